@@ -1,0 +1,73 @@
+# What a person types. `reproduce` and `test` set everything up by themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The first interpreter that fits; another one: make test PYTHON=python3.12
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
+	$$p -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+LOCKS := requirements.lock requirements-uv.lock
+# Written last, so that an interrupted set-up starts again.
+READY := $(VENV)/ready-$(VERSION)
+UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup reproduce test test-fast lint format ui bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce and test do it too)
+
+$(READY): $(LOCKS)
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo \
+		"make: expected Python 3.11, 3.12 or 3.13, got '$(PYTHON)' $(VERSION); name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+		exit 1; }
+	@echo "setting up $(VENV) with Python $(VERSION)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-uv.lock
+	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+reproduce: setup  ## the pipeline on the sonnets, then every claim checked: reproduced or not
+	@$(RUN) -m src.pipeline
+
+test: setup  ## every test
+	@$(RUN) -m pytest
+
+test-fast: setup  ## the tests that need no training run (under a minute)
+	@$(RUN) -m pytest -m "not slow"
+
+lint: setup  ## ruff and the strict type checker
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: setup  ## let ruff lay out the code and mend what it can
+	@$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix .
+
+ui: setup  ## the MLflow UI on this machine; prints the address to open
+	@$(RUN) -m src.ui
+
+bench: $(VENV)/peers  ## speed against PyTorch's nn.RNN and the cost of tracking, in one run
+	@$(RUN) -m benchmarks.throughput
+	@$(RUN) -m benchmarks.tracking_cost
+
+$(VENV)/peers: $(READY)
+	@$(UV) pip install --quiet --find-links "$${PIP_FIND_LINKS:-.}" torch==2.13.0
+	@touch $@
+
+lock: setup  ## resolve the requirements again (names, versions, hashes)
+	@$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
+		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	@echo "uv>=0.9" | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--custom-compile-command "make lock" -o requirements-uv.lock -
+
+clean:  ## remove the environments and caches; data/ and outputs/ hold your work and stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

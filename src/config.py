@@ -1,0 +1,260 @@
+"""Every key of the configuration: its type and the values it may take.
+
+What a key does, and why its default is what it is, stands beside the default in `conf/`. Here stand
+the types and ranges; `check` refuses what lies outside them before anything runs.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from src.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a key may hold. `above` excludes its end, `least` and `most` include theirs."""
+
+    kind: str  # "an integer", "a number", "true or false", "a text", "one of ..."
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: str = ""  # what null means
+
+    def describe(self) -> str:
+        """In words: `a number > 0, or null for no clipping`."""
+        ends = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
+        bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
+        words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
+        return words + (f", or null for {self.optional}" if self.optional else "")
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return bool(self.optional)
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str | bool) or not isinstance(value, int | float):
+            return True  # the type was checked when the config was composed
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+
+def integer(least: float, **limits: Any) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("an integer", least=least, **limits)})
+
+
+def number(**limits: Any) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a number", **limits)})
+
+
+def choice(*choices: str) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a text", choices=choices)})
+
+
+def text(optional: str = "") -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a text", optional=optional)})
+
+
+def flag() -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("true or false")})
+
+
+@dataclass
+class DataConfig:
+    name: str = text()
+    path: str | None = text(optional="the corpus' own source")
+    lowercase: bool = flag()
+    letters_only: bool = flag()
+    collapse_spaces: bool = flag()
+    encoding: str = text()
+    split: list[float] = field(default=MISSING, metadata={"allowed": Allowed("three shares that add up to 1")})
+    stride: int = integer(1)
+
+
+@dataclass
+class ModelConfig:
+    name: str = choice("rnn")
+    init: str = choice("uniform", "orthogonal")
+    dropout: float = number(least=0, below=1)
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = text()
+    weight_decay: float = number(least=0)
+
+
+@dataclass
+class SgdConfig(OptimizerConfig):
+    pass
+
+
+@dataclass
+class MomentumConfig(OptimizerConfig):
+    momentum: float = number(least=0, below=1)
+    nesterov: bool = flag()
+
+
+@dataclass
+class AdagradConfig(OptimizerConfig):
+    eps: float = number(above=0)
+
+
+@dataclass
+class RmspropConfig(OptimizerConfig):
+    decay: float = number(least=0, below=1)
+    eps: float = number(above=0)
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    beta1: float = number(least=0, below=1)
+    beta2: float = number(least=0, below=1)
+    eps: float = number(above=0)
+
+
+@dataclass
+class ScheduleConfig:
+    name: str = text()
+    warmup: int = integer(0)
+
+
+@dataclass
+class ConstantConfig(ScheduleConfig):
+    pass
+
+
+@dataclass
+class CosineConfig(ScheduleConfig):
+    final: float = number(least=0, most=1)
+
+
+@dataclass
+class PlateauConfig(ScheduleConfig):
+    factor: float = number(above=0, below=1)
+    patience: int = integer(1)
+    least: float = number(least=0)
+
+
+@dataclass
+class TrackingConfig:
+    name: str = choice("mlflow", "none")
+    uri: str | None = text(optional="the project's own database")
+    experiment: str = text()
+    run_name: str | None = text(optional="a name made of the config")
+
+
+@dataclass
+class PlacesConfig:
+    """What every command has: where it reads and writes, and where it tracks."""
+
+    outputs: str = text()
+    data_dir: str = text()
+    tracking: TrackingConfig = MISSING
+
+
+@dataclass
+class Config(PlacesConfig):
+    """preprocess, train and pipeline."""
+
+    hidden: int = integer(1)
+    seq_len: int = integer(1)
+    lr: float = number(above=0)
+    clip: float | None = number(above=0, optional="no clipping")
+    clip_mode: str = choice("norm", "value")
+    patience: int | None = integer(1, optional="no early stopping")
+    min_delta: float = number(least=0)
+    eval_every: int = integer(1)
+    temperature: float = number(least=0)
+    prompt: str = text()
+    length: int = integer(0)
+    seed: int = integer(0)
+    batch_size: int = integer(1)
+    max_epochs: float = number(above=0)
+    max_seconds: float | None = number(above=0, optional="no limit")
+    average: float = number(least=0, below=1)
+    workers: int = integer(1)
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+
+
+@dataclass
+class EvaluateConfig(PlacesConfig):
+    run: str = text()
+
+
+@dataclass
+class SampleConfig(PlacesConfig):
+    run: str = text()
+    prompt: str = text()
+    temperature: float = number(least=0)
+    length: int = integer(0)
+    seed: int = integer(0)
+
+
+# Schemas that a YAML of the group extends: `defaults: - /schema/optimizer/adam@_here_`.
+OPTIMIZERS = {
+    "sgd": SgdConfig,
+    "momentum": MomentumConfig,
+    "adagrad": AdagradConfig,
+    "rmsprop": RmspropConfig,
+    "adam": AdamConfig,
+}
+SCHEDULES = {"constant": ConstantConfig, "cosine": CosineConfig, "plateau": PlateauConfig}
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Allowed, Any]]:
+    """Dotted key, what it may hold and what it holds, of every leaf."""
+    for f in fields(config):
+        value, key = getattr(config, f.name), f"{prefix}{f.name}"
+        if is_dataclass(value):
+            yield from walk(value, key + ".")
+        else:
+            yield key, f.metadata["allowed"], value
+
+
+def refuse(key: str, allowed: Allowed | str, value: Any) -> InputError:
+    """The one line for a value that a key may not hold."""
+    expected = allowed if isinstance(allowed, str) else allowed.describe()
+    return InputError(f"{key}: expected {expected}, got {'null' if value is None else value}")
+
+
+def check(config: Any) -> None:
+    """Raise InputError for the first key whose value is out of range."""
+    for key, allowed, value in walk(config):
+        if not allowed.accepts(value):
+            raise refuse(key, allowed, value)
+    if isinstance(config, Config):
+        check_split(config.data.split)
+
+
+def check_split(split: list[float]) -> None:
+    """Three shares, none negative, a training share, and a validation share for early stopping."""
+    fine = len(split) == 3 and all(0 <= s <= 1 for s in split) and abs(sum(split) - 1) < 1e-9
+    if not fine or split[0] == 0 or split[1] == 0:
+        expected = "three shares (train, val, test) that add up to 1, the first two above 0"
+        raise refuse("data.split", expected, split)
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Dotted keys to values, a group's choice under the group's own name: `optimizer` is `adam`.
+
+    Paths are left out: they say where a run was made, not what it was.
+    """
+    places = ("outputs", "data_dir", "data.path", "tracking.uri", "tracking.run_name", "tracking")
+    flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
+    return {key: value for key, value in flat.items() if key not in places}

@@ -1,0 +1,8 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class InputError(Exception):
+    """Bad input: the message is one line that says what was expected, what came and what to change.
+
+    The commands print it without a traceback and exit with status 2.
+    """

@@ -1,0 +1,90 @@
+"""The page behind `--help`, made of the comments in conf/: what each key does and why its default.
+
+No import of Hydra or of anything slow: the page is there at once.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+WIDTH = 100
+KEY = 16  # column of the explanations
+
+COMMANDS = {
+    "preprocess": (
+        "corpus -> token file, vocabulary and manifest, in data_dir",
+        ["data=shakespeare", "data=file data.path=book.txt data.split=[0.9,0.05,0.05]"],
+    ),
+    "train": (
+        "one tracked run: preprocess if needed, train, evaluate on the test split, sample",
+        ["hidden=128 clip=5", "--multirun hidden=64,128,256 clip=1,5", "data=shakespeare max_seconds=120"],
+    ),
+    "evaluate": ("score a trained model on the test split of its corpus", ["run=best", "run=RUN_ID"]),
+    "sample": (
+        "write text with a trained model, to the terminal and to its run",
+        ['run=best prompt="shall i" temperature=0.7 length=400', "temperature=0 length=100"],
+    ),
+    "pipeline": (
+        "the four stages as one tracked run, then the claims of experiments/, checked one by one",
+        ["", "data=file data.path=book.txt"],
+    ),
+}
+
+
+def page(command: str, config_name: str, conf: Path) -> str:
+    """The whole page for one command; conf is the directory of the YAML files."""
+    purpose, examples = COMMANDS[command]
+    lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
+    lines += [f"  python -m src.{command} {example}".rstrip() for example in examples]
+    lines += ["", "Keys (all of them with their values: --cfg job)", ""]
+    for file in (conf / f"{config_name}.yaml", conf / "common.yaml"):
+        for key, value, comment in entries(file):
+            lines += entry(f"{key}={value}", comment)
+    lines += ["", "Groups: group=choice, and group.key=value for what a choice holds", ""]
+    for group, chosen in defaults(conf / f"{config_name}.yaml"):
+        for file in sorted((conf / group).glob("*.yaml")):
+            mark = "  (default)" if file.stem == chosen else ""
+            lines += entry(f"{group}={file.stem}", headline(file) + mark)
+        for key, value, comment in entries(conf / group / f"{chosen}.yaml"):
+            if key != "name":
+                lines += entry(f"  {group}.{key}={value}", comment)
+    lines += ["", "Options", ""]
+    lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
+    lines += entry("--cfg job", "print the composed config and do nothing.")
+    lines += entry("--hydra-help", "what Hydra itself can do: launchers, sweepers, shell completion.")
+    return "\n".join(lines)
+
+
+def entry(head: str, comment: str) -> list[str]:
+    """A key and its explanation, wrapped beside it."""
+    body = textwrap.wrap(comment, WIDTH - KEY - 2)
+    if len(head) < KEY:
+        return [f"  {head:<{KEY}}{body[0]}"] + [" " * (KEY + 2) + line for line in body[1:]]
+    return [f"  {head}"] + [" " * (KEY + 2) + line for line in body]
+
+
+def entries(file: Path) -> list[tuple[str, str, str]]:
+    """Key, default and comment of every top-level key that has a comment above it."""
+    found, comment = [], []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        pair = re.match(r"(\w+): *(\S.*)$", line)
+        if line.startswith("# "):
+            comment.append(line[2:])
+        elif pair and comment:
+            shown = re.sub(r"\$\{project:(\w+)\}", r"\1/", pair.group(2))
+            found.append((pair.group(1), shown, " ".join(comment)))
+            comment = []
+        else:
+            comment = []
+    first = headline(file)
+    return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in found if k != "name"]
+
+
+def headline(file: Path) -> str:
+    """The comment on a file's first line: what this choice is."""
+    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def defaults(file: Path) -> list[tuple[str, str]]:
+    """Group and default choice, from a config's defaults list."""
+    return re.findall(r"^  - (\w+): (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)

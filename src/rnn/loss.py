@@ -1,0 +1,53 @@
+"""Softmax cross-entropy over the vocabulary, and its gradient.
+
+    L = -1/N sum_n log p_n[y_n]        p_n = softmax(z_n)        dL/dz_n = (p_n - onehot(y_n)) / N
+
+Logits are kept vocabulary-major, (V, N): the maximum and the sum over a vocabulary of some dozens
+of characters then run along contiguous memory, 20 times faster than along rows of 27 numbers.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from src.rnn.parameters import Array
+
+
+@cache
+def columns(n: int) -> Array:
+    """The indices 0..n-1, shape (n,): with the targets they pick one logit for each prediction."""
+    return np.arange(n)
+
+
+def log_softmax(z: Array) -> Array:
+    """Turn logits (V, N) into log-probabilities in place, in nats; returns the same array.
+
+    The maximum is subtracted first, so that no exponential overflows. Of complex logits (the
+    complex-step check) it is the real part's maximum, a constant as far as the gradient goes.
+    """
+    z -= z.real.max(axis=0)
+    z -= np.log(np.exp(z).sum(axis=0))
+    return z
+
+
+def cross_entropy(z: Array, targets: Array) -> Array:
+    """The mean of -log p[target] in nats, a scalar array of z's dtype.
+
+    z (V, N): logits, overwritten by log-probabilities. targets (N,): ids.
+    """
+    log_p = log_softmax(z)
+    return np.asarray(-log_p[targets, columns(targets.size)].mean())
+
+
+def cross_entropy_and_gradient(z: Array, targets: Array) -> Array:
+    """The same loss; z (V, N), the logits, is overwritten by dL/dz."""
+    n = targets.size
+    z -= z.max(axis=0)
+    picked = z[targets, columns(n)]
+    np.exp(z, out=z)
+    total = z.sum(axis=0)
+    loss = np.asarray((np.log(total) - picked).mean())
+    total *= n
+    z /= total
+    z[targets, columns(n)] -= z.dtype.type(1 / n)
+    return loss
