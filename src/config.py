@@ -13,8 +13,6 @@ from omegaconf import MISSING
 
 from src.errors import InputError
 
-SPLITS = ("train", "val", "test")
-
 
 @dataclass(frozen=True)
 class Allowed:
@@ -87,7 +85,6 @@ class DataConfig:
 class ModelConfig:
     name: str = choice("rnn")
     init: str = choice("uniform", "orthogonal")
-    dropout: float = number(least=0, below=1)
 
 
 @dataclass
@@ -186,6 +183,7 @@ class Config(PlacesConfig):
     max_seconds: float | None = number(above=0, optional="no limit")
     average: float = number(least=0, below=1)
     workers: int = integer(1)
+    log_every: int = integer(1)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING

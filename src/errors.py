@@ -6,3 +6,7 @@ class InputError(Exception):
 
     The commands print it without a traceback and exit with status 2.
     """
+
+
+class Diverged(InputError):
+    """Training produced a loss or gradient that is no number."""

@@ -7,82 +7,111 @@ vector times `wx` is a row of `wx`, so the input layer is a look-up and needs no
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.rnn import cells
 from src.rnn.loss import columns, cross_entropy_and_gradient
 from src.rnn.parameters import Architecture, Array, Parameters
 
+Ids = NDArray[np.intp]
+
 
 @dataclass(frozen=True)
-class Buffers:
-    """Everything that one training step writes, allocated once for a shape (T, B).
+class ForwardBuffers:
+    """What a forward pass over (T, B) writes, allocated once.
 
-    h (T+1, B, H): hidden states. xw (T, B, H): the input's contribution, later scratch. z (V, T*B):
-    logits, later their gradient. dh (T, B, H): gradient at the hidden states. onehot (V, T*B).
+    h (T+1, B, H): hidden states, h[0] the initial one. xw (T, B, H): wx[x_t] + b. z (V, T*B): logits.
     table (V, H): wx + b.
     """
 
     h: Array
     xw: Array
     z: Array
-    dh: Array
-    onehot: Array
     table: Array
 
     @classmethod
-    def allocate(cls, architecture: Architecture, steps: int, batch: int, dtype: type) -> "Buffers":
-        t, b, h, v = steps, batch, architecture.hidden, architecture.vocab
+    def allocate(
+        cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32
+    ) -> "ForwardBuffers":
+        h, v = architecture.hidden, architecture.vocab
         return cls(
-            h=np.zeros((t + 1, b, h), dtype),
-            xw=np.empty((t, b, h), dtype),
-            z=np.empty((v, t * b), dtype),
-            dh=np.empty((t, b, h), dtype),
-            onehot=np.zeros((v, t * b), dtype),
+            h=np.zeros((steps + 1, batch, h), dtype),
+            xw=np.empty((steps, batch, h), dtype),
+            z=np.empty((v, steps * batch), dtype),
             table=np.empty((v, h), dtype),
         )
 
 
-def hidden_states(p: Parameters, ids: Array, buffers: Buffers) -> Array:
-    """h (T+1, B, H) for ids (T, B), from the state that stands in buffers.h[0]."""
-    np.add(p.wx, p.b, out=buffers.table)
-    np.take(buffers.table, ids, axis=0, out=buffers.xw, mode="clip")  # clip: no checked copy
-    cells.forward(buffers.xw, p.wh, buffers.h)
-    return buffers.h
+@dataclass(frozen=True)
+class BackwardBuffers:
+    """What the backward pass writes besides the gradients.
 
-
-def logits(p: Parameters, h: Array, out: Array | None = None) -> Array:
-    """(V, T*B) logits of hidden states h (T, B, H): one product over all time steps."""
-    z = np.matmul(p.wy.T, h.reshape(-1, h.shape[-1]).T, out=out)
-    z += p.by[:, None]
-    return z
-
-
-def loss_and_gradient(p: Parameters, g: Parameters, ids: Array, targets: Array, buffers: Buffers) -> Array:
-    """The mean loss in nats per character of one batch; its gradient is written into `g`.
-
-    ids, targets (T, B). buffers.h[0] is the initial state, taken as a constant.
+    dh (T, B, H): dL/dh_t, then dL/da_t. slope (T, B, H): tanh'(a_t). onehot (V, T*B).
     """
-    h = hidden_states(p, ids, buffers)
-    z = logits(p, h[1:], out=buffers.z)
-    loss = cross_entropy_and_gradient(z, targets.reshape(-1))
-    backward(p, g, ids, buffers)
-    return loss
+
+    dh: Array
+    slope: Array
+    onehot: Array
+
+    @classmethod
+    def allocate(
+        cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32
+    ) -> "BackwardBuffers":
+        h, v = architecture.hidden, architecture.vocab
+        return cls(
+            dh=np.empty((steps, batch, h), dtype),
+            slope=np.empty((steps, batch, h), dtype),
+            onehot=np.zeros((v, steps * batch), dtype),
+        )
 
 
-def backward(p: Parameters, g: Parameters, ids: Array, buffers: Buffers) -> None:
-    """Gradients into `g`, given dL/dlogits in buffers.z and the hidden states in buffers.h."""
+def forward(p: Parameters, ids: Ids, buffers: ForwardBuffers) -> Array:
+    """Logits (V, T*B) of ids (T, B), from the state that stands in buffers.h[0].
+
+    Leaves the hidden states in buffers.h; h[T], the last, is what a following piece begins with.
+    """
+    np.add(p.wx, p.b, out=buffers.table)
+    np.take(buffers.table, ids, axis=0, out=buffers.xw, mode="clip")  # clip: writes to out unbuffered
+    cells.forward(buffers.xw, p.wh, buffers.h)
     units = buffers.h.shape[-1]
-    dz, da = buffers.z, buffers.dh.reshape(-1, units)
-    np.matmul(buffers.h[1:].reshape(-1, units).T, dz.T, out=g.wy)
+    np.matmul(p.wy.T, buffers.h[1:].reshape(-1, units).T, out=buffers.z)  # all time steps in one product
+    np.add(buffers.z, p.by[:, None], out=buffers.z)
+    return buffers.z
+
+
+def backward(p: Parameters, g: Parameters, ids: Ids, made: ForwardBuffers, buffers: BackwardBuffers) -> None:
+    """Write the gradient into `g`, given dL/dlogits in made.z and the hidden states in made.h."""
+    units = made.h.shape[-1]
+    dz, da = made.z, buffers.dh.reshape(-1, units)
+    np.matmul(made.h[1:].reshape(-1, units).T, dz.T, out=g.wy)
     dz.sum(axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=da)
-    cells.backward(buffers.dh, p.wh, buffers.h, slope=buffers.xw)
-    np.matmul(buffers.h[:-1].reshape(-1, units).T, da, out=g.wh)
+    cells.backward(buffers.dh, p.wh, made.h, buffers.slope)
+    np.matmul(made.h[:-1].reshape(-1, units).T, da, out=g.wh)
     # Adding up the rows of `da` by character is a product with a one-hot matrix. Here, and only here,
-    # writing the matrix down (no larger than the logits) beats a scatter-add, by ten times.
+    # writing that matrix down (no larger than the logits) pays: a scatter-add takes ten times as long.
     buffers.onehot[:] = 0
     buffers.onehot[ids.reshape(-1), columns(ids.size)] = 1
     np.matmul(buffers.onehot, da, out=g.wx)
-    g.wx.sum(axis=0, out=g.b)  # every step looks up one row of wx, and adds b once
+    g.wx.sum(axis=0, out=g.b)  # every step looks up one row of wx and adds b once
+
+
+def loss_and_gradient(
+    p: Parameters,
+    g: Parameters,
+    ids: Ids,
+    targets: Ids,
+    forward_buffers: ForwardBuffers,
+    backward_buffers: BackwardBuffers,
+) -> float:
+    """The mean loss of a batch in nats per character; its gradient is written into `g`.
+
+    ids, targets (T, B). forward_buffers.h[0] is the initial state, taken as a constant.
+    """
+    z = forward(p, ids, forward_buffers)
+    loss = cross_entropy_and_gradient(z, targets.reshape(-1))
+    backward(p, g, ids, forward_buffers, backward_buffers)
+    return float(loss)

@@ -1,0 +1,47 @@
+"""Deliver a run's journal to MLflow: `python -m src.deliver RUN_DIRECTORY`.
+
+Training starts it beside itself, with the lowest priority, so that tracking takes only the processor
+time that training leaves over; a person starts it for a run whose tracker was out of reach.
+"""
+
+import json
+import os
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+from src.errors import InputError
+
+
+def main(arguments: list[str]) -> int:
+    beside = "--beside" in arguments
+    folders = [Path(a) for a in arguments if a != "--beside"]
+    if len(folders) != 1 or not (folders[0] / "tracking.json").exists():
+        got = ", ".join(map(str, folders)) or "nothing"
+        print(f"deliver: expected the directory of one tracked run (outputs/runs/...), got {got}", file=sys.stderr)
+        return 2
+    folder = folders[0]
+    gone = threading.Event()
+    if beside:
+        os.nice(19)
+        # Training holds the other end of our standard input: it closes when training is gone.
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), gone.set()), daemon=True).start()
+    else:
+        gone.set()
+    warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+    from src.lab import tracking  # slow to import
+
+    store = json.loads((folder / "tracking.json").read_text(encoding="utf-8"))
+    try:
+        done = tracking.deliver(folder, store["uri"], store["artifacts"], lambda: not gone.is_set())
+    except InputError as error:
+        print(f"deliver: {error}", file=sys.stderr)
+        return 2
+    if not beside:
+        print(f"delivered {folder} to {store['uri']}: run={done.run_id}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

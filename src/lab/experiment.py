@@ -1,0 +1,244 @@
+"""One run from corpus to samples: the stages that `train` and `pipeline` share."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.config import Config, flatten
+from src.files import write_json, write_text
+from src.lab import weights
+from src.lab.baselines import baselines
+from src.lab.corpora import corpus_of
+from src.lab.environment import environment
+from src.lab.progress import TrainingProgress
+from src.lab.rundir import Run, absolute
+from src.lab.sampling import sample
+from src.lab.scoring import Score, score_carried, score_reset
+from src.lab.training import Outcome, train
+from src.rnn.parameters import Architecture, Array
+from src.text.corpus import Corpus
+
+WATCHED = 80  # characters of the sample that each evaluation writes
+TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configured one
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. scores: carried and reset, on `split`. baselines: bits per character on the
+    same split. samples: by temperature. weights_sha256: of the kept weights' bytes."""
+
+    run_id: str
+    folder: Path
+    outcome: Outcome
+    split: str
+    scores: dict[str, Score]
+    baselines: dict[str, float]
+    samples: dict[float, str]
+    weights_sha256: str
+
+    def metrics(self) -> dict[str, float]:
+        """The scores by the names under which they are tracked: test/bpc, test_reset/bpc, ..."""
+        named: dict[str, float] = {}
+        for context, score in self.scores.items():
+            prefix = final_prefix(self.split) + ("" if context == "carried" else "_reset")
+            named |= {
+                f"{prefix}/loss": score.nats,
+                f"{prefix}/bpc": score.bpc,
+                f"{prefix}/perplexity": score.perplexity,
+                f"{prefix}/accuracy": score.accuracy,
+            }
+        return named | {f"baseline/{name}_bpc": value for name, value in self.baselines.items()}
+
+    def summary(self) -> str:
+        """The line that a script reads."""
+        prefix = final_prefix(self.split)
+        return (
+            f"{prefix}/bpc={self.scores['carried'].bpc:.4f} val/loss={self.outcome.val_loss:.4f} "
+            f"chars/s={self.outcome.chars_per_second:.0f} steps={self.outcome.steps} run={self.run_id}"
+        )
+
+
+def final_prefix(split: str) -> str:
+    """`test`, or `val_final` for a corpus without a test split (val/loss is the training's own curve)."""
+    return "test" if split == "test" else "val_final"
+
+
+def say(line: str) -> None:
+    """A line for the person; standard output stays what a script reads."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def prepare(config: Config) -> Corpus:
+    """Stage 1: the corpus, made if need be; the prompt is checked against its vocabulary."""
+    corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
+    state = "prepared" if fresh else "already prepared, nothing to do"
+    say(
+        f"{corpus.name}: {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} distinct, "
+        f"{state}: {corpus.folder}"
+    )
+    return corpus
+
+
+def run(config: Config, command: str) -> Result:
+    """All stages, tracked. command: the command that was typed, for the run's source.
+
+    Raises InputError; a run that had begun is then closed as FAILED with the reason.
+    """
+    corpus = prepare(config)
+    corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))  # refuse it now, not after training
+    architecture = Architecture(len(corpus.vocabulary), config.hidden)
+    record = Run(config)
+    with closed(record) as closing:
+        open_run(record, config, corpus, architecture, command)
+        outcome = train_stage(record, config, corpus, architecture)
+        result = finish(record, config, corpus, architecture, outcome)
+        closing.reason = outcome.ended
+    return Result(closing.run_id, *result)
+
+
+@dataclass
+class Closing:
+    """How a run ended: filled in while it does."""
+
+    reason: str = ""
+    run_id: str = ""
+
+
+@contextmanager
+def closed(record: Run) -> Iterator[Closing]:
+    """Close the run whatever happens: FINISHED, KILLED by Ctrl-C, or FAILED with the reason."""
+    closing = Closing()
+    try:
+        yield closing
+    except KeyboardInterrupt:
+        record.end("KILLED", "interrupted")
+        raise
+    except BaseException as error:
+        record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        raise
+    closing.run_id = record.end("FINISHED", closing.reason)
+
+
+def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str) -> None:
+    """What is known before the first step."""
+    around = environment()
+    tags = {
+        "stage": "train",
+        "final_split": corpus.final_split,
+        "mlflow.source.name": f"src.{command}",
+        "mlflow.source.type": "LOCAL",
+        **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
+    }
+    profile = {"characters": corpus.tokens.size, "vocabulary": len(corpus.vocabulary), "splits": corpus.bounds}
+    data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
+    name = f"{config.model.name} hidden={config.hidden} {config.data.name}"
+    record.start(name, flatten(config) | {"parameters": architecture.size()}, tags, data)
+    write_json(record.folder / "environment.json", around)
+    record.keep(record.folder / "environment.json")
+
+
+def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Architecture) -> Outcome:
+    """Stage 2: train, with a short sample at every evaluation, and keep the best weights."""
+    samples = record.folder / "samples"
+    samples.mkdir()
+    watched: list[str] = []
+
+    def evaluated(step: int, flat: Array) -> None:
+        text = write(config, architecture, flat, corpus, config.temperature, WATCHED)
+        watched.append(f"step {step}: {config.prompt}{text}\n")
+        write_text(samples / "while_training.txt", "".join(watched))
+        record.keep(samples / "while_training.txt", "samples")
+
+    windows = (corpus.split("train").size - config.seq_len - 1) // config.data.stride + 1
+    per_epoch = max(1, windows // config.batch_size)
+    with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            record.report(step, metrics)
+            progress.report(step, metrics)
+
+        outcome = train(config, architecture, corpus, np.random.default_rng(config.seed), report, evaluated)
+    say(
+        f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
+        f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
+    )
+    return outcome
+
+
+def write(
+    config: Config, architecture: Architecture, flat: Array, corpus: Corpus, temperature: float, length: int
+) -> str:
+    """A sample from the run's own seed: the same weights and settings write the same text."""
+    rng = np.random.default_rng(config.seed)
+    return "".join(
+        sample(
+            architecture, flat, corpus.vocabulary, corpus.normalisation, config.prompt, temperature, length, rng
+        )
+    )
+
+
+def finish(
+    record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
+) -> tuple[Any, ...]:
+    """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
+    flat, split = outcome.flat, corpus.final_split
+    model = weights.Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    weights.save(model, record.folder / "model")
+    tokens = corpus.split(split)
+    scores = {
+        "carried": score_carried(architecture, flat, tokens),
+        "reset": score_reset(architecture, flat, tokens, config.seq_len),
+    }
+    base = baselines(corpus.split("train"), tokens, len(corpus.vocabulary))
+    temperatures = sorted({*TEMPERATURES, config.temperature})
+    samples = {t: write(config, architecture, flat, corpus, t, config.length) for t in temperatures}
+    digest = hashlib.sha256(flat.tobytes()).hexdigest()
+    result = Result("", record.folder, outcome, split, scores, base, samples, digest)
+
+    # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
+    kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / np.log(2).item()}
+    record.report(outcome.steps + 1, {**kept, **result.metrics(), "train/seconds": outcome.seconds})
+    keep_samples(record, config, samples)
+    draw(record, config, base["unigram"], outcome.best_step)
+    write_json(record.folder / "scores.json", {**kept, **result.metrics(), "weights_sha256": digest})
+    record.keep(record.folder / "scores.json")
+    record.journal.model(record.folder / "model")
+    return (record.folder, outcome, split, scores, base, samples, digest)
+
+
+def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None:
+    """Each sample as a text, all of them as one table, so that many runs' stand side by side."""
+    for temperature, text in samples.items():
+        file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
+        write_text(file, config.prompt + text + "\n")
+        record.keep(file, "samples")
+    record.journal.table(
+        "samples.json",
+        [
+            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed}
+            for t, text in samples.items()
+        ],
+    )
+
+
+def draw(record: Run, config: Config, unigram_bpc: float, kept_step: int) -> None:
+    """The figures of the training."""
+    from src.lab import figures  # matplotlib takes a second to import, after training
+
+    curves = {name: points for name, points in record.curves.items() if "/" in name}
+    if "train/loss" in curves:
+        # without the point behind the last step, which repeats the kept weights' loss
+        shown = curves | {"val/loss": curves["val/loss"][:-1]}
+        figures.losses(shown, unigram_bpc, kept_step, record.folder / "figures" / "losses.png")
+        figures.gradient_norms(
+            curves, config.clip, config.clip_mode, record.folder / "figures" / "gradient_norms.png"
+        )
+        for file in sorted((record.folder / "figures").glob("*.png")):
+            record.keep(file, "figures")

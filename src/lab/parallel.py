@@ -1,0 +1,184 @@
+"""Loss and gradient of one batch, shared out among processes.
+
+Each process takes some of the batch's columns with one BLAS thread and writes the gradient of its part
+into shared memory; the first process adds the parts up in a fixed order, so that the same number of
+processes gives the same bits. Two threads of one process cannot do this: the loop over time is so many
+short NumPy calls that they would wait for the interpreter's lock most of the time, and two BLAS threads
+speed up the products alone (measured: benchmarks/throughput.md).
+"""
+
+import multiprocessing as mp
+import os
+import signal
+from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import Semaphore
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from src.rnn.network import BackwardBuffers, ForwardBuffers, Ids, loss_and_gradient
+from src.rnn.parameters import Architecture, Array, unflatten
+
+FEWEST_COLUMNS = 8  # below this a process costs more than it brings
+SPINS = 4000  # tries before a process sleeps: a partner is usually some microseconds away
+
+
+def useful_workers(workers: int, batch: int) -> int:
+    """How many processes a batch is worth sharing out to."""
+    return max(1, min(workers, batch // FEWEST_COLUMNS))
+
+
+class Part:
+    """One process' share of the batch: columns [first, last) of ids and targets (T, B)."""
+
+    def __init__(self, architecture: Architecture, steps: int, batch: int, first: int, last: int) -> None:
+        self.columns = slice(first, last)
+        self.weight = (last - first) / batch
+        self.forward = ForwardBuffers.allocate(architecture, steps, last - first)
+        self.backward = BackwardBuffers.allocate(architecture, steps, last - first)
+        self.architecture = architecture
+
+    def run(self, flat: Array, gradient: Array, ids: Ids, targets: Ids) -> float:
+        """This part's weighted loss; its weighted gradient goes into `gradient`."""
+        loss = loss_and_gradient(
+            unflatten(self.architecture, flat),
+            unflatten(self.architecture, gradient),
+            np.ascontiguousarray(ids[:, self.columns]),
+            np.ascontiguousarray(targets[:, self.columns]),
+            self.forward,
+            self.backward,
+        )
+        if self.weight != 1.0:
+            gradient *= self.weight
+        return loss * self.weight
+
+
+class Engine:
+    """Holds the weights (n,) and the gradient (n,) in float32, and computes the one at the other.
+
+    A context manager: the helper processes end with it. Windows have one shape, (steps, batch).
+    """
+
+    def __init__(self, architecture: Architecture, steps: int, batch: int, workers: int) -> None:
+        self.workers = useful_workers(workers, batch)
+        size = architecture.size()
+        context = mp.get_context("spawn")
+        shared = Shared(context, size, steps, batch, self.workers)
+        self.weights = shared.weights()
+        self.gradients = shared.gradients()
+        self.gradient = self.gradients[0]
+        self.ids, self.losses = shared.ids(), shared.losses()
+        edges = [round(batch * k / self.workers) for k in range(self.workers + 1)]
+        self.part = Part(architecture, steps, batch, edges[0], edges[1])
+        self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
+        self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
+        self.spins = SPINS if available_cores() >= self.workers else 0
+        self.processes = [
+            context.Process(
+                target=serve,
+                args=(architecture, shared, k, edges, self.go[k - 1], self.done[k - 1], self.spins),
+                daemon=True,
+            )
+            for k in range(1, self.workers)
+        ]
+        self.blas: Any = None
+
+    def __enter__(self) -> "Engine":
+        for process in self.processes:
+            process.start()
+        if self.processes:
+            self.blas = threadpool_limits(1, user_api="blas")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join()
+        if self.blas is not None:
+            self.blas.restore_original_limits()
+
+    def loss_and_gradient(self, ids: Ids, targets: Ids) -> float:
+        """Mean loss in nats per character of a batch (T, B); self.gradient is then its gradient."""
+        if self.processes:
+            self.ids[0], self.ids[1] = ids, targets
+            for go in self.go:
+                go.release()
+        loss = self.part.run(self.weights, self.gradient, ids, targets)
+        for k, done in enumerate(self.done):
+            self.await_helper(k, done)
+            self.gradient += self.gradients[k + 1]
+            loss += float(self.losses[k + 1])
+        return loss
+
+    def await_helper(self, k: int, done: Semaphore) -> None:
+        while not acquire(done, self.spins):
+            if not self.processes[k].is_alive():
+                raise RuntimeError(
+                    f"helper process {k + 1} died (exit code {self.processes[k].exitcode}): out of memory?"
+                )
+
+
+class Shared:
+    """Memory that all processes of an Engine see: weights, one gradient and loss each, the batch."""
+
+    def __init__(self, context: SpawnContext, size: int, steps: int, batch: int, workers: int) -> None:
+        self.shape = (size, steps, batch, workers)
+        self.memory = {
+            "weights": context.RawArray("b", 4 * size),
+            "gradients": context.RawArray("b", 4 * size * workers),
+            "ids": context.RawArray("b", 2 * steps * batch * np.intp(0).nbytes),
+            "losses": context.RawArray("b", 8 * workers),
+        }
+
+    def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        return np.frombuffer(self.memory[name], dtype).reshape(shape)  # type: ignore[call-overload,no-any-return]
+
+    def weights(self) -> Array:
+        return self.view("weights", np.float32, (self.shape[0],))
+
+    def gradients(self) -> Array:
+        return self.view("gradients", np.float32, (self.shape[3], self.shape[0]))
+
+    def ids(self) -> Ids:
+        return self.view("ids", np.intp, (2, *self.shape[1:3]))
+
+    def losses(self) -> NDArray[np.float64]:
+        return self.view("losses", np.float64, (self.shape[3],))
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def acquire(semaphore: Semaphore, spins: int) -> bool:
+    """Take the semaphore: first by trying again and again, which wakes at once, then asleep, a second."""
+    return any(semaphore.acquire(False) for _ in range(spins)) or semaphore.acquire(True, 1.0)
+
+
+def serve(
+    architecture: Architecture,
+    shared: Shared,
+    k: int,
+    edges: list[int],
+    go: Semaphore,
+    done: Semaphore,
+    spins: int,
+) -> None:
+    """A helper process: compute part k whenever told to, until the first process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
+    threadpool_limits(1, user_api="blas")
+    _, steps, batch, _ = shared.shape
+    part = Part(architecture, steps, batch, edges[k], edges[k + 1])
+    flat, gradient, ids, losses = shared.weights(), shared.gradients()[k], shared.ids(), shared.losses()
+    parent = mp.parent_process()
+    while parent is not None and parent.is_alive():
+        if acquire(go, spins):
+            losses[k] = part.run(flat, gradient, ids[0], ids[1])
+            done.release()

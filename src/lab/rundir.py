@@ -1,0 +1,112 @@
+"""A run's directory: what it reports, what it leaves, and the process that delivers it to MLflow."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from src.config import PlacesConfig
+from src.errors import InputError
+from src.files import cannot_write, write_json
+from src.lab.environment import PROJECT
+from src.lab.figures import Curves
+from src.lab.journal import Journal
+
+
+def absolute(path: str) -> Path:
+    """A path as typed, relative to where the command was started."""
+    return Path(path).expanduser().absolute()
+
+
+def store_of(config: PlacesConfig) -> dict[str, str]:
+    """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
+    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return {"uri": uri, "artifacts": ""}
+    outputs = absolute(config.outputs)
+    return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
+
+
+class Run:
+    """One run: a fresh directory under outputs/runs with a journal, and the metric curves so far."""
+
+    def __init__(self, config: PlacesConfig) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.folder = absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        self.config = config
+        self.curves: Curves = {}
+        self.journal = Journal(self.folder)
+        self.deliverer: subprocess.Popen[bytes] | None = None
+
+    def start(
+        self, name: str, params: dict[str, Any], tags: dict[str, str], data: dict[str, Any]
+    ) -> None:
+        """Open the journal; with tracking=mlflow, start the process that delivers it."""
+        write_json(self.folder / "config.json", asdict(self.config))
+        tracking = self.config.tracking
+        self.journal.start(tracking.experiment, tracking.run_name or name, params, tags, data)
+        self.journal.artifact(self.folder / "config.json")
+        if tracking.name == "mlflow":
+            write_json(self.folder / "tracking.json", store_of(self.config))
+            self.deliverer = subprocess.Popen(
+                [sys.executable, "-m", "src.deliver", str(self.folder), "--beside"],
+                cwd=PROJECT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=(self.folder / "deliver.log").open("wb"),
+                process_group=0,  # Ctrl-C is for training; what is told must still arrive
+            )
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        """Take what the trainer measured."""
+        self.journal.metrics(step, metrics)
+        for name, value in metrics.items():
+            self.curves.setdefault(name, []).append((step, value))
+
+    def keep(self, file: Path, folder: str = "") -> None:
+        """Keep a file of the directory with the tracked run."""
+        self.journal.artifact(file, folder)
+
+    def end(self, status: str, reason: str) -> str:
+        """Close the journal, wait until it is delivered; returns the run's id.
+
+        Without a tracker, or when it could not be reached, the id is the directory's name.
+        """
+        self.journal.end(status, reason)
+        if self.deliverer is None or self.deliverer.stdin is None:
+            return self.folder.name
+        self.deliverer.stdin.close()
+        if self.deliverer.wait() == 0:
+            return str(json.loads((self.folder / "delivered.json").read_text(encoding="utf-8"))["run_id"])
+        print(
+            f"tracking: expected to reach {store_of(self.config)['uri']}, could not (reasons in "
+            f"{self.folder / 'deliver.log'}); nothing is lost, deliver it later: "
+            f"python -m src.deliver {self.folder}",
+            file=sys.stderr,
+        )
+        return self.folder.name
+
+
+def find_untracked(run: str, config: PlacesConfig) -> Path:
+    """`latest`, `best` or a directory's name among outputs/runs. Raises InputError when there is none."""
+    runs = absolute(config.outputs) / "runs"
+    finished = sorted(file.parent for file in runs.glob("*/scores.json"))
+    if run in ("latest", "best") and not finished:
+        raise InputError(f"run: expected a finished run under {runs}, got none: train one first")
+    if run == "latest":
+        return finished[-1]
+    if run == "best":
+        return min(finished, key=lambda f: json.loads((f / "scores.json").read_text())["val/loss"])
+    folder = runs / run
+    if not (folder / "scores.json").exists():
+        raise InputError(f"run: expected latest, best or the name of a run under {runs}, got {run}")
+    return folder

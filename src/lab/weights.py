@@ -1,0 +1,56 @@
+"""A trained network on disk: weights as safetensors, everything else that it needs as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from src.errors import InputError
+from src.files import write_atomically, write_json
+from src.rnn.parameters import Architecture, Array, unflatten
+from src.text.normalisation import Normalisation
+from src.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that turns a prompt into text."""
+
+    architecture: Architecture
+    flat: Array
+    vocabulary: Vocabulary
+    normalisation: Normalisation
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
+    names = model.architecture.shapes()
+    tensors = dict(zip(names, unflatten(model.architecture, model.flat), strict=True))
+    write_atomically(folder / "weights.safetensors", lambda path: save_file(tensors, str(path)))
+    write_json(
+        folder / "model.json",
+        {
+            "architecture": asdict(model.architecture),
+            "characters": list(model.vocabulary.characters),
+            "normalisation": asdict(model.normalisation),
+        },
+    )
+
+
+def load(folder: Path) -> Model:
+    """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        architecture = Architecture(**described["architecture"])
+        vocabulary = Vocabulary("".join(described["characters"]))
+        tensors = load_file(str(folder / "weights.safetensors"))
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
+            raise ValueError("weights, sizes and vocabulary do not fit one another")
+        flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
+        return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

@@ -1,0 +1,17 @@
+"""`python -m src.preprocess`: corpus -> token file, vocabulary and manifest."""
+
+from typing import Any
+
+from src.cli import launch
+
+
+def body(config: Any) -> None:
+    from src.lab.experiment import prepare
+
+    corpus = prepare(config)
+    for name, (start, stop) in corpus.bounds.items():
+        print(f"{name:<6}{stop - start:>12,} characters")
+
+
+if __name__ == "__main__":
+    launch("preprocess", "config", body)

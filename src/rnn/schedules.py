@@ -1,0 +1,76 @@
+"""Learning rate as a share of its peak, along a training run.
+
+Every schedule begins with a linear warm-up: step k = 1, 2, ... gets at most k / warmup. Goyal et al.
+(2017), "Accurate, large minibatch SGD".
+"""
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Protocol
+
+
+class Schedule(Protocol):
+    def share(self, step: int, progress: float) -> float:
+        """Share of the peak learning rate at step 1, 2, ...; progress in [0, 1]: used part of the budget."""
+
+    def observe(self, improved: bool) -> None:
+        """Told after each evaluation whether the validation loss improved."""
+
+
+def warmup_share(step: int, warmup: int) -> float:
+    return min(1.0, step / warmup) if warmup else 1.0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The peak throughout."""
+
+    warmup: int
+
+    def share(self, step: int, progress: float) -> float:
+        return warmup_share(step, self.warmup)
+
+    def observe(self, improved: bool) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """final + (1 - final) (1 + cos(pi progress)) / 2.
+
+    Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
+    """
+
+    warmup: int
+    final: float
+
+    def share(self, step: int, progress: float) -> float:
+        along = self.final + (1 - self.final) * (1 + cos(pi * min(1.0, progress))) / 2
+        return warmup_share(step, self.warmup) * along
+
+    def observe(self, improved: bool) -> None:
+        pass
+
+
+@dataclass
+class Plateau:
+    """The peak, multiplied by `factor` after every `patience` evaluations without improvement.
+
+    As in torch.optim.lr_scheduler.ReduceLROnPlateau; never below the share `least`.
+    """
+
+    warmup: int
+    factor: float
+    patience: int
+    least: float
+    scale: float = 1.0
+    waited: int = 0
+
+    def share(self, step: int, progress: float) -> float:
+        return warmup_share(step, self.warmup) * self.scale
+
+    def observe(self, improved: bool) -> None:
+        self.waited = 0 if improved else self.waited + 1
+        if self.waited >= self.patience:
+            self.scale = max(self.least, self.scale * self.factor)
+            self.waited = 0

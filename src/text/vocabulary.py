@@ -1,0 +1,59 @@
+"""Characters to ids and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.errors import InputError
+from src.text.normalisation import code_points, from_code_points
+
+LARGEST = 2**16  # ids are kept in 8 or 16 bits
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The distinct characters of a corpus in the order of their code points; the id is the position.
+
+    >>> v = Vocabulary.of("banana")
+    >>> v.characters, v.encode("nab").tolist(), v.decode(np.array([1, 0]))
+    ('abn', [2, 0, 1], 'ba')
+    """
+
+    characters: str
+
+    @classmethod
+    def of(cls, text: str) -> "Vocabulary":
+        """The vocabulary of a text; InputError when it has more than 65,536 distinct characters."""
+        codes = code_points(text)
+        distinct = np.flatnonzero(np.bincount(codes)) if codes.size else codes
+        if distinct.size > LARGEST:
+            raise InputError(
+                f"data: expected at most {LARGEST} distinct characters, got {distinct.size}: "
+                "is data.encoding right, is it a text?"
+            )
+        return cls(from_code_points(distinct.astype(np.uint32)))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Ids of a text, shape (len(text),), uint8 up to 256 characters, else uint16.
+
+        Raises InputError naming the first character that the vocabulary lacks.
+        """
+        codes, known = code_points(text), code_points(self.characters)
+        table = np.full(int(max(codes.max(initial=0), known.max(initial=0))) + 1, -1, np.int32)
+        table[known] = np.arange(len(self), dtype=np.int32)
+        ids = table[codes]
+        if (ids < 0).any():
+            missing = text[int(np.argmax(ids < 0))]
+            raise InputError(
+                f"prompt: expected only the {len(self)} characters that the model knows "
+                f"({self.characters!r}), got {missing!r}"
+            )
+        return ids.astype(np.uint8 if len(self) <= 256 else np.uint16)
+
+    def decode(self, ids: NDArray[np.integer]) -> str:
+        """The text of ids (N,)."""
+        return from_code_points(code_points(self.characters)[ids])
