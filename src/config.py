@@ -77,7 +77,9 @@ class DataConfig:
     letters_only: bool = flag()
     collapse_spaces: bool = flag()
     encoding: str = text()
-    split: list[float] = field(default=MISSING, metadata={"allowed": Allowed("three shares that add up to 1")})
+    split: list[float] = field(
+        default=MISSING, metadata={"allowed": Allowed("three shares that add up to 1")}
+    )
     stride: int = integer(1)
 
 
@@ -204,6 +206,14 @@ class SampleConfig(PlacesConfig):
     seed: int = integer(0)
 
 
+@dataclass
+class UiConfig(PlacesConfig):
+    host: str = text()
+    port: int = integer(1, most=65535)
+
+
+# The typed schema below each command's file in conf/.
+COMMANDS = {"config": Config, "evaluate": EvaluateConfig, "sample": SampleConfig, "ui": UiConfig}
 # Schemas that a YAML of the group extends: `defaults: - /schema/optimizer/adam@_here_`.
 OPTIMIZERS = {
     "sgd": SgdConfig,

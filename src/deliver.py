@@ -14,19 +14,27 @@ from pathlib import Path
 from src.errors import InputError
 
 
+def await_end_of_training(gone: threading.Event) -> None:
+    """Training holds the other end of our standard input: it closes when training is gone."""
+    sys.stdin.buffer.read()
+    gone.set()
+
+
 def main(arguments: list[str]) -> int:
     beside = "--beside" in arguments
     folders = [Path(a) for a in arguments if a != "--beside"]
     if len(folders) != 1 or not (folders[0] / "tracking.json").exists():
         got = ", ".join(map(str, folders)) or "nothing"
-        print(f"deliver: expected the directory of one tracked run (outputs/runs/...), got {got}", file=sys.stderr)
+        print(
+            f"deliver: expected the directory of one tracked run (outputs/runs/...), got {got}",
+            file=sys.stderr,
+        )
         return 2
     folder = folders[0]
     gone = threading.Event()
     if beside:
         os.nice(19)
-        # Training holds the other end of our standard input: it closes when training is gone.
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), gone.set()), daemon=True).start()
+        threading.Thread(target=await_end_of_training, args=(gone,), daemon=True).start()
     else:
         gone.set()
     warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies

@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
+CONF = Path(__file__).resolve().parent.parent / "conf"
 WIDTH = 100
 KEY = 16  # column of the explanations
 
@@ -24,6 +25,7 @@ COMMANDS = {
         "write text with a trained model, to the terminal and to its run",
         ['run=best prompt="shall i" temperature=0.7 length=400', "temperature=0 length=100"],
     ),
+    "ui": ("serve the MLflow UI on this machine and print the address to open", ["", "port=5001"]),
     "pipeline": (
         "the four stages as one tracked run, then the claims of experiments/, checked one by one",
         ["", "data=file data.path=book.txt"],
@@ -31,21 +33,21 @@ COMMANDS = {
 }
 
 
-def page(command: str, config_name: str, conf: Path) -> str:
-    """The whole page for one command; conf is the directory of the YAML files."""
+def page(command: str, config_name: str) -> str:
+    """The whole page for one command, whose keys are in conf/<config_name>.yaml."""
     purpose, examples = COMMANDS[command]
     lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
     lines += [f"  python -m src.{command} {example}".rstrip() for example in examples]
     lines += ["", "Keys (all of them with their values: --cfg job)", ""]
-    for file in (conf / f"{config_name}.yaml", conf / "common.yaml"):
+    for file in (CONF / f"{config_name}.yaml", CONF / "common.yaml"):
         for key, value, comment in entries(file):
             lines += entry(f"{key}={value}", comment)
     lines += ["", "Groups: group=choice, and group.key=value for what a choice holds", ""]
-    for group, chosen in defaults(conf / f"{config_name}.yaml"):
-        for file in sorted((conf / group).glob("*.yaml")):
+    for group, chosen in defaults(CONF / f"{config_name}.yaml"):
+        for file in sorted((CONF / group).glob("*.yaml")):
             mark = "  (default)" if file.stem == chosen else ""
             lines += entry(f"{group}={file.stem}", headline(file) + mark)
-        for key, value, comment in entries(conf / group / f"{chosen}.yaml"):
+        for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
             if key != "name":
                 lines += entry(f"  {group}.{key}={value}", comment)
     lines += ["", "Options", ""]

@@ -4,24 +4,23 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from src.config import Config, flatten
 from src.files import write_json, write_text
 from src.lab import weights
-from src.lab.baselines import baselines
 from src.lab.corpora import corpus_of
 from src.lab.environment import environment
+from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute
 from src.lab.sampling import sample
-from src.lab.scoring import Score, score_carried, score_reset
 from src.lab.training import Outcome, train
+from src.lab.weights import Model
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 
@@ -31,43 +30,22 @@ TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configur
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. scores: carried and reset, on `split`. baselines: bits per character on the
-    same split. samples: by temperature. weights_sha256: of the kept weights' bytes."""
+    """What a run came to. samples: by temperature. weights_sha256: of the kept weights' bytes."""
 
     run_id: str
     folder: Path
     outcome: Outcome
-    split: str
-    scores: dict[str, Score]
-    baselines: dict[str, float]
+    evaluation: Evaluation
     samples: dict[float, str]
     weights_sha256: str
 
-    def metrics(self) -> dict[str, float]:
-        """The scores by the names under which they are tracked: test/bpc, test_reset/bpc, ..."""
-        named: dict[str, float] = {}
-        for context, score in self.scores.items():
-            prefix = final_prefix(self.split) + ("" if context == "carried" else "_reset")
-            named |= {
-                f"{prefix}/loss": score.nats,
-                f"{prefix}/bpc": score.bpc,
-                f"{prefix}/perplexity": score.perplexity,
-                f"{prefix}/accuracy": score.accuracy,
-            }
-        return named | {f"baseline/{name}_bpc": value for name, value in self.baselines.items()}
-
     def summary(self) -> str:
         """The line that a script reads."""
-        prefix = final_prefix(self.split)
         return (
-            f"{prefix}/bpc={self.scores['carried'].bpc:.4f} val/loss={self.outcome.val_loss:.4f} "
-            f"chars/s={self.outcome.chars_per_second:.0f} steps={self.outcome.steps} run={self.run_id}"
+            f"{self.evaluation.prefix}/bpc={self.evaluation.carried.bpc:.4f} "
+            f"val/loss={self.outcome.val_loss:.4f} chars/s={self.outcome.chars_per_second:.0f} "
+            f"steps={self.outcome.steps} run={self.run_id}"
         )
-
-
-def final_prefix(split: str) -> str:
-    """`test`, or `val_final` for a corpus without a test split (val/loss is the training's own curve)."""
-    return "test" if split == "test" else "val_final"
 
 
 def say(line: str) -> None:
@@ -91,6 +69,7 @@ def run(config: Config, command: str) -> Result:
 
     Raises InputError; a run that had begun is then closed as FAILED with the reason.
     """
+    say("[1/4] preprocess")
     corpus = prepare(config)
     corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))  # refuse it now, not after training
     architecture = Architecture(len(corpus.vocabulary), config.hidden)
@@ -100,7 +79,7 @@ def run(config: Config, command: str) -> Result:
         outcome = train_stage(record, config, corpus, architecture)
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
-    return Result(closing.run_id, *result)
+    return replace(result, run_id=closing.run_id)
 
 
 @dataclass
@@ -136,7 +115,11 @@ def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architec
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
     }
-    profile = {"characters": corpus.tokens.size, "vocabulary": len(corpus.vocabulary), "splits": corpus.bounds}
+    profile = {
+        "characters": corpus.tokens.size,
+        "vocabulary": len(corpus.vocabulary),
+        "splits": corpus.bounds,
+    }
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
     name = f"{config.model.name} hidden={config.hidden} {config.data.name}"
     record.start(name, flatten(config) | {"parameters": architecture.size()}, tags, data)
@@ -146,12 +129,14 @@ def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architec
 
 def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Architecture) -> Outcome:
     """Stage 2: train, with a short sample at every evaluation, and keep the best weights."""
+    say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
     samples = record.folder / "samples"
     samples.mkdir()
     watched: list[str] = []
 
     def evaluated(step: int, flat: Array) -> None:
-        text = write(config, architecture, flat, corpus, config.temperature, WATCHED)
+        model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+        text = write(config, model, config.temperature, WATCHED)
         watched.append(f"step {step}: {config.prompt}{text}\n")
         write_text(samples / "while_training.txt", "".join(watched))
         record.keep(samples / "while_training.txt", "samples")
@@ -172,45 +157,34 @@ def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Archi
     return outcome
 
 
-def write(
-    config: Config, architecture: Architecture, flat: Array, corpus: Corpus, temperature: float, length: int
-) -> str:
+def write(config: Config, model: Model, temperature: float, length: int) -> str:
     """A sample from the run's own seed: the same weights and settings write the same text."""
-    rng = np.random.default_rng(config.seed)
-    return "".join(
-        sample(
-            architecture, flat, corpus.vocabulary, corpus.normalisation, config.prompt, temperature, length, rng
-        )
-    )
+    return "".join(sample(model, config.prompt, temperature, length, np.random.default_rng(config.seed)))
 
 
 def finish(
     record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
-) -> tuple[Any, ...]:
+) -> Result:
     """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
-    flat, split = outcome.flat, corpus.final_split
-    model = weights.Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    flat = outcome.flat
+    model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     weights.save(model, record.folder / "model")
-    tokens = corpus.split(split)
-    scores = {
-        "carried": score_carried(architecture, flat, tokens),
-        "reset": score_reset(architecture, flat, tokens, config.seq_len),
-    }
-    base = baselines(corpus.split("train"), tokens, len(corpus.vocabulary))
+    say(f"[3/4] evaluate on the {corpus.final_split} split")
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len)
+    say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
-    samples = {t: write(config, architecture, flat, corpus, t, config.length) for t in temperatures}
+    samples = {t: write(config, model, t, config.length) for t in temperatures}
     digest = hashlib.sha256(flat.tobytes()).hexdigest()
-    result = Result("", record.folder, outcome, split, scores, base, samples, digest)
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
-    kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / np.log(2).item()}
-    record.report(outcome.steps + 1, {**kept, **result.metrics(), "train/seconds": outcome.seconds})
+    final = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2), **evaluation.metrics()}
+    record.report(outcome.steps + 1, {**final, "train/seconds": outcome.seconds})
     keep_samples(record, config, samples)
-    draw(record, config, base["unigram"], outcome.best_step)
-    write_json(record.folder / "scores.json", {**kept, **result.metrics(), "weights_sha256": digest})
+    draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
+    write_json(record.folder / "scores.json", {**final, "weights_sha256": digest})
     record.keep(record.folder / "scores.json")
     record.journal.model(record.folder / "model")
-    return (record.folder, outcome, split, scores, base, samples, digest)
+    return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)
 
 
 def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None:

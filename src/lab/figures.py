@@ -2,6 +2,7 @@
 
 from math import log
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +24,14 @@ def axes(figure: Figure, ylabel: str) -> Axes:
     return ax
 
 
+def to_bits(nats: Any) -> Any:
+    return nats / log(2)
+
+
+def to_nats(bits: Any) -> Any:
+    return bits * log(2)
+
+
 def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
     """Training and validation loss against the step, the unigram's as a line to read them by."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -31,7 +40,7 @@ def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> No
     ax.plot(*zip(*curves["val/loss"], strict=True), "k-o", markersize=3, label="validation")
     ax.axhline(unigram_bpc * log(2), color="k", linestyle=":", label="unigram")
     ax.axvline(kept_step, color="k", linestyle="--", linewidth=0.8, label=f"weights kept (step {kept_step})")
-    bits = ax.secondary_yaxis("right", functions=(lambda nats: nats / log(2), lambda b: b * log(2)))
+    bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
     bits.set_ylabel("bits per character")
     ax.legend()
     save(figure, path)

@@ -89,6 +89,8 @@ class Engine:
     def __enter__(self) -> "Engine":
         for process in self.processes:
             process.start()
+        for k, done in enumerate(self.done):  # a helper says once that it is ready
+            self.await_helper(k, done)
         if self.processes:
             self.blas = threadpool_limits(1, user_api="blas")
         return self
@@ -137,7 +139,7 @@ class Shared:
         }
 
     def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        return np.frombuffer(self.memory[name], dtype).reshape(shape)  # type: ignore[call-overload,no-any-return]
+        return np.frombuffer(self.memory[name], dtype).reshape(shape)
 
     def weights(self) -> Array:
         return self.view("weights", np.float32, (self.shape[0],))
@@ -178,6 +180,7 @@ def serve(
     part = Part(architecture, steps, batch, edges[k], edges[k + 1])
     flat, gradient, ids, losses = shared.weights(), shared.gradients()[k], shared.ids(), shared.losses()
     parent = mp.parent_process()
+    done.release()
     while parent is not None and parent.is_alive():
         if acquire(go, spins):
             losses[k] = part.run(flat, gradient, ids[0], ids[1])

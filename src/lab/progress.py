@@ -2,6 +2,7 @@
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,14 +17,18 @@ class TrainingProgress:
     def __init__(self, total: int, steps_per_epoch: int, max_seconds: float | None) -> None:
         self.console = Console(stderr=True)
         self.total, self.steps_per_epoch, self.max_seconds = total, steps_per_epoch, max_seconds
-        self.shown = {"train": "-", "val": "-", "speed": "-"}
+        self.shown: dict[str, Any] = {"train": "-", "val": "-", "speed": "-"}
         self.began = time.perf_counter()
         self.bar: Progress | None = None
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("step {task.fields[step]}/{task.fields[total_steps]}  epoch {task.fields[epoch]:.2f}"),
+                TextColumn(
+                    "step {task.fields[step]}/{task.fields[total_steps]}  epoch {task.fields[epoch]:.2f}"
+                ),
                 BarColumn(bar_width=20),
-                TextColumn("train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"),
+                TextColumn(
+                    "train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"
+                ),
                 TimeRemainingColumn(),
                 console=self.console,
             )

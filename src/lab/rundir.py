@@ -47,9 +47,7 @@ class Run:
         self.journal = Journal(self.folder)
         self.deliverer: subprocess.Popen[bytes] | None = None
 
-    def start(
-        self, name: str, params: dict[str, Any], tags: dict[str, str], data: dict[str, Any]
-    ) -> None:
+    def start(self, name: str, params: dict[str, Any], tags: dict[str, str], data: dict[str, Any]) -> None:
         """Open the journal; with tracking=mlflow, start the process that delivers it."""
         write_json(self.folder / "config.json", asdict(self.config))
         tracking = self.config.tracking

@@ -10,21 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from src.rnn.network import ForwardBuffers, forward
-from src.rnn.parameters import Architecture, Array, Parameters, unflatten
-from src.text.normalisation import Normalisation
-from src.text.vocabulary import Vocabulary
+from src.lab.weights import Model
+from src.rnn.network import ForwardBuffers, Ids, forward
+from src.rnn.parameters import Array, unflatten
 
 
 def sample(
-    architecture: Architecture,
-    flat: Array,
-    vocabulary: Vocabulary,
-    normalisation: Normalisation,
-    prompt: str,
-    temperature: float,
-    length: int,
-    rng: np.random.Generator,
+    model: Model, prompt: str, temperature: float, length: int, rng: np.random.Generator
 ) -> Iterator[str]:
     """`length` new characters, one by one; the prompt is not repeated.
 
@@ -32,33 +24,25 @@ def sample(
     first character to chance. Raises InputError for a character that the vocabulary lacks, before the
     first character comes.
     """
-    prompt_ids = vocabulary.encode(normalisation.apply(prompt)).astype(np.intp)
-    p = unflatten(architecture, flat)
-    return _characters(architecture, p, vocabulary, prompt_ids, temperature, length, rng)
+    prompt_ids = model.vocabulary.encode(model.normalisation.apply(prompt)).astype(np.intp)
+    return characters(model, prompt_ids, temperature, rng.random(length))
 
 
-def _characters(
-    architecture: Architecture,
-    p: Parameters,
-    vocabulary: Vocabulary,
-    prompt_ids: Array,
-    temperature: float,
-    length: int,
-    rng: np.random.Generator,
-) -> Iterator[str]:
-    h = np.zeros(architecture.hidden, p.wh.dtype)
+def characters(model: Model, prompt_ids: Ids, temperature: float, uniforms: Array) -> Iterator[str]:
+    """One character for each uniform number, after the prompt."""
+    p = unflatten(model.architecture, model.flat)
+    h = np.zeros(model.architecture.hidden, p.wh.dtype)
     if prompt_ids.size:
-        buffers = ForwardBuffers.allocate(architecture, prompt_ids.size, 1, p.wh.dtype)
+        buffers = ForwardBuffers.allocate(model.architecture, prompt_ids.size, 1, p.wh.dtype)
         forward(p, prompt_ids[:, None], buffers)
         h = buffers.h[-1, 0]
     table = p.wx + p.b
-    uniforms = rng.random(length)
-    for k in range(length):
+    for k, uniform in enumerate(uniforms.tolist()):
         if k == 0 and not prompt_ids.size:
-            chosen = int(uniforms[0] * architecture.vocab)
+            chosen = int(uniform * model.architecture.vocab)
         else:
-            chosen = choose(h @ p.wy + p.by, temperature, float(uniforms[k]))
-        yield vocabulary.characters[chosen]
+            chosen = choose(h @ p.wy + p.by, temperature, uniform)
+        yield model.vocabulary.characters[chosen]
         h = np.tanh(table[chosen] + h @ p.wh)
 
 

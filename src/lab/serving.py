@@ -33,11 +33,7 @@ class Writer:
         return [self.write(str(prompt), **chosen) for prompt in model_input["prompt"]]
 
     def write(self, prompt: str, temperature: float, length: int, seed: int) -> str:
-        m = self.model
-        rng = np.random.default_rng(seed)
-        return "".join(
-            sample(m.architecture, m.flat, m.vocabulary, m.normalisation, prompt, temperature, length, rng)
-        )
+        return "".join(sample(self.model, prompt, temperature, length, np.random.default_rng(seed)))
 
 
 def _load_pyfunc(path: str) -> Writer:

@@ -6,7 +6,6 @@ commands that look a run up, never by training.
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,16 +17,16 @@ from src.files import write_json
 from src.lab import journal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage reporting: only if the user turns it on
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the journal keeps what did not arrive
-os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
 
-import mlflow  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.models import ModelSignature  # noqa: E402
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema  # noqa: E402
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from src.lab.packaging import requirements, stage  # noqa: E402
+from src.lab.packaging import requirements, stage
 
 STATE = "delivered.json"
 BATCH = 1000  # metric points a call: MLflow's limit
@@ -146,6 +145,11 @@ def experiment_id(client: Any, name: str, artifacts: str) -> str:
     return str(found.experiment_id)
 
 
+def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
+    """The experiment's id, made if need be."""
+    return experiment_id(mlflow.MlflowClient(uri), name, artifacts)
+
+
 def tell(client: Any, folder: Path, done: Delivered, record: dict[str, Any]) -> None:
     """The run's end."""
     if not done.run_id:
@@ -198,13 +202,11 @@ def find(run: str, uri: str, experiment: str) -> Any:
     found = client.get_experiment_by_name(experiment)
     order = "metrics.`val/loss` ASC" if run == "best" else "attributes.start_time DESC"
     where = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
-    runs = (
-        client.search_runs([found.experiment_id], where, ViewType.ACTIVE_ONLY, 1000, [order]) if found else []
-    )
+    runs = client.search_runs([found.experiment_id], where, ViewType.ACTIVE_ONLY, 1, [order]) if found else []
     if not runs:
-        raise InputError(f"run: expected a finished run in experiment {experiment}, got none: train one first")
-    if run == "best":
-        return min(runs, key=lambda r: r.data.metrics.get("best/val_loss", float("inf")))
+        raise InputError(
+            f"run: expected a finished run in experiment {experiment}, got none: train one first"
+        )
     return runs[0]
 
 
@@ -222,12 +224,6 @@ def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any
     return folder / "data" / MODEL, config
 
 
-def log_files(run_id: str, uri: str, files: list[Path], folder: str) -> None:
-    """Keep files with a run that has ended."""
-    client = mlflow.MlflowClient(uri)
-    for file in files:
-        client.log_artifact(run_id, str(file), folder)
-
-
-def host() -> str:
-    return socket.gethostname()
+def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:
+    """Keep a file with a run that has ended; one of the same name is replaced."""
+    mlflow.MlflowClient(uri).log_artifact(run_id, str(file), folder)

@@ -34,7 +34,7 @@ def backward(dh: Array, wh: Array, h: Array, slope: Array) -> Array:
     np.multiply(h[1:], h[1:], out=slope)
     np.subtract(1, slope, out=slope)
     wh_t = np.ascontiguousarray(wh.T)  # a product with a contiguous copy is faster than with a view
-    through_time = np.zeros_like(h[0])
+    through_time: Array = np.zeros_like(h[0])
     for da_t, slope_t in zip(dh[::-1], slope[::-1], strict=True):
         da_t += through_time
         da_t *= slope_t

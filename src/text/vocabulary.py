@@ -52,7 +52,7 @@ class Vocabulary:
                 f"prompt: expected only the {len(self)} characters that the model knows "
                 f"({self.characters!r}), got {missing!r}"
             )
-        return ids.astype(np.uint8 if len(self) <= 256 else np.uint16)
+        return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 
     def decode(self, ids: NDArray[np.integer]) -> str:
         """The text of ids (N,)."""

@@ -1,0 +1,117 @@
+"""Hydra's and OmegaConf's errors as one line: the key, what is allowed, what came."""
+
+import difflib
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from src.config import COMMANDS, refuse
+from src.errors import InputError
+from src.help import CONF
+
+
+def explain(error: BaseException, config_name: str) -> str | None:
+    """One line for the person who typed the command, or None when the error is a bug of ours."""
+
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return explain_group()
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+
+    if isinstance(error, OverrideParseException):
+        return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, value = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}: expected one of {', '.join(error.options)}, got {value}"
+    ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
+    if ambiguous:
+        key, value = ambiguous.groups()
+        return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ValidationError):
+        return explain_type(cause, config_name)
+    if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
+        return explain_key(str(getattr(cause, "full_key", "")), cause, config_name)
+    return " ".join(str(error).split())
+
+
+def explain_group() -> str:
+    """A group that was given something other than a name."""
+    given = [a.lstrip("+").partition("=") for a in sys.argv[1:]]
+    for key, _, value in given:
+        if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
+            return f"{key}: expected {options_of(key)}, got {value}"
+    return "expected key=value, or group=choice: --help lists them"
+
+
+def options_of(group: str) -> str:
+    return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
+
+
+def explain_type(cause: Any, config_name: str) -> str:
+    """A value of a type that the key does not hold."""
+    allowed = allowed_of(COMMANDS[config_name], cause.full_key.split("[")[0])
+    value = cause.value if getattr(cause, "value", None) is not None else came(cause.full_key)
+    return str(refuse(cause.full_key, allowed, value))
+
+
+def came(key: str) -> str:
+    """What the command line gives for a key."""
+    values = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
+    return values[-1] if values else "a value of another type"
+
+
+def explain_key(key: str, cause: BaseException, config_name: str) -> str:
+    """A key that does not exist, with the nearest that does."""
+    known = keys_of(COMMANDS[config_name])
+    group, _, name = key.rpartition(".")
+    if key in known:
+        owners = [p.stem for p in (CONF / group).glob("*.yaml") if f"\n{name}:" in p.read_text()]
+        return f"{key}: expected a key of the chosen {group}, got one of {group}={', '.join(owners)}"
+    near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
+        key, [k.rpartition(".")[2] for k in known], n=1
+    )
+    full = [k for k in known if near and (k == near[0] or k.endswith("." + near[0]))]
+    hint = f"did you mean {full[0]}?" if full else "--help lists them"
+    return f"{key}: expected a known key, got {key}: {hint}"
+
+
+def keys_of(node: type, prefix: str = "") -> list[str]:
+    """Dotted names of every key of a schema, whichever optimiser and schedule is chosen."""
+    hints, keys = get_type_hints(node), []
+    for f in fields(node):
+        kinds = variants(hints[f.name])
+        keys += [prefix + f.name] if not kinds else []
+        for kind in kinds:
+            keys += keys_of(kind, f"{prefix}{f.name}.")
+    return list(dict.fromkeys(keys))
+
+
+def variants(kind: Any) -> list[type]:
+    """The schemas that may stand in a group's place; none for a plain key."""
+    if not is_dataclass(kind):
+        return []
+    return [kind, *kind.__subclasses__()] if isinstance(kind, type) else []
+
+
+def allowed_of(node: type, key: str) -> Any:
+    """What a key may hold, found along its dotted name."""
+    head, _, rest = key.partition(".")
+    hints = get_type_hints(node)
+    for f in fields(node):
+        if f.name != head:
+            continue
+        kinds = variants(hints[f.name])
+        if not rest:
+            return options_of(head) if kinds else f.metadata["allowed"]
+        for kind in kinds:
+            found = allowed_of(kind, rest)
+            if found is not None:
+                return found
+    return None

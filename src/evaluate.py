@@ -1,0 +1,20 @@
+"""`python -m src.evaluate`: the scores of a trained model on the final split of its corpus."""
+
+import json
+from typing import Any
+
+from src.cli import launch
+
+
+def body(config: Any) -> None:
+    from src.lab.evaluation import evaluate
+    from src.lab.lookup import lookup
+
+    found = lookup(config.run, config)
+    evaluation = evaluate(found, config)
+    print(evaluation.table(), flush=True)
+    found.keep("evaluation/scores.json", json.dumps(evaluation.metrics(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    launch("evaluate", "evaluate", body)

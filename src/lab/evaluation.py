@@ -1,0 +1,87 @@
+"""The final scores of a network, both contexts and the baselines beside them, as numbers and as a table."""
+
+from dataclasses import dataclass
+from math import log
+
+from src.config import DataConfig, PlacesConfig
+from src.errors import InputError
+from src.lab.baselines import baselines
+from src.lab.corpora import corpus_of
+from src.lab.lookup import Found
+from src.lab.rundir import absolute
+from src.lab.scoring import Score, score_carried, score_reset
+from src.rnn.parameters import Architecture, Array
+from src.text.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """split: `test`, or `val` for a corpus without a test split. baselines: bits per character."""
+
+    split: str
+    seq_len: int
+    carried: Score
+    reset: Score
+    baselines: dict[str, float]
+
+    @property
+    def prefix(self) -> str:
+        """Of the metric names: `test`, or `val_final` (val/loss is the training's own curve)."""
+        return "test" if self.split == "test" else "val_final"
+
+    def metrics(self) -> dict[str, float]:
+        """Under the names that are tracked: test/bpc (carried), test_reset/bpc, baseline/unigram_bpc."""
+        named: dict[str, float] = {}
+        for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_reset", self.reset)):
+            named |= {
+                f"{prefix}/loss": score.nats,
+                f"{prefix}/bpc": score.bpc,
+                f"{prefix}/perplexity": score.perplexity,
+                f"{prefix}/accuracy": score.accuracy,
+            }
+        return named | {f"baseline/{name}_bpc": value for name, value in self.baselines.items()}
+
+    def table(self) -> str:
+        """For a terminal, a line a model."""
+        where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        lines = [
+            f"{self.carried.characters:,} characters of the {where}",
+            f"{'':<34}{'nats':>8}{'bits':>8}{'perplexity':>12}{'accuracy':>10}",
+        ]
+        contexts = (
+            ("network, state carried", self.carried),
+            (f"network, reset every {self.seq_len}", self.reset),
+        )
+        for name, s in contexts:
+            lines.append(f"{name:<34}{s.nats:>8.4f}{s.bpc:>8.4f}{s.perplexity:>12.3f}{s.accuracy:>10.1%}")
+        for name, bits in self.baselines.items():
+            label = name if name == "uniform" else f"{name}, add one"
+            lines.append(f"{label:<34}{bits * log(2):>8.4f}{bits:>8.4f}{2**bits:>12.3f}")
+        return "\n".join(lines)
+
+
+def evaluate_network(architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int) -> Evaluation:
+    """Score a network on the final split of its corpus."""
+    tokens = corpus.split(corpus.final_split)
+    return Evaluation(
+        split=corpus.final_split,
+        seq_len=seq_len,
+        carried=score_carried(architecture, flat, tokens),
+        reset=score_reset(architecture, flat, tokens, seq_len),
+        baselines=baselines(corpus.split("train"), tokens, len(corpus.vocabulary)),
+    )
+
+
+def evaluate(found: Found, places: PlacesConfig) -> Evaluation:
+    """Score a trained model on the final split of the corpus that it was trained on.
+
+    Raises InputError when that corpus cannot be made again, or its characters are not the model's.
+    """
+    seq_len = found.config["seq_len"]
+    corpus, _ = corpus_of(DataConfig(**found.config["data"]), seq_len, absolute(places.data_dir))
+    if corpus.vocabulary != found.model.vocabulary:
+        raise InputError(
+            f"run: expected the corpus that run {found.run_id} was trained on, got a {corpus.name} with "
+            "other characters: has the text changed?"
+        )
+    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len)

@@ -1,0 +1,78 @@
+"""Whether a run reproduces what the project claims: the claims, the repeated training, the report."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.config import Config
+from src.files import write_json
+from src.lab.claims import read_claims, verdicts
+from src.lab.environment import PROJECT
+from src.lab.experiment import Result, prepare
+from src.lab.rundir import absolute
+from src.lab.training import train
+from src.rnn.parameters import Architecture
+
+EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
+
+
+def repeated_digest(config: Config) -> str:
+    """sha256 of the weights that a second training with the same config comes to."""
+    corpus = prepare(config)
+    architecture = Architecture(len(corpus.vocabulary), config.hidden)
+    rng = np.random.default_rng(config.seed)
+    outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)
+    return hashlib.sha256(outcome.flat.tobytes()).hexdigest()
+
+
+def overview(result: Result, config: Config) -> str:
+    """Scores beside the baselines, samples at three temperatures, where to look."""
+    parts = [result.evaluation.table()]
+    for temperature, text in result.samples.items():
+        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
+    look = [f"the run's files  {result.folder}"]
+    if config.tracking.name == "mlflow":
+        look.append(f"in MLflow        make ui   (run {result.run_id})")
+    return "\n\n".join([*parts, "\n".join(look)])
+
+
+def check_claims(result: Result, config: Config) -> bool:
+    """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
+
+    Writes outputs/reproduction.json: the figures without anything that depends on the clock.
+    """
+    print("\ntraining once more, for the claim that the weights come out the same", file=sys.stderr)
+    identical = repeated_digest(config) == result.weights_sha256
+    metrics = {**result.evaluation.metrics(), "val/loss": result.outcome.val_loss}
+    metrics["repeat/identical"] = float(identical)
+    lines = verdicts(read_claims(EXPECTED), metrics)
+    print("\n" + "\n".join(line for _, line in lines))
+    report: dict[str, Any] = {
+        "metrics": metrics,
+        "best_step": result.outcome.best_step,
+        "steps": result.outcome.steps,
+        "weights_sha256": result.weights_sha256,
+        "samples": {f"{t:g}": config.prompt + text for t, text in result.samples.items()},
+    }
+    file = absolute(config.outputs) / "reproduction.json"
+    write_json(file, report)
+    held = sum(fine for fine, _ in lines)
+    print(f"\n{held} of {len(lines)} claims reproduced; the figures are in {file}")
+    return held == len(lines)
+
+
+def differs_from_default(overrides: list[str]) -> list[str]:
+    """The overrides that change what is computed, not merely where it is put."""
+    places = ("outputs", "data_dir", "tracking")
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in places]
+
+
+def recorded() -> dict[str, Any]:
+    """The figures of the committed run, experiments/sonnets/measured.json."""
+    file: Path = EXPECTED.with_name("measured.json")
+    measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return measured

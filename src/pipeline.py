@@ -1,0 +1,27 @@
+"""`python -m src.pipeline`: the four stages as one tracked run, then the claims, one by one."""
+
+from typing import Any
+
+from src.cli import launch
+from src.errors import InputError
+
+
+def body(config: Any) -> float:
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.lab.experiment import run
+    from src.lab.reproduction import check_claims, differs_from_default, overview
+
+    result = run(config, "pipeline")
+    print("\n" + overview(result, config))
+    changed = differs_from_default(list(HydraConfig.get().overrides.task))
+    if changed:
+        print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
+    elif not check_claims(result, config):
+        raise InputError("expected every claim to be reproduced, got those marked NOT above")
+    print(result.summary(), flush=True)
+    return result.outcome.val_loss
+
+
+if __name__ == "__main__":
+    launch("pipeline", "config", body)
