@@ -1,7 +1,7 @@
 """Deliver a run's journal to MLflow: `python -m src.deliver RUN_DIRECTORY`.
 
-Training starts it beside itself, with the lowest priority, so that tracking takes only the processor
-time that training leaves over; a person starts it for a run whose tracker was out of reach.
+A run starts it beside itself, with the lowest priority, so that tracking takes only the processor time
+that training leaves over; a person starts it for a run whose tracker was out of reach.
 """
 
 import json
@@ -12,6 +12,13 @@ import warnings
 from pathlib import Path
 
 from src.errors import InputError
+
+
+def give_way() -> None:
+    """Run only when nothing else wants the processor."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # Linux: stronger, a training process that wakes up is never kept waiting
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def await_end_of_training(gone: threading.Event) -> None:
@@ -33,7 +40,7 @@ def main(arguments: list[str]) -> int:
     folder = folders[0]
     gone = threading.Event()
     if beside:
-        os.nice(19)
+        give_way()
         threading.Thread(target=await_end_of_training, args=(gone,), daemon=True).start()
     else:
         gone.set()

@@ -16,6 +16,7 @@ from src.lab import weights
 from src.lab.corpora import corpus_of
 from src.lab.environment import environment
 from src.lab.evaluation import Evaluation, evaluate_network
+from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute
 from src.lab.sampling import sample
@@ -77,6 +78,7 @@ def run(config: Config, command: str) -> Result:
     with closed(record) as closing:
         open_run(record, config, corpus, architecture, command)
         outcome = train_stage(record, config, corpus, architecture)
+        record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
     return replace(result, run_id=closing.run_id)
@@ -122,7 +124,8 @@ def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architec
     }
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
     name = f"{config.model.name} hidden={config.hidden} {config.data.name}"
-    record.start(name, flatten(config) | {"parameters": architecture.size()}, tags, data)
+    params = flatten(config) | {"parameters": architecture.size()}
+    record.start(name, params, tags, data, busy_cores=useful_workers(config.workers, config.batch_size))
     write_json(record.folder / "environment.json", around)
     record.keep(record.folder / "environment.json")
 

@@ -1,0 +1,59 @@
+"""What tracking costs: the default training with and without MLflow, alternately, in fresh processes.
+
+    make bench          (or python -m benchmarks.tracking_cost)
+
+Compares the seconds of training that the command itself reports; writes benchmarks/tracking_cost.json.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from src.files import write_json
+from src.lab.environment import PROJECT, environment
+
+ROUNDS = 7
+RESULT = Path(__file__).with_name("tracking_cost.json")
+
+
+def training_seconds(tracking: str, outputs: Path) -> float:
+    """Seconds of training of one default run."""
+    command = [sys.executable, "-m", "src.train", f"tracking={tracking}", f"outputs={outputs}"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    found = re.search(r"^trained .* in ([0-9.]+) s,", done.stderr, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"expected the line `trained ... in ... s`, got {done.stderr[-500:]}")
+    return float(found.group(1))
+
+
+def main() -> None:
+    ratios, seconds = [], {"none": [], "mlflow": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        training_seconds("mlflow", Path(temporary))  # the database of a first run is made here
+        for k in range(ROUNDS):
+            order = ("none", "mlflow") if k % 2 else ("mlflow", "none")  # neither is always the first
+            for tracking in order:
+                seconds[tracking].append(training_seconds(tracking, Path(temporary)))
+            ratios.append(seconds["mlflow"][-1] / seconds["none"][-1])
+            print(
+                f"none {seconds['none'][-1]:.2f} s   mlflow {seconds['mlflow'][-1]:.2f} s   {ratios[-1]:.3f}"
+            )
+    cost = statistics.median(seconds["mlflow"]) / statistics.median(seconds["none"]) - 1
+    print(f"tracking costs {cost:+.1%} of the training time (ratio of medians of {ROUNDS})")
+    write_json(
+        RESULT,
+        {
+            "cost": cost,
+            "median_of_ratios": statistics.median(ratios) - 1,
+            "seconds": seconds,
+            "processor": environment()["processor"],
+            "cores": environment()["cores"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
