@@ -9,6 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 VENV ?= .venv
+PEERS := .venv-peers
 RUN := $(VENV)/bin/python
 LOCKS := requirements.lock requirements-uv.lock
 # Written last, so that an interrupted set-up starts again.
@@ -16,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test test-fast lint format ui bench lock clean
+.PHONY: help setup reproduce test test-fast lint format ui bench record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,12 +55,18 @@ format: setup  ## let ruff lay out the code and mend what it can
 ui: setup  ## the MLflow UI on this machine; prints the address to open
 	@$(RUN) -m src.ui
 
-bench: $(VENV)/peers  ## speed against PyTorch's nn.RNN and the cost of tracking, in one run
-	@$(RUN) -m benchmarks.throughput
+bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN and the cost of tracking, in one run
+	@$(PEERS)/bin/python -m benchmarks.throughput
 	@$(RUN) -m benchmarks.tracking_cost
 
-$(VENV)/peers: $(READY)
-	@$(UV) pip install --quiet --find-links "$${PIP_FIND_LINKS:-.}" torch==2.13.0
+record: reproduce  ## write what reproduce measured down as experiments/sonnets/measured.json
+	@cp outputs/reproduction.json experiments/sonnets/measured.json
+
+# PyTorch is only measured against, in an environment of its own; pip takes the build that fits.
+$(PEERS)/ready-$(VERSION): $(READY)
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@VIRTUAL_ENV=$(PEERS) $(VENV)/bin/uv pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(PEERS)/bin/python -m pip install --quiet torch==2.13.0
 	@touch $@
 
 lock: setup  ## resolve the requirements again (names, versions, hashes)
@@ -69,5 +76,5 @@ lock: setup  ## resolve the requirements again (names, versions, hashes)
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 
 clean:  ## remove the environments and caches; data/ and outputs/ hold your work and stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,7 @@ class Evaluation:
         return "test" if self.split == "test" else "val_final"
 
     def metrics(self) -> dict[str, float]:
-        """Under the names that are tracked: test/bpc (carried), test_reset/bpc, baseline/unigram_bpc."""
+        """Under the names that are tracked: test/bpc (carried), test_reset/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
         for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_reset", self.reset)):
             named |= {
@@ -39,7 +39,7 @@ class Evaluation:
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
-        return named | {f"baseline/{name}_bpc": value for name, value in self.baselines.items()}
+        return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
     def table(self) -> str:
         """For a terminal, a line a model."""

@@ -180,11 +180,13 @@ def finish(
     digest = hashlib.sha256(flat.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
-    final = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2), **evaluation.metrics()}
-    record.report(outcome.steps + 1, {**final, "train/seconds": outcome.seconds})
+    kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
+    scores = evaluation.metrics()
+    record.report(outcome.steps + 1, kept)
+    record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
     keep_samples(record, config, samples)
     draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
-    write_json(record.folder / "scores.json", {**final, "weights_sha256": digest})
+    write_json(record.folder / "scores.json", {**kept, **scores, "weights_sha256": digest})
     record.keep(record.folder / "scores.json")
     record.journal.model(record.folder / "model")
     return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.text.batches import Windows
+
+fast = settings(deadline=None, max_examples=100)
+
+
+def windows_over(count, seq_len, batch_size, stride=1, seed=0):
+    """Windows over the tokens 0, 1, 2, ...: a token tells where its window stands."""
+    tokens = np.arange(count, dtype=np.uint16)
+    return Windows(tokens, seq_len, batch_size, stride, np.random.default_rng(seed))
+
+
+def starts_of_epoch(windows):
+    """Where the windows of the next epoch begin, in their order."""
+    return np.concatenate([windows.next()[0][0] for _ in range(windows.steps_per_epoch)]).tolist()
+
+
+@st.composite
+def sizes(draw):
+    """count, seq_len, batch_size, stride with room for one window at least."""
+    seq_len = draw(st.integers(1, 12))
+    count = draw(st.integers(seq_len + 1, 120))
+    return count, seq_len, draw(st.integers(1, 20)), draw(st.integers(1, 15))
+
+
+@fast
+@given(sizes())
+def test_window_is_a_piece_of_text_and_its_targets_stand_one_step_ahead(drawn):
+    count, seq_len, batch_size, stride = drawn
+    windows = windows_over(count, seq_len, batch_size, stride)
+    for _ in range(3):
+        ids, targets = windows.next()
+        assert ids.shape == targets.shape == (seq_len, windows.batch_size)
+        assert (ids == ids[0] + np.arange(seq_len)[:, None]).all()
+        assert (targets == ids + 1).all()
+        assert targets.max() < count
+
+
+@fast
+@given(sizes())
+def test_epoch_takes_no_window_twice_and_leaves_out_less_than_a_batch(drawn):
+    count, seq_len, batch_size, stride = drawn
+    windows = windows_over(*drawn)
+    possible = set(range(0, count - seq_len, stride))
+    for _ in range(3):
+        starts = starts_of_epoch(windows)
+        assert len(set(starts)) == len(starts)
+        assert set(starts) <= possible
+        assert len(possible) - len(starts) < min(batch_size, len(possible))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_epoch_takes_each_window_once_when_batches_divide_them(stride):
+    windows = windows_over(12 * stride + 7, 7, 4, stride)  # windows at 0, stride, ..., 11 stride
+    assert windows.steps_per_epoch == 3
+    for _ in range(2):
+        assert sorted(starts_of_epoch(windows)) == [stride * k for k in range(12)]
+
+
+def test_windows_over_all_but_one_character_by_default_stride():
+    assert windows_over(30, 7, 1).count == 23
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    windows = windows_over(57, 7, 10)
+    first, second = starts_of_epoch(windows), starts_of_epoch(windows)
+    assert first != sorted(first)
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+def test_same_seed_same_batches_another_seed_others():
+    def draw(seed):
+        windows = windows_over(60, 7, 10, seed=seed)
+        return np.array([windows.next() for _ in range(12)]).tolist()
+
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)
+
+
+def test_fewer_windows_than_a_batch_give_smaller_batches():
+    windows = windows_over(10, 7, 64)
+    assert windows.batch_size == 3
+    assert windows.steps_per_epoch == 1
+    for _ in range(2):
+        ids, _ = windows.next()
+        assert sorted(ids[0].tolist()) == [0, 1, 2]
+
+
+def test_text_of_exactly_one_window_is_enough_and_one_less_is_not():
+    ids, targets = windows_over(8, 7, 4, stride=5).next()
+    assert ids.ravel().tolist() == list(range(7))
+    assert targets.ravel().tolist() == list(range(1, 8))
+    with pytest.raises(ValueError, match="expected more than seq_len=7 characters, got 7"):
+        windows_over(7, 7, 4, stride=5)
+
+
+def test_ids_of_a_byte_text_do_not_wrap_and_can_index():
+    tokens = np.full(20, 255, np.uint8)
+    ids, targets = Windows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
+    assert ids.dtype == targets.dtype == np.intp
+    assert (ids == 255).all()

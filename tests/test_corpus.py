@@ -1,0 +1,305 @@
+import hashlib
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.errors import InputError
+from src.text.corpus import Settings, bounds_of, check_length, load, prepare
+from src.text.normalisation import Normalisation
+
+PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
+SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
+TEXT = "Shall I compare thee to a summer's day? " * 10
+RAW = TEXT.encode()
+NORMAL = "shall i compare thee to a summer s day  " * 10
+SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return prepare(RAW, SETTINGS, 5, tmp_path)[0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A prepared corpus that nobody has opened, to be damaged."""
+    return prepare(RAW, SETTINGS, 5, tmp_path)[0].folder
+
+
+def files_of(folder):
+    """Every file below a folder: its bytes and when it was written."""
+    return {
+        p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus, tmp_path):
+    assert {p.name for p in tmp_path.iterdir()} == {corpus.folder.name, "tiny.txt"}
+    assert {p.name for p in corpus.folder.iterdir()} == {"tokens.npy", "vocab.json", "manifest.json"}
+    assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
+
+
+def test_tokens_are_the_normalised_text(corpus):
+    assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
+    assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
+    assert corpus.tokens.dtype == np.uint8
+
+
+def test_more_than_256_characters_take_two_bytes(tmp_path):
+    raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
+    corpus, _ = prepare(raw, SETTINGS, 5, tmp_path)
+    assert corpus.tokens.dtype == np.uint16
+    assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
+
+
+def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus):
+    assert isinstance(corpus.tokens, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.tokens[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.split("val")[0] = 1
+
+
+def test_manifest_names_source_tokens_and_settings(corpus):
+    manifest = json.loads((corpus.folder / "manifest.json").read_text())
+    tokens = np.load(corpus.folder / "tokens.npy")
+    assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
+    assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
+    assert manifest["characters"] == len(NORMAL)
+    assert manifest["vocabulary"] == len(set(NORMAL))
+    assert manifest["settings"]["normalisation"] == {
+        "lowercase": True,
+        "letters_only": True,
+        "collapse_spaces": False,
+    }
+    assert corpus.digest == manifest["digest"]
+    assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
+
+
+def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
+    before = files_of(tmp_path)
+    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    assert made is False
+    assert files_of(tmp_path) == before
+    assert again.tokens.tobytes() == corpus.tokens.tobytes()
+    assert replace(again, tokens=None) == replace(corpus, tokens=None)
+
+
+def test_first_time_says_that_it_was_made(tmp_path):
+    assert prepare(RAW, SETTINGS, 5, tmp_path)[1] is True
+
+
+def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
+    again, made = prepare(RAW, SETTINGS, 9, tmp_path)
+    assert (again.folder, made) == (corpus.folder, False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SETTINGS, name="other"),
+        replace(SETTINGS, encoding="latin-1"),
+        replace(SETTINGS, split=(0.7, 0.2, 0.1)),
+        replace(SETTINGS, normalisation=replace(PLAIN, lowercase=False)),
+        replace(SETTINGS, normalisation=replace(PLAIN, letters_only=False)),
+        replace(SETTINGS, normalisation=replace(PLAIN, collapse_spaces=True)),
+    ],
+    ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
+)
+def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
+    second, made = prepare(RAW, other, 5, tmp_path)
+    assert made is True
+    assert second.digest != corpus.digest
+    assert second.folder != corpus.folder
+    assert load(corpus.folder).digest == corpus.digest
+
+
+def test_other_text_makes_another_corpus(corpus, tmp_path):
+    second, made = prepare(RAW + b"!", SETTINGS, 5, tmp_path)
+    assert made is True
+    assert second.folder != corpus.folder
+
+
+def test_folder_left_half_written_is_made_again(folder, tmp_path):
+    (folder / "manifest.json").unlink()
+    (folder / "tokens.npy").write_bytes(b"half")
+    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    assert made is True
+    assert again.vocabulary.decode(again.tokens) == NORMAL
+
+
+@pytest.mark.parametrize("shares", SPLITS, ids=str)
+@pytest.mark.parametrize("count", [0, 1, 10, 97, 1000, 1115394])
+def test_splits_are_contiguous_cover_everything_and_keep_their_shares(count, shares):
+    bounds = bounds_of(count, shares)
+    assert list(bounds) == ["train", "val", "test"]
+    edges = [edge for pair in bounds.values() for edge in pair]
+    assert edges[0] == 0
+    assert edges[-1] == count
+    assert edges[1] == edges[2]
+    assert edges[3] == edges[4]
+    for (start, stop), share in zip(bounds.values(), shares, strict=True):
+        assert abs(stop - start - share * count) <= 1
+
+
+def test_splits_of_a_corpus_are_its_tokens_in_order(corpus):
+    parts = [corpus.split(name) for name in ("train", "val", "test")]
+    assert [part.size for part in parts] == [320, 40, 40]
+    assert np.concatenate(parts).tobytes() == corpus.tokens.tobytes()
+    assert corpus.final_split == "test"
+
+
+def test_share_of_zero_makes_no_test_split(tmp_path):
+    corpus, _ = prepare(RAW, replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
+    assert corpus.split("test").size == 0
+    assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
+    assert corpus.final_split == "val"
+
+
+def needed(shares, seq_len, count=2):
+    """The number of characters that the refusal of a short text asks for."""
+    with pytest.raises(InputError, match="expected at least") as caught:
+        check_length(count, shares, seq_len)
+    return int(re.search(r"at least (\d+) characters", str(caught.value))[1])
+
+
+@pytest.mark.parametrize("shares", SPLITS, ids=str)
+@pytest.mark.parametrize("seq_len", [1, 7, 20])
+def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(tmp_path, shares, seq_len):
+    enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
+    text = b"ab" * enough
+    with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
+        prepare(text[: enough - 1], settings, seq_len, tmp_path)
+    assert not any(tmp_path.iterdir())
+    corpus, _ = prepare(text[:enough], settings, seq_len, tmp_path)
+    sizes = [corpus.split(name).size for name in ("train", "val", "test")]
+    assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
+
+
+@pytest.mark.parametrize("shares", [*SPLITS, (0.5, 0.2, 0.3), (0.5, 0.05, 0.45)], ids=str)
+def test_no_text_longer_than_what_is_enough_is_refused(shares):
+    enough = needed(shares, 20)
+    for count in range(enough, enough + 40):
+        check_length(count, shares, 20)
+
+
+def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
+        prepare(RAW, SETTINGS, 40, tmp_path)
+
+
+def test_empty_text_is_refused_and_nothing_written(tmp_path):
+    with pytest.raises(InputError, match="got 0: use a longer text"):
+        prepare(b"", SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
+    with pytest.raises(InputError) as caught:
+        prepare("caf\u00e9 ".encode("latin-1") * 100, SETTINGS, 5, tmp_path)
+    assert str(caught.value) == (
+        "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
+        "name the text's own encoding, latin-1 for example"
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_text_is_read_in_the_encoding_that_is_named(tmp_path):
+    settings = replace(SETTINGS, encoding="latin-1")
+    corpus, _ = prepare("caf\u00e9 ".encode("latin-1") * 100, settings, 5, tmp_path)
+    assert corpus.vocabulary.characters == " acf\u00e9"
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "hex"])
+def test_what_is_no_text_encoding_is_refused(tmp_path, encoding):
+    with pytest.raises(
+        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, got {encoding}$"
+    ):
+        prepare(RAW, replace(SETTINGS, encoding=encoding), 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
+def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path, raw):
+    with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
+        prepare(raw, SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: delete that folder"
+
+
+@pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
+@pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
+def test_file_cut_short_is_refused(folder, name, kept):
+    file = folder / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
+def test_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+def test_changed_token_is_refused(folder):
+    file = folder / "tokens.npy"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
+@pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
+def test_file_that_is_json_of_another_kind_is_refused(folder, name, value):
+    (folder / name).write_text(value)
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("splits", None),
+        ("splits", []),
+        ("splits", {"train": [0]}),
+        ("settings", []),
+        ("settings", {"name": "tiny", "normalisation": {"capitals": True}}),
+        ("tokens", {}),
+        ("vocabulary", 3),
+    ],
+)
+def test_manifest_with_another_value_is_refused(folder, key, value):
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+def test_tokens_that_are_a_pickle_are_refused(folder):
+    np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=DAMAGED):
+        load(folder)
+
+
+def test_damage_found_by_prepare_is_refused_too(folder, tmp_path):
+    (folder / "vocab.json").write_text("[")
+    with pytest.raises(InputError, match=DAMAGED):
+        prepare(RAW, SETTINGS, 5, tmp_path)
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
+        prepare(RAW, SETTINGS, 5, tmp_path / "file")

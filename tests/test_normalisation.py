@@ -1,0 +1,75 @@
+"""Normalisation against the same in plain Python, character by character."""
+
+import re
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.text.normalisation import Normalisation, code_points, from_code_points
+
+ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
+NORMALISATIONS = st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans())
+LETTERS_ONLY = Normalisation(lowercase=False, letters_only=True, collapse_spaces=False)
+fast = settings(deadline=None, max_examples=150)
+
+
+def oracle(n: Normalisation, text: str) -> str:
+    text = text.lower() if n.lowercase else text
+    text = "".join(c if c.isalpha() else " " for c in text) if n.letters_only else text
+    return re.sub(" +", " ", text) if n.collapse_spaces else text
+
+
+@fast
+@given(ANY)
+def test_text_to_code_points_and_back(text):
+    codes = code_points(text)
+    assert codes.tolist() == [ord(c) for c in text]
+    assert from_code_points(codes) == text
+
+
+@fast
+@given(NORMALISATIONS, ANY)
+def test_normalised_text_is_that_of_plain_python(normalisation, text):
+    assert normalisation.apply(text) == oracle(normalisation, text)
+
+
+@fast
+@given(NORMALISATIONS, ANY)
+def test_normalising_twice_changes_nothing_more(normalisation, text):
+    """So that a prompt in the words of the corpus passes through unchanged."""
+    once = normalisation.apply(text)
+    assert normalisation.apply(once) == once
+
+
+@fast
+@given(ANY)
+def test_every_character_that_is_no_letter_becomes_exactly_one_space(text):
+    normalised = LETTERS_ONLY.apply(text)
+    assert len(normalised) == len(text)
+    assert all(b == (a if a.isalpha() else " ") for a, b in zip(text, normalised, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((False, False, False), "Ah!  O,\nÉté 9"),
+        ((True, False, False), "ah!  o,\nété 9"),
+        ((False, True, False), "Ah   O  Été  "),
+        ((False, False, True), "Ah! O,\nÉté 9"),
+        ((True, True, True), "ah o été "),
+    ],
+)
+def test_each_setting_by_example(flags, expected):
+    assert Normalisation(*flags).apply("Ah!  O,\nÉté 9") == expected
+
+
+def test_collapsing_keeps_one_space_of_each_run_at_the_ends_too():
+    collapse = Normalisation(lowercase=False, letters_only=False, collapse_spaces=True)
+    assert collapse.apply("   a  b c   ") == " a b c "
+
+
+@pytest.mark.parametrize("flags", list(product((False, True), repeat=3)))
+def test_nothing_stays_nothing(flags):
+    assert Normalisation(*flags).apply("") == ""

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.errors import InputError
+from src.text.normalisation import from_code_points
+from src.text.vocabulary import Vocabulary
+
+ANY = st.text(st.characters(exclude_categories=()))
+fast = settings(deadline=None, max_examples=150)
+
+
+def characters(count: int) -> str:
+    """That many distinct characters."""
+    return from_code_points(np.arange(count, dtype=np.uint32))
+
+
+@fast
+@given(ANY)
+def test_decoding_undoes_encoding(text):
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@fast
+@given(ANY, st.randoms(use_true_random=False))
+def test_vocabulary_is_the_sorted_set_of_characters_in_whatever_order_they_come(text, random):
+    shuffled = list(text)
+    random.shuffle(shuffled)
+    assert Vocabulary.of(text).characters == "".join(sorted(set(text)))
+    assert Vocabulary.of("".join(shuffled)) == Vocabulary.of(text)
+
+
+@fast
+@given(ANY)
+def test_id_is_the_position_in_the_vocabulary(text):
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.encode(text).tolist() == [vocabulary.characters.index(c) for c in text]
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16), (65536, np.uint16)]
+)
+def test_ids_take_one_byte_up_to_256_characters_then_two(count, dtype):
+    vocabulary = Vocabulary.of(characters(count))
+    ids = vocabulary.encode(characters(count))
+    assert len(vocabulary) == count
+    assert ids.dtype == dtype
+    assert ids.tolist() == list(range(count))
+
+
+def test_more_characters_than_two_bytes_number_are_refused():
+    with pytest.raises(InputError, match=r"^data: expected at most 65536 distinct .* got 65537: is data.enc"):
+        Vocabulary.of(characters(65537))
+
+
+@pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600"])
+def test_unknown_character_is_named_beside_the_known_ones(unknown):
+    vocabulary = Vocabulary.of("banana")
+    expected = f"prompt: expected only the 3 characters that the model knows ('abn'), got {unknown!r}"
+    with pytest.raises(InputError) as caught:
+        vocabulary.encode(f"ban{unknown}")
+    assert str(caught.value) == expected
+
+
+def test_first_unknown_character_is_the_one_named():
+    with pytest.raises(InputError, match="got 'x'"):
+        Vocabulary.of("ab").encode("abxzb")
+
+
+def test_empty_text_has_no_ids():
+    assert Vocabulary.of("ab").encode("").shape == (0,)
+    assert Vocabulary.of("ab").decode(np.zeros(0, np.uint8)) == ""
