@@ -144,7 +144,7 @@ class CosineConfig(ScheduleConfig):
 class PlateauConfig(ScheduleConfig):
     factor: float = number(above=0, below=1)
     patience: int = integer(1)
-    least: float = number(least=0)
+    least: float = number(least=0, most=1)
 
 
 @dataclass

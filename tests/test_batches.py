@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from src.text.batches import Windows
 
-fast = settings(deadline=None, max_examples=100)
+fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 def windows_over(count, seq_len, batch_size, stride=1, seed=0):

@@ -71,7 +71,7 @@ def test_manifest_names_source_tokens_and_settings(corpus):
     assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
     assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
     assert manifest["characters"] == len(NORMAL)
-    assert manifest["vocabulary"] == len(set(NORMAL))
+    assert manifest["vocabulary"]["size"] == len(set(NORMAL))
     assert manifest["settings"]["normalisation"] == {
         "lowercase": True,
         "letters_only": True,

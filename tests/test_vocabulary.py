@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from src.errors import InputError
@@ -8,7 +8,7 @@ from src.text.normalisation import from_code_points
 from src.text.vocabulary import Vocabulary
 
 ANY = st.text(st.characters(exclude_categories=()))
-fast = settings(deadline=None, max_examples=150)
+fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 def characters(count: int) -> str:
@@ -18,6 +18,7 @@ def characters(count: int) -> str:
 
 @fast
 @given(ANY)
+@example("\ud800 \udcff")
 def test_decoding_undoes_encoding(text):
     vocabulary = Vocabulary.of(text)
     assert vocabulary.decode(vocabulary.encode(text)) == text
@@ -55,7 +56,7 @@ def test_more_characters_than_two_bytes_number_are_refused():
         Vocabulary.of(characters(65537))
 
 
-@pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600"])
+@pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600", "\udcff"])
 def test_unknown_character_is_named_beside_the_known_ones(unknown):
     vocabulary = Vocabulary.of("banana")
     expected = f"prompt: expected only the 3 characters that the model knows ('abn'), got {unknown!r}"

@@ -89,8 +89,12 @@ class Engine:
     def __enter__(self) -> "Engine":
         for process in self.processes:
             process.start()
-        for k, done in enumerate(self.done):  # a helper says once that it is ready
-            self.await_helper(k, done)
+        try:
+            for k, done in enumerate(self.done):  # a helper says once that it is ready
+                self.await_helper(k, done)
+        except BaseException:
+            self.end_helpers()
+            raise
         if self.processes:
             self.blas = threadpool_limits(1, user_api="blas")
         return self
@@ -98,12 +102,15 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end_helpers()
+        if self.blas is not None:
+            self.blas.restore_original_limits()
+
+    def end_helpers(self) -> None:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
             process.join()
-        if self.blas is not None:
-            self.blas.restore_original_limits()
 
     def loss_and_gradient(self, ids: Ids, targets: Ids) -> float:
         """Mean loss in nats per character of a batch (T, B); self.gradient is then its gradient."""

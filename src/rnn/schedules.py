@@ -56,7 +56,7 @@ class Cosine:
 class Plateau:
     """The peak, multiplied by `factor` after every `patience` evaluations without improvement.
 
-    As in torch.optim.lr_scheduler.ReduceLROnPlateau; never below the share `least`.
+    Never below the share `least`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
     """
 
     warmup: int

@@ -5,7 +5,6 @@ has another digest is another corpus.
 """
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -78,9 +77,10 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 
     if fits(count):
         return
-    needed = math.ceil(seq_len / min(share for share in shares if share > 0))
-    while not fits(needed):
-        needed += 1
+    # Rounding makes the splits' sizes uneven in the text's length: from a length that surely fits, down.
+    needed = math.ceil((seq_len + 2) / min(share for share in shares if share > 0))
+    while fits(needed - 1):
+        needed -= 1
     raise InputError(
         f"data: expected at least {needed} characters for one window of seq_len={seq_len} in each split of "
         f"{list(shares)}, got {count}: use a longer text, a smaller seq_len or another data.split"
@@ -91,13 +91,13 @@ def decode(raw: bytes, encoding: str) -> str:
     """The text of bytes; InputError names the first byte that does not fit the encoding."""
     try:
         return raw.decode(encoding)
-    except LookupError as error:
-        raise InputError(f"data.encoding: expected a text encoding such as utf-8, got {encoding}") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"data.encoding: expected text in {encoding}, got byte 0x{raw[error.start]:02x} at position "
             f"{error.start}: name the text's own encoding, latin-1 for example"
         ) from error
+    except (LookupError, ValueError) as error:
+        raise InputError(f"data.encoding: expected a text encoding such as utf-8, got {encoding}") from error
 
 
 def prepare(raw: bytes, settings: Settings, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
@@ -123,7 +123,7 @@ def prepare(raw: bytes, settings: Settings, seq_len: int, data_dir: Path) -> tup
         "source": {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)},
         "settings": asdict(settings),
         "characters": tokens.size,
-        "vocabulary": len(vocabulary),
+        "vocabulary": {"size": len(vocabulary), "sha256": digest_of_text(vocabulary.characters)},
         "tokens": {"dtype": tokens.dtype.name, "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()},
         "splits": bounds_of(tokens.size, settings.split),
     }
@@ -136,6 +136,10 @@ def digest_of(raw: bytes, settings: Settings) -> str:
     """sha256 over the source and the settings, in hexadecimal."""
     stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
     return hashlib.sha256(hashlib.sha256(raw).digest() + stated).hexdigest()
+
+
+def digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write(folder: Path, tokens: NDArray[Any], vocabulary: Vocabulary, manifest: dict[str, Any]) -> None:
@@ -164,8 +168,13 @@ def load(folder: Path) -> Corpus:
         characters = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
         tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
         settings = manifest["settings"]
-        whole = hashlib.sha256(tokens).hexdigest() == manifest["tokens"]["sha256"]
-        if not whole or len(characters) != manifest["vocabulary"]:
+        splits = {name: (start, stop) for name, (start, stop) in manifest["splits"].items()}
+        whole = (
+            hashlib.sha256(tokens).hexdigest() == manifest["tokens"]["sha256"]
+            and digest_of_text("".join(characters)) == manifest["vocabulary"]["sha256"]
+            and splits == bounds_of(tokens.size, tuple(settings["split"]))
+        )
+        if not whole:
             raise ValueError("a file changed after it was written")
         return Corpus(
             folder=folder,
@@ -174,9 +183,9 @@ def load(folder: Path) -> Corpus:
             vocabulary=Vocabulary("".join(characters)),
             normalisation=Normalisation(**settings["normalisation"]),
             tokens=tokens,
-            bounds={name: (start, stop) for name, (start, stop) in manifest["splits"].items()},
+            bounds=splits,
         )
-    except (OSError, ValueError, KeyError, TypeError, io.UnsupportedOperation) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"data_dir: expected a whole prepared corpus, got a damaged one in {folder} ({error}): "
             "delete that folder, it is made again"

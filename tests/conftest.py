@@ -1,0 +1,149 @@
+"""What several test files share: two ways to run a command, and one small trained run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit status, standard output, standard error."""
+
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of standard error, where there is to be one and no more."""
+        assert "Traceback" not in self.err
+        lines = self.err.splitlines()
+        assert len(lines) == 1, f"expected one line on standard error, got {lines}"
+        return lines[0]
+
+
+def environ(**more: str) -> dict[str, str]:
+    """The environment of a child, without what would point it elsewhere."""
+    foreign = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
+    return {key: value for key, value in os.environ.items() if key not in foreign} | more
+
+
+def run_command(*arguments: str, timeout: float = 120) -> Ended:
+    """`python -m ARGUMENTS` from the project's root, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=PROJECT,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., Ended]:
+    return run_command
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """A command line in this very process: `typed("train", "hidden=0")`.
+
+    What `python -m src.train hidden=0` runs, without the second that a fresh interpreter takes. `body`
+    replaces the command's own, for tests of what arrives there.
+    """
+
+    def type_in(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> Ended:
+        from hydra.core.global_hydra import GlobalHydra
+
+        from src.cli import launch
+
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # launch sets it to 1
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        capsys.readouterr()
+        rc = 0
+        try:
+            launch(name, CONFIG_NAMES.get(name, name), body or import_module(f"src.{name}").body)
+        except SystemExit as ended:
+            rc = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Ended(rc, said.out, said.err)
+
+    return type_in
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished, tracked run of the default corpus. ended: how its command ended."""
+
+    root: Path
+    run_id: str
+    ended: Ended
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "outputs"
+
+    @property
+    def places(self) -> list[str]:
+        """The arguments that make a command read and write where this run did."""
+        return [f"outputs={self.outputs}", f"data_dir={self.root / 'data'}"]
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.outputs / 'mlflow.db'}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's own directory."""
+        for file in self.outputs.glob("runs/*/delivered.json"):
+            if json.loads(file.read_text())["run_id"] == self.run_id:
+                return file.parent
+        raise AssertionError(f"no directory of run {self.run_id}")
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
+
+    def curve(self, name: str) -> list[tuple[int, float, int]]:
+        """(step, value, time) of every point of one metric, as the journal has it."""
+        metrics = [r for r in self.journal if r["kind"] == "metrics" and name in r["values"]]
+        return [(r["step"], r["values"][name], r["time"]) for r in metrics]
+
+
+SMALL = ("hidden=32", "max_epochs=0.5", "eval_every=100", "length=120")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Half a second of training on the sonnets, scored, sampled and delivered to a fresh database.
+
+    Other runs that tests put into that database belong to an experiment of their own name, so that
+    `latest` and `best` stay this one.
+    """
+    root = tmp_path_factory.mktemp("trained")
+    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    ended = run_command("src.train", *SMALL, *places)
+    assert ended.rc == 0, ended.err
+    return Trained(root, ended.out.splitlines()[-1].rpartition("run=")[2], ended)
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """The settings of `trained`, as typed."""
+    return SMALL

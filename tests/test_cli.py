@@ -1,0 +1,312 @@
+"""Bad input, prompts to the letter, and help, through the command line.
+
+Bad input ends with an exit status, one line that says what is wrong, and nothing on disk.
+"""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from src.cli import CONF, PROJECT, quoted
+from src.help import COMMANDS, defaults
+
+Command = Callable[..., Any]
+CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[str]:
+    return [f"outputs={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
+
+
+# --- bad input ---
+
+# command, what is typed, the key that is named, what is said to be allowed, what is said to have come
+REFUSED = [
+    ("train", "hidden=0", "hidden", "an integer >= 1", "0"),
+    ("train", "hidden=abc", "hidden", "an integer >= 1", "abc"),
+    ("train", "hidden=1.5", "hidden", "an integer >= 1", "1.5"),
+    ("train", "hidden=null", "hidden", "an integer >= 1", "null"),
+    ("train", "lr=-1", "lr", "a number > 0", "-1"),
+    ("train", "lr=nan", "lr", "a number > 0", "nan"),
+    ("train", "temperature=-1", "temperature", "a number >= 0", "-1"),
+    ("train", "seq_len=0", "seq_len", "an integer >= 1", "0"),
+    ("train", "clip=-5", "clip", "a number > 0, or null for no clipping", "-5"),
+    ("train", "patience=0", "patience", "an integer >= 1, or null for no early stopping", "0"),
+    ("train", "clip_mode=both", "clip_mode", "one of norm, value", "both"),
+    ("train", "data.lowercase=perhaps", "data.lowercase", "true or false", "perhaps"),
+    ("train", "data.split=[0.5,0.5]", "data.split", "three shares", "[0.5, 0.5]"),
+    ("train", "hiden=64", "hiden", "did you mean hidden?", "hiden"),
+    ("train", "optimizer.beta3=0.5", "optimizer.beta3", "did you mean optimizer.beta", "optimizer.beta3"),
+    ("train", "qqqqqq=1", "qqqqqq", "--help lists them", "qqqqqq"),
+    ("train", "+foo=1", "foo", "--help lists them", "+foo"),
+    ("train", "optimizer.momentum=0.5", "optimizer.momentum", "key of the chosen optimizer", "momentum"),
+    ("train", "schedule.factor=0.5", "schedule.factor", "key of the chosen schedule", "plateau"),
+    ("train", "data=nowhere", "data", "one of file, shakespeare, smallshake, tinyshakespeare", "nowhere"),
+    ("train", "model=transformer", "model", "one of ", "transformer"),
+    ("train", "hidden=1,2", "hidden", "add --multirun", "1,2"),
+    ("train", "hidden", "hidden", "key=value", "hidden"),
+    ("train", "hidden=5}", "hidden", "key=value", "5}"),
+    ("train", "~hidden", "hidden", "", ""),
+    ("train", "~optimizer", "optimizer", "", ""),
+    ("train", "optimizer.name=sgd", "optimizer", "", "sgd"),  # else an adam would be tracked as sgd
+    ("train", "prompt=null", "prompt", "a text", "null"),
+    ("train", "prompt=???", "prompt", "", ""),
+    ("train", "hidden=${nothing}", "hidden", "nothing", ""),
+    ("train", "--nonsense", "--nonsense", "", ""),
+    ("evaluate", "hidden=64", "hidden", "--help lists them", "hidden"),
+    ("sample", "length=-1", "length", "an integer >= 0", "-1"),
+    ("sample", "promt=hello", "promt", "did you mean prompt?", "promt"),
+    ("sample", "tracking=wandb", "tracking", "one of mlflow, none", "wandb"),
+    ("ui", "port=99999", "port", "an integer >= 1 and <= 65535", "99999"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "key", "allowed", "came"), REFUSED, ids=[f"{r[0]} {r[1]}" for r in REFUSED]
+)
+def test_bad_input_is_one_line(
+    command: str,
+    argument: str,
+    key: str,
+    allowed: str,
+    came: str,
+    typed: Command,
+    places: list[str],
+    tmp_path: Path,
+) -> None:
+    ended = typed(command, argument, *places, body=lambda config: print("the command ran"))
+    assert ended.out == ""
+    assert ended.rc != 0
+    line = ended.complaint
+    assert line.startswith(f"{command}: ")
+    assert key in line
+    assert allowed in line
+    assert came in line
+    assert not list(tmp_path.iterdir()), "nothing is written for bad input"
+
+
+# What shows only when the text is read.
+REFUSED_TEXTS = [
+    (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
+    (["data=file"], "data.path", "the file to read", "null"),
+    (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
+    (["prompt=7 straßen"], "prompt", "abcdefghijklmnopqrstuvwxyz", "'ß'"),
+    (["seq_len=20000"], "seq_len=20000", "at least 200000 characters", "95728"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "allowed", "came"), REFUSED_TEXTS, ids=[" ".join(r[0]) for r in REFUSED_TEXTS]
+)
+def test_a_text_that_does_not_fit_is_one_line(
+    arguments: list[str], key: str, allowed: str, came: str, typed: Command, places: list[str], tmp_path: Path
+) -> None:
+    ended = typed("train", *arguments, *places)
+    assert ended.rc != 0
+    assert ended.out == ""
+    assert not (tmp_path / "outputs").exists(), "no run begins"
+    assert [key in ended.err, allowed in ended.err, came in ended.err] == [True, True, True]
+    assert ended.complaint.startswith("train: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "at least"),
+        (b"to be", "at least"),
+        (b"a" * 5000, "at least 2 distinct characters"),
+        (b"\xff\xfe caf\xe9 " * 300, "byte 0xff at position 0"),
+    ],
+)
+def test_a_text_that_cannot_be_learned_is_one_line(
+    text: bytes, said: str, typed: Command, places: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_bytes(text)
+    ended = typed("train", "data=file", f"data.path={tmp_path / 'text.txt'}", *places)
+    assert ended.rc != 0
+    assert said in ended.err
+    assert not (tmp_path / "outputs").exists()
+    assert ended.complaint.startswith("train: data")
+
+
+@pytest.mark.parametrize("run", ["latest", "../../etc"])
+@pytest.mark.parametrize("command", ["evaluate", "sample"])
+def test_a_run_that_there_is_not(
+    command: str, run: str, typed: Command, places: list[str], tmp_path: Path
+) -> None:
+    ended = typed(command, f"run={run}", "tracking=none", *places)
+    assert ended.rc != 0
+    assert ended.complaint.startswith(f"{command}: run: expected ")
+    assert str(tmp_path) in ended.complaint
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("place", ["outputs", "data_dir"])
+def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    both = {"outputs": tmp_path / "o", "data_dir": tmp_path / "d", place: tmp_path / "file" / "below"}
+    ended = typed("train", "tracking=none", *(f"{key}={value}" for key, value in both.items()))
+    assert ended.rc != 0
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("train: expected a place to write to, got ")
+    assert str(tmp_path / "file") in last
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "said"),
+    [
+        ("train", "hidden=0", "hidden: expected an integer >= 1, got 0"),
+        ("train", "hiden=3", "hiden: expected a known key, got hiden: did you mean hidden?"),
+        ("sample", "temperature=-1", "temperature: expected a number >= 0, got -1.0"),
+    ],
+)
+def test_bad_input_in_a_process_of_its_own(
+    name: str, argument: str, said: str, command: Command, places: list[str], tmp_path: Path
+) -> None:
+    ended = command(f"src.{name}", argument, *places)
+    assert (ended.rc, ended.out, ended.err) == (2, "", f"{name}: {said}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bad_job_of_a_sweep_is_told_and_the_others_run(
+    typed: Command, places: list[str], tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    ended = typed("train", "--multirun", "hidden=8,0,16", *places, body=lambda c: seen.append(c.hidden))
+    assert seen == [8, 16]
+    assert ended.rc != 0
+    assert "Traceback" not in ended.err
+    assert ended.err.splitlines()[-1] == "train: hidden: expected an integer >= 1, got 0"
+
+
+# --- good input ---
+
+
+def arrived(typed: Command, name: str, *arguments: str) -> Any:
+    """The config that a command's body would get."""
+    configs: list[Any] = []
+    ended = typed(name, *arguments, body=configs.append)
+    assert (ended.rc, ended.err) == (0, "")
+    (config,) = configs
+    return config
+
+
+def test_null_switches_off(typed: Command) -> None:
+    config = arrived(typed, "train", "clip=null", "max_seconds=null", "patience=null")
+    assert (config.clip, config.max_seconds, config.patience) == (None, None, None)
+
+
+def test_numbers_in_every_spelling(typed: Command) -> None:
+    config = arrived(typed, "train", "lr=1e-3", "clip=1", "hidden=1_000", "max_epochs=.5")
+    assert (config.lr, config.clip, config.hidden, config.max_epochs) == (1e-3, 1.0, 1000, 0.5)
+
+
+PROMPTS = [
+    "To be, or not to be: that is the question",
+    "'tis better",
+    '"Hold," said he, "enough!"',
+    "it's a \"quote\" in 'quotes' and C:\\temp\\",
+    "{curly} [square] (round) key=value # no comment *?~!@%^&|<>;`",
+    "${hidden} \\${hidden} $${x} ${",
+    "  spaces at both ends,\ntwo lines\tand a tab\n",
+    "naïve Übermut 🎭",
+    "",
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_prompt_arrives_verbatim(prompt: str, typed: Command) -> None:
+    assert arrived(typed, "sample", f"prompt={prompt}").prompt == prompt
+
+
+def test_a_path_arrives_verbatim(typed: Command) -> None:
+    path = "/tmp/my texts, 2 (old): {draft} 'x' = y.txt"
+    config = arrived(typed, "train", "data=file", f"data.path={path}", f"outputs={path}")
+    assert (config.data.path, config.outputs) == (path, path)
+
+
+ODD = st.one_of(st.sampled_from("ab '\"\\$,:={}[]()#~+\n\t?"), st.characters(exclude_categories=["Cs"]))
+IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # as a person types them for Hydra
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(ODD))
+@example("\\\\\\")
+@example('\\"')
+@example("${oc.env:HOME}")
+@example("\\${x}\\")
+@example("'tis")
+@example("\\\n")
+def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
+    """But `null`, `???` (OmegaConf's mark of a missing value) and what stands in quotes already."""
+    assume(prompt not in ("null", "???"))
+    assume(not re.fullmatch(IN_QUOTES, prompt, re.DOTALL))
+    (override,) = OverridesParser.create().parse_overrides([quoted(f"prompt={prompt}")])
+    assert override.key_or_group == "prompt"
+    assert OmegaConf.create({"prompt": override.value()})["prompt"] == prompt
+
+
+def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None:
+    assert arrived(typed, "sample", "prompt='a, b'").prompt == "a, b"
+    assert arrived(typed, "sample", 'prompt="a: b"').prompt == "a: b"
+
+
+# --- help ---
+
+
+def yaml_keys(name: str) -> list[str]:
+    """Every key of conf/<name>.yaml as typed, those of the default choices with their group."""
+    keys: list[str] = []
+    for file in (CONF / f"{name}.yaml", CONF / "common.yaml"):
+        keys += yaml.safe_load(file.read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
+    for group, choice in defaults(CONF / f"{name}.yaml"):
+        keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
+        inside = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", "name"}]
+    return keys
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_key_at_once(name: str, command: Command) -> None:
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        ended = command("src." + name, "--help")
+        best = min(best, time.perf_counter() - began)
+        if best < 1:
+            break
+    assert best < 1, f"--help took {best:.2f} s"
+    assert (ended.rc, ended.err) == (0, "")
+    for key in yaml_keys(CONFIG_NAMES.get(name, name)):
+        assert re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE), f"{key} is not explained"
+    assert f"python -m src.{name}" in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) <= 100
+
+
+def test_help_imports_nothing_slow() -> None:
+    """And is there wherever it stands among the arguments, whatever else is wrong with them."""
+    program = (
+        "import sys, runpy; sys.argv = ['train', 'hidden=0', '-h']; "
+        "runpy.run_module('src.train', run_name='__main__'); "
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    imported = set(done.stderr.split())
+    assert "src" in imported
+    assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
+    assert "hidden=128" in done.stdout

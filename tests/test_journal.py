@@ -1,0 +1,95 @@
+"""src/lab/journal.py: what is told is read again, in order, each record once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.errors import InputError
+from src.lab.journal import NAME, Journal, read
+
+
+def told(folder: Path) -> None:
+    """A journal with a record of every kind."""
+    journal = Journal(folder)
+    data = {"name": "smallshake", "digest": "d", "source": "s", "profile": {"characters": 3}}
+    journal.start("char-rnn", "a run", {"hidden": 8, "clip": None}, {"stage": "train"}, data)
+    journal.metrics(25, {"train/loss": 0.1 + 0.2, "lr": 1e-300})
+    journal.artifact(folder / "samples" / "while training.txt", "samples")
+    journal.artifact(folder / "config.json")
+    journal.table("samples.json", [{"temperature": 0.7, "text": 'naïve "text"\n\x00 🎭'}])
+    journal.model(folder / "model")
+    journal.end("FINISHED", "max_epochs")
+
+
+def test_every_kind_of_record_comes_back_as_it_was_told(tmp_path: Path) -> None:
+    told(tmp_path)
+    records = [record for _, record in read(tmp_path, 0)]
+    kinds = ["start", "metrics", "artifact", "artifact", "table", "model", "end"]
+    assert [record["kind"] for record in records] == kinds
+    start, metrics, artifact, plain, table, model, end = records
+    assert start["params"] == {"hidden": 8, "clip": None}
+    assert (start["experiment"], start["name"], start["tags"]) == ("char-rnn", "a run", {"stage": "train"})
+    assert start["data"]["profile"] == {"characters": 3}
+    assert metrics["step"] == 25
+    assert metrics["values"] == {"train/loss": 0.1 + 0.2, "lr": 1e-300}  # to the last bit
+    assert (artifact["path"], artifact["folder"]) == ("samples/while training.txt", "samples")
+    assert (plain["path"], plain["folder"]) == ("config.json", "")
+    assert table["rows"] == [{"temperature": 0.7, "text": 'naïve "text"\n\x00 🎭'}]
+    assert (model["path"], end["status"], end["reason"]) == ("model", "FINISHED", "max_epochs")
+    assert start["time"] <= metrics["time"] <= end["time"]
+
+
+def test_a_record_is_on_disk_as_soon_as_it_is_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for step in range(1, 4):
+        journal.metrics(step, {"lr": 0.5})
+        assert sum(1 for _ in read(tmp_path, 0)) == step
+    journal.end("KILLED")
+
+
+def test_reading_resumes_exactly_behind_any_record(tmp_path: Path) -> None:
+    told(tmp_path)
+    everything = list(read(tmp_path, 0))
+    for k, (offset, _) in enumerate(everything):
+        assert list(read(tmp_path, offset)) == everything[k + 1 :]
+    assert everything[-1][0] == (tmp_path / NAME).stat().st_size
+
+
+def test_offsets_count_bytes_not_characters(tmp_path: Path) -> None:
+    """A journal written by another program may hold characters of several bytes."""
+    lines = [json.dumps({"kind": "metrics", "note": "ϕθ🎭"}, ensure_ascii=False), '{"kind": "end"}']
+    (tmp_path / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (offset, first), (_, second) = read(tmp_path, 0)
+    assert first["note"] == "ϕθ🎭"
+    assert [record for _, record in read(tmp_path, offset)] == [second]
+
+
+def test_an_unfinished_last_line_is_left_for_later_at_every_byte(tmp_path: Path) -> None:
+    told(tmp_path)
+    whole = (tmp_path / NAME).read_bytes()
+    ends = [offset for offset, _ in read(tmp_path, 0)]
+    last = ends[-2]
+    for cut in range(last, len(whole)):
+        (tmp_path / NAME).write_bytes(whole[:cut])
+        seen = list(read(tmp_path, 0))
+        assert [offset for offset, _ in seen] == ends[:-1]
+        assert list(read(tmp_path, last)) == []
+    (tmp_path / NAME).write_bytes(whole)
+    assert [record["kind"] for _, record in read(tmp_path, last)] == ["end"]
+
+
+def test_a_journal_opened_again_is_continued(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.metrics(1, {"lr": 1.0})
+    journal.file.close()
+    again = Journal(tmp_path)
+    again.metrics(2, {"lr": 2.0})
+    again.end("FINISHED")
+    assert [record.get("step") for _, record in read(tmp_path, 0)] == [1, 2, None]
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "not there"
+    with pytest.raises(InputError, match=r"expected a place to write to, got .*not there"):
+        Journal(missing)

@@ -1,0 +1,142 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from src.errors import InputError
+from src.lab.weights import Model, load, save
+from src.rnn.parameters import Architecture
+from src.text.normalisation import Normalisation
+from src.text.vocabulary import Vocabulary
+
+DAMAGED = "run: expected a whole model, got a damaged one in"
+
+
+@pytest.fixture
+def model():
+    architecture = Architecture(vocab=5, hidden=3)
+    flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
+    return Model(
+        architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
+    )
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    save(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(folder):
+    with pytest.raises(InputError, match=DAMAGED) as caught:
+        load(folder)
+    return "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_loaded_model_is_the_saved_one_to_the_bit(model, tmp_path, dtype):
+    flat = model.flat.astype(dtype)
+    save(Model(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.flat.dtype == dtype
+    assert loaded.flat.tobytes() == flat.tobytes()
+    assert loaded.architecture == model.architecture
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.normalisation == model.normalisation
+
+
+def test_loaded_weights_can_be_written_to(folder):
+    load(folder).flat[:] = 0
+
+
+def test_saved_model_is_two_files_named_tensors_and_json(folder, model):
+    assert {p.name for p in folder.iterdir()} == {"weights.safetensors", "model.json"}
+    shapes = {name: tensor.shape for name, tensor in load_file(folder / "weights.safetensors").items()}
+    assert shapes == model.architecture.shapes()
+
+
+def test_saving_again_replaces_the_model(folder, model):
+    other = Model(model.architecture, model.flat + 1, model.vocabulary, model.normalisation)
+    save(other, folder)
+    assert load(folder).flat.tobytes() == other.flat.tobytes()
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
+def test_file_cut_short_is_refused(folder, name, kept):
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: int(kept * len(whole))])
+    assert refused(folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+def test_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    assert refused(folder)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    assert refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
+def test_json_of_another_kind_is_refused(folder, value):
+    (folder / "model.json").write_text(value)
+    assert refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("architecture", {"vocab": 5, "hidden": 4}),
+        ("architecture", {"vocab": 4, "hidden": 3}),
+        ("architecture", {"vocab": 5, "hidden": 3, "layers": 2}),
+        ("architecture", {"vocab": "5", "hidden": "3"}),
+        ("architecture", None),
+        ("characters", ["a", "b"]),
+        ("characters", None),
+        ("characters", [1, 2, 3, 4, 5]),
+        ("normalisation", {"lowercase": True}),
+        ("normalisation", None),
+    ],
+)
+def test_description_that_does_not_fit_the_weights_is_refused(folder, key, value):
+    file = folder / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {key: value}))
+    assert refused(folder)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "transposed"])
+def test_tensors_that_do_not_fit_are_refused(folder, change):
+    tensors = load_file(folder / "weights.safetensors")
+    if change == "missing":
+        del tensors["wh"]
+    elif change == "extra":
+        tensors["more"] = np.zeros(3, np.float32)
+    else:
+        tensors["wx"] = np.ascontiguousarray(tensors["wx"].T)
+    save_file(tensors, folder / "weights.safetensors")
+    assert refused(folder)
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickle_is_refused_and_never_run(folder, tmp_path):
+    payload, trace = pickle.dumps(Bomb(tmp_path / "trace")), tmp_path / "trace"
+    (folder / "weights.safetensors").write_bytes(payload)
+    assert refused(folder)
+    assert not trace.exists()
+    pickle.loads(payload)  # the bomb was live
+    assert trace.exists()
