@@ -17,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test test-fast lint format ui bench record lock clean
+.PHONY: help setup reproduce test test-fast test-peers gradcheck lint format ui bench record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ lint: setup  ## ruff and the strict type checker
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+gradcheck: setup  ## every cell's gradients against complex-step differentiation, as a table
+	@$(RUN) -m src.gradcheck
+
+test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
+	@$(PEERS)/bin/python -m pytest tests/test_peers.py
 
 format: setup  ## let ruff lay out the code and mend what it can
 	@$(RUN) -m ruff format .

@@ -1,29 +1,49 @@
-"""The two programs that benchmarks/throughput.py times against each other, each in a process of its own.
+"""The programs that benchmarks/throughput.py times against one another, each in a process of its own.
 
-    python -m benchmarks.programs numpy|torch CELL HIDDEN SEQ_LEN BATCH THREADS
+    python -m benchmarks.programs PROGRAM CELL HIDDEN SEQ_LEN BATCH LAYERS THREADS
 
 For every line on standard input it takes that many whole training steps (batch, forward, backward,
-clip, Adam) and prints the seconds. Both draw windows from the same random ids.
+clip, Adam), or samples that many characters a stream, and prints the seconds.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 VOCABULARY = 27
 CHARACTERS = 200_000
 LR, CLIP = 2e-3, 5.0
 
 
-def numpy_steps(cell: str, hidden: int, seq_len: int, batch: int, threads: int) -> Callable[[int], None]:
+@dataclass(frozen=True)
+class Case:
+    cell: str
+    hidden: int
+    seq_len: int
+    batch: int
+    layers: int = 1
+    threads: int = 2
+
+    def words(self) -> list[str]:
+        """As the command line has it."""
+        sizes = (self.hidden, self.seq_len, self.batch, self.layers, self.threads)
+        return [self.cell, *map(str, sizes)]
+
+
+Steps = Callable[[int], None]
+
+
+def numpy_train(case: Case) -> Steps:
     """This project's own training loop, without what only the product adds (averaging, weight decay)."""
     import numpy as np
 
     from src.config import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
-    from src.lab.parallel import Engine
+    from src.lab.parallel import Engine, Job
     from src.lab.training import Loop
-    from src.rnn.parameters import Architecture, initialise
+    from src.rnn.initialisation import initialise
+    from src.rnn.parameters import Architecture
     from src.text.batches import Windows
     from src.text.corpus import Corpus
 
@@ -31,18 +51,19 @@ def numpy_steps(cell: str, hidden: int, seq_len: int, batch: int, threads: int) 
     tokens = rng.integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
     data = DataConfig("random", None, False, False, False, "utf-8", [0.8, 0.2, 0.0], 1)
     config = Config(
-        hidden=hidden, seq_len=seq_len, batch_size=batch, workers=threads, lr=LR, clip=CLIP, clip_mode="norm",
-        average=0.0, min_delta=0.0, data=data, model=ModelConfig(cell, "uniform"),
+        hidden=case.hidden, seq_len=case.seq_len, batch_size=case.batch, workers=case.threads, lr=LR,
+        clip=CLIP, clip_mode="norm", average=0.0, min_delta=0.0, data=data,
+        model=ModelConfig(case.cell, case.layers, 0.0, "uniform", "tanh"),
         optimizer=AdamConfig("adam", 0.0, 0.9, 0.999, 1e-8), schedule=ConstantConfig("constant", 0),
     )  # fmt: skip
-    architecture = Architecture(VOCABULARY, hidden)
-    windows = Windows(tokens, seq_len, batch, 1, rng)
+    architecture = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
+    windows = Windows(tokens, case.seq_len, case.batch, 1, rng)
     corpus = Corpus.__new__(Corpus)  # the loop asks it for a validation split only
     object.__setattr__(corpus, "tokens", tokens)
     object.__setattr__(corpus, "bounds", {"val": (0, 0)})
-    engine = Engine(architecture, seq_len, batch, threads).__enter__()
+    engine = Engine(Job(architecture, case.seq_len, case.batch), case.threads).__enter__()
     engine.weights[:] = initialise(architecture, "uniform", rng)
-    loop = Loop(config, architecture, corpus, windows, engine, lambda s, m: None, lambda s, f: None)
+    loop = Loop(config, architecture, corpus, windows, engine, rng, lambda s, m: None, lambda s, f: None)
     taken = 0
 
     def steps(count: int) -> None:
@@ -54,23 +75,24 @@ def numpy_steps(cell: str, hidden: int, seq_len: int, batch: int, threads: int) 
     return steps
 
 
-def torch_steps(cell: str, hidden: int, seq_len: int, batch: int, threads: int) -> Callable[[int], None]:
-    """PyTorch's nn.RNN on one-hot inputs with a linear output layer, eager, with its fused Adam."""
+def torch_train(case: Case) -> Steps:
+    """PyTorch's recurrent layer on one-hot inputs with a linear output layer, eager, with its fused Adam."""
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(case.threads)
     torch.manual_seed(0)
     kinds = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-    network, output = kinds[cell](VOCABULARY, hidden), torch.nn.Linear(hidden, VOCABULARY)
+    network = kinds[case.cell](VOCABULARY, case.hidden, case.layers)
+    output = torch.nn.Linear(case.hidden, VOCABULARY)
     parameters = [*network.parameters(), *output.parameters()]
     adam = torch.optim.Adam(parameters, lr=LR, fused=True)
     tokens = torch.randint(0, VOCABULARY, (CHARACTERS,))
-    offsets = torch.arange(seq_len + 1)[:, None]
+    offsets = torch.arange(case.seq_len + 1)[:, None]
     functional = torch.nn.functional
 
     def steps(count: int) -> None:
         for _ in range(count):
-            window = tokens[torch.randint(0, CHARACTERS - seq_len, (batch,)) + offsets]
+            window = tokens[torch.randint(0, CHARACTERS - case.seq_len, (case.batch,)) + offsets]
             h, _ = network(functional.one_hot(window[:-1], VOCABULARY).float())
             logits = output(h).reshape(-1, VOCABULARY)
             loss = functional.cross_entropy(logits, window[1:].reshape(-1))
@@ -83,12 +105,125 @@ def torch_steps(cell: str, hidden: int, seq_len: int, batch: int, threads: int) 
     return steps
 
 
+def naive_train(case: Case) -> Steps:
+    """A vanilla RNN as most tutorials have it: one sequence at a time, one-hot columns, Python loops, a
+    softmax and five weight gradients a character, Adagrad. (After Karpathy's min-char-rnn, 2015.)"""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    v, h = VOCABULARY, case.hidden
+    tokens = rng.integers(0, v, CHARACTERS)
+    shapes = ((h, v), (h, h), (v, h), (h, 1), (v, 1))
+    weights = [rng.standard_normal(shape) * 0.01 for shape in shapes]
+    squares = [np.zeros_like(w) for w in weights]
+
+    def sequence(start: int) -> None:
+        wx, wh, wy, b, by = weights
+        xs, hs, ps = {}, {-1: np.zeros((h, 1))}, {}
+        for t in range(case.seq_len):
+            xs[t] = np.zeros((v, 1))
+            xs[t][tokens[start + t]] = 1
+            hs[t] = np.tanh(wx @ xs[t] + wh @ hs[t - 1] + b)
+            y = wy @ hs[t] + by
+            ps[t] = np.exp(y) / np.sum(np.exp(y))
+        gradients = [np.zeros_like(w) for w in weights]
+        dwx, dwh, dwy, db, dby = gradients
+        carry = np.zeros((h, 1))
+        for t in reversed(range(case.seq_len)):
+            dy = np.copy(ps[t])
+            dy[tokens[start + t + 1]] -= 1
+            dwy += dy @ hs[t].T
+            dby += dy
+            da = (1 - hs[t] * hs[t]) * (wy.T @ dy + carry)
+            db += da
+            dwx += da @ xs[t].T
+            dwh += da @ hs[t - 1].T
+            carry = wh.T @ da
+        for w, g, s in zip(weights, gradients, squares, strict=True):
+            np.clip(g, -CLIP, CLIP, out=g)
+            s += g * g
+            w -= 1e-1 * g / np.sqrt(s + 1e-8)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            for start in rng.integers(0, CHARACTERS - case.seq_len - 1, case.batch):
+                sequence(int(start))
+
+    return steps
+
+
+def numpy_sample(case: Case) -> Steps:
+    """This project's sampler, `batch` streams at once."""
+    import numpy as np
+
+    from src.lab.sampling import continue_streams
+    from src.rnn.initialisation import initialise
+    from src.rnn.parameters import Architecture
+    from src.rnn.stepping import Stepper
+
+    rng = np.random.default_rng(0)
+    architecture = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
+    stepper = Stepper(architecture, initialise(architecture, "uniform", rng), case.batch)
+
+    def steps(count: int) -> None:
+        logits = stepper.step(np.zeros(case.batch, np.intp))
+        for _ in continue_streams(stepper, logits, 0.7, rng.random((count, case.batch))):
+            pass
+
+    return steps
+
+
+def torch_sample(case: Case) -> Steps:
+    """The same in PyTorch: a step of the layer, softmax, multinomial."""
+    import torch
+
+    torch.set_num_threads(case.threads)
+    kinds = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    network = kinds[case.cell](VOCABULARY, case.hidden, case.layers)
+    output = torch.nn.Linear(case.hidden, VOCABULARY)
+
+    def steps(count: int) -> None:
+        with torch.inference_mode():
+            ids, state = torch.zeros(case.batch, dtype=torch.int64), None
+            for _ in range(count):
+                x = torch.nn.functional.one_hot(ids, VOCABULARY).float()[None]
+                h, state = network(x, state)
+                ids = torch.multinomial(torch.softmax(output(h[0]) / 0.7, dim=-1), 1)[:, 0]
+                ids.tolist()
+
+    return steps
+
+
+def sgemm(case: Case) -> Steps:
+    """The machine's own float32 matrix product: 2 * hidden^3 operations a step."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((case.hidden, case.hidden)).astype(np.float32) for _ in range(2))
+    out = np.empty_like(a)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            np.matmul(a, b, out=out)
+
+    return steps
+
+
+PROGRAMS = {
+    "numpy": numpy_train,
+    "torch": torch_train,
+    "naive": naive_train,
+    "numpy-sample": numpy_sample,
+    "torch-sample": torch_sample,
+    "sgemm": sgemm,
+}
+
+
 def main() -> None:
     program, cell, *sizes = sys.argv[1:]
-    hidden, seq_len, batch, threads = map(int, sizes)
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
-    make = {"numpy": numpy_steps, "torch": torch_steps}[program]
-    steps = make(cell, hidden, seq_len, batch, threads)
+    case = Case(cell, *map(int, sizes))
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(case.threads)
+    steps = PROGRAMS[program](case)
     for line in sys.stdin:
         began = time.perf_counter()
         steps(int(line))

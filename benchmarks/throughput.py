@@ -1,39 +1,63 @@
-"""Training throughput against PyTorch's own recurrent layers, in one run that alternates the two.
+"""Speed against PyTorch's own recurrent layers, in one run that alternates the two programs.
 
     make bench          (or python -m benchmarks.throughput)
 
-Whole training steps (batch, forward, backward, clip, Adam) on 2 threads each; medians over the rounds,
-so that a machine whose speed drifts slows both. Without PyTorch it times this project alone. Writes
-benchmarks/throughput.json and benchmarks/throughput.md.
+Whole training steps (batch, forward, backward, clip, Adam) on 2 threads each; medians over the rounds, so
+that a machine whose speed drifts slows both. Beside them: a naive RNN as tutorials have it, sampling, the
+machine's own matrix product, and how the cost grows. Without PyTorch it times this project alone and writes
+nothing. Writes benchmarks/throughput.json, .md and .png.
 """
 
 import importlib.util
 import statistics
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.programs import VOCABULARY, Case
 from src.files import write_json, write_text
 from src.lab.environment import PROJECT, environment
+from src.rnn.parameters import Architecture
 
 THREADS = 2
-ROUNDS = 9
-SECONDS = 0.5  # a round of one program
-CASES = [("rnn", 128, 20, 64, 2.5)]  # cell, hidden, seq_len, batch, target ratio
+ROUNDS = 7
+SECONDS = 0.6  # a round of one program
 HERE = Path(__file__).parent
+
+TRAINING = [
+    (Case("rnn", 128, 20, 64), 3.5),
+    (Case("rnn", 128, 20, 1), 8.0),
+    (Case("rnn", 256, 64, 64), 1.8),
+    (Case("rnn", 512, 64, 64), 1.6),
+    (Case("lstm", 128, 64, 64), 1.3),
+    (Case("lstm", 256, 64, 64), 1.3),
+    (Case("lstm", 512, 64, 64), 1.5),
+    (Case("gru", 128, 64, 64), 1.3),
+    (Case("gru", 256, 64, 64), 1.3),
+    (Case("gru", 512, 64, 64), 1.3),
+]
+SAMPLING = [(Case("rnn", 128, 1, 1), 5.0), (Case("lstm", 128, 1, 1), 5.0), (Case("rnn", 128, 1, 64), None)]
+SCALING = {
+    "seq_len": [Case("rnn", 128, n, 64) for n in (16, 32, 64, 128, 256)],
+    "batch": [Case("rnn", 128, 64, n) for n in (32, 64, 128, 256)],
+    "layers": [Case("rnn", 128, 64, 64, n) for n in (1, 2, 3, 4)],
+}
 
 
 class Program:
-    """One of the two programs, waiting for its turn."""
+    """One program, waiting for its turn."""
 
-    def __init__(self, name: str, case: tuple[str, int, int, int, float]) -> None:
-        sizes = [str(n) for n in case[1:4]]
-        command = [sys.executable, "-m", "benchmarks.programs", name, case[0], *sizes, str(THREADS)]
+    def __init__(self, name: str, case: Case, per_step: int) -> None:
         self.process = subprocess.Popen(
-            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.programs", name, *case.words()],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        self.characters = case[2] * case[3]
+        self.per_step = per_step
         self.seconds(3)
         self.count = max(2, round(SECONDS / (self.seconds(5) / 5)))
 
@@ -45,8 +69,8 @@ class Program:
         return float(self.process.stdout.readline())
 
     def rate(self) -> float:
-        """Characters per second over one round."""
-        return self.count * self.characters / self.seconds(self.count)
+        """What `per_step` counts, a second, over one round."""
+        return self.count * self.per_step / self.seconds(self.count)
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -54,66 +78,160 @@ class Program:
         self.process.wait()
 
 
-def measure(case: tuple[str, int, int, int, float], peers: list[str]) -> dict[str, Any]:
-    """Characters per second of each program, and the ratio round by round."""
-    programs = {name: Program(name, case) for name in ["numpy", *peers]}
-    rates: dict[str, list[float]] = {name: [] for name in programs}
-    for k in range(ROUNDS):
-        for name in list(programs) if k % 2 else reversed(list(programs)):
-            rates[name].append(programs[name].rate())
+def rates(names: list[str], case: Case, per_step: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Rate of each program in each round, the order turned round every time."""
+    programs = {name: Program(name, case, per_step) for name in names}
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    for k in range(rounds):
+        for name in names if k % 2 else reversed(names):
+            measured[name].append(programs[name].rate())
     for program in programs.values():
         program.close()
-    row: dict[str, Any] = dict(zip(("cell", "hidden", "seq_len", "batch", "target"), case, strict=True))
-    row |= {f"{name}_chars_per_second": statistics.median(rate) for name, rate in rates.items()}
-    if peers:
-        ratios = sorted(a / b for a, b in zip(rates["numpy"], rates["torch"], strict=True))
-        row |= {"ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1]}
+    return measured
+
+
+def against(ours: str, theirs: str | None, case: Case, per_step: int) -> dict[str, Any]:
+    """Medians, and the ratio round by round."""
+    measured = rates([ours, theirs] if theirs else [ours], case, per_step)
+    row: dict[str, Any] = {"case": vars(case), "ours": statistics.median(measured[ours])}
+    if theirs:
+        ratios = sorted(a / b for a, b in zip(measured[ours], measured[theirs], strict=True))
+        row |= {"theirs": statistics.median(measured[theirs]), "ratio": statistics.median(ratios)}
+        row |= {"ratio_min": ratios[0], "ratio_max": ratios[-1]}
     return row
 
 
-def table(rows: list[dict[str, Any]], around: dict[str, Any]) -> str:
+def operations(case: Case) -> int:
+    """Floating-point operations of the matrix products of one training step: forward, and twice that back."""
+    a = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
+    recurrent = a.layers * a.gates * a.hidden**2 + (a.layers - 1) * a.gates * a.hidden**2
+    return 3 * 2 * case.seq_len * case.batch * (recurrent + a.hidden * a.vocab)
+
+
+def measure(peer: str | None) -> dict[str, Any]:
+    """Everything, in the order of the page."""
+    torch = "torch" if peer else None
+    found: dict[str, Any] = {"training": [], "sampling": [], "scaling": {}}
+    size = 1024
+    product = rates(["sgemm"], Case("rnn", size, 1, 1, threads=THREADS), 2 * size**3, 3)["sgemm"]
+    found["sgemm_gflops"] = statistics.median(product) / 1e9
+    for case, target in TRAINING:
+        row = against("numpy", torch, case, case.seq_len * case.batch) | {"target": target}
+        per_character = operations(case) / (case.seq_len * case.batch)
+        row["sgemm_share"] = row["ours"] * per_character / 1e9 / found["sgemm_gflops"]
+        found["training"].append(row)
+        print(training_line(row), flush=True)
+    case = Case("rnn", 128, 20, 64)
+    found["naive"] = against("numpy", "naive", case, case.seq_len * case.batch) | {"target": 10.0}
+    print(training_line(found["naive"] | {"sgemm_share": 0.0}), flush=True)
+    for case, target in SAMPLING:
+        theirs = "torch-sample" if peer else None
+        found["sampling"].append(against("numpy-sample", theirs, case, case.batch) | {"target": target})
+        print(sampling_line(found["sampling"][-1]), flush=True)
+    for key, cases in SCALING.items():
+        found["scaling"][key] = [
+            {"case": vars(c), "seconds": 1 / statistics.median(rates(["numpy"], c, 1, 5)["numpy"])}
+            for c in cases
+        ]
+    return found
+
+
+def ratio(row: dict[str, Any]) -> str:
+    if "ratio" not in row:
+        return "- | -"
+    return f"{row['theirs']:,.0f} | **{row['ratio']:.2f}** ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
+
+
+def training_line(row: dict[str, Any]) -> str:
+    c = row["case"]
+    return (
+        f"| {c['cell']} | {c['hidden']}, {c['seq_len']}, {c['batch']} | {row['ours']:,.0f} | {ratio(row)} | "
+        f"{row['target']} | {row['sgemm_share']:.0%} |"
+    )
+
+
+def sampling_line(row: dict[str, Any]) -> str:
+    c, target = row["case"], row["target"] or "-"
+    return f"| {c['cell']} {c['hidden']} | {c['batch']} | {row['ours']:,.0f} | {ratio(row)} | {target} |"
+
+
+def page(found: dict[str, Any], around: dict[str, Any]) -> str:
     """The figures as a page."""
     lines = [
-        "# Training throughput against PyTorch",
+        "# Speed",
         "",
-        "Written by `make bench`. Whole training steps, characters per second, medians of "
-        f"{ROUNDS} alternating rounds, {THREADS} threads each, {around['processor']}, NumPy "
-        f"{around['packages']['numpy']}, PyTorch {around['torch'] or 'absent'} (eager, fused Adam).",
+        f"Written by `make bench`. {around['processor']}, {THREADS} threads each; NumPy "
+        f"{around['packages']['numpy']}, PyTorch {around['torch']} (eager, fused Adam). Medians of {ROUNDS} "
+        "rounds in which the programs take turns; the ratio is the median of the rounds' ratios, with the "
+        "smallest and the largest.",
         "",
-        "| cell | hidden, seq_len, batch | this project | PyTorch | ratio (min to max) | target |",
+        "## Training",
+        "",
+        "Whole training steps (batch, forward, backward, clip, Adam), characters per second. The last "
+        f"column: the products' operations a second, as a share of the machine's own float32 matrix product (1024 x "
+        f"1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
+        "",
+        "| cell | hidden, seq_len, batch | this project | PyTorch | ratio | target | of sgemm |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *map(training_line, found["training"]),
+        "",
+        "![ratios](throughput.png)",
+        "",
+        "## Against a naive RNN",
+        "",
+        "One sequence at a time, one-hot columns, Python loops, as most tutorials have it (rnn, hidden "
+        f"128, seq_len 20): {found['naive']['theirs']:,.0f} characters per second; this project, in batches of "
+        f"64, {found['naive']['ours']:,.0f}: **{found['naive']['ratio']:.0f}** times as many (target 10).",
+        "",
+        "## Sampling",
+        "",
+        "| cell | streams | this project | PyTorch | ratio | target |",
         "| --- | --- | --- | --- | --- | --- |",
+        *map(sampling_line, found["sampling"]),
+        "",
+        "## Growth",
+        "",
+        "Time of a training step (rnn, hidden 128, otherwise seq_len 64, batch 64, 1 layer), and the same "
+        "divided by the size: constant where the cost is linear.",
+        "",
+        "| grows | size | milliseconds | milliseconds / size |",
+        "| --- | --- | --- | --- |",
     ]
-    for r in rows:
-        peer = f"{r['torch_chars_per_second']:,.0f}" if "ratio" in r else "-"
-        ratio = f"{r['ratio']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f})" if "ratio" in r else "-"
-        sizes = f"{r['hidden']}, {r['seq_len']}, {r['batch']}"
-        lines.append(
-            f"| {r['cell']} | {sizes} | {r['numpy_chars_per_second']:,.0f} | {peer} | {ratio} | {r['target']} |"
-        )
+    for key, rows in found["scaling"].items():
+        for row in rows:
+            size, ms = row["case"][key], 1e3 * row["seconds"]
+            lines.append(f"| {key} | {size} | {ms:.2f} | {ms / size:.4f} |")
     return "\n".join(lines) + "\n"
 
 
-def torch_version() -> str | None:
-    """The installed PyTorch, or None: it is an optional peer."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    from importlib.metadata import version
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Ratios and targets as bars."""
+    from matplotlib.figure import Figure
 
-    return version("torch")
+    rows = found["training"]
+    names = ["{cell} {hidden}, {seq_len}, {batch}".format(**row["case"]) for row in rows]
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    ax = figure.add_subplot()
+    ax.barh(names, [row["ratio"] for row in rows], color="0.7", label="measured")
+    ax.plot([row["target"] for row in rows], range(len(rows)), "k|", markersize=14, label="target")
+    ax.axvline(1, color="k", linestyle=":", linewidth=1)
+    ax.invert_yaxis()
+    ax.set_xlabel("characters per second, times PyTorch's")
+    ax.set_ylabel("cell, hidden, seq_len, batch")
+    ax.legend()
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    peer = torch_version()
+    peer = version("torch") if importlib.util.find_spec("torch") else None
     if peer is None:
         print("PyTorch is not installed: timing this project alone (make bench installs it)", file=sys.stderr)
+    found = measure(peer)
     around = {**environment(), "torch": peer}
-    rows = []
-    for case in CASES:
-        rows.append(measure(case, ["torch"] if peer else []))
-        print(table(rows[-1:], around).splitlines()[-1], flush=True)
     if peer:
-        write_json(HERE / "throughput.json", {"rows": rows, "environment": around})
-        write_text(HERE / "throughput.md", table(rows, around))
+        write_json(HERE / "throughput.json", {**found, "environment": around})
+        write_text(HERE / "throughput.md", page(found, around))
+        draw(found, HERE / "throughput.png")
 
 
 if __name__ == "__main__":

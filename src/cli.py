@@ -4,12 +4,13 @@ Hydra and OmegaConf are imported only once a command really composes a config, s
 at once.
 """
 
+import argparse
 import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from src.errors import InputError
 from src.help import CONF, page
@@ -17,6 +18,8 @@ from src.help import CONF, page
 PROJECT = CONF.parent
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
 VERBATIM = ("prompt", "run", "outputs", "data_dir", "data.path", "tracking.uri", "tracking.run_name")
+
+QUOTED = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 
 
 def launch(command: str, config_name: str, body: Callable[[Any], float | None]) -> None:
@@ -36,6 +39,9 @@ def launch(command: str, config_name: str, body: Callable[[Any], float | None]) 
         sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     try:
         compose_and_run(config_name, body)
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         line = explain(error, config_name)
         if line is None or traceback_wanted:
@@ -49,11 +55,12 @@ def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> No
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from src.config import check
 
     register()
-    refused: list[InputError] = []
+    refused: list[Exception] = []
 
     def task(composed: DictConfig) -> float | None:
         try:
@@ -61,15 +68,20 @@ def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> No
             check_known(composed, config)
             check(config)
             return body(config)
-        except InputError as error:
+        except (InputError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # Hydra names the job's overrides in a line before ours
             refused.append(error)
             return None
 
+    argparse.ArgumentParser.error = refuse_option  # type: ignore[assignment]  # Hydra's own prints usage
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     if refused:
         raise refused[0]
+
+
+def refuse_option(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    raise InputError(f"expected key=value or an option that --help lists, got {message}")
 
 
 def check_known(composed: Any, config: Any, prefix: str = "") -> None:
@@ -101,9 +113,10 @@ def register() -> None:
 def quoted(argument: str) -> str:
     """`prompt=To be, or not` as Hydra must read it: the value in quotes, whatever it holds."""
     key, equals, value = argument.partition("=")
-    if not equals or key not in VERBATIM or value in ("", "null") or value[0] in "'\"":
+    if not equals or key not in VERBATIM or value in ("", "null") or QUOTED.fullmatch(value):
         return argument
     # Hydra's grammar: \" is a quote, and backslashes in front of a quote (or the end) come in pairs.
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
-    escaped = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, escaped).replace("${", "\\${")
+    escaped = re.sub(r"(\\+)\Z", lambda m: m.group(1) * 2, escaped)
+    escaped = re.sub(r"(\\*)\$\{", lambda m: m.group(1) * 2 + "\\${", escaped)  # OmegaConf's, likewise
     return f'{key}="{escaped}"'

@@ -7,7 +7,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from src.config import COMMANDS, refuse
 from src.errors import InputError
@@ -19,6 +25,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
 
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"expected enough memory, got none ({error}): try a smaller hidden, batch_size or seq_len"
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return explain_group()
     if not isinstance(error, HydraException | OmegaConfBaseException):
@@ -34,6 +42,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
         key, value = ambiguous.groups()
         return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError):
+        return explain_type(cause, config_name)
     if isinstance(cause, ValidationError):
         return explain_type(cause, config_name)
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter

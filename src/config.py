@@ -34,6 +34,8 @@ class Allowed:
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:
+        if value == MISSING:  # what ~key leaves
+            return False
         if value is None:
             return bool(self.optional)
         if self.choices:
@@ -71,7 +73,7 @@ def flag() -> Any:
 
 @dataclass
 class DataConfig:
-    name: str = text()
+    name: str = choice("smallshake", "shakespeare", "tinyshakespeare", "file")
     path: str | None = text(optional="the corpus' own source")
     lowercase: bool = flag()
     letters_only: bool = flag()
@@ -85,8 +87,11 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    name: str = choice("rnn")
-    init: str = choice("uniform", "orthogonal")
+    name: str = choice("rnn", "gru", "lstm")
+    layers: int = integer(1)
+    dropout: float = number(least=0, below=1)
+    init: str = choice("uniform", "orthogonal", "identity")
+    activation: str = choice("tanh", "relu")
 
 
 @dataclass
@@ -97,28 +102,32 @@ class OptimizerConfig:
 
 @dataclass
 class SgdConfig(OptimizerConfig):
-    pass
+    name: str = choice("sgd")
 
 
 @dataclass
 class MomentumConfig(OptimizerConfig):
+    name: str = choice("momentum")
     momentum: float = number(least=0, below=1)
     nesterov: bool = flag()
 
 
 @dataclass
 class AdagradConfig(OptimizerConfig):
+    name: str = choice("adagrad")
     eps: float = number(above=0)
 
 
 @dataclass
 class RmspropConfig(OptimizerConfig):
+    name: str = choice("rmsprop")
     decay: float = number(least=0, below=1)
     eps: float = number(above=0)
 
 
 @dataclass
 class AdamConfig(OptimizerConfig):
+    name: str = choice("adam")
     beta1: float = number(least=0, below=1)
     beta2: float = number(least=0, below=1)
     eps: float = number(above=0)
@@ -132,16 +141,18 @@ class ScheduleConfig:
 
 @dataclass
 class ConstantConfig(ScheduleConfig):
-    pass
+    name: str = choice("constant")
 
 
 @dataclass
 class CosineConfig(ScheduleConfig):
+    name: str = choice("cosine")
     final: float = number(least=0, most=1)
 
 
 @dataclass
 class PlateauConfig(ScheduleConfig):
+    name: str = choice("plateau")
     factor: float = number(above=0, below=1)
     patience: int = integer(1)
     least: float = number(least=0, most=1)
@@ -185,6 +196,8 @@ class Config(PlacesConfig):
     max_seconds: float | None = number(above=0, optional="no limit")
     average: float = number(least=0, below=1)
     workers: int = integer(1)
+    batching: str = choice("windows", "stream")
+    state: str = choice("reset", "carry")
     log_every: int = integer(1)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
@@ -248,6 +261,17 @@ def check(config: Any) -> None:
             raise refuse(key, allowed, value)
     if isinstance(config, Config):
         check_split(config.data.split)
+        check_model(config.model)
+
+
+def check_model(model: ModelConfig) -> None:
+    """What only one cell has. (Dropout needs a second layer to stand in front of.)"""
+    if model.name != "rnn" and model.activation != "tanh":
+        raise refuse("model.activation", f"tanh, the only one of model={model.name}", model.activation)
+    if model.name != "rnn" and model.init == "identity":
+        raise refuse("model.init", f"uniform or orthogonal with model={model.name}", model.init)
+    if model.dropout and model.layers == 1:
+        raise refuse("model.dropout", "0 with model.layers=1 (dropout stands between layers)", model.dropout)
 
 
 def check_split(split: list[float]) -> None:

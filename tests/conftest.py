@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +14,16 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Several threads that wait for one another crawl as soon as something else wants a core."""
+    import numpy  # noqa: F401  (its BLAS is what is limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ REFUSED = [
     ("train", "hidden=0", "hidden", "an integer >= 1", "0"),
     ("train", "hidden=abc", "hidden", "an integer >= 1", "abc"),
     ("train", "hidden=1.5", "hidden", "an integer >= 1", "1.5"),
-    ("train", "hidden=null", "hidden", "an integer >= 1", "null"),
     ("train", "lr=-1", "lr", "a number > 0", "-1"),
     ("train", "lr=nan", "lr", "a number > 0", "nan"),
     ("train", "temperature=-1", "temperature", "a number >= 0", "-1"),
@@ -45,21 +44,18 @@ REFUSED = [
     ("train", "clip=-5", "clip", "a number > 0, or null for no clipping", "-5"),
     ("train", "patience=0", "patience", "an integer >= 1, or null for no early stopping", "0"),
     ("train", "clip_mode=both", "clip_mode", "one of norm, value", "both"),
-    ("train", "data.lowercase=perhaps", "data.lowercase", "true or false", "perhaps"),
     ("train", "data.split=[0.5,0.5]", "data.split", "three shares", "[0.5, 0.5]"),
     ("train", "hiden=64", "hiden", "did you mean hidden?", "hiden"),
     ("train", "optimizer.beta3=0.5", "optimizer.beta3", "did you mean optimizer.beta", "optimizer.beta3"),
     ("train", "qqqqqq=1", "qqqqqq", "--help lists them", "qqqqqq"),
     ("train", "+foo=1", "foo", "--help lists them", "+foo"),
     ("train", "optimizer.momentum=0.5", "optimizer.momentum", "key of the chosen optimizer", "momentum"),
-    ("train", "schedule.factor=0.5", "schedule.factor", "key of the chosen schedule", "plateau"),
     ("train", "data=nowhere", "data", "one of file, shakespeare, smallshake, tinyshakespeare", "nowhere"),
     ("train", "model=transformer", "model", "one of ", "transformer"),
     ("train", "hidden=1,2", "hidden", "add --multirun", "1,2"),
     ("train", "hidden", "hidden", "key=value", "hidden"),
     ("train", "hidden=5}", "hidden", "key=value", "5}"),
     ("train", "~hidden", "hidden", "", ""),
-    ("train", "~optimizer", "optimizer", "", ""),
     ("train", "optimizer.name=sgd", "optimizer", "", "sgd"),  # else an adam would be tracked as sgd
     ("train", "prompt=null", "prompt", "a text", "null"),
     ("train", "prompt=???", "prompt", "", ""),
@@ -103,7 +99,7 @@ REFUSED_TEXTS = [
     (["data=file"], "data.path", "the file to read", "null"),
     (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
     (["prompt=7 straßen"], "prompt", "abcdefghijklmnopqrstuvwxyz", "'ß'"),
-    (["seq_len=20000"], "seq_len=20000", "at least 200000 characters", "95728"),
+    (["seq_len=20000"], "seq_len=20000", "one window", "95728"),
 ]
 
 
@@ -125,7 +121,6 @@ def test_a_text_that_does_not_fit_is_one_line(
     ("text", "said"),
     [
         (b"", "at least"),
-        (b"to be", "at least"),
         (b"a" * 5000, "at least 2 distinct characters"),
         (b"\xff\xfe caf\xe9 " * 300, "byte 0xff at position 0"),
     ],
@@ -141,8 +136,7 @@ def test_a_text_that_cannot_be_learned_is_one_line(
     assert ended.complaint.startswith("train: data")
 
 
-@pytest.mark.parametrize("run", ["latest", "../../etc"])
-@pytest.mark.parametrize("command", ["evaluate", "sample"])
+@pytest.mark.parametrize(("command", "run"), [("evaluate", "latest"), ("sample", "../../etc")])
 def test_a_run_that_there_is_not(
     command: str, run: str, typed: Command, places: list[str], tmp_path: Path
 ) -> None:
@@ -204,14 +198,11 @@ def arrived(typed: Command, name: str, *arguments: str) -> Any:
     return config
 
 
-def test_null_switches_off(typed: Command) -> None:
-    config = arrived(typed, "train", "clip=null", "max_seconds=null", "patience=null")
+def test_null_switches_off_and_numbers_come_in_every_spelling(typed: Command) -> None:
+    off = ("clip=null", "max_seconds=null", "patience=null")
+    config = arrived(typed, "train", *off, "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0")
     assert (config.clip, config.max_seconds, config.patience) == (None, None, None)
-
-
-def test_numbers_in_every_spelling(typed: Command) -> None:
-    config = arrived(typed, "train", "lr=1e-3", "clip=1", "hidden=1_000", "max_epochs=.5")
-    assert (config.lr, config.clip, config.hidden, config.max_epochs) == (1e-3, 1.0, 1000, 0.5)
+    assert (config.lr, config.hidden, config.max_epochs, config.min_delta) == (1e-3, 1000, 0.5, 0.0)
 
 
 PROMPTS = [
@@ -260,8 +251,8 @@ def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
 
 
 def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None:
-    assert arrived(typed, "sample", "prompt='a, b'").prompt == "a, b"
-    assert arrived(typed, "sample", 'prompt="a: b"').prompt == "a: b"
+    config = arrived(typed, "sample", "prompt='a, b'", 'outputs="c: d"')
+    assert (config.prompt, config.outputs) == ("a, b", "c: d")
 
 
 # --- help ---

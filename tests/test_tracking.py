@@ -103,7 +103,7 @@ def test_points_lie_where_the_config_says(trained: Any) -> None:
 def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
-    names += [f"baseline/{name}_bpc" for name in ("uniform", "unigram", "bigram", "trigram")]
+    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "bigram", "trigram")]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
     assert tracked.data.metrics["train/seconds"] > 0
@@ -111,7 +111,6 @@ def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
 
 def test_the_last_validation_loss_is_that_of_the_kept_weights(tracked: Any, trained: Any) -> None:
     """What a table of runs shows and sorts by."""
-    from src.config import Config  # noqa: F401  (the same names as in the run's own config.json)
     from src.lab import weights
     from src.lab.scoring import validation_loss
     from src.text.corpus import load
@@ -212,11 +211,17 @@ def test_delivering_again_adds_no_point(client: Any, trained: Any, tmp_path: Pat
         assert history(client, run_id, name) == sorted(trained.curve(name)), name
     run = only_run(client, "told twice")
     assert run.info.status == "FINISHED"
-    assert len(json.loads(text_of(client, run, "samples.json"))["data"]) == 3, "no row of the table twice"
+    assert run.data.params.keys() == trained.journal[0]["params"].keys()
+    assert len(json.loads(text_of(client, run, "samples.json"))["data"]) == 3, "nor a row of the table"
 
 
-def test_a_journal_is_delivered_while_it_grows(client: Any, trained: Any, tmp_path: Path) -> None:
+def test_a_journal_is_delivered_while_it_grows(
+    client: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each look at the journal takes up where the last one stopped, in the middle of a line too."""
+    from src.lab import tracking
+
+    monkeypatch.setattr(tracking, "POLL", 0.01)
     folder = delivered_copy(trained, tmp_path / "run", "growing")
     journal = folder / "journal.jsonl"
     whole = journal.read_bytes()
@@ -231,7 +236,7 @@ def test_a_journal_is_delivered_while_it_grows(client: Any, trained: Any, tmp_pa
         return True
 
     run_id = deliver(trained, folder, alive).run_id
-    assert len(looks) >= 7
+    assert len(looks) >= 6
     for name in CURVES:
         assert history(client, run_id, name) == sorted(trained.curve(name)), name
     assert only_run(client, "growing").info.status == "FINISHED"
@@ -279,7 +284,7 @@ def test_a_killed_run_is_told_as_failed(
     process = start_training(*trained.places, "tracking.experiment=killed")
     wait_for_step(process, 200)
     process.kill()
-    _, rest = process.communicate(timeout=20)
+    process.communicate(timeout=20)
     (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "killed")]
     deadline = time.monotonic() + 30
     # where there are cores to spare, the run's own deliverer has seen it already
@@ -346,6 +351,13 @@ def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
     assert len(run.outputs.model_outputs) == 1
 
 
+@pytest.fixture
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of waiting for a server that will not come back."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.mark.usefixtures("no_retries")
 def test_an_unreachable_server_loses_nothing(
     command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
 ) -> None:
@@ -369,6 +381,7 @@ def test_an_unreachable_server_loses_nothing(
 # --- looking runs up ---
 
 
+@pytest.mark.usefixtures("no_retries")
 def test_a_server_that_does_not_answer_is_one_line(typed: Callable[..., Any], trained: Any) -> None:
     ended = typed("evaluate", "tracking.uri=http://127.0.0.1:9", *trained.places)
     assert ended.rc != 0
@@ -376,6 +389,7 @@ def test_a_server_that_does_not_answer_is_one_line(typed: Callable[..., Any], tr
     assert "http://127.0.0.1:9" in ended.complaint
 
 
+@pytest.mark.usefixtures("no_retries")
 def test_delivering_to_a_server_that_does_not_answer_is_one_line(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

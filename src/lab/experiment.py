@@ -20,7 +20,7 @@ from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute
 from src.lab.sampling import sample
-from src.lab.training import Outcome, train
+from src.lab.training import Outcome, make_batches, train
 from src.lab.weights import Model
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
@@ -55,12 +55,14 @@ def say(line: str) -> None:
 
 
 def prepare(config: Config) -> Corpus:
-    """Stage 1: the corpus, made if need be; the prompt is checked against its vocabulary."""
+    """Stage 1: the corpus, made if need be; the prompt is checked against its vocabulary, so that it is
+    refused now and not after the training."""
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
+    corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
     state = "prepared" if fresh else "already prepared, nothing to do"
     say(
-        f"{corpus.name}: {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} distinct, "
-        f"{state}: {corpus.folder}"
+        f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "
+        f"distinct, {state}: {corpus.folder}"
     )
     return corpus
 
@@ -70,10 +72,8 @@ def run(config: Config, command: str) -> Result:
 
     Raises InputError; a run that had begun is then closed as FAILED with the reason.
     """
-    say("[1/4] preprocess")
     corpus = prepare(config)
-    corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))  # refuse it now, not after training
-    architecture = Architecture(len(corpus.vocabulary), config.hidden)
+    architecture = architecture_of(config, corpus)
     record = Run(config)
     with closed(record) as closing:
         open_run(record, config, corpus, architecture, command)
@@ -82,6 +82,11 @@ def run(config: Config, command: str) -> Result:
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
     return replace(result, run_id=closing.run_id)
+
+
+def architecture_of(config: Config, corpus: Corpus) -> Architecture:
+    m = config.model
+    return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
 
 
 @dataclass
@@ -144,8 +149,7 @@ def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Archi
         write_text(samples / "while_training.txt", "".join(watched))
         record.keep(samples / "while_training.txt", "samples")
 
-    windows = (corpus.split("train").size - config.seq_len - 1) // config.data.stride + 1
-    per_epoch = max(1, windows // config.batch_size)
+    per_epoch = make_batches(config, corpus, np.random.default_rng(0)).steps_per_epoch
     with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
 
         def report(step: int, metrics: dict[str, float]) -> None:

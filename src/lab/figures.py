@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.files import write_atomically
-
-Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
+from src.lab.rundir import Curves
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,6 +10,7 @@ speed up the products alone (measured: benchmarks/throughput.md).
 import multiprocessing as mp
 import os
 import signal
+from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
 from types import TracebackType
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from src.rnn.network import BackwardBuffers, ForwardBuffers, Ids, loss_and_gradient
+from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, unflatten
 
 FEWEST_COLUMNS = 8  # below this a process costs more than it brings
@@ -31,25 +32,51 @@ def useful_workers(workers: int, batch: int) -> int:
     return max(1, min(workers, batch // FEWEST_COLUMNS))
 
 
+@dataclass(frozen=True)
+class Job:
+    """What all processes of an Engine are told once. dropout: share between layers. carry: whether a batch
+    begins in the state in which the one before ended, unless told otherwise."""
+
+    architecture: Architecture
+    steps: int
+    batch: int
+    dropout: float = 0.0
+    carry: bool = False
+
+
 class Part:
     """One process' share of the batch: columns [first, last) of ids and targets (T, B)."""
 
-    def __init__(self, architecture: Architecture, steps: int, batch: int, first: int, last: int) -> None:
+    def __init__(self, job: Job, first: int, last: int) -> None:
+        self.job = job
         self.columns = slice(first, last)
-        self.weight = (last - first) / batch
-        self.forward = ForwardBuffers.allocate(architecture, steps, last - first)
-        self.backward = BackwardBuffers.allocate(architecture, steps, last - first)
-        self.architecture = architecture
+        self.weight = (last - first) / job.batch
+        self.buffers = Buffers.allocate(job.architecture, job.steps, last - first, training=True)
 
-    def run(self, flat: Array, gradient: Array, ids: Ids, targets: Ids) -> float:
-        """This part's weighted loss; its weighted gradient goes into `gradient`."""
+    def run(self, flat: Array, gradient: Array, ids: Ids, targets: Ids, orders: NDArray[np.int64]) -> float:
+        """This part's weighted loss; its weighted gradient goes into `gradient`.
+
+        orders: whether the batch begins from a zero state, and the seed of this step's dropout masks.
+        """
+        job, (fresh, seed) = self.job, orders.tolist()
+        if fresh or not job.carry:
+            self.buffers.reset()
+        else:
+            self.buffers.carry()
+        masks = None
+        if job.dropout and job.architecture.layers > 1:
+            width, rng = (
+                self.columns.stop - self.columns.start,
+                np.random.default_rng([seed, self.columns.start]),
+            )
+            masks = dropout_masks(job.architecture, job.steps, width, job.dropout, rng)
         loss = loss_and_gradient(
-            unflatten(self.architecture, flat),
-            unflatten(self.architecture, gradient),
+            unflatten(job.architecture, flat),
+            unflatten(job.architecture, gradient),
             np.ascontiguousarray(ids[:, self.columns]),
             np.ascontiguousarray(targets[:, self.columns]),
-            self.forward,
-            self.backward,
+            self.buffers,
+            masks,
         )
         if self.weight != 1.0:
             gradient *= self.weight
@@ -62,24 +89,23 @@ class Engine:
     A context manager: the helper processes end with it. Windows have one shape, (steps, batch).
     """
 
-    def __init__(self, architecture: Architecture, steps: int, batch: int, workers: int) -> None:
-        self.workers = useful_workers(workers, batch)
-        size = architecture.size()
+    def __init__(self, job: Job, workers: int) -> None:
+        self.workers = useful_workers(workers, job.batch)
         context = mp.get_context("spawn")
-        shared = Shared(context, size, steps, batch, self.workers)
+        shared = Shared(context, job, self.workers)
         self.weights = shared.weights()
         self.gradients = shared.gradients()
         self.gradient = self.gradients[0]
-        self.ids, self.losses = shared.ids(), shared.losses()
-        edges = [round(batch * k / self.workers) for k in range(self.workers + 1)]
-        self.part = Part(architecture, steps, batch, edges[0], edges[1])
+        self.ids, self.losses, self.orders = shared.ids(), shared.losses(), shared.orders()
+        edges = [round(job.batch * k / self.workers) for k in range(self.workers + 1)]
+        self.part = Part(job, edges[0], edges[1])
         self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
         self.processes = [
             context.Process(
                 target=serve,
-                args=(architecture, shared, k, edges, self.go[k - 1], self.done[k - 1], self.spins),
+                args=(job, shared, k, edges, self.go[k - 1], self.done[k - 1], self.spins),
                 daemon=True,
             )
             for k in range(1, self.workers)
@@ -95,8 +121,7 @@ class Engine:
         except BaseException:
             self.end_helpers()
             raise
-        if self.processes:
-            self.blas = threadpool_limits(1, user_api="blas")
+        self.blas = threadpool_limits(1, user_api="blas")
         return self
 
     def __exit__(
@@ -112,13 +137,17 @@ class Engine:
         for process in self.processes:
             process.join()
 
-    def loss_and_gradient(self, ids: Ids, targets: Ids) -> float:
-        """Mean loss in nats per character of a batch (T, B); self.gradient is then its gradient."""
+    def loss_and_gradient(self, ids: Ids, targets: Ids, fresh: bool = True, seed: int = 0) -> float:
+        """Mean loss in nats per character of a batch (T, B); self.gradient is then its gradient.
+
+        fresh: begin from a zero state, also where the state is carried. seed: of the dropout masks.
+        """
+        self.orders[:] = fresh, seed
         if self.processes:
             self.ids[0], self.ids[1] = ids, targets
             for go in self.go:
                 go.release()
-        loss = self.part.run(self.weights, self.gradient, ids, targets)
+        loss = self.part.run(self.weights, self.gradient, ids, targets, self.orders)
         for k, done in enumerate(self.done):
             self.await_helper(k, done)
             self.gradient += self.gradients[k + 1]
@@ -136,13 +165,15 @@ class Engine:
 class Shared:
     """Memory that all processes of an Engine see: weights, one gradient and loss each, the batch."""
 
-    def __init__(self, context: SpawnContext, size: int, steps: int, batch: int, workers: int) -> None:
+    def __init__(self, context: SpawnContext, job: Job, workers: int) -> None:
+        size, steps, batch = job.architecture.size(), job.steps, job.batch
         self.shape = (size, steps, batch, workers)
         self.memory = {
             "weights": context.RawArray("b", 4 * size),
             "gradients": context.RawArray("b", 4 * size * workers),
             "ids": context.RawArray("b", 2 * steps * batch * np.intp(0).nbytes),
             "losses": context.RawArray("b", 8 * workers),
+            "orders": context.RawArray("b", 8 * 2),
         }
 
     def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -156,6 +187,9 @@ class Shared:
 
     def ids(self) -> Ids:
         return self.view("ids", np.intp, (2, *self.shape[1:3]))
+
+    def orders(self) -> NDArray[np.int64]:
+        return self.view("orders", np.int64, (2,))
 
     def losses(self) -> NDArray[np.float64]:
         return self.view("losses", np.float64, (self.shape[3],))
@@ -172,7 +206,7 @@ def acquire(semaphore: Semaphore, spins: int) -> bool:
 
 
 def serve(
-    architecture: Architecture,
+    job: Job,
     shared: Shared,
     k: int,
     edges: list[int],
@@ -183,12 +217,13 @@ def serve(
     """A helper process: compute part k whenever told to, until the first process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
     threadpool_limits(1, user_api="blas")
-    _, steps, batch, _ = shared.shape
-    part = Part(architecture, steps, batch, edges[k], edges[k + 1])
+    np.seterr(all="ignore")  # what overflows is seen, and said once, by the first process
+    part = Part(job, edges[k], edges[k + 1])
     flat, gradient, ids, losses = shared.weights(), shared.gradients()[k], shared.ids(), shared.losses()
+    orders = shared.orders()
     parent = mp.parent_process()
     done.release()
     while parent is not None and parent.is_alive():
         if acquire(go, spins):
-            losses[k] = part.run(flat, gradient, ids[0], ids[1])
+            losses[k] = part.run(flat, gradient, ids[0], ids[1], orders)
             done.release()

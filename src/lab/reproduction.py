@@ -12,10 +12,9 @@ from src.config import Config
 from src.files import write_json
 from src.lab.claims import read_claims, verdicts
 from src.lab.environment import PROJECT
-from src.lab.experiment import Result, prepare
+from src.lab.experiment import Result, architecture_of, prepare
 from src.lab.rundir import absolute
 from src.lab.training import train
-from src.rnn.parameters import Architecture
 
 EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
 
@@ -23,7 +22,7 @@ EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
 def repeated_digest(config: Config) -> str:
     """sha256 of the weights that a second training with the same config comes to."""
     corpus = prepare(config)
-    architecture = Architecture(len(corpus.vocabulary), config.hidden)
+    architecture = architecture_of(config, corpus)
     rng = np.random.default_rng(config.seed)
     outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)
     return hashlib.sha256(outcome.flat.tobytes()).hexdigest()

@@ -15,7 +15,6 @@ from src.config import PlacesConfig
 from src.errors import InputError
 from src.files import cannot_write, write_json
 from src.lab.environment import PROJECT
-from src.lab.figures import Curves
 from src.lab.journal import Journal
 from src.lab.parallel import available_cores
 
@@ -29,10 +28,15 @@ def store_of(config: PlacesConfig) -> dict[str, str]:
     """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
+        relative = uri.removeprefix("sqlite:///")
+        if relative != uri and not relative.startswith("/"):
+            uri = f"sqlite:///{absolute(relative)}"
         return {"uri": uri, "artifacts": ""}
     outputs = absolute(config.outputs)
     return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
 
+
+Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
 # MLflow needs some 5 seconds of processor time to get going. On a machine whose cores training all uses,
 # that would slow a training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest),

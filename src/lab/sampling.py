@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from src.lab.weights import Model
-from src.rnn.network import ForwardBuffers, Ids, forward
-from src.rnn.parameters import Array, unflatten
+from src.rnn.network import Ids
+from src.rnn.parameters import Array
+from src.rnn.stepping import Stepper
 
 
 def sample(
@@ -30,31 +31,43 @@ def sample(
 
 def characters(model: Model, prompt_ids: Ids, temperature: float, uniforms: Array) -> Iterator[str]:
     """One character for each uniform number, after the prompt."""
-    p = unflatten(model.architecture, model.flat)
-    h = np.zeros(model.architecture.hidden, p.wh.dtype)
-    if prompt_ids.size:
-        buffers = ForwardBuffers.allocate(model.architecture, prompt_ids.size, 1, p.wh.dtype)
-        forward(p, prompt_ids[:, None], buffers)
-        h = buffers.h[-1, 0]
-    table = p.wx + p.b
-    for k, uniform in enumerate(uniforms.tolist()):
-        if k == 0 and not prompt_ids.size:
-            chosen = int(uniform * model.architecture.vocab)
-        else:
-            chosen = choose(h @ p.wy + p.by, temperature, uniform)
-        yield model.vocabulary.characters[chosen]
-        h = np.tanh(table[chosen] + h @ p.wh)
+    stepper = Stepper(model.architecture, model.flat, batch=1)
+    logits: Array | None = None
+    for prompt_id in prompt_ids[:, None]:
+        logits = stepper.step(prompt_id)
+    if logits is None and uniforms.size:  # no prompt: the first character is anybody's guess
+        first = np.array([int(uniforms[0] * model.architecture.vocab)])
+        yield model.vocabulary.characters[first[0]]
+        logits, uniforms = stepper.step(first), uniforms[1:]
+    if logits is not None:
+        for ids in continue_streams(stepper, logits, temperature, uniforms[:, None]):
+            yield model.vocabulary.characters[ids[0]]
 
 
-def choose(logits: Array, temperature: float, uniform: float) -> int:
-    """An id drawn from softmax(logits / temperature) by one uniform number in [0, 1).
+def continue_streams(stepper: Stepper, logits: Array, temperature: float, uniforms: Array) -> Iterator[Ids]:
+    """Ids (B,) of the next character of each of B streams, one for each row of uniforms (N, B).
 
-    logits (V,). Inverse transform sampling, in double precision; temperature 0 is the argmax.
+    logits (B, V): what the stepper said last.
+    """
+    for row in uniforms:
+        ids = choose(logits, temperature, row)
+        yield ids
+        logits = stepper.step(ids)
+
+
+def choose(logits: Array, temperature: float, uniform: Array | float) -> Ids:
+    """Ids drawn from softmax(logits / temperature), by a uniform number in [0, 1) each.
+
+    logits (..., V), uniform (...). Inverse transform sampling, in double precision; temperature 0 is the
+    argmax.
     """
     if temperature == 0:
-        return int(np.argmax(logits))
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max()
+        return np.asarray(np.argmax(logits, axis=-1))
+    p = logits.astype(np.float64)
+    p -= np.maximum.reduce(p, axis=-1, keepdims=True)
     with np.errstate(over="ignore"):  # next to temperature 0 the quotient is -inf, and its exponential 0
-        cumulative = np.cumsum(np.exp(shifted / temperature))
-    return min(int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right")), logits.size - 1)
+        p /= temperature
+    np.exp(p, out=p)
+    cumulative = np.add.accumulate(p, axis=-1)
+    drawn = np.asarray(uniform)[..., None] * cumulative[..., -1:]
+    return np.asarray(np.add.reduce(cumulative[..., :-1] <= drawn, axis=-1, dtype=np.intp))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.rnn.loss import columns, log_softmax
-from src.rnn.network import ForwardBuffers, forward
+from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Architecture, Array, unflatten
 
 Tokens = NDArray[np.unsignedinteger]
@@ -101,15 +101,15 @@ def summarise(
     """
     p = unflatten(architecture, flat)
     total, right, batch = 0.0, 0, ids.shape[1]
-    state = np.zeros((batch, architecture.hidden), flat.dtype)
+    state = zero_state(architecture, batch, flat.dtype)
     starts = sorted({*range(0, ids.shape[0], PIECE), fresh_first})
     for start, stop in zip(starts, [*starts[1:], ids.shape[0]], strict=True):
         if start == fresh_first:
-            state[0] = 0
-        buffers = ForwardBuffers.allocate(architecture, stop - start, batch, flat.dtype)
-        buffers.h[0] = state
+            state[:, :, 0] = 0
+        buffers = Buffers.allocate(architecture, stop - start, batch, flat.dtype)
+        buffers.set_state(state)
         z = forward(p, ids[start:stop], buffers)
-        state = buffers.h[-1].copy()
+        state = buffers.state()
         goal, use = targets[start:stop].reshape(-1), counted[start:stop].reshape(-1)
         right += int(((z.argmax(axis=0) == goal) & use).sum())
         log_p = log_softmax(z)[goal, columns(goal.size)]

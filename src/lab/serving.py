@@ -30,7 +30,9 @@ class Writer:
         chosen = {"temperature": 0.7, "length": 300, "seed": 1, **(params or {})}
         if min(chosen["temperature"], chosen["length"], chosen["seed"]) < 0:
             raise InputError(f"params: expected {RANGES}, got {chosen}")
-        return [self.write(str(prompt), **chosen) for prompt in model_input["prompt"]]
+        # MLflow makes one row of a dictionary of lists, whose cell is the list.
+        prompts = [p for cell in model_input["prompt"] for p in (cell if isinstance(cell, list) else [cell])]
+        return [self.write(str(prompt), **chosen) for prompt in prompts]
 
     def write(self, prompt: str, temperature: float, length: int, seed: int) -> str:
         return "".join(sample(self.model, prompt, temperature, length, np.random.default_rng(seed)))

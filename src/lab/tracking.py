@@ -61,7 +61,10 @@ def deliver(folder: Path, uri: str, artifacts: str, alive: Callable[[], bool]) -
     done = Delivered.of(folder)
     while not done.ended:
         was_alive = alive()
-        step(client, folder, done, artifacts)
+        try:
+            step(client, folder, done, artifacts)
+        except MlflowException as error:
+            raise out_of_reach(uri, error) from error
         if not done.ended and not was_alive:
             reason = "the training process ended without a word"
             tell(client, folder, done, {"status": "FAILED", "reason": reason, "time": journal.now()})
@@ -103,8 +106,11 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
             client.log_artifact(done.run_id, str(folder / record["path"]), record["folder"] or None)
         case "table":
             rows = record["rows"]
-            columns = {key: [row[key] for row in rows] for key in rows[0]}
-            client.log_table(done.run_id, columns, record["name"])
+            table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+            # As client.log_table writes it, which would append the same rows when it is told again.
+            client.log_dict(done.run_id, table, record["name"])
+            marked = json.dumps([{"path": record["name"], "type": "table"}])
+            client.set_tag(done.run_id, "mlflow.loggedArtifacts", marked)
         case "model":
             log_model(done.run_id, folder / record["path"])
         case "end":
@@ -193,21 +199,31 @@ def log_model(run_id: str, folder: Path) -> None:
 
 def find(run: str, uri: str, experiment: str) -> Any:
     """The MLflow run that `latest`, `best` or a run id means. Raises InputError when there is none."""
+    nothing = f"run: expected a finished run in experiment {experiment}, got none: train one first"
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise InputError(nothing)  # MLflow would make the database
     client = mlflow.MlflowClient(uri)
     if run not in ("latest", "best"):
         try:
             return client.get_run(run)
         except MlflowException as error:
             raise InputError(f"run: expected latest, best or the id of a run, got {run}") from error
-    found = client.get_experiment_by_name(experiment)
+    try:
+        found = client.get_experiment_by_name(experiment)
+    except MlflowException as error:
+        raise out_of_reach(uri, error) from error
     order = "metrics.`val/loss` ASC" if run == "best" else "attributes.start_time DESC"
     where = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
     runs = client.search_runs([found.experiment_id], where, ViewType.ACTIVE_ONLY, 1, [order]) if found else []
     if not runs:
-        raise InputError(
-            f"run: expected a finished run in experiment {experiment}, got none: train one first"
-        )
+        raise InputError(nothing)
     return runs[0]
+
+
+def out_of_reach(uri: str, error: Exception) -> InputError:
+    """The one line for a store that does not answer."""
+    reason = " ".join(str(error).split())[:200]
+    return InputError(f"tracking.uri: expected a store that answers at {uri}, got {reason}")
 
 
 def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:

@@ -26,14 +26,15 @@ from src.config import (
     ScheduleConfig,
 )
 from src.errors import Diverged
-from src.lab.parallel import Engine
+from src.lab.parallel import Engine, Job
 from src.lab.scoring import validation_loss
 from src.rnn import optimizers, schedules
 from src.rnn.clipping import clip_norm, clip_value, global_norm
+from src.rnn.initialisation import initialise
 from src.rnn.optimizers import Optimizer, average_weights, decay_weights
-from src.rnn.parameters import Architecture, Array, initialise, unflatten
+from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.schedules import Schedule
-from src.text.batches import Windows
+from src.text.batches import Batches, Streams, Windows
 from src.text.corpus import Corpus
 
 Report = Callable[[int, dict[str, float]], None]
@@ -141,6 +142,14 @@ class Best:
         return improved
 
 
+def make_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:
+    """The supply of training batches that `batching` names."""
+    tokens = corpus.split("train")
+    if config.batching == "stream":
+        return Streams(tokens, config.seq_len, config.batch_size, rng)
+    return Windows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
+
+
 def train(
     config: Config,
     architecture: Architecture,
@@ -155,14 +164,17 @@ def train(
     gradient is no number.
     """
     begin = initialise(architecture, config.model.init, rng)
-    windows = Windows(corpus.split("train"), config.seq_len, config.batch_size, config.data.stride, rng)
-    total = max(1, ceil(config.max_epochs * windows.steps_per_epoch))
+    batches = make_batches(config, corpus, rng)
+    total = max(1, ceil(config.max_epochs * batches.steps_per_epoch))
+    job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.state == "carry")
     with (
         interruptible() as interrupted,
-        Engine(architecture, config.seq_len, windows.batch_size, config.workers) as engine,
+        Engine(job, config.workers) as engine,
     ):
         engine.weights[:] = begin
-        return Loop(config, architecture, corpus, windows, engine, report, evaluated).run(total, interrupted)
+        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated)
+        with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
+            return loop.run(total, interrupted)
 
 
 class Loop:
@@ -173,19 +185,20 @@ class Loop:
         config: Config,
         architecture: Architecture,
         corpus: Corpus,
-        windows: Windows,
+        batches: Batches,
         engine: Engine,
+        rng: np.random.Generator,
         report: Report,
         evaluated: Callable[[int, Array], None],
     ) -> None:
-        self.config, self.architecture, self.windows, self.engine = config, architecture, windows, engine
+        self.config, self.architecture, self.batches, self.engine = config, architecture, batches, engine
+        self.rng = rng
         self.val = corpus.split("val")
         self.report, self.evaluated = report, evaluated
         self.optimizer = make_optimizer(config.optimizer)
         self.schedule = make_schedule(config.schedule)
         self.state = self.optimizer.state(engine.weights)
-        p = unflatten(architecture, engine.weights)
-        self.matrices = [p.wx, p.wh, p.wy]
+        self.matrices = unflatten(architecture, engine.weights).matrices()
         self.averaged = engine.weights.copy()
         self.best = Best(engine.weights)
         self.since = Since()
@@ -215,7 +228,7 @@ class Loop:
             val_loss=self.best.loss,
             best_step=self.best.step,
             steps=step,
-            epochs=step / self.windows.steps_per_epoch,
+            epochs=step / self.batches.steps_per_epoch,
             seconds=time.perf_counter() - began,
             chars_per_second=self.chars_per_second(step),
             ended=ended,
@@ -224,8 +237,9 @@ class Loop:
     def step(self, step: int, lr: float) -> None:
         """Batch, forward, backward, clip, update."""
         config, g, began = self.config, self.engine.gradient, time.perf_counter()
-        ids, targets = self.windows.next()
-        loss = self.engine.loss_and_gradient(ids, targets)
+        ids, targets, fresh = self.batches.next()
+        seed = int(self.rng.integers(2**63)) if config.model.dropout else 0
+        loss = self.engine.loss_and_gradient(ids, targets, fresh, seed)
         norm = global_norm(g)
         if not (isfinite(loss) and isfinite(norm)):
             raise Diverged(
@@ -247,7 +261,7 @@ class Loop:
         self.step_seconds += time.perf_counter() - began
 
     def chars_per_second(self, step: int) -> float:
-        return step * self.windows.batch_size * self.config.seq_len / self.step_seconds
+        return step * self.batches.batch_size * self.config.seq_len / self.step_seconds
 
     def log(self, step: int, lr: float) -> None:
         self.report(step, self.since.metrics(lr, self.chars_per_second(step)))

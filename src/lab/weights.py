@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from src.errors import InputError
 from src.files import write_atomically, write_json
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Architecture, Array, named_views
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
 
@@ -27,8 +27,7 @@ class Model:
 
 def save(model: Model, folder: Path) -> None:
     """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
-    names = model.architecture.shapes()
-    tensors = dict(zip(names, unflatten(model.architecture, model.flat), strict=True))
+    tensors = named_views(model.architecture, model.flat)
     write_atomically(folder / "weights.safetensors", lambda path: save_file(tensors, str(path)))
     write_json(
         folder / "model.json",

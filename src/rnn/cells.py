@@ -1,42 +1,37 @@
-"""The recurrence of the vanilla RNN over a whole sequence, forward and backward, side by side.
+"""The cells by name: a pair of pure functions each, forward over a whole sequence and backward over it."""
 
-    a_t = wx[x_t] + h_{t-1} wh + b        h_t = tanh(a_t)
+from collections.abc import Callable
+from dataclasses import dataclass
 
-Elman (1990), "Finding structure in time". What does not depend on the recurrence (the look-up of
-wx[x_t] + b, and every weight gradient) is computed for all time steps at once outside these loops;
-inside them stand one matrix product and two element-wise calls a step.
-"""
-
-import numpy as np
-
-from src.rnn.parameters import Array
+from src.rnn import gru, lstm, vanilla
+from src.rnn.parameters import Architecture, Array, Layer
+from src.rnn.tape import Tape
 
 
-def forward(xw: Array, wh: Array, h: Array) -> None:
-    """Fill h[1:] from h[0].
+@dataclass(frozen=True)
+class Cell:
+    """forward(p, tape); backward(p, gradient, tape, dh). halved: how many of the gates, the first ones,
+    are sigmoids and want the input's contribution halved."""
 
-    xw (T, B, H): wx[x_t] + b. wh (H, H). h (T+1, B, H): h[0] is the initial state, given.
-    """
-    for xw_t, h_before, h_t in zip(xw, h, h[1:], strict=False):
-        np.matmul(h_before, wh, out=h_t)
-        h_t += xw_t
-        np.tanh(h_t, out=h_t)
+    forward: Callable[[Layer, Tape], None]
+    backward: Callable[[Layer, Layer, Tape, Array], None]
+    halved: int
 
 
-def backward(dh: Array, wh: Array, h: Array, slope: Array) -> Array:
-    """Backpropagation through time: turn dL/dh_t from above into dL/da_t, in place.
+CELLS = {
+    ("rnn", "tanh"): Cell(vanilla.forward_tanh, vanilla.backward_tanh, 0),
+    ("rnn", "relu"): Cell(vanilla.forward_relu, vanilla.backward_relu, 0),
+    ("gru", "tanh"): Cell(gru.forward, gru.backward, gru.SIGMOIDS),
+    ("lstm", "tanh"): Cell(lstm.forward, lstm.backward, lstm.SIGMOIDS),
+}
 
-        dL/da_t = (dL/dh_t + dL/da_{t+1} wh^T) * (1 - h_t^2)
 
-    dh (T, B, H): on entry what the logits at time t say of h_t, on return dL/da_t. slope (T, B, H):
-    scratch. Returns dL/dh_0, shape (B, H).
-    """
-    np.multiply(h[1:], h[1:], out=slope)
-    np.subtract(1, slope, out=slope)
-    wh_t = np.ascontiguousarray(wh.T)  # a product with a contiguous copy is faster than with a view
-    through_time: Array = np.zeros_like(h[0])
-    for da_t, slope_t in zip(dh[::-1], slope[::-1], strict=True):
-        da_t += through_time
-        da_t *= slope_t
-        np.matmul(da_t, wh_t, out=through_time)
-    return through_time
+def cell_of(architecture: Architecture) -> Cell:
+    """The cell of a network. Raises ValueError for a kind that there is not."""
+    try:
+        return CELLS[architecture.cell, architecture.activation]
+    except KeyError as error:
+        known = ", ".join(f"{cell} with {activation}" for cell, activation in CELLS)
+        raise ValueError(
+            f"expected one of {known}, got {architecture.cell} with {architecture.activation}"
+        ) from error

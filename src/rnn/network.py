@@ -1,9 +1,11 @@
 """The network as pure functions over data: ids in, logits, loss and gradients out.
 
-    a_t = wx[x_t] + h_{t-1} wh + b        h_t = tanh(a_t)        logits_t = h_t wy + by
+    layer 1: x_t = the character's id         layer l > 1: x_t = h_t of layer l - 1, after dropout
+    gates_t = x_t wx + b + h_{t-1} wh         h_t = cell(gates_t)        logits_t = h_t wy + by
 
-T time steps, B sequences in a batch, H hidden units, V vocabulary; arrays are time-major. A one-hot
-vector times `wx` is a row of `wx`, so the input layer is a look-up and needs no one-hot vectors.
+T time steps, B sequences in a batch, H hidden units, V vocabulary, L layers, G gates; arrays are
+time-major. A one-hot vector times `wx` is a row of `wx`, so the input layer is a look-up and needs no
+one-hot vectors.
 """
 
 from dataclasses import dataclass
@@ -12,106 +14,188 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rnn import cells
+from src.rnn.cells import cell_of
 from src.rnn.loss import columns, cross_entropy_and_gradient
-from src.rnn.parameters import Architecture, Array, Parameters
+from src.rnn.parameters import Architecture, Array, Layer, Parameters
+from src.rnn.tape import Tape
 
 Ids = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class ForwardBuffers:
-    """What a forward pass over (T, B) writes, allocated once.
+class Buffers:
+    """Everything that a pass over (T, B) writes, allocated once.
 
-    h (T+1, B, H): hidden states, h[0] the initial one. xw (T, B, H): wx[x_t] + b. z (V, T*B): logits.
-    table (V, H): wx + b.
+    tapes: one a layer. z (V, T*B): logits, then their gradient. table (G, V, H): wx + b of the first
+    layer. dropped: of each layer but the last, its output after dropout, (T, B, H). Only for the backward
+    pass, else empty: dh (T, B, H), onehot (V, T*B).
     """
 
-    h: Array
-    xw: Array
+    architecture: Architecture
+    tapes: tuple[Tape, ...]
     z: Array
     table: Array
-
-    @classmethod
-    def allocate(
-        cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32
-    ) -> "ForwardBuffers":
-        h, v = architecture.hidden, architecture.vocab
-        return cls(
-            h=np.zeros((steps + 1, batch, h), dtype),
-            xw=np.empty((steps, batch, h), dtype),
-            z=np.empty((v, steps * batch), dtype),
-            table=np.empty((v, h), dtype),
-        )
-
-
-@dataclass(frozen=True)
-class BackwardBuffers:
-    """What the backward pass writes besides the gradients.
-
-    dh (T, B, H): dL/dh_t, then dL/da_t. slope (T, B, H): tanh'(a_t). onehot (V, T*B).
-    """
-
+    dropped: tuple[Array, ...]
     dh: Array
-    slope: Array
     onehot: Array
 
     @classmethod
     def allocate(
-        cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32
-    ) -> "BackwardBuffers":
-        h, v = architecture.hidden, architecture.vocab
+        cls,
+        architecture: Architecture,
+        steps: int,
+        batch: int,
+        dtype: Any = np.float32,
+        training: bool = False,
+    ) -> "Buffers":
+        a, n = architecture, steps * batch
         return cls(
-            dh=np.empty((steps, batch, h), dtype),
-            slope=np.empty((steps, batch, h), dtype),
-            onehot=np.zeros((v, steps * batch), dtype),
+            architecture=a,
+            tapes=tuple(Tape.allocate(a, steps, batch, dtype) for _ in range(a.layers)),
+            z=np.empty((a.vocab, n), dtype),
+            table=np.empty((a.gates, a.vocab, a.hidden), dtype),
+            dropped=tuple(np.empty((steps, batch, a.hidden), dtype) for _ in range(a.layers - 1)),
+            dh=np.empty((steps, batch, a.hidden) if training else 0, dtype),
+            onehot=np.zeros((a.vocab, n) if training else 0, dtype),
         )
 
+    def set_state(self, state: Array) -> None:
+        """Begin from a state (L, S, B, H): S = 2 for the LSTM's h and c, else 1."""
+        for tape, (h, *c) in zip(self.tapes, state, strict=True):
+            tape.h[0] = h
+            if c:
+                tape.c[0] = c[0]
 
-def forward(p: Parameters, ids: Ids, buffers: ForwardBuffers) -> Array:
-    """Logits (V, T*B) of ids (T, B), from the state that stands in buffers.h[0].
+    def state(self) -> Array:
+        """The state behind the last step, a copy, (L, S, B, H): what a following piece begins with."""
+        return np.stack([np.stack([tape.h[-1], *tape.c[-1:]]) for tape in self.tapes])
 
-    Leaves the hidden states in buffers.h; h[T], the last, is what a following piece begins with.
+    def carry(self) -> None:
+        """Begin the next piece where this one ended."""
+        for tape in self.tapes:
+            tape.h[0] = tape.h[-1]
+            tape.c[:1] = tape.c[-1:]
+
+    def reset(self) -> None:
+        """Begin from a zero state."""
+        for tape in self.tapes:
+            tape.h[0] = 0
+            tape.c[:1] = 0
+
+
+def zero_state(architecture: Architecture, batch: int, dtype: Any = np.float32) -> Array:
+    """(L, S, B, H) of zeros."""
+    return np.zeros((architecture.layers, architecture.states, batch, architecture.hidden), dtype)
+
+
+def dropout_masks(
+    architecture: Architecture,
+    steps: int,
+    batch: int,
+    share: float,
+    rng: np.random.Generator,
+    dtype: Any = np.float32,
+) -> Array:
+    """Masks (L-1, T, B, H) of 0 and 1 / (1 - share): a unit is dropped with that probability.
+
+    Between layers only, never along time: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural
+    network regularization".
     """
-    np.add(p.wx, p.b, out=buffers.table)
-    np.take(buffers.table, ids, axis=0, out=buffers.xw, mode="clip")  # clip: writes to out unbuffered
-    cells.forward(buffers.xw, p.wh, buffers.h)
-    units = buffers.h.shape[-1]
-    np.matmul(p.wy.T, buffers.h[1:].reshape(-1, units).T, out=buffers.z)  # all time steps in one product
+    shape = (architecture.layers - 1, steps, batch, architecture.hidden)
+    return (rng.random(shape, np.float32) >= share).astype(dtype) * (1 / (1 - share))
+
+
+def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> Array:
+    """Logits (V, T*B) of ids (T, B), from the state that stands in the buffers.
+
+    masks: dropout_masks(...) in training, None in evaluation.
+    """
+    cell, below = cell_of(buffers.architecture), None
+    for k, (layer, tape) in enumerate(zip(p.layers, buffers.tapes, strict=True)):
+        if below is None:
+            look_up(layer, ids, buffers.table, tape, cell.halved)
+        else:
+            multiply(layer, below, tape, cell.halved)
+        cell.forward(layer, tape)
+        below = tape.h[1:]
+        if masks is not None and k < len(buffers.dropped):
+            below = np.multiply(below, masks[k], out=buffers.dropped[k])
+    units = buffers.architecture.hidden
+    top = buffers.tapes[-1].h[1:].reshape(-1, units)
+    np.matmul(p.wy.T, top.T, out=buffers.z)  # all time steps in one product
     np.add(buffers.z, p.by[:, None], out=buffers.z)
     return buffers.z
 
 
-def backward(p: Parameters, g: Parameters, ids: Ids, made: ForwardBuffers, buffers: BackwardBuffers) -> None:
-    """Write the gradient into `g`, given dL/dlogits in made.z and the hidden states in made.h."""
-    units = made.h.shape[-1]
-    dz, da = made.z, buffers.dh.reshape(-1, units)
-    np.matmul(made.h[1:].reshape(-1, units).T, dz.T, out=g.wy)
+def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> None:
+    """The first layer's input: rows of wx + b into tape.gates (G, T, B, H)."""
+    np.add(layer.wx, layer.b[:, None], out=table)
+    if halved:
+        table[:halved] *= 0.5
+    for rows, gate in zip(table, tape.gates, strict=True):
+        np.take(rows, ids, axis=0, out=gate, mode="clip")  # clip: writes to out unbuffered
+
+
+def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> None:
+    """A higher layer's input: x wx + b for all time steps at once; below (T, B, H)."""
+    g, units = tape.gates.shape[0], tape.gates.shape[-1]
+    flat = tape.gates.reshape(g, -1, units)
+    np.matmul(below.reshape(-1, units), layer.wx, out=flat)
+    flat += layer.b[:, None]
+    if halved:
+        flat[:halved] *= 0.5
+
+
+def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:
+    """Write the gradient into `g`, given dL/dlogits in buffers.z and what `forward` left."""
+    units, dz, dh = buffers.architecture.hidden, buffers.z, buffers.dh
+    cell = cell_of(buffers.architecture)
+    np.matmul(buffers.tapes[-1].h[1:].reshape(-1, units).T, dz.T, out=g.wy)
     dz.sum(axis=1, out=g.by)
-    np.matmul(dz.T, p.wy.T, out=da)
-    cells.backward(buffers.dh, p.wh, made.h, buffers.slope)
-    np.matmul(made.h[:-1].reshape(-1, units).T, da, out=g.wh)
-    # Adding up the rows of `da` by character is a product with a one-hot matrix. Here, and only here,
-    # writing that matrix down (no larger than the logits) pays: a scatter-add takes ten times as long.
-    buffers.onehot[:] = 0
-    buffers.onehot[ids.reshape(-1), columns(ids.size)] = 1
-    np.matmul(buffers.onehot, da, out=g.wx)
-    g.wx.sum(axis=0, out=g.b)  # every step looks up one row of wx and adds b once
+    np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
+    for k in range(len(p.layers) - 1, -1, -1):
+        layer, gradient, tape = p.layers[k], g.layers[k], buffers.tapes[k]
+        cell.backward(layer, gradient, tape, dh)
+        da = tape.gates.reshape(tape.gates.shape[0], -1, units)
+        if k == 0:
+            look_up_gradient(gradient, ids, da, buffers.onehot)
+            return
+        below = buffers.tapes[k - 1].h[1:] if masks is None else buffers.dropped[k - 1]
+        np.matmul(below.reshape(-1, units).T, da, out=gradient.wx)
+        da.sum(axis=1, out=gradient.b)
+        pass_down(layer, da, dh.reshape(-1, units), tape.kept.reshape(-1, units))
+        if masks is not None:
+            np.multiply(dh, masks[k - 1], out=dh)
+
+
+def look_up_gradient(gradient: Layer, ids: Ids, da: Array, onehot: Array) -> None:
+    """Add up the rows of da (G, T*B, H) by character.
+
+    That is a product with a one-hot matrix. Here, and only here, writing the matrix down (no larger than
+    the logits) pays: a scatter-add takes ten times as long.
+    """
+    onehot[:] = 0
+    onehot[ids.reshape(-1), columns(ids.size)] = 1
+    np.matmul(onehot, da, out=gradient.wx)
+    gradient.wx.sum(axis=1, out=gradient.b)  # every step looks up one row of wx and adds b once
+
+
+def pass_down(layer: Layer, da: Array, dh: Array, scratch: Array) -> None:
+    """dL/dx = sum over the gates of da wx^T, into dh (T*B, H)."""
+    np.matmul(da[0], layer.wx[0].T, out=dh)
+    for gate, wx in zip(da[1:], layer.wx[1:], strict=True):
+        np.matmul(gate, wx.T, out=scratch)
+        np.add(dh, scratch, out=dh)
 
 
 def loss_and_gradient(
-    p: Parameters,
-    g: Parameters,
-    ids: Ids,
-    targets: Ids,
-    forward_buffers: ForwardBuffers,
-    backward_buffers: BackwardBuffers,
+    p: Parameters, g: Parameters, ids: Ids, targets: Ids, buffers: Buffers, masks: Array | None = None
 ) -> float:
     """The mean loss of a batch in nats per character; its gradient is written into `g`.
 
-    ids, targets (T, B). forward_buffers.h[0] is the initial state, taken as a constant.
+    ids, targets (T, B). The state in the buffers is where the batch begins, taken as a constant.
     """
-    z = forward(p, ids, forward_buffers)
+    z = forward(p, ids, buffers, masks)
     loss = cross_entropy_and_gradient(z, targets.reshape(-1))
-    backward(p, g, ids, forward_buffers, backward_buffers)
+    backward(p, g, ids, buffers, masks)
     return float(loss)

@@ -8,82 +8,111 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
 
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # blocks of pre-activations a cell computes at each step
+STATES = {"rnn": 1, "gru": 1, "lstm": 2}  # arrays that a cell carries from step to step: h, and the LSTM's c
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes that fix every shape.
+    """The sizes and the kind of cell, which fix every shape.
 
-    vocab: V, distinct characters. hidden: H, units of the hidden state.
+    vocab: V, distinct characters. hidden: H, units a layer. cell: rnn, gru or lstm. layers: L.
+    activation: of the vanilla RNN, tanh or relu.
     """
 
     vocab: int
     hidden: int
+    cell: str = "rnn"
+    layers: int = 1
+    activation: str = "tanh"
+
+    @property
+    def gates(self) -> int:
+        return GATES[self.cell]
+
+    @property
+    def states(self) -> int:
+        return STATES[self.cell]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each parameter, in the order in which the flat vector holds them."""
-        v, h = self.vocab, self.hidden
-        return {"wx": (v, h), "wh": (h, h), "b": (h,), "wy": (h, v), "by": (v,)}
+        """Name and shape of each parameter, in the order in which the flat vector holds them.
+
+        The first layer's are wx, wh and b (and the GRU's bh), the second's wx2, wh2, b2, ...
+        """
+        v, h, g = self.vocab, self.hidden, self.gates
+        gates = () if g == 1 else (g,)
+        named: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.layers):
+            suffix = "" if layer == 0 else str(layer + 1)
+            inputs = v if layer == 0 else h
+            named[f"wx{suffix}"] = (*gates, inputs, h)
+            named[f"wh{suffix}"] = (*gates, h, h)
+            named[f"b{suffix}"] = (*gates, h)
+            if self.cell == "gru":
+                named[f"bh{suffix}"] = (h,)
+        return named | {"wy": (h, v), "by": (v,)}
 
     def size(self) -> int:
         """Number of parameters."""
         return sum(prod(shape) for shape in self.shapes().values())
 
 
-class Parameters(NamedTuple):
-    """The vanilla RNN's parameters (or their gradients), each a view.
+class Layer(NamedTuple):
+    """One layer's parameters (or their gradients), each a view; G gates, D inputs.
 
-    wx (V, H): input to hidden, a row for each character. wh (H, H): hidden to hidden. b (H,).
-    wy (H, V): hidden to logits. by (V,).
+    wx (G, D, H): input to gates; of the first layer D = V, a row for each character. wh (G, H, H):
+    hidden state to gates. b (G, H). bh (H,): the GRU's bias inside the reset gate's product, else empty.
     """
 
     wx: Array
     wh: Array
     b: Array
+    bh: Array
+
+
+class Parameters(NamedTuple):
+    """All layers, and wy (H, V), by (V,): hidden state of the last layer to logits."""
+
+    layers: tuple[Layer, ...]
     wy: Array
     by: Array
 
+    def matrices(self) -> list[Array]:
+        """The weight matrices: what weight decay shrinks."""
+        return [m for layer in self.layers for m in (layer.wx, layer.wh)] + [self.wy]
 
-def unflatten(architecture: Architecture, flat: Array) -> Parameters:
-    """Views of `flat`, shape (architecture.size(),): writing to one writes to the other.
+
+def named_views(architecture: Architecture, flat: Array) -> dict[str, Array]:
+    """Each parameter by its name, a view of `flat`, shape (architecture.size(),).
 
     Raises ValueError when `flat` has another size.
     """
     if flat.shape != (architecture.size(),):
         raise ValueError(f"expected a vector of {architecture.size()} parameters, got shape {flat.shape}")
-    views, start = [], 0
-    for shape in architecture.shapes().values():
+    views, start = {}, 0
+    for name, shape in architecture.shapes().items():
         stop = start + prod(shape)
-        views.append(flat[start:stop].reshape(shape))
+        views[name] = flat[start:stop].reshape(shape)
         start = stop
-    return Parameters(*views)
+    return views
 
 
-def initialise(
-    architecture: Architecture, scheme: str, rng: np.random.Generator, dtype: Any = np.float32
-) -> Array:
-    """A fresh flat vector of parameters.
-
-    `uniform`: every weight from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn.RNN does, biases zero.
-    `orthogonal`: the same, but `wh` a random orthogonal matrix, which keeps the length of the hidden
-    state and of the gradient that flows back through it (Saxe, McClelland and Ganguli 2014,
-    "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks").
-
-    Raises ValueError for another scheme.
-    """
-    if scheme not in ("uniform", "orthogonal"):
-        raise ValueError(f"expected the initialisation uniform or orthogonal, got {scheme!r}")
-    h = architecture.hidden
-    bound = 1.0 / np.sqrt(h)
-    flat = rng.uniform(-bound, bound, architecture.size())
-    p = unflatten(architecture, flat)
-    p.b[:] = 0.0
-    p.by[:] = 0.0
-    if scheme == "orthogonal":
-        q, r = np.linalg.qr(rng.standard_normal((h, h)))
-        p.wh[:] = q * np.sign(np.diag(r))  # the signs make q uniform over the orthogonal group
-    return flat.astype(dtype)
+def unflatten(architecture: Architecture, flat: Array) -> Parameters:
+    """Views of `flat`, gates always as the first axis: writing to one writes to the other."""
+    views, g, h = named_views(architecture, flat), architecture.gates, architecture.hidden
+    layers = []
+    for layer in range(architecture.layers):
+        suffix = "" if layer == 0 else str(layer + 1)
+        layers.append(
+            Layer(
+                wx=views[f"wx{suffix}"].reshape(g, -1, h),
+                wh=views[f"wh{suffix}"].reshape(g, h, h),
+                b=views[f"b{suffix}"].reshape(g, h),
+                bh=views.get(f"bh{suffix}", flat[:0]),
+            )
+        )
+    return Parameters(tuple(layers), views["wy"], views["by"])

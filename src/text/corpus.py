@@ -22,7 +22,7 @@ from src.files import cannot_write, write_json, write_text
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "val", "test")
 
 

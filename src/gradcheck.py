@@ -1,0 +1,31 @@
+"""`python -m src.gradcheck`: every cell's gradients against complex-step differentiation, as a table."""
+
+import sys
+
+import numpy as np
+
+from src.rnn.cells import CELLS
+from src.rnn.gradient_check import Case, worst
+from src.rnn.parameters import Architecture
+
+LIMIT = 1e-10
+STEPS, BATCH, HIDDEN, VOCABULARY = 7, 3, 5, 6
+
+
+def main() -> int:
+    print(f"{'cell':<6}{'activation':<12}{'layers':<8}{'dropout':<9}{'worst relative error':<22}of parameter")
+    failed = False
+    for cell, activation in CELLS:
+        for layers in (1, 2, 3):
+            for dropout in (0.0, 0.4) if layers > 1 else (0.0,):
+                architecture = Architecture(VOCABULARY, HIDDEN, cell, layers, activation)
+                case = Case.draw(architecture, STEPS, BATCH, dropout, np.random.default_rng(layers))
+                name, error = worst(architecture, case.gradient(), case.complex_step())
+                failed |= not error <= LIMIT
+                print(f"{cell:<6}{activation:<12}{layers:<8}{dropout:<9}{error:<22.1e}{name}")
+    print(f"expected at most {LIMIT:g} everywhere: {'NOT so' if failed else 'so it is'}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

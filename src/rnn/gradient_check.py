@@ -1,0 +1,105 @@
+"""Proof that the hand-derived gradients are right: complex-step differentiation, and finite differences.
+
+    dL/dw = Im L(w + i eps) / eps + O(eps^2)
+
+No difference of nearly equal numbers is taken, so eps can be 1e-30 and the result is exact to the last
+digits of a double: Squire and Trapp (1998), "Using complex variables to estimate derivatives of real
+functions". The forward pass and the loss run on complex numbers for it, unchanged.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.rnn.loss import cross_entropy
+from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient, zero_state
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
+
+EPS = 1e-30
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network in double precision at a random point with a random batch: everything a loss needs.
+
+    flat (n,). state (L, S, B, H): not zero. masks: dropout's, fixed, or None.
+    """
+
+    architecture: Architecture
+    flat: Array
+    ids: Ids
+    targets: Ids
+    state: Array
+    masks: Array | None
+
+    @classmethod
+    def draw(
+        cls, architecture: Architecture, steps: int, batch: int, dropout: float, rng: np.random.Generator
+    ) -> "Case":
+        shape = (steps, batch)
+        return cls(
+            architecture=architecture,
+            flat=rng.normal(0.0, 0.5, architecture.size()),
+            ids=rng.integers(architecture.vocab, size=shape),
+            targets=rng.integers(architecture.vocab, size=shape),
+            state=rng.normal(0.0, 0.5, zero_state(architecture, batch).shape),
+            masks=dropout_masks(architecture, steps, batch, dropout, rng, np.float64) if dropout else None,
+        )
+
+    def loss(self, flat: Array) -> Array:
+        """The loss at other parameters, real or complex."""
+        steps, batch = self.ids.shape
+        buffers = Buffers.allocate(self.architecture, steps, batch, flat.dtype)
+        buffers.set_state(self.state)
+        z = forward(unflatten(self.architecture, flat), self.ids, buffers, self.masks)
+        return cross_entropy(z, self.targets.reshape(-1))
+
+    def gradient(self) -> Array:
+        """By backpropagation: what is to be proved."""
+        steps, batch = self.ids.shape
+        buffers = Buffers.allocate(self.architecture, steps, batch, np.float64, training=True)
+        buffers.set_state(self.state)
+        gradient = np.full_like(self.flat, np.nan)  # what backward forgets to write shows
+        p, g = unflatten(self.architecture, self.flat), unflatten(self.architecture, gradient)
+        loss_and_gradient(p, g, self.ids, self.targets, buffers, self.masks)
+        return gradient
+
+    def complex_step(self) -> Array:
+        """By complex steps, one parameter after the other."""
+        derivative = np.empty_like(self.flat)
+        moved = self.flat.astype(np.complex128)
+        for k in range(self.flat.size):
+            moved[k] += EPS * 1j
+            derivative[k] = self.loss(moved).imag / EPS
+            moved[k] = self.flat[k]
+        return derivative
+
+    def finite_differences(self, width: float = 1e-5) -> Array:
+        """By central differences, the independent check: (L(w + d) - L(w - d)) / 2d."""
+        derivative = np.empty_like(self.flat)
+        moved = self.flat.copy()
+        for k in range(self.flat.size):
+            moved[k] = self.flat[k] + width
+            above = self.loss(moved)
+            moved[k] = self.flat[k] - width
+            derivative[k] = (above - self.loss(moved)) / (2 * width)
+            moved[k] = self.flat[k]
+        return derivative
+
+    def projection(self, direction: Array) -> tuple[float, float]:
+        """direction . gradient, by backpropagation and by one complex step along the direction: a check
+        of a whole network of any size with one number."""
+        along = float(self.loss(self.flat + direction * (EPS * 1j)).imag / EPS)
+        return float(direction @ self.gradient()), along
+
+
+def worst(architecture: Architecture, found: Array, expected: Array) -> tuple[str, float]:
+    """The parameter with the largest relative error ||found - expected|| / ||expected||, and that error."""
+    pairs = zip(
+        named_views(architecture, found).items(), named_views(architecture, expected).values(), strict=True
+    )
+    errors = {
+        name: float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-300)) for (name, a), b in pairs
+    }
+    name = max(errors, key=lambda key: errors[key])
+    return name, errors[name]
