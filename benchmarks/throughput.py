@@ -168,8 +168,8 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         "## Training",
         "",
         "Whole training steps (batch, forward, backward, clip, Adam), characters per second. The last "
-        f"column: the products' operations a second, as a share of the machine's own float32 matrix product (1024 x "
-        f"1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
+        f"column: the products' operations a second, as a share of the machine's own float32 matrix "
+        f"product (1024 x 1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
         "",
         "| cell | hidden, seq_len, batch | this project | PyTorch | ratio | target | of sgemm |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -180,8 +180,9 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         "## Against a naive RNN",
         "",
         "One sequence at a time, one-hot columns, Python loops, as most tutorials have it (rnn, hidden "
-        f"128, seq_len 20): {found['naive']['theirs']:,.0f} characters per second; this project, in batches of "
-        f"64, {found['naive']['ours']:,.0f}: **{found['naive']['ratio']:.0f}** times as many (target 10).",
+        f"128, seq_len 20): {found['naive']['theirs']:,.0f} characters per second; this project, in "
+        f"batches of 64, {found['naive']['ours']:,.0f}: **{found['naive']['ratio']:.0f}** times as many "
+        "(target 10).",
         "",
         "## Sampling",
         "",

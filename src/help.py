@@ -47,6 +47,8 @@ def page(command: str, config_name: str) -> str:
         for file in sorted((CONF / group).glob("*.yaml")):
             mark = "  (default)" if file.stem == chosen else ""
             lines += entry(f"{group}={file.stem}", headline(file) + mark)
+        if chosen == "null":
+            continue
         for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
             if key != "name":
                 lines += entry(f"  {group}.{key}={value}", comment)
@@ -84,7 +86,8 @@ def entries(file: Path) -> list[tuple[str, str, str]]:
 
 def headline(file: Path) -> str:
     """The comment on a file's first line: what this choice is."""
-    return file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")
 
 
 def defaults(file: Path) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from src.cli import launch
 def body(config: Any) -> None:
     from src.lab.experiment import prepare
 
-    corpus = prepare(config)
+    corpus = prepare(config, with_prompt=False)
     for name, (start, stop) in corpus.bounds.items():
         print(f"{name:<6}{stop - start:>12,} characters")
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.text.batches import Windows
+from src.text.batches import Streams, Windows
 
 fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
@@ -33,7 +33,7 @@ def test_window_is_a_piece_of_text_and_its_targets_stand_one_step_ahead(drawn):
     count, seq_len, batch_size, stride = drawn
     windows = windows_over(count, seq_len, batch_size, stride)
     for _ in range(3):
-        ids, targets = windows.next()
+        ids, targets, _ = windows.next()
         assert ids.shape == targets.shape == (seq_len, windows.batch_size)
         assert (ids == ids[0] + np.arange(seq_len)[:, None]).all()
         assert (targets == ids + 1).all()
@@ -76,7 +76,7 @@ def test_each_epoch_has_an_order_of_its_own():
 def test_same_seed_same_batches_another_seed_others():
     def draw(seed):
         windows = windows_over(60, 7, 10, seed=seed)
-        return np.array([windows.next() for _ in range(12)]).tolist()
+        return np.array([windows.next()[:2] for _ in range(12)]).tolist()
 
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
@@ -87,12 +87,12 @@ def test_fewer_windows_than_a_batch_give_smaller_batches():
     assert windows.batch_size == 3
     assert windows.steps_per_epoch == 1
     for _ in range(2):
-        ids, _ = windows.next()
+        ids, _, _ = windows.next()
         assert sorted(ids[0].tolist()) == [0, 1, 2]
 
 
 def test_text_of_exactly_one_window_is_enough_and_one_less_is_not():
-    ids, targets = windows_over(8, 7, 4, stride=5).next()
+    ids, targets, _ = windows_over(8, 7, 4, stride=5).next()
     assert ids.ravel().tolist() == list(range(7))
     assert targets.ravel().tolist() == list(range(1, 8))
     with pytest.raises(ValueError, match="expected more than seq_len=7 characters, got 7"):
@@ -101,6 +101,91 @@ def test_text_of_exactly_one_window_is_enough_and_one_less_is_not():
 
 def test_ids_of_a_byte_text_do_not_wrap_and_can_index():
     tokens = np.full(20, 255, np.uint8)
-    ids, targets = Windows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
+    ids, targets, _ = Windows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
     assert ids.dtype == targets.dtype == np.intp
     assert (ids == 255).all()
+
+
+def test_only_the_first_batch_of_windows_is_fresh():
+    windows = windows_over(60, 7, 10)
+    assert [windows.next()[2] for _ in range(12)] == [True] + [False] * 11
+
+
+def streams_over(count, seq_len, batch_size, seed=0):
+    """Streams over the tokens 0, 1, 2, ...: a token tells where it stands."""
+    return Streams(np.arange(count, dtype=np.uint16), seq_len, batch_size, np.random.default_rng(seed))
+
+
+def epoch_of(streams):
+    """The batches of the next epoch."""
+    return [streams.next() for _ in range(streams.steps_per_epoch)]
+
+
+@st.composite
+def stream_sizes(draw):
+    """count, seq_len, batch_size with room for one batch of one stream at least."""
+    seq_len = draw(st.integers(1, 12))
+    return draw(st.integers(seq_len + 1, 400)), seq_len, draw(st.integers(1, 20))
+
+
+@fast
+@given(stream_sizes(), st.integers(0, 5))
+def test_each_column_goes_on_where_it_ended_and_targets_stand_one_step_ahead(drawn, seed):
+    count, seq_len, _ = drawn
+    streams = streams_over(*drawn, seed)
+    for _ in range(3):
+        before = None
+        for ids, targets, fresh in epoch_of(streams):
+            assert ids.shape == targets.shape == (seq_len, streams.batch_size)
+            assert ids.dtype == targets.dtype == np.intp
+            assert (ids == ids[0] + np.arange(seq_len)[:, None]).all()
+            assert (targets == ids + 1).all()
+            assert targets.max() < count
+            assert fresh == (before is None)
+            if before is not None:
+                assert (ids[0] == before).all()
+            before = targets[-1]
+
+
+@fast
+@given(stream_sizes(), st.integers(0, 5))
+def test_epoch_of_streams_reads_no_character_twice(drawn, seed):
+    streams = streams_over(*drawn, seed)
+    for _ in range(3):
+        read = np.concatenate([ids.ravel() for ids, _, _ in epoch_of(streams)])
+        assert np.unique(read).size == read.size
+
+
+@fast
+@given(stream_sizes())
+def test_epoch_of_streams_leaves_out_less_than_a_batch_and_the_shift(drawn):
+    count, seq_len, _ = drawn
+    streams = streams_over(*drawn)
+    read = streams.steps_per_epoch * seq_len * streams.batch_size
+    left_out = count - 1 - read
+    assert 0 <= left_out < seq_len * streams.batch_size + seq_len + streams.batch_size
+
+
+def test_epochs_of_streams_begin_at_each_of_the_first_characters():
+    streams = streams_over(500, 7, 4)
+    firsts = [int(epoch_of(streams)[0][0][0, 0]) for _ in range(200)]
+    assert set(firsts) == set(range(7))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(8, 1), (14, 1), (15, 2), (28, 3), (29, 4), (1000, 4)])
+def test_few_characters_give_fewer_streams(count, expected):
+    assert streams_over(count, 7, 4).batch_size == expected
+
+
+def test_text_too_short_for_one_stream_is_refused():
+    with pytest.raises(ValueError, match="expected more than seq_len=7 characters, got 7"):
+        streams_over(7, 7, 4)
+
+
+def test_same_seed_same_streams_another_seed_others():
+    def draw(seed):
+        streams = streams_over(200, 7, 4, seed)
+        return np.array([epoch[0][:2] for epoch in (epoch_of(streams) for _ in range(12))]).tolist()
+
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)

@@ -69,6 +69,8 @@ def test_every_choice_of_every_group_composes_and_passes(primary: str, group: st
     config = composed(primary, f"{group}={choice}")
     check(config)
     assert type(config) is schema.COMMANDS[primary]
+    if group == "experiment":  # it overrides keys of the root and has none of its own
+        return
     chosen = getattr(config, group)
     assert chosen.name == choice
     kinds = {"optimizer": schema.OPTIMIZERS, "schedule": schema.SCHEDULES}.get(group)

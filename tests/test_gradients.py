@@ -1,4 +1,4 @@
-"""Every gradient of the network against differentiation that knows nothing of its derivation.
+"""Every gradient of every cell against differentiation that knows nothing of its derivation.
 
 Complex step: df/dx = Im f(x + i eps) / eps. Nothing is subtracted, so eps can be so small that the
 derivative is exact to rounding (Squire and Trapp 1998, "Using complex variables to estimate derivatives
@@ -6,15 +6,18 @@ of real functions").
 """
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from src.rnn.loss import cross_entropy
-from src.rnn.network import BackwardBuffers, ForwardBuffers, forward, loss_and_gradient
-from src.rnn.parameters import Architecture, Parameters, unflatten
+from src.rnn.cells import CELLS
+from src.rnn.gradient_check import Case, worst
+from src.rnn.initialisation import initialise
+from src.rnn.network import Buffers, loss_and_gradient
+from src.rnn.parameters import Architecture, unflatten
 
-EPS = 1e-30
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 SHAPES = [  # T, B, H, V
     (1, 1, 1, 2),
     (1, 1, 3, 4),
@@ -22,80 +25,80 @@ SHAPES = [  # T, B, H, V
     (4, 1, 1, 3),
     (3, 2, 1, 2),
     (5, 1, 4, 3),
-    (4, 3, 5, 7),
     (9, 2, 3, 2),
 ]
 
 
-class Problem:
-    """A random network in double precision, a batch, and a hidden state that is not zero."""
-
-    def __init__(self, steps: int, batch: int, hidden: int, vocab: int, seed: int = 0) -> None:
-        rng = np.random.default_rng([seed, steps, batch, hidden, vocab])
-        self.architecture = Architecture(vocab=vocab, hidden=hidden)
-        self.flat = rng.standard_normal(self.architecture.size()) / np.sqrt(hidden)
-        self.ids = rng.integers(vocab, size=(steps, batch))
-        self.targets = rng.integers(vocab, size=(steps, batch))
-        self.h0 = rng.uniform(-0.9, 0.9, (batch, hidden))
-
-    def loss(self, flat):
-        """The loss at `flat`, real or complex, by the forward pass alone."""
-        buffers = ForwardBuffers.allocate(self.architecture, *self.ids.shape, dtype=flat.dtype)
-        buffers.h[0] = self.h0
-        logits = forward(unflatten(self.architecture, flat), self.ids, buffers)
-        return cross_entropy(logits, self.targets.reshape(-1))[()]
-
-    def gradient(self, dtype=np.float64):
-        """The flat gradient by backpropagation; what it does not write stays NaN."""
-        flat, g = self.flat.astype(dtype), np.full(self.flat.size, np.nan, dtype)
-        made = ForwardBuffers.allocate(self.architecture, *self.ids.shape, dtype=dtype)
-        made.h[0] = self.h0
-        scratch = BackwardBuffers.allocate(self.architecture, *self.ids.shape, dtype=dtype)
-        p, views = unflatten(self.architecture, flat), unflatten(self.architecture, g)
-        loss_and_gradient(p, views, self.ids, self.targets, made, scratch)
-        return g
-
-    def derivative(self, direction):
-        """Along a direction, by a complex step."""
-        return self.loss(self.flat + 1j * EPS * direction).imag / EPS
-
-
 @functools.cache
-def both(shape):
-    """Backpropagation's gradient and complex-step differentiation's, for every parameter."""
-    problem = Problem(*shape)
-    exact = np.array([problem.derivative(direction) for direction in np.eye(problem.flat.size)])
-    return unflatten(problem.architecture, problem.gradient()), unflatten(problem.architecture, exact)
+def drawn(kind, layers, dropout, shape, seed=0):
+    steps, batch, hidden, vocab = shape
+    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    rng = np.random.default_rng([seed, layers, *shape])
+    return Case.draw(architecture, steps, batch, dropout, rng)
 
 
-@pytest.mark.parametrize("name", Parameters._fields)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_gradient_is_the_complex_step_derivative(shape, name):
-    by_hand, exact = (getattr(parameters, name) for parameters in both(shape))
+def full_size(kind, layers, dropout):
+    """H=128 and V=27 with weights of a size at which one trains."""
+    case = drawn(kind, layers, dropout, (20, 8, 128, 27))
+    flat = initialise(case.architecture, "orthogonal", np.random.default_rng(0), np.float64)
+    return replace(case, flat=flat + 0.01 * case.flat)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@KINDS
+def test_gradient_is_the_complex_step_derivative(kind, layers, dropout):
+    case = drawn(kind, layers, dropout, (4, 3, 5, 7))
+    exact = case.complex_step()
     assert np.linalg.norm(exact) > 0
-    assert np.linalg.norm(by_hand - exact) <= 1e-10 * np.linalg.norm(exact)
+    name, error = worst(case.architecture, case.gradient(), exact)
+    assert error <= 1e-10, name
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_gradient_is_the_finite_difference(shape):
-    problem, eps = Problem(*shape), 1e-5
-    differences = [
-        (problem.loss(problem.flat + step) - problem.loss(problem.flat - step)) / (2 * eps)
-        for step in eps * np.eye(problem.flat.size)
-    ]
-    assert problem.gradient() == pytest.approx(np.array(differences), rel=1e-6, abs=1e-9)
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_gradient_is_the_complex_step_derivative_at_the_edges(kind, layers, shape):
+    case = drawn(kind, layers, 0.3, shape)
+    name, error = worst(case.architecture, case.gradient(), case.complex_step())
+    assert error <= 1e-10, name
 
 
-@pytest.mark.parametrize("direction", range(5))
-def test_projection_of_the_full_size_gradient(direction):
-    problem = Problem(20, 8, 128, 27)
-    v = np.random.default_rng(direction).standard_normal(problem.flat.size)
-    along = problem.derivative(v)
-    assert abs(v @ problem.gradient() - along) <= 1e-10 * abs(along)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (4, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_gradient_is_the_finite_difference(kind, layers, shape):
+    case = drawn(kind, layers, 0.3, shape)
+    assert case.gradient() == pytest.approx(case.finite_differences(), rel=1e-6, abs=1e-9)
 
 
-def test_single_precision_gradient_is_the_double_one_rounded():
-    problem = Problem(20, 8, 128, 27)
-    exact = problem.gradient()
-    difference = problem.gradient(np.float32) - exact
-    assert np.linalg.norm(difference) <= 1e-5 * np.linalg.norm(exact)
+@pytest.mark.parametrize(("layers", "dropout"), [(1, 0.0), (2, 0.3)])
+@KINDS
+def test_projection_of_the_full_size_gradient(kind, layers, dropout):
+    case = full_size(kind, layers, dropout)
+    for direction in range(3):
+        v = np.random.default_rng(direction).standard_normal(case.flat.size)
+        by_hand, along = case.projection(v)
+        assert abs(by_hand - along) <= 1e-10 * abs(along)
+
+
+@KINDS
+def test_single_precision_gradient_is_the_double_one_rounded(kind):
+    case = full_size(kind, 2, 0.0)
+    flat, single = case.flat.astype(np.float32), np.full(case.flat.size, np.nan, np.float32)
+    buffers = Buffers.allocate(case.architecture, *case.ids.shape, np.float32, training=True)
+    buffers.set_state(case.state)
+    p, g = unflatten(case.architecture, flat), unflatten(case.architecture, single)
+    loss_and_gradient(p, g, case.ids, case.targets, buffers)
+    exact = case.gradient()
+    assert np.linalg.norm(single - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
+def test_the_check_sees_a_wrong_gradient():
+    """Or everything above would prove nothing: a thousandth off in one parameter is reported by name."""
+    case = drawn(("gru", "tanh"), 2, 0.0, (4, 3, 5, 7))
+    wrong = case.gradient()
+    unflatten(case.architecture, wrong).layers[1].bh[:] *= 1.001
+    name, error = worst(case.architecture, wrong, case.complex_step())
+    assert name == "bh2"
+    assert error == pytest.approx(1e-3, rel=1e-6)

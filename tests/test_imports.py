@@ -60,10 +60,10 @@ def within(name: str, *packages: str) -> bool:
 
 def test_the_source_was_found() -> None:
     """Else every rule below would hold of nothing."""
-    assert {"src.cli", "src.rnn.cells", "src.lab.tracking"} <= FILES.keys()
+    assert {"src.cli", "src.rnn.vanilla", "src.lab.tracking"} <= FILES.keys()
     assert "src.config" in imports_of("src.lab.training")
     assert "src.lab.tracking" in imports_of("src.lab.lookup")  # inside a function, as `from src.lab import`
-    assert "numpy" in packages_of("src.rnn.cells")
+    assert "numpy" in packages_of("src.rnn.vanilla")
     assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
 
 

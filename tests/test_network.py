@@ -1,135 +1,149 @@
-"""The network against a loop that does one sequence, one step and one one-hot vector at a time."""
+"""The network against a loop that does one sequence, one step and one one-hot vector at a time.
+
+(What holds for every cell stands in test_cells.py.)
+"""
 
 import numpy as np
 import pytest
 
-from src.rnn.loss import cross_entropy_and_gradient
-from src.rnn.network import BackwardBuffers, ForwardBuffers, forward, loss_and_gradient
-from src.rnn.parameters import Architecture, Parameters, initialise, unflatten
+from src.rnn.cells import CELLS
+from src.rnn.network import Buffers, dropout_masks, forward, loss_and_gradient
+from src.rnn.parameters import Architecture, named_views, unflatten
 
 SHAPES = [(1, 1, 1, 2), (1, 4, 3, 5), (6, 1, 4, 3), (7, 3, 5, 6)]  # T, B, H, V
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+LAYERS = pytest.mark.parametrize("layers", [1, 2, 3])
 
 
-def example(steps, batch, hidden, vocab, dtype=np.float64):
+def example(steps, batch, hidden, vocab, dtype=np.float64, kind=("rnn", "tanh"), layers=1):
     """A random network (flat), a batch (ids, targets) and an initial state."""
     rng = np.random.default_rng([steps, batch, hidden, vocab])
-    architecture = Architecture(vocab=vocab, hidden=hidden)
+    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
     flat = (0.7 * rng.standard_normal(architecture.size())).astype(dtype)
     ids, targets = rng.integers(vocab, size=(2, steps, batch))
-    return architecture, flat, ids, targets, rng.uniform(-0.9, 0.9, (batch, hidden)).astype(dtype)
+    state = rng.uniform(-0.9, 0.9, (layers, architecture.states, batch, hidden)).astype(dtype)
+    return architecture, flat, ids, targets, state
 
 
-def run_forward(architecture, flat, ids, h0):
-    """Logits (V, T, B) and hidden states (T+1, B, H)."""
-    buffers = ForwardBuffers.allocate(architecture, *ids.shape, dtype=flat.dtype)
-    buffers.h[0] = h0
-    logits = forward(unflatten(architecture, flat), ids, buffers)
-    return logits.reshape(-1, *ids.shape), buffers.h
-
-
-def run_backward(architecture, flat, ids, targets, h0, buffers=None):
-    """Loss, flat gradient and hidden states."""
-    made, scratch = buffers or (
-        ForwardBuffers.allocate(architecture, *ids.shape, dtype=flat.dtype),
-        BackwardBuffers.allocate(architecture, *ids.shape, dtype=flat.dtype),
-    )
-    made.h[0] = h0
+def run_backward(architecture, flat, ids, targets, state, buffers=None, masks=None):
+    """Loss and flat gradient."""
+    buffers = buffers or Buffers.allocate(architecture, *ids.shape, flat.dtype, training=True)
+    buffers.set_state(state)
     g = np.full_like(flat, np.nan)
     p, views = unflatten(architecture, flat), unflatten(architecture, g)
-    loss = loss_and_gradient(p, views, ids, targets, made, scratch)
-    return loss, g, made.h
+    loss = loss_and_gradient(p, views, ids, targets, buffers, masks)
+    return loss, g
 
 
 def naive(p, ids, targets, h0):
-    """Loss and gradients by the equations as they are written, in plain loops."""
+    """Loss and gradients of a one-layer tanh RNN by the equations as they are written, in plain loops."""
     steps, batch = ids.shape
-    eye, share = np.eye(p.by.size), 1 / ids.size
-    g, loss = Parameters(*map(np.zeros_like, p)), 0.0
+    wx, wh, b, wy, by = p["wx"], p["wh"], p["b"], p["wy"], p["by"]
+    eye, share = np.eye(by.size), 1 / ids.size
+    g, loss = {name: np.zeros_like(array) for name, array in p.items()}, 0.0
     for column in range(batch):
         states, probabilities = [h0[column]], []
         for t in range(steps):
-            states.append(np.tanh(eye[ids[t, column]] @ p.wx + states[-1] @ p.wh + p.b))
-            exponentials = np.exp(states[-1] @ p.wy + p.by)
+            states.append(np.tanh(eye[ids[t, column]] @ wx + states[-1] @ wh + b))
+            exponentials = np.exp(states[-1] @ wy + by)
             probabilities.append(exponentials / exponentials.sum())
             loss -= share * np.log(probabilities[-1][targets[t, column]])
         from_later = np.zeros_like(h0[column])
         for t in reversed(range(steps)):
             dz = share * (probabilities[t] - eye[targets[t, column]])
-            da = (p.wy @ dz + from_later) * (1 - states[t + 1] ** 2)
-            from_later = p.wh @ da
-            g.wy[:] += np.outer(states[t + 1], dz)
-            g.by[:] += dz
-            g.wx[:] += np.outer(eye[ids[t, column]], da)
-            g.wh[:] += np.outer(states[t], da)
-            g.b[:] += da
+            da = (wy @ dz + from_later) * (1 - states[t + 1] ** 2)
+            from_later = wh @ da
+            g["wy"] += np.outer(states[t + 1], dz)
+            g["by"] += dz
+            g["wx"] += np.outer(eye[ids[t, column]], da)
+            g["wh"] += np.outer(states[t], da)
+            g["b"] += da
     return loss, g
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_and_gradient_are_those_of_the_naive_loop(shape):
-    architecture, flat, ids, targets, h0 = example(*shape)
-    expected_loss, expected = naive(unflatten(architecture, flat), ids, targets, h0)
-    loss, g, _ = run_backward(architecture, flat, ids, targets, h0)
+    architecture, flat, ids, targets, state = example(*shape)
+    expected_loss, expected = naive(named_views(architecture, flat), ids, targets, state[0, 0])
+    loss, g = run_backward(architecture, flat, ids, targets, state)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
-    for name, array, other in zip(Parameters._fields, unflatten(architecture, g), expected, strict=True):
-        np.testing.assert_allclose(array, other, rtol=1e-11, atol=1e-14, err_msg=name)
+    for name, array in named_views(architecture, g).items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-11, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 6])
-def test_two_pieces_with_the_state_carried_are_the_whole(cut):
-    architecture, flat, ids, _, h0 = example(7, 3, 5, 6)
-    logits, h = run_forward(architecture, flat, ids, h0)
-    first, h_first = run_forward(architecture, flat, ids[:cut], h0)
-    second, h_second = run_forward(architecture, flat, ids[cut:], h_first[-1])
-    np.testing.assert_allclose(np.concatenate((first, second), axis=1), logits, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(np.concatenate((h_first, h_second[1:])), h, rtol=1e-12, atol=1e-13)
-
-
-def test_permuting_the_batch_permutes_the_states_and_leaves_loss_and_gradient():
-    architecture, flat, ids, targets, h0 = example(7, 5, 6, 6)
-    order = np.array([3, 0, 4, 2, 1])
-    loss, g, h = run_backward(architecture, flat, ids, targets, h0)
-    permuted = run_backward(architecture, flat, ids[:, order], targets[:, order], h0[order])
-    assert permuted[0] == pytest.approx(loss, rel=1e-13)
-    np.testing.assert_allclose(permuted[1], g, rtol=1e-11, atol=1e-15)
-    np.testing.assert_allclose(permuted[2], h[:, order], rtol=1e-12, atol=1e-13)
-
-
-def test_buffers_keep_nothing_from_one_batch_to_the_next():
-    architecture, flat, ids, targets, h0 = example(7, 3, 5, 6)
-    made = ForwardBuffers.allocate(architecture, 7, 3, flat.dtype)
-    scratch = BackwardBuffers.allocate(architecture, 7, 3, flat.dtype)
-    run_backward(architecture, flat, ids[::-1], targets[::-1], -h0, (made, scratch))
-    again = run_backward(architecture, flat, ids, targets, h0, (made, scratch))
-    fresh = run_backward(architecture, flat, ids, targets, h0)
+@LAYERS
+@KINDS
+def test_buffers_keep_nothing_from_one_batch_to_the_next(kind, layers):
+    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
+    buffers = Buffers.allocate(architecture, 7, 3, flat.dtype, training=True)
+    run_backward(architecture, flat, ids[::-1], targets[::-1], -state, buffers, masks)
+    again = run_backward(architecture, flat, ids, targets, state, buffers)
+    fresh = run_backward(architecture, flat, ids, targets, state)
     assert again[0] == fresh[0]
     assert again[1].tobytes() == fresh[1].tobytes()
 
 
+@LAYERS
+@KINDS
+def test_a_pass_leaves_parameters_ids_and_masks(kind, layers):
+    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
+    before = [array.tobytes() for array in (flat, ids, targets, state, masks)]
+    run_backward(architecture, flat, ids, targets, state, masks=masks)
+    assert [array.tobytes() for array in (flat, ids, targets, state, masks)] == before
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_precision_stays_what_it_was(dtype):
-    architecture, flat, ids, targets, h0 = example(7, 3, 5, 6, dtype)
-    made = ForwardBuffers.allocate(architecture, 7, 3, dtype)
-    made.h[0] = h0
-    logits = forward(unflatten(architecture, flat), ids, made)
-    loss = cross_entropy_and_gradient(logits, targets.reshape(-1))
-    assert (logits.dtype, made.h.dtype, loss.dtype) == (dtype, dtype, dtype)
-    _, g, _ = run_backward(architecture, flat, ids, targets, h0)
-    assert g.dtype == dtype
-    assert np.isfinite(g).all()
+def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype):
+    architecture = Architecture(vocab=4, hidden=50, cell="gru", layers=3)
+    masks = dropout_masks(architecture, 40, 10, 0.2, np.random.default_rng(0), dtype)
+    assert masks.dtype == dtype
+    assert masks.shape == (2, 40, 10, 50)
+    assert np.unique(masks).tolist() == [0, dtype(1.25)]
+    assert (masks == 0).mean() == pytest.approx(0.2, abs=0.01)
+    assert masks.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once():
-    architecture = Architecture(vocab=4, hidden=3)
-    flat = np.zeros(architecture.size())
+def test_dropout_stands_between_layers_and_not_along_time():
+    """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
+    and layer 2 runs as if it had no input."""
+    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
     p = unflatten(architecture, flat)
-    assert {name: view.shape for name, view in p._asdict().items()} == architecture.shapes()
-    for view in p:
-        assert np.shares_memory(view, flat)
-        view += 1
-    assert (flat == 1).all()
-    flat[:] = 7
-    assert all((view == 7).all() for view in p)
+    silent, deaf = (Buffers.allocate(architecture, 7, 3, flat.dtype) for _ in range(2))
+    silent.set_state(state)
+    forward(p, ids, silent, np.zeros((1, 7, 3, 5)))
+    deaf.set_state(state)
+    p.layers[1].wx[:] = 0
+    forward(p, ids, deaf)
+    assert silent.tapes[0].h.tobytes() == deaf.tapes[0].h.tobytes()
+    np.testing.assert_allclose(silent.tapes[1].h, deaf.tapes[1].h, rtol=1e-13)
+
+
+def arrays(p):
+    return [*(array for layer in p.layers for array in layer), p.wy, p.by]
+
+
+@LAYERS
+@KINDS
+def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(kind, layers):
+    architecture = Architecture(4, 3, kind[0], layers, kind[1])
+    flat = np.zeros(architecture.size())
+    named = named_views(architecture, flat)
+    assert {name: view.shape for name, view in named.items()} == architecture.shapes()
+    for views in (list(named.values()), arrays(unflatten(architecture, flat))):
+        flat[:] = 0
+        for view in views:
+            assert view.size == 0 or np.shares_memory(view, flat)
+            view += 1
+        assert (flat == 1).all()
+        flat[:] = 7
+        assert all((view == 7).all() for view in views)
+
+
+def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases():
+    shapes = Architecture(vocab=4, hidden=3).shapes()
+    assert shapes == {"wx": (4, 3), "wh": (3, 3), "b": (3,), "wy": (3, 4), "by": (4,)}
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
@@ -140,53 +154,12 @@ def test_flat_vector_of_another_size_is_refused(wrong):
         unflatten(architecture, np.zeros(size + wrong))
 
 
-def fresh(scheme, seed=0, dtype=np.float64, hidden=32):
-    architecture = Architecture(vocab=27, hidden=hidden)
-    flat = initialise(architecture, scheme, np.random.default_rng(seed), dtype)
-    return flat, unflatten(architecture, flat)
+def test_cell_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"expected one of rnn with tanh, .*, got gru with relu"):
+        forward_once(Architecture(4, 3, "gru", 1, "relu"))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-6)])
-def test_orthogonal_recurrent_weights_are_orthogonal(dtype, tolerance):
-    _, p = fresh("orthogonal", dtype=dtype)
-    np.testing.assert_allclose(p.wh.T @ p.wh, np.eye(32), atol=tolerance)
-
-
-def test_orthogonal_recurrent_weights_are_uniform_over_the_group():
-    """Of a Haar-distributed matrix the trace has mean 0 and variance 1; of a bare QR factor it has not."""
-    traces = np.array([np.trace(fresh("orthogonal", seed, hidden=4)[1].wh) for seed in range(400)])
-    assert abs(traces.mean()) < 0.2
-    assert 0.75 < traces.var() < 1.25
-
-
-@pytest.mark.parametrize(("scheme", "names"), [("uniform", ("wx", "wh", "wy")), ("orthogonal", ("wx", "wy"))])
-def test_uniform_weights_fill_their_bounds(scheme, names):
-    _, p = fresh(scheme)
-    bound = 1 / np.sqrt(32)
-    for name in names:
-        largest = abs(getattr(p, name)).max()
-        assert 0.95 * bound < largest <= bound, name
-
-
-@pytest.mark.parametrize("scheme", ["uniform", "orthogonal"])
-def test_biases_begin_at_zero(scheme):
-    _, p = fresh(scheme)
-    assert not p.b.any()
-    assert not p.by.any()
-
-
-@pytest.mark.parametrize("scheme", ["uniform", "orthogonal"])
-def test_same_seed_same_bits_another_seed_others(scheme):
-    flat = fresh(scheme, 3)[0].tobytes()
-    assert fresh(scheme, 3)[0].tobytes() == flat
-    assert fresh(scheme, 4)[0].tobytes() != flat
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_weights_begin_in_the_precision_asked_for(dtype):
-    assert fresh("orthogonal", dtype=dtype)[0].dtype == dtype
-
-
-def test_unknown_initialisation_is_refused():
-    with pytest.raises(ValueError, match="expected the initialisation uniform or orthogonal, got 'xavier'"):
-        fresh("xavier")
+def forward_once(architecture):
+    buffers = Buffers.allocate(architecture, 1, 1)
+    flat = np.zeros(architecture.size(), np.float32)
+    return forward(unflatten(architecture, flat), np.zeros((1, 1), np.intp), buffers)

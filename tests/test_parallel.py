@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.lab.parallel import Engine, useful_workers
-from src.rnn.parameters import Architecture, initialise
+from src.lab.parallel import Engine, Job, useful_workers
+from src.rnn.cells import CELLS
+from src.rnn.initialisation import initialise
+from src.rnn.network import Buffers, forward
+from src.rnn.parameters import Architecture, unflatten
 
-ARCHITECTURE = Architecture(vocab=7, hidden=12)
 STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
-FLAT = initialise(ARCHITECTURE, "orthogonal", np.random.default_rng(0))
+PLAIN = Job(Architecture(vocab=7, hidden=12), STEPS, BATCH)
+DEEP = Architecture(vocab=7, hidden=12, cell="lstm", layers=2)
 
 
 def batch(seed):
@@ -19,9 +22,13 @@ def batch(seed):
     return ids, targets
 
 
-def computed(engine, seed):
+def begin(job):
+    return initialise(job.architecture, "orthogonal", np.random.default_rng(0))
+
+
+def computed(engine, seed, fresh=True, dropout_seed=0):
     """Loss and gradient of a batch, the gradient as a copy."""
-    loss = engine.loss_and_gradient(*batch(seed))
+    loss = engine.loss_and_gradient(*batch(seed), fresh, dropout_seed)
     return loss, engine.gradient.copy()
 
 
@@ -31,16 +38,16 @@ def blas_threads():
 
 @pytest.fixture(scope="module")
 def alone():
-    with Engine(ARCHITECTURE, STEPS, BATCH, 1) as engine:
-        engine.weights[:] = FLAT
+    with Engine(PLAIN, 1) as engine:
+        engine.weights[:] = begin(PLAIN)
         yield engine
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def shared(request):
-    with Engine(ARCHITECTURE, STEPS, BATCH, request.param) as engine:
+    with Engine(PLAIN, request.param) as engine:
         assert len(engine.processes) == request.param - 1
-        engine.weights[:] = FLAT
+        engine.weights[:] = begin(PLAIN)
         yield engine
 
 
@@ -70,7 +77,7 @@ def test_helpers_see_the_weights_of_the_moment(alone, shared):
         np.testing.assert_allclose(shared_gradient, gradient, atol=1e-7)
     finally:
         for engine in (alone, shared):
-            engine.weights[:] = FLAT
+            engine.weights[:] = begin(PLAIN)
 
 
 def test_gradient_may_be_overwritten_between_steps(shared):
@@ -88,7 +95,7 @@ def test_helper_that_is_killed_is_reported():
         except RuntimeError as error:
             raised.append(str(error))
 
-    with Engine(ARCHITECTURE, STEPS, BATCH, 2) as engine:
+    with Engine(PLAIN, 2) as engine:
         helper = engine.processes[0]
         helper.kill()
         helper.join()
@@ -100,13 +107,13 @@ def test_helper_that_is_killed_is_reported():
 
 def test_blas_has_one_thread_beside_helpers_and_its_own_number_afterwards():
     with threadpool_limits(2, user_api="blas"):
-        with Engine(ARCHITECTURE, STEPS, BATCH, 2):
+        with Engine(PLAIN, 2):
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {2}
 
 
 def test_helpers_end_with_the_engine():
-    with Engine(ARCHITECTURE, STEPS, BATCH, 2) as engine:
+    with Engine(PLAIN, 2) as engine:
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
@@ -122,3 +129,78 @@ def test_one_worker_starts_no_process(alone):
 )
 def test_no_process_is_given_fewer_than_eight_columns(workers, batch_size, useful):
     assert useful_workers(workers, batch_size) == useful
+
+
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_two_processes_carry_the_state_as_one_does(kind):
+    """Each process the state of its own columns; a fresh batch begins from zero again."""
+    job = Job(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, carry=True)
+    with Engine(job, 1) as one, Engine(job, 2) as two:
+        one.weights[:] = two.weights[:] = begin(job)
+        first = computed(two, 1, fresh=True)
+        for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
+            loss, gradient = computed(one, seed, fresh)
+            shared_loss, shared_gradient = computed(two, seed, fresh)
+            assert shared_loss == pytest.approx(loss, rel=1e-6)
+            assert np.linalg.norm(shared_gradient - gradient) <= 1e-5 * np.linalg.norm(gradient)
+            if fresh:
+                assert shared_loss == first[0]
+                assert shared_gradient.tobytes() == first[1].tobytes()
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_state_goes_on_only_where_it_is_carried(carry):
+    """Two batches one after the other against one pass over both."""
+    job = Job(DEEP, STEPS, BATCH, carry=carry)
+    buffers = Buffers.allocate(DEEP, STEPS, BATCH)
+    with Engine(job, 1) as engine:
+        engine.weights[:] = begin(job)
+        computed(engine, 1, fresh=True)
+        went_on, _ = computed(engine, 2, fresh=False)
+        from_zero, _ = computed(engine, 2, fresh=True)
+        p = unflatten(DEEP, engine.weights)
+        for seed in (1, 2):
+            buffers.carry()
+            ids, targets = batch(seed)
+            log_p = forward(p, ids, buffers).astype(np.float64)
+            log_p -= np.log(np.exp(log_p).sum(axis=0))
+    expected = -log_p[targets.reshape(-1), np.arange(targets.size)].mean()
+    assert (went_on != from_zero) == carry
+    if carry:
+        assert went_on == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dropout_is_drawn_from_the_seed_of_the_step(workers):
+    job = Job(DEEP, STEPS, BATCH, dropout=0.5)
+    drawn = []
+    for _ in range(2):
+        with Engine(job, workers) as engine:
+            engine.weights[:] = begin(job)
+            drawn.append([computed(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
+    (five, other, again), elsewhere = drawn[0], drawn[1][0]
+    for loss, gradient in (again, elsewhere):
+        assert loss == five[0]
+        assert gradient.tobytes() == five[1].tobytes()
+    assert other[0] != five[0]
+
+
+def test_each_process_draws_masks_of_its_own():
+    """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
+    job = Job(DEEP, STEPS, 16, dropout=0.5)
+    ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
+    with Engine(job, 2) as engine:
+        engine.weights[:] = begin(job)
+        engine.loss_and_gradient(ids, targets, True, 3)
+        both, second = engine.gradient.copy(), engine.gradients[1].copy()
+    assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
+
+
+def test_one_layer_has_nothing_to_drop():
+    losses = []
+    for dropout in (0.0, 0.5):
+        job = Job(PLAIN.architecture, STEPS, BATCH, dropout)
+        with Engine(job, 1) as engine:
+            engine.weights[:] = begin(job)
+            losses.append(computed(engine, 1)[0])
+    assert losses[0] == losses[1]

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from src.lab.scoring import Score, score_carried, score_reset, validation_loss
-from src.rnn.parameters import Architecture, initialise, unflatten
+from src.rnn.cells import CELLS
+from src.rnn.initialisation import initialise
+from src.rnn.parameters import Architecture, named_views, unflatten
+from src.rnn.stepping import Stepper
 
 ARCHITECTURE = Architecture(vocab=6, hidden=8)
 
@@ -16,12 +19,12 @@ def network(recurrence, dtype=np.float64):
     """Confident weights, so that what was read matters; every length of h shrinks to `recurrence` a step."""
     rng = np.random.default_rng(1)
     flat = initialise(ARCHITECTURE, "orthogonal", rng, np.float64)
-    p = unflatten(ARCHITECTURE, flat)
-    p.wh[:] *= recurrence
-    p.wx[:] *= 5
-    p.wy[:] *= 5
-    p.b[:] = rng.standard_normal(p.b.shape)
-    p.by[:] = rng.standard_normal(p.by.shape)
+    p = named_views(ARCHITECTURE, flat)
+    p["wh"] *= recurrence
+    p["wx"] *= 5
+    p["wy"] *= 5
+    p["b"][:] = rng.standard_normal(p["b"].shape)
+    p["by"][:] = rng.standard_normal(p["by"].shape)
     return flat.astype(dtype)
 
 
@@ -31,11 +34,11 @@ def text(count, seed=2):
 
 def read(flat, tokens):
     """Nats and hits of each prediction in a piece of text, from a zero state, by the equations."""
-    p = unflatten(ARCHITECTURE, flat.astype(np.float64))
+    p = named_views(ARCHITECTURE, flat.astype(np.float64))
     h, nats, hits = np.zeros(ARCHITECTURE.hidden), [], []
     for token, target in pairwise(tokens):
-        h = np.tanh(p.wx[token] + h @ p.wh + p.b)
-        logits = h @ p.wy + p.by
+        h = np.tanh(p["wx"][token] + h @ p["wh"] + p["b"])
+        logits = h @ p["wy"] + p["by"]
         nats.append(np.log(np.exp(logits).sum()) - logits[target])
         hits.append(logits.argmax() == target)
     return np.array(nats), np.array(hits)
@@ -121,3 +124,52 @@ def test_scoring_leaves_the_weights_and_repeats_to_the_bit():
     first = scores()
     assert flat.tobytes() == before
     assert scores() == first
+
+
+def any_network(kind, layers, scale):
+    """A random network of any cell; the smaller the scale, the sooner it forgets."""
+    architecture = Architecture(6, 8, kind[0], layers, kind[1])
+    flat = scale * np.random.default_rng(3).standard_normal(architecture.size())
+    return architecture, flat
+
+
+def step_by_step(architecture, flat, tokens):
+    """Nats and hits of each prediction from a zero state."""
+    stepper, nats, hits = Stepper(architecture, flat, 1), [], []
+    for token, target in pairwise(tokens):
+        logits = stepper.step(np.array([token]))[0]
+        nats.append(np.log(np.exp(logits).sum()) - logits[target])
+        hits.append(logits.argmax() == target)
+    return np.array(nats), np.array(hits)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind, layers):
+    """300 characters: three pieces, so the whole state of every layer is carried between them."""
+    architecture, flat = any_network(kind, layers, 0.35)
+    tokens = text(300)
+    nats, hits = step_by_step(architecture, flat, tokens)
+    carried = score_carried(architecture, flat, tokens)
+    assert carried.nats == pytest.approx(nats.mean(), rel=1e-12)
+    assert carried.accuracy == pytest.approx(hits.mean(), rel=1e-12)
+    pieces = [step_by_step(architecture, flat, tokens[s : s + 21])[0] for s in range(0, 299, 20)]
+    reset = score_reset(architecture, flat, tokens, 20)
+    assert reset.nats == pytest.approx(np.concatenate(pieces).mean(), rel=1e-12)
+    assert reset.nats != pytest.approx(carried.nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_validation_loss_of_every_cell_is_the_carried_score(kind, layers):
+    """Also the first stream's: it begins behind the warm-up from a state that is zero in every part."""
+    architecture, flat = any_network(kind, layers, 0.2)
+    if kind[0] == "lstm":
+        for layer in unflatten(architecture, flat).layers:
+            layer.b[1] -= 1  # what its forget gates keep after 64 characters is rounding
+    elif kind[0] == "gru":
+        for layer in unflatten(architecture, flat).layers:
+            layer.b[1] -= 1  # its update gate
+    tokens = text(4001)
+    exact = score_carried(architecture, flat, tokens).nats
+    assert validation_loss(architecture, flat, tokens) == pytest.approx(exact, rel=1e-10)

@@ -15,9 +15,15 @@ from src.text.vocabulary import Vocabulary
 DAMAGED = "run: expected a whole model, got a damaged one in"
 
 
+ARCHITECTURES = [Architecture(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3), ("rnn", 2, "relu"))]
+
+
 @pytest.fixture
 def model():
-    architecture = Architecture(vocab=5, hidden=3)
+    return model_of(ARCHITECTURES[0])
+
+
+def model_of(architecture):
     flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
     return Model(
         architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
@@ -37,7 +43,9 @@ def refused(folder):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loaded_model_is_the_saved_one_to_the_bit(model, tmp_path, dtype):
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: f"{a.cell}-{a.layers}-{a.activation}")
+def test_loaded_model_is_the_saved_one_to_the_bit(architecture, tmp_path, dtype):
+    model = model_of(architecture)
     flat = model.flat.astype(dtype)
     save(Model(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
     loaded = load(tmp_path)
@@ -95,6 +103,10 @@ def test_json_of_another_kind_is_refused(folder, value):
         ("architecture", {"vocab": 5, "hidden": 4}),
         ("architecture", {"vocab": 4, "hidden": 3}),
         ("architecture", {"vocab": 5, "hidden": 3, "layers": 2}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "lstm"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "transformer"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "activation": "step"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "gru", "activation": "relu"}),
         ("architecture", {"vocab": "5", "hidden": "3"}),
         ("architecture", None),
         ("characters", ["a", "b"]),
@@ -140,3 +152,13 @@ def test_pickle_is_refused_and_never_run(folder, tmp_path):
     assert not trace.exists()
     pickle.loads(payload)  # the bomb was live
     assert trace.exists()
+
+
+def test_model_of_an_earlier_release_is_read(folder, model):
+    """Its description knows nothing but the sizes of a one-layer tanh RNN."""
+    file = folder / "model.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(described | {"architecture": {"vocab": 5, "hidden": 3}}))
+    loaded = load(folder)
+    assert loaded.architecture == model.architecture
+    assert loaded.flat.tobytes() == model.flat.tobytes()

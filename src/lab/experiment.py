@@ -54,11 +54,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def prepare(config: Config) -> Corpus:
-    """Stage 1: the corpus, made if need be; the prompt is checked against its vocabulary, so that it is
-    refused now and not after the training."""
+def prepare(config: Config, with_prompt: bool) -> Corpus:
+    """Stage 1: the corpus, made if need be.
+
+    with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
+    vocabulary lacks one of its characters.
+    """
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
-    corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
+    if with_prompt:
+        corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
     state = "prepared" if fresh else "already prepared, nothing to do"
     say(
         f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "
@@ -72,7 +76,7 @@ def run(config: Config, command: str) -> Result:
 
     Raises InputError; a run that had begun is then closed as FAILED with the reason.
     """
-    corpus = prepare(config)
+    corpus = prepare(config, with_prompt=True)
     architecture = architecture_of(config, corpus)
     record = Run(config)
     with closed(record) as closing:

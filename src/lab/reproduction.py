@@ -21,7 +21,7 @@ EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
 
 def repeated_digest(config: Config) -> str:
     """sha256 of the weights that a second training with the same config comes to."""
-    corpus = prepare(config)
+    corpus = prepare(config, with_prompt=False)
     architecture = architecture_of(config, corpus)
     rng = np.random.default_rng(config.seed)
     outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)

@@ -1,0 +1,51 @@
+"""The memory formula against what NumPy really allocates."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from src.rnn.memory import activation_bytes, training_bytes
+from src.rnn.network import Buffers, dropout_masks, loss_and_gradient
+from src.rnn.optimizers import Adam, average_weights
+from src.rnn.parameters import Architecture, unflatten
+
+
+def peak_of_a_step(architecture: Architecture, steps: int, batch: int, dropout: float = 0.0) -> int:
+    """Peak bytes of buffers, weights, one forward and backward pass, and one update."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(architecture.vocab, size=(steps, batch))
+    tracemalloc.start()
+    try:
+        flat = rng.standard_normal(architecture.size(), np.float32) * np.float32(0.1)
+        gradient, averaged, _best = np.zeros_like(flat), flat.copy(), flat.copy()
+        adam = Adam(0.9, 0.999, 1e-8)
+        state = adam.state(flat)
+        buffers = Buffers.allocate(architecture, steps, batch, training=True)
+        masks = dropout_masks(architecture, steps, batch, dropout, rng) if dropout else None
+        p, g = unflatten(architecture, flat), unflatten(architecture, gradient)
+        loss_and_gradient(p, g, ids, ids, buffers, masks)
+        adam.update(state, flat, gradient, 1e-3)
+        average_weights(averaged, flat, 0.9, 1)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize(
+    ("vocab", "hidden", "layers", "steps", "batch"),
+    [(27, 128, 1, 20, 64), (65, 256, 1, 64, 64), (65, 128, 2, 64, 32), (87, 64, 3, 100, 50)],
+)
+def test_a_training_step_takes_what_the_formula_says(cell, vocab, hidden, layers, steps, batch):
+    architecture = Architecture(vocab, hidden, cell, layers)
+    measured = peak_of_a_step(architecture, steps, batch)
+    assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)
+
+
+def test_activations_grow_linearly_with_steps_batch_and_layers():
+    one = activation_bytes(Architecture(27, 64, "lstm"), 20, 10)
+    assert activation_bytes(Architecture(27, 64, "lstm"), 40, 10) == 2 * one
+    assert activation_bytes(Architecture(27, 64, "lstm"), 20, 30) == 3 * one
+    of_layers = [activation_bytes(Architecture(27, 64, "lstm", n), 20, 10) for n in (1, 2, 3)]
+    assert of_layers[2] - of_layers[1] == of_layers[1] - of_layers[0]
