@@ -17,10 +17,10 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test test-fast test-peers gradcheck lint format ui bench record lock clean
+.PHONY: help setup reproduce test test-fast test-peers gradcheck lint format ui bench tinyshakespeare record lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce and test do it too)
 
@@ -64,6 +64,10 @@ ui: setup  ## the MLflow UI on this machine; prints the address to open
 bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN and the cost of tracking, in one run
 	@$(PEERS)/bin/python -m benchmarks.throughput
 	@$(RUN) -m benchmarks.tracking_cost
+
+tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
+	@$(RUN) -m src.train experiment=tinyshakespeare $(if $(DATA),data.path=$(DATA))
+	@cp "$$(ls -td outputs/runs/*/ | head -n 1)scores.json" experiments/tinyshakespeare/measured.json
 
 record: reproduce  ## write what reproduce measured down as experiments/sonnets/measured.json
 	@cp outputs/reproduction.json experiments/sonnets/measured.json

@@ -92,4 +92,4 @@ def headline(file: Path) -> str:
 
 def defaults(file: Path) -> list[tuple[str, str]]:
     """Group and default choice, from a config's defaults list."""
-    return re.findall(r"^  - (\w+): (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^  - (\w+): (\w+)\b", file.read_text(encoding="utf-8"), re.MULTILINE)

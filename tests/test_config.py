@@ -269,3 +269,14 @@ def test_the_command_line_composes_the_same_config(typed: Callable[..., Any]) ->
     ended = typed("train", "hidden=64", "optimizer=sgd", body=arrived.append)
     assert (ended.rc, ended.out, ended.err) == (0, "", "")
     assert arrived == [expected]
+
+
+def test_an_experiment_overrides_the_root() -> None:
+    config = composed("config", "experiment=tinyshakespeare")
+    assert (config.hidden, config.model.name, config.batching, config.max_seconds) == (
+        256,
+        "gru",
+        "stream",
+        132,
+    )
+    assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from src.errors import InputError
 from src.files import write_atomically, write_json
+from src.rnn.cells import cell_of
 from src.rnn.parameters import Architecture, Array, named_views
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
@@ -44,6 +45,7 @@ def load(folder: Path) -> Model:
     try:
         described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         architecture = Architecture(**described["architecture"])
+        cell_of(architecture)
         vocabulary = Vocabulary("".join(described["characters"]))
         tensors = load_file(str(folder / "weights.safetensors"))
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
