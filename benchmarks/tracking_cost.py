@@ -15,7 +15,7 @@ from pathlib import Path
 from src.files import write_json
 from src.lab.environment import PROJECT, environment
 
-ROUNDS = 7
+ROUNDS = 9
 RESULT = Path(__file__).with_name("tracking_cost.json")
 
 

@@ -4,7 +4,7 @@ Each process takes some of the batch's columns with one BLAS thread and writes t
 into shared memory; the first process adds the parts up in a fixed order, so that the same number of
 processes gives the same bits. Two threads of one process cannot do this: the loop over time is so many
 short NumPy calls that they would wait for the interpreter's lock most of the time, and two BLAS threads
-speed up the products alone (measured: benchmarks/throughput.md).
+speed up nothing but the products, which are small.
 """
 
 import multiprocessing as mp
