@@ -264,6 +264,8 @@ def yaml_keys(name: str) -> list[str]:
     for file in (CONF / f"{name}.yaml", CONF / "common.yaml"):
         keys += yaml.safe_load(file.read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
     for group, choice in defaults(CONF / f"{name}.yaml"):
+        if choice == "null":  # nothing is chosen unless somebody does
+            continue
         keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
         inside = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
         keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", "name"}]
