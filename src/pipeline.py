@@ -9,8 +9,8 @@ from src.errors import InputError
 def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from src.lab.experiment import run
-    from src.lab.reproduction import check_claims, differs_from_default, overview
+    from src.lab.experiment import overview, run
+    from src.lab.reproduction import check_claims, differs_from_default
 
     result = run(config, "pipeline")
     print("\n" + overview(result, config))

@@ -14,11 +14,11 @@ from src.config import Config, flatten
 from src.files import write_json, write_text
 from src.lab import weights
 from src.lab.corpora import corpus_of
-from src.lab.environment import environment
+from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
-from src.lab.rundir import Run, absolute
+from src.lab.rundir import Run, absolute, store_of
 from src.lab.sampling import sample
 from src.lab.training import Outcome, make_batches, train
 from src.lab.weights import Model
@@ -47,6 +47,21 @@ class Result:
             f"val/loss={self.outcome.val_loss:.4f} chars/s={self.outcome.chars_per_second:.0f} "
             f"steps={self.outcome.steps} run={self.run_id}"
         )
+
+
+def overview(result: Result, config: Config) -> str:
+    """Scores beside the baselines, samples at three temperatures, where to look."""
+    parts = [result.evaluation.table()]
+    for temperature, text in result.samples.items():
+        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
+    look = [f"the run's files  {result.folder}"]
+    if config.tracking.name == "mlflow":
+        moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
+        page = f"python -m src.ui{moved}" if moved else "make ui"
+        if not (store := store_of(config)["uri"]).startswith("sqlite"):
+            page = store
+        look.append(f"in MLflow        {page}   (run {result.run_id})")
+    return "\n\n".join([*parts, "\n".join(look)])
 
 
 def say(line: str) -> None:

@@ -28,17 +28,6 @@ def repeated_digest(config: Config) -> str:
     return hashlib.sha256(outcome.flat.tobytes()).hexdigest()
 
 
-def overview(result: Result, config: Config) -> str:
-    """Scores beside the baselines, samples at three temperatures, where to look."""
-    parts = [result.evaluation.table()]
-    for temperature, text in result.samples.items():
-        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
-    look = [f"the run's files  {result.folder}"]
-    if config.tracking.name == "mlflow":
-        look.append(f"in MLflow        make ui   (run {result.run_id})")
-    return "\n\n".join([*parts, "\n".join(look)])
-
-
 def check_claims(result: Result, config: Config) -> bool:
     """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
 
