@@ -171,6 +171,8 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         f"column: the products' operations a second, as a share of the machine's own float32 matrix "
         f"product (1024 x 1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
         "",
+        "The targets are what this project has set itself; those that are missed are work ahead.",
+        "",
         "| cell | hidden, seq_len, batch | this project | PyTorch | ratio | target | of sgemm |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(training_line, found["training"]),

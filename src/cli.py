@@ -31,6 +31,9 @@ def launch(command: str, config_name: str, body: Callable[[Any], float | None]) 
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(page(command, config_name))
         return
+    for flag in {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra wants it in front of the overrides
+        sys.argv.remove(flag)
+        sys.argv.insert(1, flag)
     from src.complaints import explain
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -68,7 +71,7 @@ def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> No
             check_known(composed, config)
             check(config)
             return body(config)
-        except (InputError, OmegaConfBaseException) as error:
+        except (InputError, OmegaConfBaseException, MemoryError) as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # Hydra names the job's overrides in a line before ours
             refused.append(error)

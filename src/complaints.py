@@ -26,7 +26,9 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"expected enough memory, got none ({error}): try a smaller hidden, batch_size or seq_len"
+        return (
+            f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
+        )
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return explain_group()
     if not isinstance(error, HydraException | OmegaConfBaseException):

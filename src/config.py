@@ -192,7 +192,7 @@ class Config(PlacesConfig):
     length: int = integer(0)
     seed: int = integer(0)
     batch_size: int = integer(1)
-    max_epochs: float = number(above=0)
+    max_epochs: float = number(above=0, most=1e6)
     max_seconds: float | None = number(above=0, optional="no limit")
     average: float = number(least=0, below=1)
     workers: int = integer(1)

@@ -1,5 +1,6 @@
 """`python -m src.sample`: text from a trained model, streamed to the terminal and kept with its run."""
 
+import hashlib
 import sys
 from typing import Any
 
@@ -22,7 +23,10 @@ def body(config: Any) -> None:
         sys.stdout.flush()
         written.append(character)
     print()
-    name = f"written_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}.txt"
+    digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    name = (
+        f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}.txt"
+    )
     found.keep(f"samples/{name}", "".join(written) + "\n")
 
 

@@ -9,11 +9,11 @@ def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from src.lab.experiment import overview, run
+    from src.lab.experiment import overview, run, say
 
     result = run(config, "train")
     if HydraConfig.get().mode is RunMode.RUN:  # a sweep's jobs are compared in MLflow, not in the terminal
-        print("\n" + overview(result, config) + "\n")
+        say("\n" + overview(result, config) + "\n")
     print(result.summary(), flush=True)
     return result.outcome.val_loss
 

@@ -1,8 +1,11 @@
 """`python -m src.ui`: the MLflow UI on the project's own database, and the address to open."""
 
+import contextlib
 import os
 import socket
+import subprocess
 import sys
+import time
 from typing import Any
 
 from src.cli import launch
@@ -14,6 +17,8 @@ def body(config: Any) -> None:
 
     store = store_of(config)
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
+    if not store["uri"].startswith("http") and answers(config.host, config.port):
+        raise InputError(f"port: expected a free port, got {config.port}, where something answers already")
     from src.lab import tracking
 
     experiment = tracking.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
@@ -21,15 +26,25 @@ def body(config: Any) -> None:
     if store["uri"].startswith("http"):
         print(store["uri"].rstrip("/") + page)
         return
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store["uri"]]
+    command += ["--host", config.host, "--port", str(config.port), "--workers", "1"]
+    log = absolute(config.outputs) / "mlflow-server.log"
+    with log.open("wb") as file, contextlib.suppress(KeyboardInterrupt):
+        server = subprocess.Popen(
+            command, stdout=file, stderr=file, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+        )
+        while server.poll() is None and not answers(config.host, config.port):
+            time.sleep(0.2)
+        if server.poll() is None:
+            print(f"open http://{config.host}:{config.port}{page}  (Ctrl-C ends the server)", flush=True)
+        if server.wait() != 0:
+            raise InputError(f"expected the MLflow server to run, it ended: the reason is in {log}")
+
+
+def answers(host: str, port: int) -> bool:
+    """Does anything listen there?"""
     with socket.socket() as probe:
-        if probe.connect_ex((config.host, config.port)) == 0:
-            raise InputError(
-                f"port: expected a free port, got {config.port}, where something answers already"
-            )
-    print(f"open http://{config.host}:{config.port}{page}  (Ctrl-C ends the server)", flush=True)
-    server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store["uri"]]
-    server += ["--host", config.host, "--port", str(config.port), "--workers", "1"]
-    os.execv(sys.executable, server)
+        return probe.connect_ex((host, port)) == 0
 
 
 if __name__ == "__main__":

@@ -303,3 +303,9 @@ def test_help_imports_nothing_slow() -> None:
     assert "src" in imported
     assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
     assert "hidden=128" in done.stdout
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path: Path, command: Command) -> None:
+    places = (f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
+    ended = command("src.preprocess", *places, "--multirun", "seq_len=10,20")
+    assert (ended.rc, ended.out.count("train")) == (0, 2)

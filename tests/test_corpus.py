@@ -40,7 +40,12 @@ def files_of(folder):
 
 def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {corpus.folder.name, "tiny.txt"}
-    assert {p.name for p in corpus.folder.iterdir()} == {"tokens.npy", "vocab.json", "manifest.json"}
+    assert {p.name for p in corpus.folder.iterdir()} == {
+        "tokens.npy",
+        "vocab.json",
+        "manifest.json",
+        "text.txt",
+    }
     assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
 
 

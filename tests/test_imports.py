@@ -95,7 +95,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         ("safetensors", {"src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
         ("rich", {"src.lab.progress"}),
-        ("hydra", {"src.cli", "src.complaints", "src.pipeline"}),
+        ("hydra", {"src.cli", "src.complaints", "src.pipeline", "src.train"}),
         ("omegaconf", {"src.cli", "src.complaints", "src.config"}),
         ("torch", set()),
         ("pickle", set()),

@@ -60,6 +60,8 @@ def overview(result: Result, config: Config) -> str:
         page = f"python -m src.ui{moved}" if moved else "make ui"
         if not (store := store_of(config)["uri"]).startswith("sqlite"):
             page = store
+        if result.run_id == result.folder.name:
+            page = f"not yet: python -m src.deliver {result.folder}"
         look.append(f"in MLflow        {page}   (run {result.run_id})")
     return "\n\n".join([*parts, "\n".join(look)])
 
@@ -91,6 +93,8 @@ def run(config: Config, command: str) -> Result:
 
     Raises InputError; a run that had begun is then closed as FAILED with the reason.
     """
+    if config.data.path is not None:  # the run must find its text again from whichever directory
+        config.data.path = str(absolute(config.data.path))
     corpus = prepare(config, with_prompt=True)
     architecture = architecture_of(config, corpus)
     record = Run(config)
@@ -165,6 +169,7 @@ def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Archi
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
         text = write(config, model, config.temperature, WATCHED)
         watched.append(f"step {step}: {config.prompt}{text}\n")
+        progress.show(text)
         write_text(samples / "while_training.txt", "".join(watched))
         record.keep(samples / "while_training.txt", "samples")
 

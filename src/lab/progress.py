@@ -67,6 +67,10 @@ class TrainingProgress:
                 soft_wrap=True,
             )
 
+    def show(self, sample: str) -> None:
+        """A short sample, to watch the network learn to spell."""
+        self.console.print(f"    {sample}", highlight=False, markup=False, style="dim", soft_wrap=True)
+
     def done(self, step: int) -> float:
         """Share of the training that is behind, by steps or by time, whichever ends first."""
         share = step / self.total

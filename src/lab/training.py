@@ -242,9 +242,10 @@ class Loop:
         loss = self.engine.loss_and_gradient(ids, targets, fresh, seed)
         norm = global_norm(g)
         if not (isfinite(loss) and isfinite(norm)):
+            clip = "null" if config.clip is None else f"{config.clip:g}"
             raise Diverged(
                 f"lr: expected training to stay finite, got loss {loss:g} and gradient norm {norm:g} at step "
-                f"{step}: try a smaller lr (now {config.lr:g}) or clip (now {config.clip})"
+                f"{step}: try a smaller lr (now {config.lr:g}) or clip (now {clip})"
             )
         if config.clip is not None:
             by_norm = config.clip_mode == "norm"

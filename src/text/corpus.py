@@ -110,6 +110,7 @@ def prepare(raw: bytes, settings: Settings, seq_len: int, data_dir: Path) -> tup
     if (folder / "manifest.json").exists():
         corpus = load(folder)
         check_length(corpus.tokens.size, settings.split, seq_len)
+        show_text(folder, data_dir / f"{settings.name}.txt")
         return corpus, False
     text = settings.normalisation.apply(decode(raw, settings.encoding))
     check_length(len(text), settings.split, seq_len)
@@ -127,8 +128,8 @@ def prepare(raw: bytes, settings: Settings, seq_len: int, data_dir: Path) -> tup
         "tokens": {"dtype": tokens.dtype.name, "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()},
         "splits": bounds_of(tokens.size, settings.split),
     }
-    write(folder, tokens, vocabulary, manifest)
-    write_text(data_dir / f"{settings.name}.txt", text)  # for a person to see what the network reads
+    write(folder, tokens, vocabulary, manifest, text)
+    show_text(folder, data_dir / f"{settings.name}.txt")
     return load(folder), True
 
 
@@ -142,13 +143,29 @@ def digest_of_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def write(folder: Path, tokens: NDArray[Any], vocabulary: Vocabulary, manifest: dict[str, Any]) -> None:
-    """The three files, in a folder that appears complete or not at all."""
+def show_text(folder: Path, link: Path) -> None:
+    """Let data/NAME.txt be the text that the network reads now: for a person to open."""
+    target = f"{folder.name}/text.txt"
+    if link.is_symlink() and os.readlink(link) == target:
+        return
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        raise cannot_write(link, error) from error
+
+
+def write(
+    folder: Path, tokens: NDArray[Any], vocabulary: Vocabulary, manifest: dict[str, Any], text: str
+) -> None:
+    """The files, in a folder that appears complete or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             np.save(temporary / "tokens.npy", tokens)
+            write_text(temporary / "text.txt", text)
             write_json(temporary / "vocab.json", list(vocabulary.characters))
             write_json(temporary / "manifest.json", manifest)
             temporary.chmod(0o755)
