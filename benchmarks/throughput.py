@@ -160,7 +160,8 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
     lines = [
         "# Speed",
         "",
-        f"Written by `make bench`. {around['processor']}, {THREADS} threads each; NumPy "
+        f"Written by `make bench`. {around['processor']}, {THREADS} threads each (PyTorch: one process; "
+        f"this project: {THREADS} processes of one BLAS thread each, for a batch large enough); NumPy "
         f"{around['packages']['numpy']}, PyTorch {around['torch']} (eager, fused Adam). Medians of {ROUNDS} "
         "rounds in which the programs take turns; the ratio is the median of the rounds' ratios, with the "
         "smallest and the largest.",

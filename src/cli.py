@@ -54,6 +54,8 @@ def launch(command: str, config_name: str, body: Callable[[Any], float | None]) 
 
 
 def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> None:
+    from unittest.mock import patch
+
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -77,8 +79,8 @@ def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> No
             refused.append(error)
             return None
 
-    argparse.ArgumentParser.error = refuse_option  # type: ignore[assignment]  # Hydra's own prints usage
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+    with patch.object(argparse.ArgumentParser, "error", refuse_option):  # its own prints eight lines of usage
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     if refused:
         raise refused[0]
 

@@ -77,7 +77,6 @@ class Run:
         self.journal.metrics(step, metrics)
         for name, value in metrics.items():
             self.curves.setdefault(name, []).append((step, value))
-
         if time.monotonic() > self.deliver_after:
             self.deliver()
 
