@@ -60,7 +60,7 @@ def vanilla(layer, x, h, f):
 
 
 def lstm(layer, x, h, c):
-    i, f, o, g = (x @ wx + h @ wh + b for wx, wh, b in zip(layer.wx, layer.wh, layer.b, strict=True))
+    o, i, f, g = (x @ wx + h @ wh + b for wx, wh, b in zip(layer.wx, layer.wh, layer.b, strict=True))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 

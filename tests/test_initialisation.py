@@ -64,7 +64,7 @@ def test_biases_begin_at_zero_but_the_forget_gates_at_one(kind, scheme):
         assert not layer.bh.any()
         expected = np.zeros_like(layer.b)
         if kind[0] == "lstm":
-            expected[1] = 1
+            expected[2] = 1  # o, i, f, g
         assert (layer.b == expected).all()
 
 

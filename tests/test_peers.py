@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
-TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [0, 1, 3, 2]}  # our gates in the order of torch's
+TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [1, 2, 3, 0]}  # our gates in the order of torch's
 DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
 

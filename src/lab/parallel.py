@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from src.rnn.arrays import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, unflatten
 
 FEWEST_COLUMNS = 8  # below this a process costs more than it brings
+LINE = CACHE_LINE // 4  # numbers of a cache line: each gradient begins at one
 SPINS = 4000  # tries before a process sleeps: a partner is usually some microseconds away
 
 
@@ -47,14 +49,16 @@ class Job:
 class Part:
     """One process' share of the batch: columns [first, last) of ids and targets (T, B)."""
 
-    def __init__(self, job: Job, first: int, last: int) -> None:
+    def __init__(self, job: Job, first: int, last: int, flat: Array, gradient: Array) -> None:
         self.job = job
+        self.gradient = gradient
+        self.p, self.g = unflatten(job.architecture, flat), unflatten(job.architecture, gradient)
         self.columns = slice(first, last)
         self.weight = (last - first) / job.batch
         self.buffers = Buffers.allocate(job.architecture, job.steps, last - first, training=True)
 
-    def run(self, flat: Array, gradient: Array, ids: Ids, targets: Ids, orders: NDArray[np.int64]) -> float:
-        """This part's weighted loss; its weighted gradient goes into `gradient`.
+    def run(self, ids: Ids, targets: Ids, orders: NDArray[np.int64]) -> float:
+        """This part's weighted loss; its weighted gradient goes into self.gradient.
 
         orders: whether the batch begins from a zero state, and the seed of this step's dropout masks.
         """
@@ -71,15 +75,15 @@ class Part:
             )
             masks = dropout_masks(job.architecture, job.steps, width, job.dropout, rng)
         loss = loss_and_gradient(
-            unflatten(job.architecture, flat),
-            unflatten(job.architecture, gradient),
+            self.p,
+            self.g,
             np.ascontiguousarray(ids[:, self.columns]),
             np.ascontiguousarray(targets[:, self.columns]),
             self.buffers,
             masks,
         )
         if self.weight != 1.0:
-            gradient *= self.weight
+            self.gradient *= self.weight
         return loss * self.weight
 
 
@@ -98,7 +102,7 @@ class Engine:
         self.gradient = self.gradients[0]
         self.ids, self.losses, self.orders = shared.ids(), shared.losses(), shared.orders()
         edges = [round(job.batch * k / self.workers) for k in range(self.workers + 1)]
-        self.part = Part(job, edges[0], edges[1])
+        self.part = Part(job, edges[0], edges[1], self.weights, self.gradient)
         self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
@@ -147,7 +151,7 @@ class Engine:
             self.ids[0], self.ids[1] = ids, targets
             for go in self.go:
                 go.release()
-        loss = self.part.run(self.weights, self.gradient, ids, targets, self.orders)
+        loss = self.part.run(ids, targets, self.orders)
         for k, done in enumerate(self.done):
             self.await_helper(k, done)
             self.gradient += self.gradients[k + 1]
@@ -167,23 +171,25 @@ class Shared:
 
     def __init__(self, context: SpawnContext, job: Job, workers: int) -> None:
         size, steps, batch = job.architecture.size(), job.steps, job.batch
+        self.size, self.padded = size, -(-size // LINE) * LINE
         self.shape = (size, steps, batch, workers)
-        self.memory = {
-            "weights": context.RawArray("b", 4 * size),
-            "gradients": context.RawArray("b", 4 * size * workers),
-            "ids": context.RawArray("b", 2 * steps * batch * np.intp(0).nbytes),
-            "losses": context.RawArray("b", 8 * workers),
-            "orders": context.RawArray("b", 8 * 2),
+        sizes = {
+            "weights": 4 * size,
+            "gradients": 4 * self.padded * workers,
+            "ids": 2 * steps * batch * np.intp(0).nbytes,
+            "losses": 8 * workers,
+            "orders": 8 * 2,
         }
+        self.memory = {name: context.RawArray("b", size + CACHE_LINE) for name, size in sizes.items()}
 
     def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        return np.frombuffer(self.memory[name], dtype).reshape(shape)
+        return at_cache_line(np.frombuffer(self.memory[name], np.uint8), dtype, shape)
 
     def weights(self) -> Array:
         return self.view("weights", np.float32, (self.shape[0],))
 
     def gradients(self) -> Array:
-        return self.view("gradients", np.float32, (self.shape[3], self.shape[0]))
+        return self.view("gradients", np.float32, (self.shape[3], self.padded))[:, : self.size]
 
     def ids(self) -> Ids:
         return self.view("ids", np.intp, (2, *self.shape[1:3]))
@@ -218,12 +224,11 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
     threadpool_limits(1, user_api="blas")
     np.seterr(all="ignore")  # what overflows is seen, and said once, by the first process
-    part = Part(job, edges[k], edges[k + 1])
-    flat, gradient, ids, losses = shared.weights(), shared.gradients()[k], shared.ids(), shared.losses()
-    orders = shared.orders()
+    part = Part(job, edges[k], edges[k + 1], shared.weights(), shared.gradients()[k])
+    ids, losses, orders = shared.ids(), shared.losses(), shared.orders()
     parent = mp.parent_process()
     done.release()
     while parent is not None and parent.is_alive():
         if acquire(go, spins):
-            losses[k] = part.run(flat, gradient, ids[0], ids[1], orders)
+            losses[k] = part.run(ids[0], ids[1], orders)
             done.release()

@@ -1,6 +1,6 @@
 """The cells by name: a pair of pure functions each, forward over a whole sequence and backward over it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from src.rnn import gru, lstm, vanilla
@@ -10,11 +10,11 @@ from src.rnn.tape import Tape
 
 @dataclass(frozen=True)
 class Cell:
-    """forward(p, tape); backward(p, gradient, tape, dh). halved: how many of the gates, the first ones,
-    are sigmoids and want the input's contribution halved."""
+    """forward(p, tape, inputs); backward(p, gradient, tape, dh) -> da. halved: how many of the gates, the first
+    ones, are sigmoids and want the input's contribution halved."""
 
-    forward: Callable[[Layer, Tape], None]
-    backward: Callable[[Layer, Layer, Tape, Array], None]
+    forward: Callable[[Layer, Tape, Iterable[Array]], None]
+    backward: Callable[[Layer, Layer, Tape, Array], Array]
     halved: int
 
 

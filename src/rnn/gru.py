@@ -11,76 +11,84 @@ the reset gate inside the candidate's recurrent product, which is therefore one 
 The gates stand in the order r, z, n. sigma(a) = (1 + tanh(a / 2)) / 2, the halves folded into the weights.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
+from src.rnn.tiling import Tiling
 
 SIGMOIDS = 2  # the first two gates
 
 
-def forward(p: Layer, tape: Tape) -> None:
-    """Fill tape.h[1:] from h[0].
+def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
+    """Fill tape.h[1:] and tape.blocks (the gates, and q) from h[0].
 
-    tape.gates holds the input's contribution, already halved for the sigmoid gates, and then the gates.
+    inputs: for each step x_t wx + b, (3, B, H), already halved for the sigmoid gates.
     """
+    tiling = Tiling.of(*tape.h.shape[1:])
     wh = p.wh.copy()
     wh[:SIGMOIDS] *= 0.5
-    product, scratch, h_before = tape.product, tape.scratch[0], tape.h[0]
-    for t, (h_t, q) in enumerate(zip(tape.h[1:], tape.kept, strict=True)):
-        gates = tape.gates[:, t]
-        sigmoids, n = gates[:SIGMOIDS], gates[2]
-        np.matmul(h_before, wh, out=product)
-        np.add(sigmoids, product[:SIGMOIDS], out=sigmoids)
-        np.tanh(sigmoids, out=sigmoids)
+    wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
+    tiles = tiling.result(product)
+    of_sigmoids, of_q = product[:SIGMOIDS], product[SIGMOIDS]
+    for t, xw_t in enumerate(inputs):
+        blocks, h_t = tape.blocks[:, t], tape.h[t + 1]
+        sigmoids, (r, z, n, q) = blocks[:SIGMOIDS], blocks
+        np.matmul(left[t], wh, out=tiles)
+        np.add(of_sigmoids, xw_t[:SIGMOIDS], out=of_sigmoids)
+        np.tanh(of_sigmoids, out=sigmoids)
         np.multiply(sigmoids, 0.5, out=sigmoids)
         np.add(sigmoids, 0.5, out=sigmoids)
-        np.add(product[2], p.bh, out=q)
-        np.multiply(gates[0], q, out=scratch)
-        np.add(n, scratch, out=n)
-        np.tanh(n, out=n)
-        np.subtract(h_before, n, out=h_t)
-        np.multiply(h_t, gates[1], out=h_t)
+        np.add(of_q, p.bh, out=q)
+        np.multiply(r, q, out=of_q)
+        np.add(of_q, xw_t[SIGMOIDS], out=of_q)
+        np.tanh(of_q, out=n)
+        np.subtract(tape.h[t], n, out=h_t)
+        np.multiply(h_t, z, out=h_t)
         np.add(h_t, n, out=h_t)
-        h_before = h_t
 
 
-def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> None:
-    """With dh (T, B, H) what is above says of h_t (overwritten), leave dL/da_t of the three gates in
-    tape.gates, and dL/dwh and dL/dbh in grad.
+def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
+    """From dh (T, B, H), what is above says of h_t (overwritten), to dL/da_t of the three gates, tape.gates;
+    dL/dwh and dL/dbh go into grad. With e_t = r_t q_t and d_t = z_t (h_{t-1} - n_t) = h_t - n_t:
 
-        dL/da_z = dL/dh_t (h_{t-1} - n) z (1 - z)        dL/da_n = dL/dh_t (1 - z) (1 - n^2)
-        dL/da_r = dL/da_n q r (1 - r)                    dL/dq   = dL/da_n r
+        dL/da_z = dL/dh_t (h_{t-1} - n) z (1 - z)     = dL/dh (d - d z)
+        dL/da_n = dL/dh_t (1 - z) (1 - n^2)           = (dL/dh - dL/dh z) (1 - n^2)
+        dL/da_r = dL/da_n q r (1 - r)                 = dL/da_n (e - e r)
+        dL/dq   = dL/da_n r
         dL/dh_{t-1} = dL/dh_t z + dL/da_r wh_r^T + dL/da_z wh_z^T + dL/dq wh_n^T
     """
-    wh_t = np.ascontiguousarray(p.wh.transpose(0, 2, 1))
-    slope, product = tape.product, np.empty_like(tape.product)
-    carry, scratch, _ = tape.scratch
-    carry[:] = 0
+    tiling = Tiling.of(*dh.shape[1:])
+    wh_t, product = tiling.weights(p.wh.transpose(0, 2, 1)), tape.product
+    tiles = tiling.result(product)
+    factors, e_d, (slope, carry) = tape.scratch[:2], tape.scratch[2:4], tape.scratch[4:6]
+    carry[...] = 0
+    product[...] = 0
     for t in range(dh.shape[0] - 1, -1, -1):
-        gates, dh_t, q, h_before = tape.gates[:, t], dh[t], tape.kept[t], tape.h[t]
-        r, z, n = gates
-        np.add(dh_t, carry, out=dh_t)
+        blocks, dh_t = tape.blocks[:, t], dh[t]
+        sigmoids, (r, z, n, q) = blocks[:SIGMOIDS], blocks
+        np.multiply(r, q, out=e_d[0])
+        np.subtract(tape.h[t + 1], n, out=e_d[1])
+        np.multiply(e_d, sigmoids, out=factors)
+        np.subtract(e_d, factors, out=factors)
+        np.multiply(n, n, out=slope)
+        np.subtract(1, slope, out=slope)
+        for part in (carry, *product):
+            np.add(dh_t, part, out=dh_t)
         np.multiply(dh_t, z, out=carry)  # what flows straight through
-        np.subtract(1, gates[:SIGMOIDS], out=slope[:SIGMOIDS])
-        np.multiply(dh_t, slope[1], out=scratch)
-        np.multiply(slope[:SIGMOIDS], gates[:SIGMOIDS], out=slope[:SIGMOIDS])
-        np.subtract(h_before, n, out=slope[2])
-        np.multiply(slope[1], slope[2], out=slope[1])
-        np.multiply(slope[1], dh_t, out=z)
-        np.multiply(n, n, out=slope[2])
-        np.subtract(1, slope[2], out=slope[2])
-        np.multiply(slope[2], scratch, out=n)
-        np.multiply(slope[0], q, out=slope[0])
+        np.multiply(dh_t, factors[1], out=z)
+        np.subtract(dh_t, carry, out=n)
+        np.multiply(n, slope, out=n)
         np.multiply(n, r, out=q)
-        np.multiply(slope[0], n, out=r)
-        np.matmul(gates[:SIGMOIDS], wh_t[:SIGMOIDS], out=product[:SIGMOIDS])
-        np.matmul(q, wh_t[2], out=product[2])
-        np.add.reduce(product, axis=0, out=scratch)
-        np.add(carry, scratch, out=carry)
+        np.multiply(n, factors[0], out=r)
+        np.matmul(tiling.left(sigmoids), wh_t[:SIGMOIDS], out=tiles[:SIGMOIDS])
+        np.matmul(tiling.left(q), wh_t[SIGMOIDS], out=tiles[SIGMOIDS])
     units = dh.shape[-1]
     da, dq = tape.gates.reshape(3, -1, units), tape.kept.reshape(-1, units)
     h_before = tape.h[:-1].reshape(-1, units).T
     np.matmul(h_before, da[:SIGMOIDS], out=grad.wh[:SIGMOIDS])
     np.matmul(h_before, dq, out=grad.wh[2])
     dq.sum(axis=0, out=grad.bh)
+    return tape.gates

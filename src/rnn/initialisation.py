@@ -7,7 +7,7 @@ import numpy as np
 from src.rnn.parameters import Architecture, Array, unflatten
 
 SCHEMES = ("uniform", "orthogonal", "identity")
-FORGET = 1  # the LSTM's gates stand in the order input, forget, output, candidate
+FORGET = 2  # the LSTM's gates stand in the order output, input, forget, candidate
 
 
 def initialise(

@@ -42,12 +42,15 @@ def cross_entropy(z: Array, targets: Array) -> Array:
 def cross_entropy_and_gradient(z: Array, targets: Array) -> Array:
     """The same loss; z (V, N), the logits, is overwritten by dL/dz."""
     n = targets.size
-    z -= z.max(axis=0)
-    picked = z[targets, columns(n)]
+    picked = targets * n
+    picked += columns(n)  # where each target's logit stands in the flat z
+    z -= np.maximum.reduce(z, axis=0)
+    flat = z.reshape(-1)
+    total_picked = np.add.reduce(flat[picked])
     np.exp(z, out=z)
-    total = z.sum(axis=0)
-    loss = np.asarray((np.log(total) - picked).mean())
+    total = np.add.reduce(z, axis=0)
+    loss = np.asarray((np.add.reduce(np.log(total)) - total_picked) / n)
     total *= n
     z /= total
-    z[targets, columns(n)] -= z.dtype.type(1 / n)
+    flat[picked] -= z.dtype.type(1 / n)
     return loss

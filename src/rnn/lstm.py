@@ -1,93 +1,100 @@
 """The long short-term memory over a whole sequence, forward and backward, side by side.
 
+    o_t = sigma(x_t wx_o + h_{t-1} wh_o + b_o)        output gate
     i_t = sigma(x_t wx_i + h_{t-1} wh_i + b_i)        input gate
     f_t = sigma(x_t wx_f + h_{t-1} wh_f + b_f)        forget gate
-    o_t = sigma(x_t wx_o + h_{t-1} wh_o + b_o)        output gate
     g_t = tanh (x_t wx_g + h_{t-1} wh_g + b_g)        candidate
-    c_t = f_t * c_{t-1} + i_t * g_t                   cell state
+    c_t = i_t * g_t + f_t * c_{t-1}                   cell state
     h_t = o_t * tanh(c_t)                             hidden state
 
 Hochreiter and Schmidhuber (1997), "Long short-term memory", with the forget gate of Gers, Schmidhuber and
-Cummins (2000), "Learning to forget"; the equations of torch.nn.LSTM, the gates in the order i, f, o, g.
+Cummins (2000), "Learning to forget"; the equations of torch.nn.LSTM, the gates in the order o, i, f, g.
 
 sigma(a) = (1 + tanh(a / 2)) / 2, so that one call of tanh does all four gates; the halves are folded into
 the weights (and, by the network, into the input's contribution).
+
+The blocks o, i, f, g, tanh(c) are neighbours, and every factor of the backward pass has the form p - p q or
+p - q r of them, so that one call makes several at once.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
+from src.rnn.tiling import Tiling
 
 SIGMOIDS = 3  # the first three gates
 
 
-def forward(p: Layer, tape: Tape) -> None:
-    """Fill tape.h[1:] and tape.c[1:] from h[0] and c[0].
+def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
+    """Fill tape.h[1:], tape.c[1:] and tape.blocks from h[0] and c[0].
 
-    tape.gates holds the input's contribution, already halved for the sigmoid gates, and then the gates.
+    inputs: for each step x_t wx + b, (4, B, H), already halved for the sigmoid gates.
     """
+    tiling = Tiling.of(*tape.h.shape[1:])
     wh = p.wh.copy()
     wh[:SIGMOIDS] *= 0.5
-    product, scratch = tape.product, tape.scratch[0]
-    h_before, c_before = tape.h[0], tape.c[0]
-    for t, (h_t, c_t, tanh_c) in enumerate(zip(tape.h[1:], tape.c[1:], tape.kept, strict=True)):
-        gates = tape.gates[:, t]
-        np.matmul(h_before, wh, out=product)
-        np.add(product, gates, out=product)
+    wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
+    tiles = tiling.result(product)
+    u, w = tape.scratch[:2]
+    for t, xw_t in enumerate(inputs):
+        blocks, c_t = tape.blocks[:, t], tape.c[t + 1]
+        gates, sigmoids = blocks[:4], blocks[:SIGMOIDS]
+        o, i, f, g, tanh_c = blocks
+        np.matmul(left[t], wh, out=tiles)
+        np.add(product, xw_t, out=product)
         np.tanh(product, out=gates)
-        sigmoids = gates[:SIGMOIDS]
         np.multiply(sigmoids, 0.5, out=sigmoids)
         np.add(sigmoids, 0.5, out=sigmoids)
-        i, f, o, g = gates
-        np.multiply(f, c_before, out=c_t)
-        np.multiply(i, g, out=scratch)
-        np.add(c_t, scratch, out=c_t)
+        np.multiply(i, g, out=u)
+        np.multiply(f, tape.c[t], out=w)
+        np.add(u, w, out=c_t)
         np.tanh(c_t, out=tanh_c)
-        np.multiply(o, tanh_c, out=h_t)
-        h_before, c_before = h_t, c_t
+        np.multiply(o, tanh_c, out=tape.h[t + 1])
 
 
-def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> None:
-    """With dh (T, B, H) what is above says of h_t (overwritten), leave dL/da_t of the four gates in
-    tape.gates and dL/dwh in grad.
+def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
+    """From dh (T, B, H), what is above says of h_t (overwritten), to dL/da_t of the four gates, tape.gates;
+    dL/dwh goes into grad. With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
 
-        dL/dc_t  = dL/dh_t o_t (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}
-        dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)        dL/da_i = dL/dc_t g i (1 - i)
-        dL/da_f  = dL/dc_t c_{t-1} f (1 - f)          dL/da_g = dL/dc_t i (1 - g^2)
+        dL/dc_t  = dL/dh_t o (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}          o (1 - tanh^2 c) = o - h tanh c
+        dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)                                                = dL/dh (h - h o)
+        dL/da_i  = dL/dc_t g i (1 - i)                                                        = dL/dc (u - u i)
+        dL/da_f  = dL/dc_t c_{t-1} f (1 - f)                                                  = dL/dc (w - w f)
+        dL/da_g  = dL/dc_t i (1 - g^2)                                                        = dL/dc (i - u g)
         dL/dh_{t-1} = sum over the gates of dL/da wh^T
     """
-    wh_t = np.ascontiguousarray(p.wh.transpose(0, 2, 1))
-    slope, product = tape.product, np.empty_like(tape.product)
-    carry, dc, scratch = tape.scratch
-    carry[:] = 0
-    dc[:] = 0
+    tiling = Tiling.of(*dh.shape[1:])
+    wh_t, product = tiling.weights(p.wh.transpose(0, 2, 1)), tape.product
+    tiles, half, other_half = tiling.result(product), product[:2], product[2:]
+    factors, h_u_w, (dc, dc_before) = tape.scratch[:5], tape.scratch[5:8], tape.scratch[8:]
+    of_gates, of_c_and_g = factors[:SIGMOIDS], factors[:2:-1]
+    of_o, of_i_f_g, of_c = factors[0], factors[1:4], factors[4]
+    h_u, u, w = h_u_w[:2], *h_u_w[1:]
+    product[...] = 0
+    dc[...] = 0
     for t in range(dh.shape[0] - 1, -1, -1):
-        gates, dh_t, tanh_c = tape.gates[:, t], dh[t], tape.kept[t]
-        i, f, o, g = gates
-        np.add(dh_t, carry, out=dh_t)
-        np.multiply(tanh_c, tanh_c, out=scratch)
-        np.subtract(1, scratch, out=scratch)
-        np.multiply(scratch, o, out=scratch)
-        np.multiply(scratch, dh_t, out=scratch)
-        np.add(dc, scratch, out=dc)
-        # The slopes of all four gates, times what each multiplies.
-        np.subtract(1, gates[:SIGMOIDS], out=slope[:SIGMOIDS])
-        np.multiply(slope[:SIGMOIDS], gates[:SIGMOIDS], out=slope[:SIGMOIDS])
-        np.multiply(g, g, out=slope[3])
-        np.subtract(1, slope[3], out=slope[3])
-        np.multiply(slope[3], i, out=slope[3])
-        np.multiply(slope[0], g, out=slope[0])
-        np.multiply(slope[1], tape.c[t], out=slope[1])
-        np.multiply(slope[2], tanh_c, out=slope[2])
-        np.multiply(slope[2], dh_t, out=o)
-        np.multiply(slope[3], dc, out=g)
-        np.multiply(slope[0], dc, out=i)
-        np.multiply(slope[1], dc, out=scratch)
-        np.multiply(dc, f, out=dc)
-        f[:] = scratch
-        np.matmul(gates, wh_t, out=product)
-        np.add.reduce(product, axis=0, out=carry)
+        blocks, dh_t = tape.blocks[:, t], dh[t]
+        f, gates, o_i, tanh_c_and_g = blocks[2], blocks[:4], blocks[:2], blocks[:2:-1]
+        np.multiply(o_i, tanh_c_and_g, out=h_u)
+        np.subtract(tape.c[t + 1], u, out=w)
+        np.multiply(h_u_w, blocks[:SIGMOIDS], out=of_gates)
+        np.subtract(h_u_w, of_gates, out=of_gates)
+        np.multiply(h_u, tanh_c_and_g, out=of_c_and_g)
+        np.subtract(o_i, of_c_and_g, out=of_c_and_g)
+        np.add(half, other_half, out=half)
+        np.add(dh_t, half[0], out=dh_t)
+        np.add(dh_t, half[1], out=dh_t)
+        np.multiply(of_c, dh_t, out=of_c)
+        np.add(dc, of_c, out=dc)
+        np.multiply(dc, f, out=dc_before)
+        np.multiply(of_o, dh_t, out=gates[0])
+        np.multiply(of_i_f_g, dc, out=gates[1:])
+        np.matmul(tiling.left(gates), wh_t, out=tiles)
+        dc, dc_before = dc_before, dc
     units = dh.shape[-1]
     da = tape.gates.reshape(tape.gates.shape[0], -1, units)
     np.matmul(tape.h[:-1].reshape(-1, units).T, da, out=grad.wh)
+    return tape.gates

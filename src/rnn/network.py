@@ -8,18 +8,25 @@ time-major. A one-hot vector times `wx` is a row of `wx`, so the input layer is 
 one-hot vectors.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.rnn.arrays import empty, zeros
 from src.rnn.cells import cell_of
 from src.rnn.loss import columns, cross_entropy_and_gradient
 from src.rnn.parameters import Architecture, Array, Layer, Parameters
+from src.rnn.products import AT_ONCE, product_with_rows, sum_of_products
 from src.rnn.tape import Tape
 
 Ids = NDArray[np.intp]
+
+CACHED = (
+    2**20
+)  # bytes: what is written now and read once the loop over time is there, better stays in the cache
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,8 @@ class Buffers:
 
     tapes: one a layer. z (V, T*B): logits, then their gradient. table (G, V, H): wx + b of the first
     layer. dropped: of each layer but the last, its output after dropout, (T, B, H). Only for the backward
-    pass, else empty: dh (T, B, H), onehot (V, T*B).
+    pass, else empty: dh (T, B, H), onehot (V, T*B), wy_t (V, H) the transposed gradient of wy, and partial sums
+    of the products over time.
     """
 
     architecture: Architecture
@@ -38,6 +46,8 @@ class Buffers:
     dropped: tuple[Array, ...]
     dh: Array
     onehot: Array
+    wy_t: Array
+    partial: Array
 
     @classmethod
     def allocate(
@@ -52,11 +62,13 @@ class Buffers:
         return cls(
             architecture=a,
             tapes=tuple(Tape.allocate(a, steps, batch, dtype) for _ in range(a.layers)),
-            z=np.empty((a.vocab, n), dtype),
-            table=np.empty((a.gates, a.vocab, a.hidden), dtype),
-            dropped=tuple(np.empty((steps, batch, a.hidden), dtype) for _ in range(a.layers - 1)),
-            dh=np.empty((steps, batch, a.hidden) if training else 0, dtype),
-            onehot=np.zeros((a.vocab, n) if training else 0, dtype),
+            z=empty((a.vocab, n), dtype),
+            table=empty((a.gates, a.vocab, a.hidden), dtype),
+            dropped=tuple(empty((steps, batch, a.hidden), dtype) for _ in range(a.layers - 1)),
+            dh=empty((steps, batch, a.hidden) if training else (0,), dtype),
+            onehot=zeros((a.vocab, n) if training else (0,), dtype),
+            wy_t=empty((a.vocab, a.hidden) if training else (0,), dtype),
+            partial=empty((AT_ONCE + 1, a.gates, a.vocab, a.hidden) if training else (0,), dtype),
         )
 
     def set_state(self, state: Array) -> None:
@@ -113,62 +125,73 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
     cell, below = cell_of(buffers.architecture), None
     for k, (layer, tape) in enumerate(zip(p.layers, buffers.tapes, strict=True)):
         if below is None:
-            look_up(layer, ids, buffers.table, tape, cell.halved)
+            inputs = look_up(layer, ids, buffers.table, tape, cell.halved)
         else:
-            multiply(layer, below, tape, cell.halved)
-        cell.forward(layer, tape)
+            inputs = multiply(layer, below, tape, cell.halved)
+        cell.forward(layer, tape, inputs)
         below = tape.h[1:]
         if masks is not None and k < len(buffers.dropped):
             below = np.multiply(below, masks[k], out=buffers.dropped[k])
     units = buffers.architecture.hidden
     top = buffers.tapes[-1].h[1:].reshape(-1, units)
-    np.matmul(p.wy.T, top.T, out=buffers.z)  # all time steps in one product
+    product_with_rows(np.ascontiguousarray(p.wy.T), top, buffers.z)  # all time steps at once
     np.add(buffers.z, p.by[:, None], out=buffers.z)
     return buffers.z
 
 
-def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> None:
-    """The first layer's input: rows of wx + b into tape.gates (G, T, B, H)."""
+def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> Iterator[Array]:
+    """The first layer's input: rows of wx + b, for each step (G, B, H)."""
     np.add(layer.wx, layer.b[:, None], out=table)
     if halved:
         table[:halved] *= 0.5
+    if tape.gates.nbytes > CACHED:
+        return look_up_step_by_step(ids, table, tape.looked_up)
     for rows, gate in zip(table, tape.gates, strict=True):
         np.take(rows, ids, axis=0, out=gate, mode="clip")  # clip: writes to out unbuffered
+    return iter(tape.gates.swapaxes(0, 1))
 
 
-def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> None:
-    """A higher layer's input: x wx + b for all time steps at once; below (T, B, H)."""
+def look_up_step_by_step(ids: Ids, table: Array, row: Array) -> Iterator[Array]:
+    for ids_t in ids:
+        yield np.take(table, ids_t, axis=1, out=row, mode="clip")
+
+
+def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> Iterator[Array]:
+    """A higher layer's input: x wx + b, a product for all time steps at once; below (T, B, H)."""
     g, units = tape.gates.shape[0], tape.gates.shape[-1]
     flat = tape.gates.reshape(g, -1, units)
     np.matmul(below.reshape(-1, units), layer.wx, out=flat)
     flat += layer.b[:, None]
     if halved:
         flat[:halved] *= 0.5
+    return iter(tape.gates.swapaxes(0, 1))
 
 
 def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:
     """Write the gradient into `g`, given dL/dlogits in buffers.z and what `forward` left."""
     units, dz, dh = buffers.architecture.hidden, buffers.z, buffers.dh
     cell = cell_of(buffers.architecture)
-    np.matmul(buffers.tapes[-1].h[1:].reshape(-1, units).T, dz.T, out=g.wy)
+    top = buffers.tapes[-1].h[1:].reshape(1, -1, units)
+    sum_of_products(dz, top, buffers.wy_t[None], buffers.partial[:, :1])
+    g.wy[...] = buffers.wy_t.T
     dz.sum(axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
     for k in range(len(p.layers) - 1, -1, -1):
         layer, gradient, tape = p.layers[k], g.layers[k], buffers.tapes[k]
-        cell.backward(layer, gradient, tape, dh)
-        da = tape.gates.reshape(tape.gates.shape[0], -1, units)
+        da = cell.backward(layer, gradient, tape, dh).reshape(len(layer.wh), -1, units)
         if k == 0:
-            look_up_gradient(gradient, ids, da, buffers.onehot)
+            look_up_gradient(gradient, ids, da, buffers.onehot, buffers.partial)
             return
         below = buffers.tapes[k - 1].h[1:] if masks is None else buffers.dropped[k - 1]
         np.matmul(below.reshape(-1, units).T, da, out=gradient.wx)
         da.sum(axis=1, out=gradient.b)
-        pass_down(layer, da, dh.reshape(-1, units), tape.kept.reshape(-1, units))
+        pass_down(layer, da, tape.kept.reshape(-1, units), dh.reshape(-1, units))
+        dh = tape.kept
         if masks is not None:
             np.multiply(dh, masks[k - 1], out=dh)
 
 
-def look_up_gradient(gradient: Layer, ids: Ids, da: Array, onehot: Array) -> None:
+def look_up_gradient(gradient: Layer, ids: Ids, da: Array, onehot: Array, partial: Array) -> None:
     """Add up the rows of da (G, T*B, H) by character.
 
     That is a product with a one-hot matrix. Here, and only here, writing the matrix down (no larger than
@@ -176,16 +199,16 @@ def look_up_gradient(gradient: Layer, ids: Ids, da: Array, onehot: Array) -> Non
     """
     onehot[:] = 0
     onehot[ids.reshape(-1), columns(ids.size)] = 1
-    np.matmul(onehot, da, out=gradient.wx)
+    sum_of_products(onehot, da, gradient.wx, partial)
     gradient.wx.sum(axis=1, out=gradient.b)  # every step looks up one row of wx and adds b once
 
 
-def pass_down(layer: Layer, da: Array, dh: Array, scratch: Array) -> None:
-    """dL/dx = sum over the gates of da wx^T, into dh (T*B, H)."""
-    np.matmul(da[0], layer.wx[0].T, out=dh)
+def pass_down(layer: Layer, da: Array, out: Array, scratch: Array) -> None:
+    """dL/dx = sum over the gates of da wx^T, into out (T*B, H)."""
+    np.matmul(da[0], layer.wx[0].T, out=out)
     for gate, wx in zip(da[1:], layer.wx[1:], strict=True):
         np.matmul(gate, wx.T, out=scratch)
-        np.add(dh, scratch, out=dh)
+        np.add(out, scratch, out=out)
 
 
 def loss_and_gradient(

@@ -14,7 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
+from src.rnn.arrays import zeros
 from src.rnn.parameters import Array
+
+CACHED = 2**15  # numbers: of four arrays so many stay in the second cache
 
 State = dict[str, Array]
 
@@ -104,7 +107,9 @@ class Adam:
     """m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
     w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
 
-    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1.
+    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. Remembered are
+    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta, and in this order of the factors
+    the rest is one product, too. Large vectors go through the cache block by block.
     """
 
     beta1: float
@@ -113,29 +118,32 @@ class Adam:
 
     def state(self, w: Array) -> State:
         return {
-            "mean": np.zeros_like(w),
-            "squares": np.zeros_like(w),
-            "scratch": np.empty_like(w),
+            "mean": zeros(w.shape, w.dtype),
+            "squares": zeros(w.shape, w.dtype),
             "step": np.zeros((), np.int64),
         }
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
-        m, v, scratch = state["mean"], state["squares"], state["scratch"]
         state["step"] += 1
         k = int(state["step"])
+        debias = sqrt((1 - self.beta2**k) / (1 - self.beta2))
+        rate = lr * (1 - self.beta1) / (1 - self.beta1**k) * debias
+        eps = self.eps * debias
+        for begin in range(0, w.size, CACHED):
+            block = slice(begin, begin + CACHED)
+            self.update_block(state["mean"][block], state["squares"][block], w[block], g[block], rate, eps)
+
+    def update_block(self, m: Array, v: Array, w: Array, g: Array, rate: float, eps: float) -> None:
         m *= self.beta1
-        np.multiply(g, 1 - self.beta1, out=scratch)
-        m += scratch
+        m += g
+        g *= g
         v *= self.beta2
-        np.multiply(g, g, out=scratch)
-        scratch *= 1 - self.beta2
-        v += scratch
-        np.sqrt(v, out=scratch)
-        scratch *= 1 / sqrt(1 - self.beta2**k)
-        scratch += self.eps
-        np.divide(m, scratch, out=scratch)
-        scratch *= lr / (1 - self.beta1**k)
-        w -= scratch
+        v += g
+        np.sqrt(v, out=g)
+        g += eps
+        np.divide(m, g, out=g)
+        g *= rate
+        w -= g
 
 
 def decay_weights(matrices: list[Array], share: float) -> None:

@@ -59,14 +59,14 @@ def step_relu(x: Array, product: Array, state: Array, bh: Array) -> None:
 
 
 def step_lstm(x: Array, product: Array, state: Array, bh: Array) -> None:
-    """Gates i, f, o, g; sigma(a) = (1 + tanh(a / 2)) / 2 with the halves in the weights."""
+    """Gates o, i, f, g; sigma(a) = (1 + tanh(a / 2)) / 2 with the halves in the weights."""
     (h, c), units = state, state.shape[-1]
     np.add(x, product, out=product)
     np.tanh(product, out=product)
     sigmoids = product[:, : 3 * units]
     sigmoids *= 0.5
     sigmoids += 0.5
-    i, f, o = sigmoids[:, :units], sigmoids[:, units : 2 * units], sigmoids[:, 2 * units :]
+    o, i, f = sigmoids[:, :units], sigmoids[:, units : 2 * units], sigmoids[:, 2 * units :]
     c *= f
     i *= product[:, 3 * units :]
     c += i

@@ -5,22 +5,25 @@ from typing import Any
 
 import numpy as np
 
+from src.rnn.arrays import empty, zeros
 from src.rnn.parameters import Architecture, Array
+
+SCRATCH = {"rnn": 0, "gru": 6, "lstm": 10}
 
 
 @dataclass(frozen=True)
 class Tape:
-    """gates (G, T, B, H): first the input's contribution, then the gates' values, at last dL/dgates'
-    pre-activations; a gate is one contiguous block. h (T+1, B, H): hidden states, h[0] the initial one.
-    c (T+1, B, H): the LSTM's cell states, else empty. kept (T, B, H): tanh(c_t) of the LSTM, the product
-    inside the reset gate of the GRU, scratch of the vanilla RNN. product (G, B, H), scratch (3, B, H).
+    """blocks (G + 1, T, B, H): the gates, and behind them what else a cell keeps: tanh(c_t) of the LSTM, the
+    product inside the reset gate of the GRU, scratch of the vanilla RNN. A block is contiguous.
+    h (T+1, B, H): hidden states, h[0] the initial one. c (T+1, B, H): the LSTM's cell states, else empty.
+    product, looked_up (G, B, H), scratch (SCRATCH, B, H): of one time step.
     """
 
-    gates: Array
+    blocks: Array
     h: Array
     c: Array
-    kept: Array
     product: Array
+    looked_up: Array
     scratch: Array
 
     @classmethod
@@ -28,10 +31,20 @@ class Tape:
         g, h = architecture.gates, architecture.hidden
         cells = steps + 1 if architecture.states == 2 else 0
         return cls(
-            gates=np.empty((g, steps, batch, h), dtype),
-            h=np.zeros((steps + 1, batch, h), dtype),
-            c=np.zeros((cells, batch, h), dtype),
-            kept=np.empty((steps, batch, h), dtype),
-            product=np.empty((g, batch, h), dtype),
-            scratch=np.empty((3, batch, h), dtype),
+            blocks=empty((g + 1, steps, batch, h), dtype),
+            h=zeros((steps + 1, batch, h), dtype),
+            c=zeros((cells, batch, h), dtype),
+            product=empty((g, batch, h), dtype),
+            looked_up=empty((g, batch, h), dtype),
+            scratch=empty((SCRATCH[architecture.cell], batch, h), dtype),
         )
+
+    @property
+    def gates(self) -> Array:
+        """(G, T, B, H): the gates' values, after the backward pass dL/d(their pre-activations)."""
+        return self.blocks[:-1]
+
+    @property
+    def kept(self) -> Array:
+        """(T, B, H)."""
+        return self.blocks[-1]

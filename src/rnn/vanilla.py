@@ -7,57 +7,80 @@ weight gradient) is computed for all time steps at once outside these loops; ins
 product and two element-wise calls a step.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
+from src.rnn.tiling import Tiling
+
+CACHED = (
+    2**17
+)  # numbers: the slopes are computed for so many at once, that they are still in the cache when used
 
 
-def forward_tanh(p: Layer, tape: Tape) -> None:
-    """Fill tape.h[1:] from tape.h[0]; tape.gates holds x_t wx + b."""
-    wh, h_before = p.wh[0], tape.h[0]
-    for xw_t, h_t in zip(tape.gates[0], tape.h[1:], strict=True):
-        np.matmul(h_before, wh, out=h_t)
+def forward_tanh(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
+    """Fill tape.h[1:] from tape.h[0]. inputs: for each step x_t wx + b, (1, B, H)."""
+    h, tiling = tape.h, Tiling.of(*tape.h.shape[1:])
+    multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
+    for h_before, product, xw_t, h_t in zip(
+        tiling.left(h[:-1]), tiling.result(h[1:]), inputs, h[1:, None], strict=True
+    ):
+        multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         np.tanh(h_t, out=h_t)
-        h_before = h_t
 
 
-def forward_relu(p: Layer, tape: Tape) -> None:
+def forward_relu(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     """The same with h_t = max(0, a_t). (Written as a product, so that complex numbers pass too.)"""
-    wh, h_before = p.wh[0], tape.h[0]
-    for xw_t, h_t in zip(tape.gates[0], tape.h[1:], strict=True):
-        np.matmul(h_before, wh, out=h_t)
+    h, tiling = tape.h, Tiling.of(*tape.h.shape[1:])
+    multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
+    for h_before, product, xw_t, h_t in zip(
+        tiling.left(h[:-1]), tiling.result(h[1:]), inputs, h[1:, None], strict=True
+    ):
+        multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         np.multiply(h_t, h_t.real > 0, out=h_t)
-        h_before = h_t
 
 
-def backward_tanh(p: Layer, g: Layer, tape: Tape, dh: Array) -> None:
-    """Backpropagation through time: with dh (T, B, H) what is above says of h_t, leave dL/da_t in
-    tape.gates and dL/dwh in g.
+def backward_tanh(p: Layer, g: Layer, tape: Tape, dh: Array) -> Array:
+    """Backpropagation through time: from dh (T, B, H), what is above says of h_t, to dL/da (1, T, B, H), the
+    same memory; dL/dwh goes into g.
 
         dL/da_t = (dL/dh_t + dL/da_{t+1} wh^T) * (1 - h_t^2)
     """
-    slope = tape.kept
-    np.multiply(tape.h[1:], tape.h[1:], out=slope)
-    np.subtract(1, slope, out=slope)
-    backward(p, g, tape, dh, slope)
+    return backward(p, g, tape, dh, slope_of_tanh)
 
 
-def backward_relu(p: Layer, g: Layer, tape: Tape, dh: Array) -> None:
+def backward_relu(p: Layer, g: Layer, tape: Tape, dh: Array) -> Array:
     """The same with the slope 1 where h_t > 0, else 0."""
-    np.greater(tape.h[1:].real, 0, out=tape.kept, casting="unsafe")
-    backward(p, g, tape, dh, tape.kept)
+    return backward(p, g, tape, dh, slope_of_relu)
 
 
-def backward(p: Layer, g: Layer, tape: Tape, dh: Array, slope: Array) -> None:
-    wh_t = np.ascontiguousarray(p.wh[0].T)  # a product with a contiguous copy is faster than with a view
-    da, carry = tape.gates[0], tape.product[0]
+def slope_of_tanh(h: Array, out: Array) -> None:
+    np.multiply(h, h, out=out)
+    np.subtract(1, out, out=out)
+
+
+def slope_of_relu(h: Array, out: Array) -> None:
+    np.greater(h.real, 0, out=out, casting="unsafe")
+
+
+def backward(p: Layer, g: Layer, tape: Tape, dh: Array, slope_of: Callable[[Array, Array], None]) -> Array:
+    h, slope, carry = tape.h[1:], tape.gates[0], tape.product[0]
+    tiling = Tiling.of(*carry.shape)
+    multiply, wh_t = tiling.multiply, tiling.weights(p.wh[0].T)
+    left, product = tiling.left(dh), tiling.result(carry)
+    steps = max(1, CACHED // carry.size)
     carry[:] = 0
-    for da_t, dh_t, slope_t in zip(da[::-1], dh[::-1], slope[::-1], strict=True):
-        np.add(dh_t, carry, out=da_t)
-        np.multiply(da_t, slope_t, out=da_t)
-        np.matmul(da_t, wh_t, out=carry)
-    units = da.shape[-1]
-    np.matmul(tape.h[:-1].reshape(-1, units).T, da.reshape(-1, units), out=g.wh[0])
+    for end in range(len(dh), 0, -steps):
+        some = slice(max(0, end - steps), end)
+        slope_of(h[some], slope[some])
+        for da_t, slope_t, left_t in zip(dh[some][::-1], slope[some][::-1], left[some][::-1], strict=True):
+            np.add(da_t, carry, out=da_t)
+            np.multiply(da_t, slope_t, out=da_t)
+            multiply(left_t, wh_t, out=product)
+    units = dh.shape[-1]
+    np.matmul(tape.h[:-1].reshape(-1, units).T, dh.reshape(-1, units), out=g.wh[0])
+    return dh[None]
