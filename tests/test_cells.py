@@ -13,7 +13,8 @@ from src.rnn.network import Buffers, dropout_masks, forward, loss_and_gradient, 
 from src.rnn.parameters import Architecture, unflatten
 from src.rnn.stepping import Stepper
 
-SHAPES = [(1, 3, 4, 5), (6, 1, 4, 5), (6, 3, 1, 5), (6, 3, 4, 2), (1, 1, 1, 2), (7, 3, 5, 6)]  # T, B, H, V
+# T, B, H, V; the last one is large enough for products in tiles.
+SHAPES = [(1, 3, 4, 5), (6, 1, 4, 5), (6, 3, 1, 5), (6, 3, 4, 2), (1, 1, 1, 2), (7, 3, 5, 6), (3, 16, 96, 5)]
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
 DTYPES = pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])

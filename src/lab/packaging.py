@@ -20,6 +20,7 @@ MODULES = (
     "rnn/arrays.py",
     "rnn/tape.py",
     "rnn/tiling.py",
+    "rnn/products.py",
     "rnn/vanilla.py",
     "rnn/gru.py",
     "rnn/lstm.py",

@@ -15,6 +15,8 @@ from src.rnn.network import Ids
 from src.rnn.parameters import Array
 from src.rnn.stepping import Stepper
 
+OVERFLOWS = 1e-250  # below it the quotient of a float32 logit and the temperature may be no double
+
 
 def sample(
     model: Model, prompt: str, temperature: float, length: int, rng: np.random.Generator
@@ -63,11 +65,13 @@ def choose(logits: Array, temperature: float, uniform: Array | float) -> Ids:
     """
     if temperature == 0:
         return np.asarray(np.argmax(logits, axis=-1))
-    p = logits.astype(np.float64)
-    p -= np.maximum.reduce(p, axis=-1, keepdims=True)
-    with np.errstate(over="ignore"):  # next to temperature 0 the quotient is -inf, and its exponential 0
+    p = logits.T.astype(np.float64)  # the vocabulary first: reductions of few numbers each are quicker so
+    p -= np.maximum.reduce(p)
+    if temperature < OVERFLOWS:
+        with np.errstate(over="ignore"):  # the quotient may be -inf, and its exponential 0
+            p /= temperature
+    else:
         p /= temperature
     np.exp(p, out=p)
-    cumulative = np.add.accumulate(p, axis=-1)
-    drawn = np.asarray(uniform)[..., None] * cumulative[..., -1:]
-    return np.asarray(np.add.reduce(cumulative[..., :-1] <= drawn, axis=-1, dtype=np.intp))
+    cumulative = np.add.accumulate(p)
+    return np.asarray((cumulative > uniform * cumulative[-1]).argmax(axis=0))

@@ -26,6 +26,9 @@ class Model:
     normalisation: Normalisation
 
 
+FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
+
+
 def save(model: Model, folder: Path) -> None:
     """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
     tensors = named_views(model.architecture, model.flat)
@@ -33,6 +36,7 @@ def save(model: Model, folder: Path) -> None:
     write_json(
         folder / "model.json",
         {
+            "format": FORMAT,
             "architecture": asdict(model.architecture),
             "characters": list(model.vocabulary.characters),
             "normalisation": asdict(model.normalisation),
@@ -44,6 +48,8 @@ def load(folder: Path) -> Model:
     """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
     try:
         described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
         architecture = Architecture(**described["architecture"])
         cell_of(architecture)
         vocabulary = Vocabulary("".join(described["characters"]))

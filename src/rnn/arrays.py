@@ -26,7 +26,8 @@ def at_cache_line(memory: NDArray[np.uint8], dtype: Any, shape: tuple[int, ...])
     """An array in `memory` (bytes, at least CACHE_LINE more than it needs), a view."""
     begin = -memory.ctypes.data % CACHE_LINE
     size = prod(shape) * np.dtype(dtype).itemsize
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    array: Array = memory[begin : begin + size].view(dtype).reshape(shape)
+    return array
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -10,8 +10,8 @@ from src.rnn.tape import Tape
 
 @dataclass(frozen=True)
 class Cell:
-    """forward(p, tape, inputs); backward(p, gradient, tape, dh) -> da. halved: how many of the gates, the first
-    ones, are sigmoids and want the input's contribution halved."""
+    """forward(p, tape, inputs); backward(p, gradient, tape, dh) -> da. halved: how many of the gates, the
+    first ones, are sigmoids and want the input's contribution halved."""
 
     forward: Callable[[Layer, Tape, Iterable[Array]], None]
     backward: Callable[[Layer, Layer, Tape, Array], Array]

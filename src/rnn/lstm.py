@@ -59,11 +59,11 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     """From dh (T, B, H), what is above says of h_t (overwritten), to dL/da_t of the four gates, tape.gates;
     dL/dwh goes into grad. With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
 
-        dL/dc_t  = dL/dh_t o (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}          o (1 - tanh^2 c) = o - h tanh c
-        dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)                                                = dL/dh (h - h o)
-        dL/da_i  = dL/dc_t g i (1 - i)                                                        = dL/dc (u - u i)
-        dL/da_f  = dL/dc_t c_{t-1} f (1 - f)                                                  = dL/dc (w - w f)
-        dL/da_g  = dL/dc_t i (1 - g^2)                                                        = dL/dc (i - u g)
+        dL/dc_t  = dL/dh_t o (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}   o (1 - tanh^2 c) = o - h tanh c
+        dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)                                         = dL/dh (h - h o)
+        dL/da_i  = dL/dc_t g i (1 - i)                                                 = dL/dc (u - u i)
+        dL/da_f  = dL/dc_t c_{t-1} f (1 - f)                                           = dL/dc (w - w f)
+        dL/da_g  = dL/dc_t i (1 - g^2)                                                 = dL/dc (i - u g)
         dL/dh_{t-1} = sum over the gates of dL/da wh^T
     """
     tiling = Tiling.of(*dh.shape[1:])

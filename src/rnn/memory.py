@@ -5,8 +5,9 @@ With G gates and S carried states a layer (rnn 1 and 1, gru 3 and 1, lstm 4 and 
     activations   L T B H (G + S + 1)    gates, states, and one array that the cell keeps
                   + L T B H              what passes between layers: the gradient, and dropped outputs
                   + 2 T B V              logits, and the one-hot matrix of the look-up's gradient
-    weights       7 n + G H^2            n parameters: weights, gradient, Adam's three, average, best;
-                                         the transposed copy of wh that the backward loop multiplies by
+    weights       6 n + G H^2            n parameters: weights, gradient, Adam's two, average, best;
+                                         the copy of wh that the loops multiply by
+                  + 9 G V H              partial sums of the gradient of the look-up
 
 n = (V + (2 L - 1) H) G H + L G H + (H + 1) V, up to the GRU's second bias. Linear in T, B and L. Measured to
 hold within 20% (tests/test_memory.py). With W workers the activations are shared out among the processes,
@@ -26,8 +27,9 @@ def activation_bytes(architecture: Architecture, steps: int, batch: int) -> int:
 
 
 def weight_bytes(architecture: Architecture) -> int:
-    """Bytes of the weights, their gradient, what Adam and the averaging keep, and the copy of wh."""
-    return NUMBER * (7 * architecture.size() + architecture.gates * architecture.hidden**2)
+    """Bytes of the weights, their gradient, what Adam and the averaging keep, and of what is made of them."""
+    a = architecture
+    return NUMBER * (6 * a.size() + a.gates * a.hidden**2 + 9 * a.gates * a.vocab * a.hidden)
 
 
 def training_bytes(architecture: Architecture, steps: int, batch: int) -> int:

@@ -35,8 +35,8 @@ class Buffers:
 
     tapes: one a layer. z (V, T*B): logits, then their gradient. table (G, V, H): wx + b of the first
     layer. dropped: of each layer but the last, its output after dropout, (T, B, H). Only for the backward
-    pass, else empty: dh (T, B, H), onehot (V, T*B), wy_t (V, H) the transposed gradient of wy, and partial sums
-    of the products over time.
+    pass, else empty: dh (T, B, H), onehot (V, T*B), wy_t (V, H) the transposed gradient of wy, partial
+    (AT_ONCE + 1, G, V, H) sums of some of the products over time.
     """
 
     architecture: Architecture

@@ -108,8 +108,8 @@ class Adam:
     w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
 
     Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. Remembered are
-    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta, and in this order of the factors
-    the rest is one product, too. Large vectors go through the cache block by block.
+    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta; what is left of these factors
+    is folded into lr and eps. Large vectors go through the cache block by block.
     """
 
     beta1: float

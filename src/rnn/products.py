@@ -2,9 +2,9 @@
 
     logits: (V, H) x (H, N)        gradients of wy and of the look-up: (V, N) x (N, H)
 
-V is some dozens, N = T B some thousands. In one call BLAS spends most of the time on bringing the large factor
-into an order of its own; in chunks small enough for it to take them as they are (see tiling.py) the same
-product takes half the time. The chunks depend on the sizes alone: the same sizes, the same bits.
+V is some dozens, N = T B some thousands. In one call BLAS spends most of the time on bringing the large
+factor into an order of its own; in chunks small enough for it to take them as they are (see tiling.py) the
+same product takes half the time. The chunks depend on the sizes alone: the same sizes, the same bits.
 """
 
 import numpy as np

@@ -34,12 +34,14 @@ class Stepper:
         self.advance = {"tanh": step_tanh, "relu": step_relu, "gru": step_gru, "lstm": step_lstm}[kind]
 
     def step(self, ids: Ids) -> Array:
-        x: Array = self.inputs[0][ids]
+        x: Array = self.inputs[0].take(ids, axis=0)
         for k, state in enumerate(self.state):
             if k:
-                x = self.state[k - 1, 0] @ self.inputs[k] + self.biases[k]
-            self.advance(x, state[0] @ self.recurrent[k], state, self.bh[k])
-        logits: Array = self.state[-1, 0] @ self.wy + self.by
+                x = self.state[k - 1, 0].dot(self.inputs[k])
+                x += self.biases[k]
+            self.advance(x, state[0].dot(self.recurrent[k]), state, self.bh[k])
+        logits: Array = self.state[-1, 0].dot(self.wy)
+        logits += self.by
         return logits
 
 

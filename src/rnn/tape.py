@@ -47,4 +47,5 @@ class Tape:
     @property
     def kept(self) -> Array:
         """(T, B, H)."""
-        return self.blocks[-1]
+        last: Array = self.blocks[-1]
+        return last

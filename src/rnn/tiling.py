@@ -1,10 +1,10 @@
 """The product of every time step, h_{t-1} wh, cut into tiles small enough for BLAS to take them as they are.
 
 BLAS copies both factors into an order of its own before it multiplies. At the 32 to 64 rows of a batch that
-copy of wh, again at each time step, takes a third of the time. For small products OpenBLAS does without: up to
-10^6 multiplications on processors with AVX-512 (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). So wh is
-cut into column tiles once a batch, and one np.matmul call goes over them: 159 instead of 101 GFLOP/s for
-(32, 128) x (128, 512), 150 instead of 106 for (32, 512) x (512, 512), one core each of two busy ones.
+copy of wh, again at each time step, takes a third of the time. For small products OpenBLAS does without: up
+to 10^6 multiplications on processors with AVX-512 (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). So
+wh is cut into column tiles once a batch, and one np.matmul call goes over them: 159 instead of 101 GFLOP/s
+for (32, 128) x (128, 512), 150 instead of 106 for (32, 512) x (512, 512), on one of two busy cores.
 
 The tiles depend on the sizes alone, so that the same sizes always give the same bits.
 """
@@ -20,14 +20,15 @@ from src.rnn.arrays import empty
 from src.rnn.parameters import Array
 
 SMALL = 10**6  # multiplications
-TILE = 8192  # numbers of a tile of weights: 32 kB in float32, what stays in the first cache beside the rest
+TILE = 8192  # numbers of a tile of weights: 32 kB in float32 stay in the first cache beside the rest
+LARGEST = 16384  # and of the largest that is still worth it (measured: at 1024 units it no longer is)
 NARROWEST, WIDEST = 32, 64  # columns of a tile; narrower ones leave vector registers empty
 FEWEST_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How products (batch, units) x (units, units) are cut: into tiles of `rows` x `columns` of the result."""
+    """How products (batch, units) x (units, units) are cut: tiles of `rows` x `columns` of the result."""
 
     batch: int
     units: int
@@ -42,7 +43,7 @@ class Tiling:
         rows = batch
         while rows % 2 == 0 and rows * units * columns > SMALL:
             rows //= 2
-        if not columns or rows < FEWEST_ROWS or rows * units * columns > SMALL:
+        if not columns or rows < FEWEST_ROWS or rows * units * columns > SMALL or units * columns > LARGEST:
             return cls(batch, units, batch, units)
         return cls(batch, units, rows, columns)
 
