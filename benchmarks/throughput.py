@@ -4,8 +4,8 @@
 
 Whole training steps (batch, forward, backward, clip, Adam) on 2 threads each; medians over the rounds, so
 that a machine whose speed drifts slows both. Beside them: a naive RNN as tutorials have it, sampling, the
-machine's own matrix product, and how the cost grows. Without PyTorch it times this project alone and writes
-nothing. Writes benchmarks/throughput.json, .md and .png.
+machine's own matrix product, how the cost grows, and of what a step consists (benchmarks/profile.py). Without
+PyTorch it times this project alone and writes nothing. Writes benchmarks/throughput.json, .md and .png.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.profile import profile, profile_page
 from benchmarks.programs import VOCABULARY, Case
 from src.files import write_json, write_text
 from src.lab.environment import PROJECT, environment
@@ -133,6 +134,7 @@ def measure(peer: str | None) -> dict[str, Any]:
             {"case": vars(c), "seconds": 1 / statistics.median(rates(["numpy"], c, 1, 5)["numpy"])}
             for c in cases
         ]
+    found["profile"] = [profile(case) for case, _ in TRAINING]
     return found
 
 
@@ -172,7 +174,8 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         f"column: the products' operations a second, as a share of the machine's own float32 matrix "
         f"product (1024 x 1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
         "",
-        "The targets are what this project has set itself; those that are missed are work ahead.",
+        "The targets are what this project has set itself; what stands in the way of those that are missed "
+        'is below, under "Of what a step consists".',
         "",
         "| cell | hidden, seq_len, batch | this project | PyTorch | ratio | target | of sgemm |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -205,6 +208,7 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         for row in rows:
             size, ms = row["case"][key], 1e3 * row["seconds"]
             lines.append(f"| {key} | {size} | {ms:.2f} | {ms / size:.4f} |")
+    lines += ["", *profile_page(found["profile"], found["training"])]
     return "\n".join(lines) + "\n"
 
 

@@ -22,5 +22,17 @@ def test_an_array_begins_at_a_cache_line(shape, dtype):
 def test_what_the_loops_write_begins_at_a_cache_line(cell):
     buffers = Buffers.allocate(Architecture(27, 128, cell), 4, 8, training=True)
     (tape,) = buffers.tapes
-    arrays = [buffers.z, buffers.dh, buffers.onehot, *vars(tape).values(), *tape.h, *tape.gates]
+    arrays = [
+        buffers.z,
+        buffers.dh,
+        buffers.onehot,
+        tape.blocks,
+        tape.h,
+        tape.c,
+        tape.product,
+        tape.looked_up,
+        tape.scratch,
+        *tape.h,
+        *tape.gates,
+    ]
     assert {a.ctypes.data % CACHE_LINE for a in arrays if a.size} == {0}

@@ -33,10 +33,9 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
     tiles = tiling.result(product)
     of_sigmoids, of_q = product[:SIGMOIDS], product[SIGMOIDS]
-    for t, xw_t in enumerate(inputs):
-        blocks, h_t = tape.blocks[:, t], tape.h[t + 1]
-        sigmoids, (r, z, n, q) = blocks[:SIGMOIDS], blocks
-        np.matmul(left[t], wh, out=tiles)
+    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    for left_t, (sigmoids, (r, z, n, q), h_before, h_t), xw_t in zip(left[:-1], steps, inputs, strict=True):
+        np.matmul(left_t, wh, out=tiles)
         np.add(of_sigmoids, xw_t[:SIGMOIDS], out=of_sigmoids)
         np.tanh(of_sigmoids, out=sigmoids)
         np.multiply(sigmoids, 0.5, out=sigmoids)
@@ -45,9 +44,15 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
         np.multiply(r, q, out=of_q)
         np.add(of_q, xw_t[SIGMOIDS], out=of_q)
         np.tanh(of_q, out=n)
-        np.subtract(tape.h[t], n, out=h_t)
+        np.subtract(h_before, n, out=h_t)
         np.multiply(h_t, z, out=h_t)
         np.add(h_t, n, out=h_t)
+
+
+def step_views(tape: Tape, t: int) -> tuple[Array, tuple[Array, ...], Array, Array]:
+    """The sigmoids; r, z, n and q; h_{t-1} and h_t."""
+    blocks = tape.blocks[:, t]
+    return blocks[:SIGMOIDS], tuple(blocks), tape.h[t], tape.h[t + 1]
 
 
 def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
@@ -66,11 +71,11 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     factors, e_d, (slope, carry) = tape.scratch[:2], tape.scratch[2:4], tape.scratch[4:6]
     carry[...] = 0
     product[...] = 0
-    for t in range(dh.shape[0] - 1, -1, -1):
-        blocks, dh_t = tape.blocks[:, t], dh[t]
-        sigmoids, (r, z, n, q) = blocks[:SIGMOIDS], blocks
+    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    for t in range(len(dh) - 1, -1, -1):
+        (sigmoids, (r, z, n, q), _, h_t), dh_t = steps[t], dh[t]
         np.multiply(r, q, out=e_d[0])
-        np.subtract(tape.h[t + 1], n, out=e_d[1])
+        np.subtract(h_t, n, out=e_d[1])
         np.multiply(e_d, sigmoids, out=factors)
         np.subtract(e_d, factors, out=factors)
         np.multiply(n, n, out=slope)
@@ -83,8 +88,9 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
         np.multiply(n, slope, out=n)
         np.multiply(n, r, out=q)
         np.multiply(n, factors[0], out=r)
-        np.matmul(tiling.left(sigmoids), wh_t[:SIGMOIDS], out=tiles[:SIGMOIDS])
-        np.matmul(tiling.left(q), wh_t[SIGMOIDS], out=tiles[SIGMOIDS])
+        if t:
+            np.matmul(tiling.left(sigmoids), wh_t[:SIGMOIDS], out=tiles[:SIGMOIDS])
+            np.matmul(tiling.left(q), wh_t[SIGMOIDS], out=tiles[SIGMOIDS])
     units = dh.shape[-1]
     da, dq = tape.gates.reshape(3, -1, units), tape.kept.reshape(-1, units)
     h_before = tape.h[:-1].reshape(-1, units).T

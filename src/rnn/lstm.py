@@ -39,20 +39,26 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
     tiles = tiling.result(product)
     u, w = tape.scratch[:2]
-    for t, xw_t in enumerate(inputs):
-        blocks, c_t = tape.blocks[:, t], tape.c[t + 1]
-        gates, sigmoids = blocks[:4], blocks[:SIGMOIDS]
-        o, i, f, g, tanh_c = blocks
-        np.matmul(left[t], wh, out=tiles)
+    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    for h_before, (gates, sigmoids, (o, i, f, g, tanh_c), c_before, c_t, h_t), xw_t in zip(
+        left[:-1], steps, inputs, strict=True
+    ):
+        np.matmul(h_before, wh, out=tiles)
         np.add(product, xw_t, out=product)
         np.tanh(product, out=gates)
         np.multiply(sigmoids, 0.5, out=sigmoids)
         np.add(sigmoids, 0.5, out=sigmoids)
         np.multiply(i, g, out=u)
-        np.multiply(f, tape.c[t], out=w)
+        np.multiply(f, c_before, out=w)
         np.add(u, w, out=c_t)
         np.tanh(c_t, out=tanh_c)
-        np.multiply(o, tanh_c, out=tape.h[t + 1])
+        np.multiply(o, tanh_c, out=h_t)
+
+
+def step_views(tape: Tape, t: int) -> tuple[Array, Array, tuple[Array, ...], Array, Array, Array]:
+    """All gates, the sigmoids among them, the five blocks one by one, c_{t-1}, c_t and h_t."""
+    blocks = tape.blocks[:, t]
+    return blocks[:4], blocks[:SIGMOIDS], tuple(blocks), tape.c[t], tape.c[t + 1], tape.h[t + 1]
 
 
 def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
@@ -75,12 +81,12 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     h_u, u, w = h_u_w[:2], *h_u_w[1:]
     product[...] = 0
     dc[...] = 0
-    for t in range(dh.shape[0] - 1, -1, -1):
-        blocks, dh_t = tape.blocks[:, t], dh[t]
-        f, gates, o_i, tanh_c_and_g = blocks[2], blocks[:4], blocks[:2], blocks[:2:-1]
+    steps = tape.once("backward", dh, lambda: [back_views(tape, dh, t) for t in range(len(dh))])
+    for t in range(len(dh) - 1, -1, -1):
+        c_t, dh_t, f, o_i, sigmoids, tanh_c_and_g, da, da_o, da_i_f_g = steps[t]
         np.multiply(o_i, tanh_c_and_g, out=h_u)
-        np.subtract(tape.c[t + 1], u, out=w)
-        np.multiply(h_u_w, blocks[:SIGMOIDS], out=of_gates)
+        np.subtract(c_t, u, out=w)
+        np.multiply(h_u_w, sigmoids, out=of_gates)
         np.subtract(h_u_w, of_gates, out=of_gates)
         np.multiply(h_u, tanh_c_and_g, out=of_c_and_g)
         np.subtract(o_i, of_c_and_g, out=of_c_and_g)
@@ -90,11 +96,21 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
         np.multiply(of_c, dh_t, out=of_c)
         np.add(dc, of_c, out=dc)
         np.multiply(dc, f, out=dc_before)
-        np.multiply(of_o, dh_t, out=gates[0])
-        np.multiply(of_i_f_g, dc, out=gates[1:])
-        np.matmul(tiling.left(gates), wh_t, out=tiles)
+        np.multiply(of_o, dh_t, out=da_o)
+        np.multiply(of_i_f_g, dc, out=da_i_f_g)
         dc, dc_before = dc_before, dc
+        if t:
+            np.matmul(tiling.left(da), wh_t, out=tiles)
     units = dh.shape[-1]
     da = tape.gates.reshape(tape.gates.shape[0], -1, units)
     np.matmul(tape.h[:-1].reshape(-1, units).T, da, out=grad.wh)
     return tape.gates
+
+
+def back_views(tape: Tape, dh: Array, t: int) -> tuple[Array, ...]:
+    """c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g); and of the gates' gradients, in the gates' place, all,
+    that of o, and those of i, f, g."""
+    blocks = tape.blocks[:, t]
+    gates = blocks[:4]
+    values = blocks[2], blocks[:2], blocks[:SIGMOIDS], blocks[:2:-1]
+    return tape.c[t + 1], dh[t], *values, gates, gates[0], gates[1:]

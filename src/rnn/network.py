@@ -8,7 +8,7 @@ time-major. A one-hot vector times `wx` is a row of `wx`, so the input layer is 
 one-hot vectors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +139,7 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
     return buffers.z
 
 
-def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> Iterator[Array]:
+def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> Iterable[Array]:
     """The first layer's input: rows of wx + b, for each step (G, B, H)."""
     np.add(layer.wx, layer.b[:, None], out=table)
     if halved:
@@ -148,7 +148,7 @@ def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> It
         return look_up_step_by_step(ids, table, tape.looked_up)
     for rows, gate in zip(table, tape.gates, strict=True):
         np.take(rows, ids, axis=0, out=gate, mode="clip")  # clip: writes to out unbuffered
-    return iter(tape.gates.swapaxes(0, 1))
+    return tape.once("inputs", tape.gates, lambda: list(tape.gates.swapaxes(0, 1)))
 
 
 def look_up_step_by_step(ids: Ids, table: Array, row: Array) -> Iterator[Array]:
@@ -156,7 +156,7 @@ def look_up_step_by_step(ids: Ids, table: Array, row: Array) -> Iterator[Array]:
         yield np.take(table, ids_t, axis=1, out=row, mode="clip")
 
 
-def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> Iterator[Array]:
+def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> Iterable[Array]:
     """A higher layer's input: x wx + b, a product for all time steps at once; below (T, B, H)."""
     g, units = tape.gates.shape[0], tape.gates.shape[-1]
     flat = tape.gates.reshape(g, -1, units)
@@ -164,7 +164,7 @@ def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> Iterator[Ar
     flat += layer.b[:, None]
     if halved:
         flat[:halved] *= 0.5
-    return iter(tape.gates.swapaxes(0, 1))
+    return tape.once("inputs", tape.gates, lambda: list(tape.gates.swapaxes(0, 1)))
 
 
 def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:
@@ -174,7 +174,7 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
     top = buffers.tapes[-1].h[1:].reshape(1, -1, units)
     sum_of_products(dz, top, buffers.wy_t[None], buffers.partial[:, :1])
     g.wy[...] = buffers.wy_t.T
-    dz.sum(axis=1, out=g.by)
+    np.add.reduce(dz, axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
     for k in range(len(p.layers) - 1, -1, -1):
         layer, gradient, tape = p.layers[k], g.layers[k], buffers.tapes[k]
@@ -200,7 +200,7 @@ def look_up_gradient(gradient: Layer, ids: Ids, da: Array, onehot: Array, partia
     onehot[:] = 0
     onehot[ids.reshape(-1), columns(ids.size)] = 1
     sum_of_products(onehot, da, gradient.wx, partial)
-    gradient.wx.sum(axis=1, out=gradient.b)  # every step looks up one row of wx and adds b once
+    np.add.reduce(gradient.wx, axis=1, out=gradient.b)  # every step looks up one row of wx and adds b once
 
 
 def pass_down(layer: Layer, da: Array, out: Array, scratch: Array) -> None:

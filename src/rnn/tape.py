@@ -1,13 +1,16 @@
 """What a layer's forward pass leaves behind for its backward pass, allocated once for a shape (T, B)."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from src.rnn.arrays import empty, zeros
 from src.rnn.parameters import Architecture, Array
 
+Made = TypeVar("Made")
 SCRATCH = {"rnn": 0, "gru": 6, "lstm": 10}
 
 
@@ -25,6 +28,15 @@ class Tape:
     product: Array
     looked_up: Array
     scratch: Array
+    views: dict[str, tuple[Array, Any]] = field(default_factory=dict)
+
+    def once(self, name: str, of: Array, make: Callable[[], Made]) -> Made:
+        """The views that `make` makes of `of` and of this tape, kept: an index costs as much as a call."""
+        known, made = self.views.get(name, (None, None))
+        if known is not of:
+            made = make()
+            self.views[name] = of, made
+        return cast("Made", made)
 
     @classmethod
     def allocate(cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32) -> "Tape":
@@ -39,12 +51,12 @@ class Tape:
             scratch=empty((SCRATCH[architecture.cell], batch, h), dtype),
         )
 
-    @property
+    @cached_property
     def gates(self) -> Array:
         """(G, T, B, H): the gates' values, after the backward pass dL/d(their pre-activations)."""
         return self.blocks[:-1]
 
-    @property
+    @cached_property
     def kept(self) -> Array:
         """(T, B, H)."""
         last: Array = self.blocks[-1]

@@ -7,7 +7,7 @@ weight gradient) is computed for all time steps at once outside these loops; ins
 product and two element-wise calls a step.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -22,11 +22,9 @@ CACHED = (
 
 def forward_tanh(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     """Fill tape.h[1:] from tape.h[0]. inputs: for each step x_t wx + b, (1, B, H)."""
-    h, tiling = tape.h, Tiling.of(*tape.h.shape[1:])
+    tiling = Tiling.of(*tape.h.shape[1:])
     multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
-    for h_before, product, xw_t, h_t in zip(
-        tiling.left(h[:-1]), tiling.result(h[1:]), inputs, h[1:, None], strict=True
-    ):
+    for (h_before, product, h_t), xw_t in zip(forward_views(tape, tiling), inputs, strict=True):
         multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         np.tanh(h_t, out=h_t)
@@ -34,14 +32,22 @@ def forward_tanh(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
 
 def forward_relu(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     """The same with h_t = max(0, a_t). (Written as a product, so that complex numbers pass too.)"""
-    h, tiling = tape.h, Tiling.of(*tape.h.shape[1:])
+    tiling = Tiling.of(*tape.h.shape[1:])
     multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
-    for h_before, product, xw_t, h_t in zip(
-        tiling.left(h[:-1]), tiling.result(h[1:]), inputs, h[1:, None], strict=True
-    ):
+    for (h_before, product, h_t), xw_t in zip(forward_views(tape, tiling), inputs, strict=True):
         multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         np.multiply(h_t, h_t.real > 0, out=h_t)
+
+
+def forward_views(tape: Tape, tiling: Tiling) -> list[tuple[Array, Array, Array]]:
+    """For each step h_{t-1}, where its product goes, and h_t (1, B, H)."""
+    h = tape.h
+    return tape.once(
+        "forward",
+        h,
+        lambda: list(zip(tiling.left(h[:-1]), tiling.result(h[1:]), h[1:, None], strict=True)),
+    )
 
 
 def backward_tanh(p: Layer, g: Layer, tape: Tape, dh: Array) -> Array:
@@ -68,19 +74,24 @@ def slope_of_relu(h: Array, out: Array) -> None:
 
 
 def backward(p: Layer, g: Layer, tape: Tape, dh: Array, slope_of: Callable[[Array, Array], None]) -> Array:
-    h, slope, carry = tape.h[1:], tape.gates[0], tape.product[0]
-    tiling = Tiling.of(*carry.shape)
+    carry, tiling = tape.product[0], Tiling.of(*dh.shape[1:])
     multiply, wh_t = tiling.multiply, tiling.weights(p.wh[0].T)
-    left, product = tiling.left(dh), tiling.result(carry)
-    steps = max(1, CACHED // carry.size)
-    carry[:] = 0
-    for end in range(len(dh), 0, -steps):
-        some = slice(max(0, end - steps), end)
-        slope_of(h[some], slope[some])
-        for da_t, slope_t, left_t in zip(dh[some][::-1], slope[some][::-1], left[some][::-1], strict=True):
-            np.add(da_t, carry, out=da_t)
-            np.multiply(da_t, slope_t, out=da_t)
-            multiply(left_t, wh_t, out=product)
+    product, slopes = tiling.result(carry), backward_through(tape.h[1:], tape.gates[0], slope_of)
+    steps = tape.once("backward", dh, lambda: list(zip(tiling.left(dh)[:0:-1], dh[-2::-1], strict=True)))
+    np.multiply(dh[-1], next(slopes), out=dh[-1])
+    for (da_after, da_t), slope_t in zip(steps, slopes, strict=True):
+        multiply(da_after, wh_t, out=product)
+        np.add(da_t, carry, out=da_t)
+        np.multiply(da_t, slope_t, out=da_t)
     units = dh.shape[-1]
     np.matmul(tape.h[:-1].reshape(-1, units).T, dh.reshape(-1, units), out=g.wh[0])
     return dh[None]
+
+
+def backward_through(h: Array, slope: Array, slope_of: Callable[[Array, Array], None]) -> Iterator[Array]:
+    """The slopes of the last time step, the one before, ...; of as many at once as stay in the cache."""
+    steps = max(1, CACHED // h[0].size)
+    for end in range(len(h), 0, -steps):
+        some = slice(max(0, end - steps), end)
+        slope_of(h[some], slope[some])
+        yield from slope[some][::-1]

@@ -1,0 +1,146 @@
+"""Of what a training step consists: the NumPy calls of one worker's half of the batch, by name.
+
+In the modules of the mathematics `np` is replaced by a stand-in that times each call; what the stand-in
+itself costs is measured and taken off. One process, one BLAS thread, as a worker has it.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.programs import VOCABULARY, Case
+
+STEPS = 20
+PRODUCTS = ("matmul", "dot")
+
+
+class Timed:
+    """NumPy, with the time and the number of calls of each of its functions."""
+
+    def __init__(self, numpy: Any) -> None:
+        self.numpy = numpy
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.numpy, name)
+        if isinstance(found, self.numpy.ufunc):
+            return self.timed(name, found)
+        return found
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*args, **options)
+            self.seconds[name] += time.perf_counter() - began
+            self.calls[name] += 1
+            return result
+
+        call.reduce = getattr(function, "reduce", None)  # type: ignore[attr-defined]
+        return call
+
+
+def profile(case: Case) -> dict[str, Any]:
+    """Milliseconds of one worker's forward and backward pass: all of it, its products, its other calls."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    from src.rnn import gru, lstm, network, products, vanilla
+    from src.rnn.initialisation import initialise
+    from src.rnn.parameters import Architecture, unflatten
+    from src.rnn.tiling import Tiling
+
+    rng = np.random.default_rng(0)
+    architecture = Architecture(VOCABULARY, case.hidden, case.cell)
+    batch = max(1, case.batch // case.threads)
+    flat = initialise(architecture, "uniform", rng).astype(np.float32)
+    p, g = unflatten(architecture, flat), unflatten(architecture, np.empty_like(flat))
+    buffers = network.Buffers.allocate(architecture, case.seq_len, batch, training=True)
+    ids, targets = rng.integers(VOCABULARY, size=(2, case.seq_len, batch))
+
+    def steps() -> float:
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            network.loss_and_gradient(p, g, ids, targets, buffers)
+        return 1e3 * (time.perf_counter() - began) / STEPS
+
+    modules: list[Any] = [gru, lstm, network, products, vanilla]
+    with threadpool_limits(1, user_api="blas"):
+        steps()
+        whole = steps()
+        timed = Timed(np)
+        overhead = cost_of_timing(timed)
+        dot = Tiling.multiply
+        for module in modules:
+            module.np = timed
+        Tiling.multiply = property(lambda self: timed.timed("dot", dot.fget(self)))  # type: ignore[assignment]
+        try:
+            steps()
+        finally:
+            for module in modules:
+                module.np = np
+            Tiling.multiply = dot  # type: ignore[method-assign]
+    rows = {
+        name: (timed.calls[name] / STEPS, 1e3 * (timed.seconds[name] - overhead * timed.calls[name]) / STEPS)
+        for name in timed.calls
+    }
+    return {
+        "case": vars(case),
+        "batch": batch,
+        "milliseconds": whole,
+        "products": sum(ms for name, (_, ms) in rows.items() if name in PRODUCTS),
+        "product_calls": sum(n for name, (n, _) in rows.items() if name in PRODUCTS),
+        "elementwise": sum(ms for name, (_, ms) in rows.items() if name not in PRODUCTS),
+        "elementwise_calls": sum(n for name, (n, _) in rows.items() if name not in PRODUCTS),
+        "call": 1e3 * cost_of_a_call(),
+    }
+
+
+def cost_of_timing(timed: Timed) -> float:
+    """Seconds that the stand-in adds to what it measures of a call."""
+    import numpy as np
+
+    a = np.zeros(1, np.float32)
+    add = timed.timed("nothing", lambda a, b, out: None)
+    for _ in range(1000):
+        add(a, a, out=a)
+    return timed.seconds.pop("nothing") / timed.calls.pop("nothing")
+
+
+def cost_of_a_call() -> float:
+    """Seconds of an element-wise call that has nothing to compute."""
+    import numpy as np
+
+    a = np.zeros(1, np.float32)
+    began = time.perf_counter()
+    for _ in range(10_000):
+        np.add(a, a, out=a)
+    return (time.perf_counter() - began) / 10_000
+
+
+def profile_page(rows: list[dict[str, Any]], training: list[dict[str, Any]]) -> list[str]:
+    """The table, as lines. training: what was measured of whole steps, in the same order."""
+    lines = [
+        "## Of what a step consists",
+        "",
+        "One worker's part of the batch, forward and backward, in one process alone on the machine, in "
+        "milliseconds. Element-wise calls cannot be fused in NumPy: each of them starts "
+        f"({1e3 * rows[0]['call']:.2f} microseconds with nothing to do) and goes through memory by itself, "
+        "where PyTorch's LSTM is one compiled kernel. The last column is the bound: the ratio to PyTorch "
+        "that would be left if only these products and element-wise calls took any time.",
+        "",
+        "| cell | hidden, seq_len, batch | pass | products (calls) | element-wise (calls) | rest | bound |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row, whole in zip(rows, training, strict=True):
+        c = row["case"]
+        theirs = 1e3 * c["seq_len"] * c["batch"] / whole["theirs"]
+        rest = row["milliseconds"] - row["products"] - row["elementwise"]
+        bound = theirs / (row["products"] + row["elementwise"])
+        lines.append(
+            f"| {c['cell']} | {c['hidden']}, {c['seq_len']}, {row['batch']} | {row['milliseconds']:.2f} | "
+            f"{row['products']:.2f} ({row['product_calls']:.0f}) | "
+            f"{row['elementwise']:.2f} ({row['elementwise_calls']:.0f}) | {rest:.2f} | {bound:.2f} |"
+        )
+    return lines
