@@ -95,6 +95,6 @@ def test_chunks_of_a_sum(v, n, chunk):
 @pytest.mark.parametrize(("n", "h"), [(1, 8), (640, 128), (20, 128), (100, 64), (64, 1024)])
 def test_the_product_with_rows_is_the_product(v, n, h):
     rng = np.random.default_rng(0)
-    w, rows, out = rng.standard_normal((v, h)), rng.standard_normal((n, h)), np.full((v, n), np.nan)
+    w, rows, out = rng.standard_normal((h, v)), rng.standard_normal((n, h)), np.full((v, n), np.nan)
     product_with_rows(w, rows, out)
-    np.testing.assert_allclose(out, w @ rows.T, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(out, w.T @ rows.T, rtol=1e-11, atol=1e-11)

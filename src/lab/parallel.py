@@ -54,11 +54,10 @@ class Part:
         self.gradient = gradient
         self.p, self.g = unflatten(job.architecture, flat), unflatten(job.architecture, gradient)
         self.columns = slice(first, last)
-        self.weight = (last - first) / job.batch
         self.buffers = Buffers.allocate(job.architecture, job.steps, last - first, training=True)
 
     def run(self, ids: Ids, targets: Ids, orders: NDArray[np.int64]) -> float:
-        """This part's weighted loss; its weighted gradient goes into self.gradient.
+        """This part's share of the mean loss; its share of the gradient goes into self.gradient.
 
         orders: whether the batch begins from a zero state, and the seed of this step's dropout masks.
         """
@@ -74,17 +73,15 @@ class Part:
                 np.random.default_rng([seed, self.columns.start]),
             )
             masks = dropout_masks(job.architecture, job.steps, width, job.dropout, rng)
-        loss = loss_and_gradient(
+        return loss_and_gradient(
             self.p,
             self.g,
             np.ascontiguousarray(ids[:, self.columns]),
             np.ascontiguousarray(targets[:, self.columns]),
             self.buffers,
             masks,
+            of=job.steps * job.batch,
         )
-        if self.weight != 1.0:
-            self.gradient *= self.weight
-        return loss * self.weight
 
 
 class Engine:

@@ -39,18 +39,21 @@ def cross_entropy(z: Array, targets: Array) -> Array:
     return np.asarray(-log_p[targets, columns(targets.size)].mean())
 
 
-def cross_entropy_and_gradient(z: Array, targets: Array) -> Array:
-    """The same loss; z (V, N), the logits, is overwritten by dL/dz."""
-    n = targets.size
+def cross_entropy_and_gradient(z: Array, targets: Array, of: int | None = None) -> Array:
+    """The same loss; z (V, N), the logits, is overwritten by dL/dz.
+
+    of: how many predictions the mean is over, where these N are a part of a larger batch.
+    """
+    n, of = targets.size, of or targets.size
     picked = targets * n
     picked += columns(n)  # where each target's logit stands in the flat z
     z -= np.maximum.reduce(z, axis=0)
     flat = z.reshape(-1)
-    total_picked = np.add.reduce(flat[picked])
+    of_targets = np.add.reduce(flat[picked])
     np.exp(z, out=z)
     total = np.add.reduce(z, axis=0)
-    loss = np.asarray((np.add.reduce(np.log(total)) - total_picked) / n)
-    total *= n
+    loss = np.asarray((np.add.reduce(np.log(total)) - of_targets) / of)
+    total *= of
     z /= total
-    flat[picked] -= z.dtype.type(1 / n)
+    flat[picked] -= z.dtype.type(1 / of)
     return loss

@@ -134,7 +134,7 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
             below = np.multiply(below, masks[k], out=buffers.dropped[k])
     units = buffers.architecture.hidden
     top = buffers.tapes[-1].h[1:].reshape(-1, units)
-    product_with_rows(np.ascontiguousarray(p.wy.T), top, buffers.z)  # all time steps at once
+    product_with_rows(p.wy, top, buffers.z)  # all time steps at once
     np.add(buffers.z, p.by[:, None], out=buffers.z)
     return buffers.z
 
@@ -172,7 +172,7 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
     units, dz, dh = buffers.architecture.hidden, buffers.z, buffers.dh
     cell = cell_of(buffers.architecture)
     top = buffers.tapes[-1].h[1:].reshape(1, -1, units)
-    sum_of_products(dz, top, buffers.wy_t[None], buffers.partial[:, :1])
+    sum_of_products(dz, top, buffers.wy_t[None], buffers.partial)
     g.wy[...] = buffers.wy_t.T
     np.add.reduce(dz, axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
@@ -212,13 +212,20 @@ def pass_down(layer: Layer, da: Array, out: Array, scratch: Array) -> None:
 
 
 def loss_and_gradient(
-    p: Parameters, g: Parameters, ids: Ids, targets: Ids, buffers: Buffers, masks: Array | None = None
+    p: Parameters,
+    g: Parameters,
+    ids: Ids,
+    targets: Ids,
+    buffers: Buffers,
+    masks: Array | None = None,
+    of: int | None = None,
 ) -> float:
     """The mean loss of a batch in nats per character; its gradient is written into `g`.
 
-    ids, targets (T, B). The state in the buffers is where the batch begins, taken as a constant.
+    ids, targets (T, B). The state in the buffers is where the batch begins, taken as a constant. of: how many
+    predictions the mean is over, where this is a part of a larger batch.
     """
     z = forward(p, ids, buffers, masks)
-    loss = cross_entropy_and_gradient(z, targets.reshape(-1))
+    loss = cross_entropy_and_gradient(z, targets.reshape(-1), of)
     backward(p, g, ids, buffers, masks)
     return float(loss)

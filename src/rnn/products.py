@@ -25,13 +25,13 @@ def chunk_of_sum(v: int, n: int) -> int:
 
 
 def sum_of_products(left: Array, right: Array, out: Array, partial: Array) -> None:
-    """out (G, V, H) = left (V, N) right (G, N, H). partial (AT_ONCE + 1, G, V, H): scratch."""
+    """out (G, V, H) = left (V, N) right (G, N, H). partial (AT_ONCE + 1, G or more, V, H): scratch."""
     (v, n), (g, _, h) = left.shape, right.shape
     chunk = chunk_of_sum(v, n)
     if chunk == n or h % COLUMNS:
         np.matmul(left, right, out=out)
         return
-    tiles = h // COLUMNS
+    partial, tiles = partial[:, :g], h // COLUMNS
     lefts = left.reshape(v, -1, chunk).swapaxes(0, 1)[:, None, None]
     rights = right.reshape(g, -1, chunk, tiles, COLUMNS).transpose(1, 0, 3, 2, 4)
     results = partial.reshape(-1, g, v, tiles, COLUMNS).swapaxes(2, 3)
@@ -45,8 +45,11 @@ def sum_of_products(left: Array, right: Array, out: Array, partial: Array) -> No
 
 
 def product_with_rows(w: Array, rows: Array, out: Array) -> None:
-    """out (V, N) = w (V, H) rows^T, rows (N, H)."""
-    (v, h), n = w.shape, len(rows)
+    """out (V, N) = w^T rows^T, w (H, V), rows (N, H)."""
+    (h, v), n = w.shape, len(rows)
     chunk = next((c for c in (16, 8) if n % c == 0 and v * c <= SMALL_TRANSPOSED and v * c * h <= SMALL), n)
+    if chunk == n:
+        np.matmul(w.T, rows.T, out=out)
+        return
     right = rows.reshape(-1, chunk, h).swapaxes(1, 2)
-    np.matmul(w, right, out=out.reshape(v, -1, chunk).swapaxes(0, 1))
+    np.matmul(np.ascontiguousarray(w.T), right, out=out.reshape(v, -1, chunk).swapaxes(0, 1))
