@@ -17,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test test-fast test-peers gradcheck lint format ui bench tinyshakespeare record lock clean
+.PHONY: help setup reproduce test test-fast test-cluster test-peers gradcheck lint format ui bench tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,14 @@ reproduce: setup  ## the pipeline on the sonnets, then every claim checked: repr
 
 test: setup  ## every test
 	@$(RUN) -m pytest
+
+test-cluster: $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
+	@$(RUN) -m pytest tests/test_cluster.py
+
+# submitit and Ray, beside what is there.
+$(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
+	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
+	@touch $@
 
 test-fast: setup  ## the tests that need no training run (under a minute)
 	@$(RUN) -m pytest -m "not slow"
@@ -82,6 +90,9 @@ $(PEERS)/ready-$(VERSION): $(READY)
 lock: setup  ## resolve the requirements again (names, versions, hashes)
 	@$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group cluster \
+		--constraint requirements.lock --custom-compile-command "make lock" -o requirements-cluster.lock \
+		pyproject.toml
 	@echo "uv>=0.9" | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 

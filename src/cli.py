@@ -22,11 +22,17 @@ VERBATIM = ("prompt", "run", "outputs", "data_dir", "data.path", "tracking.uri",
 QUOTED = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 
 
-def launch(command: str, config_name: str, body: Callable[[Any], float | None]) -> None:
+Body = Callable[[Any], Any]
+Failed = Callable[[Any, Exception, str | None], Any]
+
+
+def launch(command: str, config_name: str, body: Body, failed: Failed | None = None) -> None:
     """Compose the config from the command line, check it, run `body` with it.
 
     command: the module's name, for the help page. config_name: a file of conf/. body: takes the typed
-    config; what it returns is the objective of a sweep. Bad input ends in one line and exit status 2.
+    config; what it returns is the objective of a sweep. failed: what a failing job of a sweep comes to, of
+    the config, the error and its one line (None for a bug); without it the sweep ends there.
+    Bad input ends in one line and exit status 2, a sweep with failed jobs in exit status 1.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(page(command, config_name))
@@ -40,20 +46,37 @@ def launch(command: str, config_name: str, body: Callable[[Any], float | None]) 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines
     if not {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    else:
+        sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
+    os.environ["CHAR_RNN_SWEEP"] = ""  # Hydra hands it on to the jobs of a sweep, where it is announced
     try:
-        compose_and_run(config_name, body)
+        compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
+        end_sweep("KILLED")
         sys.exit(130)
     except Exception as error:
         line = explain(error, config_name)
         if line is None or traceback_wanted:
+            end_sweep("FAILED")
             raise
         print(f"{command}: {line}", file=sys.stderr)
+        end_sweep("FAILED")
         sys.exit(2)
+    if end_sweep("FINISHED"):
+        sys.exit(1)
 
 
-def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> None:
+def end_sweep(status: str) -> int:
+    """Close the sweep that this process opened, if it is still open; how many of its jobs failed."""
+    callbacks = sys.modules.get("src.callbacks")
+    if callbacks is None:
+        return 0
+    callbacks.SweepCallback.close(status)
+    return int(callbacks.SweepCallback.failures)
+
+
+def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:
     from unittest.mock import patch
 
     import hydra
@@ -62,18 +85,23 @@ def compose_and_run(config_name: str, body: Callable[[Any], float | None]) -> No
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from src.complaints import explain
     from src.config import check
 
     register()
     refused: list[Exception] = []
 
-    def task(composed: DictConfig) -> float | None:
+    def task(composed: DictConfig) -> Any:
+        config = OmegaConf.to_object(composed)
         try:
-            config = OmegaConf.to_object(composed)
             check_known(composed, config)
             check(config)
             return body(config)
-        except (InputError, OmegaConfBaseException, MemoryError) as error:
+        except Exception as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN and failed:
+                return failed(config, error, explain(error, config_name))
+            if not isinstance(error, InputError | OmegaConfBaseException | MemoryError):
+                raise
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # Hydra names the job's overrides in a line before ours
             refused.append(error)

@@ -199,6 +199,7 @@ class Config(PlacesConfig):
     batching: str = choice("windows", "stream")
     state: str = choice("reset", "carry")
     log_every: int = integer(1)
+    skip_finished: bool = flag()
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -287,6 +288,14 @@ def flatten(config: Any) -> dict[str, Any]:
 
     Paths are left out: they say where a run was made, not what it was.
     """
-    places = ("outputs", "data_dir", "data.path", "tracking.uri", "tracking.run_name", "tracking")
+    places = (
+        "outputs",
+        "data_dir",
+        "data.path",
+        "tracking.uri",
+        "tracking.run_name",
+        "tracking",
+        "skip_finished",
+    )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

@@ -6,17 +6,70 @@ from src.cli import launch
 
 
 def body(config: Any) -> float:
+    from src.lab.experiment import overview, run, say
+
+    job = job_of_a_sweep()
+    if job is None:
+        result = run(config, "train")
+        say("\n" + overview(result, config) + "\n")
+        print(result.summary(), flush=True)
+        return result.outcome.val_loss
+    from src.lab.sweep_job import run_job
+
+    done = run_job(config, job, cores_of_a_job())
+    if isinstance(done, float):
+        return done
+    print(done.summary(), flush=True)
+    return done.outcome.val_loss
+
+
+def failed(config: Any, error: Exception, line: str | None) -> float:
+    """A sweep goes on without the job: nan is no objective."""
+    from src.lab.sweep_job import note_failure
+
+    job = job_of_a_sweep()
+    assert job is not None
+    note_failure(config, job, error, line)
+    return float("nan")
+
+
+def job_of_a_sweep() -> Any:
+    """The job that this process works on, None outside a sweep. One for each job: Hydra's is asked."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from src.lab.experiment import overview, run, say
+    from src.lab.sweep import Job, Sweep
 
-    result = run(config, "train")
-    if HydraConfig.get().mode is RunMode.RUN:  # a sweep's jobs are compared in MLflow, not in the terminal
-        say("\n" + overview(result, config) + "\n")
-    print(result.summary(), flush=True)
-    return result.outcome.val_loss
+    hydra, sweep = HydraConfig.get(), Sweep.announced()
+    if hydra.mode is RunMode.RUN or sweep is None:
+        return None
+    key = (sweep.id, hydra.job.num)
+    if key not in JOBS:
+        JOBS.clear()
+        pairs = [text.lstrip("+").partition("=") for text in hydra.overrides.task]
+        JOBS[key] = Job(sweep, int(hydra.job.num), {name: value for name, _, value in pairs})
+    return JOBS[key]
+
+
+JOBS: dict[Any, Any] = {}  # the job at work, so that a failure finds what its beginning noted
+
+
+def cores_of_a_job() -> int:
+    """How many cores the launcher leaves to each job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.lab.parallel import available_cores
+
+    launcher, cores = HydraConfig.get().launcher, available_cores()
+    if "n_jobs" in launcher:  # joblib
+        side_by_side = launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores + 1 + launcher.n_jobs)
+        return max(1, cores // side_by_side)
+    if "cpus_per_task" in launcher:  # submitit
+        return int(launcher.cpus_per_task or cores)
+    if "ray" in launcher:
+        return int(launcher.ray.remote.get("num_cpus") or 1)
+    return cores
 
 
 if __name__ == "__main__":
-    launch("train", "config", body)
+    launch("train", "config", body, failed)

@@ -19,9 +19,9 @@ def body(config: Any) -> None:
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http") and answers(config.host, config.port):
         raise InputError(f"port: expected a free port, got {config.port}, where something answers already")
-    from src.lab import tracking
+    from src.lab import runs
 
-    experiment = tracking.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
+    experiment = runs.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
     page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     if store["uri"].startswith("http"):
         print(store["uri"].rstrip("/") + page)

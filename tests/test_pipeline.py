@@ -432,13 +432,13 @@ def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
 @pytest.mark.slow
 @pytest_mlflow
 def test_latest_and_best_are_told_apart(sweep: Any, typed: Typed, trained: Any) -> None:
-    from src.lab import tracking
+    from src.lab import runs
 
     ids = re.findall(r"run=(\w+)$", sweep.stdout, re.MULTILINE)
     losses = [float(loss) for loss in re.findall(r"val/loss=([\d.]+)", sweep.stdout)]
-    assert tracking.find("latest", trained.uri, "sweep").info.run_id == ids[-1]
-    assert tracking.find("best", trained.uri, "sweep").info.run_id == ids[losses.index(min(losses))]
-    assert tracking.find("best", trained.uri, "char-rnn").info.run_id == trained.run_id
+    assert runs.find("latest", trained.uri, "sweep").info.run_id == ids[-1]
+    assert runs.find("best", trained.uri, "sweep").info.run_id == ids[losses.index(min(losses))]
+    assert runs.find("best", trained.uri, "char-rnn").info.run_id == trained.run_id
     asked = ["length=40", "tracking.experiment=sweep", *trained.places]
     latest, by_id = (typed("sample", f"run={run}", *asked) for run in ("latest", ids[-1]))
     assert latest.rc == 0, latest.err

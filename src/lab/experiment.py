@@ -20,6 +20,7 @@ from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute, store_of
 from src.lab.sampling import sample
+from src.lab.sweep import Job, job_digest
 from src.lab.training import Outcome, make_batches, train
 from src.lab.weights import Model
 from src.rnn.parameters import Architecture, Array
@@ -77,6 +78,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
+    if config.data.path is not None:  # a run must find its text again from whichever directory
+        config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
@@ -93,13 +96,18 @@ def run(config: Config, command: str) -> Result:
 
     Raises InputError; a run that had begun is then closed as FAILED with the reason.
     """
-    if config.data.path is not None:  # the run must find its text again from whichever directory
-        config.data.path = str(absolute(config.data.path))
-    corpus = prepare(config, with_prompt=True)
+    return run_on(prepare(config, with_prompt=True), config, command)
+
+
+def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None) -> Result:
+    """The same on a corpus that is prepared. job: the sweep's job that this is."""
     architecture = architecture_of(config, corpus)
     record = Run(config)
+    if job:
+        job.opened = True
+        write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
-        open_run(record, config, corpus, architecture, command)
+        open_run(record, config, corpus, architecture, command, job)
         outcome = train_stage(record, config, corpus, architecture)
         record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
@@ -135,7 +143,9 @@ def closed(record: Run) -> Iterator[Closing]:
     closing.run_id = record.end("FINISHED", closing.reason)
 
 
-def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str) -> None:
+def open_run(
+    record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str, job: Job | None
+) -> None:
     """What is known before the first step."""
     around = environment()
     tags = {
@@ -144,6 +154,8 @@ def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architec
         "mlflow.source.name": f"src.{command}",
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
+        "job_digest": job_digest(config, corpus.digest),
+        **(job.tags() if job else {}),
     }
     profile = {
         "characters": corpus.tokens.size,
@@ -151,7 +163,8 @@ def open_run(record: Run, config: Config, corpus: Corpus, architecture: Architec
         "splits": corpus.bounds,
     }
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
-    name = f"{config.model.name} hidden={config.hidden} {config.data.name}"
+    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
+    name = job.name if job else named
     params = flatten(config) | {"parameters": architecture.size()}
     record.start(name, params, tags, data, busy_cores=useful_workers(config.workers, config.batch_size))
     write_json(record.folder / "environment.json", around)
@@ -214,7 +227,8 @@ def finish(
     record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
     keep_samples(record, config, samples)
     draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
-    write_json(record.folder / "scores.json", {**kept, **scores, "weights_sha256": digest})
+    digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
+    write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
     record.journal.model(record.folder / "model")
     return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)

@@ -35,9 +35,14 @@ class Journal:
             raise cannot_write(folder, error) from error
 
     def start(
-        self, experiment: str, name: str, params: dict[str, Any], tags: dict[str, str], data: dict[str, Any]
+        self,
+        experiment: str,
+        name: str,
+        params: dict[str, Any],
+        tags: dict[str, str],
+        data: dict[str, Any] | None,
     ) -> None:
-        """The first record. data: name, digest, source, profile of the corpus."""
+        """The first record. data: name, digest, source, profile of the corpus, where there is one."""
         self.append(
             "start", experiment=experiment, name=name, params=params, tags=tags, data=data, time=now()
         )

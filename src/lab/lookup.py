@@ -27,12 +27,12 @@ class Found:
         if self.folder is not None:
             write_text(self.folder / name, text)
             return
-        from src.lab import tracking
+        from src.lab import runs
 
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / Path(name).name
             write_text(file, text)
-            tracking.log_file(self.run_id, store_of(self.places)["uri"], file, str(Path(name).parent))
+            runs.log_file(self.run_id, store_of(self.places)["uri"], file, str(Path(name).parent))
 
 
 def lookup(run: str, places: PlacesConfig) -> Found:
@@ -44,10 +44,10 @@ def lookup(run: str, places: PlacesConfig) -> Found:
         folder = find_untracked(run, places)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return Found(folder.name, weights.load(folder / "model"), config, places, folder)
-    from src.lab import tracking  # slow to import
+    from src.lab import runs  # slow to import
 
     uri = store_of(places)["uri"]
-    found = tracking.find(run, uri, places.tracking.experiment)
+    found = runs.find(run, uri, places.tracking.experiment)
     with tempfile.TemporaryDirectory() as temporary:
-        model_folder, config = tracking.download(found, uri, Path(temporary))
+        model_folder, config = runs.download(found, uri, Path(temporary))
         return Found(found.info.run_id, weights.load(model_folder), config, places, None)

@@ -61,12 +61,17 @@ class Run:
         self.deliver_after = inf  # never
 
     def start(
-        self, name: str, params: dict[str, Any], tags: dict[str, str], data: dict[str, Any], busy_cores: int
+        self,
+        name: str,
+        params: dict[str, Any],
+        tags: dict[str, str],
+        data: dict[str, Any] | None,
+        busy_cores: int,
     ) -> None:
         """Open the journal. busy_cores: how many cores training itself keeps busy."""
         write_json(self.folder / "config.json", asdict(self.config))
         tracking = self.config.tracking
-        self.journal.start(tracking.experiment, tracking.run_name or name, params, tags, data)
+        self.journal.start(tracking.experiment, name, params, tags, data)
         self.journal.artifact(self.folder / "config.json")
         if tracking.name == "mlflow":
             write_json(self.folder / "tracking.json", store_of(self.config))

@@ -1,11 +1,6 @@
-"""MLflow, and only here: delivering a run's journal, finding runs again.
-
-MLflow takes some 4 seconds to import, so this module is imported by the delivering process and by
-commands that look a run up, never by training.
-"""
+"""Delivering a run's journal to MLflow."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,18 +10,15 @@ from typing import Any
 from src.errors import InputError
 from src.files import write_json
 from src.lab import journal
+from src.lab.mlflow_client import connect, experiment_id, out_of_reach
+from src.lab.packaging import requirements, stage
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage reporting: only if the user turns it on
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the journal keeps what did not arrive
-
+# isort: split  (behind the settings of mlflow_client)
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-from src.lab.packaging import requirements, stage
 
 STATE = "delivered.json"
 BATCH = 1000  # metric points a call: MLflow's limit
@@ -56,8 +48,7 @@ def deliver(folder: Path, uri: str, artifacts: str, alive: Callable[[], bool]) -
     an end whose process is gone is told as FAILED. A metric point told again (after an interruption
     between delivery and note) has the same time stamp, by which MLflow's database recognises it.
     """
-    mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient(uri)
+    client = connect(uri)
     done = Delivered.of(folder)
     while not done.ended:
         was_alive = alive()
@@ -124,6 +115,8 @@ def start(client: Any, record: dict[str, Any], artifacts: str) -> str:
     params = [Param(key, "null" if value is None else str(value)) for key, value in record["params"].items()]
     client.log_batch(run.info.run_id, params=params)
     data = record["data"]
+    if data is None:  # a job that was refused before its corpus was read
+        return str(run.info.run_id)
     dataset = Dataset(
         name=data["name"],
         digest=data["digest"][:36],  # as much as MLflow keeps
@@ -134,26 +127,6 @@ def start(client: Any, record: dict[str, Any], artifacts: str) -> str:
     context = InputTag("mlflow.data.context", "training")
     client.log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
     return str(run.info.run_id)
-
-
-def experiment_id(client: Any, name: str, artifacts: str) -> str:
-    """The experiment of that name, made if need be; another process may make it at the same moment."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=artifacts or None))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
-    """The experiment's id, made if need be."""
-    return experiment_id(mlflow.MlflowClient(uri), name, artifacts)
 
 
 def tell(client: Any, folder: Path, done: Delivered, record: dict[str, Any]) -> None:
@@ -195,51 +168,3 @@ def log_model(run_id: str, folder: Path) -> None:
                 pip_requirements=requirements(),
             )
         mlflow.MlflowClient().update_run(run_id, status="RUNNING")  # the context above ended it
-
-
-def find(run: str, uri: str, experiment: str) -> Any:
-    """The MLflow run that `latest`, `best` or a run id means. Raises InputError when there is none."""
-    nothing = f"run: expected a finished run in experiment {experiment}, got none: train one first"
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise InputError(nothing)  # MLflow would make the database
-    client = mlflow.MlflowClient(uri)
-    if run not in ("latest", "best"):
-        try:
-            return client.get_run(run)
-        except MlflowException as error:
-            raise InputError(f"run: expected latest, best or the id of a run, got {run}") from error
-    try:
-        found = client.get_experiment_by_name(experiment)
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
-    order = "metrics.`val/loss` ASC" if run == "best" else "attributes.start_time DESC"
-    where = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
-    runs = client.search_runs([found.experiment_id], where, ViewType.ACTIVE_ONLY, 1, [order]) if found else []
-    if not runs:
-        raise InputError(nothing)
-    return runs[0]
-
-
-def out_of_reach(uri: str, error: Exception) -> InputError:
-    """The one line for a store that does not answer."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"tracking.uri: expected a store that answers at {uri}, got {reason}")
-
-
-def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
-    """A run's model files and its config. Raises InputError for a run without them."""
-    mlflow.set_tracking_uri(uri)
-    run_id = run.info.run_id
-    try:
-        config = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.json"))
-        folder = Path(
-            mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
-        )
-    except (MlflowException, OSError) as error:
-        raise InputError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
-    return folder / "data" / MODEL, config
-
-
-def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:
-    """Keep a file with a run that has ended; one of the same name is replaced."""
-    mlflow.MlflowClient(uri).log_artifact(run_id, str(file), folder)

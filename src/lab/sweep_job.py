@@ -1,0 +1,38 @@
+"""One job of a sweep: trained, or reused when it was trained before, or failed without ending the others."""
+
+import sys
+import traceback
+
+from src.config import Config, PlacesConfig
+from src.lab.experiment import Result, prepare, run_on, say
+from src.lab.sweep import Job, find_finished, job_digest, record_refusal, reuse
+
+
+def run_job(config: Config, job: Job, cores: int) -> Result | float:
+    """Train one job; with skip_finished=true a run that is finished already stands for it.
+
+    cores: what the launcher leaves to each job. Returns what came out, or the val/loss of the reused run.
+    """
+    if config.workers > cores:
+        say(f"{job.name}: workers={cores} instead of {config.workers}, as many cores as each job has")
+        config.workers = cores
+    corpus = prepare(config, with_prompt=True)
+    if config.skip_finished:
+        found = find_finished(config, job_digest(config, corpus.digest))
+        if found:
+            run_id, loss = found
+            reuse(config, job, run_id)
+            say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
+            return loss
+    return run_on(corpus, config, "train", job)
+
+
+def note_failure(config: PlacesConfig, job: Job, error: Exception, line: str | None) -> None:
+    """Say on the terminal and in the tracker that a job failed. line: the error in one line, for bad input;
+    without one it is a bug, whose traceback is shown."""
+    reason = line or " ".join(f"{type(error).__name__}: {error}".split())
+    if line is None:
+        traceback.print_exception(error)
+    print(f"train: {job.name}: {reason}", file=sys.stderr, flush=True)
+    if not job.opened:
+        record_refusal(config, job, reason)

@@ -1,0 +1,84 @@
+"""One row for each job of a sweep: what tables and plots of the sweep are made of."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.lab import journal
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job. name: `hidden=64 clip=1`. swept: key to value as text. status: FINISHED, FAILED, KILLED or
+    RUNNING; reason: why it ended so. reused: it was trained for an earlier sweep. seconds: from beginning to
+    end. metrics: the last value of each. curves: (step, value) of train/loss and val/loss. samples: prompt,
+    temperature, seed and text of each."""
+
+    name: str
+    number: int
+    swept: dict[str, str]
+    run_id: str
+    status: str
+    reason: str = ""
+    reused: bool = False
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """val/loss; infinite where there is none."""
+        return self.metrics.get("val/loss", float("inf"))
+
+
+def best_of(rows: list[Row]) -> Row | None:
+    """The finished row with the lowest val/loss."""
+    finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
+    return min(finished, key=lambda row: row.loss, default=None)
+
+
+def local_rows(runs: Path, sweep: str) -> list[Row]:
+    """The rows of an untracked sweep, from the directories of its runs."""
+    rows = []
+    for file in sorted([*runs.glob("*/sweep.json"), *runs.glob(f"*/sweep-{sweep}.json")]):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told["sweep"] == sweep:
+            rows.append(local_row(file.parent, told))
+    return sorted(rows, key=lambda row: row.number)
+
+
+def local_row(folder: Path, told: dict[str, Any]) -> Row:
+    """A row from a run's journal."""
+    metrics: dict[str, float] = {}
+    curves: Curves = {}
+    samples: list[dict[str, Any]] = []
+    status, reason, began, ended = "RUNNING", "", 0, 0
+    for _, record in journal.read(folder, 0):
+        match record["kind"]:
+            case "start":
+                began = record["time"]
+            case "metrics":
+                metrics |= record["values"]
+                for name, value in record["values"].items():
+                    curves.setdefault(name, []).append((record["step"], value))
+            case "table":
+                samples = record["rows"]
+            case "end":
+                status, reason, ended = record["status"], record["reason"], record["time"]
+    return Row(
+        name=told["name"],
+        number=told["number"],
+        swept=told["swept"],
+        run_id=folder.name,
+        status=status,
+        reason=reason,
+        reused=told.get("reused", False),
+        seconds=max(0, ended - began) / 1000,
+        metrics=metrics,
+        curves={name: curves[name] for name in ("train/loss", "val/loss") if name in curves},
+        samples=samples,
+    )
