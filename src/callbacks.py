@@ -24,7 +24,7 @@ class SweepCallback(Callback):
         if config.hydra.job.name != "train":
             return
         typed = list(config.hydra.overrides.task)
-        keys = swept_keys(typed, OmegaConf.to_container(config.hydra.sweeper).get("params") or {})
+        keys = swept_keys(typed, dict(config.hydra.sweeper.get("params") or {}))
         places = places_of(config)
         several = [text for text in typed if text.partition("=")[0] in keys]
         SweepCallback.opened = open_sweep(places, keys, several), places

@@ -128,12 +128,13 @@ def check_known(composed: Any, config: Any, prefix: str = "") -> None:
 
 
 def register() -> None:
-    """Make the schemas and the ${project:...} resolver known to Hydra."""
+    """Make the schemas and the ${project:...} resolver known to Hydra, and set what conf/ lets it copy."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     from src import config
 
+    os.environ.setdefault("CHAR_RNN_SWEEP", "")
     store = ConfigStore.instance()
     for name, node in config.COMMANDS.items():
         store.store(group="schema", name=name, node=node, package="_global_")

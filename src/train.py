@@ -62,7 +62,7 @@ def cores_of_a_job() -> int:
 
     launcher, cores = HydraConfig.get().launcher, available_cores()
     if "n_jobs" in launcher:  # joblib
-        side_by_side = launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores + 1 + launcher.n_jobs)
+        side_by_side: int = launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores + 1 + launcher.n_jobs)
         return max(1, cores // side_by_side)
     if "cpus_per_task" in launcher:  # submitit
         return int(launcher.cpus_per_task or cores)

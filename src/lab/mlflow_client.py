@@ -1,16 +1,11 @@
-"""The way into MLflow: settings that must stand before it is imported, and what all of its users need.
+"""The way into MLflow: what all of its users need.
 
 MLflow takes some 4 seconds to import, so the modules that use it are imported when they are needed, and by
 training never.
 """
 
-import os
+import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage reporting: only if the user turns it on
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # not how it makes its tables
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the journal keeps what did not arrive
 
 import mlflow
 from mlflow.exceptions import MlflowException

@@ -1,17 +1,17 @@
 """Runs in MLflow, found again: by name, with their files, as a sweep's jobs."""
 
+import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 from pathlib import Path
 from typing import Any
 
-from src.errors import InputError
-from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.tracking import MODEL
-
-# isort: split  (behind the settings of mlflow_client)
 import mlflow
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+
+from src.errors import InputError
+from src.lab.mlflow_client import connect, experiment_id, out_of_reach
+from src.lab.tracking import MODEL
 
 
 def ensure_experiment(uri: str, name: str, artifacts: str) -> str:

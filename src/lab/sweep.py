@@ -24,7 +24,7 @@ MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep
 
 @dataclass(frozen=True)
 class Sweep:
-    """id: of the parent run (with tracking=none a name of its own). keys: what is swept, in the order typed."""
+    """id: of the parent run (with tracking=none a name of its own). keys: what is swept, as ordered there."""
 
     id: str
     name: str

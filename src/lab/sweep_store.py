@@ -1,15 +1,15 @@
 """A sweep's parent and its jobs, in MLflow."""
 
+import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 from typing import Any
 
-from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.sweep_rows import Row
-
-# isort: split  (behind the settings of mlflow_client)
 import mlflow
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+
+from src.lab.mlflow_client import connect, experiment_id, out_of_reach
+from src.lab.sweep_rows import Row
 
 CURVES = ("train/loss", "val/loss")
 MOST = 5000  # jobs of a sweep that are looked at

@@ -1,5 +1,6 @@
 """Delivering a run's journal to MLflow."""
 
+import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 import time
 from collections.abc import Callable
@@ -7,18 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from src.errors import InputError
-from src.files import write_json
-from src.lab import journal
-from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.packaging import requirements, stage
-
-# isort: split  (behind the settings of mlflow_client)
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+from src.errors import InputError
+from src.files import write_json
+from src.lab import journal
+from src.lab.mlflow_client import connect, experiment_id, out_of_reach
+from src.lab.packaging import requirements, stage
 
 STATE = "delivered.json"
 BATCH = 1000  # metric points a call: MLflow's limit

@@ -1,0 +1,64 @@
+"""What a key of the configuration may hold, and fields that say so."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a key may hold. `above` excludes its end, `least` and `most` include theirs."""
+
+    kind: str  # "an integer", "a number", "true or false", "a text", "one of ..."
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: str = ""  # what null means
+
+    def describe(self) -> str:
+        """In words: `a number > 0, or null for no clipping`."""
+        ends = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
+        bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
+        words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
+        return words + (f", or null for {self.optional}" if self.optional else "")
+
+    def accepts(self, value: Any) -> bool:
+        if value == MISSING:  # what ~key leaves
+            return False
+        if value is None:
+            return bool(self.optional)
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, str | bool) or not isinstance(value, int | float):
+            return True  # the type was checked when the config was composed
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+
+def integer(least: float, **limits: Any) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("an integer", least=least, **limits)})
+
+
+def number(**limits: Any) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a number", **limits)})
+
+
+def choice(*choices: str) -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a text", choices=choices)})
+
+
+def text(optional: str = "") -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("a text", optional=optional)})
+
+
+def flag() -> Any:
+    return field(default=MISSING, metadata={"allowed": Allowed("true or false")})
