@@ -10,6 +10,14 @@ from src.config import PlacesConfig, TrackingConfig
 from src.lab.sweep import Sweep, open_sweep
 
 
+class Refused(BaseException):
+    """Carries an error out of a callback: Hydra makes a mere warning of an Exception there."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class SweepCallback(Callback):
     """Opens the sweep before its first job, closes it behind the last one.
 
@@ -27,11 +35,17 @@ class SweepCallback(Callback):
         keys = swept_keys(typed, dict(config.hydra.sweeper.get("params") or {}))
         places = places_of(config)
         several = [text for text in typed if text.partition("=")[0] in keys]
-        SweepCallback.opened = open_sweep(places, keys, several), places
         SweepCallback.failures = 0
+        try:
+            SweepCallback.opened = open_sweep(places, keys, several), places
+        except Exception as error:
+            raise Refused(error) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepCallback.close("FINISHED")
+        try:
+            SweepCallback.close("FINISHED")
+        except Exception as error:
+            raise Refused(error) from error
 
     @classmethod
     def close(cls, status: str) -> None:

@@ -57,11 +57,11 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.exit(130)
     except Exception as error:
         line = explain(error, config_name)
-        if line is None or traceback_wanted:
-            end_sweep("FAILED")
-            raise
-        print(f"{command}: {line}", file=sys.stderr)
+        if line is not None and not traceback_wanted:
+            print(f"{command}: {line}", file=sys.stderr)
         end_sweep("FAILED")
+        if line is None or traceback_wanted:
+            raise
         sys.exit(2)
     if end_sweep("FINISHED"):
         sys.exit(1)
@@ -85,6 +85,7 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from src.callbacks import Refused
     from src.complaints import explain
     from src.config import check
 
@@ -92,13 +93,14 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
     refused: list[Exception] = []
 
     def task(composed: DictConfig) -> Any:
-        config = OmegaConf.to_object(composed)
+        config = None
         try:
+            config = OmegaConf.to_object(composed)
             check_known(composed, config)
             check(config)
             return body(config)
         except Exception as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN and failed:
+            if HydraConfig.get().mode is RunMode.MULTIRUN and failed and config is not None:
                 return failed(config, error, explain(error, config_name))
             if not isinstance(error, InputError | OmegaConfBaseException | MemoryError):
                 raise
@@ -108,7 +110,10 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
             return None
 
     with patch.object(argparse.ArgumentParser, "error", refuse_option):  # its own prints eight lines of usage
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+        except Refused as refusal:
+            raise refusal.error from refusal
     if refused:
         raise refused[0]
 

@@ -179,11 +179,11 @@ def test_the_bad_job_of_a_sweep_is_told_and_the_others_run(
     typed: Command, places: list[str], tmp_path: Path
 ) -> None:
     seen: list[int] = []
-    ended = typed("train", "--multirun", "hidden=8,0,16", *places, body=lambda c: seen.append(c.hidden))
+    ended = typed("preprocess", "--multirun", "hidden=8,0,16", *places, body=lambda c: seen.append(c.hidden))
     assert seen == [8, 16]
     assert ended.rc != 0
     assert "Traceback" not in ended.err
-    assert ended.err.splitlines()[-1] == "train: hidden: expected an integer >= 1, got 0"
+    assert ended.err.splitlines()[-1] == "preprocess: hidden: expected an integer >= 1, got 0"
 
 
 # --- good input ---
