@@ -80,7 +80,7 @@ def test_every_target_of_the_makefile_is_explained_and_phony() -> None:
     assert targets == phony == explained
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock", "requirements-cluster.lock"])
 def test_locks_carry_hashes_and_no_address(lock: str) -> None:
     text = (PROJECT / lock).read_text(encoding="utf-8")
     assert "://" not in text
