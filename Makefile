@@ -17,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup reproduce test test-fast test-cluster test-peers gradcheck lint format ui bench tinyshakespeare record lock clean
+.PHONY: help setup cluster reproduce test test-fast test-cluster test-peers gradcheck lint format ui server play bench tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,9 @@ test: setup  ## every test
 test-cluster: $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/test_cluster.py
 
-# submitit and Ray, beside what is there.
+cluster: $(VENV)/cluster-$(VERSION)  ## install what sweeps on a SLURM or Ray cluster need, beside what is there
+
+# submitit, Ray, PostgreSQL's driver.
 $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
 	@touch $@
@@ -68,6 +70,12 @@ format: setup  ## let ruff lay out the code and mend what it can
 
 ui: setup  ## the MLflow UI on this machine; prints the address to open
 	@$(RUN) -m src.ui
+
+server: setup  ## an MLflow server with a database, for sweeps over several machines; prints its address
+	@$(RUN) -m src.server
+
+play: setup  ## a page on this machine on which two runs write side by side; prints the address to open
+	@$(RUN) -m src.play
 
 bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN and the cost of tracking, in one run
 	@$(PEERS)/bin/python -m benchmarks.throughput

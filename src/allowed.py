@@ -17,6 +17,7 @@ class Allowed:
     most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    several: bool = False  # a list of choices
     optional: str = ""  # what null means
 
     def describe(self) -> str:
@@ -24,6 +25,8 @@ class Allowed:
         ends = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
+        if self.several:
+            words = f"one or more of {', '.join(self.choices)}, in brackets"
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:
@@ -31,6 +34,8 @@ class Allowed:
             return False
         if value is None:
             return bool(self.optional)
+        if self.several:
+            return isinstance(value, list) and 0 < len(value) == len(set(value) & set(self.choices))
         if self.choices:
             return value in self.choices
         if isinstance(value, str | bool) or not isinstance(value, int | float):

@@ -6,8 +6,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import PlacesConfig, TrackingConfig
+from src.config import Config, PlacesConfig, TrackingConfig, check_register, refuse
+from src.lab.rundir import absolute
 from src.lab.sweep import Sweep, open_sweep
+from src.launchers import prepare_launcher, tell_jobs
 
 
 class Refused(BaseException):
@@ -27,17 +29,34 @@ class SweepCallback(Callback):
 
     opened: ClassVar[tuple[Sweep, PlacesConfig] | None] = None
     failures: ClassVar[int] = 0
+    objectives: ClassVar[list[str]] = []  # of the search that the sweep is; none of a plain sweep
+    register: ClassVar[bool] = False  # the best job's model, at the end
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.job.name != "train":
             return
         typed = list(config.hydra.overrides.task)
-        keys = swept_keys(typed, dict(config.hydra.sweeper.get("params") or {}))
-        places = places_of(config)
-        several = [text for text in typed if text.partition("=")[0] in keys]
         SweepCallback.failures = 0
         try:
-            SweepCallback.opened = open_sweep(places, keys, several), places
+            keys = swept_keys(typed, dict(config.hydra.sweeper.get("params") or {}))
+            places = places_of(config)
+            several = [text for text in typed if text.partition("=")[0] in keys]
+            name = "" if len(several) == len(keys) > 0 else title(config, keys)
+            SweepCallback.register = bool(config.register)
+            prepare_launcher(config)
+            check_register(SweepCallback.register, places.tracking)
+            SweepCallback.objectives = []
+            if searches(config):
+                from src.lab.search import check  # slow to import
+
+                allowed = Config.__dataclass_fields__["objectives"].metadata["allowed"]
+                if not allowed.accepts(list(config.objectives)):  # before a study is made of them
+                    raise refuse("objectives", allowed, config.objectives)
+                absolute(places.outputs).mkdir(parents=True, exist_ok=True)
+                check(OmegaConf.to_container(config.hydra.sweeper, resolve=True))  # type: ignore[arg-type]
+                SweepCallback.objectives = list(config.objectives)
+            SweepCallback.opened = open_sweep(places, keys, several, name), places
+            tell_jobs(config)
         except Exception as error:
             raise Refused(error) from error
 
@@ -56,7 +75,13 @@ class SweepCallback(Callback):
 
         sweep, config = cls.opened
         cls.opened = None
-        cls.failures = close_sweep(sweep, config, status)
+        if not cls.objectives:
+            cls.failures = close_sweep(sweep, config, status, cls.register)
+            return
+        from src.lab.search import conclude
+
+        found = conclude(cls.objectives)
+        cls.failures = close_sweep(sweep, config, status, cls.register, found.lines, found.tags)
 
 
 def places_of(config: DictConfig) -> PlacesConfig:
@@ -66,7 +91,24 @@ def places_of(config: DictConfig) -> PlacesConfig:
 
 
 def swept_keys(typed: list[str], params: dict[str, Any]) -> list[str]:
-    """The keys that a sweep varies: those typed with several values, and those of the sweeper's own."""
-    parsed = OverridesParser.create().parse_overrides(typed)
-    keys = [o.get_key_element() for o in parsed if o.is_sweep_override()]
-    return list(dict.fromkeys([*keys, *params]))
+    """The keys that a sweep varies: those typed with several values, and those of the sweeper's own.
+
+    What is typed holds: with one value it is not varied, whatever the sweeper's own say.
+    """
+    parser = OverridesParser.create()
+    parsed = parser.parse_overrides([*typed, *(f"{key}={value}" for key, value in params.items())])
+    first = {o.get_key_element(): o for o in reversed(parsed)}
+    keys = dict.fromkeys(o.get_key_element() for o in parsed)
+    return [key for key in keys if first[key].is_sweep_override()]
+
+
+def searches(config: DictConfig) -> bool:
+    """Whether the sweeper is Optuna's."""
+    return "optuna" in str(config.hydra.sweeper.get("_target_"))
+
+
+def title(config: DictConfig, keys: list[str]) -> str:
+    """The name of a sweep of which not every key was typed."""
+    experiment = config.hydra.runtime.choices.get("experiment")
+    kind = "optuna search" if searches(config) else "sweep"
+    return (f"{experiment}: " if experiment else "") + kind + (f" over {', '.join(keys)}" if keys else "")

@@ -17,7 +17,19 @@ from src.help import CONF, page
 
 PROJECT = CONF.parent
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
-VERBATIM = ("prompt", "run", "outputs", "data_dir", "data.path", "tracking.uri", "tracking.run_name")
+VERBATIM = (
+    "prompt",
+    "run",
+    "backend",
+    "names",
+    "left",
+    "right",
+    "outputs",
+    "data_dir",
+    "data.path",
+    "tracking.uri",
+    "tracking.run_name",
+)
 
 QUOTED = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 
@@ -48,7 +60,7 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     else:
         sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
-    os.environ["CHAR_RNN_SWEEP"] = ""  # Hydra hands it on to the jobs of a sweep, where it is announced
+    os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
     try:
         compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
@@ -59,10 +71,10 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         line = explain(error, config_name)
         if line is not None and not traceback_wanted:
             print(f"{command}: {line}", file=sys.stderr)
-        end_sweep("FAILED")
+        failures = end_sweep("FAILED")
         if line is None or traceback_wanted:
             raise
-        sys.exit(2)
+        sys.exit(1 if failures else 2)
     if end_sweep("FINISHED"):
         sys.exit(1)
 
@@ -133,20 +145,36 @@ def check_known(composed: Any, config: Any, prefix: str = "") -> None:
 
 
 def register() -> None:
-    """Make the schemas and the ${project:...} resolver known to Hydra, and set what conf/ lets it copy."""
+    """Make the schemas and the resolvers of conf/ known to Hydra."""
     from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
 
     from src import config
+    from src.resolvers import register_resolvers
 
-    os.environ.setdefault("CHAR_RNN_SWEEP", "")
     store = ConfigStore.instance()
     for name, node in config.COMMANDS.items():
         store.store(group="schema", name=name, node=node, package="_global_")
     for group, choices in (("optimizer", config.OPTIMIZERS), ("schedule", config.SCHEDULES)):
         for name, node in choices.items():
             store.store(group=f"schema/{group}", name=name, node=node)
-    OmegaConf.register_new_resolver("project", lambda folder: str(PROJECT / folder), replace=True)
+    register_resolvers()
+    drop_configs_of_plugins()
+
+
+def drop_configs_of_plugins() -> None:
+    """Of the configs that plugins bring along, those that conf/hydra/ has itself.
+
+    Hydra would check ours against a plugin's of the same name, and warn of it, or refuse it.
+    """
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # finds the plugins, whose configs are then there
+    for file in (CONF / "hydra").rglob("*.yaml"):
+        folder: Any = ConfigStore.instance().repo
+        for part in file.relative_to(CONF).parent.parts:
+            folder = folder.get(part, {})
+        folder.pop(file.name, None)
 
 
 def quoted(argument: str) -> str:

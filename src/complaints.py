@@ -19,6 +19,20 @@ from src.config import COMMANDS, refuse
 from src.errors import InputError
 from src.help import CONF
 
+# Optuna's words, which reach us through Hydra's plugin as a bare ValueError, and ours.
+OTHER_SPACE = (
+    "hydra.sweeper.study_name: expected a study of these choices and ranges, got one of others: search what "
+    "it holds, or name another study"
+)
+NO_RESULT = "expected a job that finishes, got none"
+SEARCHING = {
+    "No trials are completed yet": NO_RESULT,
+    "Record does not exist": NO_RESULT,
+    "does not support dynamic value space": OTHER_SPACE,
+    "Cannot set different distribution kind": OTHER_SPACE,
+    "Cannot set different log configuration": OTHER_SPACE,
+}
+
 
 def explain(error: BaseException, config_name: str) -> str | None:
     """One line for the person who typed the command, or None when the error is a bug of ours."""
@@ -31,6 +45,9 @@ def explain(error: BaseException, config_name: str) -> str | None:
         )
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return explain_group()
+    for words, line in SEARCHING.items():
+        if isinstance(error, ValueError) and words in str(error):
+            return line
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
 

@@ -13,6 +13,9 @@ from omegaconf import MISSING
 from src.allowed import Allowed, choice, flag, integer, number, text
 from src.errors import InputError
 
+# What a search may ask for (Config.objectives), and which way is better.
+OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
+
 
 @dataclass
 class DataConfig:
@@ -143,6 +146,11 @@ class Config(PlacesConfig):
     state: str = choice("reset", "carry")
     log_every: int = integer(1)
     skip_finished: bool = flag()
+    objectives: list[str] = field(
+        default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}
+    )
+    give_up: bool = flag()
+    register: bool = flag()
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -159,8 +167,11 @@ class SampleConfig(PlacesConfig):
     run: str = text()
     prompt: str = text()
     temperature: float = number(least=0)
+    top_k: int | None = integer(1, optional="all of them")
+    top_p: float | None = number(above=0, most=1, optional="all of them")
     length: int = integer(0)
     seed: int = integer(0)
+    samples: int = integer(1)
 
 
 @dataclass
@@ -169,8 +180,35 @@ class UiConfig(PlacesConfig):
     port: int = integer(1, most=65535)
 
 
+@dataclass
+class ServerConfig(PlacesConfig):
+    host: str = text()
+    port: int = integer(1, most=65535)
+    backend: str | None = text(optional="an SQLite file under outputs/")
+    names: str | None = text(optional="the loopback and private addresses")
+
+
+@dataclass
+class PlayConfig(UiConfig):
+    left: str = text()
+    right: str = text()
+    prompt: str = text()
+    temperature: float = number(least=0)
+    top_k: int | None = integer(1, optional="every character")
+    top_p: float | None = number(above=0, most=1, optional="the whole distribution")
+    length: int = integer(0, most=100_000)
+    seed: int = integer(0)
+
+
 # The typed schema below each command's file in conf/.
-COMMANDS = {"config": Config, "evaluate": EvaluateConfig, "sample": SampleConfig, "ui": UiConfig}
+COMMANDS = {
+    "config": Config,
+    "evaluate": EvaluateConfig,
+    "sample": SampleConfig,
+    "ui": UiConfig,
+    "server": ServerConfig,
+    "play": PlayConfig,
+}
 # Schemas that a YAML of the group extends: `defaults: - /schema/optimizer/adam@_here_`.
 OPTIMIZERS = {
     "sgd": SgdConfig,
@@ -206,6 +244,7 @@ def check(config: Any) -> None:
     if isinstance(config, Config):
         check_split(config.data.split)
         check_model(config.model)
+        check_register(config.register, config.tracking)
 
 
 def check_model(model: ModelConfig) -> None:
@@ -216,6 +255,12 @@ def check_model(model: ModelConfig) -> None:
         raise refuse("model.init", f"uniform or orthogonal with model={model.name}", model.init)
     if model.dropout and model.layers == 1:
         raise refuse("model.dropout", "0 with model.layers=1 (dropout stands between layers)", model.dropout)
+
+
+def check_register(register: bool, tracking: TrackingConfig) -> None:
+    """Models are registered where runs are tracked."""
+    if register and tracking.name == "none":
+        raise refuse("register", "false with tracking=none (there is no registry)", "true")
 
 
 def check_split(split: list[float]) -> None:
@@ -239,6 +284,8 @@ def flatten(config: Any) -> dict[str, Any]:
         "tracking.run_name",
         "tracking",
         "skip_finished",
+        "objectives",
+        "register",
     )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

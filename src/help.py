@@ -23,9 +23,21 @@ COMMANDS = {
     "evaluate": ("score a trained model on the test split of its corpus", ["run=best", "run=RUN_ID"]),
     "sample": (
         "write text with a trained model, to the terminal and to its run",
-        ['run=best prompt="shall i" temperature=0.7 length=400', "temperature=0 length=100"],
+        [
+            'run=best prompt="shall i" temperature=0.7 length=400',
+            "run=champion top_p=0.9 samples=8",
+            "temperature=0 length=100",
+        ],
     ),
     "ui": ("serve the MLflow UI on this machine and print the address to open", ["", "port=5001"]),
+    "server": (
+        "run an MLflow server with a database, to which the jobs of many machines report",
+        ["", "backend=postgresql://USER:PASSWORD@HOST/NAME", "host=10.0.0.5 names=lab.example:5000"],
+    ),
+    "play": (
+        "serve a page on this machine on which two trained runs write side by side",
+        ["", "left=best right=RUN_ID port=8081"],
+    ),
     "pipeline": (
         "the four stages as one tracked run, then the claims of experiments/, checked one by one",
         ["", "data=file data.path=book.txt"],
@@ -52,6 +64,12 @@ def page(command: str, config_name: str) -> str:
         for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
             if key != "name":
                 lines += entry(f"  {group}.{key}={value}", comment)
+    if any(group == "experiment" for group, _ in defaults(CONF / f"{config_name}.yaml")):
+        lines += ["", "Sweeps (with --multirun): where the jobs run, and how they are chosen", ""]
+        for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
+            for file in sorted((CONF / group).glob("*.yaml")):
+                sentence = headline(file)[: headline(file).rindex(".") + 1]  # no beginning of the next
+                lines += entry(f"{group}={file.stem}", sentence)
     lines += ["", "Options", ""]
     lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
     lines += entry("--cfg job", "print the composed config and do nothing.")

@@ -10,6 +10,7 @@ def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from src.lab.experiment import overview, run
+    from src.lab.registry import register_delivered
     from src.lab.reproduction import check_claims, differs_from_default
 
     result = run(config, "pipeline")
@@ -20,6 +21,8 @@ def body(config: Any) -> float:
     elif not check_claims(result, config):
         raise InputError("expected every claim to be reproduced, got those marked NOT above")
     print(result.summary(), flush=True)
+    if config.register:
+        register_delivered(result.run_id, result.folder.name, config)
     return result.outcome.val_loss
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from src.cli import launch
@@ -11,23 +12,51 @@ def body(config: Any) -> None:
     import numpy as np
 
     from src.lab.lookup import lookup
-    from src.lab.sampling import sample
+    from src.lab.sampling import sample_many
 
     found = lookup(config.run, config)
+    restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     rng = np.random.default_rng(config.seed)
-    characters = sample(found.model, config.prompt, config.temperature, config.length, rng)
-    written = [config.prompt]
-    sys.stdout.write(config.prompt)
-    for character in characters:
-        sys.stdout.write(character)
-        sys.stdout.flush()
-        written.append(character)
-    print()
-    digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
-    name = (
-        f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}.txt"
+    grown = sample_many(
+        found.model, config.prompt, config.temperature, config.length, rng, config.samples, **restrictions
     )
-    found.keep(f"samples/{name}", "".join(written) + "\n")
+    print(found.describe(), file=sys.stderr, flush=True)
+    written = []
+    for part in shown(config.prompt, config.samples, grown):
+        sys.stdout.write(part)
+        sys.stdout.flush()
+        written.append(part)
+    found.keep(f"samples/{file_name(config)}", "".join(written))
+
+
+def shown(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """The texts as they are to be read: the first while it is written, those written beside it behind it."""
+    rest: list[list[str]] = [[] for _ in range(count - 1)]
+    yield (heading(1, count) if count > 1 else "") + prompt
+    for first, *others in grown:
+        yield first
+        for text, character in zip(rest, others, strict=True):
+            text.append(character)
+    yield "\n"
+    for number, text in enumerate(rest, 2):
+        yield f"\n{heading(number, count)}{prompt}{''.join(text)}\n"
+
+
+def heading(number: int, count: int) -> str:
+    return f"--- {number} of {count}\n"
+
+
+def file_name(config: Any) -> str:
+    """Another file for everything that makes another text."""
+    digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    name = f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}"
+    if config.top_k is not None:
+        name += f"_top_k_{config.top_k}"
+    if config.top_p is not None:
+        name += f"_top_p_{config.top_p:g}"
+    if config.samples > 1:
+        name += f"_samples_{config.samples}"
+    return name + ".txt"
 
 
 if __name__ == "__main__":

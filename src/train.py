@@ -5,32 +5,35 @@ from typing import Any
 from src.cli import launch
 
 
-def body(config: Any) -> float:
+def body(config: Any) -> float | list[float]:
     from src.lab.experiment import overview, run, say
+    from src.lab.registry import register_delivered
 
     job = job_of_a_sweep()
     if job is None:
         result = run(config, "train")
         say("\n" + overview(result, config) + "\n")
         print(result.summary(), flush=True)
+        if config.register:
+            register_delivered(result.run_id, result.folder.name, config)
         return result.outcome.val_loss
-    from src.lab.sweep_job import run_job
+    from src.lab.sweep_job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())
-    if isinstance(done, float):
+    if isinstance(done, float | list):
         return done
     print(done.summary(), flush=True)
-    return done.outcome.val_loss
+    outcome = done.outcome
+    return objectives(config, {"val/loss": outcome.val_loss, "chars_per_second": outcome.chars_per_second})
 
 
-def failed(config: Any, error: Exception, line: str | None) -> float:
-    """A sweep goes on without the job: nan is no objective."""
+def failed(config: Any, error: Exception, line: str | None) -> None:
+    """A sweep goes on without the job. (None is a failure to Optuna's plugin; nan would end the search.)"""
     from src.lab.sweep_job import note_failure
 
     job = job_of_a_sweep()
     assert job is not None
     note_failure(config, job, error, line)
-    return float("nan")
 
 
 def job_of_a_sweep() -> Any:
@@ -67,7 +70,7 @@ def cores_of_a_job() -> int:
     if "cpus_per_task" in launcher:  # submitit
         return int(launcher.cpus_per_task or cores)
     if "ray" in launcher:
-        return int(launcher.ray.remote.get("num_cpus") or 1)
+        return max(1, int(launcher.ray.remote.get("num_cpus") or 1))
     return cores
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = {"preprocess", "train", "evaluate", "sample", "pipeline", "ui", "deliver"}
+COMMANDS = {"preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver"}
 
 
 def name_of(file: Path) -> str:
@@ -82,7 +82,7 @@ def test_the_text_knows_no_laboratory_and_no_config(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in FILES if within(m, "src.lab")])
 def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
-    allowed = ("src.lab", "src.rnn", "src.text", "src.config", "src.errors", "src.files")
+    allowed = ("src.lab", "src.rnn", "src.text", "src.config", "src.allowed", "src.errors", "src.files")
     assert all(within(name, *allowed) for name in ours(module))
     assert not {"hydra", "omegaconf"} & packages_of(module)
 
@@ -90,13 +90,39 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
 @pytest.mark.parametrize(
     ("package", "where"),
     [
-        ("mlflow", {"src.lab.mlflow_client", "src.lab.tracking", "src.lab.runs", "src.lab.sweep_store"}),
-        ("matplotlib", {"src.lab.figures"}),
+        (
+            "mlflow",
+            {
+                "src.lab.mlflow_client",
+                "src.lab.tracking",
+                "src.lab.runs",
+                "src.lab.serving",  # where a logged model is loaded, MLflow is at work already
+                "src.lab.sweep_store",
+            },
+        ),
+        ("matplotlib", {"src.lab.figures", "src.lab.sweep_figures"}),
+        ("jinja2", {"src.lab.comparison"}),
         ("safetensors", {"src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
         ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
-        ("hydra", {"src.callbacks", "src.cli", "src.complaints", "src.pipeline", "src.train"}),
-        ("omegaconf", {"src.allowed", "src.callbacks", "src.cli", "src.complaints", "src.config"}),
+        (
+            "hydra",
+            {"src.callbacks", "src.cli", "src.complaints", "src.pipeline", "src.resolvers", "src.train"},
+        ),
+        ("optuna", {"src.lab.search"}),
+        (
+            "omegaconf",
+            {
+                "src.allowed",
+                "src.callbacks",
+                "src.cli",
+                "src.complaints",
+                "src.config",
+                "src.launchers",
+                "src.resolvers",
+            },
+        ),
+        ("nicegui", {"src.lab.playground"}),
         ("torch", set()),
         ("pickle", set()),
     ],
@@ -156,6 +182,7 @@ SLOW = {
     "src.lab.runs": "mlflow",
     "src.lab.sweep_store": "mlflow",
     "src.lab.figures": "matplotlib",
+    "src.lab.sweep_figures": "matplotlib",
 }
 
 

@@ -12,6 +12,24 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+OUT_OF_RANGE = [
+    ("temperature", -1.0),
+    ("length", -1),
+    ("length", 10**6),
+    ("seed", -1),
+    ("top_k", -1),
+    ("top_p", 0.0),
+    ("top_p", 2.0),
+    ("seed", None),
+]
+EXPECTED = {
+    "temperature": "a number >= 0",
+    "length": "an integer from 0 to 100000",
+    "seed": "an integer >= 0",
+    "top_k": "an integer >= 0 (0: off)",
+    "top_p": "a number > 0 and <= 1 (1: off)",
+}
+
 # Runs elsewhere, isolated from this checkout: -I ignores PYTHONPATH and the working directory.
 ELSEWHERE = """
 import importlib.util, json, sys
@@ -21,7 +39,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 import mlflow
 import pandas
 
-uri, model_uri = sys.argv[1:]
+uri, model_uri = sys.argv[1:3]
 mlflow.set_tracking_uri(uri)
 model = mlflow.pyfunc.load_model(model_uri)
 
@@ -50,8 +68,12 @@ print(json.dumps({
     "default": predict(["when "]),
     "none": predict(["when "], length=0),
     "normalised": predict(["When?"], **chosen),
+    "restricted": predict(["when "], **chosen, top_k=3, top_p=0.8),
+    "not restricted": predict(["when "], **chosen, top_k=0, top_p=1.0),
+    "likeliest of one": predict(["when "], **(chosen | {"length": 40}), top_k=1),
+    "misspelt": refused(["when "], temprature=1.0, lenght=3),
+    "out of range": [refused(["when "], **{name: value}) for name, value in json.loads(sys.argv[3])],
     "unknown character": refused(["stra\\u00dfe"]),
-    "negative": refused(["when "], temperature=-1.0),
     "src": "src" in sys.modules,
     "code": sorted(m for m in sys.modules if m.startswith("char_rnn_") and "." not in m),
 }))
@@ -61,7 +83,7 @@ print(json.dumps({
 def run_elsewhere(trained: Any, model_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
     foreign = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
     return subprocess.run(
-        [sys.executable, "-I", "-c", ELSEWHERE, trained.uri, model_uri],
+        [sys.executable, "-I", "-c", ELSEWHERE, trained.uri, model_uri, json.dumps(OUT_OF_RANGE)],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if key not in foreign},
         capture_output=True,
@@ -122,7 +144,13 @@ def test_a_prompt_is_normalised_like_the_corpus(answers: dict[str, Any]) -> None
 
 def test_the_signature_lists_the_params(answers: dict[str, Any]) -> None:
     params = {p["name"]: (p["type"], p["default"]) for p in json.loads(answers["schema"]["params"])}
-    assert params == {"temperature": ("double", 0.7), "length": ("long", 300), "seed": ("long", 1)}
+    assert params == {
+        "temperature": ("double", 0.7),
+        "length": ("long", 300),
+        "seed": ("long", 1),
+        "top_k": ("long", 0),
+        "top_p": ("double", 1.0),
+    }
     (prompt,) = json.loads(answers["schema"]["inputs"])
     assert (prompt["name"], prompt["type"]) == ("prompt", "string")
 
@@ -130,7 +158,23 @@ def test_the_signature_lists_the_params(answers: dict[str, Any]) -> None:
 def test_bad_input_raises_with_its_reason(answers: dict[str, Any]) -> None:
     assert "'ß'" in answers["unknown character"]
     assert "abcdefghijklmnopqrstuvwxyz" in answers["unknown character"]
-    assert "temperature >= 0" in answers["negative"]
+    for (name, value), said in zip(OUT_OF_RANGE, answers["out of range"], strict=True):
+        got = "null" if value is None else value
+        assert said == f"MlflowException: {name}: expected {EXPECTED[name]}, got {got}"
+
+
+def test_a_misspelt_param_is_refused_with_the_one_that_was_meant(answers: dict[str, Any]) -> None:
+    """MLflow would drop it, and say so in its log alone."""
+    assert answers["misspelt"] == (
+        "MlflowException: params: expected only temperature, length, seed, top_k, top_p, "
+        "got lenght, temprature: did you mean length, temperature?"
+    )
+
+
+def test_top_k_and_top_p_restrict_and_are_off_by_default(answers: dict[str, Any]) -> None:
+    assert answers["not restricted"] == answers["alone"]
+    assert answers["restricted"] != answers["alone"]
+    assert answers["likeliest of one"] == answers["likeliest"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -372,7 +372,7 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
     assert f"{scores['test/loss']:.4f}" in ended.out
     kept = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
     told = json.loads(kept.read_text())
-    assert told.keys() == scores.keys() - {"val/loss", "val/bpc", "weights_sha256"}
+    assert told.keys() == scores.keys() - {"val/loss", "val/bpc", "weights_sha256", "job_digest"}
     assert told == pytest.approx({key: scores[key] for key in told}, rel=1e-6)
 
 

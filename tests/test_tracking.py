@@ -416,7 +416,10 @@ def test_where_no_run_is_nothing_is_made(command: Callable[..., Any], tmp_path: 
 def test_a_run_id_that_there_is_not(run: str, typed: Callable[..., Any], trained: Any) -> None:
     ended = typed("sample", f"run={run}", *trained.places)
     assert ended.rc == 2
-    assert ended.complaint == f"sample: run: expected latest, best or the id of a run, got {run}"
+    assert ended.complaint == (
+        "sample: run: expected latest, best, champion or another alias of char-rnn, models:/NAME@ALIAS or "
+        f"a run id, got {run}"
+    )
 
 
 def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

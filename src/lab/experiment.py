@@ -16,12 +16,13 @@ from src.lab import weights
 from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
+from src.lab.hopeless import Median
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute, store_of
 from src.lab.sampling import sample
 from src.lab.sweep import Job, job_digest
-from src.lab.training import Outcome, make_batches, train
+from src.lab.training import Outcome, make_batches, never, train
 from src.lab.weights import Model
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
@@ -108,7 +109,7 @@ def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None)
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
         open_run(record, config, corpus, architecture, command, job)
-        outcome = train_stage(record, config, corpus, architecture)
+        outcome = train_stage(record, config, corpus, architecture, job)
         record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
@@ -171,8 +172,11 @@ def open_run(
     record.keep(record.folder / "environment.json")
 
 
-def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Architecture) -> Outcome:
+def train_stage(
+    record: Run, config: Config, corpus: Corpus, architecture: Architecture, job: Job | None
+) -> Outcome:
     """Stage 2: train, with a short sample at every evaluation, and keep the best weights."""
+    hopeless = Median(record.folder.parent, job.sweep.id) if job and config.give_up else never
     say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
     samples = record.folder / "samples"
     samples.mkdir()
@@ -193,7 +197,8 @@ def train_stage(record: Run, config: Config, corpus: Corpus, architecture: Archi
             record.report(step, metrics)
             progress.report(step, metrics)
 
-        outcome = train(config, architecture, corpus, np.random.default_rng(config.seed), report, evaluated)
+        rng = np.random.default_rng(config.seed)
+        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless)
     say(
         f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
         f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"

@@ -1,4 +1,4 @@
-"""A trained model by the name that a person types: `latest`, `best`, a run id."""
+"""A trained model by the name that a person types: `latest`, `best`, an alias, a run id."""
 
 import json
 import tempfile
@@ -14,13 +14,26 @@ from src.lab.rundir import find_untracked, store_of
 
 @dataclass(frozen=True)
 class Found:
-    """A model, the configuration that trained it, and where to keep what is made with it."""
+    """A model, the configuration that trained it, and where to keep what is made with it.
 
+    asked: as typed. name: of the run. val_loss: of its weights, None where it is not known.
+    """
+
+    asked: str
     run_id: str
+    name: str
+    val_loss: float | None
     model: weights.Model
     config: dict[str, Any]
     places: PlacesConfig
     folder: Path | None  # of an untracked run
+
+    def describe(self) -> str:
+        """Which run it is, in one line."""
+        parts = [f"run {self.run_id}"] if self.asked == self.run_id else [f"run={self.asked}: {self.run_id}"]
+        parts += [self.name] if self.name not in ("", self.run_id) else []
+        parts += [f"val/loss {self.val_loss:.4f}"] if self.val_loss is not None else []
+        return ", ".join(parts)
 
     def keep(self, name: str, text: str) -> None:
         """Keep a text file with the run, `name` like `samples/written.txt`."""
@@ -41,13 +54,22 @@ def lookup(run: str, places: PlacesConfig) -> Found:
     With tracking=none among the directories under outputs/runs, else in the tracking store.
     """
     if places.tracking.name == "none":
-        folder = find_untracked(run, places)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return Found(folder.name, weights.load(folder / "model"), config, places, folder)
+        return untracked(run, places)
     from src.lab import runs  # slow to import
 
     uri = store_of(places)["uri"]
     found = runs.find(run, uri, places.tracking.experiment)
+    info, loss = found.info, found.data.metrics.get("val/loss")
     with tempfile.TemporaryDirectory() as temporary:
-        model_folder, config = runs.download(found, uri, Path(temporary))
-        return Found(found.info.run_id, weights.load(model_folder), config, places, None)
+        folder, config = runs.download(found, uri, Path(temporary))
+        return Found(run, info.run_id, info.run_name, loss, weights.load(folder), config, places, None)
+
+
+def untracked(run: str, places: PlacesConfig) -> Found:
+    """The same from the directory of an untracked run."""
+    folder = find_untracked(run, places)
+    config, scores = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "scores.json")
+    )
+    model = weights.load(folder / "model")
+    return Found(run, folder.name, "", scores.get("val/loss"), model, config, places, folder)

@@ -10,6 +10,8 @@ speed up nothing but the products, which are small.
 import multiprocessing as mp
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
@@ -114,8 +116,9 @@ class Engine:
         self.blas: Any = None
 
     def __enter__(self) -> "Engine":
-        for process in self.processes:
-            process.start()
+        with spawning():
+            for process in self.processes:
+                process.start()
         try:
             for k, done in enumerate(self.done):  # a helper says once that it is ready
                 self.await_helper(k, done)
@@ -161,6 +164,17 @@ class Engine:
                 raise RuntimeError(
                     f"helper process {k + 1} died (exit code {self.processes[k].exitcode}): out of memory?"
                 )
+
+
+@contextmanager
+def spawning() -> Iterator[None]:
+    """Helpers take over this process' usual way to start processes; that of joblib's they do not know."""
+    usual = mp.get_start_method(allow_none=True)
+    mp.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        mp.set_start_method(usual, force=True)
 
 
 class Shared:

@@ -55,7 +55,7 @@ def check_claims(result: Result, config: Config) -> bool:
 
 def differs_from_default(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed, not merely where it is put."""
-    places = ("outputs", "data_dir", "tracking")
+    places = ("outputs", "data_dir", "tracking", "register")
     return [o for o in overrides if o.split("=")[0].split(".")[0] not in places]
 
 

@@ -131,7 +131,7 @@ def find_untracked(run: str, config: PlacesConfig) -> Path:
     if run in ("latest", "best") and not finished:
         raise InputError(f"run: expected a finished run under {runs}, got none: train one first")
     if run == "latest":
-        return finished[-1]
+        return max(finished, key=lambda f: (f / "scores.json").stat().st_mtime_ns)
     if run == "best":
         return min(finished, key=lambda f: json.loads((f / "scores.json").read_text())["val/loss"])
     folder = runs / run

@@ -11,14 +11,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from src.config import Config, PlacesConfig, flatten
 from src.files import write_json
 from src.lab.code_digest import code_digest
 from src.lab.rundir import Run, absolute, store_of
-from src.lab.sweep_rows import Row, local_rows
+from src.lab.sweep_rows import HOPELESS, Row, local_row, local_rows
 
-VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as JSON; "" outside a sweep
+VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as quoted JSON; "" outside a sweep
 MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
 
 
@@ -32,13 +33,13 @@ class Sweep:
 
     def announce(self) -> None:
         """Let processes that this one starts know of it."""
-        os.environ[VARIABLE] = json.dumps(asdict(self))
+        os.environ[VARIABLE] = quote(json.dumps(asdict(self)), safe="").replace("~", "%7E")
 
     @classmethod
     def announced(cls) -> "Sweep | None":
         """The sweep that this process works for, if any."""
         told = os.environ.get(VARIABLE)
-        return cls(**json.loads(told)) if told else None
+        return cls(**json.loads(unquote(told))) if told else None
 
 
 @dataclass
@@ -58,7 +59,9 @@ class Job:
     @property
     def name(self) -> str:
         """What tells it from the sweep's other jobs: `hidden=64 clip=1`."""
-        return " ".join(f"{key}={value}" for key, value in self.swept.items()) or f"job {self.number}"
+        return (
+            " ".join(f"{key}={shorter(value)}" for key, value in self.swept.items()) or f"job {self.number}"
+        )
 
     def tags(self) -> dict[str, str]:
         """What marks a run as this job's."""
@@ -72,13 +75,25 @@ class Job:
         return {"sweep": self.sweep.id, "number": self.number, "name": self.name, "swept": self.swept}
 
 
-def open_sweep(config: PlacesConfig, keys: list[str], typed: list[str]) -> Sweep:
-    """Make the parent run and announce the sweep. typed: those overrides that hold several values.
+def shorter(value: str) -> str:
+    """A value as a person reads it: of a drawn number like 0.0031622776601683795 four digits."""
+    if "." not in value:
+        return value
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return value
+    return short if len(short) < len(value) else value
+
+
+def open_sweep(config: PlacesConfig, keys: list[str], typed: list[str], title: str = "") -> Sweep:
+    """Make the parent run and announce the sweep. typed: those overrides that hold several values; title:
+    the sweep's name where it is not these.
 
     Making it first also brings a fresh database up to date before any job's process opens it: several that
     do so at once fail each other. Raises InputError when the store does not answer.
     """
-    name = config.tracking.run_name or " ".join(typed) or "sweep"
+    name = config.tracking.run_name or title or " ".join(typed) or "sweep"
     if config.tracking.name == "none":
         sweep = Sweep(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}", name, keys)
     else:
@@ -121,13 +136,16 @@ def job_digest(config: Config, corpus_digest: str) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def find_finished(config: Config, digest: str) -> tuple[str, float] | None:
-    """The id and val/loss of a FINISHED run of the same job, if there is one."""
+def find_finished(config: Config, digest: str) -> tuple[str, dict[str, float]] | None:
+    """The id and the metrics of a FINISHED run of the same job, if there is one."""
     if config.tracking.name == "none":
         for file in sorted((absolute(config.outputs) / "runs").glob("*/scores.json"), reverse=True):
             scores = json.loads(file.read_text(encoding="utf-8"))
             if scores.get("job_digest") == digest:
-                return file.parent.name, float(scores["val/loss"])
+                told = {"name": "", "number": 0, "swept": {}}
+                row = local_row(file.parent, told)
+                if row.reason != HOPELESS:  # given up for another sweep's sake
+                    return row.run_id, row.metrics
         return None
     from src.lab import sweep_store
 

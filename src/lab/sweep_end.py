@@ -1,27 +1,44 @@
 """The end of a sweep: its table on the terminal, its page, its parent run with the best job's scores."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
 
 from src.config import PlacesConfig
 from src.files import write_text
-from src.lab.comparison import page
+from src.lab import addresses, registry
+from src.lab.comparison import page, ranked
+from src.lab.repeats import groups, told
 from src.lab.rundir import store_of
-from src.lab.sweep import Sweep, folder_of, rows_of
-from src.lab.sweep_rows import Row, best_of
+from src.lab.sweep import Sweep, folder_of, rows_of, shorter
+from src.lab.sweep_rows import HOPELESS, Row, best_of
 
 OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc")  # metrics of the best job that the parent shows
 
 
-def close_sweep(sweep: Sweep, config: PlacesConfig, status: str) -> int:
-    """Say what the sweep came to, on the terminal and in the tracker; returns how many jobs failed."""
+def close_sweep(
+    sweep: Sweep,
+    config: PlacesConfig,
+    status: str,
+    register: bool = False,
+    lines: Sequence[str] = (),
+    found: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Say what the sweep came to, on the terminal and in the tracker; returns how many jobs failed.
+
+    register: make the best job's model the champion, unless the sweep was cut short. lines: what a search has
+    to say beside its table; found: the same as tags of the parent.
+    """
     rows = rows_of(sweep, config)
     best, failed = best_of(rows), [row for row in rows if row.status not in ("FINISHED", "RUNNING")]
     file = folder_of(config, sweep) / "comparison.html"
     write_text(file, page(sweep.name, rows))
     tell(sweep, rows, best)
+    for line in [*(told(group) for group in groups(rows)), *lines]:
+        print(line, flush=True)
     for row in failed:
         print(f"{row.status} {row.name}: {row.reason}", file=sys.stderr)
     if config.tracking.name != "none":
@@ -30,10 +47,33 @@ def close_sweep(sweep: Sweep, config: PlacesConfig, status: str) -> int:
         metrics = {name: best.metrics[name] for name in OF_THE_BEST if best and name in best.metrics}
         metrics |= {"sweep/jobs": len(rows), "sweep/failed": len(failed)}
         tags = {"sweep.best": best.name, "sweep.best_run": best.run_id} if best else {}
+        tags |= found
         ended = "FAILED" if failed and status == "FINISHED" else status
         sweep_store.close_parent(store_of(config)["uri"], sweep.id, ended, metrics, tags, [file])
     print(f"side by side: {file}", file=sys.stderr, flush=True)
+    if config.tracking.name != "none":
+        say_where(sweep, config, rows)
+    if register:
+        register_best(best, config, status)
     return len(failed)
+
+
+def say_where(sweep: Sweep, config: PlacesConfig, rows: list[Row]) -> None:
+    """Print the addresses that open the sweep in MLflow's UI."""
+    shown = addresses.publish(sweep, config, [row.run_id for row in ranked(rows)])
+    server, command = addresses.server_of(config)
+    once = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
+    print("\n".join([f"in MLflow, {once}:", *shown.lines()]), file=sys.stderr, flush=True)
+
+
+def register_best(best: Row | None, config: PlacesConfig, status: str) -> None:
+    """Register the best job's model, or say why not."""
+    if status != "FINISHED":
+        print(f"registered: nothing, the sweep was cut short ({status})", file=sys.stderr, flush=True)
+    elif best is None:
+        print("registered: nothing, no job has a val/loss", file=sys.stderr, flush=True)
+    else:
+        registry.register(best.run_id, config)
 
 
 def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:
@@ -48,8 +88,9 @@ def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:
         table.add_column(heading)
     for row in sorted(rows, key=lambda r: r.loss):
         status = row.status + (", reused" if row.reused else "") + (", best" if row is best else "")
+        status += f", {HOPELESS}" if row.reason == HOPELESS else ""
         scores = [number(row.metrics.get(name)) for name in ("val/loss", "test/bpc")]
-        swept = [row.swept.get(key, "") for key in sweep.keys]
+        swept = [shorter(row.swept.get(key, "")) for key in sweep.keys]
         table.add_row(*swept, *scores, f"{row.seconds:.1f}", status, row.run_id)
     console.print(table)
     if best:

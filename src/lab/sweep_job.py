@@ -3,15 +3,17 @@
 import sys
 import traceback
 
+from threadpoolctl import threadpool_limits
+
 from src.config import Config, PlacesConfig
 from src.lab.experiment import Result, prepare, run_on, say
 from src.lab.sweep import Job, find_finished, job_digest, record_refusal, reuse
 
 
-def run_job(config: Config, job: Job, cores: int) -> Result | float:
+def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float]:
     """Train one job; with skip_finished=true a run that is finished already stands for it.
 
-    cores: what the launcher leaves to each job. Returns what came out, or the val/loss of the reused run.
+    cores: what the launcher leaves to each job. Returns what came out, or the objectives of the reused run.
     """
     if config.workers > cores:
         say(f"{job.name}: workers={cores} instead of {config.workers}, as many cores as each job has")
@@ -20,11 +22,18 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float:
     if config.skip_finished:
         found = find_finished(config, job_digest(config, corpus.digest))
         if found:
-            run_id, loss = found
+            run_id, metrics = found
             reuse(config, job, run_id)
             say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
-            return loss
-    return run_on(corpus, config, "train", job)
+            return objectives(config, metrics)
+    with threadpool_limits(cores, user_api="blas"):  # evaluation and samples, too, keep to their share
+        return run_on(corpus, config, "train", job)
+
+
+def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:
+    """What a search is told of a job: a number, or a list of them where several are asked for."""
+    values = [metrics[name] for name in config.objectives]
+    return values if len(values) > 1 else values[0]
 
 
 def note_failure(config: PlacesConfig, job: Job, error: Exception, line: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from src.lab import journal
 
 Curves = dict[str, list[tuple[int, float]]]
+HOPELESS = "hopeless"  # why a job ended that was given up
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from src.files import write_json
 from src.lab import journal
 from src.lab.mlflow_client import connect, experiment_id, out_of_reach
 from src.lab.packaging import requirements, stage
+from src.lab.serving import PARAMS
 
 STATE = "delivered.json"
 BATCH = 1000  # metric points a call: MLflow's limit
@@ -92,7 +93,10 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
     """Deliver one record that is not a metric point."""
     match record["kind"]:
         case "start":
-            done.run_id = done.run_id or start(client, record, artifacts)
+            if not done.run_id:
+                done.run_id = create(client, record, artifacts)
+                write_json(folder / STATE, asdict(done))  # should what follows fail, it is told of this run
+            describe(client, done.run_id, record)
         case "artifact":
             client.log_artifact(done.run_id, str(folder / record["path"]), record["folder"] or None)
         case "table":
@@ -108,15 +112,20 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
             tell(client, folder, done, record)
 
 
-def start(client: Any, record: dict[str, Any], artifacts: str) -> str:
-    """Create the run with its params, tags and dataset; returns its id."""
+def create(client: Any, record: dict[str, Any], artifacts: str) -> str:
+    """Create the run with its tags; returns its id."""
     experiment = experiment_id(client, record["experiment"], artifacts)
     run = client.create_run(experiment, record["time"], record["tags"], record["name"])
+    return str(run.info.run_id)
+
+
+def describe(client: Any, run_id: str, record: dict[str, Any]) -> None:
+    """The run's params and dataset; told twice they are there once."""
     params = [Param(key, "null" if value is None else str(value)) for key, value in record["params"].items()]
-    client.log_batch(run.info.run_id, params=params)
+    client.log_batch(run_id, params=params)
     data = record["data"]
     if data is None:  # a job that was refused before its corpus was read
-        return str(run.info.run_id)
+        return
     dataset = Dataset(
         name=data["name"],
         digest=data["digest"][:36],  # as much as MLflow keeps
@@ -124,9 +133,11 @@ def start(client: Any, record: dict[str, Any], artifacts: str) -> str:
         source=json.dumps({"uri": data["source"]}),
         profile=json.dumps(data["profile"]),
     )
-    context = InputTag("mlflow.data.context", "training")
-    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
-    return str(run.info.run_id)
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:  # another job entered the same dataset at the same moment: now it is there
+        client.log_inputs(run_id, inputs)
 
 
 def tell(client: Any, folder: Path, done: Delivered, record: dict[str, Any]) -> None:
@@ -151,9 +162,8 @@ def log_model(run_id: str, folder: Path) -> None:
         outputs=Schema([ColSpec("string", "text")]),
         params=ParamSchema(
             [
-                ParamSpec("temperature", "double", 0.7),
-                ParamSpec("length", "long", 300),
-                ParamSpec("seed", "long", 1),
+                ParamSpec(name, "long" if kind is int else "double", default)
+                for name, (default, kind, _) in PARAMS.items()
             ]
         ),
     )

@@ -38,6 +38,12 @@ from src.text.batches import Batches, Streams, Windows
 from src.text.corpus import Corpus
 
 Report = Callable[[int, dict[str, float]], None]
+Hopeless = Callable[[int, float], bool]  # of a step and the best val/loss up to it
+
+
+def never(step: int, loss: float) -> bool:
+    """No job is given up."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class Outcome:
 
     flat (n,): the weights with the lowest validation loss. val_loss in nats, found at best_step. steps,
     epochs, seconds: all of the training, evaluations included. chars_per_second: characters trained on a
-    second of the optimiser steps alone. ended: `max_epochs`, `max_seconds`, `early stopping` or
-    `interrupted`.
+    second of the optimiser steps alone. ended: `max_epochs`, `max_seconds`, `early stopping`,
+    `hopeless` or `interrupted`.
     """
 
     flat: Array
@@ -157,6 +163,7 @@ def train(
     rng: np.random.Generator,
     report: Report,
     evaluated: Callable[[int, Array], None],
+    hopeless: Hopeless = never,
 ) -> Outcome:
     """Train on the corpus' training split, evaluate on its validation split, keep the best weights.
 
@@ -172,7 +179,7 @@ def train(
         Engine(job, config.workers) as engine,
     ):
         engine.weights[:] = begin
-        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated)
+        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless)
         with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
             return loop.run(total, interrupted)
 
@@ -190,11 +197,13 @@ class Loop:
         rng: np.random.Generator,
         report: Report,
         evaluated: Callable[[int, Array], None],
+        hopeless: Hopeless,
     ) -> None:
         self.config, self.architecture, self.batches, self.engine = config, architecture, batches, engine
         self.rng = rng
         self.val = corpus.split("val")
-        self.report, self.evaluated = report, evaluated
+        self.report, self.evaluated, self.hopeless = report, evaluated, hopeless
+        self.behind = False  # of the others of the sweep, at the last evaluation
         self.optimizer = make_optimizer(config.optimizer)
         self.schedule = make_schedule(config.schedule)
         self.state = self.optimizer.state(engine.weights)
@@ -220,6 +229,7 @@ class Loop:
                 improved = self.evaluate(step)
                 evaluated_at = step
                 self.schedule.observe(improved)
+                self.behind = self.hopeless(step, self.best.loss)
             ended = self.reason_to_end(step, total, time.perf_counter() - began, interrupted)
         if evaluated_at != step:
             self.evaluate(step)
@@ -283,6 +293,8 @@ class Loop:
             return "interrupted"
         if config.patience is not None and self.best.waited >= config.patience:
             return "early stopping"
+        if self.behind:
+            return "hopeless"
         if config.max_seconds is not None and seconds >= config.max_seconds:
             return "max_seconds"
         return "max_epochs" if step >= total else ""

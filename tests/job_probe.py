@@ -1,0 +1,79 @@
+"""A Hydra callback that notes the state of a process in front of each job (for test_launchers.py)."""
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class Probe(Callback):
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        job = int(config.hydra.job.num)
+        gc.collect()  # what nobody holds any more is no leak
+        (self.folder / f"{job}.json").write_text(json.dumps({"job": job, **state()}))
+
+
+def state() -> dict[str, Any]:
+    """What one job could leave to the next."""
+    me = os.getpid()
+    return {
+        "pid": me,
+        "environment": dict(os.environ),
+        "directory": os.getcwd(),
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "files": sorted(filter(None, map(open_file, Path(f"/proc/{me}/fd").iterdir()))),
+        "children": children(me),
+        "handlers": {name: h for name in ("", *logging.root.manager.loggerDict) if (h := handlers(name))},
+        "level": logging.root.level,
+        "numpy_generator": global_generator(),
+        "numpy_errors": np.geterr(),
+        "mlflow_imported": "mlflow" in sys.modules,
+    }
+
+
+def global_generator() -> str:
+    told = repr(np.random.get_state(legacy=False))  # noqa: NPY002  (that nobody uses it is what is asked)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def open_file(descriptor: Path) -> str | None:
+    """Of files with a name, but for those of packages (matplotlib keeps its fonts open); pipes, sockets and
+    memory are the launcher's."""
+    try:
+        target = os.readlink(descriptor)
+    except FileNotFoundError:  # the descriptor by which the folder was listed
+        return None
+    elsewhere = ("/dev/", "/memfd", sys.prefix)
+    return target if target.startswith("/") and not target.startswith(elsewhere) else None
+
+
+def handlers(name: str) -> list[str]:
+    return [repr(handler) for handler in logging.getLogger(name).handlers]
+
+
+def children(parent: int) -> list[str]:
+    """Command lines of the processes that a process has started and that still run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and parent_of(folder) == parent:
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+    return sorted(found)
+
+
+def parent_of(folder: Path) -> int:
+    return int((folder / "stat").read_text().rpartition(")")[2].split()[1])

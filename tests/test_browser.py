@@ -1,0 +1,234 @@
+"""The addresses of a sweep and its page, opened in a real browser with a fresh profile."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import PROJECT, Ended, environ, run_command
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's"),
+]
+PATIENCE = 120_000  # milliseconds for a page to show what it should, on a machine that is busy
+NAMES = {f"hidden={hidden} clip={clip}" for hidden in (8, 16) for clip in (1, 5)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finished sweep, served. said: how its command ended. addresses: name to address, as `src.ui` printed
+    them. pages: a folder for screenshots."""
+
+    outputs: Path
+    said: Ended
+    addresses: dict[str, str]
+    pages: Path
+
+    @property
+    def file(self) -> Path:
+        (found,) = self.outputs.glob("sweeps/*/comparison.html")
+        return found
+
+
+def addresses_in(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^  (\w+) +(http\S+)$", text, re.MULTILINE))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    root = tmp_path_factory.mktemp("browser")
+    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
+    said = run_command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *places, timeout=600)
+    assert said.rc == 0, said.err
+    log = root / "ui.log"
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "src.ui", f"port={free_port()}", *places],
+            cwd=PROJECT, env=environ(), stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until = time.monotonic() + 180
+        while "page" not in (found := addresses_in(log.read_text())):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        pages = root / "pages"
+        pages.mkdir()
+        yield Shown(root / "outputs", said, found, pages)
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Any, shown: Shown, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """Open an address in a profile that has never been used; a picture of it at the end."""
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+
+    def go(address: str) -> Any:
+        page.goto(address)
+        return page
+
+    yield go
+    page.screenshot(path=shown.pages / f"{request.node.name}.png", full_page=True)
+    context.close()
+
+
+def test_the_end_of_the_sweep_prints_the_addresses_that_the_ui_prints(shown: Shown) -> None:
+    told = addresses_in(shown.said.err)
+    assert set(told) == {"table", "charts", "compare", "page"} == set(shown.addresses)
+    assert f"once `python -m src.ui outputs={shown.outputs}` runs" in shown.said.err
+    for name, address in told.items():
+        assert address.startswith("http://127.0.0.1:5000/#/")
+        if name != "compare":  # there runs of the same val/loss may stand in either order
+            assert address.partition("#")[2] == shown.addresses[name].partition("#")[2]
+
+
+def test_the_table_has_what_was_swept_and_the_scores(visit: Callable[[str], Any], shown: Shown) -> None:
+    page = visit(shown.addresses["table"])
+    page.wait_for_function(
+        "document.querySelectorAll('.ag-center-cols-container .ag-cell[col-id*=\"hidden\"]').length === 4"
+    )
+
+    def column(name: str) -> list[str]:
+        cells = page.locator(f".ag-center-cols-container .ag-cell[col-id='{name}']")
+        rows = cells.evaluate_all(
+            "cells => cells.map(c => [+c.closest('[row-index]').getAttribute('row-index'), c.innerText])"
+        )
+        return [text.strip() for _, text in sorted(rows)]
+
+    assert column("params.`hidden`") == ["16", "16", "8", "8"]
+    assert sorted(column("params.`clip`")) == ["1.0", "1.0", "5.0", "5.0"]
+    losses = [float(text) for text in column("metrics.`val/loss`")]
+    assert losses == sorted(losses)
+    assert 2 < losses[0] < losses[-1] < 4
+    assert len([float(text) for text in column("metrics.`test/bpc`")]) == 4
+    for heading in ("hidden", "clip", "val/loss", "test/bpc"):  # in view, not to be scrolled to
+        box = page.locator(".ag-header-cell", has_text=re.compile(rf"^\s*{heading}\s*$")).first.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] < 1200
+
+
+def test_the_charts_are_those_of_the_sweeps_runs(visit: Callable[[str], Any], shown: Shown) -> None:
+    page = visit(shown.addresses["charts"])
+    for metric in ("val/loss", "train/loss"):
+        for name in sorted(NAMES):
+            page.get_by_text(f"{name} ({metric})").first.wait_for(state="attached")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 8")
+    drawn = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
+        "lines => lines.map(line => line.getAttribute('d') || '')"
+    )
+    assert len([path for path in drawn if path.count("L") + path.count("H") + path.count("V") >= 1]) >= 8
+    colours = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
+        "lines => lines.map(line => line.style.stroke)"
+    )
+    assert len(set(colours)) == 4
+    page.locator("text=4 matching runs").wait_for()
+    for axis in ("hidden", "clip", "val/loss"):
+        page.locator(".js-plotly-plot text, svg text", has_text=axis).first.wait_for(state="attached")
+
+
+def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown) -> None:
+    page = visit(shown.addresses["compare"])
+    page.get_by_text("Comparing 4 Runs from 1 Experiment").wait_for()
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .parcoords').length > 0")
+    text = page.inner_text("body")
+    for name in NAMES:
+        assert name in text
+    assert sorted(re.search(r"^hidden\t(.*)$", text, re.MULTILINE)[1].split()) == ["16", "16", "8", "8"]  # type: ignore[index]
+    for axis in ("hidden", "clip"):
+        page.locator(".parcoords text", has_text=axis).first.wait_for(state="attached")
+    page.get_by_text("test/bpc", exact=True).first.wait_for(state="attached")
+    for grid in page.locator(".ReactVirtualized__Grid").all():  # only the lines in view are there
+        grid.evaluate("grid => grid.scrollTo(0, grid.scrollHeight)")
+    page.get_by_text("val/loss", exact=True).last.wait_for(state="attached")
+
+
+def read(frame: Any) -> dict[str, Any]:
+    """What the page shows: its table, the legend and lines of its curves, its samples."""
+    frame.locator("#runs tbody tr").nth(3).wait_for()
+    lines = (
+        "lines => lines.map(l => l.getBoundingClientRect()).filter(b => b.width > 20 && b.height > 5).length"
+    )
+    return {
+        "rows": [row.split("\t") for row in frame.locator("#runs tbody tr").all_inner_texts()],
+        "curves": " ".join(frame.locator("#curves svg text").all_text_contents()),
+        "lines": frame.locator("#curves svg path").evaluate_all(lines),
+        "marginals": " ".join(frame.locator("#marginals svg text").all_text_contents()),
+        "samples": frame.locator("#samples pre").all_inner_texts(),
+    }
+
+
+def check(seen: dict[str, Any]) -> None:
+    assert {(row[0], row[1]) for row in seen["rows"]} == {(h, c) for h in ("8", "16") for c in ("1", "5")}
+    losses = [float(row[2]) for row in seen["rows"]]
+    assert losses == sorted(losses)
+    assert "best" in seen["rows"][0][5]
+    for name in NAMES:
+        assert name in seen["curves"]
+    assert seen["lines"] >= 8  # two for each run
+    assert {"hidden", "clip", "16"} <= set(seen["marginals"].split())
+    assert len(seen["samples"]) == 4
+    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in seen["samples"])
+
+
+def test_the_page_of_the_sweep_opens_from_disk_and_sorts(visit: Callable[[str], Any], shown: Shown) -> None:
+    page = visit(shown.file.as_uri())
+    check(read(page))
+
+    def column(place: int) -> list[str]:
+        return [str(text) for text in page.locator(f"#runs tbody td:nth-child({place})").all_inner_texts()]
+
+    by_loss = column(3)
+    page.get_by_role("button", name="hidden").click()
+    assert column(1) == ["8", "8", "16", "16"]  # as numbers, not as text
+    page.get_by_role("button", name="hidden").click()
+    assert column(1) == ["16", "16", "8", "8"]
+    page.get_by_role("button", name="val/loss").click()
+    assert column(3) == by_loss
+    page.get_by_role("button", name="val/loss").click()
+    assert column(3) == by_loss[::-1]
+
+
+def test_the_page_opens_inside_mlflow(visit: Callable[[str], Any], shown: Shown) -> None:
+    page = visit(shown.addresses["page"])
+    frame = page.frame_locator("iframe.mlflow-html-iframe")
+    check(read(frame))
+    frame.get_by_role("button", name="clip").click()  # its script runs in the viewer's sandbox, too
+    shown_first = frame.locator("#runs tbody tr td:nth-child(2)").all_inner_texts()
+    assert shown_first == ["1", "1", "5", "5"]
