@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def check_sweep(done: Ended, outputs: Path) -> None:
-    """Of hidden=8,0,12: a parent, two finished children, a failed one, and no library's words on the screen."""
+    """Of hidden=8,0,12: a parent, two finished children, a failed one; no library is heard on the screen."""
     from src.lab.mlflow_client import connect
 
     assert done.rc == 1, done.err

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 from src.errors import InputError
 
 Server = subprocess.Popen[bytes]
-PATIENCE = 15.0  # seconds for requests at work when the server is to end
+PATIENCE = 8.0  # seconds for requests at work when the server is to end
 
 
 def check_free(host: str, port: int) -> None:
