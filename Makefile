@@ -38,7 +38,7 @@ reproduce: setup  ## the pipeline on the sonnets, then every claim checked: repr
 	@$(RUN) -m src.pipeline
 
 test: setup  ## every test
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-cluster: $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/test_cluster.py

@@ -85,7 +85,8 @@ def end_sweep(status: str) -> int:
     if callbacks is None:
         return 0
     callbacks.SweepCallback.close(status)
-    return int(callbacks.SweepCallback.failures)
+    failures, callbacks.SweepCallback.failures = callbacks.SweepCallback.failures, 0
+    return int(failures)
 
 
 def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:

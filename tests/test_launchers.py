@@ -5,6 +5,7 @@ import re
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,9 +168,12 @@ def test_a_job_keeps_its_blas_and_its_workers_to_its_share(
     from src.lab.sweep import Job
 
     seen = []
-    monkeypatch.setattr(
-        sweep_job, "run_on", lambda corpus, config, *rest: seen.append((config.workers, blas()))
-    )
+
+    def run_on(corpus: Any, config: Any, *rest: Any) -> Any:
+        seen.append((config.workers, blas()))
+        return SimpleNamespace(outcome=SimpleNamespace(ended="max_epochs"))
+
+    monkeypatch.setattr(sweep_job, "run_on", run_on)
     config = OmegaConf.to_object(compose("config", ["workers=3", f"data_dir={tmp_path}"]))
     sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}), cores)
     ((workers, threads),) = seen

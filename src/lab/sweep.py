@@ -17,7 +17,7 @@ from src.config import Config, PlacesConfig, flatten
 from src.files import write_json
 from src.lab.code_digest import code_digest
 from src.lab.rundir import Run, absolute, store_of
-from src.lab.sweep_rows import HOPELESS, Row, local_row, local_rows
+from src.lab.sweep_rows import CUT_SHORT, Row, local_row, local_rows
 
 VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as quoted JSON; "" outside a sweep
 MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
@@ -144,7 +144,7 @@ def find_finished(config: Config, digest: str) -> tuple[str, dict[str, float]] |
             if scores.get("job_digest") == digest:
                 told = {"name": "", "number": 0, "swept": {}}
                 row = local_row(file.parent, told)
-                if row.reason != HOPELESS:  # given up for another sweep's sake
+                if row.reason not in CUT_SHORT:
                     return row.run_id, row.metrics
         return None
     from src.lab import sweep_store

@@ -27,7 +27,10 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
             say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
             return objectives(config, metrics)
     with threadpool_limits(cores, user_api="blas"):  # evaluation and samples, too, keep to their share
-        return run_on(corpus, config, "train", job)
+        result = run_on(corpus, config, "train", job)
+    if result.outcome.ended == "interrupted":  # the job keeps what it has, but the sweep is to end
+        raise KeyboardInterrupt
+    return result
 
 
 def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:

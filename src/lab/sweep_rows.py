@@ -9,6 +9,7 @@ from src.lab import journal
 
 Curves = dict[str, list[tuple[int, float]]]
 HOPELESS = "hopeless"  # why a job ended that was given up
+CUT_SHORT = (HOPELESS, "interrupted")  # such a run is finished, but does not stand for its job another time
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.sweep_rows import HOPELESS, Row
+from src.lab.sweep_rows import CUT_SHORT, Row
 
 CURVES = ("train/loss", "val/loss")
 MOST = 5000  # jobs of a sweep that are looked at
@@ -74,7 +74,8 @@ def samples_of(run: Any) -> list[dict[str, Any]]:
 def find_finished(uri: str, experiment: str, digest: str) -> tuple[str, dict[str, float]] | None:
     """The id and the metrics of the latest FINISHED run of a job, by its digest."""
     client = connect(uri)
-    where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}' AND tags.ended != '{HOPELESS}'"
+    where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
+    where += "".join(f" AND tags.ended != '{reason}'" for reason in CUT_SHORT)
     order = ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, 1, order)
     return (found[0].info.run_id, dict(found[0].data.metrics)) if found else None
