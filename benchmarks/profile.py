@@ -7,7 +7,9 @@ itself costs is measured and taken off. One process, one BLAS thread, as a worke
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.programs import VOCABULARY, Case
 
@@ -25,20 +27,24 @@ class Timed:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.numpy, name)
-        if isinstance(found, self.numpy.ufunc):
-            return self.timed(name, found)
-        return found
+        return TimedCall(self, name, found) if isinstance(found, self.numpy.ufunc) else found
 
-    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            result = function(*args, **options)
-            self.seconds[name] += time.perf_counter() - began
-            self.calls[name] += 1
-            return result
 
-        call.reduce = getattr(function, "reduce", None)  # type: ignore[attr-defined]
-        return call
+class TimedCall:
+    """One function; its methods (`reduce`) pass untimed."""
+
+    def __init__(self, owner: Timed, name: str, function: Callable[..., Any]) -> None:
+        self.owner, self.name, self.function = owner, name, function
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        began = time.perf_counter()
+        result = self.function(*args, **options)
+        self.owner.seconds[self.name] += time.perf_counter() - began
+        self.owner.calls[self.name] += 1
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
 
 
 def profile(case: Case) -> dict[str, Any]:
@@ -71,16 +77,13 @@ def profile(case: Case) -> dict[str, Any]:
         whole = steps()
         timed = Timed(np)
         overhead = cost_of_timing(timed)
-        dot = Tiling.multiply
-        for module in modules:
-            module.np = timed
-        Tiling.multiply = property(lambda self: timed.timed("dot", dot.fget(self)))  # type: ignore[assignment]
-        try:
-            steps()
-        finally:
+        plain = Tiling.multiply.fget
+        with ExitStack() as patches:
             for module in modules:
-                module.np = np
-            Tiling.multiply = dot  # type: ignore[method-assign]
+                patches.enter_context(patch.object(module, "np", timed))
+            product = property(lambda tiling: TimedCall(timed, "dot", plain(tiling)))
+            patches.enter_context(patch.object(Tiling, "multiply", product))
+            steps()
     rows = {
         name: (timed.calls[name] / STEPS, 1e3 * (timed.seconds[name] - overhead * timed.calls[name]) / STEPS)
         for name in timed.calls
@@ -102,7 +105,7 @@ def cost_of_timing(timed: Timed) -> float:
     import numpy as np
 
     a = np.zeros(1, np.float32)
-    add = timed.timed("nothing", lambda a, b, out: None)
+    add = TimedCall(timed, "nothing", lambda a, b, out: None)
     for _ in range(1000):
         add(a, a, out=a)
     return timed.seconds.pop("nothing") / timed.calls.pop("nothing")

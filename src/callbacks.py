@@ -1,6 +1,6 @@
 """What Hydra calls at both ends of a sweep, in the process that launched it."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -53,7 +53,7 @@ class SweepCallback(Callback):
                 if not allowed.accepts(list(config.objectives)):  # before a study is made of them
                     raise refuse("objectives", allowed, config.objectives)
                 absolute(places.outputs).mkdir(parents=True, exist_ok=True)
-                check(OmegaConf.to_container(config.hydra.sweeper, resolve=True))  # type: ignore[arg-type]
+                check(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
                 SweepCallback.objectives = list(config.objectives)
             SweepCallback.opened = open_sweep(places, keys, several, name), places
             tell_jobs(config)
@@ -86,7 +86,7 @@ class SweepCallback(Callback):
 
 def places_of(config: DictConfig) -> PlacesConfig:
     """Where the sweep is tracked. (The rest of the config has no value yet where a key is swept.)"""
-    tracking: TrackingConfig = OmegaConf.to_object(config.tracking)  # type: ignore[assignment]
+    tracking = cast("TrackingConfig", OmegaConf.to_object(config.tracking))
     return PlacesConfig(outputs=config.outputs, data_dir=config.data_dir, tracking=tracking)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +34,7 @@ def directions(objectives: list[str]) -> list[str]:
 
 def study(*, _root_: DictConfig) -> str:
     """The name of a search's study: the same for the same search, another one for any other."""
-    plain: dict[str, Any] = OmegaConf.to_container(_root_, resolve=False)  # type: ignore[assignment]
+    plain = cast("dict[str, Any]", OmegaConf.to_container(_root_, resolve=False))
     told = {key: value for key, value in plain.items() if key not in NO_MATTER}
     hydra = _root_.hydra
     typed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))

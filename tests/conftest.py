@@ -19,9 +19,9 @@ CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
 @pytest.fixture(scope="session", autouse=True)
 def one_blas_thread() -> Iterator[None]:
     """Several threads that wait for one another crawl as soon as something else wants a core."""
-    import numpy  # noqa: F401  (its BLAS is what is limited)
     from threadpoolctl import threadpool_limits
 
+    import_module("numpy")  # its BLAS is what is limited
     with threadpool_limits(1, user_api="blas"):
         yield
 

@@ -170,7 +170,8 @@ def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown
     text = page.inner_text("body")
     for name in NAMES:
         assert name in text
-    assert sorted(re.search(r"^hidden\t(.*)$", text, re.MULTILINE)[1].split()) == ["16", "16", "8", "8"]  # type: ignore[index]
+    (values,) = re.findall(r"^hidden\t(.*)$", text, re.MULTILINE)
+    assert sorted(values.split()) == ["16", "16", "8", "8"]
     for axis in ("hidden", "clip"):
         page.locator(".parcoords text", has_text=axis).first.wait_for(state="attached")
     page.get_by_text("test/bpc", exact=True).first.wait_for(state="attached")

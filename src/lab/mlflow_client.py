@@ -4,7 +4,6 @@ MLflow takes some 4 seconds to import, so the modules that use it are imported w
 training never.
 """
 
-import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 from typing import Any
 
 import mlflow

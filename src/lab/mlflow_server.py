@@ -1,6 +1,5 @@
 """A process that runs `mlflow server`, from its start to its end."""
 
-import src.lab.mlflow_settings  # noqa: F401  isort: skip  (in the environment that the server inherits)
 import errno
 import os
 import signal

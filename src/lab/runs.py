@@ -1,6 +1,5 @@
 """Runs in MLflow, found again: by name, with their files, as a sweep's jobs."""
 
-import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 import re
 from pathlib import Path

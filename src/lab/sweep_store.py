@@ -1,6 +1,5 @@
 """A sweep's parent and its jobs, in MLflow."""
 
-import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 from typing import Any
 

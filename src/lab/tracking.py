@@ -1,6 +1,5 @@
 """Delivering a run's journal to MLflow."""
 
-import src.lab.mlflow_settings  # noqa: F401  isort: skip  (before MLflow reads them)
 import json
 import time
 from collections.abc import Callable

@@ -22,22 +22,26 @@ CACHED = (
 
 def forward_tanh(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     """Fill tape.h[1:] from tape.h[0]. inputs: for each step x_t wx + b, (1, B, H)."""
-    tiling = Tiling.of(*tape.h.shape[1:])
-    multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
-    for (h_before, product, h_t), xw_t in zip(forward_views(tape, tiling), inputs, strict=True):
-        multiply(h_before, wh, out=product)
-        np.add(h_t, xw_t, out=h_t)
-        np.tanh(h_t, out=h_t)
+    forward(p, tape, inputs, np.tanh)
 
 
 def forward_relu(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
-    """The same with h_t = max(0, a_t). (Written as a product, so that complex numbers pass too.)"""
+    """The same with h_t = max(0, a_t)."""
+    forward(p, tape, inputs, relu)
+
+
+def relu(a: Array, out: Array) -> None:
+    """As a product, so that complex numbers pass, too."""
+    np.multiply(a, a.real > 0, out=out)
+
+
+def forward(p: Layer, tape: Tape, inputs: Iterable[Array], activate: Callable[..., object]) -> None:
     tiling = Tiling.of(*tape.h.shape[1:])
     multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
     for (h_before, product, h_t), xw_t in zip(forward_views(tape, tiling), inputs, strict=True):
         multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
-        np.multiply(h_t, h_t.real > 0, out=h_t)
+        activate(h_t, out=h_t)
 
 
 def forward_views(tape: Tape, tiling: Tiling) -> list[tuple[Array, Array, Array]]:
