@@ -175,9 +175,13 @@ def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown
     for axis in ("hidden", "clip"):
         page.locator(".parcoords text", has_text=axis).first.wait_for(state="attached")
     page.get_by_text("test/bpc", exact=True).first.wait_for(state="attached")
-    for grid in page.locator(".ReactVirtualized__Grid").all():  # only the lines in view are there
-        grid.evaluate("grid => grid.scrollTo(0, grid.scrollHeight)")
-    page.get_by_text("val/loss", exact=True).last.wait_for(state="attached")
+    # Only the lines in view are there, and a table that is still growing forgets where it was scrolled to.
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".ReactVirtualized__Grid")].some(grid => {
+            grid.scrollTo(0, grid.scrollHeight)
+            return [...grid.querySelectorAll("*")].some(cell => cell.textContent.trim() === "val/loss")
+        })"""
+    )
 
 
 def read(frame: Any) -> dict[str, Any]:
