@@ -19,7 +19,7 @@ OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
 @dataclass
 class DataConfig:
-    name: str = choice("smallshake", "shakespeare", "tinyshakespeare", "file")
+    name: str = choice("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
     path: str | None = text(optional="the corpus' own source")
     lowercase: bool = flag()
     letters_only: bool = flag()
@@ -102,6 +102,13 @@ class PlateauConfig(ScheduleConfig):
     factor: float = number(above=0, below=1)
     patience: int = integer(1)
     least: float = number(least=0, most=1)
+
+
+@dataclass
+class DecayConfig(ScheduleConfig):
+    name: str = choice("decay")
+    factor: float = number(above=0, most=1)
+    after: int = integer(0)
 
 
 @dataclass
@@ -217,7 +224,12 @@ OPTIMIZERS = {
     "rmsprop": RmspropConfig,
     "adam": AdamConfig,
 }
-SCHEDULES = {"constant": ConstantConfig, "cosine": CosineConfig, "plateau": PlateauConfig}
+SCHEDULES = {
+    "constant": ConstantConfig,
+    "cosine": CosineConfig,
+    "plateau": PlateauConfig,
+    "decay": DecayConfig,
+}
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Allowed, Any]]:

@@ -23,10 +23,10 @@ from src.lab.rundir import absolute, store_of
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 CHOICES = [
-    (primary, group, file.stem)
+    (primary, group, str(file.relative_to(CONF / group).with_suffix("")))
     for primary in PRIMARY
     for group, _ in defaults(CONF / f"{primary}.yaml")
-    for file in sorted((CONF / group).glob("*.yaml"))
+    for file in sorted((CONF / group).rglob("*.yaml"))
 ]
 OUR_FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
 HYDRAS = {"defaults", "hydra"}  # keys of a file that are Hydra's own
@@ -69,7 +69,7 @@ def test_every_choice_of_every_group_composes_and_passes(primary: str, group: st
     config = composed(primary, f"{group}={choice}")
     check(config)
     assert type(config) is schema.COMMANDS[primary]
-    if group in ("ablation", "experiment"):  # they override keys of the root and have none of their own
+    if group in ("variant", "experiment"):  # they override keys of the root and have none of their own
         return
     chosen = getattr(config, group)
     assert chosen.name == choice

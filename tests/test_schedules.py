@@ -1,8 +1,8 @@
 import pytest
 
-from src.rnn.schedules import Constant, Cosine, Plateau
+from src.rnn.schedules import Constant, Cosine, Decay, Plateau
 
-ALL = [Constant(4), Cosine(4, final=0.1), Plateau(4, factor=0.5, patience=2, least=0.1)]
+ALL = [Constant(4), Cosine(4, final=0.1), Plateau(4, factor=0.5, patience=2, least=0.1), Decay(4, 0.5, 3, 10)]
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
@@ -67,3 +67,18 @@ def test_plateau_ignores_progress():
     schedule = Plateau(0, factor=0.5, patience=1, least=0.0)
     schedule.observe(improved=False)
     assert schedule.share(1, 0.0) == schedule.share(1, 1.0) == 0.5
+
+
+def test_decay_begins_at_the_end_of_the_epoch_named_and_goes_on_with_each() -> None:
+    schedule = Decay(0, factor=0.5, after=3, epochs=10)
+    shares = [schedule.share(100, epoch / 10 + within) for epoch in range(10) for within in (0.0, 0.099)]
+    assert shares == [0.5 ** max(0, epoch - 2) for epoch in range(10) for _ in range(2)]
+
+
+def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> None:
+    steps, epochs = 259, 50
+    schedule = Decay(0, factor=0.95, after=10, epochs=epochs)
+    for epoch in range(10, epochs):
+        first = epoch * steps
+        assert schedule.share(first + 1, first / (steps * epochs)) == 0.95 ** (epoch - 9)
+        assert schedule.share(first, (first - 1) / (steps * epochs)) == 0.95 ** max(0, epoch - 10)

@@ -435,9 +435,9 @@ def test_the_ready_ablation_makes_every_change_once(command: Any, root: Path) ->
     assert ended.rc == 0, ended.err
     configs = {}
     for file in (where / "outputs" / "runs").glob("*/sweep.json"):
-        name = json.loads(file.read_text())["swept"]["ablation"]
+        name = json.loads(file.read_text())["swept"]["variant"].removeprefix("ablation/")
         configs[name] = json.loads((file.parent / "config.json").read_text())
-    assert configs.keys() == {file.stem for file in (CONF / "ablation").glob("*.yaml")}
+    assert configs.keys() == {file.stem for file in (CONF / "variant" / "ablation").glob("*.yaml")}
     default = configs.pop("none")
     for name, config in configs.items():
         changed = {key for key in default if config[key] != default[key]}

@@ -19,6 +19,7 @@ from src.config import (
     AdamConfig,
     Config,
     CosineConfig,
+    DecayConfig,
     MomentumConfig,
     OptimizerConfig,
     PlateauConfig,
@@ -98,12 +99,14 @@ def make_optimizer(config: OptimizerConfig) -> Optimizer:
     return optimizers.Sgd()
 
 
-def make_schedule(config: ScheduleConfig) -> Schedule:
+def make_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
     match config:
         case CosineConfig():
             return schedules.Cosine(config.warmup, config.final)
         case PlateauConfig():
             return schedules.Plateau(config.warmup, config.factor, config.patience, config.least)
+        case DecayConfig():
+            return schedules.Decay(config.warmup, config.factor, config.after, epochs)
     return schedules.Constant(config.warmup)
 
 
@@ -205,7 +208,7 @@ class Loop:
         self.report, self.evaluated, self.hopeless = report, evaluated, hopeless
         self.behind = False  # of the others of the sweep, at the last evaluation
         self.optimizer = make_optimizer(config.optimizer)
-        self.schedule = make_schedule(config.schedule)
+        self.schedule = make_schedule(config.schedule, config.max_epochs)
         self.state = self.optimizer.state(engine.weights)
         self.matrices = unflatten(architecture, engine.weights).matrices()
         self.averaged = engine.weights.copy()

@@ -52,6 +52,26 @@ class Cosine:
         pass
 
 
+@dataclass(frozen=True)
+class Decay:
+    """The peak for the first `after` of `epochs` epochs, then multiplied by `factor` at the end of each.
+
+    As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
+    """
+
+    warmup: int
+    factor: float
+    after: int
+    epochs: float
+
+    def share(self, step: int, progress: float) -> float:
+        done = int(progress * self.epochs + 1e-9)  # whole epochs; the sum of many steps may fall short of one
+        return warmup_share(step, self.warmup) * self.factor ** max(0, done - self.after + 1)
+
+    def observe(self, improved: bool) -> None:
+        pass
+
+
 @dataclass
 class Plateau:
     """The peak, multiplied by `factor` after every `patience` evaluations without improvement.

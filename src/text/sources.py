@@ -7,6 +7,7 @@ from pathlib import Path
 from src.errors import InputError
 
 TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
@@ -18,6 +19,8 @@ def read(name: str, path: Path | None, downloads: Path) -> bytes:
     """
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
+    if name == "warandpeace":
+        return war_and_peace(path)
     if path is not None:
         return read_file(path)
     if name == "smallshake":
@@ -47,6 +50,22 @@ def read_file(path: Path) -> bytes:
         raise InputError(
             f"data.path: expected a readable text file, got {path} ({error.strerror})"
         ) from error
+
+
+def war_and_peace(path: Path | None) -> bytes:
+    """The text of Karpathy, Johnson and Li (2015), from the user's own copy, the hash checked."""
+    if path is None:
+        raise InputError(
+            "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
+            "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+        )
+    raw = read_file(path)
+    if hashlib.sha256(raw).hexdigest() != WAR_AND_PEACE_SHA256:
+        raise InputError(
+            f"data.path: expected the War and Peace of the 2015 paper (3,258,246 bytes, sha256 "
+            f"{WAR_AND_PEACE_SHA256[:12]}...), got another text in {path}: read it with data=file"
+        )
+    return raw
 
 
 def tiny_shakespeare(path: Path | None, downloads: Path) -> bytes:
