@@ -27,6 +27,8 @@ VERBATIM = (
     "outputs",
     "data_dir",
     "data.path",
+    "warandpeace",
+    "tinyshakespeare",
     "tracking.uri",
     "tracking.run_name",
 )

@@ -14,6 +14,9 @@ from src.allowed import Allowed, choice, flag, integer, number, text
 from src.errors import InputError
 
 # What a search may ask for (Config.objectives), and which way is better.
+EXPERIMENTS = (  # folders of experiments/ that are sweeps
+    "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
+)  # fmt: skip
 OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
 
@@ -207,6 +210,19 @@ class PlayConfig(UiConfig):
     seed: int = integer(0)
 
 
+@dataclass
+class ReproduceConfig(PlacesConfig):
+    size: str = choice("quick", "full")
+    only: list[str] | None = field(
+        default=MISSING,
+        metadata={
+            "allowed": Allowed("a list", choices=EXPERIMENTS, several=True, optional="those of the size")
+        },
+    )
+    warandpeace: str | None = text(optional="left out")
+    tinyshakespeare: str | None = text(optional="downloaded")
+
+
 # The typed schema below each command's file in conf/.
 COMMANDS = {
     "config": Config,
@@ -215,6 +231,7 @@ COMMANDS = {
     "ui": UiConfig,
     "server": ServerConfig,
     "play": PlayConfig,
+    "reproduce": ReproduceConfig,
 }
 # Schemas that a YAML of the group extends: `defaults: - /schema/optimizer/adam@_here_`.
 OPTIMIZERS = {

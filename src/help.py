@@ -38,6 +38,10 @@ COMMANDS = {
         "serve a page on this machine on which two trained runs write side by side",
         ["", "left=best right=RUN_ID port=8081"],
     ),
+    "reproduce": (
+        "run the sonnets and the experiments, check every claim, write one page with what came out",
+        ["", "only=[clipping]", "size=full warandpeace=warpeace_input.txt"],
+    ),
     "pipeline": (
         "the four stages as one tracked run, then the claims of experiments/, checked one by one",
         ["", "data=file data.path=book.txt"],

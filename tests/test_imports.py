@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = {"preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver"}
+COMMANDS = {"preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver", "reproduce"}
 
 
 def name_of(file: Path) -> str:

@@ -1,7 +1,8 @@
-"""Claims that the project makes, checked against what a run measured: reproduced or not, one by one."""
+"""Claims that the project makes, checked against what was measured: reproduced or not, one by one."""
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from src.errors import InputError
@@ -9,13 +10,15 @@ from src.errors import InputError
 
 @dataclass(frozen=True)
 class Claim:
-    """measure: a metric's name, or the difference of two (`a - b`). It must lie in [least, most]."""
+    """measure: a metric's name, or the difference of two (`a - b`). It must lie in [least, most]. size: `quick`
+    or `full` where the claim speaks of that setting of the experiment alone."""
 
     claim: str
     measure: str
     source: str
     least: float | None = None
     most: float | None = None
+    size: str = ""
 
     def value(self, metrics: dict[str, float]) -> float:
         """What was measured. Raises InputError for a metric that there is not."""
@@ -28,8 +31,10 @@ class Claim:
             ) from error
 
     def holds(self, metrics: dict[str, float]) -> bool:
+        """Of nothing, and of what is no number, no claim holds."""
         value = self.value(metrics)
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        above = self.least is None or value >= self.least
+        return isfinite(value) and above and (self.most is None or value <= self.most)
 
     def expected(self) -> str:
         bounds = [f">= {self.least:g}"] if self.least is not None else []
@@ -37,22 +42,37 @@ class Claim:
         return " and ".join(bounds)
 
 
-def read_claims(file: Path) -> list[Claim]:
-    """The claims of one experiment, from its expected.json."""
-    return [Claim(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["claims"]]
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, whether it held, and the numbers."""
 
+    claim: str
+    held: bool
+    measure: str
+    value: float
+    expected: str
+    source: str
 
-def verdicts(claims: list[Claim], metrics: dict[str, float]) -> list[tuple[bool, str]]:
-    """For each claim whether it held, and a line that says so with the numbers."""
-    lines = []
-    for claim in claims:
-        held = claim.holds(metrics)
-        word = "reproduced    " if held else "NOT reproduced"
-        lines.append(
-            (
-                held,
-                f"{word}  {claim.claim}\n                {claim.measure} = "
-                f"{claim.value(metrics):.4f}, expected {claim.expected()} ({claim.source})",
-            )
+    @property
+    def word(self) -> str:
+        return "reproduced" if self.held else "NOT reproduced"
+
+    def line(self) -> str:
+        """For a terminal."""
+        return (
+            f"{self.word:<14}  {self.claim}\n                {self.measure} = {self.value:.4f}, expected "
+            f"{self.expected} ({self.source})"
         )
-    return lines
+
+
+def read_claims(file: Path, size: str = "") -> list[Claim]:
+    """The claims of one experiment, from its expected.json: those of every size and those of this one."""
+    claims = [Claim(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["claims"]]
+    return [claim for claim in claims if claim.size in ("", size)]
+
+
+def verdicts(claims: list[Claim], metrics: dict[str, float]) -> list[Verdict]:
+    """Each claim held against what was measured."""
+    return [
+        Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source) for c in claims
+    ]

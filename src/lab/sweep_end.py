@@ -14,7 +14,7 @@ from src.lab.comparison import page, ranked
 from src.lab.repeats import groups, told
 from src.lab.rundir import store_of
 from src.lab.sweep import Sweep, folder_of, rows_of, shorter
-from src.lab.sweep_rows import HOPELESS, Row, best_of
+from src.lab.sweep_rows import HOPELESS, Row, best_of, write_rows
 
 OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc")  # metrics of the best job that the parent shows
 
@@ -36,6 +36,7 @@ def close_sweep(
     best, failed = best_of(rows), [row for row in rows if row.status not in ("FINISHED", "RUNNING")]
     file = folder_of(config, sweep) / "comparison.html"
     write_text(file, page(sweep.name, rows))
+    write_rows(jobs := file.with_name("jobs.json"), rows)
     tell(sweep, rows, best)
     for line in [*(told(group) for group in groups(rows)), *lines]:
         print(line, flush=True)
@@ -49,7 +50,7 @@ def close_sweep(
         tags = {"sweep.best": best.name, "sweep.best_run": best.run_id} if best else {}
         tags |= found
         ended = "FAILED" if failed and status == "FINISHED" else status
-        sweep_store.close_parent(store_of(config)["uri"], sweep.id, ended, metrics, tags, [file])
+        sweep_store.close_parent(store_of(config)["uri"], sweep.id, ended, metrics, tags, [file, jobs])
     print(f"side by side: {file}", file=sys.stderr, flush=True)
     if config.tracking.name != "none":
         say_where(sweep, config, rows)

@@ -1,10 +1,11 @@
 """One row for each job of a sweep: what tables and plots of the sweep are made of."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.files import write_text
 from src.lab import journal
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -35,6 +36,21 @@ class Row:
     def loss(self) -> float:
         """val/loss; infinite where there is none."""
         return self.metrics.get("val/loss", float("inf"))
+
+
+def write_rows(file: Path, rows: list[Row]) -> None:
+    """jobs.json: the sweep as data."""
+    write_text(file, json.dumps([asdict(row) for row in rows]) + "\n")
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a jobs.json."""
+    entries = json.loads(file.read_text(encoding="utf-8"))
+    for entry in entries:
+        entry["curves"] = {
+            name: [(step, value) for step, value in points] for name, points in entry["curves"].items()
+        }
+    return [Row(**entry) for entry in entries]
 
 
 def best_of(rows: list[Row]) -> Row | None:

@@ -1,0 +1,39 @@
+"""The hidden state between two batches: reset, carried to where it does not belong, carried along the text."""
+
+from matplotlib.figure import Figure
+
+from src.lab.findings.arms import Measures, average, spread, swept, values, where
+from src.lab.sweep_rows import Row
+
+CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
+
+
+def measures(rows: list[Row]) -> Measures:
+    """Bits per character on the test split: the mean of each arm, in both contexts, and its deviation."""
+    found = {}
+    for variant in swept(rows, "variant"):
+        arm, short = where(rows, variant=variant), variant.rpartition("/")[2]
+        for context in CONTEXTS:
+            found[f"{short}/{context}"] = average(arm, f"{context}/bpc")
+        found[f"{short}/deviation"] = spread(arm, "test/bpc")
+    return found
+
+
+def figure(rows: list[Row]) -> Figure:
+    """A dot a seed, a line at each arm's mean."""
+    drawn = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = drawn.add_subplot()
+    arms = swept(rows, "variant")
+    for k, (context, label) in enumerate(CONTEXTS.items()):
+        for x, variant in enumerate(arms):
+            arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
+            points = values(arm, f"{context}/bpc")
+            ax.plot([at] * len(points), points, "ko" if k == 0 else "k^", markersize=5, alpha=0.6,
+                    markerfacecolor="k" if k == 0 else "none", label=label if x == 0 else None)
+            ax.plot([at - 0.1, at + 0.1], [average(arm, f"{context}/bpc")] * 2, "k-", linewidth=2)
+    ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
+    ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")
+    ax.set_ylabel("test split [bits per character]")
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(title="in the evaluation")
+    return drawn
