@@ -1,5 +1,7 @@
 """The hidden state between two batches: reset, carried to where it does not belong, carried along the text."""
 
+from math import log
+
 from matplotlib.figure import Figure
 
 from src.lab.findings.arms import Measures, average, spread, swept, values, where
@@ -9,12 +11,14 @@ CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset
 
 
 def measures(rows: list[Row]) -> Measures:
-    """Bits per character on the test split: the mean of each arm, in both contexts, and its deviation."""
+    """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on the
+    validation split, the state carried."""
     found = {}
     for variant in swept(rows, "variant"):
         arm, short = where(rows, variant=variant), variant.rpartition("/")[2]
         for context in CONTEXTS:
             found[f"{short}/{context}"] = average(arm, f"{context}/bpc")
+        found[f"{short}/val"] = average(arm, "val/loss") / log(2)
         found[f"{short}/deviation"] = spread(arm, "test/bpc")
     return found
 
