@@ -39,13 +39,14 @@ def share(rows: list[Row], guess: float) -> float:
 def measures(rows: list[Row]) -> Measures:
     """Shares of jobs that diverged, how soon, and differences of val/loss in nats."""
     guess, rates, clips = uniform(rows), swept(rows, "lr"), swept(rows, "clip")
-    low, high, tight = rates[0], rates[-1], clips[0]
+    low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
     off_high = where(rows, lr=high, clip=OFF)
     found = {
         "off_high/diverged": share(off_high, guess),
         "off_high/step": median([soon(row, guess) for row in off_high if diverged(row, guess)] or [inf]),
         "off_low/diverged": share(where(rows, lr=low, clip=OFF), guess),
         "tight_high/diverged": share(where(rows, lr=high, clip=tight), guess),
+        "loose_high/diverged": share(where(rows, lr=high, clip=loose), guess),
         "tight_low/cost": average(where(rows, lr=low, clip=tight), "val/loss")
         - average(where(rows, lr=low, clip=OFF), "val/loss"),
     }
