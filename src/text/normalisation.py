@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPACE = ord(" ")
+UNKNOWN = 2**32 - 1  # no code point
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -32,14 +33,53 @@ class Normalisation:
     collapse_spaces: bool
 
     def apply(self, text: str) -> str:
-        """The normalised text. Python code runs once a distinct character, never once a character."""
-        codes = code_points(text.lower() if self.lowercase else text)
-        if self.letters_only and codes.size:
-            distinct = np.flatnonzero(np.bincount(codes))
-            table = np.arange(distinct[-1] + 1, dtype=np.uint32)
-            table[[code for code in distinct if not chr(code).isalpha()]] = SPACE
-            codes = table[codes]
-        if self.collapse_spaces and codes.size:
-            space = codes == SPACE
-            codes = codes[~(space & np.concatenate(([False], space[:-1])))]
-        return from_code_points(codes)
+        """The normalised text."""
+        return from_code_points(Normaliser(self).next(text))
+
+    def of_character(self, character: str) -> str:
+        """What one character becomes before spaces are collapsed: one character, whatever stands beside it.
+
+        Lower case is Unicode's simple mapping, one for one: a sigma is `σ` at the end of a word, too, and the
+        Turkish `İ` is `i` without the dot that would be a second character.
+        """
+        lower = character.lower()[0] if self.lowercase else character
+        return " " if self.letters_only and not lower.isalpha() else lower
+
+
+class Normaliser:
+    """Normalises a text that comes in pieces: what comes out does not depend on where they are cut.
+
+    Python code runs once a distinct character, never once a character.
+    """
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        self.normalisation = normalisation
+        self.table = np.full(2**8, UNKNOWN, np.uint32)  # by code point; the last entry stays UNKNOWN
+        self.after_space = False
+
+    def next(self, text: str) -> NDArray[np.uint32]:
+        """Code points of the next piece, normalised."""
+        codes = code_points(text)
+        normal = self.table.take(codes, mode="clip")  # a code point beyond the table finds its last entry
+        if normal.max(initial=0) == UNKNOWN:
+            self.learn(np.unique(codes[normal == UNKNOWN]))
+            normal = self.table.take(codes, mode="clip")
+        if self.normalisation.collapse_spaces and normal.size:
+            space = normal == SPACE
+            kept = ~(space & np.concatenate(([self.after_space], space[:-1])))
+            self.after_space = bool(space[-1])
+            normal = normal[kept]
+        return normal
+
+    def learn(self, codes: NDArray[np.uint32]) -> None:
+        """Enter code points (sorted) into the table."""
+        size = self.table.size
+        while size <= codes[-1] + 1:
+            size *= 2
+        self.table = np.append(self.table, np.full(size - self.table.size, UNKNOWN, np.uint32))
+        self.table[codes] = [ord(self.normalisation.of_character(chr(code))) for code in codes]
+
+    def characters(self) -> str:
+        """The distinct characters that have come out so far, in the order of their code points."""
+        distinct = np.unique(self.table)
+        return from_code_points(distinct[distinct != UNKNOWN])
