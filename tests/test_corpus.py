@@ -18,15 +18,20 @@ NORMAL = "shall i compare thee to a summer s day  " * 10
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
 
+def whole(raw):
+    """A text in one piece."""
+    return lambda: [raw]
+
+
 @pytest.fixture
 def corpus(tmp_path):
-    return prepare(RAW, SETTINGS, 5, tmp_path)[0]
+    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A prepared corpus that nobody has opened, to be damaged."""
-    return prepare(RAW, SETTINGS, 5, tmp_path)[0].folder
+    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
 def files_of(folder):
@@ -57,7 +62,7 @@ def test_tokens_are_the_normalised_text(corpus):
 
 def test_more_than_256_characters_take_two_bytes(tmp_path):
     raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
-    corpus, _ = prepare(raw, SETTINGS, 5, tmp_path)
+    corpus, _ = prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert corpus.tokens.dtype == np.uint16
     assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
 
@@ -88,7 +93,7 @@ def test_manifest_names_source_tokens_and_settings(corpus):
 
 def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
     before = files_of(tmp_path)
-    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is False
     assert files_of(tmp_path) == before
     assert again.tokens.tobytes() == corpus.tokens.tobytes()
@@ -96,11 +101,11 @@ def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
 
 
 def test_first_time_says_that_it_was_made(tmp_path):
-    assert prepare(RAW, SETTINGS, 5, tmp_path)[1] is True
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path)[1] is True
 
 
 def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
-    again, made = prepare(RAW, SETTINGS, 9, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 9, tmp_path)
     assert (again.folder, made) == (corpus.folder, False)
 
 
@@ -117,7 +122,7 @@ def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
 def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
-    second, made = prepare(RAW, other, 5, tmp_path)
+    second, made = prepare(whole(RAW), other, 5, tmp_path)
     assert made is True
     assert second.digest != corpus.digest
     assert second.folder != corpus.folder
@@ -125,7 +130,7 @@ def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
 
 
 def test_other_text_makes_another_corpus(corpus, tmp_path):
-    second, made = prepare(RAW + b"!", SETTINGS, 5, tmp_path)
+    second, made = prepare(whole(RAW + b"!"), SETTINGS, 5, tmp_path)
     assert made is True
     assert second.folder != corpus.folder
 
@@ -133,7 +138,7 @@ def test_other_text_makes_another_corpus(corpus, tmp_path):
 def test_folder_left_half_written_is_made_again(folder, tmp_path):
     (folder / "manifest.json").unlink()
     (folder / "tokens.npy").write_bytes(b"half")
-    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL
 
@@ -160,7 +165,7 @@ def test_splits_of_a_corpus_are_its_tokens_in_order(corpus):
 
 
 def test_share_of_zero_makes_no_test_split(tmp_path):
-    corpus, _ = prepare(RAW, replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
+    corpus, _ = prepare(whole(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
     assert corpus.split("test").size == 0
     assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
     assert corpus.final_split == "val"
@@ -179,9 +184,9 @@ def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(tmp_path
     enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
     text = b"ab" * enough
     with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
-        prepare(text[: enough - 1], settings, seq_len, tmp_path)
+        prepare(whole(text[: enough - 1]), settings, seq_len, tmp_path)
     assert not any(tmp_path.iterdir())
-    corpus, _ = prepare(text[:enough], settings, seq_len, tmp_path)
+    corpus, _ = prepare(whole(text[:enough]), settings, seq_len, tmp_path)
     sizes = [corpus.split(name).size for name in ("train", "val", "test")]
     assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
 
@@ -195,18 +200,18 @@ def test_no_text_longer_than_what_is_enough_is_refused(shares):
 
 def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus, tmp_path):
     with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
-        prepare(RAW, SETTINGS, 40, tmp_path)
+        prepare(whole(RAW), SETTINGS, 40, tmp_path)
 
 
 def test_empty_text_is_refused_and_nothing_written(tmp_path):
     with pytest.raises(InputError, match="got 0: use a longer text"):
-        prepare(b"", SETTINGS, 5, tmp_path)
+        prepare(whole(b""), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
     with pytest.raises(InputError) as caught:
-        prepare("caf\u00e9 ".encode("latin-1") * 100, SETTINGS, 5, tmp_path)
+        prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
     assert str(caught.value) == (
         "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
         "name the text's own encoding, latin-1 for example"
@@ -216,23 +221,23 @@ def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
 
 def test_text_is_read_in_the_encoding_that_is_named(tmp_path):
     settings = replace(SETTINGS, encoding="latin-1")
-    corpus, _ = prepare("caf\u00e9 ".encode("latin-1") * 100, settings, 5, tmp_path)
+    corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
     assert corpus.vocabulary.characters == " acf\u00e9"
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "hex"])
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
 def test_what_is_no_text_encoding_is_refused(tmp_path, encoding):
     with pytest.raises(
-        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, got {encoding}$"
+        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
     ):
-        prepare(RAW, replace(SETTINGS, encoding=encoding), 5, tmp_path)
+        prepare(whole(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
 def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path, raw):
     with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
-        prepare(raw, SETTINGS, 5, tmp_path)
+        prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -301,10 +306,10 @@ def test_tokens_that_are_a_pickle_are_refused(folder):
 def test_damage_found_by_prepare_is_refused_too(folder, tmp_path):
     (folder / "vocab.json").write_text("[")
     with pytest.raises(InputError, match=DAMAGED):
-        prepare(RAW, SETTINGS, 5, tmp_path)
+        prepare(whole(RAW), SETTINGS, 5, tmp_path)
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
-        prepare(RAW, SETTINGS, 5, tmp_path / "file")
+        prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")

@@ -16,7 +16,7 @@ fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 
 
 def oracle(n: Normalisation, text: str) -> str:
-    text = text.lower() if n.lowercase else text
+    text = "".join(c.lower()[0] for c in text) if n.lowercase else text
     text = "".join(c if c.isalpha() else " " for c in text) if n.letters_only else text
     return re.sub(" +", " ", text) if n.collapse_spaces else text
 

@@ -48,6 +48,7 @@ BASE = Config(
     patience=None,
     min_delta=0.0,
     eval_every=20,
+    eval_chars=None,
     temperature=0.7,
     prompt="the ",
     length=20,

@@ -52,7 +52,7 @@ def test_ids_take_one_byte_up_to_256_characters_then_two(count, dtype):
 
 
 def test_more_characters_than_two_bytes_number_are_refused():
-    with pytest.raises(InputError, match=r"^data: expected at most 65536 distinct .* got 65537: is data.enc"):
+    with pytest.raises(InputError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
         Vocabulary.of(characters(65537))
 
 

@@ -102,10 +102,10 @@ def read(
 ) -> None:
     """Let B streams predict `length` characters each, from the inputs at `begins` (B,) on; add to the sums.
 
-    What lies behind the text's end does not count, nor do the warm_up characters that each stream reads before.
-    The first stream has nothing in front of it: its state is zero again when they are over. Memory does not
-    depend on the length. The network's own buffers are not touched: scoring in the middle of training leaves
-    no trace.
+    What lies behind the text's end does not count, nor do the warm_up characters that each stream reads
+    before. The first stream has nothing in front of it: its state is zero again when they are over. Memory
+    does not depend on the length. The network's own buffers are not touched: scoring in mid-training
+    leaves no trace.
     """
     p, predictions, batch = unflatten(architecture, flat), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, flat.dtype)

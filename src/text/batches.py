@@ -32,8 +32,9 @@ class Windows:
     """An endless supply of batches of windows over `tokens`.
 
     A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
-    apart. Each epoch takes them in a fresh random order, which is computed and not kept; what does not fill a batch at the end of an
-    epoch is left out of that epoch. A corpus with fewer windows than batch_size gives smaller batches.
+    apart. Each epoch takes them in a fresh random order, which is computed and not kept, so that memory does
+    not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch. A
+    corpus with fewer windows than batch_size gives smaller batches.
     """
 
     def __init__(

@@ -99,9 +99,9 @@ def prepare(
 ) -> tuple[Corpus, bool]:
     """The corpus of a text, and whether it had to be made (False: it stood there already).
 
-    The text is read once to see whether its corpus stands there, and once more to make it. Raises InputError for
-    one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves nothing
-    behind then.
+    The text is read once to see whether its corpus stands there, and once more to make it. Raises InputError
+    for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
+    nothing behind then.
     """
     source = hashlib.sha256()
     for piece in text():
@@ -149,7 +149,7 @@ def make(
         "settings": asdict(settings),
         "characters": count,
         "vocabulary": {"size": len(vocabulary), "sha256": digest_of_text(vocabulary.characters)},
-        "tokens": {"dtype": np.dtype(vocabulary.dtype).name, "sha256": tokens_sha256},
+        "tokens": {"dtype": vocabulary.dtype.name, "sha256": tokens_sha256},
         "splits": bounds_of(count, settings.split),
     }
     write_json(folder / "manifest.json", manifest)

@@ -1,8 +1,8 @@
 """The characters of a text that comes as pieces of bytes, whatever the borders of the pieces are.
 
 What is dropped or changed on the way, as Python's own text files have it: a byte order mark in front of the
-text is no character, and line ends (`\\r\\n`, `\\r`) become `\\n`. Not so with the encoding `bytes`: there every
-byte is a character, the one that latin-1 gives it, and nothing is changed.
+text is no character, and line ends (`\\r\\n`, `\\r`) become `\\n`. Not so with the encoding `bytes`: there
+every byte is a character, the one that latin-1 gives it, and nothing is changed.
 """
 
 import codecs

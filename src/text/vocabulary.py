@@ -16,9 +16,9 @@ def check_size(size: int, most: int) -> None:
     """Refuse a vocabulary of more than `most` characters: its weights and logits would be enormous."""
     if size > most:
         raise InputError(
-            f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly data.encoding "
-            "is not the text's own, or it is no text (data.encoding=bytes takes any file, as at most 256); for a "
-            f"script of that many signs set a larger data.max_vocabulary, at most {LARGEST}"
+            f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly "
+            "data.encoding is not the text's own, or the file is no text (data.encoding=bytes makes at most "
+            f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most {LARGEST}"
         )
 
 
@@ -41,9 +41,9 @@ class Vocabulary:
         return cls(from_code_points(distinct))
 
     @property
-    def dtype(self) -> type[np.uint8 | np.uint16]:
+    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
         """Of the ids: 8 bits up to 256 characters, else 16."""
-        return np.uint8 if len(self) <= 256 else np.uint16
+        return np.dtype(np.uint8) if len(self) <= 256 else np.dtype(np.uint16)
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -64,7 +64,7 @@ class Vocabulary:
                 f"prompt: expected only the {len(self)} characters that the model knows "
                 f"({shown}), got {missing!r}"
             )
-        return ids.astype(self.dtype)
+        return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 
     def decode(self, ids: NDArray[np.integer]) -> str:
         """The text of ids (N,)."""
