@@ -14,7 +14,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def from_code_points(codes: NDArray[np.uint32] | NDArray[np.uint8]) -> str:
+def from_code_points(codes: NDArray[np.unsignedinteger]) -> str:
     """The text of code points: the inverse of `code_points`."""
     return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
@@ -66,11 +66,13 @@ class Normaliser:
 
     def collapsed(self, text: str) -> str:
         """One space of several in a row, those at the end of the piece before included."""
-        codes = np.frombuffer(text.encode("ascii"), np.uint8) if text.isascii() else code_points(text)
+        ascii = text.isascii()
+        codes = np.frombuffer(text.encode("ascii"), np.uint8) if ascii else code_points(text)
         space = codes == SPACE
         again = np.concatenate(([self.after_space], space[:-1]))
         self.after_space = bool(space[-1])
-        return from_code_points(codes[~(space & again)])
+        kept = codes[~(space & again)]
+        return kept.tobytes().decode("ascii") if ascii else from_code_points(kept)
 
     def look_up(self, text: str) -> str:
         codes = code_points(text)
