@@ -120,7 +120,7 @@ def main() -> None:
             row["mb_per_second"] = row["mb"] / row["seconds"]
             row["extra_mb"] = row["peak_mb"] - small["peak_mb"]
             print(
-                f"preprocess {row['mb']:>5} MB: {row['seconds']:5.1f} s ({small['seconds']:.1f} s on {SMALL} MB), "
+                f"preprocess {row['mb']:>5} MB: {row['seconds']:5.1f} s, {SMALL} MB {small['seconds']:.1f} s, "
                 f"{row['mb_per_second']:.1f} MB/s, {row['extra_mb']:+.1f} MB of memory beside the "
                 f"{small['peak_mb']:.0f} of {SMALL} MB; once prepared {row['again']:.1f} s",
                 flush=True,

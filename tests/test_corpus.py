@@ -1,19 +1,26 @@
 import hashlib
 import json
 import re
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text.corpus import Settings, bounds_of, check_length, load, prepare
+from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
 PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
 SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
 TEXT = "Shall I compare thee to a summer's day? " * 10
 RAW = TEXT.encode()
+RAW_TEXT = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)
 NORMAL = "shall i compare thee to a summer s day  " * 10
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
@@ -313,3 +320,85 @@ def test_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
         prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
+
+
+@examples(deadline=None, max_examples=150)
+@given(
+    st.binary(max_size=300) | st.text(min_size=30).map(str.encode),
+    st.sampled_from(["utf-8", "latin-1", "bytes", "utf-16", "cp1252", "shift_jis"]),
+    st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans()),
+    st.integers(1, 50),
+)
+@example(bytes(range(256)) * 2, "bytes", Normalisation(False, False, False), 50)
+@example(bytes(range(256)) * 2, "latin-1", Normalisation(False, False, False), 3)
+@example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalisation(False, False, True), 1)
+def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(raw, encoding, normalisation, size):
+    settings = replace(SETTINGS, encoding=encoding, normalisation=normalisation)
+    pieces = [raw[k : k + size] for k in range(0, len(raw), size)]
+    with tempfile.TemporaryDirectory() as temporary:
+        data_dir = Path(temporary)
+        try:
+            corpus, made = prepare(lambda: pieces, settings, 1, data_dir)
+        except InputError as refused:
+            message = str(refused)
+        if not any(data_dir.iterdir()):
+            assert len(message.splitlines()) == 1
+            return
+        expected = normalisation.apply("".join(characters([raw], encoding)))
+        assert made
+        assert corpus.vocabulary.decode(corpus.tokens) == expected
+        assert corpus.vocabulary.encode(expected).tolist() == corpus.tokens.tolist()
+        written = (data_dir / "tiny.txt").read_bytes()
+        assert written.decode("utf-8", "surrogatepass") == expected
+        if encoding == "bytes" and not any((normalisation.lowercase, normalisation.letters_only)):
+            assert normalisation.collapse_spaces or expected.encode("latin-1") == raw
+        again, made = prepare(whole(raw), settings, 1, data_dir)
+        assert (again.digest, made) == (corpus.digest, False)
+
+
+@pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
+def test_text_from_windows_is_the_same_text(tmp_path, raw):
+    plain = replace(SETTINGS, normalisation=Normalisation(False, False, False), split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
+
+
+def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path):
+    """A hundred thousand of them."""
+    raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
+    with pytest.raises(
+        InputError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
+    ):
+        prepare(whole(raw), replace(SETTINGS, normalisation=RAW_TEXT), 5, tmp_path, 10_000)
+    assert not any(tmp_path.iterdir())
+
+
+def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
+    ):
+        prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
+
+
+def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path):
+    readings = iter([RAW, RAW + b"more"])
+    with pytest.raises(
+        InputError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
+    ):
+        prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path):
+    readings = iter([RAW])
+
+    def once():
+        raw = next(readings, None)
+        if raw is None:
+            raise InputError("gone")
+        return [raw]
+
+    with pytest.raises(InputError, match=r"^gone$"):
+        prepare(once, SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())

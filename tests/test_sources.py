@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 import pooch
@@ -73,6 +74,14 @@ def test_path_that_cannot_be_read_is_refused(tmp_path, name):
         InputError, match=r"^data\.path: expected a readable text file, got .* \(Is a directory"
     ):
         read(name, tmp_path, tmp_path)
+
+
+def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        InputError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
+    ):
+        read("file", tmp_path / "pipe", tmp_path)
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
