@@ -128,9 +128,9 @@ def main() -> None:
             row["mb_per_cpu_second"] = row["mb"] / row["cpu_seconds"]
             row["extra_mb"] = row["peak_mb"] - small["peak_mb"]
             print(
-                f"preprocess {row['mb']:>5} MB: {row['seconds']:.1f} s, {row['mb_per_second']:.1f} MB/s (by CPU time "
-                f"{row['mb_per_cpu_second']:.1f}), {row['extra_mb']:+.1f} MB of memory; once prepared "
-                f"{row['seconds_once_prepared']:.1f} s ({SMALL} MB: {small['seconds']:.1f} s)",
+                f"preprocess {row['mb']:>5} MB: {row['seconds']:.1f} s, {row['mb_per_second']:.1f} MB/s "
+                f"({row['mb_per_cpu_second']:.1f} by CPU time), {row['extra_mb']:+.1f} MB of memory; once "
+                f"prepared {row['seconds_once_prepared']:.1f} s ({SMALL} MB: {small['seconds']:.1f} s)",
                 flush=True,
             )
         trained = {mb: train(prepared[mb], data_dir).peak_mb for mb in (SMALL, size)}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text.corpus import Settings, bounds_of, check_length, load, prepare
+from src.text import sources
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
@@ -402,3 +403,16 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match=r"^gone$"):
         prepare(once, SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "normalisation", "expected"),
+    [
+        ("smallshake", PLAIN, "4df563537ec3a6ca830c1c4d0483552adf43d4876bca7880da5d19e87b13980e"),
+        ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
+    ],
+)
+def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(tmp_path, name, normalisation, expected):
+    settings = replace(SETTINGS, name=name, normalisation=normalisation)
+    corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
+    assert hashlib.sha256(corpus.tokens).hexdigest() == expected
