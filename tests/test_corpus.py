@@ -12,8 +12,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.text.corpus import Settings, bounds_of, check_length, load, prepare
 from src.text import sources
+from src.text.corpus import Settings, bounds_of, check_length, load, prepare
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
