@@ -3,12 +3,14 @@
 All are estimated on the training split and scored on another, in bits per character.
 """
 
+from collections.abc import Iterator
 from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.unsignedinteger]
+PIECE = 2**16  # characters at a time
 
 
 def uniform(vocabulary: int) -> float:
@@ -22,21 +24,26 @@ def ngram(train: Tokens, scored: Tokens, vocabulary: int, order: int) -> float:
     order 1 is the unigram. The first order-1 characters of `scored` are not scored for want of context.
     Laplace's rule of succession; see Jurafsky and Martin, "Speech and Language Processing", chapter 3.
     """
-    cells = vocabulary**order
-    counts = np.bincount(codes(train, vocabulary, order), minlength=cells)
+    counts, bits = np.zeros(vocabulary**order, np.int64), 0.0
+    for code in codes(train, vocabulary, order):
+        np.add.at(counts, code, 1)
     seen = counts.reshape(-1, vocabulary).sum(axis=1)
-    code = codes(scored, vocabulary, order)
-    p = (counts[code] + 1) / (seen[code // vocabulary] + vocabulary)
-    return float(-np.log2(p).mean())
+    for code in codes(scored, vocabulary, order):
+        p = (counts[code] + 1) / (seen[code // vocabulary] + vocabulary)
+        bits -= float(np.log2(p).sum())
+    return bits / (scored.size - order + 1)
 
 
-def codes(tokens: Tokens, vocabulary: int, order: int) -> NDArray[np.int64]:
-    """Each run of `order` characters as one number in base V, shape (N - order + 1,)."""
-    count = tokens.size - order + 1
-    code = np.zeros(count, np.int64)
-    for k in range(order):
-        code = code * vocabulary + tokens[k : k + count]
-    return code
+def codes(tokens: Tokens, vocabulary: int, order: int) -> Iterator[NDArray[np.int64]]:
+    """Each run of `order` characters as one number in base V, N - order + 1 in all, in pieces."""
+    for start in range(0, tokens.size - order + 1, PIECE):
+        piece = tokens[start : start + PIECE + order - 1]
+        count = piece.size - order + 1
+        code = np.zeros(count, np.int64)
+        for k in range(order):
+            code *= vocabulary
+            code += piece[k : k + count]
+        yield code
 
 
 def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:

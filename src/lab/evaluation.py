@@ -12,13 +12,16 @@ from src.lab.rundir import absolute
 from src.lab.scoring import Score, score_carried, score_reset
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
+from src.text.vocabulary import LARGEST
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """split: `test`, or `val` for a corpus without a test split. baselines: bits per character."""
+    """split: `test`, or `val` for a corpus without a test split. available: predictions that there are in it;
+    the scores say how many of them were read. baselines: bits per character."""
 
     split: str
+    available: int
     seq_len: int
     carried: Score
     reset: Score
@@ -44,8 +47,11 @@ class Evaluation:
     def table(self) -> str:
         """For a terminal, a line a model."""
         where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        read = f"{self.carried.characters:,}"
+        if self.carried.characters < self.available:
+            read = f"the first {read} of {self.available:,}"
         lines = [
-            f"{self.carried.characters:,} characters of the {where}",
+            f"{read} characters of the {where}",
             f"{'':<34}{'nats':>8}{'bits':>8}{'perplexity':>12}{'accuracy':>10}",
         ]
         contexts = (
@@ -60,11 +66,15 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate_network(architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int) -> Evaluation:
-    """Score a network on the final split of its corpus."""
-    tokens = corpus.split(corpus.final_split)
+def evaluate_network(
+    architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int, most: int | None = None
+) -> Evaluation:
+    """Score a network on the final split of its corpus. most: predictions to score at most, None for all."""
+    split = corpus.split(corpus.final_split)
+    tokens = split if most is None else split[: most + 1]
     return Evaluation(
         split=corpus.final_split,
+        available=split.size - 1,
         seq_len=seq_len,
         carried=score_carried(architecture, flat, tokens),
         reset=score_reset(architecture, flat, tokens, seq_len),
@@ -78,10 +88,13 @@ def evaluate(found: Found, places: PlacesConfig) -> Evaluation:
     Raises InputError when that corpus cannot be made again, or its characters are not the model's.
     """
     seq_len = found.config["seq_len"]
-    corpus, _ = corpus_of(DataConfig(**found.config["data"]), seq_len, absolute(places.data_dir))
+    # Runs of earlier versions had no limits.
+    data = DataConfig(**{"max_vocabulary": LARGEST, **found.config["data"]})
+    corpus, _ = corpus_of(data, seq_len, absolute(places.data_dir))
     if corpus.vocabulary != found.model.vocabulary:
         raise InputError(
             f"run: expected the corpus that run {found.run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
-    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len)
+    most = found.config.get("eval_chars")
+    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len, most)

@@ -219,7 +219,7 @@ def finish(
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, config.eval_chars)
     say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
     samples = {t: write(config, model, t, config.length) for t in temperatures}

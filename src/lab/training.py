@@ -284,7 +284,7 @@ class Loop:
     def evaluate(self, step: int) -> bool:
         """Validation loss of the averaged weights; True when it improved."""
         flat = self.averaged if self.config.average else self.engine.weights
-        loss = validation_loss(self.architecture, flat, self.val)
+        loss = validation_loss(self.architecture, flat, self.val, self.config.eval_chars)
         improved = self.best.observe(loss, flat, step, self.config.min_delta)
         self.report(step, {"val/loss": loss, "val/bpc": loss / log(2)})
         self.evaluated(step, flat)
