@@ -90,7 +90,9 @@ def finish_inside(
             json.loads(inside.file.read_text(encoding="utf-8")), outcome.best_step
         ),
         "singular_values": inside_figures.singular_values(
-            spectra(architecture, initial_weights(config, architecture)), spectra(architecture, outcome.flat)
+            spectra(architecture, initial_weights(config, architecture)),
+            spectra(architecture, outcome.flat),
+            gated=architecture.cell != "rnn",
         ),
     }
     for name, figure in drawn.items():

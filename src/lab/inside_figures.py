@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from src.rnn.parameters import Array
 
@@ -18,6 +19,7 @@ def panels(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
     made = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     for ax in made.flat:
         ax.grid(alpha=0.3)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure, made.tolist()
 
 
@@ -62,11 +64,12 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
     return figure
 
 
-def singular_values(before: list[Array], kept: list[Array]) -> Figure:
-    """before, kept: the singular values of each layer's recurrent matrix, largest first."""
+def singular_values(before: list[Array], kept: list[Array], gated: bool) -> Figure:
+    """before, kept: the singular values of each layer's recurrent matrix, largest first. gated: whether that is
+    the candidate's block of a gated cell."""
     layers = chosen(len(kept), PANELS)
     figure, axes = panels(1, len(layers))
-    axes[0][0].set_ylabel("singular value of wh")
+    axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))
     for layer, ax in zip(layers, axes[0], strict=True):
         for values, style, colour, name in (
             (before[layer], "--", "0.5", "before training"),

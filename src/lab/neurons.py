@@ -37,7 +37,7 @@ def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) ->
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=f"neurons of {title}",
+        title=f"Neurons of run {title}, {architecture.cell} with {architecture.hidden} units",
         layers=architecture.layers,
         units=architecture.layers * architecture.hidden,
         shown=len(shown),
