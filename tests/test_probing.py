@@ -119,7 +119,7 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell, gates):
     p.layers[0].b[0] = 3, -3, 2, 0  # sigma: 0.95, 0.05, 0.88, 0.5
     p.layers[0].b[1] = 3
     found = probe(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).shares
-    share = {name: 0.0 for name in gates} | {gates[0]: 0.5, gates[1]: 1.0}
+    share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
     named = {f"inside/saturated_{name}": value for name, value in share.items()}
     assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates))}
 
@@ -158,8 +158,8 @@ def test_a_short_validation_split_and_a_large_network_have_fewer_windows():
 
 
 def test_probes_keep_their_distance():
-    """Each costs about a step's time or, of a wide network read in small batches, more; they lie further apart
-    then. (Measured: benchmarks/probing_cost.json.)"""
+    """Each costs about a step's time or, of a wide network read in small batches, more, and then they lie
+    further apart. What they cost is measured in benchmarks/."""
     every = {}
     for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
         prober = Prober(replace(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS)
@@ -179,7 +179,9 @@ def test_probes_keep_their_distance():
 def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it():
     """Evaluated at every step, the weights are seen before and behind each."""
     decayed = replace(ADAM, weight_decay=0.2)
-    trained = Trained(max_epochs=0.5, eval_every=1, probe=True, optimizer=decayed, model=model_config(layers=2))
+    trained = Trained(
+        max_epochs=0.5, eval_every=1, probe=True, optimizer=decayed, model=model_config(layers=2)
+    )
     ratios = trained.curve("inside/update_ratio")
     assert len(ratios) == trained.outcome.steps > 3
     before, behind = trained.seen[2], trained.seen[3]

@@ -1,4 +1,4 @@
-"""The gradient of one loss with respect to every state before it, against complex steps through the equations.
+"""The gradient of one loss with respect to every state before it, against complex steps through the cells.
 
 The oracle is that of the cells, one sequence at a time; a state is pushed by i eps where it arises, and
 everything behind it, in time and above it, goes on from there.
@@ -39,7 +39,7 @@ class Example:
         return state_gradients(self.p, self.ids, self.targets, self.buffers)
 
     def loss(self, column, place, push):
-        """Of the last character of one window, with `push` added to the state at place (layer, state, step)."""
+        """Of the last character of one window, `push` added to the state at place (layer, state, step)."""
         last, target = self.state[:, :, column].astype(complex), self.targets[column]
         for t, character in enumerate(self.ids[:, column]):
             x = np.eye(self.p.by.size)[character]
@@ -129,7 +129,7 @@ def test_squares_of_small_gradients_do_not_vanish():
 
 
 def test_an_orthogonal_linear_network_hands_its_gradient_back_undiminished():
-    """With a relu that is always on: the theory's border between vanishing and exploding, and both sides of it."""
+    """With a relu that is always on: the border between vanishing and exploding, and both sides of it."""
     example = Example(("rnn", "relu"), 1, (8, 2, 4, 3))
     permutation = np.eye(4)[[2, 0, 3, 1]]
     example.p.wy[...] *= 1e-3  # else a softmax of such large states is certain

@@ -44,7 +44,10 @@ def test_properties_of_a_text_character_by_character() -> None:
     ("text", "missing"),
     [
         ("all in one line " * 20, {"distance to the line's start", "capital, not small letter"}),
-        ("аб вгд еж " * 30, {"vowel, not consonant", "distance to the line's start"}),
+        (
+            "\u05d0\u05d1 \u05d2\u05d3\u05d4 \u05d5\u05d6 " * 30,
+            {"vowel, not consonant", "distance to the line's start"},
+        ),
         ("0123456789 " * 30, {"inside a word", "vowel, not consonant"}),
         ("too short", {"inside a word", "vowel, not consonant"}),
         ("", {"inside a word"}),
@@ -99,11 +102,15 @@ def test_without_a_property_units_stand_in_their_own_order() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_a_text_is_read_as_when_writing_one_character_after_the_other(kind: tuple[str, str], layers: int) -> None:
+def test_a_text_is_read_as_when_writing_one_character_after_the_other(
+    kind: tuple[str, str], layers: int
+) -> None:
     """Across the pieces in which it is read."""
     architecture = Architecture(6, 5, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
-    flat = initialise(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size()).astype(np.float32)
+    flat = initialise(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size()).astype(
+        np.float32
+    )
     ids = rng.integers(6, size=600)
     reading = read(architecture, flat, ids)
     assert reading.activations.shape == (5 * layers, 600)

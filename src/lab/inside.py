@@ -18,16 +18,16 @@ from src.text.corpus import Corpus
 
 CURVES = "gradient_through_time.json"
 ABOUT = (
-    "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a window's last "
-    "character with respect to the hidden state distances[i] characters before it; state 1, of the LSTM, is "
-    "the cell state."
+    "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "
+    "window's last character with respect to the hidden state distances[i] characters before it; state 1, of "
+    "the LSTM, is the cell state."
 )
 DISTANCES = 100  # points of a curve; of longer windows they lie closer together near the loss
 
 
 class Inside:
-    """Probes while a run trains. Their curves stand in a file of the run's directory from the first on; a run that
-    goes on after an interruption goes on in it."""
+    """Probes while a run trains. Their curves stand in a file of the run's directory from the first on; a run
+    that goes on after an interruption goes on in it."""
 
     def __init__(self, config: Config, architecture: Architecture, corpus: Corpus, folder: Path) -> None:
         self.config, self.architecture = config, architecture
@@ -50,7 +50,10 @@ class Inside:
         return self.take(step, self.prober.look(flat)) if self.prober.due(step) else {}
 
     def take(self, step: int, probe: Probe) -> dict[str, float]:
-        norms = [[[rounded(n) for n in s] for s in layer] for layer in probe.gradients[..., self.distances].tolist()]
+        norms = [
+            [[rounded(n) for n in s] for s in layer]
+            for layer in probe.gradients[..., self.distances].tolist()
+        ]
         self.lines[step] = json.dumps({"step": step, "norms": norms})
         steps = ",\n".join(line for _, line in sorted(self.lines.items()))
         head = json.dumps({"about": ABOUT, "distances": self.distances})[:-1]
@@ -79,7 +82,11 @@ def finish_inside(
     record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
 ) -> None:
     """The kept weights: probed, drawn, and made a page."""
-    from src.lab import figures, inside_figures, neurons  # matplotlib takes a second to import, after training
+    from src.lab import (
+        figures,
+        inside_figures,
+        neurons,
+    )  # matplotlib takes a second to import, after training
 
     inside = Inside(config, architecture, corpus, record.folder)
     # As of val/loss, the last point is that of the kept weights: what a table of runs shows.

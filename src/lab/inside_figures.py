@@ -50,7 +50,9 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
             for step, (colour, style, marker) in zip(steps, LINES[-len(steps) :], strict=True):
                 norms = curves[step][layer][state]
                 points = [(k, n) for k, n in zip(told["distances"], norms, strict=True) if n]
-                name = f"step {step}" + (" (kept)" if step == kept else " (before training)" if step == 0 else "")
+                name = f"step {step}" + (
+                    " (kept)" if step == kept else " (before training)" if step == 0 else ""
+                )
                 ax.semilogy(
                     *zip(*points, strict=True) if points else ([], []),
                     color=colour, linestyle=style, marker=marker, markersize=4, label=name,
@@ -65,8 +67,8 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
 
 
 def singular_values(before: list[Array], kept: list[Array], gated: bool) -> Figure:
-    """before, kept: the singular values of each layer's recurrent matrix, largest first. gated: whether that is
-    the candidate's block of a gated cell."""
+    """before, kept: the singular values of each layer's recurrent matrix, largest first. gated: whether that
+    is the candidate's block of a gated cell."""
     layers = chosen(len(kept), PANELS)
     figure, axes = panels(1, len(layers))
     axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))

@@ -1,4 +1,4 @@
-"""neurons.html: the test text coloured by the activation of a hidden unit, in one file that needs nothing else."""
+"""neurons.html: the test text coloured by the activation of a hidden unit, in one file for a browser."""
 
 import base64
 from pathlib import Path
@@ -19,8 +19,8 @@ LIKELIEST = 5  # characters shown of each distribution
 
 
 def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) -> str:
-    """The page as HTML: the beginning of the final split as the network with the weights flat (n,) reads it."""
-    ids = np.asarray(corpus.split(corpus.final_split)[:CHARACTERS])
+    """The page as HTML: the beginning of the final split as the network, weights flat (n,), reads it."""
+    ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
     reading = read(architecture, flat, ids)
     found = features(corpus.vocabulary.decode(ids))
     shown = ranked(reading.activations, found, architecture.hidden)[: max(1, BYTES // ids.size)]
@@ -51,7 +51,7 @@ def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) ->
 
 
 def likeliest_of(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
-    """The LIKELIEST characters behind each position and their probabilities, (N, 5) each, the likeliest first."""
+    """The LIKELIEST characters behind each position and their probabilities, (N, 5) each, falling."""
     count = min(LIKELIEST, probabilities.shape[1])
     some = np.argpartition(-probabilities, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(probabilities, some, axis=1), axis=1, kind="stable")

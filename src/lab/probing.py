@@ -1,4 +1,4 @@
-"""Looking inside during training: one small fixed batch of the validation text, read by the weights as they are.
+"""Looking inside during training: one small fixed batch of the validation text, read by the weights of now.
 
 Nothing here draws a random number or writes to what training uses: a run has the same bits with and without.
 """
@@ -18,7 +18,9 @@ from src.text.corpus import Corpus
 WINDOWS = 32  # of the probe: enough for a mean over windows that two probes can be compared by
 FEWEST_WINDOWS = 4
 NUMBERS = 2**20  # T B H of a probe's state: windows long and wide take fewer, to stay some dozen megabytes
-SPARSEST = 200  # steps of training for one step's worth of probing: half a percent, and room for what is slower
+SPARSEST = (
+    200  # steps of training for one step's worth of probing: half a percent, and room for what is slower
+)
 
 # |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values of a gate
 # beyond which it counts as open or closed: Karpathy, Johnson and Li (2015), "Visualizing and understanding
@@ -120,7 +122,8 @@ def probe_work(architecture: Architecture, steps: int, windows: int) -> int:
 class LastUpdate:
     """How far the step before an evaluation moved the weights, in shares of their length: ||dw|| / ||w||.
 
-    Of a healthy training some 1e-3: Karpathy, notes to cs231n, "Neural networks 3", ratio of updates to weights.
+    Of a healthy training some 1e-3: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio of
+    updates to weights.
     """
 
     def __init__(self, config: Config, architecture: Architecture, weights: Array) -> None:

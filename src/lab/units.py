@@ -25,8 +25,8 @@ APOSTROPHES = "'\u2019"
 @dataclass(frozen=True)
 class Reading:
     """A network reading a text, its state carried from the start. activations (L*H, N): of each unit behind
-    each character, layer by layer: h, and of the LSTM tanh(c), its memory, as in the paper above. probabilities
-    (N, V): of the character that follows."""
+    each character, layer by layer: h, and of the LSTM tanh(c), its memory, as in the paper above.
+    probabilities (N, V): of the character that follows."""
 
     activations: Array
     probabilities: Array
@@ -124,7 +124,9 @@ def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
     length = np.sqrt((a * a).sum(axis=1) * (x @ x))
     # a unit that is constant but for rounding has nothing to explain
     varies = np.sqrt((a * a).mean(axis=1)) > 1e-6
-    return np.divide(a @ x, length, out=np.zeros(len(a)), where=varies & (length > 0))
+    r: NDArray[np.float64] = np.zeros(len(a))
+    np.divide(a @ x, length, out=r, where=varies & (length > 0))
+    return r
 
 
 def ranked(activations: Array, found: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
@@ -137,4 +139,3 @@ def ranked(activations: Array, found: list[Feature], hidden: int) -> list[tuple[
         Unit(k // hidden + 1, k % hidden, found[f].name, float(r[f, k])) for k, f in enumerate(best.tolist())
     ]
     return sorted(enumerate(units), key=lambda pair: -pair[1].score)
-

@@ -3,12 +3,12 @@
 How fast its norm falls or grows with the distance is the vanishing or exploding of gradients: Pascanu,
 Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
 
-    dL_T/dh_T     = (softmax(z_T) - onehot(y_T)) wy^T          in the last layer, else 0
-    dL_T/dh_{t-1} = sum over the gates of dL_T/da_t wh^T       from the step behind it (the GRU's and the
-                  + sum over the gates of dL_T/da'_{t-1} wx'^T LSTM's direct paths below); from the layer above
+    dL_T/dh_T     = (softmax(z_T) - onehot(y_T)) wy^T    in the last layer, else 0
+    dL_T/dh_{t-1} = what comes from step t, by the cell (`back_tanh` and its neighbours)
+                  + sum over the gates of the layer above of dL_T/da_{t-1} wx^T
 
-The same derivations as the cells' backward passes, one time step at a time and with each h_t kept, which those
-overwrite. The tests hold them to complex-step differentiation.
+The same derivations as the cells' backward passes, but one time step at a time, and every dL_T/dh_t is kept,
+which those overwrite. The tests hold them to complex-step differentiation.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from src.rnn.network import Buffers, Ids, forward
 from src.rnn.parameters import Array, Layer, Parameters
 from src.rnn.tape import Tape
 
-# Of a layer's states h (and c) at step t, (S, B, H): adds to dL/dc what comes through h_t, in place, and gives
-# dL/da of the gates at t as the inputs see them, (G, B, H), and dL/d(states at t-1).
+# From dL/d(h_t and c_t), (S, B, H), to dL/da of the gates at t, as the inputs see them, (G, B, H), and to
+# dL/d(h_{t-1} and c_{t-1}). To dL/dc_t is added, in place, what comes through h_t.
 Back = Callable[[Layer, Tape, int, Array], tuple[Array, Array]]
 
 
@@ -100,9 +100,10 @@ def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> 
 
 
 def norm_by_distance(gradients: Array) -> Array:
-    """The mean over the batch of ||dL_T/d(state at T - k)||, k = 0, 1, ..., T - 1: (L, S, T), double precision.
+    """The mean over the batch of ||dL_T/d(state at T - k)||, k = 0, 1, ..., T - 1, in double precision.
 
-    gradients (L, S, T, B, H).
+    gradients (L, S, T, B, H); returns (L, S, T).
     """
     norms: Array = np.sqrt(np.einsum("lstbh,lstbh->lstb", gradients, gradients, dtype=np.float64))
-    return norms.mean(axis=-1)[..., ::-1]
+    by_distance: Array = norms.mean(axis=-1)[..., ::-1]
+    return by_distance
