@@ -35,11 +35,13 @@ def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) ->
         "likeliest": packed(likeliest, "<u2"),
         "shares": packed(np.rint(shares * 65535), "<u2"),
     }
+    layers, hidden = architecture.layers, architecture.hidden
+    sizes = f"{layers} x {hidden}" if layers > 1 else f"{hidden}"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=f"Neurons of run {title}, {architecture.cell} with {architecture.hidden} units",
-        layers=architecture.layers,
-        units=architecture.layers * architecture.hidden,
+        title=f"Neurons of run {title}: {architecture.cell}, {sizes} units",
+        layers=layers,
+        units=layers * hidden,
         shown=len(shown),
         quantity="tanh(c), the memory cell" if architecture.cell == "lstm" else "h, the hidden state",
         corpus=corpus.name,

@@ -23,10 +23,10 @@ def recurrent_matrices(p: Parameters) -> list[Array]:
 def spectral_radius(w: Array) -> float:
     """max |eigenvalue| of w (H, H), from above: ||w^m||^(1/m), m = 2^12 (Gelfand's formula, Frobenius norm).
 
-    A dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex pair, over which
-    the power iteration stumbles, does no harm. Too large by the factor k^(1/m), where k grows with how far w
-    is from normal: 0.2% at k = 4,000. The power is scaled to norm 1 again and again. nan or inf where w is
-    not finite.
+    A dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex pair, over
+    which the power iteration stumbles, does no harm. Too large by the factor k^(1/m), where k grows with how
+    far w is from normal: 0.2% at k = 4,000. The power is scaled to norm 1 again and again. nan or inf where w
+    is not finite.
     """
     largest = abs(w).max()
     if largest == 0:
