@@ -147,6 +147,7 @@ class Config(PlacesConfig):
     batching: str = choice("windows", "stream")
     state: str = choice("reset", "carry")
     log_every: int = integer(1)
+    probe: bool = flag()
     skip_finished: bool = flag()
     objectives: list[str] = field(
         default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}

@@ -61,6 +61,7 @@ BASE = Config(
     batching="stream",
     state="carry",
     log_every=10,
+    probe=False,
     skip_finished=False,
     objectives=["val/loss"],
     give_up=False,

@@ -17,6 +17,7 @@ from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
+from src.lab.inside import Inside, finish_inside
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute, store_of
@@ -181,6 +182,7 @@ def train_stage(
     samples = record.folder / "samples"
     samples.mkdir()
     watched: list[str] = []
+    inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
 
     def evaluated(step: int, flat: Array) -> None:
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
@@ -189,6 +191,8 @@ def train_stage(
         progress.show(text)
         write_text(samples / "while_training.txt", "".join(watched))
         record.keep(samples / "while_training.txt", "samples")
+        if inside and (seen := inside.evaluated(step, flat)):
+            record.report(step, seen)
 
     per_epoch = make_batches(config, corpus, np.random.default_rng(0)).steps_per_epoch
     with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
@@ -197,6 +201,8 @@ def train_stage(
             record.report(step, metrics)
             progress.report(step, metrics)
 
+        if inside and (seen := inside.begin()):
+            record.report(0, seen)
         rng = np.random.default_rng(config.seed)
         outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless)
     say(
@@ -232,6 +238,8 @@ def finish(
     record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
     keep_samples(record, config, samples)
     draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
+    if config.probe:
+        finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
