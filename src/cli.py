@@ -20,6 +20,8 @@ PROJECT = CONF.parent
 VERBATIM = (
     "prompt",
     "run",
+    "resume",
+    "init_from",
     "backend",
     "names",
     "left",

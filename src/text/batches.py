@@ -1,6 +1,6 @@
 """Training batches: (inputs, targets) one step apart, from shuffled windows or contiguous streams."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,12 @@ class Batches(Protocol):
 
     def next(self) -> tuple[Ids, Ids, bool]:
         """Inputs and targets, (T, B) each, and whether nothing in front of them belongs to them."""
+
+    def state(self) -> dict[str, Any]:
+        """Where in the text the next batch is, ready for JSON."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` of an equal supply said. (The generator's own state is its owner's.)"""
 
 
 class Windows:
@@ -44,6 +50,7 @@ class Windows:
         self.offsets = np.arange(seq_len + 1)[:, None]
         self.rng = rng
         self.order = np.empty(0, np.intp)
+        self.drawn_with: Any = None  # the generator's state in front of the order
         self.position = 0
 
     def next(self) -> tuple[Ids, Ids, bool]:
@@ -51,12 +58,23 @@ class Windows:
         one is handed a state that belongs to other windows, which is the mistake to be shown."""
         fresh = self.order.size == 0
         if self.position + self.batch_size > self.order.size:
+            self.drawn_with = self.rng.bit_generator.state
             self.order = self.rng.permutation(self.count)
             self.position = 0
         starts = self.order[self.position : self.position + self.batch_size] * self.stride
         self.position += self.batch_size
         window = self.tokens[self.offsets + starts].astype(np.intp)
         return window[:-1], window[1:], fresh
+
+    def state(self) -> dict[str, Any]:
+        return {"drawn_with": self.drawn_with, "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.drawn_with, self.position = state["drawn_with"], state["position"]
+        if self.drawn_with is not None:
+            again = np.random.Generator(type(self.rng.bit_generator)())
+            again.bit_generator.state = self.drawn_with
+            self.order = again.permutation(self.count)
 
 
 class Streams:
@@ -93,3 +111,9 @@ class Streams:
         window = self.tokens[self.offsets + self.starts + begin].astype(np.intp)
         self.position += 1
         return window[:-1], window[1:], begin == 0
+
+    def state(self) -> dict[str, Any]:
+        return {"starts": self.starts.tolist(), "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.starts, self.position = np.asarray(state["starts"], np.intp), state["position"]
