@@ -61,7 +61,14 @@ class Run:
 
         rng = np.random.default_rng(self.config.seed)
         return train(
-            self.config, self.architecture, CORPUS, rng, report, lambda step, flat: None, keep=keep, begin=begin
+            self.config,
+            self.architecture,
+            CORPUS,
+            rng,
+            report,
+            lambda step, flat: None,
+            keep=keep,
+            begin=begin,
         )
 
     def go_on(self) -> Any:

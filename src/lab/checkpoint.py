@@ -1,8 +1,8 @@
 """A checkpoint: one file that holds everything a training goes on from, whole or not at all.
 
-checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON and a SHA-256 over both.
-It is written under a temporary name, brought to the disk and renamed; the last two are kept, so that one is
-good whatever happens to the other.
+checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON and a SHA-256 over
+both. It is written under a temporary name, brought to the disk and renamed; the last two are kept, so that
+one is good whatever happens to the other.
 """
 
 import hashlib
@@ -114,5 +114,3 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
