@@ -42,6 +42,7 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
     """
     path = run / FOLDER / f"step_{step:08d}.safetensors"
     told = json.dumps(state)
+    arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     metadata = {"format": str(FORMAT), "state": told, "sha256": digest(arrays, told)}
 
     def write(temporary: Path) -> None:
@@ -94,16 +95,17 @@ def newest(run: Path, journal_bytes: int) -> Checkpoint:
 
 def all_of(run: Path) -> list[Path]:
     """The checkpoints of a run, the newest first."""
-    return sorted((run / FOLDER).glob("step_*.safetensors"), reverse=True)
+    files = (run / FOLDER).glob("step_*.safetensors")
+    return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
 
 
 def digest(arrays: dict[str, Array], told: str) -> str:
     """SHA-256 over names, kinds, shapes and bytes of the arrays, and over the JSON."""
     sha = hashlib.sha256(told.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(f"{name} {array.dtype.str} {arrays[name].shape}\n".encode())
-        sha.update(array.tobytes() if array.ndim == 0 else array.data)
+        array = arrays[name]
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(array.data)
     return sha.hexdigest()
 
 

@@ -24,7 +24,7 @@ class Held:
 
 def hold(folder: Path) -> Held:
     """Take a directory for this process. Raises InputError when another one has it."""
-    descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

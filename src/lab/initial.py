@@ -52,9 +52,16 @@ def named_model(name: str, config: Config) -> Model:
     except InputError:
         if path.exists():
             raise
-        found = lookup(name, config)  # one of another machine, `best` or an alias
-        return found.model
+        return looked_up(name, config)
     return model_in(folder)
+
+
+def looked_up(name: str, config: Config) -> Model:
+    """The model of a run that another machine trained, of `best` or of an alias."""
+    try:
+        return lookup(name, config).model
+    except InputError as error:
+        raise InputError(str(error).replace("run: ", "init_from: ", 1)) from error
 
 
 def model_in(folder: Path) -> Model:
