@@ -162,3 +162,64 @@ def test_training_that_was_stopped_goes_on_to_the_bit(
     told = ("val_loss", "best_step", "steps", "epochs", "ended")
     assert [getattr(again, name) for name in told] == [getattr(whole, name) for name in told]
     assert broken.points == straight.points
+
+
+def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends there with the best weights so far; the checkpoint is that of before."""
+    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "average": 0.9}
+    straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
+    whole = straight.train()
+    with monkeypatch.context() as patched:
+        stopped_at(patched, 23, lambda: os.kill(os.getpid(), signal.SIGINT))
+        outcome = broken.train()
+    assert (outcome.ended, outcome.steps, broken.steps) == ("interrupted", 23, [10, 20, 23])
+    again = broken.go_on()
+    assert again.flat.tobytes() == whole.flat.tobytes()
+    assert broken.last == straight.last
+    assert [p for p in broken.points if p not in straight.points] == [
+        p for p in broken.points if p[0] == 23 and p[1].startswith("val/")
+    ]
+    assert [p for p in broken.points if p in straight.points] == straight.points
+
+
+def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
+    """With a constant schedule as if they had been asked for at once, but for the points of the first end."""
+    settings = {"hidden": 8, "eval_every": 10, "log_every": 4, "schedule": ConstantConfig("constant", 3)}
+    long, short = Run(tmp_path / "long", **settings, max_epochs=3), Run(tmp_path / "short", **settings)
+    long.train()
+    short.config = replace(short.config, max_epochs=1.9)
+    assert short.train().steps == 27
+    short.config = replace(short.config, max_epochs=3)
+    short.go_on()
+    assert short.last == long.last
+    assert [p for p in short.points if p in long.points] == long.points
+    assert {step for step, _, _ in short.points} - {step for step, _, _ in long.points} == {27}
+
+
+def test_early_stopping_goes_on_with_more_patience(tmp_path: Path) -> None:
+    settings = {"hidden": 8, "eval_every": 5, "log_every": 5, "min_delta": 100.0, "max_epochs": 3}
+    whole, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
+    run.config = replace(run.config, patience=2)
+    ended = run.train()
+    assert (ended.ended, ended.steps) == ("early stopping", 15)
+    assert run.go_on().steps == 15, "with the same patience there is nothing left to do"
+    run.config = replace(run.config, patience=3)
+    assert run.go_on().steps == 20
+    run.config = replace(run.config, patience=None)
+    run.go_on()
+    whole.train()
+    assert (run.last, run.points) == (whole.last, whole.points)
+
+
+def test_the_budget_of_time_counts_what_was_trained_before(tmp_path: Path) -> None:
+    run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
+    first = run.train()
+    assert first.ended == "max_seconds"
+    again = run.go_on()
+    assert (again.ended, again.steps) == ("max_seconds", first.steps)
+    run.config = replace(run.config, max_seconds=0.6)
+    longer = run.go_on()
+    assert longer.steps > first.steps
+    assert 0.6 <= longer.seconds < first.seconds + 5

@@ -95,7 +95,7 @@ def newest(run: Path, journal_bytes: int) -> Checkpoint:
 
 def all_of(run: Path) -> list[Path]:
     """The checkpoints of a run, the newest first."""
-    files = (run / FOLDER).glob("step_*.safetensors")
+    files = (run / FOLDER).glob("step_[0-9]*.safetensors")
     return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
 
 

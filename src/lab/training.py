@@ -128,7 +128,9 @@ class Loop:
         self.matrices = unflatten(architecture, engine.weights).matrices()
         self.averaged = engine.weights.copy()
         self.best = Best(engine.weights)
-        self.moving = {"weights": engine.weights, "averaged": self.averaged}
+        self.moving = {"weights": engine.weights}
+        if config.average:
+            self.moving["averaged"] = self.averaged
         self.moving |= {f"optimizer.{name}": array for name, array in self.state.items()}
         self.rollback = Rollback(config)
         self.rollback.keep(self.moving, 0)
@@ -181,11 +183,13 @@ class Loop:
                 self.behind = self.hopeless(now.step, self.best.loss)
                 self.rollback.keep(self.moving, now.step)
                 self.keep_snapshot()
+        else:
+            self.look_at_clock()  # a snapshot has done so: what ends training behind it, it knows
         if stop.terminated:
             raise Preempted("SIGTERM")
         if stop.interrupted:
             return "interrupted"
-        spent = budget_spent(self.config, now.step, total, self.best.waited, self.look_at_clock())
+        spent = budget_spent(self.config, now.step, total, self.best.waited, now.seconds)
         return "hopeless" if self.behind and spent != "early stopping" else spent
 
     def step(self) -> None:
