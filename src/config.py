@@ -154,6 +154,11 @@ class Config(PlacesConfig):
     )
     give_up: bool = flag()
     register: bool = flag()
+    resume: str | None = text(optional="a run of its own")
+    init_from: str | None = text(optional="weights drawn at random")
+    on_divergence: str = choice("stop", "rollback")
+    rollback_lr: float = number(above=0, below=1)
+    max_rollbacks: int = integer(1)
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -289,6 +294,7 @@ def flatten(config: Any) -> dict[str, Any]:
         "skip_finished",
         "objectives",
         "register",
+        "resume",
     )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

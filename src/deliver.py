@@ -4,6 +4,7 @@ A run starts it beside itself, with the lowest priority, so that tracking takes 
 that training leaves over; a person starts it for a run whose tracker was out of reach.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> int:
     from src.lab import tracking  # slow to import
 
     store = json.loads((folder / "tracking.json").read_text(encoding="utf-8"))
+    turn = (folder / ".delivering").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX)  # that of a training that was killed may still be at it
     try:
         done = tracking.deliver(folder, store["uri"], store["artifacts"], lambda: not gone.is_set())
     except InputError as error:

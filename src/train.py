@@ -2,21 +2,30 @@
 
 from typing import Any
 
-from src.cli import launch
+from src.cli import launch, typed_keys
 
 
 def body(config: Any) -> float | list[float]:
-    from src.lab.experiment import overview, run, say
+    from src.config import refuse
+    from src.lab.experiment import overview, resume, run, say
     from src.lab.registry import register_delivered
+    from src.lab.resuming import resumption
 
     job = job_of_a_sweep()
     if job is None:
-        result = run(config, "train")
+        if config.resume is None:
+            result = run(config, "train")
+        else:
+            found = resumption(config, typed_keys(config))
+            config = found.config
+            result = resume(found, "train")
         say("\n" + overview(result, config) + "\n")
         print(result.summary(), flush=True)
         if config.register:
             register_delivered(result.run_id, result.folder.name, config)
         return result.outcome.val_loss
+    if config.resume is not None:
+        raise refuse("resume", "null in a sweep (skip_finished=true goes on with one)", config.resume)
     from src.lab.sweep_job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())

@@ -102,7 +102,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         ),
         ("matplotlib", {"src.lab.figures", "src.lab.inside_figures", "src.lab.sweep_figures"}),
         ("jinja2", {"src.lab.comparison", "src.lab.neurons"}),
-        ("safetensors", {"src.lab.weights"}),
+        ("safetensors", {"src.lab.checkpoint", "src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
         ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
         (

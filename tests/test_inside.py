@@ -104,7 +104,7 @@ def test_curves_go_on_where_they_were_interrupted(tmp_path: Path) -> None:
     whole = told_by(tmp_path)
     assert [row["step"] for row in whole["steps"]] == [0, 200]
     again = inside_of(tmp_path)
-    assert again.begin() == {}, "told before the interruption"
+    assert again.begin() == begun, "told again as it was, and taken once: reports are"
     assert again.evaluated(200, flat) == once
     assert told_by(tmp_path) == whole
     again.evaluated(400, flat)

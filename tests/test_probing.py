@@ -7,7 +7,7 @@ import pytest
 from test_training import ADAM, BASE, CORPUS, Trained, model_config
 
 from src.config import SgdConfig
-from src.lab.inside import Inside, initial_weights
+from src.lab.inside import Inside, drawn_weights
 from src.lab.probing import WINDOWS, LastUpdate, Prober, probe, saturation
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
@@ -57,7 +57,7 @@ def test_the_weights_before_training_are_those_that_training_begins_with():
     """After a step of no length."""
     trained = Trained(optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
     assert trained.outcome.steps == 1
-    begin = initial_weights(trained.config, trained.architecture)
+    begin = drawn_weights(trained.config, trained.architecture)
     assert begin.dtype == trained.last.dtype
     assert abs(begin - trained.last).max() < 1e-25
 

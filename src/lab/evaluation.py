@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from math import log
 
+import numpy as np
+
 from src.config import DataConfig, PlacesConfig
-from src.errors import InputError
+from src.errors import Diverged, InputError
 from src.lab.baselines import baselines
 from src.lab.corpora import corpus_of
 from src.lab.lookup import Found
+from src.lab.rollback import finite
 from src.lab.rundir import absolute
 from src.lab.scoring import Score, score_carried, score_reset
 from src.rnn.parameters import Architecture, Array
@@ -69,15 +72,27 @@ class Evaluation:
 def evaluate_network(
     architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int, most: int | None = None
 ) -> Evaluation:
-    """Score a network on the final split of its corpus. most: predictions to score at most, None for all."""
+    """Score a network on the final split of its corpus. most: predictions to score at most, None for all.
+
+    Raises Diverged for a score that is no number.
+    """
     split = corpus.split(corpus.final_split)
     tokens = split if most is None else split[: most + 1]
+    with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
+        scores = score_carried(architecture, flat, tokens), score_reset(architecture, flat, tokens, seq_len)
+    for score in scores:
+        if not finite(score.nats):
+            raise Diverged(
+                f"model: expected a network that stays finite along the {corpus.final_split} split, got a "
+                f"loss of {score.nats:g} (state {score.context}) over {score.characters:,} characters: "
+                "train it with state=carry, or with model.activation=tanh"
+            )
     return Evaluation(
         split=corpus.final_split,
         available=split.size - 1,
         seq_len=seq_len,
-        carried=score_carried(architecture, flat, tokens),
-        reset=score_reset(architecture, flat, tokens, seq_len),
+        carried=scores[0],
+        reset=scores[1],
         baselines=baselines(corpus.split("train"), tokens, len(corpus.vocabulary)),
     )
 

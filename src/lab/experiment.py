@@ -2,10 +2,8 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, log
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +11,21 @@ import numpy as np
 from src.config import Config, flatten
 from src.files import write_json, write_text
 from src.lab import weights
+from src.lab.budget import total_steps
+from src.lab.closing import closed
 from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
+from src.lab.initial import initial_weights
 from src.lab.inside import Inside, finish_inside
+from src.lab.keeping import Keeper, check_fits
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
+from src.lab.resuming import Resumption
 from src.lab.rundir import Run, absolute, store_of
 from src.lab.sampling import sample
+from src.lab.snapshot import Snapshot
 from src.lab.sweep import Job, job_digest
 from src.lab.training import Outcome, make_batches, never, train
 from src.lab.weights import Model
@@ -101,16 +105,34 @@ def run(config: Config, command: str) -> Result:
     return run_on(prepare(config, with_prompt=True), config, command)
 
 
-def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None) -> Result:
-    """The same on a corpus that is prepared. job: the sweep's job that this is."""
+def resume(found: Resumption, command: str) -> Result:
+    """The same from a checkpoint on, in the same run."""
+    corpus = prepare(found.config, with_prompt=True)
+    per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
+    check_fits(found, corpus, total_steps(found.config, per_epoch))
+    step = found.checkpoint.state["training"]["now"]["step"]
+    say(f"resume: run {found.folder.name} goes on behind step {step}")
+    return run_on(corpus, found.config, command, found=found)
+
+
+def run_on(
+    corpus: Corpus, config: Config, command: str, job: Job | None = None, found: Resumption | None = None
+) -> Result:
+    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with."""
     architecture = architecture_of(config, corpus)
-    record = Run(config)
+    begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
+    record = Run(config, found.folder if found else None)
     if job:
         job.opened = True
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
-        open_run(record, config, corpus, architecture, command, job)
-        outcome = train_stage(record, config, corpus, architecture, job)
+        if found:
+            record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
+        else:
+            open_run(record, config, corpus, architecture, command, job)
+        keeper = Keeper(record, corpus, architecture)
+        start = keeper.resume(found) if found else begin
+        outcome = train_stage(record, config, corpus, architecture, job, keeper, start)
         record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
@@ -120,29 +142,6 @@ def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None)
 def architecture_of(config: Config, corpus: Corpus) -> Architecture:
     m = config.model
     return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
-
-
-@dataclass
-class Closing:
-    """How a run ended: filled in while it does."""
-
-    reason: str = ""
-    run_id: str = ""
-
-
-@contextmanager
-def closed(record: Run) -> Iterator[Closing]:
-    """Close the run whatever happens: FINISHED, KILLED by Ctrl-C, or FAILED with the reason."""
-    closing = Closing()
-    try:
-        yield closing
-    except KeyboardInterrupt:
-        record.end("KILLED", "interrupted")
-        raise
-    except BaseException as error:
-        record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
-        raise
-    closing.run_id = record.end("FINISHED", closing.reason)
 
 
 def open_run(
@@ -174,37 +173,40 @@ def open_run(
 
 
 def train_stage(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, job: Job | None
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    job: Job | None,
+    keeper: Keeper,
+    begin: Snapshot | Array | None,
 ) -> Outcome:
-    """Stage 2: train, with a short sample at every evaluation, and keep the best weights."""
+    """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
     hopeless = Median(record.folder.parent, job.sweep.id) if job and config.give_up else never
     say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
-    samples = record.folder / "samples"
-    samples.mkdir()
-    watched: list[str] = []
     inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
 
     def evaluated(step: int, flat: Array) -> None:
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
         text = write(config, model, config.temperature, WATCHED)
-        watched.append(f"step {step}: {config.prompt}{text}\n")
         progress.show(text)
-        write_text(samples / "while_training.txt", "".join(watched))
-        record.keep(samples / "while_training.txt", "samples")
+        keeper.watch(f"step {step}: {config.prompt}{text}\n")
         if inside and (seen := inside.evaluated(step, flat)):
             record.report(step, seen)
 
-    per_epoch = make_batches(config, corpus, np.random.default_rng(0)).steps_per_epoch
-    with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
+    batches = make_batches(config, corpus, np.random.default_rng(0))
+    before = begin.state["now"]["seconds"] if isinstance(begin, Snapshot) else 0.0
+    total = total_steps(config, batches)
+    with TrainingProgress(total, batches.steps_per_epoch, config.max_seconds, before) as progress:
 
         def report(step: int, metrics: dict[str, float]) -> None:
             record.report(step, metrics)
             progress.report(step, metrics)
 
-        if inside and (seen := inside.begin()):
-            record.report(0, seen)
+        if inside and not isinstance(begin, Snapshot):
+            record.report(0, inside.begin(begin))
         rng = np.random.default_rng(config.seed)
-        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless)
+        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless, keeper.keep, begin)
     say(
         f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
         f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
@@ -223,6 +225,7 @@ def finish(
     """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
     flat = outcome.flat
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    kept_before = weights.digest(record.folder / "model") if record.told.models else ""
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
     evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, config.eval_chars)
@@ -235,7 +238,9 @@ def finish(
     kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
     scores = evaluation.metrics()
     record.report(outcome.steps + 1, kept)
-    record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
+    # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
+    final = 0 if all(record.told.points.get((0, n), v) == v for n, v in scores.items()) else outcome.steps
+    record.report(final, {**scores, "train/seconds": outcome.seconds})
     keep_samples(record, config, samples)
     draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
     if config.probe:
@@ -243,7 +248,8 @@ def finish(
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
-    record.journal.model(record.folder / "model")
+    if kept_before != weights.digest(record.folder / "model"):
+        record.journal.model(record.folder / "model")
     return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)
 
 

@@ -39,11 +39,10 @@ class Inside:
             told = json.loads(self.file.read_text(encoding="utf-8"))["steps"]
             self.lines = {row["step"]: json.dumps(row) for row in told}
 
-    def begin(self) -> dict[str, float]:
-        """The metrics of the weights before the first step; none where they have been told."""
-        if 0 in self.lines:
-            return {}
-        return self.take(0, self.prober.look(initial_weights(self.config, self.architecture)))
+    def begin(self, weights: Array | None = None) -> dict[str, float]:
+        """The metrics of the weights before the first step. weights: those, where they are not drawn."""
+        first = drawn_weights(self.config, self.architecture) if weights is None else weights
+        return self.take(0, self.prober.look(first))
 
     def evaluated(self, step: int, flat: Array) -> dict[str, float]:
         """The metrics of the weights at an evaluation; none where probing so often would cost too much."""
@@ -73,8 +72,8 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if isfinite(value) else None
 
 
-def initial_weights(config: Config, architecture: Architecture) -> Array:
-    """Those that training begins with: the first that it draws from its generator."""
+def drawn_weights(config: Config, architecture: Architecture) -> Array:
+    """Those that training begins with, unless they are another run's: the first that its generator draws."""
     return initialise(architecture, config.model.init, np.random.default_rng(config.seed))
 
 
@@ -97,7 +96,7 @@ def finish_inside(
             json.loads(inside.file.read_text(encoding="utf-8")), outcome.best_step
         ),
         "singular_values": inside_figures.singular_values(
-            spectra(architecture, initial_weights(config, architecture)),
+            None if config.init_from else spectra(architecture, drawn_weights(config, architecture)),
             spectra(architecture, outcome.flat),
             gated=architecture.cell != "rnn",
         ),

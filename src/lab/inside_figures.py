@@ -66,18 +66,19 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
     return figure
 
 
-def singular_values(before: list[Array], kept: list[Array], gated: bool) -> Figure:
-    """before, kept: the singular values of each layer's recurrent matrix, largest first. gated: whether that
-    is the candidate's block of a gated cell."""
+def singular_values(before: list[Array] | None, kept: list[Array], gated: bool) -> Figure:
+    """before, kept: the singular values of each layer's recurrent matrix, largest first; None for weights
+    that are not known. gated: whether that is the candidate's block of a gated cell."""
     layers = chosen(len(kept), PANELS)
     figure, axes = panels(1, len(layers))
     axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))
     for layer, ax in zip(layers, axes[0], strict=True):
         for values, style, colour, name in (
-            (before[layer], "--", "0.5", "before training"),
-            (kept[layer], "-", "k", "weights kept"),
+            (before, "--", "0.5", "before training"),
+            (kept, "-", "k", "weights kept"),
         ):
-            ax.plot(range(1, values.size + 1), values, style, color=colour, label=name)
+            if values is not None:
+                ax.plot(range(1, values[layer].size + 1), values[layer], style, color=colour, label=name)
         ax.axhline(1, color="k", linewidth=0.8, linestyle=":")
         ax.set_xlabel("rank")
         ax.set_ylim(bottom=0)

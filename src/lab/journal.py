@@ -5,10 +5,11 @@ for a tracker. A separate process reads the journal from where it last stopped a
 training with the processor time that training leaves over, or afterwards. An unreachable server only
 makes the journal longer.
 
-Records: start, metrics, artifact, table, model, end; `Journal`'s methods are their definition.
+Records: start, metrics, artifact, table, model, end, resumed; `Journal`'s methods are their definition.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,15 @@ class Journal:
         """The last record. status: FINISHED, FAILED or KILLED."""
         self.append("end", status=status, reason=reason, time=now())
         self.file.close()
+
+    def resume(self) -> None:
+        """The run goes on, whatever end it told of before."""
+        self.append("resumed", time=now())
+
+    def sync(self) -> int:
+        """Wait until all of it is on the disk; returns its size in bytes."""
+        os.fsync(self.file.fileno())
+        return os.fstat(self.file.fileno()).st_size
 
     def append(self, kind: str, **fields: Any) -> None:
         try:

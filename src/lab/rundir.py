@@ -15,8 +15,10 @@ from src.config import PlacesConfig
 from src.errors import InputError
 from src.files import cannot_write, write_json
 from src.lab.environment import PROJECT
+from src.lab.holding import hold
 from src.lab.journal import Journal
 from src.lab.parallel import available_cores
+from src.lab.told import Curves, Told, cut_torn_line, read
 
 
 def absolute(path: str) -> Path:
@@ -36,8 +38,6 @@ def store_of(config: PlacesConfig) -> dict[str, str]:
     return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
 
 
-Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
-
 # MLflow needs some 5 seconds of processor time to get going. On a machine whose cores training all uses,
 # that would slow a training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest),
 # so there it waits: until training is over, or has lasted so long that this is at most 3% of it.
@@ -45,17 +45,24 @@ MLFLOW_WAITS = 180.0
 
 
 class Run:
-    """One run: a fresh directory under outputs/runs with a journal, and the metric curves so far."""
+    """One run: a directory under outputs/runs with a journal, and what it has told so far.
 
-    def __init__(self, config: PlacesConfig) -> None:
+    folder: of a run that goes on; else a fresh one. Raises InputError for one that another process works on.
+    """
+
+    def __init__(self, config: PlacesConfig, folder: Path | None = None) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.folder = absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
+        self.folder = folder or absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
         try:
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=folder is not None)
+            self.held = hold(self.folder)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         self.config = config
-        self.curves: Curves = {}
+        self.told = Told()
+        if folder is not None:
+            cut_torn_line(folder)
+            self.told = read(folder)
         self.journal = Journal(self.folder)
         self.deliverer: subprocess.Popen[bytes] | None = None
         self.deliver_after = inf  # never
@@ -70,18 +77,30 @@ class Run:
     ) -> None:
         """Open the journal. busy_cores: how many cores training itself keeps busy."""
         write_json(self.folder / "config.json", asdict(self.config))
-        tracking = self.config.tracking
-        self.journal.start(tracking.experiment, name, params, tags, data)
+        self.journal.start(self.config.tracking.experiment, name, params, tags, data)
         self.journal.artifact(self.folder / "config.json")
-        if tracking.name == "mlflow":
+        self.track(busy_cores)
+
+    def resume(self, busy_cores: int) -> None:
+        """Go on with the journal, and with the same run in MLflow."""
+        self.journal.resume()
+        write_json(self.folder / "config.json", asdict(self.config))
+        self.journal.artifact(self.folder / "config.json")
+        self.track(busy_cores)
+
+    def track(self, busy_cores: int) -> None:
+        if self.config.tracking.name == "mlflow":
             write_json(self.folder / "tracking.json", store_of(self.config))
             self.deliver_after = time.monotonic() + (0 if available_cores() > busy_cores else MLFLOW_WAITS)
 
+    @property
+    def curves(self) -> Curves:
+        return self.told.curves
+
     def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Take what the trainer measured."""
-        self.journal.metrics(step, metrics)
-        for name, value in metrics.items():
-            self.curves.setdefault(name, []).append((step, value))
+        """Take what the trainer measured; what has been told is not told again."""
+        if new := self.told.add(step, metrics):
+            self.journal.metrics(step, new)
         if time.monotonic() > self.deliver_after:
             self.deliver()
 
@@ -103,16 +122,28 @@ class Run:
         """Keep a file of the directory with the tracked run."""
         self.journal.artifact(file, folder)
 
-    def end(self, status: str, reason: str) -> str:
+    def how_to_resume(self) -> str:
+        """What a person types to go on with the run."""
+        if not (self.folder / "checkpoints").exists():
+            return "nothing was trained yet"
+        outputs = self.folder.parent.parent
+        moved = "" if outputs == PROJECT / "outputs" else f" outputs={outputs}"
+        return f"go on with: python -m src.train resume={self.folder.name}{moved}"
+
+    def end(self, status: str, reason: str, wait: bool = True) -> str:
         """Close the journal, wait until it is delivered; returns the run's id.
 
-        Without a tracker, or when it could not be reached, the id is the directory's name.
+        Without a tracker, or when it could not be reached, the id is the directory's name. wait: false where
+        there is no time for it: the process that delivers goes on by itself.
         """
         self.journal.end(status, reason)
+        self.held.release()
         self.deliver()
         if self.deliverer is None or self.deliverer.stdin is None:
             return self.folder.name
         self.deliverer.stdin.close()
+        if not wait:
+            return self.folder.name
         if self.deliverer.wait() == 0:
             return str(json.loads((self.folder / "delivered.json").read_text(encoding="utf-8"))["run_id"])
         print(

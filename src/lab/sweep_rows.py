@@ -69,6 +69,8 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
                     curves.setdefault(name, []).append((record["step"], value))
             case "table":
                 samples = record["rows"]
+            case "resumed":
+                status, reason = "RUNNING", ""
             case "end":
                 status, reason, ended = record["status"], record["reason"], record["time"]
     return Row(

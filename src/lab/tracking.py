@@ -50,6 +50,8 @@ def deliver(folder: Path, uri: str, artifacts: str, alive: Callable[[], bool]) -
     """
     client = connect(uri)
     done = Delivered.of(folder)
+    if done.ended:  # the run may have gone on behind the end that has been told
+        done.ended = not alive() and not any(journal.read(folder, done.offset))
     while not done.ended:
         was_alive = alive()
         try:
@@ -107,6 +109,9 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
             client.set_tag(done.run_id, "mlflow.loggedArtifacts", marked)
         case "model":
             log_model(done.run_id, folder / record["path"])
+        case "resumed":
+            client.update_run(done.run_id, status="RUNNING")
+            done.ended = False
         case "end":
             tell(client, folder, done, record)
 

@@ -1,5 +1,6 @@
 """A trained network on disk: weights as safetensors, everything else that it needs as JSON."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,14 @@ def save(model: Model, folder: Path) -> None:
             "normalisation": asdict(model.normalisation),
         },
     )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the file of weights that `save` wrote; InputError when there is none."""
+    try:
+        return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
 
 
 def load(folder: Path) -> Model:
