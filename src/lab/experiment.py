@@ -103,7 +103,7 @@ def run(config: Config, command: str) -> Result:
 def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None) -> Result:
     """The same on a corpus that is prepared. job: the sweep's job that this is."""
     architecture = architecture_of(config, corpus)
-    record = Run(config)
+    record = Run(config, job.entered if job else None)
     if job:
         job.opened = True
         write_json(record.folder / "sweep.json", job.describe())
