@@ -6,8 +6,8 @@ A real `mlflow server` is killed in the middle of a training and comes back whil
 training is ended by Ctrl-C. Measured: the longest pause between two points of the training curves before the
 server is killed and from then on (points come every ten steps, evaluations between them), how long the
 training's end waited for the delivery, and how many metric points, artifacts and models are missing from the
-server or there twice. Beside it eight runs that start at the same instant against a database that does not exist.
-Writes benchmarks/outage.json.
+server or there twice. Beside it eight runs that start at the same instant against a database that does not
+exist. Writes benchmarks/outage.json.
 """
 
 import json

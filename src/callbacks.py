@@ -60,7 +60,7 @@ class SweepCallback(Callback):
             # a job that may be reused asks the tracker, for which parent and earlier jobs must be there
             asks = bool(config.skip_finished) or "skip_finished" in keys
             local = launcher in (BASIC, JOBLIB) and not asks
-            sweep, record = open_sweep(places, keys, several, name, local, busy=launcher == JOBLIB)
+            sweep, record = open_sweep(places, keys, several, name, local)
             SweepCallback.opened = sweep, places, record
             tell_jobs(config)
         except Exception as error:

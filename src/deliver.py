@@ -23,16 +23,17 @@ from src.lab.sweep_jobs import jobs_of
 
 PATIENCE = 10.0  # seconds for a store that does not answer when training is over
 HANDED_OVER = 60.0  # seconds for the deliverer of the same run, resumed, to end
-NICE = 5  # --busy: enough to keep up beside jobs that keep every core busy
+NICE = 5  # --brisk: enough to keep up beside jobs that keep every core busy
 
 
-def give_way(busy: bool) -> None:
-    """Run when nothing else wants the processor; busy: take a small share all the same.
+def give_way(brisk: bool) -> None:
+    """Run when nothing else wants the processor; brisk: take a small share all the same.
 
-    Where several jobs fill the cores, what is not delivered meanwhile is waited for at the end.
+    So does the delivery of a sweep, or what is left over would be waited for at its end, and that of a run
+    whose training is over: what it would give way to then is no longer its own run.
     """
-    os.nice(NICE if busy else 19)
-    if not busy and hasattr(os, "SCHED_IDLE"):  # Linux: a process that wakes up is never kept waiting
+    os.nice(NICE if brisk else 19)
+    if not brisk and hasattr(os, "SCHED_IDLE"):  # Linux: a process that wakes up is never kept waiting
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
@@ -59,7 +60,7 @@ def directories(arguments: list[str]) -> list[Path]:
 def main(arguments: list[str]) -> int:
     beside = "--beside" in arguments
     if beside:
-        give_way("--busy" in arguments)
+        give_way("--brisk" in arguments)
     warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies
     try:
         folders = directories([a for a in arguments if not a.startswith("--")])

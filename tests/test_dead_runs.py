@@ -97,7 +97,7 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
     folder = tmp_path / "runs" / "killed"
     journal_of(folder).file.close()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": ""}))
+    (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": tmp_path.as_uri()}))
     typed("evaluate", "tracking.experiment=none there", f"outputs={tmp_path}", f"data_dir={tmp_path}")
     until = time.monotonic() + 300
     while undelivered(tmp_path) and time.monotonic() < until:

@@ -15,6 +15,7 @@ from src.errors import InputError
 from src.lab.delivered import Delivered
 from src.lab.holding import hold
 from src.lab.journal import Journal
+from tests.conftest import PROJECT
 
 # MLflow's own warnings, about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -52,12 +53,17 @@ def test_eight_runs_begin_at_once_without_a_database(data: Path, tmp_path: Path)
 # --- delivering that is cut off ---
 
 
+def files_of(folder: Path) -> str:
+    """Where the artifacts of a fresh experiment go."""
+    return (folder.parent / "artifacts").as_uri()
+
+
 def told(folder: Path, uri: str) -> Path:
     """A run with points, a file and a model, not delivered yet."""
     (folder / "model").mkdir(parents=True)
     (folder / "note.txt").write_text("a note")
     (folder / "model" / "weights").write_text("w")
-    (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": ""}))
+    (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": files_of(folder)}))
     journal = Journal(folder)
     journal.start("cut off", folder.name, {"hidden": 8}, {"stage": "train"}, None)
     for step in range(20):
@@ -119,9 +125,9 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
         assert cuts < 50
         fuse["left"] = cuts  # each time one call further
         try:
-            tracking.deliver(folder, uri, "", lambda: False)
+            tracking.deliver(folder, uri, files_of(folder), lambda: False)
         except Cut:
-            hold(folder, "deliver.lock", patience=5).release()  # as a dead process lets it go
+            hold(folder, "deliver.lock", patience=0).release()  # nobody has it any more
     assert cuts > 3
     assert len(sent) == len(set(sent)) == 41, "each point was sent once"
     found = compare(folder, uri)
@@ -135,7 +141,7 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
-    run_id = tracking.deliver(folder, uri, "", lambda: False).run_id
+    run_id = tracking.deliver(folder, uri, files_of(folder), lambda: False).run_id
     client = tracking.connect(uri)
     journal = Journal(folder)
     journal.resume()
@@ -166,7 +172,10 @@ def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path,
     # Two at once: one delivers, the other says who does, or finds it done.
     both = [
         subprocess.Popen(
-            [sys.executable, "-m", "src.deliver", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "src.deliver", str(folder)],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for _ in range(2)
     ]

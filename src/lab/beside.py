@@ -12,8 +12,10 @@ LOG = "deliver.log"
 Deliverer = subprocess.Popen[bytes]
 
 
-def deliver_beside(folders: Sequence[Path], *options: str) -> Deliverer:
+def deliver_beside(folders: Sequence[Path], brisk: bool) -> Deliverer:
     """Start it for these directories; what goes wrong is told in the first one's deliver.log.
+
+    brisk: it may take a share of a busy processor; else it takes only what nothing else wants.
 
     It ends by itself once everything is delivered, or some seconds after the last process that writes in
     these directories, when the store does not answer.
@@ -21,7 +23,14 @@ def deliver_beside(folders: Sequence[Path], *options: str) -> Deliverer:
     try:
         with (folders[0] / LOG).open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "src.deliver", *map(str, folders), "--beside", *options],
+                [
+                    sys.executable,
+                    "-m",
+                    "src.deliver",
+                    *map(str, folders),
+                    "--beside",
+                    *(["--brisk"] if brisk else []),
+                ],
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -47,4 +47,4 @@ def attend(outputs: Path) -> None:
     dead = [folder for folder in mark_dead(outputs) if (folder / TRACKING).exists()]
     if dead:
         with suppress(InputError):  # a log that cannot be written: whoever only looks is not kept from it
-            deliver_beside(dead)
+            deliver_beside(dead, brisk=False)

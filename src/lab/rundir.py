@@ -96,12 +96,15 @@ class Run:
         for name, value in metrics.items():
             self.curves.setdefault(name, []).append((step, value))
         if time.monotonic() > self.deliver_after:
-            self.deliver()
+            self.deliver(training=True)
 
-    def deliver(self) -> None:
-        """Start the process that delivers the journal, if there is a tracker and it does not run yet."""
+    def deliver(self, training: bool = False) -> None:
+        """Start the process that delivers the journal, if there is a tracker and it does not run yet.
+
+        training: it is not to be disturbed.
+        """
         if self.deliver_after < inf and self.deliverer is None:
-            self.deliverer = deliver_beside([self.folder, *self.dead])
+            self.deliverer = deliver_beside([self.folder, *self.dead], brisk=not training)
 
     def keep(self, file: Path, folder: str = "") -> None:
         """Keep a file of the directory with the tracked run."""

@@ -29,12 +29,10 @@ class SweepRecord:
     """The open sweep.
 
     folder: its directory, whose name is the sweep's id until the parent run has one. tags: of the parent.
-    busy: whether its jobs keep every core busy. Raises InputError when the directory cannot be made.
+    Raises InputError when the directory cannot be made.
     """
 
-    def __init__(
-        self, config: PlacesConfig, folder: Path, name: str, tags: dict[str, str], busy: bool
-    ) -> None:
+    def __init__(self, config: PlacesConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
         self.config, self.folder = config, folder
         try:
             folder.mkdir(parents=True)
@@ -45,7 +43,7 @@ class SweepRecord:
         self.journal = Journal(folder)
         self.journal.start(config.tracking.experiment, name, {}, tags, None)
         write_json(folder / TRACKING, store_of(config))
-        self.deliverer = deliver_beside([folder, *dead], *(["--busy"] if busy else []))
+        self.deliverer = deliver_beside([folder, *dead], brisk=True)
 
     def rows(self) -> list[Row]:
         """A row for each job, in the order of their numbers, once MLflow has given each an id, or the store
@@ -87,11 +85,10 @@ def open_sweep(
     typed: list[str],
     title: str = "",
     local: bool = False,
-    busy: bool = False,
 ) -> tuple[Sweep, SweepRecord | None]:
     """Open the sweep and announce it. typed: those overrides that hold several values; title: the sweep's
     name where it is not these. local: all jobs run on this machine and ask the tracker nothing, so that one
-    process delivers the whole sweep, parent and jobs; busy: they keep every core busy.
+    process delivers the whole sweep, parent and jobs.
 
     Otherwise the parent run is made now. Raises InputError when the store does not answer then.
     """
@@ -103,7 +100,7 @@ def open_sweep(
         sweep = Sweep(own, name, keys)
     elif local:
         folder = absolute(config.outputs) / "sweeps" / own
-        record = SweepRecord(config, folder, name, tags, busy)
+        record = SweepRecord(config, folder, name, tags)
         sweep = Sweep(own, name, keys, str(folder))
     else:
         from src.lab import sweep_store  # slow to import

@@ -174,7 +174,22 @@ def follow(
     seconds for which a store that does not answer is tried when nothing is written any more; before, it is
     tried for ever. Raises InputError when it has not answered then.
     """
-    waiting, failing_since, quiet_since, pause = list(following), 0.0, 0.0, POLL
+    waiting = list(following)
+    try:
+        rounds(waiting, alive, patience, more)
+    finally:
+        for each in waiting:
+            each.lock.release()
+
+
+def rounds(
+    waiting: list[Following],
+    alive: Callable[[Path], bool],
+    patience: float,
+    more: Callable[[], list[Following]],
+) -> None:
+    """Look at the journals again and again; what is whole leaves `waiting`."""
+    failing_since, quiet_since, pause = 0.0, 0.0, POLL
     while True:
         waiting += more()
         living = [each.folder for each in waiting if alive(each.folder)]
