@@ -66,6 +66,7 @@ class Run:
         self.journal = Journal(self.folder)
         self.deliverer: Deliverer | None = None
         self.deliver_after = inf  # never
+        self.spare = False  # whether training leaves a core free
         self.dead: list[Path] = []  # runs found dead, which are delivered along with this one
 
     def start(
@@ -88,7 +89,8 @@ class Run:
         self.dead = [f for f in mark_dead(absolute(self.config.outputs)) if (f / TRACKING).exists()]
         if tracking.name == "mlflow":
             write_json(self.folder / TRACKING, store_of(self.config))
-            self.deliver_after = time.monotonic() + (0 if available_cores() > busy_cores else MLFLOW_WAITS)
+            self.spare = available_cores() > busy_cores
+            self.deliver_after = time.monotonic() + (0 if self.spare else MLFLOW_WAITS)
 
     def report(self, step: int, metrics: dict[str, float]) -> None:
         """Take what the trainer measured."""
@@ -96,15 +98,16 @@ class Run:
         for name, value in metrics.items():
             self.curves.setdefault(name, []).append((step, value))
         if time.monotonic() > self.deliver_after:
-            self.deliver(training=True)
+            self.deliver(brisk=self.spare)
 
-    def deliver(self, training: bool = False) -> None:
+    def deliver(self, brisk: bool = True) -> None:
         """Start the process that delivers the journal, if there is a tracker and it does not run yet.
 
-        training: it is not to be disturbed.
+        brisk: there is no training that it would disturb. (One that began at the lowest priority keeps it:
+        on a machine that others keep busy its end would be long in coming.)
         """
         if self.deliver_after < inf and self.deliverer is None:
-            self.deliverer = deliver_beside([self.folder, *self.dead], brisk=not training)
+            self.deliverer = deliver_beside([self.folder, *self.dead], brisk)
 
     def keep(self, file: Path, folder: str = "") -> None:
         """Keep a file of the directory with the tracked run."""
