@@ -103,7 +103,6 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     from src.callbacks import Refused
     from src.complaints import explain
@@ -122,7 +121,7 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
         except Exception as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN and failed and config is not None:
                 return failed(config, error, explain(error, config_name))
-            if not isinstance(error, InputError | OmegaConfBaseException | MemoryError):
+            if explain(error, config_name) is None:
                 raise
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # Hydra names the job's overrides in a line before ours

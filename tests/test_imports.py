@@ -98,6 +98,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.lab.runs",
                 "src.lab.serving",  # where a logged model is loaded, MLflow is at work already
                 "src.lab.sweep_store",
+                "src.lab.telling",
             },
         ),
         ("matplotlib", {"src.lab.figures", "src.lab.inside_figures", "src.lab.sweep_figures"}),
@@ -178,6 +179,7 @@ def test_no_file_is_long(module: str) -> None:
 
 SLOW = {
     "src.lab.mlflow_client": "mlflow",
+    "src.lab.telling": "mlflow",
     "src.lab.tracking": "mlflow",
     "src.lab.runs": "mlflow",
     "src.lab.sweep_store": "mlflow",

@@ -21,7 +21,7 @@ from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 
 PROJECT = Path(__file__).resolve().parent.parent
-SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=\w+$"
+SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=[\w-]+$"
 Typed = Callable[..., Any]
 
 
@@ -413,6 +413,12 @@ def sweep(trained: Any) -> Any:
     return done
 
 
+def id_of(trained: Any, line: str) -> str:
+    """Of the run whose directory the line of a sweep's job names."""
+    folder = trained.outputs / "runs" / line.rpartition("run=")[2]
+    return str(json.loads((folder / "delivered.json").read_text())["run_id"])
+
+
 @pytest.mark.slow
 @pytest_mlflow
 def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
@@ -422,7 +428,7 @@ def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
     assert len(lines) == 2
     assert all(re.match(SUMMARY, line) for line in lines)
     client = tracking.mlflow.MlflowClient(trained.uri)
-    runs = [client.get_run(line.rpartition("run=")[2]) for line in lines]
+    runs = [client.get_run(id_of(trained, line)) for line in lines]
     assert [run.data.params["hidden"] for run in runs] == ["8", "16"]
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
     experiment = client.get_experiment_by_name("sweep").experiment_id
@@ -434,13 +440,14 @@ def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
 def test_latest_and_best_are_told_apart(sweep: Any, typed: Typed, trained: Any) -> None:
     from src.lab import runs
 
-    ids = re.findall(r"run=(\w+)$", sweep.stdout, re.MULTILINE)
+    names = re.findall(r"^test/bpc=.* run=(.+)$", sweep.stdout, re.MULTILINE)
+    ids = [id_of(trained, name) for name in names]
     losses = [float(loss) for loss in re.findall(r"val/loss=([\d.]+)", sweep.stdout)]
     assert runs.find("latest", trained.uri, "sweep").info.run_id == ids[-1]
     assert runs.find("best", trained.uri, "sweep").info.run_id == ids[losses.index(min(losses))]
     assert runs.find("best", trained.uri, "char-rnn").info.run_id == trained.run_id
     asked = ["length=40", "tracking.experiment=sweep", *trained.places]
-    latest, by_id = (typed("sample", f"run={run}", *asked) for run in ("latest", ids[-1]))
+    latest, by_id, by_name = (typed("sample", f"run={run}", *asked) for run in ("latest", ids[-1], names[-1]))
     assert latest.rc == 0, latest.err
-    assert latest.out == by_id.out
+    assert latest.out == by_id.out == by_name.out
     assert latest.out != typed("sample", f"run={ids[0]}", *asked).out

@@ -425,11 +425,11 @@ def test_a_run_id_that_there_is_not(run: str, typed: Callable[..., Any], trained
 def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from src import deliver as command
 
-    for arguments in ([], [str(tmp_path)], ["a", "b"]):
+    for arguments in ([str(tmp_path)], ["a", "b"]):
         assert command.main(arguments) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
-        assert err.startswith("deliver: expected the directory of one tracked run")
+        assert err.startswith("deliver: expected all, an outputs folder, or the directory of a tracked run")
 
 
 def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:

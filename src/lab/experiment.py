@@ -121,7 +121,7 @@ def run_on(
     """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with."""
     architecture = architecture_of(config, corpus)
     begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
-    record = Run(config, found.folder if found else None)
+    record = Run(config, found.folder if found else None, job.entered if job else None)
     if job:
         job.opened = True
         write_json(record.folder / "sweep.json", job.describe())

@@ -9,7 +9,8 @@ from typing import Any
 from src.config import PlacesConfig
 from src.files import write_text
 from src.lab import weights
-from src.lab.rundir import find_untracked, store_of
+from src.lab.dead_runs import attend
+from src.lab.rundir import absolute, delivered_as, find_untracked, store_of
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ def lookup(run: str, places: PlacesConfig) -> Found:
 
     With tracking=none among the directories under outputs/runs, else in the tracking store.
     """
+    attend(absolute(places.outputs))
     if places.tracking.name == "none":
         return untracked(run, places)
+    run_id = delivered_as(run, places)
     from src.lab import runs  # slow to import
 
     uri = store_of(places)["uri"]
-    found = runs.find(run, uri, places.tracking.experiment)
+    found = runs.find(run_id, uri, places.tracking.experiment)
     info, loss = found.info, found.data.metrics.get("val/loss")
     with tempfile.TemporaryDirectory() as temporary:
         folder, config = runs.download(found, uri, Path(temporary))

@@ -4,18 +4,29 @@ MLflow takes some 4 seconds to import, so the modules that use it are imported w
 training never.
 """
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
 
 from src.errors import InputError
+from src.lab.holding import one_at_a_time
+
+FILE = "sqlite:///"
 
 
 def connect(uri: str) -> Any:
-    """A client of the store at `uri`, which becomes MLflow's own default, too."""
+    """A client of the store at `uri`, which becomes MLflow's own default, too.
+
+    The first of its clients brings a database up to date; processes that do that at once fail each other,
+    so of those that open the same file each waits for the one before. (A server does it for itself.)
+    """
     mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    if not uri.startswith(FILE):
+        return mlflow.MlflowClient(uri)
+    with one_at_a_time(Path(uri.removeprefix(FILE))):
+        return mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: Any, name: str, artifacts: str) -> str:

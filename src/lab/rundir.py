@@ -3,8 +3,6 @@
 import json
 import os
 import secrets
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from math import inf
@@ -14,11 +12,15 @@ from typing import Any
 from src.config import PlacesConfig
 from src.errors import InputError
 from src.files import cannot_write, write_json
+from src.lab import sweep_jobs
+from src.lab.beside import Deliverer, deliver_beside, finished
+from src.lab.dead_runs import mark_dead
+from src.lab.delivered import TRACKING, Delivered
 from src.lab.environment import PROJECT
 from src.lab.holding import hold
 from src.lab.journal import Journal
 from src.lab.parallel import available_cores
-from src.lab.told import Curves, Told, cut_torn_line, read
+from src.lab.told import Curves, Told, read
 
 
 def absolute(path: str) -> Path:
@@ -47,25 +49,26 @@ MLFLOW_WAITS = 180.0
 class Run:
     """One run: a directory under outputs/runs with a journal, and what it has told so far.
 
-    folder: of a run that goes on; else a fresh one. Raises InputError for one that another process works on.
+    folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
+    journals of its jobs; None for a run that has a process of its own for that. Raises InputError for a
+    directory that another process works on.
     """
 
-    def __init__(self, config: PlacesConfig, folder: Path | None = None) -> None:
+    def __init__(self, config: PlacesConfig, folder: Path | None = None, sweep: Path | None = None) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.folder = folder or absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=folder is not None)
-            self.held = hold(self.folder)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        self.config = config
-        self.told = Told()
-        if folder is not None:
-            cut_torn_line(folder)
-            self.told = read(folder)
+        self.held = hold(self.folder)
+        self.config, self.sweep = config, sweep
+        self.told = Told() if folder is None else read(folder)
         self.journal = Journal(self.folder)
-        self.deliverer: subprocess.Popen[bytes] | None = None
+        self.deliverer: Deliverer | None = None
         self.deliver_after = inf  # never
+        self.spare = False  # whether training leaves a core free
+        self.dead: list[Path] = []  # runs found dead, which are delivered along with this one
 
     def start(
         self,
@@ -89,9 +92,17 @@ class Run:
         self.track(busy_cores)
 
     def track(self, busy_cores: int) -> None:
-        if self.config.tracking.name == "mlflow":
-            write_json(self.folder / "tracking.json", store_of(self.config))
-            self.deliver_after = time.monotonic() + (0 if available_cores() > busy_cores else MLFLOW_WAITS)
+        """Say where it is tracked, and who delivers it."""
+        tracked = self.config.tracking.name == "mlflow"
+        if tracked and self.sweep:
+            write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
+            sweep_jobs.enter(self.sweep, self.folder)
+            return
+        self.dead = [f for f in mark_dead(absolute(self.config.outputs)) if (f / TRACKING).exists()]
+        if tracked:
+            write_json(self.folder / TRACKING, store_of(self.config))
+            self.spare = available_cores() > busy_cores
+            self.deliver_after = time.monotonic() + (0 if self.spare else MLFLOW_WAITS)
 
     @property
     def curves(self) -> Curves:
@@ -102,21 +113,16 @@ class Run:
         if new := self.told.add(step, metrics):
             self.journal.metrics(step, new)
         if time.monotonic() > self.deliver_after:
-            self.deliver()
+            self.deliver(brisk=self.spare)
 
-    def deliver(self) -> None:
-        """Start the process that delivers the journal, if there is a tracker and it does not run yet."""
-        if self.deliver_after == inf or self.deliverer is not None:
-            return
-        with (self.folder / "deliver.log").open("wb") as log:
-            self.deliverer = subprocess.Popen(
-                [sys.executable, "-m", "src.deliver", str(self.folder), "--beside"],
-                cwd=PROJECT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                process_group=0,  # Ctrl-C is for training; what is told must still arrive
-            )
+    def deliver(self, brisk: bool = True) -> None:
+        """Start the process that delivers the journal, if there is a tracker and it does not run yet.
+
+        brisk: there is no training that it would disturb. (One that began at the lowest priority keeps it:
+        on a machine that others keep busy its end would be long in coming.)
+        """
+        if self.deliver_after < inf and self.deliverer is None:
+            self.deliverer = deliver_beside([self.folder, *self.dead], brisk)
 
     def keep(self, file: Path, folder: str = "") -> None:
         """Keep a file of the directory with the tracked run."""
@@ -133,26 +139,35 @@ class Run:
     def end(self, status: str, reason: str, wait: bool = True) -> str:
         """Close the journal, wait until it is delivered; returns the run's id.
 
-        Without a tracker, or when it could not be reached, the id is the directory's name. wait: false where
-        there is no time for it: the process that delivers goes on by itself.
+        Without a tracker, when it could not be reached, and for a job whose sweep delivers it, the id is the
+        directory's name. wait: false where there is no time for it: the process that delivers goes on by
+        itself.
         """
-        self.journal.end(status, reason)
-        self.held.release()
+        try:
+            self.journal.end(status, reason)
+        finally:
+            self.held.release()
         self.deliver()
-        if self.deliverer is None or self.deliverer.stdin is None:
+        if not wait or self.deliverer is None:
             return self.folder.name
-        self.deliverer.stdin.close()
-        if not wait:
-            return self.folder.name
-        if self.deliverer.wait() == 0:
-            return str(json.loads((self.folder / "delivered.json").read_text(encoding="utf-8"))["run_id"])
-        print(
-            f"tracking: expected to reach {store_of(self.config)['uri']}, could not (reasons in "
-            f"{self.folder / 'deliver.log'}); nothing is lost, deliver it later: "
-            f"python -m src.deliver {self.folder}",
-            file=sys.stderr,
-        )
+        if finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
+            return Delivered.of(self.folder).run_id
         return self.folder.name
+
+
+def delivered_as(run: str, config: PlacesConfig) -> str:
+    """What a run that a person names is called in MLflow: of a directory's name under outputs/runs the run's
+    id, of anything else itself. Raises InputError for a run that has not been delivered."""
+    folder = absolute(config.outputs) / "runs" / run
+    if Path(run).name != run or not (folder / TRACKING).exists():
+        return run
+    run_id = Delivered.of(folder).run_id
+    if not run_id:
+        raise InputError(
+            f"run: expected a run that has been delivered, got {run}: python -m src.deliver {folder}, or add "
+            "tracking=none"
+        )
+    return run_id
 
 
 def find_untracked(run: str, config: PlacesConfig) -> Path:

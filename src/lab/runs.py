@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from src.errors import InputError
 from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.tracking import MODEL
+from src.lab.telling import MODEL
 
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use

@@ -45,10 +45,3 @@ def read(folder: Path) -> Told:
             case "end":
                 told.status, told.reason = record["status"], record["reason"]
     return told
-
-
-def cut_torn_line(folder: Path) -> None:
-    """Drop a last line that the journal's writer did not live to finish: it could not be continued."""
-    with (folder / journal.NAME).open("rb+") as file:
-        whole = file.read().rpartition(b"\n")
-        file.truncate(len(whole[0]) + len(whole[1]))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from src.errors import InputError
 from src.files import write_atomically, write_json
@@ -33,7 +34,7 @@ FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
 def save(model: Model, folder: Path) -> None:
     """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
     tensors = named_views(model.architecture, model.flat)
-    write_atomically(folder / "weights.safetensors", lambda path: save_file(tensors, str(path)))
+    write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
     write_json(
         folder / "model.json",
         {
