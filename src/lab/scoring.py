@@ -5,6 +5,7 @@ The context is always said. `carried`: the hidden state runs through the whole t
 on windows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log
 
@@ -19,6 +20,9 @@ Tokens = NDArray[np.unsignedinteger]
 PIECE = 128  # time steps at once: enough for one large output product, small enough for the cache
 STREAMS = 32  # parallel streams of a quick validation
 WARM_UP = 64  # characters that a stream reads before the first that counts
+# What is told of every prediction as it is made: positions in the targets' order (time by stream), log p of
+# the targets, whether they were the likeliest, log p of the likeliest; each (n,).
+Each = Callable[[slice, Array, NDArray[np.bool_], Array], None]
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,21 @@ class Score:
         return exp(self.nats)
 
 
-def score_carried(architecture: Architecture, flat: Array, tokens: Tokens) -> Score:
+def score_carried(
+    architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None
+) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
     ids, targets = tokens[:-1, None].astype(np.intp), tokens[1:, None].astype(np.intp)
     counted = np.ones(targets.shape, bool)
-    return summarise("carried", architecture, flat, ids, targets, counted)
+    return summarise("carried", architecture, flat, ids, targets, counted, each=each)
 
 
-def score_reset(architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int) -> Score:
+def score_reset(
+    architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
+) -> Score:
     """The same predictions, the state zero at every seq_len-th character."""
     ids, targets, counted = columns_of(tokens, max(1, seq_len))
-    return summarise("reset", architecture, flat, ids, targets, counted)
+    return summarise("reset", architecture, flat, ids, targets, counted, each=each)
 
 
 def validation_loss(architecture: Architecture, flat: Array, tokens: Tokens) -> float:
@@ -93,6 +101,7 @@ def summarise(
     targets: NDArray[np.intp],
     counted: NDArray[np.bool_],
     fresh_first: int = 0,
+    each: Each | None = None,
 ) -> Score:
     """Run the network over ids (T, B) and average over the predictions that count.
 
@@ -111,8 +120,11 @@ def summarise(
         z = forward(p, ids[start:stop], buffers)
         state = buffers.state()
         goal, use = targets[start:stop].reshape(-1), counted[start:stop].reshape(-1)
-        right += int(((z.argmax(axis=0) == goal) & use).sum())
+        hits = z.argmax(axis=0) == goal
+        right += int((hits & use).sum())
         log_p = log_softmax(z)[goal, columns(goal.size)]
+        if each:
+            each(slice(start * batch, stop * batch), log_p, hits, z.max(axis=0))
         total -= float(log_p[use].sum(dtype=np.float64))
     characters = int(counted.sum())
     return Score(context, total / characters, right / characters, characters)
