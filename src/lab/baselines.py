@@ -1,48 +1,69 @@
-"""What a score is to be read against: models that know no context, and two that know a little.
+"""What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
 
-All are estimated on the training split and scored on another, in bits per character.
+All are estimated on the training split and pay for another, in bits per character. They depend on the
+corpus alone, so they are reckoned once and kept in its folder, whose name is the digest of that.
 """
 
+import json
+import os
 from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.errors import InputError
+from src.files import write_json
+from src.lab.compressors import COMPRESSORS, compressed_bits
+from src.lab.ngrams import losses
+from src.text.corpus import Corpus
+
 Tokens = NDArray[np.unsignedinteger]
-
-
-def uniform(vocabulary: int) -> float:
-    """log2 V: every character equally likely."""
-    return log2(vocabulary)
-
-
-def ngram(train: Tokens, scored: Tokens, vocabulary: int, order: int) -> float:
-    """Bits per character of an add-one n-gram: p(c | context) = (n(context c) + 1) / (n(context) + V).
-
-    order 1 is the unigram. The first order-1 characters of `scored` are not scored for want of context.
-    Laplace's rule of succession; see Jurafsky and Martin, "Speech and Language Processing", chapter 3.
-    """
-    cells = vocabulary**order
-    counts = np.bincount(codes(train, vocabulary, order), minlength=cells)
-    seen = counts.reshape(-1, vocabulary).sum(axis=1)
-    code = codes(scored, vocabulary, order)
-    p = (counts[code] + 1) / (seen[code // vocabulary] + vocabulary)
-    return float(-np.log2(p).mean())
-
-
-def codes(tokens: Tokens, vocabulary: int, order: int) -> NDArray[np.int64]:
-    """Each run of `order` characters as one number in base V, shape (N - order + 1,)."""
-    count = tokens.size - order + 1
-    code = np.zeros(count, np.int64)
-    for k in range(order):
-        code = code * vocabulary + tokens[k : k + count]
-    return code
+FILE = "baselines.json"
+FORMAT = 1  # of the file: another one where a baseline is reckoned otherwise
 
 
 def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:
-    """Bits per character by name; bigram and trigram only where their tables stay small."""
-    scores = {"uniform": uniform(vocabulary)}
-    for name, order in (("unigram", 1), ("bigram", 2), ("trigram", 3)):
-        if vocabulary**order <= 2**24 and scored.size >= order:
-            scores[name] = ngram(train, scored, vocabulary, order)
-    return scores
+    """Bits per character by name: uniform, unigram, ngram2 to ngram8, gzip, bzip2, xz.
+
+    Orders whose counts do not fit are left out: of 257 distinct characters the 8th, of 5,000 the 6th.
+    """
+    bits = {"uniform": log2(vocabulary)}
+    for order, loss in losses(train, scored, vocabulary):
+        bits["unigram" if order == 1 else f"ngram{order}"] = float(loss.mean())
+    return bits | compressed_bits(train, scored)
+
+
+def baselines_of(corpus: Corpus) -> dict[str, float]:
+    """The same for a corpus' final split, read from its folder where they stand there.
+
+    Raises InputError for a file that is damaged. A folder that cannot be written to is only read.
+    """
+    file = corpus.folder / FILE
+    if file.exists():
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if kept["format"] == FORMAT:
+                return {str(name): float(bits) for name, bits in kept["bpc"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"data_dir: expected the baselines of a corpus, got a damaged file {file} ({error}): "
+                "delete it"
+            ) from error
+    train, scored = corpus.split("train"), corpus.split(corpus.final_split)
+    bits = baselines(train, scored, len(corpus.vocabulary))
+    if os.access(corpus.folder, os.W_OK):
+        write_json(file, {"format": FORMAT, "bpc": bits})
+    return bits
+
+
+def label(name: str) -> str:
+    """A baseline's name in a table."""
+    reach = {"gzip": "window of 32 kB", "bzip2": "blocks of 900 kB", "xz": "all of it"}
+    if name in COMPRESSORS:
+        return f"{name}, {reach[name]}"
+    return f"{name.removeprefix('ngram')}-gram" if name.startswith("ngram") else name
+
+
+def best(bits: dict[str, float], compressor: bool) -> str:
+    """The name of the best n-gram (the unigram among them), or of the best compressor."""
+    return min((name for name in bits if (name in COMPRESSORS) == compressor), key=bits.__getitem__)

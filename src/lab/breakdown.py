@@ -53,7 +53,7 @@ def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabular
 
 
 def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[Group]:
-    """By which letter of its word a character is; what is no letter (a space, a comma) is `between`.
+    """By which letter of its word a character is; what is no letter (a space, a comma) is `between words`.
 
     A word is a run of letters; one that the text begins in the middle of counts from there.
     """
@@ -61,5 +61,5 @@ def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocab
     index = np.arange(tokens.size)
     before = np.maximum.accumulate(np.where(letter, -1, index))  # the last place that is no letter
     position = np.minimum(index - before, LONG + 1)
-    names = ["between", *(str(k) for k in range(1, LONG + 1)), f"{LONG + 1} and on"]
+    names = ["between words", *(str(k) for k in range(1, LONG + 1)), f"{LONG + 1} and on"]
     return grouped(predictions, position[1:], names)

@@ -5,12 +5,11 @@ character). In a calibrated network the share that was right equals the mean con
 
     ECE = sum_b n_b / N |accuracy_b - confidence_b|        the expected calibration error
 
-Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian binning"; with 15
-bins in Guo et al. (2017), "On calibration of modern neural networks".
+Naeini, Cooper and Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian binning"; with
+15 bins in Guo et al. (2017), "On calibration of modern neural networks".
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions with a confidence in (low, high]: how many, their mean confidence, the share that was right."""
+    """The predictions with a confidence in (low, high]: how many, their mean confidence, the share that was
+    right."""
 
     low: float
     high: float
@@ -45,7 +45,3 @@ def reliability(confidence: NDArray[np.floating], hits: NDArray[np.bool_]) -> li
 def expected_calibration_error(bins: list[Bin]) -> float:
     """ECE, between 0 and 1."""
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / sum(b.count for b in bins)
-
-
-def as_rows(bins: list[Bin]) -> list[dict[str, Any]]:
-    return [asdict(b) for b in bins]

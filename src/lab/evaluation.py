@@ -1,78 +1,170 @@
-"""The final scores of a network, both contexts and the baselines beside them, as numbers and as a table."""
+"""The final scores of a network with what they are to be read against, as numbers and as a table.
 
-from dataclasses import dataclass
+Both contexts are read once, each prediction kept; intervals, calibration and breakdowns follow from that.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from math import log
+from typing import Any
+
+import numpy as np
 
 from src.config import DataConfig, PlacesConfig
 from src.errors import InputError
-from src.lab.baselines import baselines
+from src.lab.baselines import baselines_of, best, label
+from src.lab.breakdown import Group, by_character, by_window_position, by_word_position
+from src.lab.calibration import Bin, expected_calibration_error, reliability
 from src.lab.corpora import corpus_of
+from src.lab.intervals import Interval, bootstrap
+from src.lab.judging import Judgement
 from src.lab.lookup import Found
+from src.lab.predictions import predict_carried, predict_reset
 from src.lab.rundir import absolute
-from src.lab.scoring import Score, score_carried, score_reset
+from src.lab.scoring import Score
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """split: `test`, or `val` for a corpus without a test split. baselines: bits per character."""
+    """split: `test`, or `val` for a corpus without a test split. baselines, intervals: bits per character,
+    the intervals by context, of 95%. bins: of the reliability diagram, state carried. by_window: state
+    reset; by_character, by_word: state carried.
+    """
 
     split: str
     seq_len: int
     carried: Score
     reset: Score
+    intervals: dict[str, Interval]
     baselines: dict[str, float]
+    bins: list[Bin]
+    by_window: list[Group]
+    by_character: list[Group]
+    by_word: list[Group]
 
     @property
     def prefix(self) -> str:
         """Of the metric names: `test`, or `val_final` (val/loss is the training's own curve)."""
         return "test" if self.split == "test" else "val_final"
 
+    @property
+    def ece(self) -> float:
+        """The expected calibration error, state carried."""
+        return expected_calibration_error(self.bins)
+
     def metrics(self) -> dict[str, float]:
         """Under the names that are tracked: test/bpc (carried), test_reset/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
         for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_reset", self.reset)):
+            interval = self.intervals[score.context]
             named |= {
                 f"{prefix}/loss": score.nats,
                 f"{prefix}/bpc": score.bpc,
+                f"{prefix}/bpc_low": interval.low,
+                f"{prefix}/bpc_high": interval.high,
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
+        named[f"{self.prefix}/ece"] = self.ece
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
-    def table(self) -> str:
-        """For a terminal, a line a model."""
+    def table(self, full: bool = False) -> str:
+        """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
         where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
         lines = [
             f"{self.carried.characters:,} characters of the {where}",
-            f"{'':<34}{'nats':>8}{'bits':>8}{'perplexity':>12}{'accuracy':>10}",
+            f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
         ]
         contexts = (
             ("network, state carried", self.carried),
             (f"network, reset every {self.seq_len}", self.reset),
         )
         for name, s in contexts:
-            lines.append(f"{name:<34}{s.nats:>8.4f}{s.bpc:>8.4f}{s.perplexity:>12.3f}{s.accuracy:>10.1%}")
-        for name, bits in self.baselines.items():
-            label = name if name == "uniform" else f"{name}, add one"
-            lines.append(f"{label:<34}{bits * log(2):>8.4f}{bits:>8.4f}{2**bits:>12.3f}")
-        return "\n".join(lines)
+            interval = self.intervals[s.context]
+            ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
+            lines.append(
+                f"{name:<34}{s.nats:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
+            )
+        shown = {name: label(name) for name in self.baselines}
+        if not full:
+            counted, packed = (best(self.baselines, compressor) for compressor in (False, True))
+            shown = {counted: f"best n-gram: {label(counted)}", packed: f"best compressor: {packed}"}
+            shown["uniform"] = label("uniform")
+        for name, words in shown.items():
+            bits = self.baselines[name]
+            lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
+        sure = sum(b.count * b.confidence for b in self.bins) / self.carried.characters
+        lines.append(
+            f"{'expected calibration error':<34}{self.ece:>8.1%}  "
+            f"(on average {sure:.1%} sure, {self.carried.accuracy:.1%} right)"
+        )
+        return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
+
+    def breakdown_lines(self) -> list[str]:
+        """Bits per character, place by place."""
+        few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
+        hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
+        return [
+            "",
+            "bits per character",
+            listed("with n characters read since the reset", few),
+            listed("n-th letter of a word", self.by_word),
+            listed("the ten characters that cost the most in all", hardest, quoted=True),
+        ]
+
+    def report(self, judged: Iterable[Judgement]) -> dict[str, Any]:
+        """Everything, for evaluation.json."""
+        return {
+            "split": self.split,
+            "seq_len": self.seq_len,
+            "contexts": {
+                s.context: {
+                    "bpc": s.bpc,
+                    "interval_95": asdict(self.intervals[s.context]),
+                    "accuracy": s.accuracy,
+                    "characters": s.characters,
+                }
+                for s in (self.carried, self.reset)
+            },
+            "baselines_bpc": self.baselines,
+            "ece": self.ece,
+            "reliability": [asdict(b) for b in self.bins],
+            "by_position_in_window": [asdict(g) for g in self.by_window],
+            "by_character": [asdict(g) for g in self.by_character],
+            "by_position_in_word": [asdict(g) for g in self.by_word],
+            "judged": [asdict(j) for j in judged],
+        }
 
 
-def evaluate_network(architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int) -> Evaluation:
-    """Score a network on the final split of its corpus."""
+def listed(title: str, groups: list[Group], quoted: bool = False) -> str:
+    """The groups' losses on one line."""
+    return f"  {title}:  " + "  ".join(f"{repr(g.name) if quoted else g.name} {g.bpc:.2f}" for g in groups)
+
+
+def evaluate_network(
+    architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int, rng: np.random.Generator
+) -> Evaluation:
+    """Score a network on the final split of its corpus. rng: of the intervals' resamples."""
     tokens = corpus.split(corpus.final_split)
+    carried = predict_carried(architecture, flat, tokens)
+    reset = predict_reset(architecture, flat, tokens, seq_len)
     return Evaluation(
         split=corpus.final_split,
         seq_len=seq_len,
-        carried=score_carried(architecture, flat, tokens),
-        reset=score_reset(architecture, flat, tokens, seq_len),
-        baselines=baselines(corpus.split("train"), tokens, len(corpus.vocabulary)),
+        carried=carried.score,
+        reset=reset.score,
+        intervals={p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)},
+        baselines=baselines_of(corpus),
+        bins=reliability(carried.confidence, carried.hits),
+        by_window=by_window_position(reset, seq_len),
+        by_character=by_character(carried, tokens, corpus.vocabulary),
+        by_word=by_word_position(carried, tokens, corpus.vocabulary),
     )
 
 
-def evaluate(found: Found, places: PlacesConfig) -> Evaluation:
+def evaluate(found: Found, places: PlacesConfig) -> tuple[Evaluation, Corpus]:
     """Score a trained model on the final split of the corpus that it was trained on.
 
     Raises InputError when that corpus cannot be made again, or its characters are not the model's.
@@ -84,4 +176,5 @@ def evaluate(found: Found, places: PlacesConfig) -> Evaluation:
             f"run: expected the corpus that run {found.run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
-    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len)
+    rng = np.random.default_rng(found.config["seed"])
+    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len, rng), corpus

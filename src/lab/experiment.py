@@ -17,6 +17,7 @@ from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
+from src.lab.judging import Judge, Judgement
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.rundir import Run, absolute, store_of
@@ -33,13 +34,15 @@ TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configur
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. samples: by temperature. weights_sha256: of the kept weights' bytes."""
+    """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
+    weights' bytes."""
 
     run_id: str
     folder: Path
     outcome: Outcome
     evaluation: Evaluation
     samples: dict[float, str]
+    judged: list[Judgement]
     weights_sha256: str
 
     def summary(self) -> str:
@@ -54,8 +57,8 @@ class Result:
 def overview(result: Result, config: Config) -> str:
     """Scores beside the baselines, samples at three temperatures, where to look."""
     parts = [result.evaluation.table()]
-    for temperature, text in result.samples.items():
-        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
+    for text, judgement in zip(result.samples.values(), result.judged, strict=True):
+        parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
         moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
@@ -219,28 +222,34 @@ def finish(
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len)
+    resampling = np.random.default_rng(config.seed)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, resampling)
     say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
     samples = {t: write(config, model, t, config.length) for t in temperatures}
+    judge = Judge(corpus)
+    judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(flat.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
     kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
-    scores = evaluation.metrics()
+    own = judged[temperatures.index(config.temperature)].measures()
+    scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     record.report(outcome.steps + 1, kept)
     record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
-    keep_samples(record, config, samples)
-    draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
+    keep_samples(record, config, samples, judged)
+    write_json(record.folder / "evaluation.json", evaluation.report(judged))
+    record.keep(record.folder / "evaluation.json")
+    draw(record, config, evaluation, judged, outcome.best_step)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
     record.journal.model(record.folder / "model")
-    return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)
+    return Result(record.folder.name, record.folder, outcome, evaluation, samples, judged, digest)
 
 
-def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None:
-    """Each sample as a text, all of them as one table, so that many runs' stand side by side."""
+def keep_samples(record: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
+    """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
     for temperature, text in samples.items():
         file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
@@ -248,23 +257,25 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None
     record.journal.table(
         "samples.json",
         [
-            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed}
-            for t, text in samples.items()
+            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
+            for (t, text), j in zip(samples.items(), judged, strict=True)
         ],
     )
 
 
-def draw(record: Run, config: Config, unigram_bpc: float, kept_step: int) -> None:
-    """The figures of the training."""
-    from src.lab import figures  # matplotlib takes a second to import, after training
+def draw(
+    record: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int
+) -> None:
+    """The figures of the training and of what came out."""
+    from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
 
+    folder, unigram_bpc = record.folder / "figures", evaluation.baselines["unigram"]
     curves = {name: points for name, points in record.curves.items() if "/" in name}
     if "train/loss" in curves:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = curves | {"val/loss": curves["val/loss"][:-1]}
-        figures.losses(shown, unigram_bpc, kept_step, record.folder / "figures" / "losses.png")
-        figures.gradient_norms(
-            curves, config.clip, config.clip_mode, record.folder / "figures" / "gradient_norms.png"
-        )
-        for file in sorted((record.folder / "figures").glob("*.png")):
-            record.keep(file, "figures")
+        figures.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
+        figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
+    evaluation_figures.draw(evaluation, judged, folder)
+    for file in sorted(folder.glob("*.png")):
+        record.keep(file, "figures")

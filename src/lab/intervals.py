@@ -5,13 +5,14 @@ promise too much. Blocks of b neighbours are drawn instead, as many as the text 
 joined to the beginning (circular blocks: Politis and Romano 1992; blocks at all: Kuensch 1989).
 
 The block length is chosen from the text's own autocorrelation by the rule of Politis and White (2004),
-"Automatic block-length selection for the dependent bootstrap", as corrected by Patton, Politis and White (2009):
+"Automatic block-length selection for the dependent bootstrap", in the corrected form of
+Patton, Politis and White (2009):
 
     b = (2 g^2 / d)^(1/3) N^(1/3)    g = sum_k w(k/M) |k| R(k)    d = 4/3 (sum_k w(k/M) R(k))^2
 
 R(k) is the autocovariance at distance k, w their flat-top window, 2M the distance at which it is cut off:
-M is where the autocorrelation stays within noise for some distances in a row. In a long text blocks are longer
-than that, 2,000 of them at most: as valid, soon drawn, and they hold what changes slowly too, like the scene.
+M is where the autocorrelation stays within noise for some distances in a row. In a long text blocks are
+longer than b, 2,000 of them at most: as valid, soon drawn, and they hold what changes slowly, like the scene.
 """
 
 from dataclasses import dataclass

@@ -18,20 +18,24 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.lab.sampling import sample
 from src.lab.suffixes import longest_copy, suffix_array
 from src.lab.weights import Model
 from src.text.corpus import Corpus
 
+UNMEASURED = ("source", "temperature", "passage", "characters")
 WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The measures above, of one text. source: `temperature 0.7`, say. passage: the one that was copied."""
+    """The measures above, of one text. source: `temperature 0.7`, or `test split`. temperature: None for a
+    text that was not written. passage: the longest that was copied; copied: its length."""
 
     source: str
+    temperature: float | None
     characters: int
     known_words: float | None
     distinct_1: float | None
@@ -40,10 +44,18 @@ class Judgement:
     copied: int
     passage: str
 
+    def columns(self) -> dict[str, float | None]:
+        """The measures by name."""
+        return {name: value for name, value in asdict(self).items() if name not in UNMEASURED}
+
     def measures(self) -> dict[str, float]:
-        """The numbers that there are, by name."""
-        named = {k: v for k, v in asdict(self).items() if k not in ("source", "passage", "characters")}
-        return {k: v for k, v in named.items() if v is not None}
+        """Those that the text has: a short one has no runs of four words."""
+        return {name: value for name, value in self.columns().items() if value is not None}
+
+    def describe(self) -> str:
+        """What stands above the text."""
+        known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
+        return f"{self.source}{known}, longest copy {self.copied} characters"
 
 
 class Judge:
@@ -51,27 +63,32 @@ class Judge:
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self.tokens = np.asarray(corpus.split("train"))
+        self.tokens = corpus.split("train")
 
     @cached_property
     def words(self) -> frozenset[str]:
         return frozenset(WORD.findall(self.corpus.vocabulary.decode(self.tokens)))
 
     @cached_property
-    def suffixes(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def suffixes(self) -> NDArray[np.int64]:
         return suffix_array(self.tokens)
 
-    def judge(self, source: str, prompt: str, text: str) -> Judgement:
+    def judge(self, prompt: str, text: str, temperature: float | None) -> Judgement:
         """Judge `text` as it was written behind `prompt`, which itself does not count.
 
-        A word that the text's ends cut is left out. Both are in the characters of the corpus.
+        A word that the text's ends cut is left out. The text is in the characters of the corpus; the
+        prompt goes through its normalisation.
         """
+        prompt = self.corpus.normalisation.apply(prompt)
         words = whole_words(prompt, text)
         copied, at = longest_copy(self.tokens, self.suffixes, self.corpus.vocabulary.encode(text))
         known = sum(word in self.words for word in words) / len(words) if words else None
         pairs, fours = ngrams(words, 2), ngrams(words, 4)
         return Judgement(
-            source=source,
+            source=f"{self.corpus.final_split} split"
+            if temperature is None
+            else f"temperature {temperature:g}",
+            temperature=temperature,
             characters=len(text),
             known_words=known,
             distinct_1=distinct(words),
@@ -84,14 +101,13 @@ class Judge:
     def held_out(self, length: int) -> Judgement:
         """The first `length` characters of the final split, judged as if they had been written."""
         text = self.corpus.vocabulary.decode(self.corpus.split(self.corpus.final_split)[:length])
-        return self.judge(f"{self.corpus.final_split} split", "", text)
+        return self.judge("", text, None)
 
 
 def whole_words(prompt: str, text: str) -> list[str]:
-    """The words of prompt + text that begin in the text, or behind a prompt's end, and end before its end."""
-    whole = prompt + text
-    ahead = [m for m in WORD.finditer(whole) if m.start() >= len(prompt)]
-    return [m.group() for m in ahead if m.end() < len(whole)]
+    """The words that begin behind the prompt and end before the text does."""
+    found = WORD.finditer(prompt + text)
+    return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
 
 
 def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
@@ -111,11 +127,10 @@ def judged_temperatures(
     The last is the held-out text, as much of it: what the numbers are to be read against. Raises InputError
     for a prompt with a character that the vocabulary lacks.
     """
-    prompt = model.normalisation.apply(prompt)
     judged = []
     for temperature in temperatures:
         text = "".join(sample(model, prompt, temperature, length, np.random.default_rng(seed)))
-        judged.append(judge.judge(f"temperature {temperature:g}", prompt, text))
+        judged.append(judge.judge(prompt, text, temperature))
     return [*judged, judge.held_out(length)]
 
 

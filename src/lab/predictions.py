@@ -52,8 +52,6 @@ class Kept:
 
     def of(self, score: Score, windows: int) -> Predictions:
         """In the order of the text: window by window instead of step by step."""
-        nats, hits, confidence = (
-            told.reshape(-1, windows).T.reshape(-1)[: score.characters]
-            for told in (self.nats, self.hits, self.confidence)
-        )
-        return Predictions(score, nats, hits, confidence)
+        by_step = np.arange(self.nats.size).reshape(-1, windows)
+        order = by_step.T.reshape(-1)[: score.characters]
+        return Predictions(score, self.nats[order], self.hits[order], self.confidence[order])

@@ -45,9 +45,7 @@ class Score:
         return exp(self.nats)
 
 
-def score_carried(
-    architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None
-) -> Score:
+def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
     ids, targets = tokens[:-1, None].astype(np.intp), tokens[1:, None].astype(np.intp)
     counted = np.ones(targets.shape, bool)

@@ -13,7 +13,7 @@ Tokens = NDArray[np.unsignedinteger]
 
 
 def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
-    """The places 0..N-1 of a text in the order of the suffixes that begin there. Memory: some 60 bytes a place."""
+    """The places 0..N-1 of a text in the order of the suffixes that begin there. Memory: 60 bytes a place."""
     n = tokens.size
     base = int(tokens.max(initial=0)) + 2  # 0 stands for the end
     step = max(k for k in (1, 2, 4, 8) if base**k <= 2**64)
@@ -81,7 +81,9 @@ def bisect(
     while (low < high).any():
         middle = (low + high) // 2
         place = suffixes[np.minimum(middle, suffixes.size - 1)] + depth
-        character = np.where(place < tokens.size, tokens[np.minimum(place, tokens.size - 1)].astype(np.int64), -1)
+        character = np.where(
+            place < tokens.size, tokens[np.minimum(place, tokens.size - 1)].astype(np.int64), -1
+        )
         below = (character < goal) & (low < high)
         low, high = np.where(below, middle + 1, low), np.where(below | (low >= high), high, middle)
     return low
