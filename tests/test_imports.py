@@ -100,7 +100,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.lab.sweep_store",
             },
         ),
-        ("matplotlib", {"src.lab.figures", "src.lab.sweep_figures"}),
+        ("matplotlib", {"src.lab.evaluation_figures", "src.lab.figures", "src.lab.sweep_figures"}),
         ("jinja2", {"src.lab.comparison"}),
         ("safetensors", {"src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
@@ -181,6 +181,7 @@ SLOW = {
     "src.lab.tracking": "mlflow",
     "src.lab.runs": "mlflow",
     "src.lab.sweep_store": "mlflow",
+    "src.lab.evaluation_figures": "matplotlib",
     "src.lab.figures": "matplotlib",
     "src.lab.sweep_figures": "matplotlib",
 }

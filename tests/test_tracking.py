@@ -103,7 +103,8 @@ def test_points_lie_where_the_config_says(trained: Any) -> None:
 def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
-    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "bigram", "trigram")]
+    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
+    names += ["test/ece", "test/bpc_low", "test_reset/bpc_high", "sample/known_words", "sample/copied"]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
     assert tracked.data.metrics["train/seconds"] > 0
@@ -134,9 +135,14 @@ def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> 
 
 
 def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
-    expected = {"config.json", "environment.json", "scores.json", "samples.json"}
+    expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
     expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {"samples/while_training.txt"}
-    expected |= {"figures/losses.png", "figures/gradient_norms.png"}
+    expected |= {
+        "figures/losses.png",
+        "figures/gradient_norms.png",
+        "figures/reliability.png",
+        "figures/window.png",
+    }
     assert artifacts(client, trained.run_id) >= expected
     for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
         assert text_of(client, tracked, name) == (trained.folder / name).read_text(), name

@@ -11,14 +11,6 @@ from src.lab.figures import save
 from src.lab.judging import Judgement
 
 
-def draw(evaluation: Evaluation, judged: list[Judgement], folder: Path) -> None:
-    """reliability.png, window.png and, of more than one text, temperature.png."""
-    reliability(evaluation.bins, folder / "reliability.png")
-    window(evaluation, folder / "window.png")
-    if sum(j.temperature is not None for j in judged) > 1:
-        temperatures(judged, folder / "temperature.png")
-
-
 def reliability(bins: list[Bin], path: Path) -> None:
     """The share that was right against the confidence; below, how many predictions each bin holds."""
     figure = Figure(figsize=(5.5, 6), layout="constrained")
@@ -52,7 +44,7 @@ def window(evaluation: Evaluation, path: Path) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.3)
-    ax.legend()
+    ax.legend(loc="lower right")
     save(figure, path)
 
 
@@ -86,5 +78,5 @@ def temperatures(judged: list[Judgement], path: Path) -> None:
     shares.set_title(of + (f"; thin grey: as much of the {held_out[0].source}" if held_out else ""))
     for ax in (shares, copies):
         ax.grid(alpha=0.3)
-    shares.legend()
+    figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)

@@ -240,7 +240,7 @@ def finish(
     keep_samples(record, config, samples, judged)
     write_json(record.folder / "evaluation.json", evaluation.report(judged))
     record.keep(record.folder / "evaluation.json")
-    draw(record, config, evaluation, judged, outcome.best_step)
+    draw(record, config, evaluation, outcome.best_step)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
@@ -263,9 +263,7 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str], judged:
     )
 
 
-def draw(
-    record: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int
-) -> None:
+def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) -> None:
     """The figures of the training and of what came out."""
     from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
 
@@ -276,6 +274,7 @@ def draw(
         shown = curves | {"val/loss": curves["val/loss"][:-1]}
         figures.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
         figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
-    evaluation_figures.draw(evaluation, judged, folder)
+    evaluation_figures.reliability(evaluation.bins, folder / "reliability.png")
+    evaluation_figures.window(evaluation, folder / "window.png")
     for file in sorted(folder.glob("*.png")):
         record.keep(file, "figures")

@@ -49,7 +49,9 @@ class Judgement:
         return {name: value for name, value in asdict(self).items() if name not in UNMEASURED}
 
     def measures(self) -> dict[str, float]:
-        """Those that the text has: a short one has no runs of four words."""
+        """Those that the text has: a short one has no runs of four words, none at all has nothing."""
+        if not self.characters:
+            return {}
         return {name: value for name, value in self.columns().items() if value is not None}
 
     def describe(self) -> str:
@@ -81,7 +83,8 @@ class Judge:
         """
         prompt = self.corpus.normalisation.apply(prompt)
         words = whole_words(prompt, text)
-        copied, at = longest_copy(self.tokens, self.suffixes, self.corpus.vocabulary.encode(text))
+        passage = self.corpus.vocabulary.encode(text)
+        copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
         known = sum(word in self.words for word in words) / len(words) if words else None
         pairs, fours = ngrams(words, 2), ngrams(words, 4)
         return Judgement(

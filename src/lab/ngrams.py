@@ -42,7 +42,7 @@ def losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int
         if order > 1:  # q of the order below: after how many different characters each of its n-grams comes
             tails, kinds = np.unique(grams % np.uint64(vocabulary ** (order - 1)), return_counts=True)
             interpolate(tails, kinds, codes(scored, vocabulary, order - 1), vocabulary, q)
-            p = q.copy()
+            p[order - 1 :] = q[order - 1 :]
         interpolate(grams, counts, codes(scored, vocabulary, order), vocabulary, p)
         yield order, -np.log2(p[1:])
 
