@@ -21,7 +21,7 @@ COMMANDS = {
         ["hidden=128 clip=5", "--multirun hidden=64,128,256 clip=1,5", "data=shakespeare max_seconds=120"],
     ),
     "evaluate": (
-        "score a trained model on the test split of its corpus, beside baselines, and judge what it writes",
+        "score a trained model on the test split beside baselines, and judge what it writes",
         ["run=best", "run=RUN_ID temperatures=[0.5,1] length=5000"],
     ),
     "sample": (
