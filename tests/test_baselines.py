@@ -178,6 +178,10 @@ def test_the_best_and_their_labels() -> None:
     ]
 
 
+def test_nothing_known_is_never_the_best() -> None:
+    assert best({"uniform": 1.0, "unigram": 1.1, "xz": 2.0}, compressor=False) == "unigram"
+
+
 def corpus(folder: Path) -> Corpus:
     text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
     made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))

@@ -149,6 +149,9 @@ def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
     assert mean(evaluation.by_window) == pytest.approx(metrics["test_reset/bpc"], rel=1e-5)
     for groups in (evaluation.by_character, evaluation.by_word):
         assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=1e-5)
+    lead = metrics["test/bpc"] - min(metrics[f"test/ngram{k}_bpc"] for k in range(2, 9))
+    assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=1e-5)
+    assert metrics["test/bpc_minus_ngram_low"] < lead < metrics["test/bpc_minus_ngram_high"]
     right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.carried.characters
     assert right == pytest.approx(metrics["test/accuracy"])
     assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
@@ -163,13 +166,14 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
         (line,) = [line for line in table.splitlines() if line.startswith("network, state carried")]
         assert f"{metrics['test/bpc']:.4f}  {ends}" in line
         assert f"{metrics['test/ece']:.1%}" in table
-        assert max(map(len, table.splitlines()[:8])) <= 100
+        assert max(map(len, table.splitlines()[:9])) <= 100
     full, short = evaluation.table(full=True), evaluation.table()
     for name in ("uniform", "unigram", *(f"{k}-gram" for k in range(2, 9)), "gzip", "bzip2", "xz"):
         assert f"\n{name}" in full
     assert "best n-gram: " in short
     assert "best compressor: " in short
-    assert len(short.splitlines()) <= 8
+    assert len(short.splitlines()) == 9
+    assert f"{metrics['test/bpc_minus_ngram_low']:.3f}, " in short
 
 
 def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:

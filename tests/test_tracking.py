@@ -104,7 +104,14 @@ def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
     names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
-    names += ["test/ece", "test/bpc_low", "test_reset/bpc_high", "sample/known_words", "sample/copied"]
+    names += [
+        "test/ece",
+        "test/bpc_minus_ngram",
+        "test/bpc_low",
+        "test_reset/bpc_high",
+        "sample/known_words",
+        "sample/copied",
+    ]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
     assert tracked.data.metrics["train/seconds"] > 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from src.config import DataConfig, PlacesConfig
 from src.errors import InputError
-from src.lab.baselines import baselines_of, best, label
+from src.lab.baselines import baselines_of, best, best_ngram_losses, label
 from src.lab.breakdown import Group, by_character, by_window_position, by_word_position
 from src.lab.calibration import Bin, expected_calibration_error, reliability
 from src.lab.corpora import corpus_of
@@ -29,8 +29,9 @@ from src.text.corpus import Corpus
 @dataclass(frozen=True)
 class Evaluation:
     """split: `test`, or `val` for a corpus without a test split. baselines, intervals: bits per character,
-    the intervals by context, of 95%. bins: of the reliability diagram, state carried. by_window: state
-    reset; by_character, by_word: state carried.
+    the intervals by context, of 95%. against_ngram: what the network, state carried, pays more than the
+    best n-gram for the same characters, and its interval. bins: of the reliability diagram, state carried.
+    by_window: state reset; by_character, by_word: state carried.
     """
 
     split: str
@@ -39,6 +40,7 @@ class Evaluation:
     reset: Score
     intervals: dict[str, Interval]
     baselines: dict[str, float]
+    against_ngram: tuple[float, Interval]
     bins: list[Bin]
     by_window: list[Group]
     by_character: list[Group]
@@ -67,7 +69,13 @@ class Evaluation:
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
-        named[f"{self.prefix}/ece"] = self.ece
+        more, ends = self.against_ngram
+        named |= {
+            f"{self.prefix}/ece": self.ece,
+            f"{self.prefix}/bpc_minus_ngram": more,
+            f"{self.prefix}/bpc_minus_ngram_low": ends.low,
+            f"{self.prefix}/bpc_minus_ngram_high": ends.high,
+        }
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
     def table(self, full: bool = False) -> str:
@@ -95,6 +103,10 @@ class Evaluation:
         for name, words in shown.items():
             bits = self.baselines[name]
             lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
+        more, interval = self.against_ngram
+        ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
+        against = f"network minus {label(best(self.baselines, compressor=False))}"
+        lines.append(f"{against:<34}{more * log(2):>8.4f}{more:>8.4f}  {ends}")
         sure = sum(b.count * b.confidence for b in self.bins) / self.carried.characters
         lines.append(
             f"{'expected calibration error':<34}{self.ece:>8.1%}  "
@@ -129,6 +141,8 @@ class Evaluation:
                 for s in (self.carried, self.reset)
             },
             "baselines_bpc": self.baselines,
+            "minus_best_ngram_bpc": self.against_ngram[0],
+            "minus_best_ngram_interval_95": asdict(self.against_ngram[1]),
             "ece": self.ece,
             "reliability": [asdict(b) for b in self.bins],
             "by_position_in_window": [asdict(g) for g in self.by_window],
@@ -150,13 +164,17 @@ def evaluate_network(
     tokens = corpus.split(corpus.final_split)
     carried = predict_carried(architecture, flat, tokens)
     reset = predict_reset(architecture, flat, tokens, seq_len)
+    intervals = {p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)}
+    known = baselines_of(corpus)
+    more = carried.nats / log(2) - best_ngram_losses(corpus, known)
     return Evaluation(
         split=corpus.final_split,
         seq_len=seq_len,
         carried=carried.score,
         reset=reset.score,
-        intervals={p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)},
-        baselines=baselines_of(corpus),
+        intervals=intervals,
+        baselines=known,
+        against_ngram=(float(more.mean()), bootstrap(more, rng)),
         bins=reliability(carried.confidence, carried.hits),
         by_window=by_window_position(reset, seq_len),
         by_character=by_character(carried, tokens, corpus.vocabulary),
