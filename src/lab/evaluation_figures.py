@@ -55,9 +55,9 @@ def temperatures(judged: list[Judgement], path: Path) -> None:
     written = [(j.temperature, j) for j in judged if j.temperature is not None]
     held_out = [j for j in judged if j.temperature is None]
     for name, style, words in (
-        ("known_words", "k-o", "words that occur in the training text"),
+        ("known_words", "k-o", "known words"),
         ("distinct_2", "k--s", "distinct pairs of words"),
-        ("repetition", "k:^", "repeated runs of four words"),
+        ("repetition", "k:^", "repeated runs of 4 words"),
     ):
         points = [(t, value) for t, j in written if (value := getattr(j, name)) is not None]
         if points:
