@@ -51,7 +51,7 @@ $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@touch $@
 
 test-fast: setup  ## the tests that need no training run (under a minute)
-	@$(RUN) -m pytest -m "not slow"
+	@$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup  ## ruff and the strict type checker
 	@$(RUN) -m ruff check .

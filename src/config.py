@@ -29,6 +29,7 @@ class DataConfig:
         default=MISSING, metadata={"allowed": Allowed("three shares that add up to 1")}
     )
     stride: int = integer(1)
+    max_vocabulary: int = integer(2, most=65536)
 
 
 @dataclass
@@ -133,6 +134,7 @@ class Config(PlacesConfig):
     patience: int | None = integer(1, optional="no early stopping")
     min_delta: float = number(least=0)
     eval_every: int = integer(1)
+    eval_chars: int | None = integer(1, optional="all of them")
     temperature: float = number(least=0)
     prompt: str = text()
     length: int = integer(0)
@@ -145,6 +147,7 @@ class Config(PlacesConfig):
     batching: str = choice("windows", "stream")
     state: str = choice("reset", "carry")
     log_every: int = integer(1)
+    probe: bool = flag()
     skip_finished: bool = flag()
     objectives: list[str] = field(
         default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.lab.baselines import baselines, baselines_of, best, label
+from src.lab.baselines import baselines, baselines_of, best, best_ngram_losses, label
 from src.lab.compressors import XZ_SHORTEST, compressed_bits, xz
 from src.lab.ngrams import losses, orders
 from src.text.corpus import Corpus, Settings, prepare
@@ -185,29 +185,46 @@ def test_nothing_known_is_never_the_best() -> None:
 def corpus(folder: Path) -> Corpus:
     text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
     made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
-    return prepare(text.encode(), made, 5, folder)[0]
+    return prepare(lambda: [text.encode()], made, 5, folder)[0]
 
 
 def test_they_are_kept_with_the_corpus_and_read_again(tmp_path: Path) -> None:
     own = corpus(tmp_path)
-    first = baselines_of(own)
+    first = baselines_of(own, own.split("test"))
     assert first == baselines(own.split("train"), own.split("test"), len(own.vocabulary))
     file = own.folder / "baselines.json"
     assert json.loads(file.read_text())["bpc"] == first
-    changed = {"format": 1, "bpc": {"uniform": 1.0}}
+    changed = json.loads(file.read_text()) | {"bpc": {"uniform": 1.0}}
     file.write_text(json.dumps(changed))
-    assert baselines_of(own) == {"uniform": 1.0}  # read, not reckoned
-    file.write_text(json.dumps(changed | {"format": 0}))
-    assert baselines_of(own) == first  # of another version: reckoned again
-    assert json.loads(file.read_text())["bpc"] == first
+    assert baselines_of(own, own.split("test")) == {"uniform": 1.0}  # read, not reckoned
+    for key in ("format", "learned", "scored"):  # of another version, from less, for less: reckoned again
+        file.write_text(json.dumps(changed | {key: changed[key] - 1}))
+        assert baselines_of(own, own.split("test")) == first
+        assert json.loads(file.read_text())["bpc"] == first
 
 
-@pytest.mark.parametrize("damaged", ["{", "[]", "{}", '{"format": 1, "bpc": 3}'])
+def test_they_are_those_of_what_is_scored_and_of_the_end_of_a_long_training_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = corpus(tmp_path)
+    train, scored = own.split("train"), own.split("test")
+    of_all = baselines_of(own, scored)
+    assert baselines_of(own, scored[:50]) == baselines(train, scored[:50], len(own.vocabulary)) != of_all
+    monkeypatch.setattr("src.lab.learned.MOST", 300)
+    of_end = baselines_of(own, scored)
+    assert of_end == baselines(train[-300:], scored, len(own.vocabulary)) != of_all
+    bits = best_ngram_losses(own, scored, of_end)
+    assert bits.mean() == of_end[best(of_end, compressor=False)]
+
+
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "learned": 749, "scored": 94, "bpc": 3}']
+)
 def test_a_damaged_file_is_named(damaged: str, tmp_path: Path) -> None:
     own = corpus(tmp_path)
     (own.folder / "baselines.json").write_text(damaged)
     with pytest.raises(InputError, match=r"data_dir: expected .* damaged file .*baselines\.json"):
-        baselines_of(own)
+        baselines_of(own, own.split("test"))
 
 
 @pytest.mark.slow

@@ -1,3 +1,6 @@
+import json
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -189,3 +192,73 @@ def test_same_seed_same_streams_another_seed_others():
 
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
+
+
+def make(kind, count, seq_len, batch_size, rng):
+    tokens = np.arange(count, dtype=np.uint16)
+    if kind is Streams:
+        return Streams(tokens, seq_len, batch_size, rng)
+    return Windows(tokens, seq_len, batch_size, 2, rng)
+
+
+def drawn_from(batches, count):
+    return [[part.tolist() for part in batches.next()[:2]] for _ in range(count)]
+
+
+@fast
+@given(st.sampled_from([Windows, Streams]), stream_sizes(), st.integers(0, 40))
+def test_supply_restored_from_json_goes_on_as_if_it_had_not_stopped(kind, drawn, taken):
+    rng = np.random.default_rng(3)
+    batches = make(kind, *drawn, rng)
+    for _ in range(taken):
+        batches.next()
+    state, generator = json.loads(json.dumps(batches.state())), rng.bit_generator.state
+    further = 2 * batches.steps_per_epoch + 1
+    fresh = [batches.next()[2] for _ in range(further)]
+    rng.bit_generator.state = generator
+    batches.restore(state)  # the same object, thrown back
+    expected = drawn_from(batches, further)
+
+    other = np.random.default_rng(99)
+    again = make(kind, *drawn, other)
+    other.bit_generator.state = generator
+    again.restore(state)
+    assert drawn_from(again, further) == expected
+    other.bit_generator.state = generator
+    again.restore(state)
+    assert [again.next()[2] for _ in range(further)] == fresh
+
+
+def test_restored_windows_go_on_in_the_middle_of_a_block():
+    """A batch of one: 4,096 windows of the order are computed at once."""
+    rng = np.random.default_rng(3)
+    batches = make(Windows, 20_000, 5, 1, rng)
+    for _ in range(5000):
+        batches.next()
+    state, expected = batches.state(), drawn_from(batches, 20)
+    again = make(Windows, 20_000, 5, 1, np.random.default_rng(3))
+    again.restore(state)
+    assert drawn_from(again, 20) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 5000, 9000])
+def test_order_does_not_depend_on_how_much_of_it_is_computed_at_once(batch_size, monkeypatch):
+    def first_epoch():
+        windows = windows_over(9007, 7, batch_size)
+        return np.concatenate([windows.next()[0][0] for _ in range(windows.steps_per_epoch)])
+
+    expected = first_epoch()
+    monkeypatch.setattr("src.text.batches.BLOCK", 600)
+    assert (first_epoch() == expected).all()
+
+
+def test_billion_windows_take_no_memory():
+    tokens = np.broadcast_to(np.uint8(1), (10**9 + 20,))
+    tracemalloc.start()
+    windows = Windows(tokens, 20, 64, 1, np.random.default_rng(0))
+    assert windows.steps_per_epoch == 10**9 // 64
+    for _ in range(200):
+        windows.next()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000

@@ -1,32 +1,45 @@
 import hashlib
 import json
 import re
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from src.errors import InputError
+from src.text import sources
 from src.text.corpus import Settings, bounds_of, check_length, load, prepare
+from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
 PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
 SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
 TEXT = "Shall I compare thee to a summer's day? " * 10
 RAW = TEXT.encode()
+RAW_TEXT = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)
 NORMAL = "shall i compare thee to a summer s day  " * 10
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
 
+def whole(raw):
+    """A text in one piece."""
+    return lambda: [raw]
+
+
 @pytest.fixture
 def corpus(tmp_path):
-    return prepare(RAW, SETTINGS, 5, tmp_path)[0]
+    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A prepared corpus that nobody has opened, to be damaged."""
-    return prepare(RAW, SETTINGS, 5, tmp_path)[0].folder
+    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
 def files_of(folder):
@@ -57,7 +70,7 @@ def test_tokens_are_the_normalised_text(corpus):
 
 def test_more_than_256_characters_take_two_bytes(tmp_path):
     raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
-    corpus, _ = prepare(raw, SETTINGS, 5, tmp_path)
+    corpus, _ = prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert corpus.tokens.dtype == np.uint16
     assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
 
@@ -88,7 +101,7 @@ def test_manifest_names_source_tokens_and_settings(corpus):
 
 def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
     before = files_of(tmp_path)
-    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is False
     assert files_of(tmp_path) == before
     assert again.tokens.tobytes() == corpus.tokens.tobytes()
@@ -96,11 +109,11 @@ def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
 
 
 def test_first_time_says_that_it_was_made(tmp_path):
-    assert prepare(RAW, SETTINGS, 5, tmp_path)[1] is True
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path)[1] is True
 
 
 def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
-    again, made = prepare(RAW, SETTINGS, 9, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 9, tmp_path)
     assert (again.folder, made) == (corpus.folder, False)
 
 
@@ -117,7 +130,7 @@ def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
 def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
-    second, made = prepare(RAW, other, 5, tmp_path)
+    second, made = prepare(whole(RAW), other, 5, tmp_path)
     assert made is True
     assert second.digest != corpus.digest
     assert second.folder != corpus.folder
@@ -125,7 +138,7 @@ def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
 
 
 def test_other_text_makes_another_corpus(corpus, tmp_path):
-    second, made = prepare(RAW + b"!", SETTINGS, 5, tmp_path)
+    second, made = prepare(whole(RAW + b"!"), SETTINGS, 5, tmp_path)
     assert made is True
     assert second.folder != corpus.folder
 
@@ -133,7 +146,7 @@ def test_other_text_makes_another_corpus(corpus, tmp_path):
 def test_folder_left_half_written_is_made_again(folder, tmp_path):
     (folder / "manifest.json").unlink()
     (folder / "tokens.npy").write_bytes(b"half")
-    again, made = prepare(RAW, SETTINGS, 5, tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL
 
@@ -160,7 +173,7 @@ def test_splits_of_a_corpus_are_its_tokens_in_order(corpus):
 
 
 def test_share_of_zero_makes_no_test_split(tmp_path):
-    corpus, _ = prepare(RAW, replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
+    corpus, _ = prepare(whole(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
     assert corpus.split("test").size == 0
     assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
     assert corpus.final_split == "val"
@@ -179,9 +192,9 @@ def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(tmp_path
     enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
     text = b"ab" * enough
     with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
-        prepare(text[: enough - 1], settings, seq_len, tmp_path)
+        prepare(whole(text[: enough - 1]), settings, seq_len, tmp_path)
     assert not any(tmp_path.iterdir())
-    corpus, _ = prepare(text[:enough], settings, seq_len, tmp_path)
+    corpus, _ = prepare(whole(text[:enough]), settings, seq_len, tmp_path)
     sizes = [corpus.split(name).size for name in ("train", "val", "test")]
     assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
 
@@ -195,18 +208,18 @@ def test_no_text_longer_than_what_is_enough_is_refused(shares):
 
 def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus, tmp_path):
     with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
-        prepare(RAW, SETTINGS, 40, tmp_path)
+        prepare(whole(RAW), SETTINGS, 40, tmp_path)
 
 
 def test_empty_text_is_refused_and_nothing_written(tmp_path):
     with pytest.raises(InputError, match="got 0: use a longer text"):
-        prepare(b"", SETTINGS, 5, tmp_path)
+        prepare(whole(b""), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
     with pytest.raises(InputError) as caught:
-        prepare("caf\u00e9 ".encode("latin-1") * 100, SETTINGS, 5, tmp_path)
+        prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
     assert str(caught.value) == (
         "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
         "name the text's own encoding, latin-1 for example"
@@ -216,23 +229,23 @@ def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
 
 def test_text_is_read_in_the_encoding_that_is_named(tmp_path):
     settings = replace(SETTINGS, encoding="latin-1")
-    corpus, _ = prepare("caf\u00e9 ".encode("latin-1") * 100, settings, 5, tmp_path)
+    corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
     assert corpus.vocabulary.characters == " acf\u00e9"
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "hex"])
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
 def test_what_is_no_text_encoding_is_refused(tmp_path, encoding):
     with pytest.raises(
-        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, got {encoding}$"
+        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
     ):
-        prepare(RAW, replace(SETTINGS, encoding=encoding), 5, tmp_path)
+        prepare(whole(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
 def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path, raw):
     with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
-        prepare(raw, SETTINGS, 5, tmp_path)
+        prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -301,10 +314,105 @@ def test_tokens_that_are_a_pickle_are_refused(folder):
 def test_damage_found_by_prepare_is_refused_too(folder, tmp_path):
     (folder / "vocab.json").write_text("[")
     with pytest.raises(InputError, match=DAMAGED):
-        prepare(RAW, SETTINGS, 5, tmp_path)
+        prepare(whole(RAW), SETTINGS, 5, tmp_path)
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
-        prepare(RAW, SETTINGS, 5, tmp_path / "file")
+        prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
+
+
+@examples(deadline=None, max_examples=150)
+@given(
+    st.binary(max_size=300) | st.text(min_size=30).map(str.encode),
+    st.sampled_from(["utf-8", "latin-1", "bytes", "utf-16", "cp1252", "shift_jis"]),
+    st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans()),
+    st.integers(1, 50),
+)
+@example(bytes(range(256)) * 2, "bytes", Normalisation(False, False, False), 50)
+@example(bytes(range(256)) * 2, "latin-1", Normalisation(False, False, False), 3)
+@example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalisation(False, False, True), 1)
+def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(raw, encoding, normalisation, size):
+    settings = replace(SETTINGS, encoding=encoding, normalisation=normalisation)
+    pieces = [raw[k : k + size] for k in range(0, len(raw), size)]
+    with tempfile.TemporaryDirectory() as temporary:
+        data_dir = Path(temporary)
+        try:
+            corpus, made = prepare(lambda: pieces, settings, 1, data_dir)
+        except InputError as refused:
+            message = str(refused)
+        if not any(data_dir.iterdir()):
+            assert len(message.splitlines()) == 1
+            return
+        expected = normalisation.apply("".join(characters([raw], encoding)))
+        assert made
+        assert corpus.vocabulary.decode(corpus.tokens) == expected
+        assert corpus.vocabulary.encode(expected).tolist() == corpus.tokens.tolist()
+        written = (data_dir / "tiny.txt").read_bytes()
+        assert written.decode("utf-8", "surrogatepass") == expected
+        if encoding == "bytes" and not any((normalisation.lowercase, normalisation.letters_only)):
+            assert normalisation.collapse_spaces or expected.encode("latin-1") == raw
+        again, made = prepare(whole(raw), settings, 1, data_dir)
+        assert (again.digest, made) == (corpus.digest, False)
+
+
+@pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
+def test_text_from_windows_is_the_same_text(tmp_path, raw):
+    plain = replace(SETTINGS, normalisation=Normalisation(False, False, False), split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
+
+
+def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path):
+    """A hundred thousand of them."""
+    raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
+    with pytest.raises(
+        InputError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
+    ):
+        prepare(whole(raw), replace(SETTINGS, normalisation=RAW_TEXT), 5, tmp_path, 10_000)
+    assert not any(tmp_path.iterdir())
+
+
+def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
+    ):
+        prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
+
+
+def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path):
+    readings = iter([RAW, RAW + b"more"])
+    with pytest.raises(
+        InputError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
+    ):
+        prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path):
+    readings = iter([RAW])
+
+    def once():
+        raw = next(readings, None)
+        if raw is None:
+            raise InputError("gone")
+        return [raw]
+
+    with pytest.raises(InputError, match=r"^gone$"):
+        prepare(once, SETTINGS, 5, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "normalisation", "expected"),
+    [
+        ("smallshake", PLAIN, "4df563537ec3a6ca830c1c4d0483552adf43d4876bca7880da5d19e87b13980e"),
+        ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
+    ],
+)
+def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(tmp_path, name, normalisation, expected):
+    settings = replace(SETTINGS, name=name, normalisation=normalisation)
+    corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
+    assert hashlib.sha256(corpus.tokens).hexdigest() == expected

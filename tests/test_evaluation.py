@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from src.lab.breakdown import Group, by_character, by_window_position, by_word_position
 from src.lab.calibration import BINS, expected_calibration_error, reliability
 from src.lab.evaluation import Evaluation, evaluate_network
+from src.lab.judging import Judge
 from src.lab.predictions import Predictions, predict_carried, predict_reset
 from src.lab.scoring import Score, score_carried, score_reset
 from src.rnn.initialisation import initialise
@@ -50,6 +51,16 @@ def test_single_predictions_are_those_of_the_score_in_the_order_of_the_text(coun
     for begin in range(0, count - 1, seq_len):  # each window on its own
         window = predict_carried(architecture, flat, tokens[begin : begin + seq_len + 1])
         assert reset.nats[begin : begin + seq_len] == pytest.approx(window.nats, rel=1e-4, abs=1e-5)
+
+
+def test_windows_read_in_groups_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture, flat = network(6)
+    tokens = text(1003)
+    together = predict_reset(architecture, flat, tokens, 20)
+    monkeypatch.setattr("src.lab.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    groups = predict_reset(architecture, flat, tokens, 20)
+    assert groups.nats == pytest.approx(together.nats, rel=1e-4, abs=1e-5)
+    assert (groups.hits == together.hits).all()
 
 
 def mean(groups: list[Group]) -> float:
@@ -133,7 +144,7 @@ def test_bins_are_closed_above() -> None:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
-    return prepare((LINE * 60).encode(), made, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(lambda: [(LINE * 60).encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +185,24 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     assert "best compressor: " in short
     assert len(short.splitlines()) == 9
     assert f"{metrics['test/bpc_minus_ngram_low']:.3f}, " in short
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_what_knows_the_end_of_the_training_split_only_says_so(
+    most: int, corpus: Corpus, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = corpus.split("train").size
+    assert evaluation.report([])["baselines_learned_from"] == {"last": train, "of": train}
+    assert "learned from" not in evaluation.table()
+    monkeypatch.setattr("src.lab.learned.MOST", 1000)
+    architecture, flat = network(len(corpus.vocabulary))
+    some = evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0), most)
+    line = f"baselines learned from, texts judged against the last 1,000 of {train:,} training characters"
+    assert line in some.table().splitlines()
+    assert line in some.table(full=True).splitlines()
+    assert some.report([])["baselines_learned_from"] == {"last": 1000, "of": train}
+    assert Judge(corpus).tokens.tobytes() == corpus.split("train")[-1000:].tobytes()
+    assert all(np.isfinite(value) for value in some.metrics().values())
 
 
 def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -100,8 +100,16 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.lab.sweep_store",
             },
         ),
-        ("matplotlib", {"src.lab.evaluation_figures", "src.lab.figures", "src.lab.sweep_figures"}),
-        ("jinja2", {"src.lab.comparison"}),
+        (
+            "matplotlib",
+            {
+                "src.lab.evaluation_figures",
+                "src.lab.figures",
+                "src.lab.inside_figures",
+                "src.lab.sweep_figures",
+            },
+        ),
+        ("jinja2", {"src.lab.comparison", "src.lab.neurons"}),
         ("safetensors", {"src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
         ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
@@ -183,6 +191,7 @@ SLOW = {
     "src.lab.sweep_store": "mlflow",
     "src.lab.evaluation_figures": "matplotlib",
     "src.lab.figures": "matplotlib",
+    "src.lab.inside_figures": "matplotlib",
     "src.lab.sweep_figures": "matplotlib",
 }
 

@@ -75,7 +75,7 @@ TEXT = "the rain in spain stays mainly in the plain and the king of spain is pla
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = Settings("own", "utf-8", Normalisation(True, False, False), (0.8, 0.1, 0.1))
-    return prepare(TEXT.encode(), made, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(lambda: [TEXT.encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 def test_measures_by_hand(corpus: Corpus) -> None:

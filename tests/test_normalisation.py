@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from src.text.normalisation import Normalisation, code_points, from_code_points
+from src.text.normalisation import Normalisation, Normaliser, code_points, from_code_points
 
 ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
 NORMALISATIONS = st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans())
@@ -16,7 +16,7 @@ fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 
 
 def oracle(n: Normalisation, text: str) -> str:
-    text = text.lower() if n.lowercase else text
+    text = "".join(c.lower()[0] for c in text) if n.lowercase else text
     text = "".join(c if c.isalpha() else " " for c in text) if n.letters_only else text
     return re.sub(" +", " ", text) if n.collapse_spaces else text
 
@@ -74,3 +74,24 @@ def test_collapsing_keeps_one_space_of_each_run_at_the_ends_too():
 @pytest.mark.parametrize("flags", list(product((False, True), repeat=3)))
 def test_nothing_stays_nothing(flags):
     assert Normalisation(*flags).apply("") == ""
+
+
+@fast
+@given(NORMALISATIONS, st.lists(ANY))
+@example(Normalisation(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
+def test_text_in_pieces_is_normalised_as_in_one(normalisation, pieces):
+    normaliser = Normaliser(normalisation)
+    text = "".join([normaliser.next(piece) for piece in pieces])
+    assert text == normalisation.apply("".join(pieces))
+    assert normaliser.characters() == "".join(sorted(set(text)))
+
+
+def test_lower_case_is_one_character_for_one_whatever_stands_beside_it():
+    lower = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
+    assert lower.apply("\u0391\u03a3 \u0130") == "\u03b1\u03c3 i"  # no final sigma, no dot above
+
+
+def test_letters_beyond_ascii_are_letters():
+    text = "\u0416\u0443\u043a, na\u00efve; \u4f60\u597d! \u0627\u0644\u0639"
+    assert LETTERS_ONLY.apply(text) == "".join(c if c.isalpha() else " " for c in text)
+    assert "\u0416\u0443\u043a  na\u00efve  \u4f60\u597d" in LETTERS_ONLY.apply(text)

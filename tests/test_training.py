@@ -48,6 +48,7 @@ BASE = Config(
     patience=None,
     min_delta=0.0,
     eval_every=20,
+    eval_chars=None,
     temperature=0.7,
     prompt="the ",
     length=20,
@@ -60,11 +61,12 @@ BASE = Config(
     batching="stream",
     state="carry",
     log_every=10,
+    probe=False,
     skip_finished=False,
     objectives=["val/loss"],
     give_up=False,
     register=False,
-    data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1),
+    data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
     model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
     optimizer=ADAM,
     schedule=ConstantConfig("constant", 0),
@@ -325,3 +327,13 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases():
 def test_divergence_is_reported_with_its_step():
     with pytest.raises(Diverged, match="lr: expected training to stay finite"):
         Trained(model=model_config(("rnn", "relu"), 2), optimizer=SgdConfig("sgd", 0.0), lr=1e6, clip=None)
+
+
+def test_evaluations_read_what_eval_chars_allows():
+    verse = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=30_000)))
+    assert verse.split("val").size > 2100
+    trained = Trained(verse, max_epochs=0.1, eval_chars=320)
+    curve = trained.curve("val/loss")
+    for step, flat in trained.seen.items():
+        bounded = validation_loss(trained.architecture, flat, verse.split("val"), 320)
+        assert curve[step] == bounded != validation_loss(trained.architecture, flat, verse.split("val"))

@@ -52,8 +52,25 @@ def test_ids_take_one_byte_up_to_256_characters_then_two(count, dtype):
 
 
 def test_more_characters_than_two_bytes_number_are_refused():
-    with pytest.raises(InputError, match=r"^data: expected at most 65536 distinct .* got 65537: is data.enc"):
+    with pytest.raises(InputError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
         Vocabulary.of(characters(65537))
+
+
+def test_vocabulary_beyond_the_limit_is_refused_with_its_size_its_cause_and_the_key():
+    assert len(Vocabulary.of(characters(300), most=300)) == 300
+    with pytest.raises(InputError) as caught:
+        Vocabulary.of(characters(301), most=300)
+    message = str(caught.value)
+    assert "expected at most 300 distinct characters, got 301: mostly data.encoding" in message
+    assert "larger data.max_vocabulary" in message
+    assert "\n" not in message
+
+
+def test_of_a_large_vocabulary_a_message_shows_the_beginning():
+    with pytest.raises(InputError) as caught:
+        Vocabulary.of(characters(9000)).encode("\uffff")
+    assert len(str(caught.value)) < 3000
+    assert "only the 9000 characters" in str(caught.value)
 
 
 @pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600", "\udcff"])

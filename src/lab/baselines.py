@@ -1,7 +1,8 @@
 """What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
 
-All are estimated on the training split and pay for another, in bits per character. They depend on the
-corpus alone, so they are reckoned once and kept in its folder, whose name is the digest of that.
+All are estimated on the training split (of a long one, on its end: src/lab/learned.py) and pay for another,
+in bits per character. They depend on the corpus and on how much of it is read, so they are reckoned once and
+kept, with both lengths, in its folder, whose name is the digest of the corpus.
 """
 
 import json
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from src.errors import InputError
 from src.files import write_json
 from src.lab.compressors import COMPRESSORS, compressed_bits
+from src.lab.learned import learned
 from src.lab.ngrams import losses, orders
 from src.text.corpus import Corpus
 
 Tokens = NDArray[np.unsignedinteger]
 FILE = "baselines.json"
-FORMAT = 1  # of the file: another one where a baseline is reckoned otherwise
+FORMAT = 2  # of the file: another one where a baseline is reckoned otherwise
 
 
 def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:
@@ -33,37 +35,38 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
     return bits | compressed_bits(train, scored)
 
 
-def baselines_of(corpus: Corpus) -> dict[str, float]:
+def baselines_of(corpus: Corpus, scored: Tokens) -> dict[str, float]:
     """The same for a corpus' final split, read from its folder where they stand there.
 
-    Raises InputError for a file that is damaged. A folder that cannot be written to is only read.
+    scored: that split or its beginning. Raises InputError for a file that is damaged. A folder that cannot
+    be written to is only read.
     """
-    file = corpus.folder / FILE
+    file, train = corpus.folder / FILE, learned(corpus)
+    key = {"format": FORMAT, "learned": train.size, "scored": scored.size}
     if file.exists():
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
-            if kept["format"] == FORMAT:
+            if kept["format"] == FORMAT and {name: kept[name] for name in key} == key:
                 return {str(name): float(bits) for name, bits in kept["bpc"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"data_dir: expected the baselines of a corpus, got a damaged file {file} ({error}): "
                 "delete it"
             ) from error
-    train, scored = corpus.split("train"), corpus.split(corpus.final_split)
     bits = baselines(train, scored, len(corpus.vocabulary))
     if os.access(corpus.folder, os.W_OK):
-        write_json(file, {"format": FORMAT, "bpc": bits})
+        write_json(file, {**key, "bpc": bits})
     return bits
 
 
-def best_ngram_losses(corpus: Corpus, bits: dict[str, float]) -> NDArray[np.float64]:
-    """What the best n-gram pays for each character of the final split but the first, in bits, (N - 1,).
+def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) -> NDArray[np.float64]:
+    """What the best n-gram pays for each character of `scored` but the first, in bits, (N - 1,).
 
-    Counted again each time: up to a second for 5 MB, against as many numbers on disk as the split has.
+    bits: of baselines_of. Counted again each time: up to a second for 5 MB, against as many numbers on disk
+    as are scored.
     """
-    train, scored = corpus.split("train"), corpus.split(corpus.final_split)
     order = next(k for k in orders(len(corpus.vocabulary)) if name_of(k) == best(bits, compressor=False))
-    return next(loss for k, loss in losses(train, scored, len(corpus.vocabulary)) if k == order)
+    return next(loss for k, loss in losses(learned(corpus), scored, len(corpus.vocabulary)) if k == order)
 
 
 def name_of(order: int) -> str:

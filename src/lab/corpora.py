@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from src.config import DataConfig
+from src.config import DataConfig, refuse
 from src.text import sources
 from src.text.corpus import Corpus, Settings, prepare
+from src.text.decoding import BYTES
 from src.text.normalisation import Normalisation
 
 
@@ -14,11 +15,14 @@ def corpus_of(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, b
     Raises InputError when the text cannot be read or is too short for windows of seq_len.
     """
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
-    raw = sources.read(data.name, path, data_dir / "downloads")
+    if data.encoding == BYTES and (data.lowercase or data.letters_only):
+        expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
+        raise refuse("data.encoding", expected, BYTES)
+    source = sources.find(data.name, path, data_dir / "downloads")
     settings = Settings(
         name=data.name,
         encoding=data.encoding,
         normalisation=Normalisation(data.lowercase, data.letters_only, data.collapse_spaces),
         split=(data.split[0], data.split[1], data.split[2]),
     )
-    return prepare(raw, settings, seq_len, data_dir)
+    return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)

@@ -18,28 +18,35 @@ from src.lab.calibration import Bin, expected_calibration_error, reliability
 from src.lab.corpora import corpus_of
 from src.lab.intervals import Interval, bootstrap
 from src.lab.judging import Judgement
+from src.lab.learned import learned
 from src.lab.lookup import Found
 from src.lab.predictions import predict_carried, predict_reset
 from src.lab.rundir import absolute
 from src.lab.scoring import Score
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
+from src.text.vocabulary import LARGEST
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """split: `test`, or `val` for a corpus without a test split. baselines, intervals: bits per character,
-    the intervals by context, of 95%. against_ngram: what the network, state carried, pays more than the
-    best n-gram for the same characters, and its interval. bins: of the reliability diagram, state carried.
-    by_window: state reset; by_character, by_word: state carried.
+    """split: `test`, or `val` for a corpus without a test split. available: predictions that there are in it;
+    the scores say how many of them were read. baselines, intervals: bits per character, the intervals by
+    context, of 95%. learned: the last so many characters of the training split, of as many as `training`, are
+    what the baselines know. against_ngram: what the network, state carried, pays more than the best n-gram
+    for the same characters, and its interval. bins: of the reliability diagram, state carried. by_window:
+    state reset; by_character, by_word: state carried.
     """
 
     split: str
+    available: int
     seq_len: int
     carried: Score
     reset: Score
     intervals: dict[str, Interval]
     baselines: dict[str, float]
+    learned: int
+    training: int
     against_ngram: tuple[float, Interval]
     bins: list[Bin]
     by_window: list[Group]
@@ -81,8 +88,11 @@ class Evaluation:
     def table(self, full: bool = False) -> str:
         """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
         where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        read = f"{self.carried.characters:,}"
+        if self.carried.characters < self.available:
+            read = f"the first {read} of {self.available:,}"
         lines = [
-            f"{self.carried.characters:,} characters of the {where}",
+            f"{read} characters of the {where}",
             f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
         ]
         contexts = (
@@ -112,6 +122,11 @@ class Evaluation:
             f"{'expected calibration error':<34}{self.ece:>8.1%}  "
             f"(on average {sure:.1%} sure, {self.carried.accuracy:.1%} right)"
         )
+        if self.learned < self.training:
+            lines.append(
+                "baselines learned from, texts judged against "
+                f"the last {self.learned:,} of {self.training:,} training characters"
+            )
         return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
 
     def breakdown_lines(self) -> list[str]:
@@ -140,7 +155,9 @@ class Evaluation:
                 }
                 for s in (self.carried, self.reset)
             },
+            "available": self.available,
             "baselines_bpc": self.baselines,
+            "baselines_learned_from": {"last": self.learned, "of": self.training},
             "minus_best_ngram_bpc": self.against_ngram[0],
             "minus_best_ngram_interval_95": asdict(self.against_ngram[1]),
             "ece": self.ece,
@@ -158,22 +175,34 @@ def listed(title: str, groups: list[Group], quoted: bool = False) -> str:
 
 
 def evaluate_network(
-    architecture: Architecture, flat: Array, corpus: Corpus, seq_len: int, rng: np.random.Generator
+    architecture: Architecture,
+    flat: Array,
+    corpus: Corpus,
+    seq_len: int,
+    rng: np.random.Generator,
+    most: int | None = None,
 ) -> Evaluation:
-    """Score a network on the final split of its corpus. rng: of the intervals' resamples."""
-    tokens = corpus.split(corpus.final_split)
+    """Score a network on the final split of its corpus, in memory that depends on `most` alone.
+
+    rng: of the intervals' resamples. most: predictions to score at most, from the beginning, None for all.
+    """
+    split = corpus.split(corpus.final_split)
+    tokens = split if most is None else split[: most + 1]
     carried = predict_carried(architecture, flat, tokens)
     reset = predict_reset(architecture, flat, tokens, seq_len)
     intervals = {p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)}
-    known = baselines_of(corpus)
-    more = carried.nats / log(2) - best_ngram_losses(corpus, known)
+    known = baselines_of(corpus, tokens)
+    more = carried.nats / log(2) - best_ngram_losses(corpus, tokens, known)
     return Evaluation(
         split=corpus.final_split,
+        available=split.size - 1,
         seq_len=seq_len,
         carried=carried.score,
         reset=reset.score,
         intervals=intervals,
         baselines=known,
+        learned=learned(corpus).size,
+        training=corpus.split("train").size,
         against_ngram=(float(more.mean()), bootstrap(more, rng)),
         bins=reliability(carried.confidence, carried.hits),
         by_window=by_window_position(reset, seq_len),
@@ -188,11 +217,14 @@ def evaluate(found: Found, places: PlacesConfig) -> tuple[Evaluation, Corpus]:
     Raises InputError when that corpus cannot be made again, or its characters are not the model's.
     """
     seq_len = found.config["seq_len"]
-    corpus, _ = corpus_of(DataConfig(**found.config["data"]), seq_len, absolute(places.data_dir))
+    # Runs of earlier versions had no limits.
+    data = DataConfig(**{"max_vocabulary": LARGEST, **found.config["data"]})
+    corpus, _ = corpus_of(data, seq_len, absolute(places.data_dir))
     if corpus.vocabulary != found.model.vocabulary:
         raise InputError(
             f"run: expected the corpus that run {found.run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
-    rng = np.random.default_rng(found.config["seed"])
-    return evaluate_network(found.model.architecture, found.model.flat, corpus, seq_len, rng), corpus
+    network, rng = found.model, np.random.default_rng(found.config["seed"])
+    most = found.config.get("eval_chars")
+    return evaluate_network(network.architecture, network.flat, corpus, seq_len, rng, most), corpus

@@ -17,6 +17,7 @@ from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
+from src.lab.inside import Inside, finish_inside
 from src.lab.judging import Judge, Judgement
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
@@ -184,6 +185,7 @@ def train_stage(
     samples = record.folder / "samples"
     samples.mkdir()
     watched: list[str] = []
+    inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
 
     def evaluated(step: int, flat: Array) -> None:
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
@@ -192,6 +194,8 @@ def train_stage(
         progress.show(text)
         write_text(samples / "while_training.txt", "".join(watched))
         record.keep(samples / "while_training.txt", "samples")
+        if inside and (seen := inside.evaluated(step, flat)):
+            record.report(step, seen)
 
     per_epoch = make_batches(config, corpus, np.random.default_rng(0)).steps_per_epoch
     with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
@@ -200,6 +204,8 @@ def train_stage(
             record.report(step, metrics)
             progress.report(step, metrics)
 
+        if inside and (seen := inside.begin()):
+            record.report(0, seen)
         rng = np.random.default_rng(config.seed)
         outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless)
     say(
@@ -222,8 +228,8 @@ def finish(
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
-    resampling = np.random.default_rng(config.seed)
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, resampling)
+    rng = np.random.default_rng(config.seed)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
     say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
     samples = {t: write(config, model, t, config.length) for t in temperatures}
@@ -241,6 +247,8 @@ def finish(
     write_json(record.folder / "evaluation.json", evaluation.report(judged))
     record.keep(record.folder / "evaluation.json")
     draw(record, config, evaluation, outcome.best_step)
+    if config.probe:
+        finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")

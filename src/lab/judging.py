@@ -1,5 +1,7 @@
 """What a written text is worth, beyond being read: measured against the text that the network learned from.
 
+(Of a long one against its end: src/lab/learned.py. What was copied from further up is not found.)
+
 known_words: the share of its words that occur in the training text; words the network invented do not. 1 is
     good, 0 is noise. None for a text without a whole word.
 distinct_1, distinct_2: different words, and pairs of words, over all of them (Li et al. 2016, "A
@@ -20,6 +22,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from src.lab.learned import learned
 from src.lab.sampling import sample
 from src.lab.suffixes import longest_copy, suffix_array
 from src.lab.weights import Model
@@ -61,11 +64,12 @@ class Judgement:
 
 
 class Judge:
-    """Judges texts against the training split of a corpus. Its words and its index are made when needed."""
+    """Judges texts against the training split of a corpus, of a long one its end. Its words and its index are
+    made when needed."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self.tokens = corpus.split("train")
+        self.tokens = learned(corpus)
 
     @cached_property
     def words(self) -> frozenset[str]:

@@ -26,32 +26,27 @@ class Predictions:
 def predict_carried(architecture: Architecture, flat: Array, tokens: Tokens) -> Predictions:
     """Read the text from its start with a zero state, the state carried: as score_carried."""
     kept = Kept(tokens.size - 1)
-    return kept.of(score_carried(architecture, flat, tokens, kept.take), windows=1)
+    return kept.of(score_carried(architecture, flat, tokens, kept.take))
 
 
 def predict_reset(architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int) -> Predictions:
     """The same predictions, the state zero at every seq_len-th character: as score_reset."""
-    steps = max(1, seq_len)
-    windows = -(-(tokens.size - 1) // steps)
-    kept = Kept(steps * windows)
-    return kept.of(score_reset(architecture, flat, tokens, seq_len, kept.take), windows)
+    kept = Kept(tokens.size - 1)
+    return kept.of(score_reset(architecture, flat, tokens, seq_len, kept.take))
 
 
 class Kept:
-    """Takes what scoring tells of each prediction. count: of the predictions, those that do not count too."""
+    """Takes what scoring tells of each prediction, in whatever order. count: of the predictions."""
 
     def __init__(self, count: int) -> None:
         self.nats = np.empty(count, np.float32)
         self.hits = np.empty(count, np.bool_)
         self.confidence = np.empty(count, np.float32)
 
-    def take(self, where: slice, log_p: Array, hits: NDArray[np.bool_], log_top: Array) -> None:
+    def take(self, where: NDArray[np.intp], log_p: Array, hits: NDArray[np.bool_], log_top: Array) -> None:
         self.nats[where] = -log_p
         self.hits[where] = hits
         self.confidence[where] = np.exp(log_top)
 
-    def of(self, score: Score, windows: int) -> Predictions:
-        """In the order of the text: window by window instead of step by step."""
-        by_step = np.arange(self.nats.size).reshape(-1, windows)
-        order = by_step.T.reshape(-1)[: score.characters]
-        return Predictions(score, self.nats[order], self.hits[order], self.confidence[order])
+    def of(self, score: Score) -> Predictions:
+        return Predictions(score, self.nats, self.hits, self.confidence)

@@ -20,9 +20,10 @@ Tokens = NDArray[np.unsignedinteger]
 PIECE = 128  # time steps at once: enough for one large output product, small enough for the cache
 STREAMS = 32  # parallel streams of a quick validation
 WARM_UP = 64  # characters that a stream reads before the first that counts
-# What is told of every prediction as it is made: positions in the targets' order (time by stream), log p of
-# the targets, whether they were the likeliest, log p of the likeliest; each (n,).
-Each = Callable[[slice, Array, NDArray[np.bool_], Array], None]
+AT_ONCE = 2**23  # numbers in the largest buffer when windows are read side by side
+# What is told of the predictions that count as they are made: their places in the text (0: of its second
+# character), log p of the targets, whether they were the likeliest, log p of the likeliest; each (n,).
+Each = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
 
 
 @dataclass(frozen=True)
@@ -45,84 +46,94 @@ class Score:
         return exp(self.nats)
 
 
+@dataclass
+class Sums:
+    """What a score is the mean of."""
+
+    nats: float = 0.0
+    right: int = 0
+    characters: int = 0
+
+    def score(self, context: str) -> Score:
+        return Score(context, self.nats / self.characters, self.right / self.characters, self.characters)
+
+
 def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
-    ids, targets = tokens[:-1, None].astype(np.intp), tokens[1:, None].astype(np.intp)
-    counted = np.ones(targets.shape, bool)
-    return summarise("carried", architecture, flat, ids, targets, counted, each=each)
+    sums = Sums()
+    read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
+    return sums.score("carried")
 
 
 def score_reset(
     architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
 ) -> Score:
     """The same predictions, the state zero at every seq_len-th character."""
-    ids, targets, counted = columns_of(tokens, max(1, seq_len))
-    return summarise("reset", architecture, flat, ids, targets, counted, each=each)
+    sums, a = Sums(), architecture
+    abreast = max(1, AT_ONCE // (seq_len * max(a.vocab, a.gates * a.hidden)))
+    for first in range(0, tokens.size - 1, abreast * seq_len):
+        windows = min(abreast, -(-(tokens.size - 1 - first) // seq_len))
+        read(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums, each=each)
+    return sums.score("reset")
 
 
-def validation_loss(architecture: Architecture, flat: Array, tokens: Tokens) -> float:
-    """Mean loss over all of `tokens` in nats, the state carried: the quick form of score_carried.
+def validation_loss(
+    architecture: Architecture, flat: Array, tokens: Tokens, most: int | None = None
+) -> float:
+    """Mean loss over `tokens` in nats, the state carried: the quick form of score_carried.
 
     The text is read as 32 parallel streams, each after a warm-up of 64 characters in front of its part,
     after which nothing is left of the state that it began with. (A network trained on windows of 20 is
-    used to forget; the test suite holds the two to within 0.5%.)
+    used to forget; the test suite holds the two to within 0.5%.) most: of a text with more predictions than
+    that the streams read only so many (rounded up to a multiple of 32), each from the beginning of its part.
     """
     predictions = tokens.size - 1
-    length = -(-predictions // STREAMS)
-    if length < WARM_UP:  # a short text costs nothing: read it in one
+    part = -(-predictions // STREAMS)
+    length = part if most is None else min(part, -(-most // STREAMS))
+    if part < WARM_UP:  # a short text costs nothing: read it in one
         return score_carried(architecture, flat, tokens).nats
-    positions = np.arange(-WARM_UP, length)[:, None] + np.arange(STREAMS) * length
-    counted = (positions < predictions) & (np.arange(-WARM_UP, length)[:, None] >= 0)
-    clipped = np.clip(positions, 0, predictions - 1)
-    ids, targets = tokens[clipped].astype(np.intp), tokens[clipped + 1].astype(np.intp)
-    return summarise("carried", architecture, flat, ids, targets, counted, fresh_first=WARM_UP).nats
+    sums = Sums()
+    read(architecture, flat, tokens, np.arange(STREAMS) * part, length, sums, WARM_UP)
+    return sums.score("carried").nats
 
 
-def columns_of(tokens: Tokens, steps: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-    """Inputs, targets and which of them count, (steps, B), the text cut into B windows side by side."""
-    predictions = tokens.size - 1
-    windows = -(-predictions // steps)
-    positions = np.arange(steps)[:, None] + np.arange(windows) * steps
-    clipped = np.minimum(positions, predictions - 1)
-    return (
-        tokens[clipped].astype(np.intp),
-        tokens[clipped + 1].astype(np.intp),
-        positions < predictions,
-    )
-
-
-def summarise(
-    context: str,
+def read(
     architecture: Architecture,
     flat: Array,
-    ids: NDArray[np.intp],
-    targets: NDArray[np.intp],
-    counted: NDArray[np.bool_],
-    fresh_first: int = 0,
+    tokens: Tokens,
+    begins: NDArray[np.intp],
+    length: int,
+    sums: Sums,
+    warm_up: int = 0,
     each: Each | None = None,
-) -> Score:
-    """Run the network over ids (T, B) and average over the predictions that count.
+) -> None:
+    """Let B streams predict `length` characters each, from the inputs at `begins` (B,) on; add to the sums.
 
-    fresh_first: the first stream has nothing in front of it, so its state is zero again after that many
-    steps. The network's own buffers are not touched: scoring in the middle of training leaves no trace.
+    What lies behind the text's end does not count, nor do the warm_up characters that each stream reads
+    before. The first stream has nothing in front of it: its state is zero again when they are over. Memory
+    does not depend on the length. The network's own buffers are not touched: scoring in mid-training
+    leaves no trace.
     """
-    p = unflatten(architecture, flat)
-    total, right, batch = 0.0, 0, ids.shape[1]
+    p, predictions, batch = unflatten(architecture, flat), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, flat.dtype)
-    starts = sorted({*range(0, ids.shape[0], PIECE), fresh_first})
-    for start, stop in zip(starts, [*starts[1:], ids.shape[0]], strict=True):
-        if start == fresh_first:
+    steps = warm_up + length
+    starts = sorted({*range(0, steps, PIECE), warm_up})
+    for start, stop in zip(starts, [*starts[1:], steps], strict=True):
+        if start == warm_up:
             state[:, :, 0] = 0
+        positions = np.arange(start - warm_up, stop - warm_up)[:, None] + begins
+        counted = (positions < predictions) & (start >= warm_up)
+        clipped = np.clip(positions, 0, predictions - 1)
+        ids, targets = tokens[clipped].astype(np.intp), tokens[clipped + 1].astype(np.intp)
         buffers = Buffers.allocate(architecture, stop - start, batch, flat.dtype)
         buffers.set_state(state)
-        z = forward(p, ids[start:stop], buffers)
+        z = forward(p, ids, buffers)
         state = buffers.state()
-        goal, use = targets[start:stop].reshape(-1), counted[start:stop].reshape(-1)
+        goal, use = targets.reshape(-1), counted.reshape(-1)
         hits = z.argmax(axis=0) == goal
-        right += int((hits & use).sum())
+        sums.right += int((hits & use).sum())
         log_p = log_softmax(z)[goal, columns(goal.size)]
         if each:
-            each(slice(start * batch, stop * batch), log_p, hits, z.max(axis=0))
-        total -= float(log_p[use].sum(dtype=np.float64))
-    characters = int(counted.sum())
-    return Score(context, total / characters, right / characters, characters)
+            each(positions[counted], log_p[use], hits[use], z.max(axis=0)[use])
+        sums.nats -= float(log_p[use].sum(dtype=np.float64))
+        sums.characters += int(use.sum())

@@ -1,7 +1,6 @@
 """Training: batches in, best weights out. Knows no file, no terminal and no tracker.
 
-What it measures it hands to `report(step, metrics)`; after each evaluation it shows the weights to
-`evaluated(step, flat)`.
+What it measures goes to `report(step, metrics)`, the weights at each evaluation to `evaluated(step, flat)`.
 """
 
 import signal
@@ -27,6 +26,7 @@ from src.config import (
 )
 from src.errors import Diverged
 from src.lab.parallel import Engine, Job
+from src.lab.probing import LastUpdate
 from src.lab.scoring import validation_loss
 from src.rnn import optimizers, schedules
 from src.rnn.clipping import clip_norm, clip_value, global_norm
@@ -174,10 +174,7 @@ def train(
     batches = make_batches(config, corpus, rng)
     total = max(1, ceil(config.max_epochs * batches.steps_per_epoch))
     job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.state == "carry")
-    with (
-        interruptible() as interrupted,
-        Engine(job, config.workers) as engine,
-    ):
+    with interruptible() as interrupted, Engine(job, config.workers) as engine:
         engine.weights[:] = begin
         loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless)
         with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
@@ -208,6 +205,7 @@ class Loop:
         self.schedule = make_schedule(config.schedule)
         self.state = self.optimizer.state(engine.weights)
         self.matrices = unflatten(architecture, engine.weights).matrices()
+        self.last_update = LastUpdate(config, architecture, engine.weights)
         self.averaged = engine.weights.copy()
         self.best = Best(engine.weights)
         self.since = Since()
@@ -261,9 +259,11 @@ class Loop:
             by_norm = config.clip_mode == "norm"
             clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
             self.since.clipped += clipped
+        self.last_update.before(step)
         if config.optimizer.weight_decay:
             decay_weights(self.matrices, lr * config.optimizer.weight_decay)
         self.optimizer.update(self.state, self.engine.weights, g, lr)
+        self.last_update.after()
         if config.average:
             average_weights(self.averaged, self.engine.weights, config.average, step)
         self.since.steps += 1
@@ -281,9 +281,9 @@ class Loop:
     def evaluate(self, step: int) -> bool:
         """Validation loss of the averaged weights; True when it improved."""
         flat = self.averaged if self.config.average else self.engine.weights
-        loss = validation_loss(self.architecture, flat, self.val)
+        loss = validation_loss(self.architecture, flat, self.val, self.config.eval_chars)
         improved = self.best.observe(loss, flat, step, self.config.min_delta)
-        self.report(step, {"val/loss": loss, "val/bpc": loss / log(2)})
+        self.report(step, {"val/loss": loss, "val/bpc": loss / log(2), **self.last_update.ratios})
         self.evaluated(step, flat)
         return improved
 

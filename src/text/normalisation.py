@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPACE = ord(" ")
+UNKNOWN = 2**32 - 1  # no code point
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -13,7 +14,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def from_code_points(codes: NDArray[np.uint32]) -> str:
+def from_code_points(codes: NDArray[np.unsignedinteger]) -> str:
     """The text of code points: the inverse of `code_points`."""
     return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
@@ -32,14 +33,70 @@ class Normalisation:
     collapse_spaces: bool
 
     def apply(self, text: str) -> str:
-        """The normalised text. Python code runs once a distinct character, never once a character."""
-        codes = code_points(text.lower() if self.lowercase else text)
-        if self.letters_only and codes.size:
-            distinct = np.flatnonzero(np.bincount(codes))
-            table = np.arange(distinct[-1] + 1, dtype=np.uint32)
-            table[[code for code in distinct if not chr(code).isalpha()]] = SPACE
-            codes = table[codes]
-        if self.collapse_spaces and codes.size:
-            space = codes == SPACE
-            codes = codes[~(space & np.concatenate(([False], space[:-1])))]
-        return from_code_points(codes)
+        """The normalised text."""
+        return Normaliser(self).next(text)
+
+    def of_character(self, character: str) -> str:
+        """What one character becomes before spaces are collapsed: one character, whatever stands beside it.
+
+        Lower case is Unicode's simple mapping, one for one: the Greek sigma has one form, also at the end of
+        a word, and the Turkish capital I with a dot becomes `i` without the dot as a second character.
+        """
+        lower = character.lower()[0] if self.lowercase else character
+        return " " if self.letters_only and not lower.isalpha() else lower
+
+
+class Normaliser:
+    """Normalises a text that comes in pieces: what comes out does not depend on where they are cut.
+
+    Python code runs once a distinct character, never once a character.
+    """
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        self.collapse = normalisation.collapse_spaces
+        self.known = Known(normalisation)
+        self.table = np.full(2**8, UNKNOWN, np.uint32)  # `known` by code point; the last entry stays UNKNOWN
+        self.after_space = False
+
+    def next(self, text: str) -> str:
+        """The next piece, normalised."""
+        # Python itself is quick at ASCII, and at nothing else.
+        normal = text.translate(self.known) if text.isascii() else self.look_up(text)
+        return self.collapsed(normal) if self.collapse and normal else normal
+
+    def collapsed(self, text: str) -> str:
+        """One space of several in a row, those at the end of the piece before included."""
+        ascii = text.isascii()
+        codes = np.frombuffer(text.encode("ascii"), np.uint8) if ascii else code_points(text)
+        space = codes == SPACE
+        again = np.concatenate(([self.after_space], space[:-1]))
+        self.after_space = bool(space[-1])
+        kept = codes[~(space & again)]
+        return kept.tobytes().decode("ascii") if ascii else from_code_points(kept)
+
+    def look_up(self, text: str) -> str:
+        codes = code_points(text)
+        normal = self.table.take(codes, mode="clip")  # a code point beyond the table finds its last entry
+        if normal.max() == UNKNOWN:
+            new = np.unique(codes[normal == UNKNOWN])
+            missing = 2 ** int(new[-1] + 1).bit_length() - self.table.size
+            self.table = np.append(self.table, np.full(max(0, missing), UNKNOWN, np.uint32))
+            self.table[new] = [self.known[code] for code in new.tolist()]
+            normal = self.table.take(codes, mode="clip")
+        return from_code_points(normal)
+
+    def characters(self) -> str:
+        """The distinct characters that have come out so far, in the order of their code points."""
+        return "".join(map(chr, sorted(set(self.known.values()))))
+
+
+class Known(dict[int, int]):
+    """Code point to normalised code point, of every character met so far."""
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.normalisation = normalisation
+
+    def __missing__(self, code: int) -> int:
+        self[code] = ord(self.normalisation.of_character(chr(code)))
+        return self[code]

