@@ -168,6 +168,11 @@ class Config(PlacesConfig):
 @dataclass
 class EvaluateConfig(PlacesConfig):
     run: str = text()
+    temperatures: list[float] = field(
+        default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
+    )
+    length: int = integer(0)
+    seed: int = integer(0)
 
 
 @dataclass

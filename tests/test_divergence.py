@@ -185,7 +185,7 @@ def test_a_score_that_is_no_number_is_a_failure_and_no_figure() -> None:
     architecture = Architecture(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
     flat = initialise(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
     with pytest.raises(Diverged, match=r"model: expected a network that stays finite along the test split"):
-        evaluate_network(architecture, flat, CORPUS, 5)
+        evaluate_network(architecture, flat, CORPUS, 5, np.random.default_rng(0))
 
 
 def test_how_often_one_looks_logs_and_keeps_changes_nothing(tmp_path: Path) -> None:

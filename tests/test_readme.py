@@ -27,10 +27,21 @@ def between(mark: str) -> str:
     [
         "test/bpc",
         "test_reset/bpc",
-        "test/trigram_bpc",
-        "test/bigram_bpc",
+        "test/bpc_low",
+        "test/bpc_high",
+        "test_reset/bpc_low",
+        "test_reset/bpc_high",
+        "test/bpc_minus_ngram",
+        "test/bpc_minus_ngram_low",
+        "test/bpc_minus_ngram_high",
+        "test/ngram5_bpc",
+        "test/ngram3_bpc",
+        "test/ngram2_bpc",
         "test/unigram_bpc",
         "test/uniform_bpc",
+        "test/gzip_bpc",
+        "test/bzip2_bpc",
+        "test/xz_bpc",
     ],
 )
 def test_scores_are_those_that_were_measured(metric: str) -> None:

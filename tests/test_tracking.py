@@ -103,7 +103,15 @@ def test_points_lie_where_the_config_says(trained: Any) -> None:
 def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
-    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "bigram", "trigram")]
+    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
+    names += [
+        "test/ece",
+        "test/bpc_minus_ngram",
+        "test/bpc_low",
+        "test_reset/bpc_high",
+        "sample/known_words",
+        "sample/copied",
+    ]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
     assert tracked.data.metrics["train/seconds"] > 0
@@ -134,15 +142,15 @@ def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> 
 
 
 def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
-    expected = {"config.json", "environment.json", "scores.json", "samples.json"}
+    expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
     expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {"samples/while_training.txt"}
-    expected |= {"figures/losses.png", "figures/gradient_norms.png"}
+    expected |= {f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window")}
     assert artifacts(client, trained.run_id) >= expected
     for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
         assert text_of(client, tracked, name) == (trained.folder / name).read_text(), name
 
 
-@pytest.mark.parametrize("name", ["losses", "gradient_norms"])
+@pytest.mark.parametrize("name", ["losses", "gradient_norms", "reliability", "window"])
 def test_figures_are_pictures(name: str, client: Any, trained: Any, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
@@ -173,6 +181,8 @@ def test_samples_stand_in_one_table(client: Any, tracked: Any, trained: Any) -> 
         assert len(row["text"]) == 120
         file = text_of(client, tracked, f"samples/temperature_{row['temperature']:g}.txt")
         assert file == row["prompt"] + row["text"] + "\n"
+        assert 0 < row["known_words"] < 1
+        assert 3 < row["copied"] < 120
 
 
 def test_one_model_is_logged(tracked: Any) -> None:

@@ -19,6 +19,7 @@ from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
 from src.lab.initial import initial_weights
 from src.lab.inside import Inside, finish_inside
+from src.lab.judging import Judge, Judgement
 from src.lab.keeping import Keeper, check_fits
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
@@ -38,13 +39,15 @@ TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configur
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. samples: by temperature. weights_sha256: of the kept weights' bytes."""
+    """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
+    weights' bytes."""
 
     run_id: str
     folder: Path
     outcome: Outcome
     evaluation: Evaluation
     samples: dict[float, str]
+    judged: list[Judgement]
     weights_sha256: str
 
     def summary(self) -> str:
@@ -59,8 +62,8 @@ class Result:
 def overview(result: Result, config: Config) -> str:
     """Scores beside the baselines, samples at three temperatures, where to look."""
     parts = [result.evaluation.table()]
-    for temperature, text in result.samples.items():
-        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
+    for text, judgement in zip(result.samples.values(), result.judged, strict=True):
+        parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
         moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
@@ -228,21 +231,27 @@ def finish(
     kept_before = weights.digest(record.folder / "model") if record.told.models else ""
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, config.eval_chars)
+    rng = np.random.default_rng(config.seed)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
     say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
     samples = {t: write(config, model, t, config.length) for t in temperatures}
+    judge = Judge(corpus)
+    judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(flat.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
     kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
-    scores = evaluation.metrics()
+    own = judged[temperatures.index(config.temperature)].measures()
+    scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     record.report(outcome.steps + 1, kept)
     # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
     final = 0 if all(record.told.points.get((0, n), v) == v for n, v in scores.items()) else outcome.steps
     record.report(final, {**scores, "train/seconds": outcome.seconds})
-    keep_samples(record, config, samples)
-    draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
+    keep_samples(record, config, samples, judged)
+    write_json(record.folder / "evaluation.json", evaluation.report(judged))
+    record.keep(record.folder / "evaluation.json")
+    draw(record, config, evaluation, outcome.best_step)
     if config.probe:
         finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
@@ -250,11 +259,11 @@ def finish(
     record.keep(record.folder / "scores.json")
     if kept_before != weights.digest(record.folder / "model"):
         record.journal.model(record.folder / "model")
-    return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)
+    return Result(record.folder.name, record.folder, outcome, evaluation, samples, judged, digest)
 
 
-def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None:
-    """Each sample as a text, all of them as one table, so that many runs' stand side by side."""
+def keep_samples(record: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
+    """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
     for temperature, text in samples.items():
         file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
@@ -262,23 +271,24 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None
     record.journal.table(
         "samples.json",
         [
-            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed}
-            for t, text in samples.items()
+            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
+            for (t, text), j in zip(samples.items(), judged, strict=True)
         ],
     )
 
 
-def draw(record: Run, config: Config, unigram_bpc: float, kept_step: int) -> None:
-    """The figures of the training."""
-    from src.lab import figures  # matplotlib takes a second to import, after training
+def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) -> None:
+    """The figures of the training and of what came out."""
+    from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
 
+    folder, unigram_bpc = record.folder / "figures", evaluation.baselines["unigram"]
     curves = {name: points for name, points in record.curves.items() if "/" in name}
     if "train/loss" in curves:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = curves | {"val/loss": curves["val/loss"][:-1]}
-        figures.losses(shown, unigram_bpc, kept_step, record.folder / "figures" / "losses.png")
-        figures.gradient_norms(
-            curves, config.clip, config.clip_mode, record.folder / "figures" / "gradient_norms.png"
-        )
-        for file in sorted((record.folder / "figures").glob("*.png")):
-            record.keep(file, "figures")
+        figures.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
+        figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
+    evaluation_figures.reliability(evaluation.bins, folder / "reliability.png")
+    evaluation_figures.window(evaluation, folder / "window.png")
+    for file in sorted(folder.glob("*.png")):
+        record.keep(file, "figures")

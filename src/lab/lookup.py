@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,18 @@ class Found:
 
     def keep(self, name: str, text: str) -> None:
         """Keep a text file with the run, `name` like `samples/written.txt`."""
+        self.keep_file(name, lambda file: write_text(file, text))
+
+    def keep_file(self, name: str, write: Callable[[Path], object]) -> None:
+        """The same of any file, which `write` makes."""
         if self.folder is not None:
-            write_text(self.folder / name, text)
+            write(self.folder / name)
             return
         from src.lab import runs
 
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / Path(name).name
-            write_text(file, text)
+            write(file)
             runs.log_file(self.run_id, store_of(self.places)["uri"], file, str(Path(name).parent))
 
 
