@@ -77,10 +77,11 @@ server: setup  ## an MLflow server with a database, for sweeps over several mach
 play: setup  ## a page on this machine on which two runs write side by side; prints the address to open
 	@$(RUN) -m src.play
 
-bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of tracking, a sweep's time, in one run
+bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of tracking, a sweep's time, how far workers part
 	@$(PEERS)/bin/python -m benchmarks.throughput
 	@$(RUN) -m benchmarks.tracking_cost
 	@$(RUN) -m benchmarks.sweep_time
+	@$(RUN) -m benchmarks.determinism
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
 	@$(RUN) -m src.train experiment=tinyshakespeare $(if $(DATA),data.path=$(DATA))

@@ -20,6 +20,7 @@ PROJECT = CONF.parent
 VERBATIM = (
     "prompt",
     "run",
+    "rerun",
     "backend",
     "names",
     "left",

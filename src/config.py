@@ -151,6 +151,7 @@ class Config(PlacesConfig):
     )
     give_up: bool = flag()
     register: bool = flag()
+    rerun: str | None = text(optional="a run of the config as typed")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -286,6 +287,7 @@ def flatten(config: Any) -> dict[str, Any]:
         "skip_finished",
         "objectives",
         "register",
+        "rerun",
     )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

@@ -64,6 +64,7 @@ BASE = Config(
     objectives=["val/loss"],
     give_up=False,
     register=False,
+    rerun=None,
     data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1),
     model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
     optimizer=ADAM,

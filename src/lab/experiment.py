@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config import Config, flatten
+from src.config import Config, flatten, refuse
 from src.files import write_json, write_text
 from src.lab import weights
 from src.lab.corpora import corpus_of
-from src.lab.environment import PROJECT, environment
+from src.lab.environment import PROJECT, environment, tags_of
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
 from src.lab.parallel import useful_workers
@@ -79,6 +79,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
+    if config.rerun is not None:
+        raise refuse("rerun", "null but for python -m src.train without --multirun", config.rerun)
     if config.data.path is not None:  # a run must find its text again from whichever directory
         config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
@@ -100,15 +102,17 @@ def run(config: Config, command: str) -> Result:
     return run_on(prepare(config, with_prompt=True), config, command)
 
 
-def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None) -> Result:
-    """The same on a corpus that is prepared. job: the sweep's job that this is."""
+def run_on(
+    corpus: Corpus, config: Config, command: str, job: Job | None = None, tags: dict[str, str] | None = None
+) -> Result:
+    """The same on a corpus that is prepared. job: the sweep's job that this is. tags: more of them."""
     architecture = architecture_of(config, corpus)
     record = Run(config)
     if job:
         job.opened = True
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
-        open_run(record, config, corpus, architecture, command, job)
+        open_run(record, config, corpus, architecture, command, job, tags or {})
         outcome = train_stage(record, config, corpus, architecture, job)
         record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
@@ -145,18 +149,25 @@ def closed(record: Run) -> Iterator[Closing]:
 
 
 def open_run(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str, job: Job | None
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    command: str,
+    job: Job | None,
+    more_tags: dict[str, str],
 ) -> None:
     """What is known before the first step."""
-    around = environment()
+    around = {**environment(), "data_digest": corpus.digest}
     tags = {
+        **tags_of(around),
         "stage": "train",
         "final_split": corpus.final_split,
         "mlflow.source.name": f"src.{command}",
         "mlflow.source.type": "LOCAL",
-        **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
         "job_digest": job_digest(config, corpus.digest),
         **(job.tags() if job else {}),
+        **more_tags,
     }
     profile = {
         "characters": corpus.tokens.size,

@@ -9,7 +9,7 @@ from typing import Any
 from src.config import PlacesConfig
 from src.files import write_text
 from src.lab import weights
-from src.lab.rundir import find_untracked, store_of
+from src.lab.rundir import find_untracked, store_of, tracked_id
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def lookup(run: str, places: PlacesConfig) -> Found:
     from src.lab import runs  # slow to import
 
     uri = store_of(places)["uri"]
-    found = runs.find(run, uri, places.tracking.experiment)
+    found = runs.find(tracked_id(run, places), uri, places.tracking.experiment)
     info, loss = found.info, found.data.metrics.get("val/loss")
     with tempfile.TemporaryDirectory() as temporary:
         folder, config = runs.download(found, uri, Path(temporary))
