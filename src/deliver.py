@@ -27,6 +27,17 @@ def await_end_of_training(gone: threading.Event) -> None:
     gone.set()
 
 
+def read_store(file: Path) -> dict[str, str]:
+    """`uri` of the tracker and `artifacts`, as the run wrote them down."""
+    try:
+        store = json.loads(file.read_text(encoding="utf-8"))
+        return {"uri": str(store["uri"]), "artifacts": str(store["artifacts"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected a whole tracking.json, got a damaged one in {file.parent} ({error})"
+        ) from error
+
+
 def main(arguments: list[str]) -> int:
     beside = "--beside" in arguments
     folders = [Path(a) for a in arguments if a != "--beside"]
@@ -47,8 +58,8 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies
     from src.lab import tracking  # slow to import
 
-    store = json.loads((folder / "tracking.json").read_text(encoding="utf-8"))
     try:
+        store = read_store(folder / "tracking.json")
         done = tracking.deliver(folder, store["uri"], store["artifacts"], lambda: not gone.is_set())
     except InputError as error:
         print(f"deliver: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import InputError
-from src.lab.journal import NAME, Journal, read
+from src.lab.journal import NAME, Journal, below, read
 
 
 def told(folder: Path) -> None:
@@ -93,3 +93,13 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "not there"
     with pytest.raises(InputError, match=r"expected a place to write to, got .*not there"):
         Journal(missing)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "inside/../../secret", "link/secret"])
+def test_a_record_that_leads_out_of_the_directory_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("not of this run")
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="which lies outside of it"):
+        below(tmp_path / "run", name)
+    assert below(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from src.errors import InputError
 from src.files import cannot_write
 
 NAME = "journal.jsonl"
@@ -74,6 +75,14 @@ class Journal:
             self.file.flush()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+
+
+def below(folder: Path, name: str) -> Path:
+    """The file of a record. Raises InputError for one that leads out of the run's directory."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
+    return path
 
 
 def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:

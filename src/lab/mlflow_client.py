@@ -8,14 +8,21 @@ from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from src.errors import InputError
 
 
 def connect(uri: str) -> Any:
-    """A client of the store at `uri`, which becomes MLflow's own default, too."""
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    """A client of the store at `uri`, which becomes MLflow's own default, too.
+
+    Raises InputError for an address of no kind that MLflow knows, and for a file that is no database.
+    """
+    try:
+        mlflow.set_tracking_uri(uri)
+        return mlflow.MlflowClient(uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise out_of_reach(uri, error) from error
 
 
 def experiment_id(client: Any, name: str, artifacts: str) -> str:

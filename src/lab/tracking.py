@@ -97,7 +97,9 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
                 write_json(folder / STATE, asdict(done))  # should what follows fail, it is told of this run
             describe(client, done.run_id, record)
         case "artifact":
-            client.log_artifact(done.run_id, str(folder / record["path"]), record["folder"] or None)
+            client.log_artifact(
+                done.run_id, str(journal.below(folder, record["path"])), record["folder"] or None
+            )
         case "table":
             rows = record["rows"]
             table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
@@ -106,7 +108,7 @@ def apply(client: Any, folder: Path, done: Delivered, record: dict[str, Any], ar
             marked = json.dumps([{"path": record["name"], "type": "table"}])
             client.set_tag(done.run_id, "mlflow.loggedArtifacts", marked)
         case "model":
-            log_model(done.run_id, folder / record["path"])
+            log_model(done.run_id, journal.below(folder, record["path"]))
         case "end":
             tell(client, folder, done, record)
 
