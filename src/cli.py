@@ -22,6 +22,7 @@ VERBATIM = (
     "run",
     "resume",
     "init_from",
+    "rerun",
     "backend",
     "names",
     "left",

@@ -159,6 +159,7 @@ class Config(PlacesConfig):
     on_divergence: str = choice("stop", "rollback")
     rollback_lr: float = number(above=0, below=1)
     max_rollbacks: int = integer(1)
+    rerun: str | None = text(optional="a run of the config as typed")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -300,6 +301,7 @@ def flatten(config: Any) -> dict[str, Any]:
         "objectives",
         "register",
         "resume",
+        "rerun",
     )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

@@ -79,7 +79,12 @@ def main(arguments: list[str]) -> int:
 
 
 def store_of(folder: Path) -> dict[str, str]:
-    return dict(json.loads((folder / TRACKING).read_text(encoding="utf-8")))
+    """`uri` of the tracker, `artifacts` and, of a job, `sweep`, as the run wrote them down."""
+    try:
+        told = json.loads((folder / TRACKING).read_text(encoding="utf-8"))
+        return {"uri": told["uri"], "artifacts": told["artifacts"], **told}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"expected a whole {TRACKING}, got a damaged one in {folder} ({error})") from error
 
 
 def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = HANDED_OVER) -> None:

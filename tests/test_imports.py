@@ -129,6 +129,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.config",
                 "src.launchers",
                 "src.resolvers",
+                "src.restore",
             },
         ),
         ("nicegui", {"src.lab.playground"}),

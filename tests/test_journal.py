@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import InputError
-from src.lab.journal import NAME, Journal, ended, read
+from src.lab.journal import NAME, Journal, below, ended, read
 
 
 def told(folder: Path) -> None:
@@ -153,3 +153,13 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
     records = [record for _, record in read(tmp_path, 0)]
     assert [record["step"] for record in records] == list(range(int(step)))
     assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "not even half a line is left behind"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "inside/../../secret", "link/secret"])
+def test_a_record_that_leads_out_of_the_directory_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("not of this run")
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="which lies outside of it"):
+        below(tmp_path / "run", name)
+    assert below(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()

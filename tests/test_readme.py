@@ -74,6 +74,13 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
     assert f"{cost:+.1%} of the training time" in README
 
 
+def test_what_workers_part_by_is_what_was_measured() -> None:
+    found = measured("benchmarks/determinism.json")
+    assert set(found["repeats"].values()) == {True}
+    weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
+    assert between("parted") == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
+
+
 def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
     pages = [README, *(file.read_text(encoding="utf-8") for file in (PROJECT / "experiments").rglob("*.md"))]
     named = {

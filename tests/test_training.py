@@ -72,6 +72,7 @@ BASE = Config(
     on_divergence="stop",
     rollback_lr=0.5,
     max_rollbacks=3,
+    rerun=None,
     data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
     model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
     optimizer=ADAM,

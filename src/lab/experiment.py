@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config import Config, flatten
+from src.config import Config, flatten, refuse
 from src.files import write_json, write_text
 from src.lab import weights
 from src.lab.budget import total_steps
 from src.lab.closing import closed
 from src.lab.corpora import corpus_of
-from src.lab.environment import PROJECT, environment
+from src.lab.environment import PROJECT, environment, tags_of
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
 from src.lab.initial import initial_weights
@@ -87,6 +87,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
+    if config.rerun is not None:
+        raise refuse("rerun", "null but for python -m src.train without --multirun", config.rerun)
     if config.data.path is not None:  # a run must find its text again from whichever directory
         config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
@@ -119,9 +121,15 @@ def resume(found: Resumption, command: str) -> Result:
 
 
 def run_on(
-    corpus: Corpus, config: Config, command: str, job: Job | None = None, found: Resumption | None = None
+    corpus: Corpus,
+    config: Config,
+    command: str,
+    job: Job | None = None,
+    found: Resumption | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Result:
-    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with."""
+    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with. tags:
+    more of them."""
     architecture = architecture_of(config, corpus)
     begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
     record = Run(config, found.folder if found else None, job.entered if job else None)
@@ -132,7 +140,7 @@ def run_on(
         if found:
             record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
         else:
-            open_run(record, config, corpus, architecture, command, job)
+            open_run(record, config, corpus, architecture, command, job, tags or {})
         keeper = Keeper(record, corpus, architecture)
         start = keeper.resume(found) if found else begin
         outcome = train_stage(record, config, corpus, architecture, job, keeper, start)
@@ -148,18 +156,25 @@ def architecture_of(config: Config, corpus: Corpus) -> Architecture:
 
 
 def open_run(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str, job: Job | None
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    command: str,
+    job: Job | None,
+    more_tags: dict[str, str],
 ) -> None:
     """What is known before the first step."""
-    around = environment()
+    around = {**environment(), "data_digest": corpus.digest}
     tags = {
+        **tags_of(around),
         "stage": "train",
         "final_split": corpus.final_split,
         "mlflow.source.name": f"src.{command}",
         "mlflow.source.type": "LOCAL",
-        **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
         "job_digest": job_digest(config, corpus.digest),
         **(job.tags() if job else {}),
+        **more_tags,
     }
     profile = {
         "characters": corpus.tokens.size,

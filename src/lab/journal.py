@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from src.errors import InputError
 from src.files import cannot_write
 
 NAME = "journal.jsonl"
@@ -100,6 +101,14 @@ class Journal:
             with suppress(OSError):  # half a line that cannot be taken back is cut away at the next opening
                 self.file.truncate(before)
             raise cannot_write(self.folder, error) from error
+
+
+def below(folder: Path, name: str) -> Path:
+    """The file of a record. Raises InputError for one that leads out of the run's directory."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
+    return path
 
 
 def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:

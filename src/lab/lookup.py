@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config import PlacesConfig
+from src.errors import InputError
 from src.files import write_text
 from src.lab import weights
 from src.lab.dead_runs import attend
@@ -76,8 +77,12 @@ def lookup(run: str, places: PlacesConfig) -> Found:
 def untracked(run: str, places: PlacesConfig) -> Found:
     """The same from the directory of an untracked run."""
     folder = find_untracked(run, places)
-    config, scores = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "scores.json")
-    )
+    try:
+        config, scores = (
+            dict(json.loads((folder / name).read_text(encoding="utf-8")))
+            for name in ("config.json", "scores.json")
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"run: expected a whole run, got a damaged one in {folder} ({error})") from error
     model = weights.load(folder / "model")
     return Found(run, folder.name, "", scores.get("val/loss"), model, config, places, folder)

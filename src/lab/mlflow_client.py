@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from src.errors import InputError
 from src.lab.holding import one_at_a_time
@@ -21,12 +22,16 @@ def connect(uri: str) -> Any:
 
     The first of its clients brings a database up to date; processes that do that at once fail each other,
     so of those that open the same file each waits for the one before. (A server does it for itself.)
+    Raises InputError for an address of no kind that MLflow knows, and for a file that is no database.
     """
-    mlflow.set_tracking_uri(uri)
-    if not uri.startswith(FILE):
-        return mlflow.MlflowClient(uri)
-    with one_at_a_time(Path(uri.removeprefix(FILE))):
-        return mlflow.MlflowClient(uri)
+    try:
+        mlflow.set_tracking_uri(uri)
+        if not uri.startswith(FILE):
+            return mlflow.MlflowClient(uri)
+        with one_at_a_time(Path(uri.removeprefix(FILE))):
+            return mlflow.MlflowClient(uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise out_of_reach(uri, error) from error
 
 
 def experiment_id(client: Any, name: str, artifacts: str) -> str:

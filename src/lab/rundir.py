@@ -170,17 +170,20 @@ def delivered_as(run: str, config: PlacesConfig) -> str:
     return run_id
 
 
-def find_untracked(run: str, config: PlacesConfig) -> Path:
-    """`latest`, `best` or a directory's name among outputs/runs. Raises InputError when there is none."""
+def find_untracked(run: str, config: PlacesConfig, key: str = "run") -> Path:
+    """`latest`, `best` or a directory's name among outputs/runs. Raises InputError when there is none.
+
+    key: where the name was typed.
+    """
     runs = absolute(config.outputs) / "runs"
     finished = sorted(file.parent for file in runs.glob("*/scores.json"))
     if run in ("latest", "best") and not finished:
-        raise InputError(f"run: expected a finished run under {runs}, got none: train one first")
+        raise InputError(f"{key}: expected a finished run under {runs}, got none: train one first")
     if run == "latest":
         return max(finished, key=lambda f: (f / "scores.json").stat().st_mtime_ns)
     if run == "best":
         return min(finished, key=lambda f: json.loads((f / "scores.json").read_text())["val/loss"])
     folder = runs / run
-    if not (folder / "scores.json").exists():
-        raise InputError(f"run: expected latest, best or the name of a run under {runs}, got {run}")
+    if Path(run).name != run or not (folder / "scores.json").exists():  # a name, not a path that leads away
+        raise InputError(f"{key}: expected latest, best or the name of a run under {runs}, got {run}")
     return folder

@@ -7,7 +7,8 @@ on windows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
+from sys import float_info
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        return exp(self.nats)
+        return exp(self.nats) if self.nats < log(float_info.max) else inf
 
 
 @dataclass

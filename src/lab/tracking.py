@@ -112,11 +112,19 @@ class Following:
             case "start":
                 self.begin(client, record)
             case "artifact":
-                client.log_artifact(done.run_id, str(self.folder / record["path"]), record["folder"] or None)
+                client.log_artifact(
+                    done.run_id, str(journal.below(self.folder, record["path"])), record["folder"] or None
+                )
             case "table":
                 telling.table(client, done.run_id, record)
             case "model":
-                telling.model(client, done.run_id, done.experiment, self.folder / record["path"], self.doubt)
+                telling.model(
+                    client,
+                    done.run_id,
+                    done.experiment,
+                    journal.below(self.folder, record["path"]),
+                    self.doubt,
+                )
             case "sweep":
                 ids = {job.name: Delivered.of(job).run_id for job in self.jobs()}
                 telling.sweep(client, done.run_id, done.experiment, record, ids)

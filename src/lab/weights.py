@@ -42,6 +42,7 @@ def save(model: Model, folder: Path) -> None:
             "architecture": asdict(model.architecture),
             "characters": list(model.vocabulary.characters),
             "normalisation": asdict(model.normalisation),
+            "weights_sha256": hashlib.sha256(model.flat.tobytes()).hexdigest(),
         },
     )
 
@@ -68,6 +69,8 @@ def load(folder: Path) -> Model:
         if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
             raise ValueError("weights, sizes and vocabulary do not fit one another")
         flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
+        if described.get("weights_sha256", known := hashlib.sha256(flat.tobytes()).hexdigest()) != known:
+            raise ValueError("the weights changed after they were written")
         return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
