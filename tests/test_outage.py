@@ -106,10 +106,10 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
         return call
 
-    class Client(tracking.telling.mlflow.MlflowClient):  # type: ignore[misc]
-        create_run = cutting(tracking.telling.mlflow.MlflowClient.create_run)
-        log_artifact = cutting(tracking.telling.mlflow.MlflowClient.log_artifact)
-        set_terminated = cutting(tracking.telling.mlflow.MlflowClient.set_terminated)
+    class Client(telling.mlflow.MlflowClient):  # type: ignore[misc]
+        create_run = cutting(telling.mlflow.MlflowClient.create_run)
+        log_artifact = cutting(telling.mlflow.MlflowClient.log_artifact)
+        set_terminated = cutting(telling.mlflow.MlflowClient.set_terminated)
 
         @cutting
         def log_batch(self, run_id: str, metrics: Any = (), **named: Any) -> Any:

@@ -427,12 +427,12 @@ def id_of(trained: Any, line: str) -> str:
 @pytest.mark.slow
 @pytest_mlflow
 def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
-    from src.lab import tracking
+    from src.lab import telling
 
     lines = [line for line in sweep.stdout.splitlines() if line.startswith("test/bpc=")]
     assert len(lines) == 2
     assert all(re.match(SUMMARY, line) for line in lines)
-    client = tracking.mlflow.MlflowClient(trained.uri)
+    client = telling.mlflow.MlflowClient(trained.uri)
     runs = [client.get_run(id_of(trained, line)) for line in lines]
     assert [run.data.params["hidden"] for run in runs] == ["8", "16"]
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]

@@ -107,7 +107,7 @@ class Following:
         """Any other record."""
         done, kind = self.done, record["kind"]
         if not done.run_id and kind != "start":
-            raise InputError(f"expected a journal with a start, got none in {self.folder}")
+            raise no_start(self.folder)
         match kind:
             case "start":
                 self.begin(client, record)
@@ -231,9 +231,17 @@ def rounds(
 def advance(each: Following, lives: bool) -> None:
     """Deliver what is new, and the end of a run that is dead."""
     each.step()
-    if not lives and not journal.ended(each.folder):
-        close(each.folder)
-        each.step()
+    if lives or journal.ended(each.folder):
+        return
+    if not journal.last_kind(each.folder):
+        raise no_start(each.folder)
+    close(each.folder)
+    each.step()
+
+
+def no_start(folder: Path) -> InputError:
+    """The one line for a journal that does not say what it is of."""
+    return InputError(f"expected a journal with a start, got none in {folder}")
 
 
 def rest(pause: float, living: list[Path], alive: Callable[[Path], bool]) -> None:
