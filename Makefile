@@ -17,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup cluster reproduce test test-fast test-cluster test-peers gradcheck lint format ui server play bench tinyshakespeare record lock clean
+.PHONY: help setup cluster reproduce test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,10 +77,17 @@ server: setup  ## an MLflow server with a database, for sweeps over several mach
 play: setup  ## a page on this machine on which two runs write side by side; prints the address to open
 	@$(RUN) -m src.play
 
-bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of tracking, a sweep's time, in one run
+bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of tracking and probing, a sweep's time
 	@$(PEERS)/bin/python -m benchmarks.throughput
 	@$(RUN) -m benchmarks.tracking_cost
+	@$(RUN) -m benchmarks.probing_cost
 	@$(RUN) -m benchmarks.sweep_time
+
+promises: setup  ## nothing lost, measured: kills and resume, an outage, a text of 1 GB, bits over workers
+	@$(RUN) -m benchmarks.resume
+	@$(RUN) -m benchmarks.outage
+	@$(RUN) -m benchmarks.big_text
+	@$(RUN) -m benchmarks.determinism
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
 	@$(RUN) -m src.train experiment=tinyshakespeare $(if $(DATA),data.path=$(DATA))

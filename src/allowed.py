@@ -1,7 +1,7 @@
 """What a key of the configuration may hold, and fields that say so."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -17,7 +17,7 @@ class Allowed:
     most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
-    several: bool = False  # a list of choices
+    several: bool = False  # a list of such
     optional: str = ""  # what null means
 
     def describe(self) -> str:
@@ -26,7 +26,7 @@ class Allowed:
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
         if self.several:
-            words = f"one or more of {', '.join(self.choices)}, in brackets"
+            words = f"one or more {words.removeprefix('one ')}, in brackets"
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:
@@ -35,7 +35,9 @@ class Allowed:
         if value is None:
             return bool(self.optional)
         if self.several:
-            return isinstance(value, list) and 0 < len(value) == len(set(value) & set(self.choices))
+            one = replace(self, several=False)
+            listed = isinstance(value, list) and 0 < len(value) == len(set(value))
+            return listed and all(one.accepts(each) for each in value)
         if self.choices:
             return value in self.choices
         if isinstance(value, str | bool) or not isinstance(value, int | float):

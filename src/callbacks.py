@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import Config, PlacesConfig, TrackingConfig, check_register, refuse
 from src.lab.rundir import absolute
-from src.lab.sweep import Sweep, open_sweep
-from src.launchers import prepare_launcher, tell_jobs
+from src.lab.sweep import Sweep
+from src.lab.sweep_record import SweepRecord, open_sweep
+from src.launchers import BASIC, JOBLIB, prepare_launcher, tell_jobs
 
 
 class Refused(BaseException):
@@ -23,11 +24,11 @@ class Refused(BaseException):
 class SweepCallback(Callback):
     """Opens the sweep before its first job, closes it behind the last one.
 
-    opened: the sweep that this process has launched and its config, for whoever ends the command: an
-    interrupted sweep must be closed, too, and a failed job is told in the exit status.
+    opened: the sweep that this process has launched, its config and its journal, for whoever ends the
+    command: an interrupted sweep must be closed, too, and a failed job is told in the exit status.
     """
 
-    opened: ClassVar[tuple[Sweep, PlacesConfig] | None] = None
+    opened: ClassVar[tuple[Sweep, PlacesConfig, SweepRecord | None] | None] = None
     failures: ClassVar[int] = 0
     objectives: ClassVar[list[str]] = []  # of the search that the sweep is; none of a plain sweep
     register: ClassVar[bool] = False  # the best job's model, at the end
@@ -55,7 +56,12 @@ class SweepCallback(Callback):
                 absolute(places.outputs).mkdir(parents=True, exist_ok=True)
                 check(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
                 SweepCallback.objectives = list(config.objectives)
-            SweepCallback.opened = open_sweep(places, keys, several, name), places
+            launcher = str(config.hydra.launcher.get("_target_"))
+            # a job that may be reused asks the tracker, for which parent and earlier jobs must be there
+            asks = bool(config.skip_finished) or "skip_finished" in keys
+            local = launcher in (BASIC, JOBLIB) and not asks
+            sweep, record = open_sweep(places, keys, several, name, local)
+            SweepCallback.opened = sweep, places, record
             tell_jobs(config)
         except Exception as error:
             raise Refused(error) from error
@@ -73,15 +79,15 @@ class SweepCallback(Callback):
             return
         from src.lab.sweep_end import close_sweep
 
-        sweep, config = cls.opened
+        sweep, config, record = cls.opened
         cls.opened = None
         if not cls.objectives:
-            cls.failures = close_sweep(sweep, config, status, cls.register)
+            cls.failures = close_sweep(sweep, config, status, record, cls.register)
             return
         from src.lab.search import conclude
 
         found = conclude(cls.objectives)
-        cls.failures = close_sweep(sweep, config, status, cls.register, found.lines, found.tags)
+        cls.failures = close_sweep(sweep, config, status, record, cls.register, found.lines, found.tags)
 
 
 def places_of(config: DictConfig) -> PlacesConfig:

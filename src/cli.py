@@ -20,6 +20,9 @@ PROJECT = CONF.parent
 VERBATIM = (
     "prompt",
     "run",
+    "resume",
+    "init_from",
+    "rerun",
     "backend",
     "names",
     "left",
@@ -55,6 +58,7 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     from src.complaints import explain
+    from src.lab.signals import Preempted
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines
@@ -69,6 +73,10 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         print(f"{command}: interrupted", file=sys.stderr)
         end_sweep("KILLED")
         sys.exit(130)
+    except Preempted as preempted:
+        print(f"{command}: {preempted}", file=sys.stderr, flush=True)
+        end_sweep("KILLED")
+        sys.exit(143)
     except Exception as error:
         line = explain(error, config_name)
         if line is not None and not traceback_wanted:
@@ -98,7 +106,6 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     from src.callbacks import Refused
     from src.complaints import explain
@@ -117,7 +124,7 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
         except Exception as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN and failed and config is not None:
                 return failed(config, error, explain(error, config_name))
-            if not isinstance(error, InputError | OmegaConfBaseException | MemoryError):
+            if explain(error, config_name) is None:
                 raise
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # Hydra names the job's overrides in a line before ours
@@ -145,6 +152,27 @@ def check_known(composed: Any, config: Any, prefix: str = "") -> None:
             raise InputError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
         if is_dataclass(getattr(config, key)):
             check_known(composed[key], getattr(config, key), f"{prefix}{key}.")
+
+
+def typed_keys(config: Any) -> set[str]:
+    """The dotted keys that the command line gives a value, by themselves or in an experiment that it names.
+
+    config: as composed from it. Called while a command runs.
+    """
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from src.config import walk
+
+    hydra = HydraConfig.get()
+    named = {text.lstrip("+~").partition("=")[0] for text in hydra.overrides.task}
+    now, usual = (
+        {key: value for key, _, value in walk(composed)}
+        for composed in (config, OmegaConf.to_object(compose(hydra.job.config_name)))
+    )
+    given = {key for key in now if key in named or key.removesuffix(".name") in named}
+    return given | {key for key in now if key not in usual or now[key] != usual[key]}
 
 
 def register() -> None:

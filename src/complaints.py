@@ -1,9 +1,11 @@
 """Hydra's and OmegaConf's errors as one line: the key, what is allowed, what came."""
 
 import difflib
+import errno
 import re
 import sys
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -17,6 +19,7 @@ from omegaconf.errors import (
 
 from src.config import COMMANDS, refuse
 from src.errors import InputError
+from src.files import cannot_write
 from src.help import CONF
 
 # Optuna's words, which reach us through Hydra's plugin as a bare ValueError, and ours.
@@ -33,16 +36,16 @@ SEARCHING = {
     "Cannot set different log configuration": OTHER_SPACE,
 }
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no room, a limit, not to be written at all
+
 
 def explain(error: BaseException, config_name: str) -> str | None:
     """One line for the person who typed the command, or None when the error is a bug of ours."""
 
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, MemoryError):
-        return (
-            f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
-        )
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in FULL):
+        return explain_machine(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return explain_group()
     for words, line in SEARCHING.items():
@@ -68,6 +71,15 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
         return explain_key(str(getattr(cause, "full_key", "")), cause, config_name)
     return " ".join(str(error).split())
+
+
+def explain_machine(error: MemoryError | OSError) -> str:
+    """No memory, or no room on the disk where nobody has made a better line of it."""
+    if isinstance(error, MemoryError):
+        return (
+            f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
+        )
+    return str(cannot_write(Path(error.filename or "the disk, or memory as a file"), error))
 
 
 def explain_group() -> str:

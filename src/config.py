@@ -157,12 +157,19 @@ class Config(PlacesConfig):
     batching: str = choice("windows", "stream")
     state: str = choice("reset", "carry")
     log_every: int = integer(1)
+    probe: bool = flag()
     skip_finished: bool = flag()
     objectives: list[str] = field(
         default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}
     )
     give_up: bool = flag()
     register: bool = flag()
+    resume: str | None = text(optional="a run of its own")
+    init_from: str | None = text(optional="weights drawn at random")
+    on_divergence: str = choice("stop", "rollback")
+    rollback_lr: float = number(above=0, below=1)
+    max_rollbacks: int = integer(1)
+    rerun: str | None = text(optional="a run of the config as typed")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: OptimizerConfig = MISSING
@@ -172,6 +179,11 @@ class Config(PlacesConfig):
 @dataclass
 class EvaluateConfig(PlacesConfig):
     run: str = text()
+    temperatures: list[float] = field(
+        default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
+    )
+    length: int = integer(0)
+    seed: int = integer(0)
 
 
 @dataclass
@@ -317,6 +329,8 @@ def flatten(config: Any) -> dict[str, Any]:
         "skip_finished",
         "objectives",
         "register",
+        "resume",
+        "rerun",
     )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
     return {key: value for key, value in flat.items() if key not in places}

@@ -1,61 +1,106 @@
-"""Deliver a run's journal to MLflow: `python -m src.deliver RUN_DIRECTORY`.
+"""Deliver journals to MLflow: `python -m src.deliver DIRECTORY ...`, or `python -m src.deliver all`.
 
-A run starts it beside itself, with the lowest priority, so that tracking takes only the processor time
-that training leaves over; a person starts it for a run whose tracker was out of reach.
+A directory is that of a run (outputs/runs/...), of a sweep (outputs/sweeps/...) with all of its jobs, or an
+outputs folder with everything in it that has not arrived. Runs and sweeps start this process beside
+themselves (`--beside`), at low priority, so that tracking takes only the processor time that training leaves
+over; a person starts it for what a tracker out of reach has missed.
 """
 
 import json
 import os
 import sys
-import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 from src.errors import InputError
+from src.lab import journal
+from src.lab.dead_runs import mark_dead
+from src.lab.delivered import TRACKING, Delivered, undelivered
+from src.lab.environment import PROJECT
+from src.lab.holding import held
+from src.lab.sweep_jobs import jobs_of
+
+PATIENCE = 10.0  # seconds for a store that does not answer when training is over
+HANDED_OVER = 60.0  # seconds for the deliverer of the same run, resumed, to end
+NICE = 5  # --brisk: enough to keep up beside jobs that keep every core busy
 
 
-def give_way() -> None:
-    """Run only when nothing else wants the processor."""
-    os.nice(19)
-    if hasattr(os, "SCHED_IDLE"):  # Linux: stronger, a training process that wakes up is never kept waiting
+def give_way(brisk: bool) -> None:
+    """Run when nothing else wants the processor; brisk: take a small share all the same.
+
+    So does the delivery of a sweep, or what is left over would be waited for at its end, and that of a run
+    whose training is over: what it would give way to then is no longer its own run.
+    """
+    os.nice(NICE if brisk else 19)
+    if not brisk and hasattr(os, "SCHED_IDLE"):  # Linux: a process that wakes up is never kept waiting
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def await_end_of_training(gone: threading.Event) -> None:
-    """Training holds the other end of our standard input: it closes when training is gone."""
-    sys.stdin.buffer.read()
-    gone.set()
+def directories(arguments: list[str]) -> list[Path]:
+    """The runs and sweeps to deliver. Raises InputError for what is none."""
+    found: list[Path] = []
+    for given in arguments or ["all"]:
+        folder = PROJECT / "outputs" if given == "all" else Path(given).absolute()
+        if (folder / TRACKING).exists() and (folder / journal.NAME).exists():
+            found.append(folder)
+        elif given == "all" or (folder / "runs").is_dir():
+            mark_dead(folder)
+            there = undelivered(folder)
+            jobs = {job for sweep in there for job in jobs_of(sweep)}
+            found += [each for each in there if each not in jobs and not held(each)]
+        else:
+            raise InputError(
+                "expected all, an outputs folder, or the directory of a tracked run or sweep "
+                f"(outputs/runs/..., outputs/sweeps/...), got {given}"
+            )
+    return found
 
 
 def main(arguments: list[str]) -> int:
     beside = "--beside" in arguments
-    folders = [Path(a) for a in arguments if a != "--beside"]
-    if len(folders) != 1 or not (folders[0] / "tracking.json").exists():
-        got = ", ".join(map(str, folders)) or "nothing"
-        print(
-            f"deliver: expected the directory of one tracked run (outputs/runs/...), got {got}",
-            file=sys.stderr,
-        )
-        return 2
-    folder = folders[0]
-    gone = threading.Event()
     if beside:
-        give_way()
-        threading.Thread(target=await_end_of_training, args=(gone,), daemon=True).start()
-    else:
-        gone.set()
+        give_way("--brisk" in arguments)
     warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-    from src.lab import tracking  # slow to import
-
-    store = json.loads((folder / "tracking.json").read_text(encoding="utf-8"))
     try:
-        done = tracking.deliver(folder, store["uri"], store["artifacts"], lambda: not gone.is_set())
+        folders = directories([a for a in arguments if not a.startswith("--")])
+        if beside:
+            watch(folders)
+        else:
+            for folder in folders:
+                watch([folder], patience=0, handed_over=0)
+                print(f"delivered {folder} to {store_of(folder)['uri']}: run={Delivered.of(folder).run_id}")
     except InputError as error:
         print(f"deliver: {error}", file=sys.stderr)
         return 2
-    if not beside:
-        print(f"delivered {folder} to {store['uri']}: run={done.run_id}")
+    if not folders:
+        print("everything has been delivered")
     return 0
+
+
+def store_of(folder: Path) -> dict[str, str]:
+    """`uri` of the tracker, `artifacts` and, of a job, `sweep`, as the run wrote them down."""
+    try:
+        told = json.loads((folder / TRACKING).read_text(encoding="utf-8"))
+        return {"uri": told["uri"], "artifacts": told["artifacts"], **told}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"expected a whole {TRACKING}, got a damaged one in {folder} ({error})") from error
+
+
+def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = HANDED_OVER) -> None:
+    """Deliver these, and the jobs of those that are sweeps as they begin, to their ends."""
+    from src.lab.tracking import Following, follow  # slow to import
+
+    known: set[Path] = set()
+
+    def following(folder: Path) -> Any:
+        known.add(folder)
+        return Following(folder, store_of(folder), handed_over, lambda: jobs_of(folder))
+
+    def begun() -> list[Any]:
+        return [following(job) for folder in folders for job in jobs_of(folder) if job not in known]
+
+    follow([following(folder) for folder in folders], held, patience, begun)
 
 
 if __name__ == "__main__":

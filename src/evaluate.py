@@ -1,4 +1,4 @@
-"""`python -m src.evaluate`: the scores of a trained model on the final split of its corpus."""
+"""`python -m src.evaluate`: a trained model scored on the final split of its corpus, its texts judged."""
 
 import json
 import sys
@@ -9,13 +9,24 @@ from src.cli import launch
 
 def body(config: Any) -> None:
     from src.lab.evaluation import evaluate
+    from src.lab.judging import Judge, judged_table, judged_temperatures
     from src.lab.lookup import lookup
 
     found = lookup(config.run, config)
-    evaluation = evaluate(found, config)
+    evaluation, corpus = evaluate(found, config)
     print(found.describe(), file=sys.stderr, flush=True)
-    print(evaluation.table(), flush=True)
+    print(evaluation.table(full=True), flush=True)
+    judged = []
+    if config.length:
+        prompt, asked = found.config["prompt"], sorted(config.temperatures)
+        judged = judged_temperatures(found.model, Judge(corpus), prompt, asked, config.length, config.seed)
+        print("\n" + judged_table(judged), flush=True)
     found.keep("evaluation/scores.json", json.dumps(evaluation.metrics(), indent=2) + "\n")
+    found.keep("evaluation/evaluation.json", json.dumps(evaluation.report(judged), indent=2) + "\n")
+    if len(judged) > 2:  # two texts and the held-out one: a curve
+        from src.lab.evaluation_figures import temperatures
+
+        found.keep_file("evaluation/temperature.png", lambda file: temperatures(judged, file))
 
 
 if __name__ == "__main__":

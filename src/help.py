@@ -18,9 +18,17 @@ COMMANDS = {
     ),
     "train": (
         "one tracked run: preprocess if needed, train, evaluate on the test split, sample",
-        ["hidden=128 clip=5", "--multirun hidden=64,128,256 clip=1,5", "data=shakespeare max_seconds=120"],
+        [
+            "hidden=128 clip=5",
+            "--multirun hidden=64,128,256 clip=1,5",
+            "data=shakespeare max_seconds=120",
+            "rerun=RUN_ID",
+        ],
     ),
-    "evaluate": ("score a trained model on the test split of its corpus", ["run=best", "run=RUN_ID"]),
+    "evaluate": (
+        "score a trained model on the test split beside baselines, and judge what it writes",
+        ["run=best", "run=RUN_ID temperatures=[0.5,1] length=5000"],
+    ),
     "sample": (
         "write text with a trained model, to the terminal and to its run",
         [

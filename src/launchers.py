@@ -9,6 +9,9 @@ from omegaconf import DictConfig, read_write
 from src.errors import InputError
 from src.lab.sweep import VARIABLE
 
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+
 # Part of a launcher's class -> its package, and what else must be there. None is in the default lock.
 ELSEWHERE = {
     "hydra_submitit_launcher": ("hydra-submitit-launcher", "submitit"),

@@ -7,12 +7,12 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
+    from src.files import write_text
     from src.lab.experiment import say
     from src.lab.experiments import EXPERIMENTS, QUICK, record, run
     from src.lab.report import page, section
     from src.lab.reproduction import facts, places, sonnets, sonnets_section
     from src.lab.rundir import absolute
-    from src.files import write_text
 
     outputs, typed = absolute(config.outputs), places(config)
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
@@ -30,14 +30,19 @@ def body(config: Any) -> None:
             record(outcome, outputs / "reproduction")
         sections.append(section(outcome))
         found += outcome.verdicts
-        print("\n".join([f"\n{name}: {outcome.missing}" if outcome.missing else f"\n{name}"]
-                        + [v.line() for v in outcome.verdicts]), flush=True)
+        print(
+            "\n".join(
+                [f"\n{name}: {outcome.missing}" if outcome.missing else f"\n{name}"]
+                + [v.line() for v in outcome.verdicts]
+            ),
+            flush=True,
+        )
     file = outputs / "reproduction.html"
     write_text(file, page(sections, facts(config.size)))
     held = sum(v.held for v in found)
     print(f"\n{held} of {len(found)} claims reproduced; figures, numbers and samples: {file}", flush=True)
     missing = sum(s.note.startswith("not run") for s in sections)
-    if held < len(found) or missing and config.size == "quick":
+    if held < len(found) or (missing and config.size == "quick"):
         sys.exit(1)
 
 

@@ -1,22 +1,34 @@
 """`python -m src.train`: one tracked run, or with --multirun one for each combination."""
 
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
-from src.cli import launch
+from src.cli import launch, typed_keys
 
 
 def body(config: Any) -> float | list[float]:
-    from src.lab.experiment import overview, run, say
+    from src.config import refuse
+    from src.lab.experiment import overview, resume, run, say
     from src.lab.registry import register_delivered
+    from src.lab.resuming import resumption
 
     job = job_of_a_sweep()
+    if job is None and config.rerun is not None:
+        rerun(config)
     if job is None:
-        result = run(config, "train")
+        if config.resume is None:
+            result = run(config, "train")
+        else:
+            found = resumption(config, typed_keys(config))
+            config = found.config
+            result = resume(found, "train")
         say("\n" + overview(result, config) + "\n")
         print(result.summary(), flush=True)
         if config.register:
             register_delivered(result.run_id, result.folder.name, config)
         return result.outcome.val_loss
+    if config.resume is not None:
+        raise refuse("resume", "null in a sweep (skip_finished=true goes on with one)", config.resume)
     from src.lab.sweep_job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())
@@ -25,6 +37,20 @@ def body(config: Any) -> float | list[float]:
     print(done.summary(), flush=True)
     outcome = done.outcome
     return objectives(config, {"val/loss": outcome.val_loss, "chars_per_second": outcome.chars_per_second})
+
+
+def rerun(config: Any) -> NoReturn:
+    """Train a logged run again. The exit status says whether it came out the same: 0, or 1."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.lab.original import load
+    from src.lab.rerun import refuse_overrides, repeat
+    from src.restore import restored
+
+    refuse_overrides(list(HydraConfig.get().overrides.task))
+    original = load(config.rerun, config)
+    commit = original.environment.get("git_commit")
+    sys.exit(0 if repeat(original, restored(original.config, original.run_id, commit, config)) else 1)
 
 
 def failed(config: Any, error: Exception, line: str | None) -> None:

@@ -8,6 +8,7 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
+    from src.lab.dead_runs import attend
     from src.lab.mlflow_server import check_free, ended, running
     from src.lab.rundir import absolute, store_of
 
@@ -15,6 +16,7 @@ def body(config: Any) -> None:
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
+    attend(absolute(config.outputs))
     from src.lab import addresses, runs
 
     experiment = runs.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])

@@ -10,6 +10,8 @@ from src.lab.environment import PROJECT
 
 SIZE = 40_000_000  # bytes
 ALLOWED = 24_000_000  # bytes of memory beside what the interpreter and the libraries have taken
+# Of an evaluation 64 MB are the intervals' resamples; n-grams and suffixes of the whole text would take 2 GB.
+ALLOWED_TO_EVALUATE = 90_000_000
 
 CHILD = """
 import resource, sys
@@ -17,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from src.lab import learned
 from src.lab.evaluation import evaluate_network
+from src.lab.judging import Judge
 from src.lab.scoring import validation_loss
 from src.rnn.parameters import Architecture
 from src.text.batches import Windows
@@ -26,10 +30,11 @@ from src.text.normalisation import Normalisation
 from src.text.sources import Source
 
 np.ones((512, 512)) @ np.ones((512, 512))  # OpenBLAS takes its own buffers now
-text, data_dir, allowed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+text, data_dir, *allowed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
 status = Path("/proc/self/status").read_text()
 taken = next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
-resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed, taken + allowed))
+_, hard = resource.getrlimit(resource.RLIMIT_DATA)
+resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[0], hard))
 
 settings = Settings("file", "utf-8", Normalisation(True, True, True), (0.8, 0.1, 0.1))
 corpus, made = prepare(Source((text,)).pieces, settings, 20, data_dir)
@@ -42,7 +47,12 @@ for _ in range(100):
 architecture = Architecture(len(corpus.vocabulary), 16)
 flat = np.zeros(architecture.size(), np.float32)
 validation_loss(architecture, flat, corpus.split("val"), 32_000)
-evaluate_network(architecture, flat, corpus, 20, 5_000)
+
+learned.MOST = 300_000  # what the memory is proportional to, less of it: sooner done
+resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[1], hard))
+evaluation = evaluate_network(architecture, flat, corpus, 20, np.random.default_rng(0), 5_000)
+assert "from, texts judged against the last 300,000 of " in evaluation.table()
+assert Judge(corpus).held_out(500).known_words > 0.9
 print(corpus.tokens.size)
 """
 
@@ -57,7 +67,10 @@ def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tm
         while out.tell() < SIZE:
             out.write(block)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data"), str(ALLOWED)],
+        [
+            *(sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data")),
+            *(str(ALLOWED), str(ALLOWED_TO_EVALUATE)),
+        ],
         cwd=PROJECT,
         env={"OPENBLAS_NUM_THREADS": "1", "PATH": ""},
         capture_output=True,

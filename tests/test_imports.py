@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-COMMANDS = {"preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver", "reproduce"}
+COMMANDS = {
+    "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver", "reproduce"
+}  # fmt: skip
 
 
 def name_of(file: Path) -> str:
@@ -98,11 +100,20 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.lab.runs",
                 "src.lab.serving",  # where a logged model is loaded, MLflow is at work already
                 "src.lab.sweep_store",
+                "src.lab.telling",
             },
         ),
-        ("matplotlib", {"src.lab.figures", "src.lab.sweep_figures"}),
-        ("jinja2", {"src.lab.comparison"}),
-        ("safetensors", {"src.lab.weights"}),
+        (
+            "matplotlib",
+            {
+                "src.lab.evaluation_figures",
+                "src.lab.figures",
+                "src.lab.inside_figures",
+                "src.lab.sweep_figures",
+            },
+        ),
+        ("jinja2", {"src.lab.comparison", "src.lab.neurons"}),
+        ("safetensors", {"src.lab.checkpoint", "src.lab.weights"}),
         ("pooch", {"src.text.sources"}),
         ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
         (
@@ -120,6 +131,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.config",
                 "src.launchers",
                 "src.resolvers",
+                "src.restore",
             },
         ),
         ("nicegui", {"src.lab.playground"}),
@@ -178,10 +190,13 @@ def test_no_file_is_long(module: str) -> None:
 
 SLOW = {
     "src.lab.mlflow_client": "mlflow",
+    "src.lab.telling": "mlflow",
     "src.lab.tracking": "mlflow",
     "src.lab.runs": "mlflow",
     "src.lab.sweep_store": "mlflow",
+    "src.lab.evaluation_figures": "matplotlib",
     "src.lab.figures": "matplotlib",
+    "src.lab.inside_figures": "matplotlib",
     "src.lab.sweep_figures": "matplotlib",
 }
 

@@ -1,12 +1,14 @@
 """src/lab/journal.py: what is told is read again, in order, each record once."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from src.errors import InputError
-from src.lab.journal import NAME, Journal, read
+from src.lab.journal import NAME, Journal, below, ended, read
 
 
 def told(folder: Path) -> None:
@@ -93,3 +95,71 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "not there"
     with pytest.raises(InputError, match=r"expected a place to write to, got .*not there"):
         Journal(missing)
+
+
+def test_a_torn_line_is_cut_away_at_every_byte_when_the_journal_is_opened_again(tmp_path: Path) -> None:
+    told(tmp_path)
+    whole = (tmp_path / NAME).read_bytes()
+    ends = [0, *(offset for offset, _ in read(tmp_path, 0))]
+    for cut in range(len(whole)):
+        (tmp_path / NAME).write_bytes(whole[:cut])
+        journal = Journal(tmp_path)
+        kept = max(end for end in ends if end <= cut)
+        assert (tmp_path / NAME).read_bytes() == whole[:kept]
+        journal.file.close()
+    journal = Journal(tmp_path)
+    journal.resume()
+    journal.end("FINISHED")
+    assert [record["kind"] for _, record in read(tmp_path, 0)][-2:] == ["resumed", "end"]
+    assert ended(tmp_path)
+
+
+def test_a_line_longer_than_what_is_read_at_once_is_cut_away_too(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.table("long", [{"text": "x" * 200_000}])
+    journal.file.close()
+    whole = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(whole + whole[:-1])
+    assert not ended(tmp_path)
+    Journal(tmp_path).end("FINISHED", "\x00" * 100_000)
+    assert [record["kind"] for _, record in read(tmp_path, 0)] == ["table", "end"]
+    assert ended(tmp_path)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from src.errors import InputError
+from src.lab.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    for step in range(1000):
+        journal.metrics(step, {"lr": 0.5})
+except InputError as error:
+    print(step, error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    step, _, line = done.stdout.partition(" ")
+    assert line == (
+        f"expected a place to write to, got {tmp_path} (File too large): change outputs or data_dir\n"
+    )
+    records = [record for _, record in read(tmp_path, 0)]
+    assert [record["step"] for record in records] == list(range(int(step)))
+    assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "not even half a line is left behind"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "inside/../../secret", "link/secret"])
+def test_a_record_that_leads_out_of_the_directory_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("not of this run")
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="which lies outside of it"):
+        below(tmp_path / "run", name)
+    assert below(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()

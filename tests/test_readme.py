@@ -27,10 +27,21 @@ def between(mark: str) -> str:
     [
         "test/bpc",
         "test_reset/bpc",
-        "test/trigram_bpc",
-        "test/bigram_bpc",
+        "test/bpc_low",
+        "test/bpc_high",
+        "test_reset/bpc_low",
+        "test_reset/bpc_high",
+        "test/bpc_minus_ngram",
+        "test/bpc_minus_ngram_low",
+        "test/bpc_minus_ngram_high",
+        "test/ngram5_bpc",
+        "test/ngram3_bpc",
+        "test/ngram2_bpc",
         "test/unigram_bpc",
         "test/uniform_bpc",
+        "test/gzip_bpc",
+        "test/bzip2_bpc",
+        "test/xz_bpc",
     ],
 )
 def test_scores_are_those_that_were_measured(metric: str) -> None:
@@ -61,6 +72,13 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
     cost = measured("benchmarks/tracking_cost.json")["cost"]
     assert f"{tiny:.3f} nats" in README
     assert f"{cost:+.1%} of the training time" in README
+
+
+def test_what_workers_part_by_is_what_was_measured() -> None:
+    found = measured("benchmarks/determinism.json")
+    assert set(found["repeats"].values()) == {True}
+    weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
+    assert between("parted") == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
 
 
 def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:

@@ -7,7 +7,6 @@ from math import log
 import numpy as np
 import pytest
 
-from src.lab.baselines import baselines
 from src.lab.scoring import Score, score_carried, score_reset, validation_loss
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
@@ -203,7 +202,6 @@ def test_scoring_takes_no_more_memory_for_more_text():
         tracemalloc.start()
         validation_loss(ARCHITECTURE, flat, tokens, most=10_000)
         score_reset(ARCHITECTURE, flat, tokens[:200_000], 100)
-        baselines(tokens, tokens[:2000], 6)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

@@ -25,9 +25,9 @@ FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
 @pytest.fixture(scope="module")
 def client(trained: Any) -> Any:
-    from src.lab import tracking
+    from src.lab import telling
 
-    return tracking.mlflow.MlflowClient(trained.uri)
+    return telling.mlflow.MlflowClient(trained.uri)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
 
 
 def text_of(client: Any, run: Any, name: str) -> str:
-    from src.lab import tracking
+    from src.lab import telling
 
-    return str(tracking.mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
+    return str(telling.mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
 
 
 def only_run(client: Any, experiment: str) -> Any:
@@ -103,7 +103,15 @@ def test_points_lie_where_the_config_says(trained: Any) -> None:
 def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
-    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "bigram", "trigram")]
+    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
+    names += [
+        "test/ece",
+        "test/bpc_minus_ngram",
+        "test/bpc_low",
+        "test_reset/bpc_high",
+        "sample/known_words",
+        "sample/copied",
+    ]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
     assert tracked.data.metrics["train/seconds"] > 0
@@ -134,15 +142,15 @@ def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> 
 
 
 def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
-    expected = {"config.json", "environment.json", "scores.json", "samples.json"}
+    expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
     expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {"samples/while_training.txt"}
-    expected |= {"figures/losses.png", "figures/gradient_norms.png"}
+    expected |= {f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window")}
     assert artifacts(client, trained.run_id) >= expected
     for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
         assert text_of(client, tracked, name) == (trained.folder / name).read_text(), name
 
 
-@pytest.mark.parametrize("name", ["losses", "gradient_norms"])
+@pytest.mark.parametrize("name", ["losses", "gradient_norms", "reliability", "window"])
 def test_figures_are_pictures(name: str, client: Any, trained: Any, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
@@ -173,6 +181,8 @@ def test_samples_stand_in_one_table(client: Any, tracked: Any, trained: Any) -> 
         assert len(row["text"]) == 120
         file = text_of(client, tracked, f"samples/temperature_{row['temperature']:g}.txt")
         assert file == row["prompt"] + row["text"] + "\n"
+        assert 0 < row["known_words"] < 1
+        assert 3 < row["copied"] < 120
 
 
 def test_one_model_is_logged(tracked: Any) -> None:
@@ -425,11 +435,11 @@ def test_a_run_id_that_there_is_not(run: str, typed: Callable[..., Any], trained
 def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from src import deliver as command
 
-    for arguments in ([], [str(tmp_path)], ["a", "b"]):
+    for arguments in ([str(tmp_path)], ["a", "b"]):
         assert command.main(arguments) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
-        assert err.startswith("deliver: expected the directory of one tracked run")
+        assert err.startswith("deliver: expected all, an outputs folder, or the directory of a tracked run")
 
 
 def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:

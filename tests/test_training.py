@@ -19,10 +19,11 @@ from src.config import (
     check,
 )
 from src.errors import Diverged
-from src.lab import training
+from src.lab import chosen
+from src.lab.best import Best
 from src.lab.sampling import sample
 from src.lab.scoring import validation_loss
-from src.lab.training import Best, make_batches, train
+from src.lab.training import make_batches, train
 from src.lab.weights import Model
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
@@ -61,10 +62,17 @@ BASE = Config(
     batching="stream",
     state="carry",
     log_every=10,
+    probe=False,
     skip_finished=False,
     objectives=["val/loss"],
     give_up=False,
     register=False,
+    resume=None,
+    init_from=None,
+    on_divergence="stop",
+    rollback_lr=0.5,
+    max_rollbacks=3,
+    rerun=None,
     data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
     model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
     optimizer=ADAM,
@@ -271,7 +279,7 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch):
             observed.append(improved)
             super().observe(improved)
 
-    monkeypatch.setattr(training.schedules, "Plateau", Watched)
+    monkeypatch.setattr(chosen.schedules, "Plateau", Watched)
     schedule = PlateauConfig("plateau", 0, factor=0.5, patience=2, least=0.2)
     trained = Trained(NOISE, max_epochs=8, eval_every=5, log_every=1, schedule=schedule)
     lr, losses = trained.curve("lr"), list(trained.curve("val/loss").values())

@@ -154,13 +154,8 @@ def parallel_coordinates(params: list[str]) -> dict[str, Any]:
     }
 
 
-def publish(sweep: Sweep, config: PlacesConfig, run_ids: list[str]) -> Addresses:
-    """Save the sweep's view with its experiment; the addresses. run_ids: its runs, the best first."""
-    from src.lab.mlflow_client import connect, experiment_id  # slow to import
-
-    store = store_of(config)
-    client = connect(store["uri"])
-    experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
+def save_view(client: Any, experiment: str, sweep: Sweep, run_ids: list[str]) -> None:
+    """Save the sweep's view with its experiment. run_ids: its runs, the best first."""
     now = int(time.time() * 1000)
     view = {
         "name": f"sweep {sweep.name}"[:100],  # MLflow's list of saved views shows it
@@ -171,6 +166,16 @@ def publish(sweep: Sweep, config: PlacesConfig, run_ids: list[str]) -> Addresses
     for run_id, colour in zip(run_ids, cycle(COLOURS), strict=False):
         client.set_tag(run_id, "mlflow.runColor", colour)
     client.set_experiment_tag(experiment, VIEW + sweep.id, json.dumps(view))
+
+
+def publish(sweep: Sweep, config: PlacesConfig, run_ids: list[str]) -> Addresses:
+    """Save the view of a sweep whose parent this process has made; the addresses."""
+    from src.lab.mlflow_client import connect, experiment_id  # slow to import
+
+    store = store_of(config)
+    client = connect(store["uri"])
+    experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
+    save_view(client, experiment, sweep, run_ids)
     return addresses(server_of(config)[0], experiment, sweep.id, run_ids)
 
 

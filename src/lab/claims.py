@@ -74,5 +74,6 @@ def read_claims(file: Path, size: str = "") -> list[Claim]:
 def verdicts(claims: list[Claim], metrics: dict[str, float]) -> list[Verdict]:
     """Each claim held against what was measured."""
     return [
-        Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source) for c in claims
+        Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source)
+        for c in claims
     ]

@@ -8,8 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
+from src.lab.code_digest import code_digest
 from src.lab.parallel import available_cores
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -17,23 +19,51 @@ PACKAGES = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplo
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor, BLAS, commit and the lock's digest, ready for JSON."""
+    """Versions, processor, BLAS, commit and the digests of lock and code, ready for JSON."""
+    status = git("status", "--porcelain")
+    numpy_built = np.show_config(mode="dicts")
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "processor": processor(),
+        "simd": numpy_built.get("SIMD Extensions", {}).get("found", []),
         "cores": available_cores(),
-        "blas": [
-            {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
-            for pool in threadpool_info()
-            if pool["user_api"] == "blas"
-        ],
+        "blas": blas(),
+        "numpy_blas": numpy_built.get("Build Dependencies", {}).get("blas", {}).get("name"),
         "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": bool(git("status", "--porcelain")),
+        "git_dirty": None if status is None else bool(status),
         "lock_sha256": digest(PROJECT / "requirements.lock"),
+        "code_sha256": code_digest(),
         "command": " ".join(sys.orig_argv[1:]),
     }
+
+
+def blas() -> list[dict[str, Any]]:
+    """NumPy's BLAS and its threads now; none where the library cannot be asked (Apple's Accelerate).
+
+    NumPy is there before anything else that brings a BLAS along (SciPy, by way of MLflow), and the pools are
+    listed in the order in which they were loaded.
+    """
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    known = ("internal_api", "version", "architecture", "num_threads")
+    return [{key: pool.get(key) for key in known} for pool in pools[:1]]
+
+
+def tags_of(around: dict[str, Any]) -> dict[str, str]:
+    """What of an environment helps to tell two runs apart in a tracker's table."""
+    libraries = [f"{b['internal_api']} {b['version']} {b['architecture']}" for b in around["blas"]]
+    threads = [str(b["num_threads"]) for b in around["blas"]]
+    told = {
+        "mlflow.source.git.commit": around["git_commit"],
+        "git_dirty": None if around["git_dirty"] is None else str(around["git_dirty"]).lower(),
+        "code_sha256": around["code_sha256"],
+        "lock_sha256": around["lock_sha256"],
+        "processor": around["processor"],
+        "blas": ", ".join(libraries) or around["numpy_blas"],
+        "blas_threads": ", ".join(threads),
+    }
+    return {key: value for key, value in told.items() if value}
 
 
 def processor() -> str:

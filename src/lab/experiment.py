@@ -2,25 +2,31 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, log
+from math import log
 from pathlib import Path
 
 import numpy as np
 
-from src.config import Config, flatten
+from src.config import Config, flatten, refuse
 from src.files import write_json, write_text
 from src.lab import weights
+from src.lab.budget import total_steps
+from src.lab.closing import closed
 from src.lab.corpora import corpus_of
-from src.lab.environment import PROJECT, environment
+from src.lab.environment import PROJECT, environment, tags_of
 from src.lab.evaluation import Evaluation, evaluate_network
 from src.lab.hopeless import Median
+from src.lab.initial import initial_weights
+from src.lab.inside import Inside, finish_inside
+from src.lab.judging import Judge, Judgement
+from src.lab.keeping import Keeper, check_fits
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
+from src.lab.resuming import Resumption
 from src.lab.rundir import Run, absolute, store_of
 from src.lab.sampling import sample
+from src.lab.snapshot import Snapshot
 from src.lab.sweep import Job, job_digest
 from src.lab.training import Outcome, make_batches, never, train
 from src.lab.weights import Model
@@ -33,13 +39,15 @@ TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configur
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. samples: by temperature. weights_sha256: of the kept weights' bytes."""
+    """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
+    weights' bytes."""
 
     run_id: str
     folder: Path
     outcome: Outcome
     evaluation: Evaluation
     samples: dict[float, str]
+    judged: list[Judgement]
     weights_sha256: str
 
     def summary(self) -> str:
@@ -54,8 +62,8 @@ class Result:
 def overview(result: Result, config: Config) -> str:
     """Scores beside the baselines, samples at three temperatures, where to look."""
     parts = [result.evaluation.table()]
-    for temperature, text in result.samples.items():
-        parts.append(f"temperature {temperature:g}\n  {config.prompt}{text}")
+    for text, judgement in zip(result.samples.values(), result.judged, strict=True):
+        parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
         moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
@@ -79,6 +87,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
+    if config.rerun is not None:
+        raise refuse("rerun", "null but for python -m src.train without --multirun", config.rerun)
     if config.data.path is not None:  # a run must find its text again from whichever directory
         config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
@@ -100,16 +110,40 @@ def run(config: Config, command: str) -> Result:
     return run_on(prepare(config, with_prompt=True), config, command)
 
 
-def run_on(corpus: Corpus, config: Config, command: str, job: Job | None = None) -> Result:
-    """The same on a corpus that is prepared. job: the sweep's job that this is."""
+def resume(found: Resumption, command: str) -> Result:
+    """The same from a checkpoint on, in the same run."""
+    corpus = prepare(found.config, with_prompt=True)
+    per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
+    check_fits(found, corpus, total_steps(found.config, per_epoch))
+    step = found.checkpoint.state["training"]["now"]["step"]
+    say(f"resume: run {found.folder.name} goes on behind step {step}")
+    return run_on(corpus, found.config, command, found=found)
+
+
+def run_on(
+    corpus: Corpus,
+    config: Config,
+    command: str,
+    job: Job | None = None,
+    found: Resumption | None = None,
+    tags: dict[str, str] | None = None,
+) -> Result:
+    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with. tags:
+    more of them."""
     architecture = architecture_of(config, corpus)
-    record = Run(config)
+    begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
+    record = Run(config, found.folder if found else None, job.entered if job else None)
     if job:
         job.opened = True
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
-        open_run(record, config, corpus, architecture, command, job)
-        outcome = train_stage(record, config, corpus, architecture, job)
+        if found:
+            record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
+        else:
+            open_run(record, config, corpus, architecture, command, job, tags or {})
+        keeper = Keeper(record, corpus, architecture)
+        start = keeper.resume(found) if found else begin
+        outcome = train_stage(record, config, corpus, architecture, job, keeper, start)
         record.deliver()
         result = finish(record, config, corpus, architecture, outcome)
         closing.reason = outcome.ended
@@ -121,42 +155,26 @@ def architecture_of(config: Config, corpus: Corpus) -> Architecture:
     return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
 
 
-@dataclass
-class Closing:
-    """How a run ended: filled in while it does."""
-
-    reason: str = ""
-    run_id: str = ""
-
-
-@contextmanager
-def closed(record: Run) -> Iterator[Closing]:
-    """Close the run whatever happens: FINISHED, KILLED by Ctrl-C, or FAILED with the reason."""
-    closing = Closing()
-    try:
-        yield closing
-    except KeyboardInterrupt:
-        record.end("KILLED", "interrupted")
-        raise
-    except BaseException as error:
-        record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
-        raise
-    closing.run_id = record.end("FINISHED", closing.reason)
-
-
 def open_run(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, command: str, job: Job | None
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    command: str,
+    job: Job | None,
+    more_tags: dict[str, str],
 ) -> None:
     """What is known before the first step."""
-    around = environment()
+    around = {**environment(), "data_digest": corpus.digest}
     tags = {
+        **tags_of(around),
         "stage": "train",
         "final_split": corpus.final_split,
         "mlflow.source.name": f"src.{command}",
         "mlflow.source.type": "LOCAL",
-        **({"mlflow.source.git.commit": around["git_commit"]} if around["git_commit"] else {}),
         "job_digest": job_digest(config, corpus.digest),
         **(job.tags() if job else {}),
+        **more_tags,
     }
     profile = {
         "characters": corpus.tokens.size,
@@ -173,32 +191,40 @@ def open_run(
 
 
 def train_stage(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, job: Job | None
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    job: Job | None,
+    keeper: Keeper,
+    begin: Snapshot | Array | None,
 ) -> Outcome:
-    """Stage 2: train, with a short sample at every evaluation, and keep the best weights."""
+    """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
     hopeless = Median(record.folder.parent, job.sweep.id) if job and config.give_up else never
     say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
-    samples = record.folder / "samples"
-    samples.mkdir()
-    watched: list[str] = []
+    inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
 
     def evaluated(step: int, flat: Array) -> None:
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
         text = write(config, model, config.temperature, WATCHED)
-        watched.append(f"step {step}: {config.prompt}{text}\n")
         progress.show(text)
-        write_text(samples / "while_training.txt", "".join(watched))
-        record.keep(samples / "while_training.txt", "samples")
+        keeper.watch(f"step {step}: {config.prompt}{text}\n")
+        if inside and (seen := inside.evaluated(step, flat)):
+            record.report(step, seen)
 
-    per_epoch = make_batches(config, corpus, np.random.default_rng(0)).steps_per_epoch
-    with TrainingProgress(ceil(config.max_epochs * per_epoch), per_epoch, config.max_seconds) as progress:
+    batches = make_batches(config, corpus, np.random.default_rng(0))
+    before = begin.state["now"]["seconds"] if isinstance(begin, Snapshot) else 0.0
+    total = total_steps(config, batches)
+    with TrainingProgress(total, batches.steps_per_epoch, config.max_seconds, before) as progress:
 
         def report(step: int, metrics: dict[str, float]) -> None:
             record.report(step, metrics)
             progress.report(step, metrics)
 
+        if inside and not isinstance(begin, Snapshot):
+            record.report(0, inside.begin(begin))
         rng = np.random.default_rng(config.seed)
-        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless)
+        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless, keeper.keep, begin)
     say(
         f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
         f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
@@ -217,30 +243,42 @@ def finish(
     """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
     flat = outcome.flat
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    kept_before = weights.digest(record.folder / "model") if record.told.models else ""
     weights.save(model, record.folder / "model")
     say(f"[3/4] evaluate on the {corpus.final_split} split")
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, config.eval_chars)
+    rng = np.random.default_rng(config.seed)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
     say("[4/4] sample")
     temperatures = sorted({*TEMPERATURES, config.temperature})
     samples = {t: write(config, model, t, config.length) for t in temperatures}
+    judge = Judge(corpus)
+    judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(flat.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
     kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
-    scores = evaluation.metrics()
+    own = judged[temperatures.index(config.temperature)].measures()
+    scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     record.report(outcome.steps + 1, kept)
-    record.report(0, {**scores, "train/seconds": outcome.seconds})  # MLflow draws step 0 alone as a bar
-    keep_samples(record, config, samples)
-    draw(record, config, evaluation.baselines["unigram"], outcome.best_step)
+    # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
+    final = 0 if all(record.told.points.get((0, n), v) == v for n, v in scores.items()) else outcome.steps
+    record.report(final, {**scores, "train/seconds": outcome.seconds})
+    keep_samples(record, config, samples, judged)
+    write_json(record.folder / "evaluation.json", evaluation.report(judged))
+    record.keep(record.folder / "evaluation.json")
+    draw(record, config, evaluation, outcome.best_step)
+    if config.probe:
+        finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})
     record.keep(record.folder / "scores.json")
-    record.journal.model(record.folder / "model")
-    return Result(record.folder.name, record.folder, outcome, evaluation, samples, digest)
+    if kept_before != weights.digest(record.folder / "model"):
+        record.journal.model(record.folder / "model")
+    return Result(record.folder.name, record.folder, outcome, evaluation, samples, judged, digest)
 
 
-def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None:
-    """Each sample as a text, all of them as one table, so that many runs' stand side by side."""
+def keep_samples(record: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
+    """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
     for temperature, text in samples.items():
         file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
@@ -248,23 +286,24 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str]) -> None
     record.journal.table(
         "samples.json",
         [
-            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed}
-            for t, text in samples.items()
+            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
+            for (t, text), j in zip(samples.items(), judged, strict=True)
         ],
     )
 
 
-def draw(record: Run, config: Config, unigram_bpc: float, kept_step: int) -> None:
-    """The figures of the training."""
-    from src.lab import figures  # matplotlib takes a second to import, after training
+def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) -> None:
+    """The figures of the training and of what came out."""
+    from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
 
+    folder, unigram_bpc = record.folder / "figures", evaluation.baselines["unigram"]
     curves = {name: points for name, points in record.curves.items() if "/" in name}
     if "train/loss" in curves:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = curves | {"val/loss": curves["val/loss"][:-1]}
-        figures.losses(shown, unigram_bpc, kept_step, record.folder / "figures" / "losses.png")
-        figures.gradient_norms(
-            curves, config.clip, config.clip_mode, record.folder / "figures" / "gradient_norms.png"
-        )
-        for file in sorted((record.folder / "figures").glob("*.png")):
-            record.keep(file, "figures")
+        figures.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
+        figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
+    evaluation_figures.reliability(evaluation.bins, folder / "reliability.png")
+    evaluation_figures.window(evaluation, folder / "window.png")
+    for file in sorted(folder.glob("*.png")):
+        record.keep(file, "figures")

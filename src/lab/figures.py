@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.files import write_atomically
-from src.lab.rundir import Curves
+from src.lab.told import Curves
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.config import PlacesConfig
+from src.errors import InputError
 from src.files import write_text
 from src.lab import weights
-from src.lab.rundir import find_untracked, store_of
+from src.lab.dead_runs import attend
+from src.lab.rundir import absolute, delivered_as, find_untracked, store_of
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,18 @@ class Found:
 
     def keep(self, name: str, text: str) -> None:
         """Keep a text file with the run, `name` like `samples/written.txt`."""
+        self.keep_file(name, lambda file: write_text(file, text))
+
+    def keep_file(self, name: str, write: Callable[[Path], object]) -> None:
+        """The same of any file, which `write` makes."""
         if self.folder is not None:
-            write_text(self.folder / name, text)
+            write(self.folder / name)
             return
         from src.lab import runs
 
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / Path(name).name
-            write_text(file, text)
+            write(file)
             runs.log_file(self.run_id, store_of(self.places)["uri"], file, str(Path(name).parent))
 
 
@@ -53,12 +60,14 @@ def lookup(run: str, places: PlacesConfig) -> Found:
 
     With tracking=none among the directories under outputs/runs, else in the tracking store.
     """
+    attend(absolute(places.outputs))
     if places.tracking.name == "none":
         return untracked(run, places)
+    run_id = delivered_as(run, places)
     from src.lab import runs  # slow to import
 
     uri = store_of(places)["uri"]
-    found = runs.find(run, uri, places.tracking.experiment)
+    found = runs.find(run_id, uri, places.tracking.experiment)
     info, loss = found.info, found.data.metrics.get("val/loss")
     with tempfile.TemporaryDirectory() as temporary:
         folder, config = runs.download(found, uri, Path(temporary))
@@ -68,8 +77,12 @@ def lookup(run: str, places: PlacesConfig) -> Found:
 def untracked(run: str, places: PlacesConfig) -> Found:
     """The same from the directory of an untracked run."""
     folder = find_untracked(run, places)
-    config, scores = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "scores.json")
-    )
+    try:
+        config, scores = (
+            dict(json.loads((folder / name).read_text(encoding="utf-8")))
+            for name in ("config.json", "scores.json")
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"run: expected a whole run, got a damaged one in {folder} ({error})") from error
     model = weights.load(folder / "model")
     return Found(run, folder.name, "", scores.get("val/loss"), model, config, places, folder)

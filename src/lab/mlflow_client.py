@@ -4,18 +4,34 @@ MLflow takes some 4 seconds to import, so the modules that use it are imported w
 training never.
 """
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from src.errors import InputError
+from src.lab.holding import one_at_a_time
+
+FILE = "sqlite:///"
 
 
 def connect(uri: str) -> Any:
-    """A client of the store at `uri`, which becomes MLflow's own default, too."""
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
+    """A client of the store at `uri`, which becomes MLflow's own default, too.
+
+    The first of its clients brings a database up to date; processes that do that at once fail each other,
+    so of those that open the same file each waits for the one before. (A server does it for itself.)
+    Raises InputError for an address of no kind that MLflow knows, and for a file that is no database.
+    """
+    try:
+        mlflow.set_tracking_uri(uri)
+        if not uri.startswith(FILE):
+            return mlflow.MlflowClient(uri)
+        with one_at_a_time(Path(uri.removeprefix(FILE))):
+            return mlflow.MlflowClient(uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise out_of_reach(uri, error) from error
 
 
 def experiment_id(client: Any, name: str, artifacts: str) -> str:

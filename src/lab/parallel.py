@@ -13,6 +13,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
 from types import TracebackType
@@ -29,6 +30,8 @@ from src.rnn.parameters import Architecture, Array, unflatten
 FEWEST_COLUMNS = 8  # below this a process costs more than it brings
 LINE = CACHE_LINE // 4  # numbers of a cache line: each gradient begins at one
 SPINS = 4000  # tries before a process sleeps: a partner is usually some microseconds away
+
+COMPUTE, TELL, TAKE = range(3)  # what is asked of a Part: a batch; its carried state, told or taken over
 
 
 def useful_workers(workers: int, batch: int) -> int:
@@ -51,9 +54,9 @@ class Job:
 class Part:
     """One process' share of the batch: columns [first, last) of ids and targets (T, B)."""
 
-    def __init__(self, job: Job, first: int, last: int, flat: Array, gradient: Array) -> None:
+    def __init__(self, job: Job, first: int, last: int, flat: Array, gradient: Array, carried: Array) -> None:
         self.job = job
-        self.gradient = gradient
+        self.gradient, self.carried = gradient, carried[:, :, first:last]
         self.p, self.g = unflatten(job.architecture, flat), unflatten(job.architecture, gradient)
         self.columns = slice(first, last)
         self.buffers = Buffers.allocate(job.architecture, job.steps, last - first, training=True)
@@ -61,9 +64,16 @@ class Part:
     def run(self, ids: Ids, targets: Ids, orders: NDArray[np.int64]) -> float:
         """This part's share of the mean loss; its share of the gradient goes into self.gradient.
 
-        orders: whether the batch begins from a zero state, and the seed of this step's dropout masks.
+        orders: whether the batch begins from a zero state, the seed of this step's dropout masks, and what is
+        asked for: COMPUTE, or TELL and TAKE, which exchange the carried state through self.carried.
         """
-        job, (fresh, seed) = self.job, orders.tolist()
+        job, (fresh, seed, asked) = self.job, orders.tolist()
+        if asked == TELL:
+            self.carried[...] = self.buffers.state()
+            return 0.0
+        if asked == TAKE:
+            self.buffers.end_with(self.carried)
+            return 0.0
         if fresh or not job.carry:
             self.buffers.reset()
         else:
@@ -101,7 +111,8 @@ class Engine:
         self.gradient = self.gradients[0]
         self.ids, self.losses, self.orders = shared.ids(), shared.losses(), shared.orders()
         edges = [round(job.batch * k / self.workers) for k in range(self.workers + 1)]
-        self.part = Part(job, edges[0], edges[1], self.weights, self.gradient)
+        self.carried = shared.carried()
+        self.part = Part(job, edges[0], edges[1], self.weights, self.gradient, self.carried)
         self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
@@ -137,7 +148,7 @@ class Engine:
 
     def end_helpers(self) -> None:
         for process in self.processes:
-            process.terminate()
+            process.kill()  # they hold nothing, and SIGTERM is not for them
         for process in self.processes:
             process.join()
 
@@ -146,7 +157,7 @@ class Engine:
 
         fresh: begin from a zero state, also where the state is carried. seed: of the dropout masks.
         """
-        self.orders[:] = fresh, seed
+        self.orders[:] = fresh, seed, COMPUTE
         if self.processes:
             self.ids[0], self.ids[1] = ids, targets
             for go in self.go:
@@ -157,6 +168,24 @@ class Engine:
             self.gradient += self.gradients[k + 1]
             loss += float(self.losses[k + 1])
         return loss
+
+    def state(self) -> Array:
+        """The state (L, S, B, H) in which the last batch ended, of all processes' columns; a view."""
+        self.exchange(TELL)
+        return self.carried
+
+    def set_state(self, state: Array) -> None:
+        """As if the last batch had ended in this state (L, S, B, H)."""
+        self.carried[...] = state
+        self.exchange(TAKE)
+
+    def exchange(self, asked: int) -> None:
+        self.orders[:] = 0, 0, asked
+        for go in self.go:
+            go.release()
+        self.part.run(self.ids[0], self.ids[1], self.orders)
+        for k, done in enumerate(self.done):
+            self.await_helper(k, done)
 
     def await_helper(self, k: int, done: Semaphore) -> None:
         while not acquire(done, self.spins):
@@ -178,18 +207,21 @@ def spawning() -> Iterator[None]:
 
 
 class Shared:
-    """Memory that all processes of an Engine see: weights, one gradient and loss each, the batch."""
+    """Memory that all processes of an Engine see: weights, one gradient and loss each, the batch, and the
+    carried state, which is put there only when somebody asks for it."""
 
     def __init__(self, context: SpawnContext, job: Job, workers: int) -> None:
         size, steps, batch = job.architecture.size(), job.steps, job.batch
         self.size, self.padded = size, -(-size // LINE) * LINE
         self.shape = (size, steps, batch, workers)
+        self.states = (job.architecture.layers, job.architecture.states, batch, job.architecture.hidden)
         sizes = {
             "weights": 4 * size,
             "gradients": 4 * self.padded * workers,
             "ids": 2 * steps * batch * np.intp(0).nbytes,
             "losses": 8 * workers,
-            "orders": 8 * 2,
+            "orders": 8 * 3,
+            "carried": 4 * prod(self.states),
         }
         self.memory = {name: context.RawArray("b", size + CACHE_LINE) for name, size in sizes.items()}
 
@@ -206,7 +238,10 @@ class Shared:
         return self.view("ids", np.intp, (2, *self.shape[1:3]))
 
     def orders(self) -> NDArray[np.int64]:
-        return self.view("orders", np.int64, (2,))
+        return self.view("orders", np.int64, (3,))
+
+    def carried(self) -> Array:
+        return self.view("carried", np.float32, self.states)
 
     def losses(self) -> NDArray[np.float64]:
         return self.view("losses", np.float64, (self.shape[3],))
@@ -232,10 +267,12 @@ def serve(
     spins: int,
 ) -> None:
     """A helper process: compute part k whenever told to, until the first process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
+    for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
+        signal.signal(number, signal.SIG_IGN)
     threadpool_limits(1, user_api="blas")
     np.seterr(all="ignore")  # what overflows is seen, and said once, by the first process
-    part = Part(job, edges[k], edges[k + 1], shared.weights(), shared.gradients()[k])
+    gradient = shared.gradients()[k]
+    part = Part(job, edges[k], edges[k + 1], shared.weights(), gradient, shared.carried())
     ids, losses, orders = shared.ids(), shared.losses(), shared.orders()
     parent = mp.parent_process()
     done.release()

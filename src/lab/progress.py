@@ -11,14 +11,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class TrainingProgress:
     """A context manager that takes the trainer's reports and shows them on standard error.
 
-    total: steps of the whole training; max_seconds: a time budget, which may end it sooner.
+    total: steps of the whole training; max_seconds: a time budget, which may end it sooner; before: seconds
+    that were trained before an interruption.
     """
 
-    def __init__(self, total: int, steps_per_epoch: int, max_seconds: float | None) -> None:
+    def __init__(
+        self, total: int, steps_per_epoch: int, max_seconds: float | None, before: float = 0.0
+    ) -> None:
         self.console = Console(stderr=True)
         self.total, self.steps_per_epoch, self.max_seconds = total, steps_per_epoch, max_seconds
         self.shown: dict[str, Any] = {"train": "-", "val": "-", "speed": "-"}
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - before
         self.bar: Progress | None = None
         if self.console.is_terminal:
             self.bar = Progress(
@@ -52,6 +55,13 @@ class TrainingProgress:
         if "train/loss" in metrics:
             self.shown["train"] = f"{metrics['train/loss']:.3f}"
             self.shown["speed"] = f"{metrics['chars_per_second']:,.0f}"
+        if "rollbacks" in metrics:
+            self.console.print(
+                f"step {step}: the training diverged and went back to its last good weights with a smaller "
+                f"learning rate (rollback {metrics['rollbacks']:.0f})",
+                highlight=False,
+                soft_wrap=True,
+            )
         if "val/loss" in metrics:
             self.shown["val"] = f"{metrics['val/loss']:.3f}"
         epoch = step / self.steps_per_epoch

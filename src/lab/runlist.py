@@ -10,7 +10,7 @@ from src.config import PlacesConfig
 from src.errors import InputError
 from src.lab import journal
 from src.lab.lookup import lookup
-from src.lab.rundir import absolute, find_untracked, store_of
+from src.lab.rundir import absolute, delivered_as, find_untracked, store_of
 from src.lab.weights import Model
 
 # What a reader asks about a run first. What differs between two runs is shown behind it.
@@ -77,7 +77,8 @@ class RunList:
                 return untracked(find_untracked(run, self.places))
             from src.lab import runs
 
-            return tracked(runs.find(run, store_of(self.places)["uri"], self.places.tracking.experiment), [])
+            uri, experiment = store_of(self.places)["uri"], self.places.tracking.experiment
+            return tracked(runs.find(delivered_as(run, self.places), uri, experiment), [])
         except InputError as error:
             if run in ("best", "latest"):  # there is no run at all
                 raise

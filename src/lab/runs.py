@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from src.errors import InputError
 from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.tracking import MODEL
+from src.lab.telling import MODEL
 
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
@@ -25,19 +25,19 @@ def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
     return experiment_id(connect(uri), name, artifacts)
 
 
-def find(run: str, uri: str, experiment: str) -> Any:
+def find(run: str, uri: str, experiment: str, key: str = "run") -> Any:
     """The MLflow run that a person means: `latest`, the run that finished last; `best`, the lowest val/loss
     (of equals the first); an alias of the registered model; models:/NAME@ALIAS; or a run id.
 
-    Raises InputError when there is none.
+    key: where the name was typed. Raises InputError when there is none.
     """
-    nothing = f"run: expected a finished run in experiment {experiment}, got none: train one first"
+    nothing = f"{key}: expected a finished run in experiment {experiment}, got none: train one first"
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise InputError(nothing)  # MLflow would make the database
     client = connect(uri)
     try:
         if run not in ("latest", "best"):
-            return run_of(client, run)
+            return run_of(client, run, key)
         found = client.get_experiment_by_name(experiment)
         lowest = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
         order = lowest if run == "best" else ["attributes.end_time DESC"]
@@ -51,7 +51,7 @@ def find(run: str, uri: str, experiment: str) -> Any:
     return runs[0]
 
 
-def run_of(client: Any, name: str) -> Any:
+def run_of(client: Any, name: str, key: str = "run") -> Any:
     """The run that an id, an alias of the registered model or a models:/ address names."""
     model, alias, version = REGISTERED, name, ""
     if address := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", name):
@@ -66,7 +66,7 @@ def run_of(client: Any, name: str) -> Any:
         if error.error_code not in ABSENT:
             raise
         expected = f"latest, best, champion or another alias of {REGISTERED}, models:/NAME@ALIAS or a run id"
-        raise InputError(f"run: expected {expected}, got {name}") from error
+        raise InputError(f"{key}: expected {expected}, got {name}") from error
 
 
 def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
@@ -81,6 +81,32 @@ def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any
     except (MlflowException, OSError) as error:
         raise InputError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
     return folder / "data" / MODEL, config
+
+
+def logged(run: Any, uri: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Files of a run as texts, those of `names` that it has."""
+    connect(uri)
+    texts = {}
+    try:
+        there = {
+            file.path for file in mlflow.artifacts.list_artifacts(run_id=run.info.run_id, tracking_uri=uri)
+        }
+        for name in names:
+            if name in there:
+                texts[name] = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
+    except (MlflowException, OSError) as error:
+        raise out_of_reach(uri, error) from error
+    return texts
+
+
+def history(run: Any, uri: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
+    """A run's metric curves: step to value."""
+    client = connect(uri)
+    try:
+        points = {name: client.get_metric_history(run.info.run_id, name) for name in names}
+    except MlflowException as error:
+        raise out_of_reach(uri, error) from error
+    return {name: {point.step: point.value for point in told} for name, told in points.items()}
 
 
 def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:

@@ -5,8 +5,10 @@ The context is always said. `carried`: the hidden state runs through the whole t
 on windows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
+from sys import float_info
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ PIECE = 128  # time steps at once: enough for one large output product, small en
 STREAMS = 32  # parallel streams of a quick validation
 WARM_UP = 64  # characters that a stream reads before the first that counts
 AT_ONCE = 2**23  # numbers in the largest buffer when windows are read side by side
+# What is told of the predictions that count as they are made: their places in the text (0: of its second
+# character), log p of the targets, whether they were the likeliest, log p of the likeliest; each (n,).
+Each = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        return exp(self.nats)
+        return exp(self.nats) if self.nats < log(float_info.max) else inf
 
 
 @dataclass
@@ -54,20 +59,22 @@ class Sums:
         return Score(context, self.nats / self.characters, self.right / self.characters, self.characters)
 
 
-def score_carried(architecture: Architecture, flat: Array, tokens: Tokens) -> Score:
+def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
     sums = Sums()
-    read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums)
+    read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
     return sums.score("carried")
 
 
-def score_reset(architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int) -> Score:
+def score_reset(
+    architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
+) -> Score:
     """The same predictions, the state zero at every seq_len-th character."""
     sums, a = Sums(), architecture
     abreast = max(1, AT_ONCE // (seq_len * max(a.vocab, a.gates * a.hidden)))
     for first in range(0, tokens.size - 1, abreast * seq_len):
         windows = min(abreast, -(-(tokens.size - 1 - first) // seq_len))
-        read(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums)
+        read(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums, each=each)
     return sums.score("reset")
 
 
@@ -99,6 +106,7 @@ def read(
     length: int,
     sums: Sums,
     warm_up: int = 0,
+    each: Each | None = None,
 ) -> None:
     """Let B streams predict `length` characters each, from the inputs at `begins` (B,) on; add to the sums.
 
@@ -123,7 +131,10 @@ def read(
         z = forward(p, ids, buffers)
         state = buffers.state()
         goal, use = targets.reshape(-1), counted.reshape(-1)
-        sums.right += int(((z.argmax(axis=0) == goal) & use).sum())
+        hits = z.argmax(axis=0) == goal
+        sums.right += int((hits & use).sum())
         log_p = log_softmax(z)[goal, columns(goal.size)]
+        if each:
+            each(positions[counted], log_p[use], hits[use], z.max(axis=0)[use])
         sums.nats -= float(log_p[use].sum(dtype=np.float64))
         sums.characters += int(use.sum())

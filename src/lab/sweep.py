@@ -6,8 +6,6 @@ learn of it through an environment variable. With tracking=none the sweep is the
 
 import json
 import os
-import secrets
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,14 @@ MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep
 
 @dataclass(frozen=True)
 class Sweep:
-    """id: of the parent run (with tracking=none a name of its own). keys: what is swept, as ordered there."""
+    """id: of the parent run; a name of its own with tracking=none, and where the parent is delivered later.
+    keys: what is swept, as ordered there. folder: where its jobs enter their journals, which one process
+    delivers; "" where each job delivers its own."""
 
     id: str
     name: str
     keys: list[str]
+    folder: str = ""
 
     def announce(self) -> None:
         """Let processes that this one starts know of it."""
@@ -55,6 +56,11 @@ class Job:
     @property
     def swept(self) -> dict[str, str]:
         return {key: self.overrides[key] for key in self.sweep.keys if key in self.overrides}
+
+    @property
+    def entered(self) -> Path | None:
+        """The directory in which this job's journal is entered for delivery, if any."""
+        return Path(self.sweep.folder) if self.sweep.folder else None
 
     @property
     def name(self) -> str:
@@ -86,30 +92,6 @@ def shorter(value: str) -> str:
     return short if len(short) < len(value) else value
 
 
-def open_sweep(config: PlacesConfig, keys: list[str], typed: list[str], title: str = "") -> Sweep:
-    """Make the parent run and announce the sweep. typed: those overrides that hold several values; title:
-    the sweep's name where it is not these.
-
-    Making it first also brings a fresh database up to date before any job's process opens it: several that
-    do so at once fail each other. Raises InputError when the store does not answer.
-    """
-    name = config.tracking.run_name or title or " ".join(typed) or "sweep"
-    if config.tracking.name == "none":
-        sweep = Sweep(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}", name, keys)
-    else:
-        from src.lab import sweep_store  # slow to import
-
-        absolute(config.outputs).mkdir(parents=True, exist_ok=True)
-        store = store_of(config)
-        tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.typed": " ".join(typed)}
-        parent = sweep_store.create_parent(
-            store["uri"], config.tracking.experiment, store["artifacts"], name, tags
-        )
-        sweep = Sweep(parent, name, keys)
-    sweep.announce()
-    return sweep
-
-
 def rows_of(sweep: Sweep, config: PlacesConfig) -> list[Row]:
     """A row for each of the sweep's jobs, in the order of their numbers."""
     if config.tracking.name == "none":
@@ -121,7 +103,7 @@ def rows_of(sweep: Sweep, config: PlacesConfig) -> list[Row]:
 
 def record_refusal(config: PlacesConfig, job: Job, reason: str) -> None:
     """A run for a job that never came to training: FAILED, with the reason."""
-    record = Run(config)
+    record = Run(config, job.entered)
     write_json(record.folder / "sweep.json", job.describe())
     params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
     record.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)

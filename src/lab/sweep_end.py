@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from src.lab.comparison import page, ranked
 from src.lab.repeats import groups, told
 from src.lab.rundir import store_of
 from src.lab.sweep import Sweep, folder_of, rows_of, shorter
+from src.lab.sweep_record import SweepRecord
 from src.lab.sweep_rows import HOPELESS, Row, best_of, write_rows
 
 OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc")  # metrics of the best job that the parent shows
@@ -23,45 +25,64 @@ def close_sweep(
     sweep: Sweep,
     config: PlacesConfig,
     status: str,
+    record: SweepRecord | None,
     register: bool = False,
     lines: Sequence[str] = (),
     found: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Say what the sweep came to, on the terminal and in the tracker; returns how many jobs failed.
 
-    register: make the best job's model the champion, unless the sweep was cut short. lines: what a search has
-    to say beside its table; found: the same as tags of the parent.
+    record: of a sweep that one process delivers. register: make the best job's model the champion, unless the
+    sweep was cut short. lines: what a search has to say beside its table; found: the same as tags of the
+    parent.
     """
-    rows = rows_of(sweep, config)
+    rows = record.rows() if record else rows_of(sweep, config)
     best, failed = best_of(rows), [row for row in rows if row.status not in ("FINISHED", "RUNNING")]
     file = folder_of(config, sweep) / "comparison.html"
     write_text(file, page(sweep.name, rows))
-    write_rows(jobs := file.with_name("jobs.json"), rows)
+    write_rows(file.with_name("jobs.json"), rows)
     tell(sweep, rows, best)
     for line in [*(told(group) for group in groups(rows)), *lines]:
         print(line, flush=True)
     for row in failed:
         print(f"{row.status} {row.name}: {row.reason}", file=sys.stderr)
-    if config.tracking.name != "none":
-        from src.lab import sweep_store  # slow to import
-
-        metrics = {name: best.metrics[name] for name in OF_THE_BEST if best and name in best.metrics}
-        metrics |= {"sweep/jobs": len(rows), "sweep/failed": len(failed)}
-        tags = {"sweep.best": best.name, "sweep.best_run": best.run_id} if best else {}
-        tags |= found
-        ended = "FAILED" if failed and status == "FINISHED" else status
-        sweep_store.close_parent(store_of(config)["uri"], sweep.id, ended, metrics, tags, [file, jobs])
     print(f"side by side: {file}", file=sys.stderr, flush=True)
     if config.tracking.name != "none":
-        say_where(sweep, config, rows)
+        metrics = {name: best.metrics[name] for name in OF_THE_BEST if best and name in best.metrics}
+        metrics |= {"sweep/jobs": len(rows), "sweep/failed": len(failed)}
+        ended = "FAILED" if failed and status == "FINISHED" else status
+        tags = {"sweep.best": best.name} if best else {}
+        if record:
+            tags |= {"sweep.best_run": best.directory} if best else {}
+            shown = record.end(ended, sweep, metrics, tags | dict(found), file, ranked(rows))
+        else:
+            tags |= {"sweep.best_run": best.run_id} if best else {}
+            shown = tell_tracker(sweep, config, ended, metrics, tags | dict(found), file, ranked(rows))
+        if shown:
+            say_where(config, shown)
     if register:
         register_best(best, config, status)
     return len(failed)
 
 
-def say_where(sweep: Sweep, config: PlacesConfig, rows: list[Row]) -> None:
+def tell_tracker(
+    sweep: Sweep,
+    config: PlacesConfig,
+    status: str,
+    metrics: dict[str, float],
+    tags: dict[str, str],
+    file: Path,
+    ranked: list[Row],
+) -> addresses.Addresses:
+    """Close the parent of a sweep whose jobs delivered themselves; the addresses that open it."""
+    from src.lab import sweep_store  # slow to import
+
+    sweep_store.close_parent(store_of(config)["uri"], sweep.id, status, metrics, tags, [file])
+    return addresses.publish(sweep, config, [row.run_id for row in ranked])
+
+
+def say_where(config: PlacesConfig, shown: addresses.Addresses) -> None:
     """Print the addresses that open the sweep in MLflow's UI."""
-    shown = addresses.publish(sweep, config, [row.run_id for row in ranked(rows)])
     server, command = addresses.server_of(config)
     once = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
     print("\n".join([f"in MLflow, {once}:", *shown.lines()]), file=sys.stderr, flush=True)
@@ -74,7 +95,7 @@ def register_best(best: Row | None, config: PlacesConfig, status: str) -> None:
     elif best is None:
         print("registered: nothing, no job has a val/loss", file=sys.stderr, flush=True)
     else:
-        registry.register(best.run_id, config)
+        registry.register_delivered(best.run_id, best.directory, config)
 
 
 def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:

@@ -1,7 +1,7 @@
 """One row for each job of a sweep: what tables and plots of the sweep are made of."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    directory: str = ""  # the name of the run's own, where it is on this machine
 
     @property
     def loss(self) -> float:
@@ -69,6 +70,12 @@ def local_rows(runs: Path, sweep: str) -> list[Row]:
     return sorted(rows, key=lambda row: row.number)
 
 
+def folder_row(folder: Path, run_id: str) -> Row:
+    """The row of a job in its directory. run_id: "" for the directory's name."""
+    told = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    return replace(local_row(folder, told), run_id=run_id or folder.name)
+
+
 def local_row(folder: Path, told: dict[str, Any]) -> Row:
     """A row from a run's journal."""
     metrics: dict[str, float] = {}
@@ -85,8 +92,12 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
                     curves.setdefault(name, []).append((record["step"], value))
             case "table":
                 samples = record["rows"]
+            case "resumed":
+                status, reason = "RUNNING", ""
             case "end":
                 status, reason, ended = record["status"], record["reason"], record["time"]
+            case "resumed":
+                status, reason = "RUNNING", ""
     return Row(
         name=told["name"],
         number=told["number"],
@@ -99,4 +110,5 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
         metrics=metrics,
         curves={name: curves[name] for name in ("train/loss", "val/loss") if name in curves},
         samples=samples,
+        directory=folder.name,
     )

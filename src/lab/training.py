@@ -1,40 +1,30 @@
 """Training: batches in, best weights out. Knows no file, no terminal and no tracker.
 
-What it measures it hands to `report(step, metrics)`; after each evaluation it shows the weights to
-`evaluated(step, flat)`.
+What it measures goes to `report(step, metrics)`, the weights at each evaluation to `evaluated(step, flat)`
+and everything that it would go on from to `keep(snapshot)`.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from math import ceil, inf, isfinite, log
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import inf, isfinite, log
 
 import numpy as np
 
-from src.config import (
-    AdagradConfig,
-    AdamConfig,
-    Config,
-    CosineConfig,
-    DecayConfig,
-    MomentumConfig,
-    OptimizerConfig,
-    PlateauConfig,
-    RmspropConfig,
-    ScheduleConfig,
-)
-from src.errors import Diverged
+from src.config import Config
+from src.lab.best import Best
+from src.lab.budget import budget_spent, total_steps
+from src.lab.chosen import make_optimizer, make_schedule
 from src.lab.parallel import Engine, Job
+from src.lab.probing import LastUpdate
+from src.lab.rollback import Rollback, finite
 from src.lab.scoring import validation_loss
-from src.rnn import optimizers, schedules
+from src.lab.signals import Preempted, Stop, interruptible
+from src.lab.snapshot import Counters, Since, Snapshot
 from src.rnn.clipping import clip_norm, clip_value, global_norm
 from src.rnn.initialisation import initialise
-from src.rnn.optimizers import Optimizer, average_weights, decay_weights
+from src.rnn.optimizers import average_weights, decay_weights
 from src.rnn.parameters import Architecture, Array, unflatten
-from src.rnn.schedules import Schedule
 from src.text.batches import Batches, Streams, Windows
 from src.text.corpus import Corpus
 
@@ -45,6 +35,10 @@ Hopeless = Callable[[int, float], bool]  # of a step and the best val/loss up to
 def never(step: int, loss: float) -> bool:
     """No job is given up."""
     return False
+
+
+def forget(snapshot: Snapshot) -> None:
+    """Nothing is kept."""
 
 
 @dataclass(frozen=True)
@@ -67,90 +61,6 @@ class Outcome:
     ended: str
 
 
-@dataclass
-class Since:
-    """Sums since the last point of the training curves."""
-
-    steps: int = 0
-    loss: float = 0.0
-    norm: float = 0.0
-    clipped: int = 0
-
-    def metrics(self, lr: float, chars_per_second: float) -> dict[str, float]:
-        return {
-            "train/loss": self.loss / self.steps,
-            "grad/norm": self.norm / self.steps,
-            "grad/clipped": self.clipped / self.steps,
-            "lr": lr,
-            "chars_per_second": chars_per_second,
-        }
-
-
-def make_optimizer(config: OptimizerConfig) -> Optimizer:
-    match config:
-        case MomentumConfig():
-            return optimizers.Momentum(config.momentum, config.nesterov)
-        case AdagradConfig():
-            return optimizers.Adagrad(config.eps)
-        case RmspropConfig():
-            return optimizers.RmsProp(config.decay, config.eps)
-        case AdamConfig():
-            return optimizers.Adam(config.beta1, config.beta2, config.eps)
-    return optimizers.Sgd()
-
-
-def make_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
-    match config:
-        case CosineConfig():
-            return schedules.Cosine(config.warmup, config.final)
-        case PlateauConfig():
-            return schedules.Plateau(config.warmup, config.factor, config.patience, config.least)
-        case DecayConfig():
-            return schedules.Decay(config.warmup, config.factor, config.after, epochs)
-    return schedules.Constant(config.warmup)
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event, which ends training between two steps; pressed again, it interrupts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only there Python receives signals
-        yield asked
-        return
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Best:
-    """The lowest validation loss so far, its weights, and for how long there was none to count as better."""
-
-    def __init__(self, flat: Array) -> None:
-        self.flat = flat.copy()
-        self.loss = inf
-        self.step = 0
-        self.waited = 0
-        self.reference = inf
-
-    def observe(self, loss: float, flat: Array, step: int, min_delta: float) -> bool:
-        """Take note of an evaluation; True when it was better by at least min_delta."""
-        if loss < self.loss:
-            self.loss, self.step = loss, step
-            self.flat[:] = flat
-        improved = loss < self.reference - min_delta
-        if improved:
-            self.reference = loss
-        self.waited = 0 if improved else self.waited + 1
-        return improved
-
-
 def make_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:
     """The supply of training batches that `batching` names."""
     tokens = corpus.split("train")
@@ -167,24 +77,26 @@ def train(
     report: Report,
     evaluated: Callable[[int, Array], None],
     hopeless: Hopeless = never,
+    keep: Callable[[Snapshot], None] = forget,
+    begin: Snapshot | Array | None = None,
 ) -> Outcome:
     """Train on the corpus' training split, evaluate on its validation split, keep the best weights.
 
-    rng draws the initial weights and the order of the windows. Raises Diverged when a loss or a
-    gradient is no number.
+    rng draws the initial weights and the order of the windows. begin: a snapshot to go on from, or other
+    initial weights (n,). Raises Diverged when a loss or a gradient is no number (and there is no way back),
+    Preempted on SIGTERM, both after the last snapshot was kept.
     """
-    begin = initialise(architecture, config.model.init, rng)
+    drawn = initialise(architecture, config.model.init, rng)
     batches = make_batches(config, corpus, rng)
-    total = max(1, ceil(config.max_epochs * batches.steps_per_epoch))
+    total = total_steps(config, batches)
     job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.state == "carry")
-    with (
-        interruptible() as interrupted,
-        Engine(job, config.workers) as engine,
-    ):
-        engine.weights[:] = begin
-        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless)
+    with interruptible() as stop, Engine(job, config.workers) as engine:
+        engine.weights[:] = begin if isinstance(begin, np.ndarray) else drawn
+        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless, keep)
+        if isinstance(begin, Snapshot):
+            loop.restore(begin)
         with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
-            return loop.run(total, interrupted)
+            return loop.run(total, stop)
 
 
 class Loop:
@@ -201,103 +113,180 @@ class Loop:
         report: Report,
         evaluated: Callable[[int, Array], None],
         hopeless: Hopeless,
+        keep: Callable[[Snapshot], None],
     ) -> None:
         self.config, self.architecture, self.batches, self.engine = config, architecture, batches, engine
         self.rng = rng
         self.val = corpus.split("val")
-        self.report, self.evaluated, self.hopeless = report, evaluated, hopeless
+        self.report, self.evaluated, self.hopeless, self.keep = report, evaluated, hopeless, keep
         self.behind = False  # of the others of the sweep, at the last evaluation
         self.optimizer = make_optimizer(config.optimizer)
         self.schedule = make_schedule(config.schedule, config.max_epochs)
         self.state = self.optimizer.state(engine.weights)
         self.matrices = unflatten(architecture, engine.weights).matrices()
+        self.last_update = LastUpdate(config, architecture, engine.weights)
         self.averaged = engine.weights.copy()
         self.best = Best(engine.weights)
-        self.since = Since()
-        self.step_seconds = 0.0
+        self.moving = {"weights": engine.weights}
+        if config.average:
+            self.moving["averaged"] = self.averaged
+        self.moving |= {f"optimizer.{name}": array for name, array in self.state.items()}
+        self.rollback = Rollback(config)
+        self.rollback.keep(self.moving, 0)
+        self.now = Counters()
+        self.kept = (0, 0)  # step of the last snapshot, and of the last evaluation in front of it
 
-    def run(self, total: int, interrupted: threading.Event) -> Outcome:
-        """Train for `total` steps, or until the time is up, nothing improves or somebody interrupts."""
-        config, began, ended, step, evaluated_at = self.config, time.perf_counter(), "", 0, 0
-        while not ended:
-            step += 1
-            progress = (step - 1) / total
-            if config.max_seconds is not None:
-                progress = max(progress, (time.perf_counter() - began) / config.max_seconds)
-            lr = config.lr * self.schedule.share(step, progress)
-            self.step(step, lr)
-            if step % config.log_every == 0 or step == total:
-                self.log(step, lr)
-            if step % config.eval_every == 0:
-                improved = self.evaluate(step)
-                evaluated_at = step
-                self.schedule.observe(improved)
-                self.behind = self.hopeless(step, self.best.loss)
-            ended = self.reason_to_end(step, total, time.perf_counter() - began, interrupted)
-        if evaluated_at != step:
-            self.evaluate(step)
+    def run(self, total: int, stop: Stop) -> Outcome:
+        """Train until step `total`, or until the time is up, nothing improves or somebody interrupts."""
+        config, now = self.config, self.now
+        self.began = time.perf_counter() - now.seconds
+        try:
+            while not (ended := self.look_up(total, stop)):
+                now.step += 1
+                progress = (now.step - 1) / total
+                if config.max_seconds is not None:
+                    self.look_at_clock()
+                    progress = max(progress, now.seconds / config.max_seconds)
+                now.lr = config.lr * self.rollback.scale * self.schedule.share(now.step, progress)
+                self.step()
+                if now.step % config.log_every == 0:
+                    self.log()
+        except Preempted:
+            self.keep_snapshot()
+            raise
+        self.keep_snapshot()  # before what only an end has, so that training can go on from here, too
+        if now.step == total:
+            self.log()
+        while now.evaluated != now.step or self.best.loss == inf:
+            self.evaluate(stop)
+        if stop.terminated:
+            raise Preempted("SIGTERM")
         return Outcome(
             flat=self.best.flat,
             val_loss=self.best.loss,
             best_step=self.best.step,
-            steps=step,
-            epochs=step / self.batches.steps_per_epoch,
-            seconds=time.perf_counter() - began,
-            chars_per_second=self.chars_per_second(step),
+            steps=now.step,
+            epochs=now.step / self.batches.steps_per_epoch,
+            seconds=self.look_at_clock(),
+            chars_per_second=self.chars_per_second(),
             ended=ended,
         )
 
-    def step(self, step: int, lr: float) -> None:
+    def look_up(self, total: int, stop: Stop) -> str:
+        """Between two steps: evaluate where it is time to. Why training ends here, "" where it goes on."""
+        now = self.now
+        if now.step % self.config.eval_every == 0 and now.evaluated != now.step:
+            improved = self.evaluate(stop)
+            if improved is not None:
+                self.schedule.observe(improved)
+                self.behind = self.hopeless(now.step, self.best.loss)
+                self.rollback.keep(self.moving, now.step)
+                self.keep_snapshot()
+        else:
+            self.look_at_clock()  # a snapshot has done so: what ends training behind it, it knows
+        if stop.terminated:
+            raise Preempted("SIGTERM")
+        if stop.interrupted:
+            return "interrupted"
+        spent = budget_spent(self.config, now.step, total, self.best.waited, now.seconds)
+        return "hopeless" if self.behind and spent != "early stopping" else spent
+
+    def step(self) -> None:
         """Batch, forward, backward, clip, update."""
-        config, g, began = self.config, self.engine.gradient, time.perf_counter()
+        config, now, g, began = self.config, self.now, self.engine.gradient, time.perf_counter()
         ids, targets, fresh = self.batches.next()
         seed = int(self.rng.integers(2**63)) if config.model.dropout else 0
-        loss = self.engine.loss_and_gradient(ids, targets, fresh, seed)
+        loss = self.engine.loss_and_gradient(ids, targets, fresh or now.fresh, seed)
+        now.fresh = False
         norm = global_norm(g)
         if not (isfinite(loss) and isfinite(norm)):
-            clip = "null" if config.clip is None else f"{config.clip:g}"
-            raise Diverged(
-                f"lr: expected training to stay finite, got loss {loss:g} and gradient norm {norm:g} at step "
-                f"{step}: try a smaller lr (now {config.lr:g}) or clip (now {clip})"
-            )
+            self.go_back(f"loss {loss:g} and gradient norm {norm:g}")
+            return
         if config.clip is not None:
             by_norm = config.clip_mode == "norm"
             clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
-            self.since.clipped += clipped
+            now.since.clipped += clipped
+        self.last_update.before(now.step)
         if config.optimizer.weight_decay:
-            decay_weights(self.matrices, lr * config.optimizer.weight_decay)
-        self.optimizer.update(self.state, self.engine.weights, g, lr)
+            decay_weights(self.matrices, now.lr * config.optimizer.weight_decay)
+        self.optimizer.update(self.state, self.engine.weights, g, now.lr)
+        self.last_update.after()
         if config.average:
-            average_weights(self.averaged, self.engine.weights, config.average, step)
-        self.since.steps += 1
-        self.since.loss += loss
-        self.since.norm += norm
-        self.step_seconds += time.perf_counter() - began
+            average_weights(self.averaged, self.engine.weights, config.average, now.step)
+        now.since.steps += 1
+        now.since.loss += loss
+        now.since.norm += norm
+        now.in_steps += time.perf_counter() - began
 
-    def chars_per_second(self, step: int) -> float:
-        return step * self.batches.batch_size * self.config.seq_len / self.step_seconds
+    def go_back(self, what: str) -> None:
+        """To the last good weights, with a smaller learning rate; the step and what is random go on."""
+        self.rollback.back(self.moving, self.now.step, what)
+        self.now.fresh = True
+        self.report(self.now.step, {"rollbacks": float(self.rollback.count)})
 
-    def log(self, step: int, lr: float) -> None:
-        self.report(step, self.since.metrics(lr, self.chars_per_second(step)))
-        self.since = Since()
+    def look_at_clock(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        self.now.seconds = time.perf_counter() - self.began
+        return self.now.seconds
 
-    def evaluate(self, step: int) -> bool:
-        """Validation loss of the averaged weights; True when it improved."""
-        flat = self.averaged if self.config.average else self.engine.weights
-        loss = validation_loss(self.architecture, flat, self.val, self.config.eval_chars)
-        improved = self.best.observe(loss, flat, step, self.config.min_delta)
-        self.report(step, {"val/loss": loss, "val/bpc": loss / log(2)})
-        self.evaluated(step, flat)
+    def chars_per_second(self) -> float:
+        characters = self.now.step * self.batches.batch_size * self.config.seq_len
+        return characters / self.now.in_steps if self.now.in_steps else 0.0
+
+    def log(self) -> None:
+        if self.now.since.steps:
+            self.report(self.now.step, self.now.since.metrics(self.now.lr, self.chars_per_second()))
+        self.now.since = Since()
+
+    def evaluate(self, stop: Stop) -> bool | None:
+        """Validation loss of the averaged weights; whether it improved, None where it was no number."""
+        now, flat = self.now, self.averaged if self.config.average else self.engine.weights
+        with stop.at_once():
+            loss = validation_loss(self.architecture, flat, self.val, self.config.eval_chars)
+        now.evaluated = now.step
+        if not finite(loss, flat, self.engine.weights):
+            self.go_back("weights that are no numbers" if finite(loss) else f"validation loss {loss:g}")
+            return None
+        improved = self.best.observe(loss, flat, now.step, self.config.min_delta)
+        self.report(now.step, {"val/loss": loss, "val/bpc": loss / log(2), **self.last_update.ratios})
+        self.evaluated(now.step, flat)
         return improved
 
-    def reason_to_end(self, step: int, total: int, seconds: float, interrupted: threading.Event) -> str:
-        config = self.config
-        if interrupted.is_set():
-            return "interrupted"
-        if config.patience is not None and self.best.waited >= config.patience:
-            return "early stopping"
-        if self.behind:
-            return "hopeless"
-        if config.max_seconds is not None and seconds >= config.max_seconds:
-            return "max_seconds"
-        return "max_epochs" if step >= total else ""
+    def keep_snapshot(self) -> None:
+        """Hand over everything that training would go on from, where that has not been done already."""
+        if self.kept == (self.now.step, self.now.evaluated):
+            return
+        self.kept = self.now.step, self.now.evaluated
+        self.look_at_clock()
+        arrays = self.moving | {"best": self.best.flat}
+        if self.config.state == "carry":
+            arrays["carried"] = self.engine.state()
+        if self.rollback.on and self.rollback.good_at != self.now.step:
+            arrays |= {f"good.{name}": array for name, array in self.rollback.good.items()}
+        state = {
+            "now": asdict(self.now),
+            "best": self.best.state(),
+            "rollback": self.rollback.state(),
+            "schedule": self.schedule.state(),
+            "batches": self.batches.state(),
+            "ratios": self.last_update.ratios,
+            "rng": self.rng.bit_generator.state,
+        }
+        self.keep(Snapshot(self.now.step, state, arrays))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Stand where the snapshot was taken. Raises KeyError or ValueError for one of another training."""
+        arrays, state = snapshot.arrays, snapshot.state
+        for name, array in (self.moving | {"best": self.best.flat}).items():
+            array[...] = arrays[name]
+        if self.config.state == "carry":
+            self.engine.set_state(arrays["carried"])
+        self.now = Counters(**{**state["now"], "since": Since(**state["now"]["since"])})
+        self.kept = self.now.step, self.now.evaluated
+        self.best.restore(state["best"])
+        self.schedule.restore(state["schedule"])
+        good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
+        self.rollback.restore(state["rollback"], good)
+        self.batches.restore(state["batches"])
+        self.last_update.ratios = dict(state["ratios"])
+        self.rng.bit_generator.state = state["rng"]

@@ -1,12 +1,14 @@
 """A trained network on disk: weights as safetensors, everything else that it needs as JSON."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from src.errors import InputError
 from src.files import write_atomically, write_json
@@ -32,7 +34,7 @@ FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
 def save(model: Model, folder: Path) -> None:
     """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
     tensors = named_views(model.architecture, model.flat)
-    write_atomically(folder / "weights.safetensors", lambda path: save_file(tensors, str(path)))
+    write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
     write_json(
         folder / "model.json",
         {
@@ -40,8 +42,17 @@ def save(model: Model, folder: Path) -> None:
             "architecture": asdict(model.architecture),
             "characters": list(model.vocabulary.characters),
             "normalisation": asdict(model.normalisation),
+            "weights_sha256": hashlib.sha256(model.flat.tobytes()).hexdigest(),
         },
     )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the file of weights that `save` wrote; InputError when there is none."""
+    try:
+        return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
 
 
 def load(folder: Path) -> Model:
@@ -58,6 +69,8 @@ def load(folder: Path) -> Model:
         if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
             raise ValueError("weights, sizes and vocabulary do not fit one another")
         flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
+        if described.get("weights_sha256", known := hashlib.sha256(flat.tobytes()).hexdigest()) != known:
+            raise ValueError("the weights changed after they were written")
         return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

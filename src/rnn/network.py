@@ -88,6 +88,13 @@ class Buffers:
             tape.h[0] = tape.h[-1]
             tape.c[:1] = tape.c[-1:]
 
+    def end_with(self, state: Array) -> None:
+        """As if the last piece had ended in a state (L, S, B, H), which `carry` then goes on from."""
+        for tape, (h, *c) in zip(self.tapes, state, strict=True):
+            tape.h[-1] = h
+            if c:
+                tape.c[-1] = c[0]
+
     def reset(self) -> None:
         """Begin from a zero state."""
         for tape in self.tapes:

@@ -16,6 +16,12 @@ class Schedule(Protocol):
     def observe(self, improved: bool) -> None:
         """Told after each evaluation whether the validation loss improved."""
 
+    def state(self) -> dict[str, float]:
+        """What it remembers of the evaluations, for one that is to go on."""
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Go on from what `state` of an equal schedule said."""
+
 
 def warmup_share(step: int, warmup: int) -> float:
     return min(1.0, step / warmup) if warmup else 1.0
@@ -31,6 +37,12 @@ class Constant:
         return warmup_share(step, self.warmup)
 
     def observe(self, improved: bool) -> None:
+        pass
+
+    def state(self) -> dict[str, float]:
+        return {}
+
+    def restore(self, state: dict[str, float]) -> None:
         pass
 
 
@@ -51,6 +63,12 @@ class Cosine:
     def observe(self, improved: bool) -> None:
         pass
 
+    def state(self) -> dict[str, float]:
+        return {}
+
+    def restore(self, state: dict[str, float]) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Decay:
@@ -69,6 +87,12 @@ class Decay:
         return warmup_share(step, self.warmup) * self.factor ** max(0, done - self.after + 1)
 
     def observe(self, improved: bool) -> None:
+        pass
+
+    def state(self) -> dict[str, float]:
+        return {}
+
+    def restore(self, state: dict[str, float]) -> None:
         pass
 
 
@@ -94,3 +118,9 @@ class Plateau:
         if self.waited >= self.patience:
             self.scale = max(self.least, self.scale * self.factor)
             self.waited = 0
+
+    def state(self) -> dict[str, float]:
+        return {"scale": self.scale, "waited": self.waited}
+
+    def restore(self, state: dict[str, float]) -> None:
+        self.scale, self.waited = state["scale"], int(state["waited"])

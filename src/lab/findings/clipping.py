@@ -64,7 +64,9 @@ def figure(rows: list[Row]) -> Figure:
     share of seeds that diverged."""
     guess = uniform(rows)
     lengths, rates, clips = swept(rows, "seq_len"), swept(rows, "lr"), swept(rows, "clip")
-    drawn = Figure(figsize=(1.2 + 0.75 * len(rates) * len(lengths), 1.4 + 0.5 * len(clips)), layout="constrained")
+    drawn = Figure(
+        figsize=(1.2 + 0.75 * len(rates) * len(lengths), 1.4 + 0.5 * len(clips)), layout="constrained"
+    )
     panels = drawn.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for panel, length in zip(panels, lengths, strict=True):
         cells = [[where(rows, lr=lr, clip=clip, seq_len=length) for lr in rates] for clip in clips]

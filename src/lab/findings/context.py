@@ -29,9 +29,15 @@ def figure(rows: list[Row]) -> Figure:
     for model in swept(rows, "model"):
         lengths = swept(rows, "seq_len")
         arms = [where(rows, model=model, seq_len=length) for length in lengths]
-        ax.errorbar([float(length) for length in lengths], [average(arm, "test/bpc") for arm in arms],
-                    [spread(arm, "test/bpc") for arm in arms], fmt="k" + MARKS[model], capsize=3, label=model,
-                    markerfacecolor="w")
+        ax.errorbar(
+            [float(length) for length in lengths],
+            [average(arm, "test/bpc") for arm in arms],
+            [spread(arm, "test/bpc") for arm in arms],
+            fmt="k" + MARKS[model],
+            capsize=3,
+            label=model,
+            markerfacecolor="w",
+        )
     ax.set_xscale("log")
     ax.set_xticks([float(length) for length in swept(rows, "seq_len")], swept(rows, "seq_len"))
     ax.minorticks_off()

@@ -32,8 +32,12 @@ def figure(rows: list[Row]) -> Figure:
     ax = drawn.add_subplot()
     found = measures(rows)
     for cell, mark in MARKS.items():
-        ax.plot(*zip(*PAPER[cell].items(), strict=True), "k" + mark + ":", markerfacecolor="w",
-                label=f"{cell}, the paper (from memory)")
+        ax.plot(
+            *zip(*PAPER[cell].items(), strict=True),
+            "k" + mark + ":",
+            markerfacecolor="w",
+            label=f"{cell}, the paper (from memory)",
+        )
         ours = {size: found[f"{cell}_{size}/loss"] for size in PAPER[cell] if f"{cell}_{size}/loss" in found}
         if ours:
             ax.plot(*zip(*ours.items(), strict=True), "k" + mark + "-", label=f"{cell}, measured")

@@ -32,8 +32,15 @@ def figure(rows: list[Row]) -> Figure:
         for x, variant in enumerate(arms):
             arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
             points = values(arm, f"{context}/bpc")
-            ax.plot([at] * len(points), points, "ko" if k == 0 else "k^", markersize=5, alpha=0.6,
-                    markerfacecolor="k" if k == 0 else "none", label=label if x == 0 else None)
+            ax.plot(
+                [at] * len(points),
+                points,
+                "ko" if k == 0 else "k^",
+                markersize=5,
+                alpha=0.6,
+                markerfacecolor="k" if k == 0 else "none",
+                label=label if x == 0 else None,
+            )
             ax.plot([at - 0.1, at + 0.1], [average(arm, f"{context}/bpc")] * 2, "k-", linewidth=2)
     ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
     ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")

@@ -26,10 +26,21 @@ def figure(rows: list[Row]) -> Figure:
     for row in rows:
         points = row.curves["val/loss"][:-1]  # the last one repeats the kept weights' behind the last step
         scale = row.metrics["train/seconds"] / points[-1][0]
-        ax.plot([step * scale for step, _ in points], [loss for _, loss in points], "ko-", markersize=4,
-                label="GRU of 256 units, in NumPy")
-    ax.plot(*RECIPE, "k*", markersize=12, markerfacecolor="w", linestyle="none",
-            label="nanoGPT's CPU recipe, at its end")
+        ax.plot(
+            [step * scale for step, _ in points],
+            [loss for _, loss in points],
+            "ko-",
+            markersize=4,
+            label="GRU of 256 units, in NumPy",
+        )
+    ax.plot(
+        *RECIPE,
+        "k*",
+        markersize=12,
+        markerfacecolor="w",
+        linestyle="none",
+        label="nanoGPT's CPU recipe, at its end",
+    )
     ax.set_xlabel("training [seconds on 2 cores]")
     ax.set_ylabel("held-out tenth [nats per character]")
     ax.grid(alpha=0.3)

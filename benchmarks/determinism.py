@@ -1,0 +1,103 @@
+"""How far trainings with other numbers of processes part: the default config with workers 1, 2 and 4.
+
+    make bench          (or python -m benchmarks.determinism)
+
+Each training runs twice, once with one BLAS thread outside of training and once with two: the same number of
+workers must come to the same bits. Between two numbers the parts of a gradient are added in another order, so
+the last bit of a float32 differs from the first step on, and training lets the difference grow. Writes
+benchmarks/determinism.json.
+"""
+
+import tempfile
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from threadpoolctl import threadpool_limits
+
+from src.cli import CONF, register
+from src.files import write_json
+from src.lab.corpora import corpus_of
+from src.lab.environment import environment
+from src.lab.experiment import architecture_of
+from src.lab.training import train
+from src.rnn.parameters import Array
+from src.text.corpus import Corpus
+
+WORKERS = (1, 2, 4)
+SHOWN = (10, 100, 1000)  # steps that are reported beside the last
+RESULT = Path(__file__).with_name("determinism.json")
+
+
+def default(*overrides: str) -> Any:
+    """The default config, typed."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_object(compose("config", list(overrides)))
+
+
+def trained(config: Any, corpus: Corpus, workers: int) -> dict[int, tuple[Array, float]]:
+    """The weights that are evaluated and their val/loss, at the steps to show and at the last."""
+    config.workers = workers
+    seen: dict[int, tuple[Array, float]] = {}
+    losses: dict[int, float] = {}
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if "val/loss" in metrics:
+            losses[step] = metrics["val/loss"]
+
+    def evaluated(step: int, flat: Array) -> None:
+        for old in seen.keys() - {*SHOWN}:
+            del seen[old]
+        seen[step] = (flat.copy(), losses[step])
+
+    rng = np.random.default_rng(config.seed)
+    train(config, architecture_of(config, corpus), corpus, rng, report, evaluated)
+    return seen
+
+
+def same(one: dict[int, tuple[Array, float]], other: dict[int, tuple[Array, float]]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[step][0].tobytes() == other[step][0].tobytes() and one[step][1] == other[step][1] for step in one
+    )
+
+
+def main() -> None:
+    config = default("eval_every=10", "patience=null")
+    runs, repeats = {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus, _ = corpus_of(config.data, config.seq_len, Path(temporary))
+        for workers in WORKERS:
+            both = []
+            for threads in (1, 2):
+                with threadpool_limits(threads, user_api="blas"):
+                    both.append(trained(config, corpus, workers))
+            runs[workers], repeats[workers] = both[0], same(*both)
+            print(
+                f"workers={workers}: the same bits twice: {'yes' if repeats[workers] else 'NO'}", flush=True
+            )
+    rows = []
+    for one, other in combinations(WORKERS, 2):
+        for step in runs[one]:
+            (a, loss_a), (b, loss_b) = runs[one][step], runs[other][step]
+            row = {
+                "workers": [one, other],
+                "step": step,
+                "weights": float(np.linalg.norm(a - b) / np.linalg.norm(a)),
+                "val_loss": abs(loss_a - loss_b) / loss_a,
+            }
+            rows.append(row)
+            print(
+                f"workers={one} and {other}, step {step}: weights {row['weights']:.1e}, val/loss "
+                f"{row['val_loss']:.1e} (relative)"
+            )
+    around = environment()
+    surroundings = {key: around[key] for key in ("processor", "cores", "blas", "packages")}
+    write_json(RESULT, {"repeats": repeats, "differences": rows, **surroundings})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What looking inside costs: its share of the training time, and what it adds to the end of a run.
+
+    python -m benchmarks.probing_cost
+
+The share is measured within one training, whose probes are timed one by one: differences of whole runs drown
+in the noise of a machine at 1%. The end is measured on whole runs, alternately with and without, in fresh
+processes. Writes benchmarks/probing_cost.json.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from src.files import write_json
+from src.lab import experiment, probing
+from src.lab.environment import PROJECT, environment
+
+CASES: dict[str, list[str]] = {
+    "default": [],
+    "gru": ["model=gru"],
+    "lstm": ["model=lstm", "max_epochs=2"],
+    "lstm, 2 layers": ["model=lstm", "model.layers=2", "max_epochs=2"],
+    "rnn 512": ["hidden=512", "max_epochs=2"],
+    "rnn 16, evaluated every 50 steps": ["hidden=16", "eval_every=50"],
+    "rnn, windows of 100": ["seq_len=100", "max_epochs=1"],
+}
+ROUNDS = 5
+RESULT = Path(__file__).with_name("probing_cost.json")
+
+
+def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
+    """Seconds of training, of the probes in it, and their number, of one run in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.probing_cost", "--one", *arguments, f"outputs={outputs}"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    training, probes, count = (float(word) for word in done.stdout.splitlines()[-1].split())
+    return {"training_s": training, "probes_s": probes, "probes": count, "share": probes / training}
+
+
+def one() -> None:
+    """The training of `share_of`: `python -m src.train`, what probes timed."""
+    from src.cli import launch
+
+    spent, count, found = [0.0], [0], []
+
+    def timed(owner: Any, name: str, counts: bool) -> None:
+        whole: Callable[..., Any] = getattr(owner, name)
+
+        def run(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return whole(*arguments)
+            finally:
+                spent[0] += time.perf_counter() - began
+                count[0] += counts
+
+        setattr(owner, name, run)
+
+    timed(experiment.Inside, "begin", True)
+    timed(experiment.Inside, "evaluated", True)
+    timed(probing.LastUpdate, "before", False)
+    timed(probing.LastUpdate, "after", False)
+    finish = experiment.finish
+
+    def noted(*arguments: Any) -> Any:
+        found.append((arguments[-1].seconds, spent[0], count[0]))
+        return finish(*arguments)
+
+    experiment.finish = noted
+    sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
+    launch("train", "config", lambda config: experiment.run(config, "train"))
+    print(*found[0])
+
+
+def end_seconds(probe: str, outputs: Path) -> float:
+    """Seconds from the end of training to the end of the command, of a short default run."""
+    command = [sys.executable, "-m", "src.train", "max_epochs=0.5", "tracking=none", f"probe={probe}"]
+    process = subprocess.Popen(
+        [*command, f"outputs={outputs}"],
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    began = None
+    for line in process.stderr:
+        if re.match("trained .* in", line):
+            began = time.perf_counter()
+    if process.wait() or began is None:
+        raise RuntimeError(f"expected a run that ends well, got exit status {process.returncode}")
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    ends: dict[str, list[float]] = {"true": [], "false": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        shares = {}
+        for name, arguments in CASES.items():
+            shares[name] = share_of(arguments, Path(temporary))
+            print(f"{name:<34} {shares[name]['share']:.2%} of {shares[name]['training_s']:.1f} s")
+        for k in range(ROUNDS):
+            for probe in ("true", "false") if k % 2 else ("false", "true"):  # neither is always the first
+                ends[probe].append(end_seconds(probe, Path(temporary)))
+    added = statistics.median(ends["true"]) - statistics.median(ends["false"])
+    print(f"the end of a run takes {added:+.2f} s (difference of medians of {ROUNDS})")
+    write_json(
+        RESULT,
+        {
+            "share": shares["default"]["share"],
+            "end_s": added,
+            "cases": shares,
+            "ends_s": ends,
+            "processor": environment()["processor"],
+            "cores": environment()["cores"],
+        },
+    )
+
+
+if __name__ == "__main__":
+    one() if sys.argv[1:2] == ["--one"] else main()

@@ -1,0 +1,156 @@
+"""Resume, by the figures: a training killed again and again, what a checkpoint costs, how fast SIGTERM ends.
+
+    make bench          (or python -m benchmarks.resume)
+
+Kills a real training with SIGKILL at 25 random moments, some of them while a checkpoint is written, goes on
+with it each time, and compares the end with that of a training that was left alone. Writes
+benchmarks/resume.json.
+"""
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from src.files import write_json
+from src.lab import checkpoint
+from src.lab.environment import PROJECT, environment
+from src.lab.journal import Journal
+from tests.kill_probe import IN_A_CHECKPOINT, PLACES
+
+RESULT = Path(__file__).with_name("resume.json")
+KILLS = 25
+SAVES = 100
+TIMES = {"chars_per_second", "train/seconds"}
+SETTINGS = [
+    *(
+        "tracking=none",
+        "workers=1",
+        "hidden=32",
+        "max_epochs=0.5",
+        "eval_every=10",
+        "log_every=5",
+        "length=20",
+    ),
+    *("model=gru", "batching=windows", "state=carry", "schedule.warmup=20", "patience=null"),
+]
+
+
+def train(*arguments: str, probe: tuple[str, ...] = ("-m", "src.train")) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *probe, *arguments],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def only_run(outputs: Path) -> Path:
+    (folder,) = (outputs / "runs").iterdir()
+    return folder
+
+
+def points(folder: Path) -> list[Any]:
+    """Step, name and value of every point but those that tell the time."""
+    records = map(json.loads, (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines())
+    return [
+        (record["step"], name, value)
+        for record in records
+        if record["kind"] == "metrics"
+        for name, value in record["values"].items()
+        if name not in TIMES
+    ]
+
+
+def killed(root: Path) -> dict[str, Any]:
+    """What comes of a training that is killed KILLS times, against one that is not."""
+    straight, broken = ([f"outputs={root / name}", f"data_dir={root}"] for name in ("straight", "broken"))
+    train(*SETTINGS, *straight).check_returncode()
+    rng, places = random.Random(), ["gradient"]  # another seed each time: the moments are random
+    done = train(*SETTINGS, *broken, probe=("tests/kill_probe.py", "gradient", "30"))
+    while len(places) < KILLS and done.returncode == -signal.SIGKILL:
+        place = rng.choice(PLACES)
+        most = {"gradient": 25, "half a line": 8, "time": 300}.get(place, 2)
+        trap = ("tests/kill_probe.py", place, str(rng.randint(1, most)))
+        done = train("resume=latest", *broken, probe=trap)
+        places.append(place)
+        print(f"{len(places):>3} killed: {place}")
+    if done.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"expected a training that kills itself, got {done.stderr[-500:]}")
+    train("resume=latest", *broken).check_returncode()
+    one, other = only_run(root / "straight"), only_run(root / "broken")
+    weights = [(run / "model" / "weights.safetensors").read_bytes() for run in (one, other)]
+    return {
+        "kills": len(places),
+        "kills_while_a_checkpoint_was_written": sum(place in IN_A_CHECKPOINT for place in places),
+        "weights_equal": weights[0] == weights[1],
+        "points": len(points(one)),
+        "points_equal": points(one) == points(other),
+    }
+
+
+def cost(root: Path) -> dict[str, float]:
+    """Milliseconds and bytes of a checkpoint of the default network, the journal's fsync included."""
+    places = [f"outputs={root / 'default'}", f"data_dir={root}"]
+    train("tracking=none", "max_epochs=0.3", *places).check_returncode()
+    folder = only_run(root / "default")
+    found = checkpoint.newest(folder, 2**60)
+    journal, milliseconds = Journal(folder), []
+    for step in range(SAVES):
+        journal.metrics(step, {"val/loss": 2.0})
+        began = time.perf_counter()
+        journal.sync()
+        path = checkpoint.save(
+            folder, found.state["training"]["now"]["step"] + step, found.arrays, found.state
+        )
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return {"milliseconds": statistics.median(milliseconds), "bytes": path.stat().st_size}
+
+
+def seconds_to_end(root: Path) -> float:
+    """From SIGTERM to the end of the process, in the middle of the default training, tracked."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", f"outputs={root / 'ended'}", f"data_dir={root}"],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("step 500/"))
+    os.killpg(process.pid, signal.SIGTERM)
+    began = time.perf_counter()
+    process.communicate()
+    if process.returncode != 128 + signal.SIGTERM:
+        raise RuntimeError(f"expected exit status {128 + signal.SIGTERM}, got {process.returncode}")
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # a deliverer may be at work
+        root = Path(temporary)
+        found = killed(root) | {
+            "checkpoint": cost(root),
+            "seconds_from_sigterm_to_exit": seconds_to_end(root),
+        }
+        (folder,) = (root / "ended" / "runs").iterdir()
+        train(str(folder), probe=("-m", "src.deliver")).check_returncode()  # waits for the one at work
+    print(json.dumps(found, indent=2))
+    around = environment()
+    write_json(RESULT, found | {"processor": around["processor"], "cores": around["cores"]})
+    if not (found["weights_equal"] and found["points_equal"]):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

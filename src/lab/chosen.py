@@ -1,0 +1,41 @@
+"""The optimiser and the schedule that a config names."""
+
+from src.config import (
+    AdagradConfig,
+    AdamConfig,
+    CosineConfig,
+    DecayConfig,
+    MomentumConfig,
+    OptimizerConfig,
+    PlateauConfig,
+    RmspropConfig,
+    ScheduleConfig,
+)
+from src.rnn import optimizers, schedules
+from src.rnn.optimizers import Optimizer
+from src.rnn.schedules import Schedule
+
+
+def make_optimizer(config: OptimizerConfig) -> Optimizer:
+    match config:
+        case MomentumConfig():
+            return optimizers.Momentum(config.momentum, config.nesterov)
+        case AdagradConfig():
+            return optimizers.Adagrad(config.eps)
+        case RmspropConfig():
+            return optimizers.RmsProp(config.decay, config.eps)
+        case AdamConfig():
+            return optimizers.Adam(config.beta1, config.beta2, config.eps)
+    return optimizers.Sgd()
+
+
+def make_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
+    """epochs: of the whole training."""
+    match config:
+        case CosineConfig():
+            return schedules.Cosine(config.warmup, config.final)
+        case PlateauConfig():
+            return schedules.Plateau(config.warmup, config.factor, config.patience, config.least)
+        case DecayConfig():
+            return schedules.Decay(config.warmup, config.factor, config.after, epochs)
+    return schedules.Constant(config.warmup)

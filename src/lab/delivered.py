@@ -1,0 +1,43 @@
+"""How far a journal has been delivered: a note in the run's directory."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from src.files import write_json
+from src.lab import journal
+
+STATE = "delivered.json"
+TRACKING = "tracking.json"  # beside it: where to; `sweep`: the directory of the sweep that the run belongs to
+
+
+@dataclass
+class Delivered:
+    """offset: bytes of the journal that have arrived. run_id, experiment: of MLflow, "" before there is one.
+    ended: the last thing that arrived was an end. sending: what follows `offset` is on its way; to another
+    process that finds this: it may have arrived."""
+
+    offset: int = 0
+    run_id: str = ""
+    ended: bool = False
+    sending: bool = False
+    experiment: str = ""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Delivered":
+        file = folder / STATE
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / STATE, asdict(self))
+
+    def whole(self, folder: Path) -> bool:
+        """Whether there is nothing left to deliver and nothing more to be expected."""
+        return self.ended and self.offset == (folder / journal.NAME).stat().st_size
+
+
+def undelivered(outputs: Path) -> list[Path]:
+    """The directories, sweeps first, whose journals have not been delivered to their end."""
+    files = [file for kind in ("sweeps", "runs") for file in sorted(outputs.glob(f"{kind}/*/{TRACKING}"))]
+    journals = [file.parent for file in files if (file.parent / journal.NAME).exists()]
+    return [folder for folder in journals if not Delivered.of(folder).whole(folder)]

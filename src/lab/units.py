@@ -1,0 +1,141 @@
+"""What single hidden units respond to: their activation along a text, against what a reader sees in it.
+
+Karpathy, Johnson and Li (2015), "Visualizing and understanding recurrent networks", section 4.1, found by eye
+cells that keep track of lines and quotes; here a unit is scored by how much of its activation such a property
+of the text explains.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.rnn.loss import log_softmax
+from src.rnn.network import Buffers, forward, zero_state
+from src.rnn.parameters import Architecture, Array, unflatten
+
+PIECE = 250  # characters read at once
+FEWEST_LINES = 3
+FEWEST = 30  # characters of each kind that a correlation is worth making of
+VOWELS = "aeiouy"
+APOSTROPHES = "'\u2019"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A network reading a text, its state carried from the start. activations (L*H, N): of each unit behind
+    each character, layer by layer: h, and of the LSTM tanh(c), its memory, as in the paper above.
+    probabilities (N, V): of the character that follows."""
+
+    activations: Array
+    probabilities: Array
+
+
+@dataclass(frozen=True)
+class Feature:
+    """values (N,): of a property at each character. where (N,): the characters that it is about."""
+
+    name: str
+    values: NDArray[np.float64]
+    where: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """layer counts from 1, number from 0. feature: what explains it best. r: the correlation with it, whose
+    square is the share of the activation's variance that it explains."""
+
+    layer: int
+    number: int
+    feature: str
+    r: float
+
+    @property
+    def score(self) -> float:
+        return self.r**2
+
+
+def read(architecture: Architecture, flat: Array, ids: NDArray[np.integer]) -> Reading:
+    """Read ids (N,) from a zero state."""
+    p, activations, probabilities = unflatten(architecture, flat), [], []
+    state = zero_state(architecture, 1, flat.dtype)
+    for start in range(0, ids.size, PIECE):
+        piece = ids[start : start + PIECE, None].astype(np.intp)
+        buffers = Buffers.allocate(architecture, len(piece), 1, flat.dtype)
+        buffers.set_state(state)
+        z = forward(p, piece, buffers)
+        state = buffers.state()
+        shown = [tape.kept if architecture.cell == "lstm" else tape.h[1:] for tape in buffers.tapes]
+        activations.append(np.concatenate([a[:, 0].T for a in shown]))
+        probabilities.append(np.exp(log_softmax(z)).T)
+    return Reading(np.concatenate(activations, axis=1), np.concatenate(probabilities))
+
+
+def is_letter(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LM"
+
+
+def is_vowel(character: str) -> bool:
+    """Without its accents, one of a, e, i, o, u and y: of an alphabet without them no character is."""
+    return unicodedata.normalize("NFD", character)[0].lower() in VOWELS
+
+
+def features(text: str) -> list[Feature]:
+    """The properties that this text has: at least FEWEST characters of each of two kinds, or some lines."""
+    letter = np.array([is_letter(c) for c in text], bool)
+    word = letter | np.array([c in APOSTROPHES for c in text], bool)
+    newline = np.array([c == "\n" for c in text], bool)
+    vowel = np.array([is_vowel(c) for c in text], bool)
+    upper = np.array([c.isupper() for c in text], bool)
+    everywhere = np.ones(len(text), bool)
+    ends = word & ~np.append(word[1:], True)
+    found = [
+        Feature("inside a word", word.astype(np.float64), everywhere),
+        Feature("distance to the word's start", distance_to(~word), word),
+        Feature("last letter of a word", ends.astype(np.float64), word),
+        Feature("vowel, not consonant", vowel.astype(np.float64), letter),
+        Feature("capital, not small letter", upper.astype(np.float64), letter),
+    ]
+    if newline.sum() >= FEWEST_LINES:
+        found.append(Feature("distance to the line's start", distance_to(newline), everywhere))
+    return [feature for feature in found if is_worth(feature)]
+
+
+def is_worth(feature: Feature) -> bool:
+    """Whether it takes two values often enough."""
+    _, counts = np.unique(feature.values[feature.where], return_counts=True)
+    return int(counts.sum() - counts.max(initial=0)) >= FEWEST and counts.size > 1
+
+
+def distance_to(boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Characters since the last boundary (or the start), 0 at a boundary."""
+    places = np.arange(boundary.size)
+    return (places - np.maximum.accumulate(np.where(boundary, places, -1))).astype(np.float64)
+
+
+def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
+    """Pearson's r of each unit with a feature, (U,); of two kinds it is the point-biserial one. 0 for a unit
+    that does not vary there."""
+    a = activations[:, feature.where].astype(np.float64)
+    a -= a.mean(axis=1, keepdims=True)
+    x = feature.values[feature.where]
+    x = x - x.mean()
+    length = np.sqrt((a * a).sum(axis=1) * (x @ x))
+    # a unit that is constant but for rounding has nothing to explain
+    varies = np.sqrt((a * a).mean(axis=1)) > 1e-6
+    r: NDArray[np.float64] = np.zeros(len(a))
+    np.divide(a @ x, length, out=r, where=varies & (length > 0))
+    return r
+
+
+def ranked(activations: Array, found: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
+    """Row of the activations and what it responds to, the unit that is explained best first."""
+    if not found:
+        return [(k, Unit(k // hidden + 1, k % hidden, "", 0.0)) for k in range(len(activations))]
+    r = np.stack([correlations(activations, feature) for feature in found])
+    best = abs(r).argmax(axis=0)
+    units = [
+        Unit(k // hidden + 1, k % hidden, found[f].name, float(r[f, k])) for k, f in enumerate(best.tolist())
+    ]
+    return sorted(enumerate(units), key=lambda pair: -pair[1].score)

@@ -1,0 +1,88 @@
+"""A process that has imported what the commands need and forks for each command line that it is sent.
+
+    python -m tests.forking
+
+Each line of standard input is a JSON object: module, arguments, folder (to stand in), out and err (files for
+what the command prints); the answer is a line with the exit status, negative for a signal. The child runs the
+module as `python -m` does; what is saved is the second or more that the imports take.
+"""
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+import traceback
+from importlib import import_module
+
+LIMIT = 120  # seconds
+IMPORTED = (
+    "hydra",
+    "hydra._internal.hydra",
+    "src.callbacks",
+    "src.cli",
+    "src.complaints",
+    "src.lab.evaluation",
+    "src.lab.experiment",
+    "src.lab.figures",
+    "src.lab.lookup",
+    "src.lab.rerun",
+    "src.lab.runs",
+    "src.restore",
+)
+
+
+def child(told: dict[str, object]) -> int:
+    """The command, in this process, to its exit status."""
+    for name, number in (("out", 1), ("err", 2)):
+        os.dup2(os.open(str(told[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(str(told["folder"]))
+    signal.alarm(LIMIT)  # what does not end by itself ends so, with a status of its own
+    arguments = told["arguments"]
+    assert isinstance(arguments, list)
+    sys.argv = [str(told["module"]), *arguments]
+    try:
+        runpy.run_module(str(told["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def warm_up() -> None:
+    """Find Hydra's plugins and read its grammar once, not once for each command."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from src.cli import CONF, register
+
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("config", ["hidden=1", "data.split=[1,2]", "prompt='a'"], return_hydra_config=True)
+    GlobalHydra.instance().clear()
+    gc.freeze()  # what is there is not looked through again in every child
+
+
+def main() -> None:
+    for name in IMPORTED:
+        import_module(name)
+    warm_up()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            status = child(json.loads(line))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

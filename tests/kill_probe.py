@@ -1,0 +1,86 @@
+"""A training that kills itself: `python tests/kill_probe.py WHERE COUNT [key=value ...]`.
+
+The command `python -m src.train key=value ...` with SIGKILL at one place: nothing of the process comes after
+it. WHERE is one of PLACES, COUNT says which time, or after how many milliseconds of training.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from src.cli import launch
+from src.lab import checkpoint
+from src.lab.journal import Journal
+from src.lab.parallel import Engine
+from src.train import body, failed
+
+IN_A_CHECKPOINT = ("half a checkpoint", "checkpoint not renamed", "checkpoint renamed")
+PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def counted(count: int, what: Callable[..., Any], last: Callable[..., None]) -> Callable[..., Any]:
+    """`what`, but its count-th call is `last`."""
+    calls = [0]
+
+    def call(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == count:
+            last(*arguments)
+        return what(*arguments)
+
+    return call
+
+
+def half_a_checkpoint(temporary: Path) -> None:
+    os.truncate(temporary, temporary.stat().st_size // 2)
+    die()
+
+
+def half_a_line(journal: Journal, kind: str, **fields: Any) -> None:
+    journal.file.write(f'{{"kind": "{kind}", "st')
+    journal.file.flush()
+    die()
+
+
+def arm(where: str, count: int) -> None:
+    """Lay the trap."""
+    to_disk, compute = checkpoint.to_disk, Engine.loss_and_gradient
+    match where:
+        case "half a checkpoint":  # to_disk is called twice: for the file, then for the directory
+            checkpoint.to_disk = counted(2 * count - 1, to_disk, half_a_checkpoint)
+        case "checkpoint not renamed":
+            checkpoint.to_disk = counted(2 * count - 1, to_disk, lambda path: die())
+        case "checkpoint renamed":
+            checkpoint.to_disk = counted(2 * count, to_disk, lambda path: die())
+        case "gradient":
+            Engine.loss_and_gradient = counted(count, compute, lambda *arguments: die())
+        case "half a line":
+            append, calls = Journal.append, [0]
+
+            def torn(journal: Journal, kind: str, **fields: Any) -> None:
+                calls[0] += kind == "metrics"
+                if calls[0] == count:
+                    half_a_line(journal, kind, **fields)
+                append(journal, kind, **fields)
+
+            Journal.append = torn
+        case "time":
+            timer = threading.Timer(count / 1000, die)
+            timer.daemon = True
+            Engine.loss_and_gradient = counted(1, compute, lambda *arguments: timer.start())
+        case _:
+            sys.exit(f"expected one of {PLACES}, got {where}")
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1], int(sys.argv[2]))
+    del sys.argv[1:3]
+    launch("train", "config", body, failed)

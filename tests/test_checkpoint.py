@@ -1,0 +1,91 @@
+"""src/lab/checkpoint.py: whole or not at all, the last two, and the one before if the newest is damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.errors import InputError
+from src.lab import checkpoint
+
+STATE = {"journal": 10, "rng": {"state": 2**127 + 1, "name": "PCG64"}, "best": float("inf"), "lr": 0.1 + 0.2}
+
+
+def arrays(seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {
+        "weights": rng.random(500, np.float32),
+        "optimizer.step": np.array(7 + seed, np.int64),
+        "carried": rng.random((2, 1, 3, 4), np.float32),
+    }
+
+
+def saved(folder: Path, *steps: int) -> list[Path]:
+    return [checkpoint.save(folder, step, arrays(step), STATE) for step in steps]
+
+
+def test_what_is_loaded_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, 1200)
+    assert path == tmp_path / "checkpoints" / "step_00001200.safetensors"
+    found = checkpoint.load(path)
+    assert found.state == STATE
+    assert found.arrays.keys() == arrays(1200).keys()
+    for name, array in arrays(1200).items():
+        loaded = found.arrays[name]
+        assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
+        assert loaded.tobytes() == array.tobytes()
+
+
+def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    path = checkpoint.save(tmp_path, 1, {"part": whole[:, ::2]}, STATE)
+    assert checkpoint.load(path).arrays["part"].tolist() == whole[:, ::2].tolist()
+
+
+def test_the_last_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
+    saved(tmp_path, 100, 200)
+    torn = tmp_path / "checkpoints" / ".step_00000300.safetensors.77.tmp"
+    torn.write_bytes(b"half")
+    saved(tmp_path, 99_999_999, 100_000_000)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step_100000000.safetensors", "step_99999999.safetensors"]
+    assert checkpoint.newest(tmp_path, 10).arrays["optimizer.step"] == 100_000_007
+
+
+@pytest.mark.parametrize("place", [0.0, 0.02, 0.3, 0.6, 0.999])
+def test_any_flipped_bit_and_any_cut_is_noticed(place: float, tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, 1)
+    whole = path.read_bytes()
+    at = int(place * len(whole))
+    for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"."):
+            checkpoint.load(path)
+
+
+def test_a_damaged_newest_falls_back_to_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = saved(tmp_path, 1, 2)
+    second.write_bytes(second.read_bytes()[:-100])
+    assert checkpoint.newest(tmp_path, 10).path == first
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"resume: {second.name} is damaged (")
+    first.write_bytes(b"")
+    with pytest.raises(InputError, match=r"resume: expected a whole checkpoint in .*, got none"):
+        checkpoint.newest(tmp_path, 10)
+
+
+def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> None:
+    """The machine went down, and the journal's last lines were not on the disk."""
+    saved(tmp_path, 1)
+    checkpoint.save(tmp_path, 2, arrays(), STATE | {"journal": 11})
+    assert checkpoint.newest(tmp_path, 11).path.name == "step_00000002.safetensors"
+    assert checkpoint.newest(tmp_path, 10).path.name == "step_00000001.safetensors"
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(InputError, match="expected a place to write to"):
+        saved(tmp_path, 1)
