@@ -6,7 +6,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import Config, PlacesConfig, TrackingConfig, check_register, refuse
+from src.checks import check_register, refuse
+from src.config import Config, PlacesConfig, TrackingConfig
 from src.lab.rundir import absolute
 from src.lab.sweep import Sweep
 from src.lab.sweep_record import SweepRecord, open_sweep

@@ -108,8 +108,8 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
     from omegaconf import DictConfig, OmegaConf
 
     from src.callbacks import Refused
+    from src.checks import check
     from src.complaints import explain
-    from src.config import check
 
     register()
     refused: list[Exception] = []
@@ -163,7 +163,7 @@ def typed_keys(config: Any) -> set[str]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from src.config import walk
+    from src.checks import walk
 
     hydra = HydraConfig.get()
     named = {text.lstrip("+~").partition("=")[0] for text in hydra.overrides.task}

@@ -17,7 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from src.config import COMMANDS, refuse
+from src.checks import refuse
+from src.config import COMMANDS
 from src.errors import InputError
 from src.files import cannot_write
 from src.help import CONF

@@ -1,17 +1,14 @@
 """Every key of the configuration: its type and the values it may take.
 
 What a key does, and why its default is what it is, stands beside the default in `conf/`. Here stand
-the types and ranges; `check` refuses what lies outside them before anything runs.
+the types and ranges; `src/checks.py` refuses what lies outside them before anything runs.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from src.allowed import Allowed, choice, flag, integer, number, text
-from src.errors import InputError
 
 # What a search may ask for (Config.objectives), and which way is better.
 EXPERIMENTS = (  # folders of experiments/ that are sweeps
@@ -146,6 +143,9 @@ class Config(PlacesConfig):
     eval_every: int = integer(1)
     eval_chars: int | None = integer(1, optional="all of them")
     temperature: float = number(least=0)
+    temperatures: list[float] = field(
+        default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
+    )
     prompt: str = text()
     length: int = integer(0)
     seed: int = integer(0)
@@ -261,76 +261,3 @@ SCHEDULES = {
     "plateau": PlateauConfig,
     "decay": DecayConfig,
 }
-
-
-def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Allowed, Any]]:
-    """Dotted key, what it may hold and what it holds, of every leaf."""
-    for f in fields(config):
-        value, key = getattr(config, f.name), f"{prefix}{f.name}"
-        if is_dataclass(value):
-            yield from walk(value, key + ".")
-        else:
-            yield key, f.metadata["allowed"], value
-
-
-def refuse(key: str, allowed: Allowed | str, value: Any) -> InputError:
-    """The one line for a value that a key may not hold."""
-    expected = allowed if isinstance(allowed, str) else allowed.describe()
-    return InputError(f"{key}: expected {expected}, got {'null' if value is None else value}")
-
-
-def check(config: Any) -> None:
-    """Raise InputError for the first key whose value is out of range."""
-    for key, allowed, value in walk(config):
-        if not allowed.accepts(value):
-            raise refuse(key, allowed, value)
-    if isinstance(config, Config):
-        check_split(config.data.split)
-        check_model(config.model)
-        check_register(config.register, config.tracking)
-
-
-def check_model(model: ModelConfig) -> None:
-    """What only one cell has. (Dropout needs a second layer to stand in front of.)"""
-    if model.name != "rnn" and model.activation != "tanh":
-        raise refuse("model.activation", f"tanh, the only one of model={model.name}", model.activation)
-    if model.name != "rnn" and model.init == "identity":
-        raise refuse("model.init", f"uniform or orthogonal with model={model.name}", model.init)
-    if model.dropout and model.layers == 1:
-        raise refuse("model.dropout", "0 with model.layers=1 (dropout stands between layers)", model.dropout)
-
-
-def check_register(register: bool, tracking: TrackingConfig) -> None:
-    """Models are registered where runs are tracked."""
-    if register and tracking.name == "none":
-        raise refuse("register", "false with tracking=none (there is no registry)", "true")
-
-
-def check_split(split: list[float]) -> None:
-    """Three shares, none negative, a training share, and a validation share for early stopping."""
-    fine = len(split) == 3 and all(0 <= s <= 1 for s in split) and abs(sum(split) - 1) < 1e-9
-    if not fine or split[0] == 0 or split[1] == 0:
-        expected = "three shares (train, val, test) that add up to 1, the first two above 0"
-        raise refuse("data.split", expected, split)
-
-
-def flatten(config: Any) -> dict[str, Any]:
-    """Dotted keys to values, a group's choice under the group's own name: `optimizer` is `adam`.
-
-    Paths are left out: they say where a run was made, not what it was.
-    """
-    places = (
-        "outputs",
-        "data_dir",
-        "data.path",
-        "tracking.uri",
-        "tracking.run_name",
-        "tracking",
-        "skip_finished",
-        "objectives",
-        "register",
-        "resume",
-        "rerun",
-    )
-    flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
-    return {key: value for key, value in flat.items() if key not in places}

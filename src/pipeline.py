@@ -9,7 +9,7 @@ from src.errors import InputError
 def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from src.config import refuse
+    from src.checks import refuse
     from src.lab.experiment import overview, run
     from src.lab.registry import register_delivered
     from src.lab.reproduction import check_claims, differs_from_default

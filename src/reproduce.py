@@ -8,11 +8,11 @@ from src.cli import launch
 
 def body(config: Any) -> None:
     from src.files import write_text
-    from src.lab.experiment import say
     from src.lab.experiments import EXPERIMENTS, QUICK, record, run
     from src.lab.report import page, section
     from src.lab.reproduction import facts, places, sonnets, sonnets_section
     from src.lab.rundir import absolute
+    from src.lab.terminal import say
 
     outputs, typed = absolute(config.outputs), places(config)
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}

@@ -6,8 +6,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.checks import check
 from src.complaints import keys_of
-from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig, check
+from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.errors import InputError
 
 # Where a run is made, and what is done with it there: of today, whatever the logged run had.

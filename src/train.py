@@ -7,10 +7,11 @@ from src.cli import launch, typed_keys
 
 
 def body(config: Any) -> float | list[float]:
-    from src.config import refuse
-    from src.lab.experiment import overview, resume, run, say
+    from src.checks import refuse
+    from src.lab.experiment import overview, resume, run
     from src.lab.registry import register_delivered
     from src.lab.resuming import resumption
+    from src.lab.terminal import say
 
     job = job_of_a_sweep()
     if job is None and config.rerun is not None:

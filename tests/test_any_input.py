@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from src.checks import check
 from src.config import (
     AdagradConfig,
     AdamConfig,
@@ -19,7 +20,6 @@ from src.config import (
     PlateauConfig,
     RmspropConfig,
     SgdConfig,
-    check,
 )
 from src.errors import Diverged, InputError
 from src.lab.sampling import sample

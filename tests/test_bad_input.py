@@ -25,8 +25,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from src.checks import walk
 from src.cli import CONF, VERBATIM, register
-from src.config import COMMANDS, OPTIMIZERS, SCHEDULES, Allowed, walk
+from src.config import COMMANDS, OPTIMIZERS, SCHEDULES, Allowed
 from tests.conftest import PROJECT, Ended, environ
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src import config as schema
+from src.checks import check, flatten, walk
 from src.cli import CONF, PROJECT, register
-from src.config import Allowed, check, flatten, walk
+from src.config import Allowed
 from src.errors import InputError
 from src.help import defaults
 from src.lab.rundir import absolute, store_of

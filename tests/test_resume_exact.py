@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.checks import check
 from src.config import (
     AdagradConfig,
     AdamConfig,
@@ -21,7 +22,6 @@ from src.config import (
     PlateauConfig,
     RmspropConfig,
     SgdConfig,
-    check,
 )
 from src.lab import checkpoint
 from src.lab.parallel import Engine

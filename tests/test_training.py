@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.checks import check
 from src.config import (
     AdamConfig,
     Config,
@@ -16,7 +17,6 @@ from src.config import (
     PlateauConfig,
     SgdConfig,
     TrackingConfig,
-    check,
 )
 from src.errors import Diverged
 from src.lab import chosen
@@ -51,6 +51,7 @@ BASE = Config(
     eval_every=20,
     eval_chars=None,
     temperature=0.7,
+    temperatures=[0.7],
     prompt="the ",
     length=20,
     seed=1,

@@ -10,8 +10,8 @@ from src.errors import InputError
 
 @dataclass(frozen=True)
 class Claim:
-    """measure: a metric's name, or the difference of two (`a - b`). It must lie in [least, most]. size: `quick`
-    or `full` where the claim speaks of that setting of the experiment alone."""
+    """measure: a metric's name, or the difference of two (`a - b`). It must lie in [least, most]. size:
+    `quick` or `full` where the claim speaks of that setting of the experiment alone."""
 
     claim: str
     measure: str

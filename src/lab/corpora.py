@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from src.config import DataConfig, refuse
+from src.checks import refuse
+from src.config import DataConfig
 from src.text import sources
 from src.text.corpus import Corpus, Settings, prepare
 from src.text.decoding import BYTES

@@ -1,62 +1,34 @@
 """One run from corpus to samples: the stages that `train` and `pipeline` share."""
 
-import hashlib
-import sys
-from dataclasses import dataclass, replace
-from math import log
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
-from src.config import Config, flatten, refuse
-from src.files import write_json, write_text
-from src.lab import weights
+from src.checks import flatten, refuse
+from src.config import Config
+from src.files import write_json
 from src.lab.budget import total_steps
 from src.lab.closing import closed
 from src.lab.corpora import corpus_of
 from src.lab.environment import PROJECT, environment, tags_of
-from src.lab.evaluation import Evaluation, evaluate_network
+from src.lab.finishing import Result, finish, write
 from src.lab.hopeless import Median
 from src.lab.initial import initial_weights
-from src.lab.inside import Inside, finish_inside
-from src.lab.judging import Judge, Judgement
+from src.lab.inside import Inside
 from src.lab.keeping import Keeper, check_fits
 from src.lab.parallel import useful_workers
 from src.lab.progress import TrainingProgress
 from src.lab.resuming import Resumption
 from src.lab.rundir import Run, absolute, store_of
-from src.lab.sampling import sample
 from src.lab.snapshot import Snapshot
 from src.lab.sweep import Job, job_digest
+from src.lab.terminal import say
 from src.lab.training import Outcome, make_batches, never, train
 from src.lab.weights import Model
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 
 WATCHED = 80  # characters of the sample that each evaluation writes
-TEMPERATURES = (0.4, 0.7, 1.0)  # of the samples at the end, beside the configured one
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
-    weights' bytes."""
-
-    run_id: str
-    folder: Path
-    outcome: Outcome
-    evaluation: Evaluation
-    samples: dict[float, str]
-    judged: list[Judgement]
-    weights_sha256: str
-
-    def summary(self) -> str:
-        """The line that a script reads."""
-        return (
-            f"{self.evaluation.prefix}/bpc={self.evaluation.carried.bpc:.4f} "
-            f"val/loss={self.outcome.val_loss:.4f} chars/s={self.outcome.chars_per_second:.0f} "
-            f"steps={self.outcome.steps} run={self.run_id}"
-        )
 
 
 def overview(result: Result, config: Config) -> str:
@@ -74,11 +46,6 @@ def overview(result: Result, config: Config) -> str:
             page = f"not yet: python -m src.deliver {result.folder}"
         look.append(f"in MLflow        {page}   (run {result.run_id})")
     return "\n\n".join([*parts, "\n".join(look)])
-
-
-def say(line: str) -> None:
-    """A line for the person; standard output stays what a script reads."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def prepare(config: Config, with_prompt: bool) -> Corpus:
@@ -230,80 +197,3 @@ def train_stage(
         f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
     )
     return outcome
-
-
-def write(config: Config, model: Model, temperature: float, length: int) -> str:
-    """A sample from the run's own seed: the same weights and settings write the same text."""
-    return "".join(sample(model, config.prompt, temperature, length, np.random.default_rng(config.seed)))
-
-
-def finish(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
-) -> Result:
-    """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
-    flat = outcome.flat
-    model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    kept_before = weights.digest(record.folder / "model") if record.told.models else ""
-    weights.save(model, record.folder / "model")
-    say(f"[3/4] evaluate on the {corpus.final_split} split")
-    rng = np.random.default_rng(config.seed)
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
-    say("[4/4] sample")
-    temperatures = sorted({*TEMPERATURES, config.temperature})
-    samples = {t: write(config, model, t, config.length) for t in temperatures}
-    judge = Judge(corpus)
-    judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
-    digest = hashlib.sha256(flat.tobytes()).hexdigest()
-
-    # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
-    kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
-    own = judged[temperatures.index(config.temperature)].measures()
-    scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
-    record.report(outcome.steps + 1, kept)
-    # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
-    final = 0 if all(record.told.points.get((0, n), v) == v for n, v in scores.items()) else outcome.steps
-    record.report(final, {**scores, "train/seconds": outcome.seconds})
-    keep_samples(record, config, samples, judged)
-    write_json(record.folder / "evaluation.json", evaluation.report(judged))
-    record.keep(record.folder / "evaluation.json")
-    draw(record, config, evaluation, outcome.best_step)
-    if config.probe:
-        finish_inside(record, config, corpus, architecture, outcome)
-    digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
-    write_json(record.folder / "scores.json", {**kept, **scores, **digests})
-    record.keep(record.folder / "scores.json")
-    if kept_before != weights.digest(record.folder / "model"):
-        record.journal.model(record.folder / "model")
-    return Result(record.folder.name, record.folder, outcome, evaluation, samples, judged, digest)
-
-
-def keep_samples(record: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
-    """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
-    for temperature, text in samples.items():
-        file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
-        write_text(file, config.prompt + text + "\n")
-        record.keep(file, "samples")
-    record.journal.table(
-        "samples.json",
-        [
-            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
-            for (t, text), j in zip(samples.items(), judged, strict=True)
-        ],
-    )
-
-
-def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) -> None:
-    """The figures of the training and of what came out."""
-    from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
-
-    folder, unigram_bpc = record.folder / "figures", evaluation.baselines["unigram"]
-    curves = {name: points for name, points in record.curves.items() if "/" in name}
-    if "train/loss" in curves:
-        # without the point behind the last step, which repeats the kept weights' loss
-        shown = curves | {"val/loss": curves["val/loss"][:-1]}
-        figures.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
-        figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
-    evaluation_figures.reliability(evaluation.bins, folder / "reliability.png")
-    evaluation_figures.window(evaluation, folder / "window.png")
-    for file in sorted(folder.glob("*.png")):
-        record.keep(file, "figures")

@@ -25,9 +25,9 @@ FOLDER = PROJECT / "experiments"
 
 @dataclass(frozen=True)
 class Experiment:
-    """measures, figure: of the jobs. quick: whether there is a quick setting. text: the text that it may need a
-    copy of, "" for none. needs_copy: whether it cannot do without. parallel: jobs side by side (else one job
-    uses all cores)."""
+    """measures, figure: of the jobs. quick: whether there is a quick setting. text: the text that it may need
+    a copy of, "" for none. needs_copy: whether it cannot do without. parallel: jobs side by side (else one
+    job uses all cores)."""
 
     name: str
     measures: Callable[[list[Row]], Measures]
@@ -68,7 +68,7 @@ QUICK = ("clipping", "state", "temperature")  # what `make reproduce` runs
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment came to. missing: why it did not run, "" where it did. page: its sweep's side by side."""
+    """What an experiment came to. missing: why it did not run, "" where it did. page: its sweep's."""
 
     experiment: Experiment
     size: str
@@ -103,7 +103,7 @@ def run(
     line = command(experiment, size, places, text)
     began, seconds = time.time(), time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "src.train", *line], cwd=PROJECT, check=False)
-    # A sweep with failed jobs exits with 1, which training that diverges does: that may be what is to be seen.
+    # A sweep with failed jobs exits with 1. Training that diverges fails, which may be what is to be seen.
     files = [f for f in (outputs / "sweeps").glob("*/jobs.json") if f.stat().st_mtime >= began - 1]
     if done.returncode not in (0, 1) or not files:
         return Outcome(experiment, size, missing=f"the sweep ended with status {done.returncode}")

@@ -13,7 +13,8 @@ from src.config import Config, ReproduceConfig
 from src.files import write_json
 from src.lab.claims import Verdict, read_claims, verdicts
 from src.lab.environment import PROJECT, environment
-from src.lab.experiment import Result, architecture_of, prepare
+from src.lab.experiment import architecture_of, prepare
+from src.lab.finishing import Result
 from src.lab.report import Section, question
 from src.lab.rundir import absolute, store_of
 from src.lab.training import train

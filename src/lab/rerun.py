@@ -11,9 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from src.config import Config
 from src.errors import InputError
-from src.lab.experiment import prepare, run_on, say
+from src.lab.experiment import prepare, run_on
 from src.lab.lookup import lookup
 from src.lab.original import CURVES, Original, local
+from src.lab.terminal import say
 from src.lab.weights import load
 
 PLACES = ("rerun", "outputs", "data_dir", "data.path", "tracking")

@@ -5,16 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config import (
-    OPTIMIZERS,
-    SCHEDULES,
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrackingConfig,
-    check,
-    walk,
-)
+from src.checks import check, walk
+from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.errors import InputError
 from src.lab import checkpoint, told
 from src.lab.checkpoint import Checkpoint

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.allowed import Allowed
-from src.config import refuse
+from src.checks import refuse
 from src.errors import InputError
 from src.lab.sweep import shorter
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from src.config import Config, PlacesConfig, flatten
+from src.checks import flatten
+from src.config import Config, PlacesConfig
 from src.files import write_json
 from src.lab.code_digest import code_digest
 from src.lab.rundir import Run, absolute, store_of

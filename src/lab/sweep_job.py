@@ -6,8 +6,10 @@ import traceback
 from threadpoolctl import threadpool_limits
 
 from src.config import Config, PlacesConfig
-from src.lab.experiment import Result, prepare, run_on, say
+from src.lab.experiment import prepare, run_on
+from src.lab.finishing import Result
 from src.lab.sweep import Job, find_finished, job_digest, record_refusal, reuse
+from src.lab.terminal import say
 
 
 def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float]:

@@ -1,4 +1,4 @@
-"""The hidden state between two batches: reset, carried to where it does not belong, carried along the text."""
+"""The hidden state between two batches: reset, carried to other windows, carried along the text."""
 
 from math import log
 
@@ -11,8 +11,8 @@ CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset
 
 
 def measures(rows: list[Row]) -> Measures:
-    """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on the
-    validation split, the state carried."""
+    """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on
+    the validation split, the state carried."""
     found = {}
     for variant in swept(rows, "variant"):
         arm, short = where(rows, variant=variant), variant.rpartition("/")[2]

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from src.lab.findings.arms import Measures, average
 from src.lab.sweep_rows import Row
 
-# nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88; run on a
-# 2-core machine it took 132 s and came to 1.874.
+# nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
+# run on a 2-core machine it took 132 s and came to 1.874.
 RECIPE = (132.0, 1.874)
 
 
