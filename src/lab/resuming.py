@@ -19,7 +19,7 @@ BUDGET = ("max_epochs", "max_seconds", "patience")
 MAY_CHANGE = {
     *BUDGET,
     *("on_divergence", "rollback_lr", "max_rollbacks"),
-    *("prompt", "temperature", "length"),
+    *("prompt", "temperature", "temperatures", "length"),
     *("outputs", "data_dir", "tracking.name", "tracking.uri", "register", "skip_finished", "objectives"),
     "give_up",
 }
