@@ -41,10 +41,10 @@ def figure(rows: list[Row]) -> Figure:
         points = {t: 100 * mean(values) for t, values in by_temperature(rows, column).items()}
         left.plot(list(points), list(points.values()), style, label=label, markersize=4)
     left.set_ylabel("share [%]")
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
     copied = {t: mean(values) for t, values in by_temperature(rows, "copied").items()}
     right.plot(list(copied), list(copied.values()), "ko-", markersize=4)
-    right.set_ylabel("longest passage copied from the training text [characters]")
+    right.set_ylabel("longest passage copied [characters]")
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.set_xlabel("temperature of the softmax")
