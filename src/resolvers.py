@@ -17,6 +17,7 @@ NO_MATTER = (
     "tracking",
     "skip_finished",
     "register",
+    "resume",
     "rerun",
 )  # to what a job comes to
 

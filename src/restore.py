@@ -12,7 +12,7 @@ from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, T
 from src.errors import InputError
 
 # Where a run is made, and what is done with it there: of today, whatever the logged run had.
-TODAYS = ("outputs", "data_dir", "tracking", "skip_finished", "objectives", "register", "rerun")
+TODAYS = ("outputs", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
 
 
 def restored(logged: dict[str, Any], run: str, commit: str | None, today: Config) -> Config:
