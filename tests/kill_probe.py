@@ -45,7 +45,7 @@ def half_a_checkpoint(temporary: Path) -> None:
 
 
 def half_a_line(journal: Journal, kind: str, **fields: Any) -> None:
-    journal.file.write(f'{{"kind": "{kind}", "st')
+    journal.file.write(f'{{"kind": "{kind}", "st'.encode())
     journal.file.flush()
     die()
 

@@ -29,9 +29,9 @@ def told_by(folder: Path) -> dict[str, Any]:
 def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
     from matplotlib.image import imread
 
-    from src.lab import tracking
+    from src.lab import telling
 
-    client = tracking.mlflow.MlflowClient(trained.uri)
+    client = telling.mlflow.MlflowClient(trained.uri)
     last = trained.curve("train/loss")[-1][0]
     probed = [0, *range(200, last + 1, 200)]
     for name in ("spectral_radius", "saturated", "gradient_far_over_near"):

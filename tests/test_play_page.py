@@ -234,6 +234,7 @@ def test_the_keyboard_writes_too(visit: Visit) -> None:
     assert visit.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Run on the left"
     visit.page.keyboard.type("24 small")  # narrows the list down
     visit.page.get_by_role("option").filter(has_text="hidden=24").wait_for()
+    visit.until(lambda: visit.page.get_by_role("option").count() == 1, "nothing but what was typed")
     visit.page.keyboard.press("ArrowDown")
     visit.page.keyboard.press("Enter")
     visit.column("left").get_by_text("hidden=24", exact=True).wait_for()

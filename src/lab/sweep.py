@@ -104,7 +104,7 @@ def rows_of(sweep: Sweep, config: PlacesConfig) -> list[Row]:
 
 def record_refusal(config: PlacesConfig, job: Job, reason: str) -> None:
     """A run for a job that never came to training: FAILED, with the reason."""
-    record = Run(config, job.entered)
+    record = Run(config, sweep=job.entered)
     write_json(record.folder / "sweep.json", job.describe())
     params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
     record.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
