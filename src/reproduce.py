@@ -10,7 +10,7 @@ def body(config: Any) -> None:
     from src.files import write_text
     from src.lab.experiments import EXPERIMENTS, QUICK, record, run
     from src.lab.report import page, section
-    from src.lab.reproduction import facts, places, sonnets, sonnets_section
+    from src.lab.report_sonnets import facts, places, sonnets, sonnets_section
     from src.lab.rundir import absolute
     from src.lab.terminal import say
 

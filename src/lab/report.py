@@ -9,7 +9,6 @@ import jinja2
 from src.lab.claims import Verdict
 from src.lab.comparison import side_by_side
 from src.lab.experiments import FOLDER, Outcome
-from src.lab.sweep_figures import svg
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -43,6 +42,8 @@ def section(outcome: Outcome) -> Section:
     finished = sum(row.status == "FINISHED" for row in outcome.rows)
     note = f"{len(outcome.rows)} jobs, {finished} finished, {outcome.seconds:.0f} s."
     sampled, samples = side_by_side(outcome.rows)
+    from src.lab.sweep_figures import svg  # matplotlib takes a second to import
+
     drawing = svg(e.figure(outcome.rows), e.name)
     return Section(
         e.name, question(e.name), line, note, outcome.verdicts, drawing, sampled, samples[:MOST_SAMPLES]
