@@ -100,7 +100,12 @@ def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = 
     def begun() -> list[Any]:
         return [following(job) for folder in folders for job in jobs_of(folder) if job not in known]
 
-    follow([following(folder) for folder in folders], held, patience, begun)
+    follow([following(folder) for folder in folders], written, patience, begun)
+
+
+def written(folder: Path) -> bool:
+    """Whether there is more to come from the process that works in a directory."""
+    return held(folder) and journal.last_kind(folder) != "closing"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ for a tracker. A separate process reads the journal from where it last stopped a
 training with the processor time that training leaves over, or afterwards. An unreachable server only
 makes the journal longer.
 
-Records: start, metrics, artifact, table, model, sweep, end, resumed; `Journal`'s methods are their
+Records: start, metrics, artifact, table, model, closing, sweep, end, resumed; `Journal`'s methods are their
 definition. Behind an end there may be more: the run was resumed.
 """
 
@@ -71,6 +71,10 @@ class Journal:
     def model(self, path: Path) -> None:
         """The directory of the trained model."""
         self.append("model", path=str(path.relative_to(self.folder)))
+
+    def closing(self) -> None:
+        """Of a sweep no more jobs will come. A store that does not answer from now on is not waited for."""
+        self.append("closing")
 
     def sweep(self, name: str, keys: list[str], tags: dict[str, str], ranked: list[str]) -> None:
         """What a sweep came to, in the journal of its parent. tags: of the parent; ranked: the names of its

@@ -48,6 +48,7 @@ class SweepRecord:
     def rows(self) -> list[Row]:
         """A row for each job, in the order of their numbers, once MLflow has given each an id, or the store
         does not answer: then the names of the directories stand for the ids."""
+        self.journal.closing()
         jobs = jobs_of(self.folder)
         for job in jobs:
             close(job)  # what an interruption killed
