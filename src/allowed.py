@@ -26,7 +26,7 @@ class Allowed:
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
         if self.several:
-            words = f"one or more {words.removeprefix('one ')}, in brackets"
+            words = f"one or more {words.removeprefix('one ')}, each once, in brackets"
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:

@@ -54,8 +54,9 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
-    if config.rerun is not None:
-        raise refuse("rerun", "null but for python -m src.train without --multirun", config.rerun)
+    for key in ("rerun", "resume"):
+        if getattr(config, key) is not None:
+            raise refuse(key, "null but for python -m src.train without --multirun", getattr(config, key))
     if config.data.path is not None:  # a run must find its text again from whichever directory
         config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
