@@ -94,7 +94,10 @@ class SweepCallback(Callback):
 
 def check_alone(config: DictConfig, keys: list[str]) -> None:
     """Refuse what only a single run can do. keys: those that are swept, which have no value yet."""
-    for key, instead in (("resume", "skip_finished=true goes on with a sweep"), ("rerun", "one run a command")):
+    for key, instead in (
+        ("resume", "skip_finished=true goes on with a sweep"),
+        ("rerun", "one run a command"),
+    ):
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]
             raise refuse(key, f"null with --multirun ({instead})", got)

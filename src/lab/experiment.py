@@ -83,8 +83,6 @@ def resume(found: Resumption, command: str) -> Result:
     corpus = prepare(found.config, with_prompt=True)
     per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
     check_fits(found, corpus, total_steps(found.config, per_epoch))
-    step = found.checkpoint.state["training"]["now"]["step"]
-    say(f"resume: run {found.folder.name} goes on behind step {step}")
     return run_on(corpus, found.config, command, found=found)
 
 
@@ -106,6 +104,8 @@ def run_on(
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
         if found:
+            step = found.checkpoint.state["training"]["now"]["step"]
+            say(f"resume: run {found.folder.name} goes on behind step {step}")
             record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
         else:
             open_run(record, config, corpus, architecture, command, job, tags or {})

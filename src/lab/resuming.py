@@ -158,6 +158,7 @@ def saved_config(folder: Path) -> Config:
         OmegaConf.structured(config)  # refuses values of other types
         return config
     except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())  # OmegaConf's have several lines
         raise InputError(
-            f"resume: expected a run of this version of the project, got {folder} ({error})"
+            f"resume: expected a run of this version of the project, got {folder} ({reason})"
         ) from error
