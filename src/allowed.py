@@ -6,6 +6,14 @@ from typing import Any
 
 from omegaconf import MISSING
 
+KINDS: dict[str, Any] = {
+    "an integer": int,
+    "a number": int | float,
+    "numbers": int | float,
+    "true or false": bool,
+    "a text": str,
+}
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -40,8 +48,11 @@ class Allowed:
             return listed and all(one.accepts(each) for each in value)
         if self.choices:
             return value in self.choices
+        kind = KINDS.get(self.kind, object)  # of a config that was read, and not composed
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+            return False
         if isinstance(value, str | bool) or not isinstance(value, int | float):
-            return True  # the type was checked when the config was composed
+            return True
         return (
             math.isfinite(value)
             and (self.least is None or value >= self.least)

@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from src.checks import refuse
 from src.errors import InputError
 from src.files import write_atomically, write_json
 from src.lab.claims import Verdict, read_claims, verdicts
@@ -103,7 +102,9 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
                 raise InputError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in asked:
         if experiment.needs_copy and texts.get(experiment.text) is None:
-            raise refuse(experiment.text, f"your copy of the text, for only=[{experiment.name}]", None)
+            raise InputError(
+                f"{experiment.text}: expected your copy of the text, for only=[{experiment.name}], got null"
+            )
 
 
 def run(

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from src.checks import check, walk
 from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.errors import InputError
@@ -155,10 +153,9 @@ def saved_config(folder: Path) -> Config:
             "schedule": SCHEDULES[saved["schedule"]["name"]](**saved["schedule"]),
         }
         config = Config(**{**saved, **parts})
-        OmegaConf.structured(config)  # refuses values of other types
+        check(config)
         return config
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())  # OmegaConf's have several lines
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(
-            f"resume: expected a run of this version of the project, got {folder} ({reason})"
+            f"resume: expected a run of this version of the project, got {folder} ({error})"
         ) from error
