@@ -6,6 +6,14 @@ from typing import Any
 
 from omegaconf import MISSING
 
+KINDS: dict[str, Any] = {
+    "an integer": int,
+    "a number": int | float,
+    "numbers": int | float,
+    "true or false": bool,
+    "a text": str,
+}
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -26,7 +34,7 @@ class Allowed:
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
         if self.several:
-            words = f"one or more {words.removeprefix('one ')}, in brackets"
+            words = f"one or more {words.removeprefix('one ')}, each once, in brackets"
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:
@@ -40,8 +48,11 @@ class Allowed:
             return listed and all(one.accepts(each) for each in value)
         if self.choices:
             return value in self.choices
+        kind = KINDS.get(self.kind, object)  # of a config that was read, and not composed
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+            return False
         if isinstance(value, str | bool) or not isinstance(value, int | float):
-            return True  # the type was checked when the config was composed
+            return True
         return (
             math.isfinite(value)
             and (self.least is None or value >= self.least)

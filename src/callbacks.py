@@ -41,6 +41,7 @@ class SweepCallback(Callback):
         SweepCallback.failures = 0
         try:
             keys = swept_keys(typed, dict(config.hydra.sweeper.get("params") or {}))
+            check_alone(config, keys)
             places = places_of(config)
             several = [text for text in typed if text.partition("=")[0] in keys]
             name = "" if len(several) == len(keys) > 0 else title(config, keys)
@@ -89,6 +90,17 @@ class SweepCallback(Callback):
 
         found = conclude(cls.objectives)
         cls.failures = close_sweep(sweep, config, status, record, cls.register, found.lines, found.tags)
+
+
+def check_alone(config: DictConfig, keys: list[str]) -> None:
+    """Refuse what only a single run can do. keys: those that are swept, which have no value yet."""
+    for key, instead in (
+        ("resume", "skip_finished=true goes on with a sweep"),
+        ("rerun", "one run a command"),
+    ):
+        if key in keys or config[key] is not None:
+            got = "several" if key in keys else config[key]
+            raise refuse(key, f"null with --multirun ({instead})", got)
 
 
 def places_of(config: DictConfig) -> PlacesConfig:

@@ -9,13 +9,10 @@ from src.errors import InputError
 def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from src.checks import refuse
     from src.lab.experiment import overview, run
     from src.lab.registry import register_delivered
     from src.lab.reproduction import check_claims, differs_from_default
 
-    if config.resume is not None:
-        raise refuse("resume", "null (python -m src.train resume=... goes on with a run)", config.resume)
     result = run(config, "pipeline")
     print("\n" + overview(result, config))
     changed = differs_from_default(list(HydraConfig.get().overrides.task))

@@ -8,7 +8,7 @@ from src.cli import launch
 
 def body(config: Any) -> None:
     from src.files import write_text
-    from src.lab.experiments import EXPERIMENTS, QUICK, record, run
+    from src.lab.experiments import EXPERIMENTS, QUICK, check_texts, record, run
     from src.lab.report import page, section
     from src.lab.report_sonnets import facts, places, sonnets, sonnets_section
     from src.lab.rundir import absolute
@@ -17,6 +17,7 @@ def body(config: Any) -> None:
     outputs, typed = absolute(config.outputs), places(config)
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
     names = config.only or (QUICK if config.size == "quick" else tuple(EXPERIMENTS))
+    check_texts(texts, [EXPERIMENTS[name] for name in config.only or ()])
     sections, found = [], []
     if config.only is None:
         say("== sonnets")

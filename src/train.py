@@ -7,7 +7,6 @@ from src.cli import launch, typed_keys
 
 
 def body(config: Any) -> float | list[float]:
-    from src.checks import refuse
     from src.lab.experiment import overview, resume, run
     from src.lab.registry import register_delivered
     from src.lab.resuming import resumption
@@ -28,8 +27,6 @@ def body(config: Any) -> float | list[float]:
         if config.register:
             register_delivered(result.run_id, result.folder.name, config)
         return result.outcome.val_loss
-    if config.resume is not None:
-        raise refuse("resume", "null in a sweep (skip_finished=true goes on with one)", config.resume)
     from src.lab.sweep_job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())

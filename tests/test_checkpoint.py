@@ -1,14 +1,20 @@
 """src/lab/checkpoint.py: whole or not at all, the last two, and the one before if the newest is damaged."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from hypothesis.extra.numpy import arrays as any_array
 
 from src.errors import InputError
 from src.lab import checkpoint
 
+NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
 STATE = {"journal": 10, "rng": {"state": 2**127 + 1, "name": "PCG64"}, "best": float("inf"), "lr": 0.1 + 0.2}
 
 
@@ -64,6 +70,53 @@ def test_any_flipped_bit_and_any_cut_is_noticed(place: float, tmp_path: Path) ->
             checkpoint.load(path)
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+ARRAYS = st.dictionaries(
+    NAMES,
+    st.sampled_from(["f4", "f8", "i8", "u1", "u2", "?"]).flatmap(
+        lambda kind: any_array(kind, array_shapes(min_dims=0, min_side=0, max_side=3))
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ARRAYS, st.dictionaries(NAMES, JSON, max_size=4), st.data())
+def test_any_arrays_and_state_come_back_and_any_flipped_byte_is_noticed(
+    given_arrays: dict[str, Any], state: dict[str, Any], data: st.DataObject
+) -> None:
+    """(A blank of the header that becomes another blank changes nothing of what is read.)"""
+
+    def same(found: checkpoint.Checkpoint) -> bool:
+        def shown(arrays: dict[str, Any]) -> dict[str, Any]:
+            return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
+
+        return shown(found.arrays) == shown(given_arrays) and found.state == state
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = checkpoint.save(Path(folder), 1, given_arrays, state)
+        assert same(checkpoint.load(path))
+        whole = path.read_bytes()
+        for _ in range(20):
+            at = data.draw(st.integers(0, len(whole) - 1))
+            flipped = whole[at] ^ data.draw(st.integers(1, 255))
+            path.write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
+            try:
+                found = checkpoint.load(path)
+            except ValueError:
+                continue
+            assert same(found)
+            assert (whole[at : at + 1] + bytes([flipped])).isspace(), (at, whole[at], flipped)
+
+
 def test_a_damaged_newest_falls_back_to_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +126,8 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"resume: {second.name} is damaged (")
     first.write_bytes(b"")
-    with pytest.raises(InputError, match=r"resume: expected a whole checkpoint in .*, got none"):
+    both = r"got step_00000002.safetensors is damaged \(.* and step_00000001.safetensors is"
+    with pytest.raises(InputError, match=rf"resume: expected a whole checkpoint in .*, {both}"):
         checkpoint.newest(tmp_path, 10)
 
 

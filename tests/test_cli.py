@@ -62,7 +62,7 @@ REFUSED = [
     ("train", "hidden=${nothing}", "hidden", "nothing", ""),
     ("train", "--nonsense", "--nonsense", "", ""),
     ("evaluate", "hidden=64", "hidden", "--help lists them", "hidden"),
-    ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, in brackets", "[]"),
+    ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
     ("sample", "length=-1", "length", "an integer >= 0", "-1"),
     ("sample", "promt=hello", "promt", "did you mean prompt?", "promt"),

@@ -76,21 +76,27 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(str(error)) from error
 
 
-def newest(run: Path, journal_bytes: int) -> Checkpoint:
+def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
     """The newest good checkpoint of a run; a damaged one is named in a line and passed over.
 
     journal_bytes: how much of the run's journal there is. A checkpoint that knows of more was written by a
-    machine that went down before the journal was on the disk. Raises InputError when none is good.
+    machine that went down before the journal was on the disk. key: where the run was typed. Raises InputError
+    when none is good.
     """
+    damaged: list[str] = []
     for path in all_of(run):
         try:
             found = load(path)
             if found.state["journal"] > journal_bytes:
                 raise ValueError(f"the journal ends before it, at {journal_bytes} bytes")
-            return found
         except ValueError as error:
-            print(f"resume: {path.name} is damaged ({error}): trying the one before", file=sys.stderr)
-    raise InputError(f"resume: expected a whole checkpoint in {run / FOLDER}, got none: start a new run")
+            damaged.append(f"{path.name} is damaged ({error})")
+            continue
+        for line in damaged:
+            print(f"{key}: {line}: taking the one before", file=sys.stderr)
+        return found
+    got = " and ".join(damaged) or "none"
+    raise InputError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")
 
 
 def all_of(run: Path) -> list[Path]:

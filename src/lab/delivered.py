@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from src.errors import InputError
 from src.files import write_json
 from src.lab import journal
 
@@ -25,8 +26,12 @@ class Delivered:
 
     @classmethod
     def of(cls, folder: Path) -> "Delivered":
+        """What the note says, nothing yet where there is none. Raises InputError for a damaged one."""
         file = folder / STATE
-        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
+        try:
+            return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"expected a whole {STATE}, got a damaged one in {folder} ({error})") from error
 
     def save(self, folder: Path) -> None:
         write_json(folder / STATE, asdict(self))

@@ -54,8 +54,9 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
     vocabulary lacks one of its characters.
     """
-    if config.rerun is not None:
-        raise refuse("rerun", "null but for python -m src.train without --multirun", config.rerun)
+    for key in ("rerun", "resume"):
+        if getattr(config, key) is not None:
+            raise refuse(key, "null but for python -m src.train without --multirun", getattr(config, key))
     if config.data.path is not None:  # a run must find its text again from whichever directory
         config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
@@ -82,8 +83,6 @@ def resume(found: Resumption, command: str) -> Result:
     corpus = prepare(found.config, with_prompt=True)
     per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
     check_fits(found, corpus, total_steps(found.config, per_epoch))
-    step = found.checkpoint.state["training"]["now"]["step"]
-    say(f"resume: run {found.folder.name} goes on behind step {step}")
     return run_on(corpus, found.config, command, found=found)
 
 
@@ -105,6 +104,8 @@ def run_on(
         write_json(record.folder / "sweep.json", job.describe())
     with closed(record) as closing:
         if found:
+            step = found.checkpoint.state["training"]["now"]["step"]
+            say(f"resume: run {found.folder.name} goes on behind step {step}")
             record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
         else:
             open_run(record, config, corpus, architecture, command, job, tags or {})

@@ -19,6 +19,7 @@ from src.lab.environment import PROJECT, environment
 from src.lab.findings import cells, clipping, context, karpathy2015, state, temperature, tinyshakespeare
 from src.lab.findings.arms import Measures
 from src.lab.sweep_rows import Row, read_rows
+from src.text import sources
 
 FOLDER = PROJECT / "experiments"
 
@@ -88,6 +89,22 @@ def command(experiment: Experiment, size: str, places: list[str], text: str | No
     if text:
         line.append(f"data.path={text}")
     return line
+
+
+def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
+    """Refuse a copy that is not the text that it is named as, and an experiment that is asked for by its name
+    without the copy that it needs: now, and not behind hours of others."""
+    for name, given in texts.items():
+        if given is not None:
+            try:
+                sources.find(name, Path(given).expanduser().absolute(), Path())
+            except InputError as error:
+                raise InputError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
+    for experiment in asked:
+        if experiment.needs_copy and texts.get(experiment.text) is None:
+            raise InputError(
+                f"{experiment.text}: expected your copy of the text, for only=[{experiment.name}], got null"
+            )
 
 
 def run(

@@ -1,5 +1,6 @@
 """`init_from=`: the weights that another run ended with, as the beginning of a new one."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def initial_weights(config: Config, architecture: Architecture, vocabulary: Voca
 
 def named_model(name: str, config: Config) -> Model:
     """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
+    try:
+        return model_named(name, config)
+    except InputError as error:
+        raise InputError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
+
+
+def model_named(name: str, config: Config) -> Model:
+    """The same, what is wrong with it told as of `run=`."""
     path = absolute(name)
     try:
         if path.is_file():
@@ -52,23 +61,15 @@ def named_model(name: str, config: Config) -> Model:
     except InputError:
         if path.exists():
             raise
-        return looked_up(name, config)
+        return lookup(name, config).model  # one that another machine trained, `best` or an alias
     return model_in(folder)
-
-
-def looked_up(name: str, config: Config) -> Model:
-    """The model of a run that another machine trained, of `best` or of an alias."""
-    try:
-        return lookup(name, config).model
-    except InputError as error:
-        raise InputError(str(error).replace("run: ", "init_from: ", 1)) from error
 
 
 def model_in(folder: Path) -> Model:
     """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return weights.load(folder / "model")
-    return model_of(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size))
+    return model_of(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
 
 
 def model_of(found: Checkpoint) -> Model:

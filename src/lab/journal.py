@@ -118,15 +118,23 @@ def below(folder: Path, name: str) -> Path:
 def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The complete records from byte `offset` on, each with the offset behind it.
 
-    A last line that is still being written is left for the next time.
+    A last line that is still being written is left for the next time. Raises InputError for a line that is
+    no record.
     """
     with (folder / NAME).open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            try:
+                record = dict(json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"expected a whole journal, got {folder / NAME}, damaged in the line at byte {offset} "
+                    f"({error})"
+                ) from error
             offset += len(line)
-            yield offset, json.loads(line)
+            yield offset, record
 
 
 def end_of_lines(file: BinaryIO) -> int:

@@ -10,6 +10,7 @@ from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, T
 from src.errors import InputError
 from src.lab import checkpoint, told
 from src.lab.checkpoint import Checkpoint
+from src.lab.delivered import Delivered
 from src.lab.holding import held
 from src.lab.journal import NAME as JOURNAL
 from src.lab.rundir import absolute
@@ -75,7 +76,7 @@ def find_by_name(name: str, runs: Path, key: str = "resume") -> Path:
         if (folder / JOURNAL).is_file():
             return folder
     for note in runs.glob("*/delivered.json"):
-        if json.loads(note.read_text(encoding="utf-8"))["run_id"] == name:
+        if Delivered.of(note.parent).run_id == name:
             return note.parent
     expected = f"latest, a run id, the name of a directory under {runs}, or a path"
     raise InputError(f"{key}: expected {expected}, got {name}")
@@ -151,8 +152,10 @@ def saved_config(folder: Path) -> Config:
             "optimizer": OPTIMIZERS[saved["optimizer"]["name"]](**saved["optimizer"]),
             "schedule": SCHEDULES[saved["schedule"]["name"]](**saved["schedule"]),
         }
-        return Config(**{**saved, **parts})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = Config(**{**saved, **parts})
+        check(config)
+        return config
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"resume: expected a run of this version of the project, got {folder} ({error})"
         ) from error

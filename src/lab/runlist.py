@@ -87,13 +87,8 @@ class RunList:
     def model(self, run_id: str) -> Model:
         """A run's model, read once. Raises InputError for a run that has none, or a damaged one."""
         with self.lock:  # two columns may ask at once
-            try:
-                if run_id not in self.models:
-                    self.models[run_id] = lookup(run_id, self.places).model
-            except (OSError, ValueError, KeyError) as error:  # one of its files is missing or no JSON
-                raise InputError(
-                    f"run: expected a whole run, got {run_id}, a damaged one ({error})"
-                ) from error
+            if run_id not in self.models:
+                self.models[run_id] = lookup(run_id, self.places).model
             return self.models[run_id]
 
 
@@ -113,5 +108,5 @@ def untracked(folder: Path) -> Listed:
         start = next(record for _, record in journal.read(folder, 0))
         settings = {key: str(value) for key, value in start["params"].items()}
         return Listed(folder.name, start["name"], scores["val/loss"], settings)
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (OSError, ValueError, KeyError, StopIteration, InputError):
         return Listed(folder.name, folder.name, None, {})

@@ -96,8 +96,6 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
                 status, reason = "RUNNING", ""
             case "end":
                 status, reason, ended = record["status"], record["reason"], record["time"]
-            case "resumed":
-                status, reason = "RUNNING", ""
     return Row(
         name=told["name"],
         number=told["number"],
