@@ -17,7 +17,7 @@ READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup cluster reproduce test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
+.PHONY: help setup cluster reproduce reproduce-full results test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,14 @@ $(READY): $(LOCKS)
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
-reproduce: setup  ## the pipeline on the sonnets, then every claim checked: reproduced or not
-	@$(RUN) -m src.pipeline
+reproduce: setup  ## the sonnets and three experiments in minutes; every claim: reproduced or not; one page at the end
+	@$(RUN) -m src.reproduce
+
+reproduce-full: setup  ## every experiment at full size, for hours; goes on where it was interrupted; WARANDPEACE=FILE
+	@$(RUN) -m src.reproduce size=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
+
+results: setup  ## write the README's table of results from what experiments/ has measured
+	@$(RUN) -m src.results
 
 test: setup  ## every test
 	@$(RUN) -m pytest -n 2 --dist loadfile
@@ -88,13 +94,17 @@ promises: setup  ## nothing lost, measured: kills and resume, an outage, a text 
 	@$(RUN) -m benchmarks.outage
 	@$(RUN) -m benchmarks.big_text
 	@$(RUN) -m benchmarks.determinism
+	@$(RUN) -m benchmarks.promises
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
 	@$(RUN) -m src.train experiment=tinyshakespeare $(if $(DATA),data.path=$(DATA))
 	@cp "$$(ls -td outputs/runs/*/ | head -n 1)scores.json" experiments/tinyshakespeare/measured.json
 
-record: reproduce  ## write what reproduce measured down as experiments/sonnets/measured.json
+record: setup  ## write down what reproduce measured as experiments/*/measured.json, and the table of it
 	@cp outputs/reproduction.json experiments/sonnets/measured.json
+	@for f in outputs/reproduction/*.json; do n=$$(basename $$f .json); \
+		cp $$f experiments/$$n/measured.json; cp outputs/reproduction/$$n.svg experiments/$$n/figure.svg; done
+	@$(RUN) -m src.results
 
 # PyTorch is only measured against, in an environment of its own; pip takes the build that fits.
 $(PEERS)/ready-$(VERSION): $(READY)

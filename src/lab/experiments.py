@@ -153,7 +153,10 @@ def record(outcome: Outcome, folder: Path) -> None:
         "jobs": len(outcome.rows),
         "seconds": round(outcome.seconds, 1),
         "measures": outcome.measures,
-        "claims": [{"claim": v.claim, "held": v.held, "value": v.value} for v in outcome.verdicts],
+        "claims": [
+            {"claim": v.claim, "held": v.held, "measure": v.measure, "value": v.value, "expected": v.expected}
+            for v in outcome.verdicts
+        ],
         "processor": around["processor"],
         "cores": around["cores"],
     }

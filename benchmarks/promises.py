@@ -1,0 +1,99 @@
+"""What a trusted system promises, and what was measured of it: benchmarks/promises.md from the other files.
+
+make promises
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.files import write_text
+
+HERE = Path(__file__).parent
+RESULT = HERE / "promises.md"
+
+
+def told(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "**NO**"
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """Promise, figure, file."""
+    resume, outage, text, bits = (told(n) for n in ("resume", "outage", "big_text", "determinism"))
+    away, eight = outage["outage"], outage["eight_at_once"]
+    big = text["preprocess"][-1]
+    smallest = min(text["train_peak_mb"], key=float)
+    last = max(bits["differences"], key=lambda d: (d["step"], d["weights"]))
+    return [
+        (
+            "a training killed (SIGKILL) and resumed again and again ends with the bits of one left alone",
+            f"{resume['kills']} kills, {resume['kills_while_a_checkpoint_was_written']} amid a checkpoint"
+            f"; weights equal: {yes(resume['weights_equal'])}; all {resume['points']} points equal: "
+            f"{yes(resume['points_equal'])}",
+            "resume.json",
+        ),
+        (
+            "a checkpoint costs little (default network)",
+            f"{resume['checkpoint']['milliseconds']:.1f} ms, {resume['checkpoint']['bytes'] / 1000:.0f} kB",
+            "resume.json",
+        ),
+        (
+            "SIGTERM ends within seconds, resumable",
+            f"{resume['seconds_from_sigterm_to_exit']:.1f} s",
+            "resume.json",
+        ),
+        (
+            "the tracking server goes away in the middle of training: nothing lost, nothing twice",
+            f"away for {away['server_away_seconds']:.0f} s; longest pause between two steps from then on "
+            f"{away['longest_pause_from_the_outage_on_seconds']:.2f} s, before it "
+            f"{away['longest_pause_before_seconds']:.2f} s; of {away['points']:,} points and "
+            f"{away['artifacts']} files {away['points_lost'] + away['artifacts_lost']} lost, "
+            f"{away['points_twice'] + away['artifacts_twice']} twice",
+            "outage.json",
+        ),
+        (
+            "eight processes begin at once with a database that does not exist yet",
+            f"{eight['finished']} of 8 finished; of {eight['points']} points {eight['points_lost']} lost",
+            "outage.json",
+        ),
+        (
+            "a text of any size",
+            f"{big['mb']:,} MB prepared at {big['mb_per_second']:.0f} MB/s on one core with "
+            f"{max(0.0, big['extra_mb']):.0f} MB beside what 1 MB takes",
+            "big_text.json",
+        ),
+        (
+            "training on it takes no more memory",
+            ", ".join(f"{mb:.0f} MB on {size} MB of text" for size, mb in text["train_peak_mb"].items())
+            + f" (on {smallest} MB the baselines have less to learn from)",
+            "big_text.json",
+        ),
+        (
+            "the same config, seed and number of workers: the same bits",
+            ", ".join(f"{n} workers: {yes(same)}" for n, same in bits["repeats"].items()),
+            "determinism.json",
+        ),
+        (
+            "across numbers of workers the difference is bounded",
+            f"at most {last['weights']:.1e} of the weights' length after {last['step']:,} steps",
+            "determinism.json",
+        ),
+    ]
+
+
+def main() -> None:
+    lines = ["# Nothing lost: what is promised, and what was measured", ""]
+    lines += ["Written by `make promises`. Each file says on which processor.", ""]
+    lines += ["| promise | measured | file |", "| --- | --- | --- |"]
+    lines += [f"| {promise} | {figure} | [{file}]({file}) |" for promise, figure, file in rows()]
+    write_text(RESULT, "\n".join(lines) + "\n")
+    print(RESULT.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

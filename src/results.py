@@ -1,0 +1,43 @@
+"""Write the README's table of results from what the experiments measured: `python -m src.results`."""
+
+import json
+import sys
+from typing import Any
+
+from src.cli import PROJECT
+from src.files import write_text
+
+README = PROJECT / "README.md"
+FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
+
+
+def table() -> str:
+    """A line a claim, of every experiment that has been measured."""
+    lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
+    for file in sorted((PROJECT / "experiments").glob("*/measured.json")):
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        name = file.parent.name
+        for claim in told.get("claims", []):
+            word = "reproduced" if claim["held"] else "**not reproduced**"
+            value = f"{claim['value']:.3f}".rstrip("0").rstrip(".")
+            where = f"[{name}](experiments/{name}/)"
+            lines.append(f"| {where} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
+    return "\n".join(lines) + "\n"
+
+
+def written(readme: str) -> str:
+    """The README with today's table."""
+    before, first, rest = readme.partition(FIRST)
+    _, last, after = rest.partition(LAST)
+    if not (first and last):
+        raise ValueError(f"expected {FIRST.strip()} and {LAST.strip()} in {README}, got neither or one")
+    return before + FIRST + table() + LAST + after
+
+
+def main() -> int:
+    write_text(README, written(README.read_text(encoding="utf-8")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
