@@ -213,7 +213,8 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     assert len(names) == 2
     assert all(name in ended.out for name in names)
     for file in [sweep / "tracking.json", *tmp_path.glob("runs/*/tracking.json")]:  # the server is back
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"uri": trained.uri}))
+        there = {"uri": trained.uri, "artifacts": (trained.outputs / "artifacts").as_uri()}
+        file.write_text(json.dumps(json.loads(file.read_text()) | there))
     late = command("src.deliver", str(sweep))
     assert late.rc == 0, late.err
     from src.lab.mlflow_client import connect
