@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 KINDS: dict[str, Any] = {
-    "an integer": int,
+    "an integer": int | float,  # 5.0 is what a page in a browser sends
     "a number": int | float,
     "numbers": int | float,
     "true or false": bool,

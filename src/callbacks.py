@@ -100,7 +100,7 @@ def check_alone(config: DictConfig, keys: list[str]) -> None:
     ):
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]
-            raise refuse(key, f"null with --multirun ({instead})", got)
+            raise refuse(key, f"null but for python -m src.train without --multirun ({instead})", got)
 
 
 def places_of(config: DictConfig) -> PlacesConfig:

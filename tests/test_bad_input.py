@@ -483,10 +483,9 @@ SYNTAX = [
     *(
         Case(command, (f"temperatures={given}", *PLACES), ("temperatures", "one or more numbers >= 0"))
         for command in ("train", "evaluate")
-        for given in ("[-1]", "[0.7,-0.1]", "[nan]", "[inf]", "[0.7,0.7]", "null", "0.7", "[cold]", "[]")
+        for given in ("[0.7,-0.1]", "[nan]", "[inf]", "[0.7,0.7]", "null")
     ),
     Case("reproduce", ("size=huge", *PLACES), ("size", "quick, full", "huge")),
-    Case("reproduce", ("only=[speed]", *PLACES), ("only", "karpathy2015", "speed")),
     Case("reproduce", ("only=cells", *PLACES), ("only", "karpathy2015", "cells")),
     Case("reproduce", ("only=[cells,cells]", *PLACES), ("only", "each once")),
     Case("reproduce", ("only=[karpathy2015]", *PLACES), ("warandpeace", "null")),
@@ -617,9 +616,9 @@ TYPED_RESUMPTIONS = [
     ("resume=first", (), ("no other process", RUN, str(os.getpid())), at_work),
     (f"resume={RUN}", (), ("no other process", RUN, str(os.getpid())), at_work),
     ("resume=latest", (), ("resume", "got none"), at_work),
-    ("resume=first", ("--multirun",), ("resume", "null with --multirun", "first"), nothing),
-    ("resume=first,second", ("--multirun",), ("resume", "null with --multirun"), nothing),
-    ("rerun=first", ("--multirun",), ("rerun", "null with --multirun", "first"), nothing),
+    ("resume=first", ("--multirun",), ("resume", "without --multirun", "first"), nothing),
+    ("resume=first,second", ("--multirun",), ("resume", "without --multirun"), nothing),
+    ("rerun=first", ("--multirun",), ("rerun", "without --multirun", "first"), nothing),
 ]  # fmt: skip
 REFUSED_RESUMPTIONS += [
     Case("train", (asked, *LONGER, *more), says, prepare, run=True, makes=CORPUS,
