@@ -62,14 +62,14 @@ class MomentumConfig(OptimizerConfig):
 @dataclass
 class AdagradConfig(OptimizerConfig):
     name: str = choice("adagrad")
-    eps: float = number(above=0)
+    eps: float = number(least=1e-30)
 
 
 @dataclass
 class RmspropConfig(OptimizerConfig):
     name: str = choice("rmsprop")
     decay: float = number(least=0, below=1)
-    eps: float = number(above=0)
+    eps: float = number(least=1e-30)
 
 
 @dataclass
@@ -77,7 +77,7 @@ class AdamConfig(OptimizerConfig):
     name: str = choice("adam")
     beta1: float = number(least=0, below=1)
     beta2: float = number(least=0, below=1)
-    eps: float = number(above=0)
+    eps: float = number(least=1e-30)
 
 
 @dataclass
