@@ -30,6 +30,7 @@ SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
 STEPS = 50
 EVERY = 0.005  # seconds between two looks at the memory
 MB = 1_000_000
+TRAINED = "[3/4]"  # what a run says when it begins to score what it has learned
 
 
 def write_text(file: Path, size: int, seed: int = 1) -> None:
@@ -49,27 +50,31 @@ class Cost:
     seconds: float
     cpu_seconds: float  # of the one core, whatever else the machine was doing
     peak_mb: float  # of the process' own memory
+    training_mb: float  # the same until it began to score what it had learned
 
 
 def cost_of(*command: str) -> Cost:
     """Run `python -m COMMAND` on one core and watch its memory from outside."""
     core = min(os.sched_getaffinity(0))
-    began, used, peak = time.perf_counter(), cpu_of_children(), 0
-    with subprocess.Popen(
-        ["taskset", "-c", str(core), sys.executable, "-m", *command],
-        cwd=PROJECT,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # buffers of BLAS threads are no cost of the text
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    began, used, peak, training, said = time.perf_counter(), cpu_of_children(), 0, 0, ""
+    with (
+        tempfile.NamedTemporaryFile("w+", encoding="utf-8") as log,
+        subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-m", *command],
+            cwd=PROJECT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # buffers of BLAS threads are no cost of the text
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        ) as process,
+    ):
         while process.poll() is None:
             peak = max(peak, own_memory(process.pid))
+            said = Path(log.name).read_text(encoding="utf-8")
+            training = training if TRAINED in said else peak
             time.sleep(EVERY)
-        said = process.stderr.read() if process.stderr else ""
     if process.returncode:
         raise RuntimeError(f"expected {' '.join(command)} to end well, got {said[-2000:]}")
-    return Cost(time.perf_counter() - began, cpu_of_children() - used, peak / MB)
+    return Cost(time.perf_counter() - began, cpu_of_children() - used, peak / MB, training / MB)
 
 
 def cpu_of_children() -> float:
@@ -136,14 +141,16 @@ def main() -> None:
             )
         prepared[KNOWN] = folder / f"{KNOWN}.txt"
         write_text(prepared[KNOWN], KNOWN * MB)
-        trained = {mb: train(prepared[mb], data_dir).peak_mb for mb in (SMALL, KNOWN, size)}
-    print("train " + ", ".join(f"on {mb} MB: {peak:.0f} MB" for mb, peak in trained.items()))
+        trained = {mb: train(prepared[mb], data_dir) for mb in (SMALL, KNOWN, size)}
+    for mb, cost in trained.items():
+        print(f"train on {mb} MB: {cost.training_mb:.1f} MB, {cost.peak_mb:.0f} MB with scores and baselines")
     around = environment()
     write_json(
         RESULT,
         {
             "preprocess": [small, *rows],
-            "train_peak_mb": {str(mb): peak for mb, peak in trained.items()},
+            "train_mb": {str(mb): cost.training_mb for mb, cost in trained.items()},
+            "with_scores_mb": {str(mb): cost.peak_mb for mb, cost in trained.items()},
             "processor": around["processor"],
             "cores": around["cores"],
         },

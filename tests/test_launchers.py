@@ -23,7 +23,7 @@ from tests.conftest import run_command
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "probe=false")
 HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
 
 

@@ -23,7 +23,7 @@ from src.lab.sweep import shorter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
 OPTUNA = "hydra/sweeper=optuna"
 Point = tuple[Any, ...]
 

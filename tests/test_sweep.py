@@ -17,7 +17,7 @@ from src.lab.sweep_rows import Row, best_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 PROJECT = Path(__file__).resolve().parent.parent
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
 
 
 def places(root: Path) -> list[str]:
