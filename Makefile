@@ -44,7 +44,7 @@ results: setup  ## write the README's table of results from what experiments/ ha
 	@$(RUN) -m src.results
 
 test: setup  ## every test
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-cluster: $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/test_cluster.py
@@ -57,7 +57,7 @@ $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@touch $@
 
 test-fast: setup  ## the tests that need no training run (under a minute)
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	@$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup  ## ruff and the strict type checker
 	@$(RUN) -m ruff check .

@@ -26,17 +26,6 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-# The files that take longest and hold few tests: begun last, one of them would run alone at the end.
-LONGEST = ("test_outage", "test_resume", "test_bad_input", "test_search", "test_hopeless", "test_register",
-           "test_browser", "test_play_page", "test_launchers", "test_sweep", "test_cluster", "test_tracking",
-           "test_pipeline", "test_rerun")  # fmt: skip
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
-
-
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: exit status, standard output, standard error."""
