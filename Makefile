@@ -16,6 +16,9 @@ LOCKS := requirements.lock requirements-uv.lock
 READY := $(VENV)/ready-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# What experiments measured, as experiments/ keeps it, and the README's table of it.
+KEEP = for f in outputs/reproduction/*.json; do n=$$(basename $$f .json); cp $$f experiments/$$n/measured.json; \
+	cp outputs/reproduction/$$n.svg experiments/$$n/figure.svg; done; $(RUN) -m src.results
 
 .PHONY: help setup cluster reproduce reproduce-full results test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
 
@@ -97,14 +100,12 @@ promises: setup  ## nothing lost, measured: kills and resume, an outage, a text 
 	@$(RUN) -m benchmarks.promises
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
-	@$(RUN) -m src.train experiment=tinyshakespeare $(if $(DATA),data.path=$(DATA))
-	@cp "$$(ls -td outputs/runs/*/ | head -n 1)scores.json" experiments/tinyshakespeare/measured.json
+	@$(RUN) -m src.reproduce size=full only=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
+	@$(KEEP)
 
 record: setup  ## write down what reproduce measured as experiments/*/measured.json, and the table of it
 	@cp outputs/reproduction.json experiments/sonnets/measured.json
-	@for f in outputs/reproduction/*.json; do n=$$(basename $$f .json); \
-		cp $$f experiments/$$n/measured.json; cp outputs/reproduction/$$n.svg experiments/$$n/figure.svg; done
-	@$(RUN) -m src.results
+	@$(KEEP)
 
 # PyTorch is only measured against, in an environment of its own; pip takes the build that fits.
 $(PEERS)/ready-$(VERSION): $(READY)

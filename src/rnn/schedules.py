@@ -27,14 +27,8 @@ def warmup_share(step: int, warmup: int) -> float:
     return min(1.0, step / warmup) if warmup else 1.0
 
 
-@dataclass(frozen=True)
-class Constant:
-    """The peak throughout."""
-
-    warmup: int
-
-    def share(self, step: int, progress: float) -> float:
-        return warmup_share(step, self.warmup)
+class Forgetful:
+    """What a schedule shares that goes by the step alone: it looks at no evaluation and remembers none."""
 
     def observe(self, improved: bool) -> None:
         pass
@@ -47,7 +41,17 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Constant(Forgetful):
+    """The peak throughout."""
+
+    warmup: int
+
+    def share(self, step: int, progress: float) -> float:
+        return warmup_share(step, self.warmup)
+
+
+@dataclass(frozen=True)
+class Cosine(Forgetful):
     """final + (1 - final) (1 + cos(pi progress)) / 2.
 
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
@@ -60,18 +64,9 @@ class Cosine:
         along = self.final + (1 - self.final) * (1 + cos(pi * min(1.0, progress))) / 2
         return warmup_share(step, self.warmup) * along
 
-    def observe(self, improved: bool) -> None:
-        pass
-
-    def state(self) -> dict[str, float]:
-        return {}
-
-    def restore(self, state: dict[str, float]) -> None:
-        pass
-
 
 @dataclass(frozen=True)
-class Decay:
+class Decay(Forgetful):
     """The peak for the first `after` of `epochs` epochs, then multiplied by `factor` at the end of each.
 
     As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
@@ -85,15 +80,6 @@ class Decay:
     def share(self, step: int, progress: float) -> float:
         done = int(progress * self.epochs + 1e-9)  # whole epochs; the sum of many steps may fall short of one
         return warmup_share(step, self.warmup) * self.factor ** max(0, done - self.after + 1)
-
-    def observe(self, improved: bool) -> None:
-        pass
-
-    def state(self) -> dict[str, float]:
-        return {}
-
-    def restore(self, state: dict[str, float]) -> None:
-        pass
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from src.lab.findings.arms import Measures, average, spread, swept, values, where
+from src.lab.findings.drawing import dots
 from src.lab.sweep_rows import Row
 
 
@@ -24,9 +25,7 @@ def figure(rows: list[Row]) -> Figure:
     arms = swept(rows, "variant")
     for x, variant in enumerate(arms):
         arm = where(rows, variant=variant)
-        points = values(arm, "test/bpc")
-        ax.plot([x] * len(points), points, "ko", markersize=5, markerfacecolor="none")
-        ax.plot([x - 0.15, x + 0.15], [average(arm, "test/bpc")] * 2, "k-", linewidth=2)
+        dots(ax, x, values(arm, "test/bpc"), average(arm, "test/bpc"), markerfacecolor="none")
     ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
     ax.set_xlabel("cell, each with some 100,000 parameters")
     ax.set_ylabel("test split, state carried [bits per character]")

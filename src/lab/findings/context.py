@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from src.lab.findings.arms import Measures, average, spread, swept, where
+from src.lab.findings.drawing import sizes
 from src.lab.sweep_rows import Row
 
 MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
@@ -38,9 +39,7 @@ def figure(rows: list[Row]) -> Figure:
             label=model,
             markerfacecolor="w",
         )
-    ax.set_xscale("log")
-    ax.set_xticks([float(length) for length in swept(rows, "seq_len")], swept(rows, "seq_len"))
-    ax.minorticks_off()
+    sizes(ax, swept(rows, "seq_len"))
     ax.set_xlabel("window: how far the gradient flows back [characters]")
     ax.set_ylabel("test split, state carried [bits per character]")
     ax.grid(alpha=0.3)

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from src.lab.findings.arms import Measures, average, swept, where
+from src.lab.findings.drawing import sizes
 from src.lab.sweep_rows import Row
 
 # Test losses in nats that the paper's table gives for one layer, by the LSTM size of equal parameters. Quoted
@@ -41,9 +42,7 @@ def figure(rows: list[Row]) -> Figure:
         ours = {size: found[f"{cell}_{size}/loss"] for size in PAPER[cell] if f"{cell}_{size}/loss" in found}
         if ours:
             ax.plot(*zip(*ours.items(), strict=True), "k" + mark + "-", label=f"{cell}, measured")
-    ax.set_xscale("log")
-    ax.set_xticks([64, 128, 256], ["64", "128", "256"])
-    ax.minorticks_off()
+    sizes(ax, ["64", "128", "256"])
     ax.set_xlabel("size: units of an LSTM with as many parameters")
     ax.set_ylabel("test loss [nats per character]")
     ax.grid(alpha=0.3)

@@ -5,6 +5,7 @@ from math import log
 from matplotlib.figure import Figure
 
 from src.lab.findings.arms import Measures, average, spread, swept, values, where
+from src.lab.findings.drawing import dots
 from src.lab.sweep_rows import Row
 
 CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
@@ -31,17 +32,9 @@ def figure(rows: list[Row]) -> Figure:
     for k, (context, label) in enumerate(CONTEXTS.items()):
         for x, variant in enumerate(arms):
             arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
-            points = values(arm, f"{context}/bpc")
-            ax.plot(
-                [at] * len(points),
-                points,
-                "ko" if k == 0 else "k^",
-                markersize=5,
-                alpha=0.6,
-                markerfacecolor="k" if k == 0 else "none",
-                label=label if x == 0 else None,
-            )
-            ax.plot([at - 0.1, at + 0.1], [average(arm, f"{context}/bpc")] * 2, "k-", linewidth=2)
+            points, mean = values(arm, f"{context}/bpc"), average(arm, f"{context}/bpc")
+            named = label if x == 0 else None
+            dots(ax, at, points, mean, "o^"[k], markerfacecolor=("k", "none")[k], alpha=0.6, label=named)
     ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
     ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")
     ax.set_ylabel("test split [bits per character]")
