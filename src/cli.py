@@ -52,7 +52,10 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
     Bad input ends in one line and exit status 2, a sweep with failed jobs in exit status 1.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(page(command, config_name))
+        try:
+            print(page(command, config_name), flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; nor is there anything to say at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     for flag in {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra wants it in front of the overrides
         sys.argv.remove(flag)

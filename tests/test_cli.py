@@ -3,6 +3,7 @@
 Bad input ends with an exit status, one line that says what is wrong, and nothing on disk.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -289,6 +290,21 @@ def test_help_names_every_key_at_once(name: str, command: Command) -> None:
         assert re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE), f"{key} is not explained"
     assert f"python -m src.{name}" in ended.out
     assert max(len(line) for line in ended.out.splitlines()) <= 100
+
+
+def test_help_into_a_pipe_that_closes_is_no_error() -> None:
+    """`--help | head -1`: whoever reads may have seen enough."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "src.train", "--help"],
+            cwd=PROJECT,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_help_imports_nothing_slow() -> None:
