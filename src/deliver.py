@@ -6,6 +6,7 @@ themselves (`--beside`), at low priority, so that tracking takes only the proces
 over; a person starts it for what a tracker out of reach has missed.
 """
 
+import gc
 import json
 import os
 import sys
@@ -89,8 +90,11 @@ def store_of(folder: Path) -> dict[str, str]:
 
 def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = HANDED_OVER) -> None:
     """Deliver these, and the jobs of those that are sweeps as they begin, to their ends."""
+    gc.disable()  # what MLflow's import makes stays; looking through it for garbage is a fifth of the time
     from src.lab.tracking import Following, follow  # slow to import
 
+    gc.freeze()
+    gc.enable()
     known: set[Path] = set()
 
     def following(folder: Path) -> Any:
