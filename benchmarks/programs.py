@@ -41,7 +41,7 @@ def numpy_train(case: Case) -> Steps:
 
     from src.config import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
     from src.lab.parallel import Engine, Job
-    from src.lab.training import Loop
+    from src.lab.training import Loop, forget, never
     from src.rnn.initialisation import initialise
     from src.rnn.parameters import Architecture
     from src.text.batches import Windows
@@ -52,7 +52,7 @@ def numpy_train(case: Case) -> Steps:
     data = DataConfig("random", None, False, False, False, "utf-8", [0.8, 0.2, 0.0], 1)
     config = Config(
         hidden=case.hidden, seq_len=case.seq_len, batch_size=case.batch, workers=case.threads, lr=LR,
-        clip=CLIP, clip_mode="norm", average=0.0, min_delta=0.0, data=data,
+        clip=CLIP, clip_mode="norm", average=0.0, min_delta=0.0, probe=True, eval_every=10**9, data=data,
         model=ModelConfig(case.cell, case.layers, 0.0, "uniform", "tanh"),
         optimizer=AdamConfig("adam", 0.0, 0.9, 0.999, 1e-8), schedule=ConstantConfig("constant", 0),
     )  # fmt: skip
@@ -63,14 +63,17 @@ def numpy_train(case: Case) -> Steps:
     object.__setattr__(corpus, "bounds", {"val": (0, 0)})
     engine = Engine(Job(architecture, case.seq_len, case.batch), case.threads).__enter__()
     engine.weights[:] = initialise(architecture, "uniform", rng)
-    loop = Loop(config, architecture, corpus, windows, engine, rng, lambda s, m: None, lambda s, f: None)
-    taken = 0
+
+    def ignore(step: int, told: object) -> None:
+        """Nobody is told."""
+
+    loop = Loop(config, architecture, corpus, windows, engine, rng, ignore, ignore, never, forget)
+    loop.now.lr = LR
 
     def steps(count: int) -> None:
-        nonlocal taken
         for _ in range(count):
-            taken += 1
-            loop.step(taken, LR)
+            loop.now.step += 1
+            loop.step()
 
     return steps
 
