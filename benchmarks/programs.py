@@ -6,6 +6,7 @@ For every line on standard input it takes that many whole training steps (batch,
 clip, Adam), or samples that many characters a stream, and prints the seconds.
 """
 
+import atexit
 import os
 import sys
 import time
@@ -62,6 +63,7 @@ def numpy_train(case: Case) -> Steps:
     object.__setattr__(corpus, "tokens", tokens)
     object.__setattr__(corpus, "bounds", {"val": (0, 0)})
     engine = Engine(Job(architecture, case.seq_len, case.batch), case.threads).__enter__()
+    atexit.register(engine.__exit__, None, None, None)  # before multiprocessing waits for its processes
     engine.weights[:] = initialise(architecture, "uniform", rng)
 
     def ignore(step: int, told: object) -> None:

@@ -13,7 +13,9 @@ PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an en
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str) -> None:
-    sizes = map(str, (8, 5, 4, 2 if program == "numpy" else 1, 1))  # hidden, seq_len, batch, layers, threads
+    sizes = map(
+        str, (8, 5, 4, *((2, 2) if program == "numpy" else (1, 1)))
+    )  # hidden, seq_len, batch, layers, threads
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.programs", program, cell, *sizes],
         cwd=PROJECT,
