@@ -1,8 +1,10 @@
 """experiments/: what the jobs of a sweep measure, whether the claims hold, the page of it all."""
 
 import json
+from dataclasses import replace
 from math import inf, log
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from src.lab.claims import Claim, read_claims, verdicts
 from src.lab.experiments import EXPERIMENTS, FOLDER, QUICK, Outcome, command, conclude, record, run
 from src.lab.findings import cells, clipping, context, karpathy2015, state, temperature, tinyshakespeare
 from src.lab.report import page, section
-from src.lab.sweep_rows import Row, read_rows, write_rows
+from src.lab.sweep_rows import GRADIENTS, Row, kept_gradient, read_rows, write_rows
 
 PROJECT = Path(__file__).resolve().parent.parent
 UNIFORM = 4.75
@@ -82,6 +84,66 @@ def test_the_best_window_of_each_cell_is_found() -> None:
     found = context.measures(rows)
     assert found["gru/best"] == 20
     assert found["gru/gain"] == pytest.approx(0.4)
+
+
+def probed(model: str, length: int, fall: float, **swept: str) -> Row:
+    """A job whose gradient falls by a factor with each character."""
+    curve = [(k, 3 * fall**k) for k in range(length)]
+    return replace(row({"model": model, "seq_len": str(length), **swept}, test__bpc=2.0), gradient=curve)
+
+
+def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_cell() -> None:
+    rows = [probed("rnn", 5, 0.9), probed("rnn", 20, 0.5, seed="1"), probed("rnn", 20, 0.125, seed="2"),
+            probed("lstm", 20, 0.9), probed("lstm", 5, 0.1)]  # fmt: skip
+    panels = context.figure(rows).axes
+    assert len(panels) == 2
+    reach = panels[1]
+    assert reach.get_yscale() == "log"
+    assert "distance" in reach.get_xlabel()
+    assert "windows of 20" in reach.get_xlabel()
+    assert "k = 0" in reach.get_ylabel()
+    drawn = {line.get_label(): line for line in reach.get_lines()}
+    assert list(drawn) == ["rnn", "lstm"]
+    for name, fall in (("rnn", 0.25), ("lstm", 0.9)):  # of the seeds the geometric mean
+        assert list(drawn[name].get_xdata()) == list(range(20))
+        assert list(drawn[name].get_ydata()) == pytest.approx([fall**k for k in range(20)])
+    assert len({(line.get_linestyle(), line.get_marker()) for line in drawn.values()}) == 2
+    assert {line.get_color() for line in drawn.values()} == {"k"}, "told apart without colour"
+
+
+def test_what_was_not_probed_or_has_vanished_is_not_drawn() -> None:
+    assert len(context.figure([row({"model": "gru", "seq_len": "5"}, test__bpc=2.0)]).axes) == 1
+    vanished = replace(probed("gru", 4, 0.5), gradient=[(0, 3.0), (1, 1.5), (2, 0.0), (3, 0.0)])
+    assert context.reach([vanished, replace(vanished, gradient=[])]) == [(0, 1.0), (1, 0.5)]
+    assert context.reach([replace(vanished, status="FAILED")]) == []
+
+
+def test_the_gradient_of_the_kept_weights_is_read() -> None:
+    told = json.dumps(
+        {
+            "distances": [0, 1, 2],
+            "steps": [
+                {"step": step, "norms": [[[9, 9, 9]], [[scale, scale / 2, None]]]}
+                for step, scale in ((0, 1.0), (10, 4.0), (20, 8.0))
+            ],
+        }
+    )
+    val = [(10, 2.5), (20, 2.1), (30, 2.3), (31, 2.1)]  # the last one repeats that of the kept weights
+    assert kept_gradient(told, val) == [(0, 8.0), (1, 4.0)], "of the top layer, what is a number"
+    assert kept_gradient(told, [(5, 1.0)]) == []
+    assert kept_gradient(told, []) == []
+
+
+def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path) -> None:
+    from src.lab import sweep_store
+
+    told = {"distances": [0, 1], "steps": [{"step": 10, "norms": [[[4.0, 2.0]]]}]}
+    (tmp_path / GRADIENTS).write_text(json.dumps(told))
+    info = SimpleNamespace(status="FINISHED", artifact_uri=tmp_path.as_uri())
+    run = SimpleNamespace(info=info, data=SimpleNamespace(params={"probe": "True"}))
+    assert sweep_store.gradient_of(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
+    (tmp_path / GRADIENTS).unlink()
+    assert sweep_store.gradient_of(run, [(10, 2.0)]) == []
 
 
 def test_the_papers_loss_stands_beside_ours() -> None:
@@ -181,7 +243,7 @@ def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
-    rows = [*clipped(), *judged()]
+    rows = [*clipped(), *judged(), probed("gru", 5, 0.5)]
     write_rows(tmp_path / "jobs.json", rows)
     assert read_rows(tmp_path / "jobs.json") == rows
 
@@ -212,10 +274,11 @@ def test_the_readmes_table_is_what_the_experiments_measured() -> None:
 @pytest.mark.slow
 def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any) -> None:
     places = [f"outputs={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
-    small = ["hidden=8", "max_epochs=0.02", "length=600", "probe=false", "seed=1"]
+    small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
     outcome = run(EXPERIMENTS["temperature"], "quick", [*places, *small], tmp_path, {})
     assert not outcome.missing, capfd.readouterr().err
     assert [r.status for r in outcome.rows] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
+    assert [k for k, _ in outcome.rows[0].gradient] == list(range(20)), "of the weights that were kept"
     assert not all(v.held for v in outcome.verdicts), "eight units and some steps know no words"
     assert "NOT reproduced" in page([section(outcome)], {})

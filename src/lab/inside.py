@@ -10,13 +10,13 @@ from src.config import Config
 from src.files import write_text
 from src.lab.probing import Probe, Prober
 from src.lab.rundir import Run
+from src.lab.sweep_rows import GRADIENTS
 from src.lab.training import Outcome
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 from src.text.corpus import Corpus
 
-CURVES = "gradient_through_time.json"
 ABOUT = (
     "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "
     "window's last character with respect to the hidden state distances[i] characters before it; state 1, of "
@@ -33,7 +33,7 @@ class Inside:
         self.config, self.architecture = config, architecture
         self.prober = Prober(config, architecture, corpus)
         self.distances = distances_of(config.seq_len)
-        self.file = folder / CURVES
+        self.file = folder / GRADIENTS
         self.lines: dict[int, str] = {}  # step to its line of the file
         if self.file.exists():
             told = json.loads(self.file.read_text(encoding="utf-8"))["steps"]

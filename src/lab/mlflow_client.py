@@ -15,6 +15,7 @@ from src.errors import InputError
 from src.lab.holding import one_at_a_time
 
 FILE = "sqlite:///"
+DIRECTORY = "directory"  # tag of every run: the name of its directory, by which it is found again
 
 
 def connect(uri: str) -> Any:

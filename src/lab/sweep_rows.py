@@ -9,6 +9,7 @@ from src.files import write_text
 from src.lab import journal
 
 Curves = dict[str, list[tuple[int, float]]]
+GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/lab/inside.py
 HOPELESS = "hopeless"  # why a job ended that was given up
 CUT_SHORT = (HOPELESS, "interrupted")  # such a run is finished, but does not stand for its job another time
 
@@ -18,7 +19,7 @@ class Row:
     """One job. name: `hidden=64 clip=1`. swept: key to value as text. status: FINISHED, FAILED, KILLED or
     RUNNING; reason: why it ended so. reused: it was trained for an earlier sweep. seconds: from beginning to
     end. metrics: the last value of each. curves: (step, value) of train/loss and val/loss. samples: prompt,
-    temperature, seed and text of each."""
+    temperature, seed and text of each. gradient: what `kept_gradient` says."""
 
     name: str
     number: int
@@ -31,6 +32,7 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    gradient: list[tuple[int, float]] = field(default_factory=list)
     directory: str = ""  # the name of the run's own, where it is on this machine
 
     @property
@@ -51,6 +53,7 @@ def read_rows(file: Path) -> list[Row]:
         entry["curves"] = {
             name: [(step, value) for step, value in points] for name, points in entry["curves"].items()
         }
+        entry["gradient"] = [(distance, norm) for distance, norm in entry.get("gradient", [])]
     return [Row(**entry) for entry in entries]
 
 
@@ -58,6 +61,22 @@ def best_of(rows: list[Row]) -> Row | None:
     """The finished row with the lowest val/loss."""
     finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
     return min(finished, key=lambda row: row.loss, default=None)
+
+
+def kept_gradient(told: str, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """How far the gradient of the kept weights reaches: (k, mean norm of dL_T/dh_{T-k} in nats) of the top
+    layer, k characters before the loss; none for weights that were not probed.
+
+    told: the text of a gradient_through_time.json. val: (step, value) of val/loss, whose lowest is the kept.
+    """
+    if not val:
+        return []
+    kept, found = min(val, key=lambda point: point[1])[0], json.loads(told)
+    for row in found["steps"]:
+        if row["step"] == kept:
+            norms = row["norms"][-1][0]
+            return [(k, norm) for k, norm in zip(found["distances"], norms, strict=True) if norm is not None]
+    return []
 
 
 def local_rows(runs: Path, sweep: str) -> list[Row]:
@@ -96,6 +115,8 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
                 status, reason = "RUNNING", ""
             case "end":
                 status, reason, ended = record["status"], record["reason"], record["time"]
+    inside = folder / GRADIENTS
+    told_inside = inside.read_text(encoding="utf-8") if inside.exists() else ""
     return Row(
         name=told["name"],
         number=told["number"],
@@ -108,5 +129,6 @@ def local_row(folder: Path, told: dict[str, Any]) -> Row:
         metrics=metrics,
         curves={name: curves[name] for name in ("train/loss", "val/loss") if name in curves},
         samples=samples,
+        gradient=kept_gradient(told_inside, curves.get("val/loss", [])) if told_inside else [],
         directory=folder.name,
     )

@@ -7,8 +7,8 @@ import mlflow
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
-from src.lab.mlflow_client import connect, experiment_id, out_of_reach
-from src.lab.sweep_rows import CUT_SHORT, Row
+from src.lab.mlflow_client import DIRECTORY, connect, experiment_id, out_of_reach
+from src.lab.sweep_rows import CUT_SHORT, GRADIENTS, Row, kept_gradient
 
 CURVES = ("train/loss", "val/loss")
 MOST = 5000  # jobs of a sweep that are looked at
@@ -56,6 +56,8 @@ def row(client: Any, run: Any, parent: str) -> Row:
         metrics=dict(run.data.metrics),
         curves={name: sorted(points) for name, points in curves.items()},
         samples=samples_of(run),
+        gradient=gradient_of(run, curves.get("val/loss", [])),
+        directory=tags.get(DIRECTORY, ""),
     )
 
 
@@ -68,6 +70,17 @@ def samples_of(run: Any) -> list[dict[str, Any]]:
     except (MlflowException, OSError):
         return []
     return [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
+
+
+def gradient_of(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """How far the gradient of the kept weights reaches; none where the run was not probed."""
+    if run.data.params.get("probe") != "True" or run.info.status != "FINISHED":
+        return []
+    try:
+        told = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{GRADIENTS}")
+    except (MlflowException, OSError):
+        return []
+    return kept_gradient(told, sorted(val))
 
 
 def find_finished(uri: str, experiment: str, digest: str) -> tuple[str, dict[str, float]] | None:

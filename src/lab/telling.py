@@ -15,13 +15,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from src.lab import addresses
-from src.lab.mlflow_client import experiment_id
+from src.lab.mlflow_client import DIRECTORY, experiment_id
 from src.lab.packaging import requirements, stage
 from src.lab.serving import PARAMS
 from src.lab.sweep import Sweep
 
 MODEL = "model"  # name of the logged model
-DIRECTORY = "directory"  # tag of every run: the name of its directory, by which it is found again
 
 
 def find(client: Any, record: dict[str, Any], artifacts: str, directory: str) -> str:
