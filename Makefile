@@ -20,8 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # 0.8 s at the end of every run.
 unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
-KEEP = for f in outputs/reproduction/*.json; do n=$$(basename $$f .json); cp $$f experiments/$$n/measured.json; \
-	cp outputs/reproduction/$$n.svg experiments/$$n/figure.svg; done; $(RUN) -m src.results
+KEEP = $(RUN) -m src.results outputs/reproduction
 
 .PHONY: help setup cluster reproduce reproduce-full results test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
 

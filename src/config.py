@@ -10,10 +10,11 @@ from omegaconf import MISSING
 
 from src.allowed import Allowed, choice, flag, integer, number, text
 
-# What a search may ask for (Config.objectives), and which way is better.
 EXPERIMENTS = (  # folders of experiments/ that are sweeps
     "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
 )  # fmt: skip
+PARTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # that may be run by themselves
+# What a search may ask for (Config.objectives), and which way is better.
 OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
 
@@ -230,7 +231,9 @@ class ReproduceConfig(PlacesConfig):
     only: list[str] | None = field(
         default=MISSING,
         metadata={
-            "allowed": Allowed("a list", choices=EXPERIMENTS, several=True, optional="those of the size")
+            "allowed": Allowed(
+                "a list", choices=EXPERIMENTS + PARTS, several=True, optional="those of the size"
+            )
         },
     )
     warandpeace: str | None = text(optional="left out")

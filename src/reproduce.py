@@ -1,5 +1,6 @@
 """`python -m src.reproduce`: the sonnets and the experiments, every claim checked, one page at the end."""
 
+import shlex
 import sys
 from typing import Any
 
@@ -7,28 +8,43 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
+    from src.lab.terminal import say
+
+    try:
+        reproduce(config)
+    except KeyboardInterrupt:
+        say(f"\ngo on where it was interrupted with: {shlex.join(sys.orig_argv)}")
+        raise
+
+
+def reproduce(config: Any) -> None:
     from src.files import write_text
-    from src.lab.experiments import EXPERIMENTS, QUICK, check_texts, record, run
+    from src.lab.claims import all_held, tally
+    from src.lab.experiments import EXPERIMENTS, QUICK, check_texts, named, run
+    from src.lab.recording import measured_before, record
     from src.lab.report import page, section
     from src.lab.report_sonnets import facts, places, sonnets, sonnets_section
     from src.lab.rundir import absolute
     from src.lab.terminal import say
 
     outputs, typed = absolute(config.outputs), places(config)
+    outcomes = outputs / "reproduction"
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
     names = config.only or (QUICK if config.size == "quick" else tuple(EXPERIMENTS))
-    check_texts(texts, [EXPERIMENTS[name] for name in config.only or ()])
+    check_texts(texts, [named(name) for name in config.only or ()])
     sections, found = [], []
     if config.only is None:
         say("== sonnets")
         found += sonnets(typed, outputs)
         sections.append(sonnets_section(outputs))
     for name in names:
-        experiment = EXPERIMENTS[name]
+        experiment = named(name)
         say(f"\n== {name}")
-        outcome = run(experiment, config.size, typed, outputs, texts)
+        size = "full" if experiment.part else config.size
+        earlier = measured_before(outcomes, experiment.name, size) if experiment.part else None
+        outcome = run(experiment, size, typed, outputs, texts, earlier)
         if not outcome.missing:
-            record(outcome, outputs / "reproduction")
+            record(outcome, outcomes)
         sections.append(section(outcome))
         found += outcome.verdicts
         print(
@@ -40,10 +56,9 @@ def body(config: Any) -> None:
         )
     file = outputs / "reproduction.html"
     write_text(file, page(sections, facts(config.size)))
-    held = sum(v.held for v in found)
-    print(f"\n{held} of {len(found)} claims reproduced; figures, numbers and samples: {file}", flush=True)
+    print(f"\n{tally(found)}; figures, numbers and samples: {file}", flush=True)
     missing = sum(s.note.startswith("not run") for s in sections)
-    if held < len(found) or (missing and config.size == "quick"):
+    if not all_held(found) or (missing and (config.size == "quick" or config.only is not None)):
         sys.exit(1)
 
 

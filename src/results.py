@@ -1,7 +1,11 @@
-"""Write the README's table of results from what the experiments measured: `python -m src.results`."""
+"""Write the README's table of results from what the experiments measured: `python -m src.results`.
+
+`python -m src.results outputs/reproduction` first takes what stands there into experiments/.
+"""
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from src.cli import PROJECT
@@ -9,6 +13,8 @@ from src.files import write_text
 
 README = PROJECT / "README.md"
 FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
+
+WORDS = {True: "reproduced", False: "**not reproduced**", None: "not run"}
 
 
 def table() -> str:
@@ -18,8 +24,8 @@ def table() -> str:
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         name = file.parent.name
         for claim in told.get("claims", []):
-            word = "reproduced" if claim["held"] else "**not reproduced**"
-            value = f"{claim['value']:.3f}".rstrip("0").rstrip(".")
+            word = WORDS[claim["held"]]
+            value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
             where = f"[{name}](experiments/{name}/)"
             lines.append(f"| {where} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
     return "\n".join(lines) + "\n"
@@ -34,10 +40,15 @@ def written(readme: str) -> str:
     return before + FIRST + table() + LAST + after
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    if arguments:
+        from src.lab.recording import keep  # matplotlib takes a second to import
+
+        for folder in arguments:
+            keep(Path(folder))
     write_text(README, written(README.read_text(encoding="utf-8")))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

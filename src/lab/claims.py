@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 
 from src.errors import InputError
@@ -19,6 +19,10 @@ class Claim:
     least: float | None = None
     most: float | None = None
     size: str = ""
+
+    def measured(self, metrics: dict[str, float]) -> bool:
+        """Whether there is what it speaks of."""
+        return all(name in metrics for name in self.measure.split(" - "))
 
     def value(self, metrics: dict[str, float]) -> float:
         """What was measured. Raises InputError for a metric that there is not."""
@@ -44,7 +48,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, whether it held, and the numbers."""
+    """A claim, whether it held, and the numbers. ran: false for a claim of what has not been run, which has
+    neither held nor failed and whose value is no number."""
 
     claim: str
     held: bool
@@ -52,13 +57,18 @@ class Verdict:
     value: float
     expected: str
     source: str
+    ran: bool = True
 
     @property
     def word(self) -> str:
+        if not self.ran:
+            return "not run"
         return "reproduced" if self.held else "NOT reproduced"
 
     def line(self) -> str:
         """For a terminal."""
+        if not self.ran:
+            return f"{self.word:<14}  {self.claim}"
         return (
             f"{self.word:<14}  {self.claim}\n                {self.measure} = {self.value:.4f}, expected "
             f"{self.expected} ({self.source})"
@@ -71,9 +81,23 @@ def read_claims(file: Path, size: str = "") -> list[Claim]:
     return [claim for claim in claims if claim.size in ("", size)]
 
 
-def verdicts(claims: list[Claim], metrics: dict[str, float]) -> list[Verdict]:
-    """Each claim held against what was measured."""
+def verdicts(claims: list[Claim], metrics: dict[str, float], partly: bool = False) -> list[Verdict]:
+    """Each claim held against what was measured. partly: what was not measured was not run."""
     return [
-        Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source)
+        Verdict(c.claim, False, c.measure, nan, c.expected(), c.source, ran=False)
+        if partly and not c.measured(metrics)
+        else Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source)
         for c in claims
     ]
+
+
+def tally(found: list[Verdict]) -> str:
+    """`3 of 4 claims reproduced`, and how many were not run."""
+    ran = [v for v in found if v.ran]
+    left = f", {len(found) - len(ran)} not run" if len(ran) < len(found) else ""
+    return f"{sum(v.held for v in ran)} of {len(ran)} claims reproduced{left}"
+
+
+def all_held(found: list[Verdict]) -> bool:
+    """Whether every claim that was run has held."""
+    return all(v.held for v in found if v.ran)

@@ -1,23 +1,18 @@
 """The experiments: what runs them, what is measured of them, and whether their claims hold."""
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from src.errors import InputError
-from src.files import write_atomically, write_json
 from src.lab.claims import Verdict, read_claims, verdicts
-from src.lab.environment import PROJECT, environment
+from src.lab.environment import PROJECT
 from src.lab.findings import cells, clipping, context, karpathy2015, state, temperature, tinyshakespeare
 from src.lab.findings.arms import Measures
+from src.lab.started import run_to_its_end
 from src.lab.sweep_rows import Row, read_rows
 from src.text import sources
 
@@ -28,7 +23,8 @@ FOLDER = PROJECT / "experiments"
 class Experiment:
     """measures, figure: of the jobs. quick: whether there is a quick setting. text: the text that it may need
     a copy of, "" for none. needs_copy: whether it cannot do without. parallel: jobs side by side (else one
-    job uses all cores)."""
+    job uses all cores). draw: the figure of the measures alone, of an experiment that may be run in parts,
+    whose measures add up. part: the one that is run, "" for all of it."""
 
     name: str
     measures: Callable[[list[Row]], Measures]
@@ -37,10 +33,18 @@ class Experiment:
     text: str = ""
     needs_copy: bool = False
     parallel: bool = True
+    draw: Callable[[Measures], Figure] | None = None
+    part: str = ""
+
+    @property
+    def asked(self) -> str:
+        """As `only=` names it."""
+        return f"{self.name}_{self.part}" if self.part else self.name
 
     def config(self, size: str) -> str:
-        """The name in conf/experiment/."""
-        return f"{self.name}_quick" if size == "quick" and self.quick else self.name
+        """The name in conf/experiment/. (A part has full size only.)"""
+        whole = f"{self.name}_quick" if size == "quick" and self.quick else self.name
+        return self.asked if self.part else whole
 
 
 EXPERIMENTS = {
@@ -60,11 +64,22 @@ EXPERIMENTS = {
             parallel=False,
         ),
         Experiment(
-            "karpathy2015", karpathy2015.measures, karpathy2015.figure, text="warandpeace", needs_copy=True
+            "karpathy2015",
+            karpathy2015.measures,
+            karpathy2015.figure,
+            text="warandpeace",
+            needs_copy=True,
+            draw=karpathy2015.draw,
         ),
     )
 }
 QUICK = ("clipping", "state", "temperature")  # what `make reproduce` runs
+
+
+def named(name: str) -> Experiment:
+    """An experiment, or a part of one: `karpathy2015_64`."""
+    whole, _, part = name.partition("_")
+    return replace(EXPERIMENTS[whole], part=part)
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,11 @@ class Outcome:
     seconds: float = 0.0
     missing: str = ""
     page: Path | None = None
+
+    def figure(self) -> Figure:
+        """Of the jobs; of an experiment that is run in parts, of all measures that there are."""
+        e = self.experiment
+        return e.draw(self.measures) if e.draw else e.figure(self.rows)
 
 
 def command(experiment: Experiment, size: str, places: list[str], text: str | None) -> list[str]:
@@ -103,77 +123,57 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
     for experiment in asked:
         if experiment.needs_copy and texts.get(experiment.text) is None:
             raise InputError(
-                f"{experiment.text}: expected your copy of the text, for only=[{experiment.name}], got null"
+                f"{experiment.text}: expected your copy of the text, for only=[{experiment.asked}], got null"
             )
 
 
 def run(
-    experiment: Experiment, size: str, places: list[str], outputs: Path, texts: dict[str, str | None]
+    experiment: Experiment,
+    size: str,
+    places: list[str],
+    outputs: Path,
+    texts: dict[str, str | None],
+    earlier: Measures | None = None,
 ) -> Outcome:
     """Run the sweep in a process of its own, what it says on this terminal; read what came out.
 
-    places: overrides that say where things are kept. texts: copies that the user has.
+    places: overrides that say where things are kept. texts: copies that the user has. earlier: what other
+    parts of the experiment have measured. Raises KeyboardInterrupt when it was interrupted, behind its end.
     """
     text = texts.get(experiment.text)
     if experiment.needs_copy and text is None:
         return Outcome(experiment, size, missing=f"it needs your copy of the text: {experiment.text}=FILE")
     line = command(experiment, size, places, text)
     began, seconds = time.time(), time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "src.train", *line], cwd=PROJECT, check=False)
+    status = run_to_its_end("src.train", *line)
     # A sweep with failed jobs exits with 1. Training that diverges fails, which may be what is to be seen.
     files = [f for f in (outputs / "sweeps").glob("*/jobs.json") if f.stat().st_mtime >= began - 1]
-    if done.returncode not in (0, 1) or not files:
-        return Outcome(experiment, size, missing=f"the sweep ended with status {done.returncode}")
+    if status not in (0, 1) or not files:
+        return Outcome(experiment, size, missing=f"the sweep ended with status {status}")
     file = max(files, key=lambda f: f.stat().st_mtime_ns)
     page = file.with_name("comparison.html")
-    return conclude(experiment, size, read_rows(file), time.perf_counter() - seconds, page)
+    return conclude(experiment, size, read_rows(file), time.perf_counter() - seconds, page, earlier)
 
 
 def conclude(
-    experiment: Experiment, size: str, rows: list[Row], seconds: float = 0.0, page: Path | None = None
+    experiment: Experiment,
+    size: str,
+    rows: list[Row],
+    seconds: float = 0.0,
+    page: Path | None = None,
+    earlier: Measures | None = None,
 ) -> Outcome:
-    """What the jobs measure, held against experiments/NAME/expected.json."""
+    """What the jobs measure, held against experiments/NAME/expected.json.
+
+    earlier: what other parts of the experiment have measured.
+    """
     try:
-        found = experiment.measures(rows)
+        found = (earlier or {}) | experiment.measures(rows)
     except (IndexError, KeyError, ValueError) as error:
         raise InputError(
             f"experiment {experiment.name}: expected jobs to measure, got {len(rows)} of which some lack "
             f"{error}"
         ) from error
     claims = read_claims(FOLDER / experiment.name / "expected.json", size)
-    return Outcome(experiment, size, rows, found, verdicts(claims, found), seconds, "", page)
-
-
-def record(outcome: Outcome, folder: Path) -> None:
-    """NAME.json and NAME.svg: what came out, as experiments/NAME keeps it."""
-    name, around = outcome.experiment.name, environment()
-    told: dict[str, Any] = {
-        "command": f"python -m src.train --multirun experiment={outcome.experiment.config(outcome.size)}",
-        "size": outcome.size,
-        "jobs": len(outcome.rows),
-        "seconds": round(outcome.seconds, 1),
-        "measures": outcome.measures,
-        "claims": [
-            {"claim": v.claim, "held": v.held, "measure": v.measure, "value": v.value, "expected": v.expected}
-            for v in outcome.verdicts
-        ],
-        "processor": around["processor"],
-        "cores": around["cores"],
-    }
-    write_json(folder / f"{name}.json", told)
-    figure = outcome.experiment.figure(outcome.rows)
-    write_atomically(folder / f"{name}.svg", lambda file: save(figure, file, name))
-
-
-def save(figure: Figure, file: Path, salt: str) -> None:
-    """As SVG, the same bits for the same drawing."""
-    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(file, format="svg", metadata=nobody)
-
-
-def recorded(name: str) -> dict[str, Any]:
-    """What experiments/NAME/measured.json says."""
-    file = FOLDER / name / "measured.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    held = verdicts(claims, found, partly=bool(experiment.part))
+    return Outcome(experiment, size, rows, found, held, seconds, "", page)

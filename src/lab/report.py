@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from src.lab.claims import Verdict
+from src.lab.claims import Verdict, tally
 from src.lab.comparison import side_by_side
 from src.lab.experiments import FOLDER, Outcome
 
@@ -44,7 +44,7 @@ def section(outcome: Outcome) -> Section:
     sampled, samples = side_by_side(outcome.rows)
     from src.lab.sweep_figures import svg  # matplotlib takes a second to import
 
-    drawing = svg(e.figure(outcome.rows), e.name)
+    drawing = svg(outcome.figure(), e.name)
     return Section(
         e.name, question(e.name), line, note, outcome.verdicts, drawing, sampled, samples[:MOST_SAMPLES]
     )
@@ -58,5 +58,5 @@ def page(sections: list[Section], facts: dict[str, Any]) -> str:
     every = [verdict for s in sections for verdict in s.verdicts]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        held=sum(v.held for v in every), claims=len(every), sections=sections, facts=facts
+        tally=tally(every), sections=sections, facts=facts
     )

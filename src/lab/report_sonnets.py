@@ -1,17 +1,16 @@
 """The pipeline's run on the sonnets, as `make reproduce` starts it and its report shows it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from src.config import ReproduceConfig
 from src.lab.claims import Verdict, read_claims, verdicts
-from src.lab.environment import PROJECT, environment
+from src.lab.environment import environment
 from src.lab.report import Section, question
 from src.lab.reproduction import EXPECTED, FIGURES
 from src.lab.rundir import absolute, store_of
+from src.lab.started import run_to_its_end
 
 
 def places(config: ReproduceConfig) -> list[str]:
@@ -28,7 +27,7 @@ def sonnets(places: list[str], outputs: Path) -> list[Verdict]:
     """Run the pipeline in a process of its own; what its claims came to, none where it did not end."""
     file = outputs / FIGURES
     file.unlink(missing_ok=True)
-    subprocess.run([sys.executable, "-m", "src.pipeline", *places], cwd=PROJECT, check=False)
+    run_to_its_end("src.pipeline", *places)
     return held_against(file)
 
 

@@ -28,10 +28,13 @@ def measures(rows: list[Row]) -> Measures:
 
 
 def figure(rows: list[Row]) -> Figure:
-    """Ours filled, the paper's hollow, against the size."""
+    return draw(measures(rows))
+
+
+def draw(found: Measures) -> Figure:
+    """Ours filled, the paper's hollow, against the size: of those rows of the table that were run."""
     drawn = Figure(figsize=(6.5, 4), layout="constrained")
     ax = drawn.add_subplot()
-    found = measures(rows)
     for cell, mark in MARKS.items():
         ax.plot(
             *zip(*PAPER[cell].items(), strict=True),
