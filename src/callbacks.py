@@ -10,7 +10,7 @@ from src.checks import check_register, refuse
 from src.config import Config, PlacesConfig, TrackingConfig
 from src.lab.rundir import absolute
 from src.lab.sweep import Sweep
-from src.lab.sweep_record import SweepRecord, open_sweep
+from src.lab.sweep_record import SweepRecord, open_sweep, settle
 from src.launchers import BASIC, JOBLIB, prepare_launcher, tell_jobs
 
 
@@ -64,6 +64,8 @@ class SweepCallback(Callback):
             local = launcher in (BASIC, JOBLIB) and not asks
             sweep, record = open_sweep(places, keys, several, name, local)
             SweepCallback.opened = sweep, places, record
+            if asks:
+                settle(places)
             tell_jobs(config)
         except Exception as error:
             raise Refused(error) from error

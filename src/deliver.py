@@ -16,8 +16,8 @@ from typing import Any
 
 from src.errors import InputError
 from src.lab import journal
-from src.lab.dead_runs import mark_dead
-from src.lab.delivered import TRACKING, Delivered, undelivered
+from src.lab.dead_runs import left_over
+from src.lab.delivered import TRACKING, Delivered
 from src.lab.environment import PROJECT
 from src.lab.holding import held
 from src.lab.sweep_jobs import jobs_of
@@ -46,10 +46,7 @@ def directories(arguments: list[str]) -> list[Path]:
         if (folder / TRACKING).exists() and (folder / journal.NAME).exists():
             found.append(folder)
         elif given == "all" or (folder / "runs").is_dir():
-            mark_dead(folder)
-            there = undelivered(folder)
-            jobs = {job for sweep in there for job in jobs_of(sweep)}
-            found += [each for each in there if each not in jobs and not held(each)]
+            found += left_over(folder)
         else:
             raise InputError(
                 "expected all, an outputs folder, or the directory of a tracked run or sweep "

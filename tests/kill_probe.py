@@ -1,7 +1,8 @@
 """A training that kills itself: `python tests/kill_probe.py WHERE COUNT [key=value ...]`.
 
 The command `python -m src.train key=value ...` with SIGKILL at one place: nothing of the process comes after
-it. WHERE is one of PLACES, COUNT says which time, or after how many milliseconds of training.
+it. WHERE is one of PLACES, or Ctrl-C, which is SIGINT in front of a gradient; COUNT says which time, or after
+how many milliseconds of training.
 """
 
 import os
@@ -23,6 +24,9 @@ PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")
 
 
 def die() -> None:
+    """Where the process has a group of its own, all of that."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -62,6 +66,9 @@ def arm(where: str, count: int) -> None:
             checkpoint.to_disk = counted(2 * count, to_disk, lambda path: die())
         case "gradient":
             Engine.loss_and_gradient = counted(count, compute, lambda *arguments: die())
+        case "Ctrl-C":
+            press = counted(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+            Engine.loss_and_gradient = press
         case "half a line":
             append, calls = Journal.append, [0]
 

@@ -119,6 +119,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.lab.experiments",
                 "src.lab.figures",
                 "src.lab.inside_figures",
+                "src.lab.recording",
                 "src.lab.sweep_figures",
                 *(name for name in FILES if within(name, "src.lab.findings") and not name.endswith("arms")),
             }

@@ -6,9 +6,10 @@ from pathlib import Path
 from src.errors import InputError
 from src.lab import journal
 from src.lab.beside import deliver_beside
-from src.lab.delivered import TRACKING
+from src.lab.delivered import TRACKING, undelivered
 from src.lab.holding import held, hold
 from src.lab.journal import Journal
+from src.lab.sweep_jobs import jobs_of
 
 REASON = "the process ended without a word"
 
@@ -39,6 +40,15 @@ def mark_dead(outputs: Path) -> list[Path]:
         for folder in (file.parent for file in sorted(journals))
         if not journal.ended(folder) and not held(folder) and close(folder)
     ]
+
+
+def left_over(outputs: Path) -> list[Path]:
+    """The tracked runs and sweeps that have not been delivered and that nobody writes any more. (A sweep's
+    deliverer delivers its jobs.) The dead ones are closed."""
+    mark_dead(outputs)
+    there = undelivered(outputs)
+    jobs = {job for sweep in there for job in jobs_of(sweep)}
+    return [each for each in there if each not in jobs and not held(each)]
 
 
 def attend(outputs: Path) -> None:

@@ -41,6 +41,14 @@ class Delivered:
         return self.ended and self.offset == (folder / journal.NAME).stat().st_size
 
 
+def store_in(folder: Path) -> str:
+    """The uri of the store to which a run or sweep is delivered; "" for one that is not tracked."""
+    try:
+        return str(json.loads((folder / TRACKING).read_text(encoding="utf-8"))["uri"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def undelivered(outputs: Path) -> list[Path]:
     """The directories, sweeps first, whose journals have not been delivered to their end."""
     files = [file for kind in ("sweeps", "runs") for file in sorted(outputs.glob(f"{kind}/*/{TRACKING}"))]

@@ -21,7 +21,7 @@ from src.lab.progress import TrainingProgress
 from src.lab.resuming import Resumption
 from src.lab.rundir import Run, absolute, store_of
 from src.lab.snapshot import Snapshot
-from src.lab.sweep import Job, job_digest
+from src.lab.sweep import Job, job_digest, join
 from src.lab.terminal import say
 from src.lab.training import Outcome, make_batches, never, train
 from src.lab.weights import Model
@@ -98,15 +98,16 @@ def run_on(
     more of them."""
     architecture = architecture_of(config, corpus)
     begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
-    record = Run(config, found.folder if found else None, job.entered if job else None)
+    entered = job.entered if job else None
+    record = Run(config, found.folder if found else None, entered, found.held if found else None)
     if job:
         job.opened = True
-        write_json(record.folder / "sweep.json", job.describe())
+        join(record.folder, job)
     with closed(record) as closing:
         if found:
-            step = found.checkpoint.state["training"]["now"]["step"]
-            say(f"resume: run {found.folder.name} goes on behind step {step}")
-            record.resume(busy_cores=useful_workers(config.workers, config.batch_size))
+            say(f"{job.name if job else 'resume'}: goes on: run {found.folder.name} from step {found.step}")
+            busy = useful_workers(config.workers, config.batch_size)
+            record.resume(busy, job.tags() if job else None)
         else:
             open_run(record, config, corpus, architecture, command, job, tags or {})
         keeper = Keeper(record, corpus, architecture)

@@ -86,9 +86,9 @@ class Journal:
         self.append("end", status=status, reason=reason[:REASON], time=now())
         self.file.close()
 
-    def resume(self) -> None:
-        """The run goes on, whatever end it told of before."""
-        self.append("resumed", time=now())
+    def resume(self, tags: dict[str, str] | None = None) -> None:
+        """The run goes on, whatever end it told of before. tags: what marks it from now on."""
+        self.append("resumed", tags=tags or {}, time=now())
 
     def sync(self) -> int:
         """Wait until all of it is on the disk; returns its size in bytes."""

@@ -11,7 +11,7 @@ from src.errors import InputError
 from src.lab import checkpoint, told
 from src.lab.checkpoint import Checkpoint
 from src.lab.delivered import Delivered
-from src.lab.holding import held
+from src.lab.holding import Held, held
 from src.lab.journal import NAME as JOURNAL
 from src.lab.rundir import absolute
 
@@ -28,13 +28,25 @@ MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class Resumption:
-    """A run that goes on: its directory, its config, what it goes on from, and how it had ended."""
+    """A run that goes on: its directory, its config, what it goes on from, and how it had ended. held: its
+    directory, where this process holds it already."""
 
     folder: Path
     config: Config
     checkpoint: Checkpoint
     status: str
     reason: str
+    held: Held | None = None
+
+    @property
+    def step(self) -> int:
+        """Behind which it goes on."""
+        return int(self.checkpoint.state["training"]["now"]["step"])
+
+    def release(self) -> None:
+        """Leave the directory to others."""
+        if self.held:
+            self.held.release()
 
 
 def resumption(config: Config, typed: set[str]) -> Resumption:

@@ -17,7 +17,7 @@ from src.lab.beside import Deliverer, deliver_beside, finished
 from src.lab.dead_runs import mark_dead
 from src.lab.delivered import TRACKING, Delivered
 from src.lab.environment import PROJECT
-from src.lab.holding import hold
+from src.lab.holding import Held, hold
 from src.lab.journal import Journal
 from src.lab.parallel import available_cores
 from src.lab.told import Curves, Told, read
@@ -50,18 +50,24 @@ class Run:
     """One run: a directory under outputs/runs with a journal, and what it has told so far.
 
     folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
-    journals of its jobs; None for a run that has a process of its own for that. Raises InputError for a
-    directory that another process works on.
+    journals of its jobs; None for a run that has a process of its own for that. held: the folder, where this
+    process holds it already. Raises InputError for a directory that another process works on.
     """
 
-    def __init__(self, config: PlacesConfig, folder: Path | None = None, sweep: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: PlacesConfig,
+        folder: Path | None = None,
+        sweep: Path | None = None,
+        held: Held | None = None,
+    ) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.folder = folder or absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=folder is not None)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        self.held = hold(self.folder)
+        self.held = held or hold(self.folder)
         self.config, self.sweep = config, sweep
         self.told = Told() if folder is None else read(folder)
         self.journal = Journal(self.folder)
@@ -84,9 +90,9 @@ class Run:
         self.journal.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
-    def resume(self, busy_cores: int) -> None:
-        """Go on with the journal, and with the same run in MLflow."""
-        self.journal.resume()
+    def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
+        """Go on with the journal, and with the same run in MLflow. tags: what marks it from now on."""
+        self.journal.resume(tags or {})
         write_json(self.folder / "config.json", asdict(self.config))
         self.journal.artifact(self.folder / "config.json")
         self.track(busy_cores)

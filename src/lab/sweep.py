@@ -146,6 +146,17 @@ def reuse(config: Config, job: Job, run_id: str) -> None:
     sweep_store.adopt(store_of(config)["uri"], run_id, MEMBER + job.sweep.id, json.dumps(job.describe()))
 
 
+def join(folder: Path, job: Job) -> None:
+    """Note in a run's directory whose job it is. The sweep for which it was begun, if it was another, keeps
+    it as a job that was reused."""
+    file = folder / "sweep.json"
+    if file.exists():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told["sweep"] != job.sweep.id:
+            write_json(folder / f"sweep-{told['sweep']}.json", {**told, "reused": True})
+    write_json(file, job.describe())
+
+
 def folder_of(config: PlacesConfig, sweep: Sweep) -> Path:
     """Where the sweep's own files are."""
     return absolute(config.outputs) / "sweeps" / sweep.id

@@ -10,10 +10,12 @@ from src.lab.experiment import prepare, run_on
 from src.lab.finishing import Result
 from src.lab.sweep import Job, find_finished, job_digest, record_refusal, reuse
 from src.lab.terminal import say
+from src.lab.unfinished import find_unfinished
 
 
 def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float]:
-    """Train one job; with skip_finished=true a run that is finished already stands for it.
+    """Train one job; with skip_finished=true a run that is finished already stands for it, and one that was
+    interrupted goes on.
 
     cores: what the launcher leaves to each job. Returns what came out, or the objectives of the reused run.
     """
@@ -21,15 +23,17 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
         say(f"{job.name}: workers={cores} instead of {config.workers}, as many cores as each job has")
         config.workers = cores
     corpus = prepare(config, with_prompt=True)
+    unfinished = None
     if config.skip_finished:
-        found = find_finished(config, job_digest(config, corpus.digest))
-        if found:
+        digest = job_digest(config, corpus.digest)
+        if found := find_finished(config, digest):
             run_id, metrics = found
             reuse(config, job, run_id)
             say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
             return objectives(config, metrics)
+        unfinished = find_unfinished(config, digest, job.name)
     with threadpool_limits(cores, user_api="blas"):  # evaluation and samples, too, keep to their share
-        result = run_on(corpus, config, "train", job)
+        result = run_on(corpus, config, "train", job, unfinished)
     if result.outcome.ended == "interrupted":  # the job keeps what it has, but the sweep is to end
         raise KeyboardInterrupt
     return result

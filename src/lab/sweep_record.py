@@ -13,8 +13,8 @@ from src.config import PlacesConfig
 from src.files import cannot_write, write_json
 from src.lab import addresses
 from src.lab.beside import deliver_beside, finished
-from src.lab.dead_runs import close, mark_dead
-from src.lab.delivered import TRACKING, Delivered
+from src.lab.dead_runs import close, left_over, mark_dead
+from src.lab.delivered import TRACKING, Delivered, store_in
 from src.lab.holding import hold
 from src.lab.journal import Journal
 from src.lab.rundir import absolute, store_of
@@ -78,6 +78,15 @@ class SweepRecord:
             return None
         done, ids = Delivered.of(self.folder), [row.run_id for row in ranked]
         return addresses.addresses(addresses.server_of(self.config)[0], done.experiment, done.run_id, ids)
+
+
+def settle(config: PlacesConfig) -> None:
+    """Bring what earlier commands have left to the tracker, which is asked for finished jobs."""
+    if config.tracking.name == "none":
+        return
+    uri = store_of(config)["uri"]
+    if folders := [each for each in left_over(absolute(config.outputs)) if store_in(each) == uri]:
+        deliver_beside(folders, brisk=True).wait()
 
 
 def open_sweep(

@@ -92,9 +92,10 @@ def end(client: Any, run_id: str, record: dict[str, Any]) -> None:
     client.set_terminated(run_id, record["status"], record["time"])
 
 
-def resumed(client: Any, run_id: str) -> None:
-    """The run goes on behind an end."""
+def resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
+    """The run goes on behind an end. tags: those of the sweep of which it is a job now."""
     client.update_run(run_id, status="RUNNING")
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if "ended" in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, "ended")
 

@@ -129,7 +129,7 @@ class Following:
                 ids = {job.name: Delivered.of(job).run_id for job in self.jobs()}
                 telling.sweep(client, done.run_id, done.experiment, record, ids)
             case "resumed":
-                telling.resumed(client, done.run_id)
+                telling.resumed(client, done.run_id, record.get("tags", {}))
             case "end":
                 telling.end(client, done.run_id, record)
         done.ended = kind == "end"
