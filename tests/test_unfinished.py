@@ -19,6 +19,7 @@ from src.lab.dead_runs import REASON
 from src.lab.holding import hold
 from src.lab.journal import Journal, read
 from src.lab.resuming import saved_config
+from src.lab.sweep import find_finished
 from src.lab.sweep_rows import read_rows
 from src.lab.unfinished import find_unfinished
 from tests.conftest import PROJECT, environ, run_command
@@ -105,6 +106,22 @@ def test_what_was_cut_off_goes_on_and_what_would_fail_again_does_not(
     if found:
         assert (found.folder, found.step, found.status) == (folder, STEPS, status or "RUNNING")
         found.release()
+
+
+@pytest.mark.slow
+def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_once(runs: Runs) -> None:
+    """Ctrl-C left it FINISHED with scores, for what it had."""
+    folder = runs.add("one", "FINISHED", "interrupted")
+    assert (folder / "scores.json").exists()
+    assert find_finished(runs.config, runs.digest) is None
+    Journal(folder).resume()
+    assert find_finished(runs.config, runs.digest) is None
+    Journal(folder).end("KILLED", "SIGTERM")
+    assert find_finished(runs.config, runs.digest) is None
+    runs.add("two", "FINISHED", "max_epochs")
+    found = find_finished(runs.config, runs.digest)
+    assert found
+    assert found[0] == "two"
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ def find_finished(config: Config, digest: str) -> tuple[str, dict[str, float]] |
             if scores.get("job_digest") == digest:
                 told = {"name": "", "number": 0, "swept": {}}
                 row = local_row(file.parent, told)
-                if row.reason not in CUT_SHORT:
+                if row.status == "FINISHED" and row.reason not in CUT_SHORT:
                     return row.run_id, row.metrics
         return None
     from src.lab import sweep_store
