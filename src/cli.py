@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
@@ -74,7 +75,8 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
-        end_sweep("KILLED")
+        with suppress(KeyboardInterrupt):  # pressed again: at once
+            end_sweep("KILLED")
         sys.exit(130)
     except Preempted as preempted:
         print(f"{command}: {preempted}", file=sys.stderr, flush=True)
