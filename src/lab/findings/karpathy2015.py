@@ -33,7 +33,7 @@ def figure(rows: list[Row]) -> Figure:
 
 def draw(found: Measures) -> Figure:
     """Ours filled, the paper's hollow, against the size: of those rows of the table that were run."""
-    drawn = Figure(figsize=(6.5, 4), layout="constrained")
+    drawn = Figure(figsize=(6.5, 4.6), layout="constrained")
     ax = drawn.add_subplot()
     for cell, mark in MARKS.items():
         ax.plot(
@@ -49,5 +49,5 @@ def draw(found: Measures) -> Figure:
     ax.set_xlabel("size: units of an LSTM with as many parameters")
     ax.set_ylabel("test loss [nats per character]")
     ax.grid(alpha=0.3)
-    ax.legend()
+    drawn.legend(loc="outside lower center", ncols=3, fontsize=8)
     return drawn
