@@ -2,11 +2,11 @@
 
     python -m docs.build        (`make docs` draws the figures, too)
 
-A page names what it quotes in a comment of its own line: a whole function, one line of it, or several, each
-found by how it begins. The block behind it is written here:
+A page names what it quotes in a comment of its own line: a whole function, or lines of it, found by how they
+begin. The block behind it is written here:
 
     <!-- code: src/rnn/clipping.py clip_norm -->
-    <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log" -->
+    <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log", "return" -->
 
 Every other block marked `python` is an example. The examples of a page run one after the other in one
 namespace; what one prints stands in the block behind it.
@@ -28,9 +28,8 @@ DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
 PAGES = ("from-scratch.md", "backpropagation.md", "gated-cells.md", "training-and-sampling.md")
 
-QUOTE = re.compile(
-    r'<!-- code: (?P<file>\S+) (?P<name>\S+)(?: "(?P<first>.+?)")?(?: to "(?P<last>.+?)")? -->'
-)
+PART = re.compile(r'"([^"]+)"(?: to "([^"]+)")?')
+QUOTE = re.compile(rf"<!-- code: (\S+) (\S+)((?:,? {PART.pattern})*) -->")
 PRINTS = "<!-- prints -->"
 FENCE = "```"
 
@@ -65,19 +64,21 @@ def behind_block(lines: list[str], at: int) -> int:
 
 
 def quotation(mark: str, page: str) -> list[str]:
-    """Caption and block for a mark."""
+    """Caption and block for a mark; `...` stands for what is left out."""
     asked = QUOTE.fullmatch(mark)
     if asked is None:
         raise InputError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
-    file, name = asked["file"], asked["name"]
+    file, name, parts = asked[1], asked[2], PART.findall(asked[3])
     try:
         code = function(PROJECT / file, name)
-        if asked["first"]:
-            code = part(code, asked["first"], asked["last"])
+        found = [part(code, first, last) for first, last in parts] or [code]
     except (OSError, LookupError) as error:
         raise InputError(f"{page}: expected code to quote at {mark}, got {error}") from error
-    caption = f"[`{file}`](../{file}), " + (f"in `{name}`:" if asked["first"] else f"`{name}`:")
-    return [caption, FENCE + "python", *dedent("\n".join(code)).split("\n"), FENCE]
+    lines = found[0]
+    for more in found[1:]:
+        lines += [" " * (len(more[0]) - len(more[0].lstrip())) + "...", *more]
+    caption = f"[`{file}`](../{file}), {'in ' if parts else ''}`{name}`:"
+    return [caption, FENCE + "python", *dedent("\n".join(lines)).split("\n"), FENCE]
 
 
 def function(file: Path, name: str) -> list[str]:
@@ -93,17 +94,15 @@ def function(file: Path, name: str) -> list[str]:
     return source.split("\n")[found[0].lineno - 1 : found[0].end_lineno]
 
 
-def part(code: list[str], first: str, last: str | None) -> list[str]:
-    """The lines from the only one that begins with `first` to the next that begins with `last`, or that one.
+def part(code: list[str], first: str, last: str) -> list[str]:
+    """From the only line that begins with `first` to the next that begins with `last`, or that line alone.
 
     Raises LookupError where there is no such line, or more than one `first`.
     """
     begins = [k for k, line in enumerate(code) if line.strip().startswith(first)]
     if len(begins) != 1:
         raise LookupError(f"{len(begins)} lines that begin with {first!r}")
-    if last is None:
-        return [code[begins[0]]]
-    ends = [k for k in range(begins[0], len(code)) if code[k].strip().startswith(last)]
+    ends = [k for k in range(begins[0], len(code)) if code[k].strip().startswith(last or first)]
     if not ends:
         raise LookupError(f"no line behind it that begins with {last!r}")
     return code[begins[0] : ends[0] + 1]

@@ -77,9 +77,12 @@ def test_a_quotation_is_written_behind_its_mark_and_follows_the_source(source: P
     assert written(f"{QUOTED}\n\nbehind", "page") == f"{QUOTED}\n\nbehind".replace("narrow", "too narrow")
 
 
-def test_a_quotation_is_one_line_or_a_whole_function(source: Path) -> None:
+@pytest.mark.usefixtures("source")
+def test_a_quotation_is_one_line_several_passages_or_a_whole_function() -> None:
     one = written('<!-- code: src/box.py area "return" -->', "page")
     assert one.endswith("in `area`:\n```python\nreturn width * height\n```")
+    two = written('<!-- code: src/box.py area "raise", "return" -->', "page")
+    assert two.endswith('```python\n    raise ValueError("narrow")\n...\nreturn width * height\n```')
     whole = written("<!-- code: src/box.py Box.volume -->", "page")
     assert whole.endswith("`Box.volume`:\n```python\ndef volume(self):\n    return 1\n```")
 
