@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
 KEEP = $(RUN) -m src.results outputs/reproduction
 
-.PHONY: help setup cluster reproduce reproduce-full results test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
+.PHONY: help setup cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ reproduce-full: setup  ## every experiment at full size, for hours; goes on wher
 
 results: setup  ## write the README's table of results from what experiments/ has measured
 	@$(RUN) -m src.results
+
+docs: setup  ## write what the pages of docs/ quote and print, and draw their figures (a minute)
+	@$(RUN) -m docs.figures
+	@$(RUN) -m docs.build
 
 test: setup  ## every test
 	@$(RUN) -m pytest -n 2 --dist loadfile

@@ -1,0 +1,134 @@
+"""Writes what the pages of docs/ take from elsewhere: the code that they quote, what their examples print.
+
+    python -m docs.build        (`make docs` draws the figures, too)
+
+A page names what it quotes in a comment of its own line: a whole function, or lines of it, found by how they
+begin. The block behind it is written here:
+
+    <!-- code: src/rnn/clipping.py clip_norm -->
+    <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log", "return" -->
+
+Every other block marked `python` is an example. The examples of a page run one after the other in one
+namespace; what one prints stands in the block behind it.
+"""
+
+import ast
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from src.errors import InputError
+from src.files import write_text
+
+DOCS = Path(__file__).resolve().parent
+PROJECT = DOCS.parent
+PAGES = ("from-scratch.md", "backpropagation.md", "gated-cells.md", "training-and-sampling.md")
+
+PART = re.compile(r'"([^"]+)"(?: to "([^"]+)")?')
+QUOTE = re.compile(rf"<!-- code: (\S+) (\S+)((?:,? {PART.pattern})*) -->")
+PRINTS = "<!-- prints -->"
+FENCE = "```"
+
+
+def written(page: str, name: str) -> str:
+    """The page as it is to be. Raises InputError for code that is not there and an example that fails."""
+    lines, out, namespace, at = page.split("\n"), [], dict[str, Any](), 0
+    while at < len(lines):
+        line, at = lines[at], at + 1
+        out.append(line)
+        if line.startswith("<!-- code:"):
+            out += quotation(line, name)
+            at = behind_block(lines, at)
+        elif line == FENCE + "python":
+            end = lines.index(FENCE, at)
+            printed = run("\n".join(lines[at:end]), f"{name}, example at line {len(out)}", namespace)
+            out += lines[at : end + 1]
+            at = end + 1
+            if at < len(lines) and lines[at] == PRINTS:
+                at = behind_block(lines, at + 1)
+            if printed:
+                out += [PRINTS, FENCE + "text", *printed.rstrip("\n").split("\n"), FENCE]
+    return "\n".join(out)
+
+
+def behind_block(lines: list[str], at: int) -> int:
+    """The line behind the block that begins at line `at`, or behind a caption there; `at` where none does."""
+    for begin in (at, at + 1):
+        if begin < len(lines) and lines[begin].startswith(FENCE) and all(lines[at:begin]):
+            return lines.index(FENCE, begin + 1) + 1
+    return at
+
+
+def quotation(mark: str, page: str) -> list[str]:
+    """Caption and block for a mark; `...` stands for what is left out."""
+    asked = QUOTE.fullmatch(mark)
+    if asked is None:
+        raise InputError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
+    file, name, parts = asked[1], asked[2], PART.findall(asked[3])
+    try:
+        code = function(PROJECT / file, name)
+        found = [part(code, first, last) for first, last in parts] or [code]
+    except (OSError, LookupError) as error:
+        raise InputError(f"{page}: expected code to quote at {mark}, got {error}") from error
+    lines = found[0]
+    for more in found[1:]:
+        lines += [" " * (len(more[0]) - len(more[0].lstrip())) + "...", *more]
+    caption = f"[`{file}`](../{file}), {'in ' if parts else ''}`{name}`:"
+    return [caption, FENCE + "python", *dedent("\n".join(lines)).split("\n"), FENCE]
+
+
+def function(file: Path, name: str) -> list[str]:
+    """The lines of a function, or of a method as Class.method. Raises LookupError where there is none."""
+    source = file.read_text(encoding="utf-8")
+    body: list[ast.stmt] = ast.parse(source).body
+    for step in name.split("."):
+        found = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        found = [node for node in found if node.name == step]
+        if not found:
+            raise LookupError(f"no {name} in {file.name}")
+        body = found[0].body
+    return source.split("\n")[found[0].lineno - 1 : found[0].end_lineno]
+
+
+def part(code: list[str], first: str, last: str) -> list[str]:
+    """From the only line that begins with `first` to the next that begins with `last`, or that line alone.
+
+    Raises LookupError where there is no such line, or more than one `first`.
+    """
+    begins = [k for k, line in enumerate(code) if line.strip().startswith(first)]
+    if len(begins) != 1:
+        raise LookupError(f"{len(begins)} lines that begin with {first!r}")
+    ends = [k for k in range(begins[0], len(code)) if code[k].strip().startswith(last or first)]
+    if not ends:
+        raise LookupError(f"no line behind it that begins with {last!r}")
+    return code[begins[0] : ends[0] + 1]
+
+
+def run(code: str, where: str, namespace: dict[str, Any]) -> str:
+    """What an example prints."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, where, "exec"), namespace)
+    except Exception as error:
+        raise InputError(f"{where}: expected it to run, got {type(error).__name__}: {error}") from error
+    return printed.getvalue()
+
+
+def main() -> int:
+    try:
+        for name in PAGES:
+            file = DOCS / name
+            write_text(file, written(file.read_text(encoding="utf-8"), name))
+    except (InputError, OSError) as error:
+        print(f"docs: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
