@@ -22,6 +22,7 @@ from tests.conftest import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
+ELSEWHERE = ("ray", "submitit_local", "submitit_slurm")  # those that another lock brings
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "probe=false")
 HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
@@ -38,8 +39,8 @@ def hydra_ready() -> Any:
 # --- the configs ---
 
 
-def test_the_launchers_are_those_of_the_issue() -> None:
-    assert LAUNCHERS == ["joblib", "ray", "submitit_local", "submitit_slurm"]
+def test_the_launchers_that_are_promised_are_there() -> None:
+    assert {"joblib", *ELSEWHERE} <= set(LAUNCHERS)
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -69,7 +70,7 @@ def test_a_launcher_has_every_key_of_the_plugins_own_config(launcher: str, plugi
     assert OmegaConf.merge(theirs, ours)["_target_"] == ours["_target_"]  # of the types that it wants
 
 
-@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "joblib"])
+@pytest.mark.parametrize("launcher", ELSEWHERE)
 def test_a_missing_plugin_gets_one_line(
     launcher: str, typed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -77,13 +77,12 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind, layers):
     assert metrics == again.metrics()
     expected = {"inside/spectral_radius", "inside/gradient_far_over_near"}
     expected |= {"inside/spectral_radius2"} if layers == 2 else set()
+    gates = [f"_{letter}" for letter in architecture.kind.gates[: architecture.kind.sigmoids]]
     expected |= {
         ("rnn", "tanh"): {"inside/saturated"},
         ("rnn", "relu"): {"inside/dead"},
-        ("gru", "tanh"): {f"inside/saturated{gate}" for gate in ("", "_r", "_z")},
-        ("lstm", "tanh"): {f"inside/saturated{gate}" for gate in ("", "_o", "_i", "_f")}
-        | {"inside/gradient_far_over_near_c"},
-    }[kind]
+    }.get(kind, {f"inside/saturated{gate}" for gate in ("", *gates)})
+    expected |= {"inside/gradient_far_over_near_c"} if architecture.states == 2 else set()
     assert metrics.keys() == expected
     assert all(type(value) is float for value in metrics.values())
     top = first.gradients[-1, 0]

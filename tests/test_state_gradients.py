@@ -14,7 +14,7 @@ from src.rnn.cells import CELLS
 from src.rnn.gradient_check import EPS
 from src.rnn.network import Buffers, zero_state
 from src.rnn.parameters import Architecture, unflatten
-from src.rnn.state_gradients import BACK, norm_by_distance, state_gradients
+from src.rnn.state_gradients import norm_by_distance, state_gradients
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
@@ -64,10 +64,6 @@ class Example:
             at = partial(self.loss, column, (k, s, t))
             derivative[k, s, t, column] = [at(push).imag / EPS for push in pushes]
         return derivative
-
-
-def test_every_cell_has_its_derivation():
-    assert BACK.keys() == CELLS.keys()
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 4, 6), (1, 2, 3, 4), (4, 1, 1, 2)], ids=str)

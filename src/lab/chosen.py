@@ -1,8 +1,9 @@
-"""The optimiser and the schedule that a config names."""
+"""The optimiser and the schedule that a config names; ValueError for one that is forgotten here."""
 
 from src.config import (
     AdagradConfig,
     AdamConfig,
+    ConstantConfig,
     CosineConfig,
     DecayConfig,
     MomentumConfig,
@@ -10,6 +11,7 @@ from src.config import (
     PlateauConfig,
     RmspropConfig,
     ScheduleConfig,
+    SgdConfig,
 )
 from src.rnn import optimizers, schedules
 from src.rnn.optimizers import Optimizer
@@ -26,7 +28,9 @@ def make_optimizer(config: OptimizerConfig) -> Optimizer:
             return optimizers.RmsProp(config.decay, config.eps)
         case AdamConfig():
             return optimizers.Adam(config.beta1, config.beta2, config.eps)
-    return optimizers.Sgd()
+        case SgdConfig():
+            return optimizers.Sgd()
+    raise ValueError(f"expected an optimiser that is made here, got {config.name}")
 
 
 def make_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
@@ -38,4 +42,6 @@ def make_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
             return schedules.Plateau(config.warmup, config.factor, config.patience, config.least)
         case DecayConfig():
             return schedules.Decay(config.warmup, config.factor, config.after, epochs)
-    return schedules.Constant(config.warmup)
+        case ConstantConfig():
+            return schedules.Constant(config.warmup)
+    raise ValueError(f"expected a schedule that is made here, got {config.name}")

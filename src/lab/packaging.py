@@ -1,9 +1,10 @@
 """The code that a logged model carries, so that it writes text where this project is not installed.
 
-The mathematics, the vocabulary, the sampler and the loader are copied under a package name that holds
-their digest: two models of different versions of the code can be loaded in one process.
+The loader and what it imports, the mathematics, the vocabulary and the sampler, are copied under a package
+name that holds their digest: two models of different versions of the code can be loaded in one process.
 """
 
+import ast
 import hashlib
 import importlib.metadata
 import re
@@ -13,33 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
-MODULES = (
-    "errors.py",
-    "files.py",
-    "rnn/parameters.py",
-    "rnn/arrays.py",
-    "rnn/tape.py",
-    "rnn/tiling.py",
-    "rnn/products.py",
-    "rnn/vanilla.py",
-    "rnn/gru.py",
-    "rnn/lstm.py",
-    "rnn/cells.py",
-    "rnn/loss.py",
-    "rnn/network.py",
-    "rnn/stepping.py",
-    "text/normalisation.py",
-    "text/vocabulary.py",
-    "lab/weights.py",
-    "lab/sampling.py",
-    "lab/serving.py",
-)
+LOADER = "lab/serving.py"
 
 
 @contextmanager
 def stage() -> Iterator[tuple[str, Path]]:
     """Package name and directory of the copied code, for as long as the context lasts."""
-    texts = {module: (SOURCE / module).read_text(encoding="utf-8") for module in MODULES}
+    texts = {module: (SOURCE / module).read_text(encoding="utf-8") for module in modules()}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:12]
     package = f"char_rnn_{digest}"
     with tempfile.TemporaryDirectory() as temporary:
@@ -52,6 +33,22 @@ def stage() -> Iterator[tuple[str, Path]]:
             file.write_text(re.sub(r"^from src\.", f"from {package}.", text, flags=re.MULTILINE))
         (root / "serving.py").write_text(f"from {package}.lab.serving import _load_pyfunc\n")
         yield package, root
+
+
+def modules() -> list[str]:
+    """The loader's file and every file of ours that it imports, at once or through others, by name."""
+    found, waiting = set(), [LOADER]
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for node in ast.walk(ast.parse((SOURCE / module).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == SOURCE.name:
+                within = Path(*str(node.module).split(".")[1:])
+                named = [within.with_suffix(".py"), *(within / f"{alias.name}.py" for alias in node.names)]
+                waiting += [file.as_posix() for file in named if (SOURCE / file).is_file()]
+    return sorted(found)
 
 
 def requirements() -> list[str]:

@@ -28,7 +28,6 @@ SPARSEST = (
 # difficulty of training deep feedforward neural networks", section 3.
 SATURATED = 0.9
 CLOSED = 0.1
-SIGMOIDS = {"gru": "rz", "lstm": "oif"}  # names of the gates between 0 and 1, in their order on the tape
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ def saturation(architecture: Architecture, buffers: Buffers) -> dict[str, float]
     if architecture.activation == "relu":
         dead = [(tape.h[1:] <= 0).all(axis=(0, 1)) for tape in buffers.tapes]
         return {"inside/dead": float(np.mean(dead))}
-    if architecture.cell == "rnn":
+    if not architecture.kind.sigmoids:
         return {"inside/saturated": float(np.mean([abs(tape.h[1:]) > SATURATED for tape in buffers.tapes]))}
-    names = SIGMOIDS[architecture.cell]
+    names = architecture.kind.gates[: architecture.kind.sigmoids]
     gates = np.stack([tape.gates[: len(names)] for tape in buffers.tapes])
     each = ((gates > SATURATED) | (gates < CLOSED)).mean(axis=(0, 2, 3, 4))
     named = {f"inside/saturated_{name}": float(share) for name, share in zip(names, each, strict=True)}

@@ -15,11 +15,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from src.rnn.kinds import KINDS
 from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
 from src.rnn.tiling import Tiling
 
-SIGMOIDS = 2  # the first two gates
+SIGMOIDS = KINDS["gru"].sigmoids
 
 
 def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
@@ -98,3 +99,30 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     np.matmul(h_before, dq, out=grad.wh[2])
     dq.sum(axis=0, out=grad.bh)
     return tape.gates
+
+
+def step(x: Array, product: Array, state: Array, bh: Array) -> None:
+    """One step for sampling, in place: h_t into state (1, B, H)."""
+    h, units = state[0], state.shape[-1]
+    q = product[:, 2 * units :]
+    q += bh
+    sigmoids = product[:, : 2 * units]
+    sigmoids += x[:, : 2 * units]
+    np.tanh(sigmoids, out=sigmoids)
+    sigmoids *= 0.5
+    sigmoids += 0.5
+    q *= sigmoids[:, :units]
+    q += x[:, 2 * units :]
+    np.tanh(q, out=q)
+    h -= q
+    h *= sigmoids[:, units:]
+    h += q
+
+
+def step_back(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
+    """The derivation of `backward` at one step: dL/da_t of the three gates, and dL/dh_{t-1}."""
+    (dh,), (r, z, n, q) = d, tape.blocks[:, t]
+    dn = dh * (1 - z) * (1 - n * n)
+    da = np.stack([dn * q * r * (1 - r), dh * (tape.h[t] - n) * z * (1 - z), dn])
+    before = dh * z + da[0] @ p.wh[0].T + da[1] @ p.wh[1].T + (dn * r) @ p.wh[2].T
+    return da, before[None]

@@ -7,7 +7,6 @@ import numpy as np
 from src.rnn.parameters import Architecture, Array, unflatten
 
 SCHEMES = ("uniform", "orthogonal", "identity")
-FORGET = 2  # the LSTM's gates stand in the order output, input, forget, candidate
 
 
 def initialise(
@@ -40,8 +39,8 @@ def initialise(
     for layer in p.layers:
         layer.b[:] = 0.0
         layer.bh[:] = 0.0
-        if architecture.cell == "lstm":
-            layer.b[FORGET] = 1.0
+        for letter in architecture.kind.open:
+            layer.b[architecture.kind.gates.index(letter)] = 1.0
         for gate in layer.wh:
             if scheme == "orthogonal":
                 gate[:] = orthogonal(h, rng)

@@ -21,11 +21,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from src.rnn.kinds import KINDS
 from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
 from src.rnn.tiling import Tiling
 
-SIGMOIDS = 3  # the first three gates
+SIGMOIDS = KINDS["lstm"].sigmoids
 
 
 def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
@@ -114,3 +115,29 @@ def back_views(tape: Tape, dh: Array, t: int) -> tuple[Array, ...]:
     gates = blocks[:4]
     values = blocks[2], blocks[:2], blocks[:SIGMOIDS], blocks[:2:-1]
     return tape.c[t + 1], dh[t], *values, gates, gates[0], gates[1:]
+
+
+def step(x: Array, product: Array, state: Array, bh: Array) -> None:
+    """One step for sampling, in place: h_t and c_t into state (2, B, H)."""
+    (h, c), units = state, state.shape[-1]
+    np.add(x, product, out=product)
+    np.tanh(product, out=product)
+    sigmoids = product[:, : 3 * units]
+    sigmoids *= 0.5
+    sigmoids += 0.5
+    o, i, f = sigmoids[:, :units], sigmoids[:, units : 2 * units], sigmoids[:, 2 * units :]
+    c *= f
+    i *= product[:, 3 * units :]
+    c += i
+    np.tanh(c, out=h)
+    h *= o
+
+
+def step_back(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
+    """The derivation of `backward` at one step: dL/da_t of the four gates, and dL/dh_{t-1}, dL/dc_{t-1}."""
+    (dh, dc), (o, i, f, g, tanh_c) = d, tape.blocks[:, t]
+    dc += dh * o * (1 - tanh_c * tanh_c)
+    da = np.stack(
+        [dh * tanh_c * o * (1 - o), dc * g * i * (1 - i), dc * tape.c[t] * f * (1 - f), dc * i * (1 - g * g)]
+    )
+    return da, np.stack([np.matmul(da, p.wh.transpose(0, 2, 1)).sum(axis=0), dc * f])

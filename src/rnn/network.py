@@ -129,12 +129,12 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
 
     masks: dropout_masks(...) in training, None in evaluation.
     """
-    cell, below = cell_of(buffers.architecture), None
+    cell, halved, below = cell_of(buffers.architecture), buffers.architecture.kind.sigmoids, None
     for k, (layer, tape) in enumerate(zip(p.layers, buffers.tapes, strict=True)):
         if below is None:
-            inputs = look_up(layer, ids, buffers.table, tape, cell.halved)
+            inputs = look_up(layer, ids, buffers.table, tape, halved)
         else:
-            inputs = multiply(layer, below, tape, cell.halved)
+            inputs = multiply(layer, below, tape, halved)
         cell.forward(layer, tape, inputs)
         below = tape.h[1:]
         if masks is not None and k < len(buffers.dropped):

@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
+from src.rnn.kinds import KINDS, Kind
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # blocks of pre-activations a cell computes at each step
-STATES = {"rnn": 1, "gru": 1, "lstm": 2}  # arrays that a cell carries from step to step: h, and the LSTM's c
+Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The sizes and the kind of cell, which fix every shape.
 
-    vocab: V, distinct characters. hidden: H, units a layer. cell: rnn, gru or lstm. layers: L.
+    vocab: V, distinct characters. hidden: H, units a layer. cell: a name of KINDS. layers: L.
     activation: of the vanilla RNN, tanh or relu.
     """
 
@@ -31,12 +30,18 @@ class Architecture:
     activation: str = "tanh"
 
     @property
+    def kind(self) -> Kind:
+        return KINDS[self.cell]
+
+    @property
     def gates(self) -> int:
-        return GATES[self.cell]
+        """G: blocks of pre-activations of a step."""
+        return len(self.kind.gates)
 
     @property
     def states(self) -> int:
-        return STATES[self.cell]
+        """S: arrays carried from step to step."""
+        return self.kind.states
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter, in the order in which the flat vector holds them.
@@ -52,7 +57,7 @@ class Architecture:
             named[f"wx{suffix}"] = (*gates, inputs, h)
             named[f"wh{suffix}"] = (*gates, h, h)
             named[f"b{suffix}"] = (*gates, h)
-            if self.cell == "gru":
+            if self.kind.inner_bias:
                 named[f"bh{suffix}"] = (h,)
         return named | {"wy": (h, v), "by": (v,)}
 

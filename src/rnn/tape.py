@@ -11,7 +11,6 @@ from src.rnn.arrays import empty, zeros
 from src.rnn.parameters import Architecture, Array
 
 Made = TypeVar("Made")
-SCRATCH = {"rnn": 0, "gru": 6, "lstm": 10}
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Tape:
     """blocks (G + 1, T, B, H): the gates, and behind them what else a cell keeps: tanh(c_t) of the LSTM, the
     product inside the reset gate of the GRU, scratch of the vanilla RNN. A block is contiguous.
     h (T+1, B, H): hidden states, h[0] the initial one. c (T+1, B, H): the LSTM's cell states, else empty.
-    product, looked_up (G, B, H), scratch (SCRATCH, B, H): of one time step.
+    product, looked_up (G, B, H), scratch (the kind's, B, H): of one time step.
     """
 
     blocks: Array
@@ -48,7 +47,7 @@ class Tape:
             c=zeros((cells, batch, h), dtype),
             product=empty((g, batch, h), dtype),
             looked_up=empty((g, batch, h), dtype),
-            scratch=empty((SCRATCH[architecture.cell], batch, h), dtype),
+            scratch=empty((architecture.kind.scratch, batch, h), dtype),
         )
 
     @cached_property

@@ -99,3 +99,28 @@ def backward_through(h: Array, slope: Array, slope_of: Callable[[Array, Array], 
         some = slice(max(0, end - steps), end)
         slope_of(h[some], slope[some])
         yield from slope[some][::-1]
+
+
+def step_tanh(x: Array, product: Array, state: Array, bh: Array) -> None:
+    """One step for sampling, in place: h_t into state (1, B, H)."""
+    np.add(x, product, out=product)
+    np.tanh(product, out=state[0])
+
+
+def step_relu(x: Array, product: Array, state: Array, bh: Array) -> None:
+    """The same with max(0, a_t)."""
+    np.add(x, product, out=product)
+    np.maximum(product, 0, out=state[0])
+
+
+def step_back_tanh(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
+    """dL/da_t = dL/dh_t (1 - h_t^2), and dL/dh_{t-1} = dL/da_t wh^T."""
+    h = tape.h[t + 1]
+    da = d * (1 - h * h)
+    return da, da @ p.wh[0].T
+
+
+def step_back_relu(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
+    """dL/da_t = dL/dh_t where h_t > 0, else 0."""
+    da = d * (tape.h[t + 1] > 0)
+    return da, da @ p.wh[0].T
