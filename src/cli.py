@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
+from src.completion import FLAGS, complete
 from src.errors import InputError
 from src.help import CONF, page
 
@@ -71,7 +72,10 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
     os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
     try:
-        compose_and_run(config_name, body, failed)
+        if set(FLAGS) & set(sys.argv[1:]):
+            complete(config_name, register)
+        else:
+            compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         end_sweep("KILLED")
