@@ -104,7 +104,7 @@ class Terminal:
         while wanted not in self.seen:
             assert time.monotonic() < until, f"expected {wanted!r}, got {self.seen!r}"
             if select.select([self.master], [], [], 0.2)[0]:
-                self.seen += os.read(self.master, 4096).decode(errors="replace")
+                self.seen += os.read(self.master, 4096).decode(errors="replace").replace("\a", "")  # no bells
 
     def close(self) -> None:
         self.bash.kill()
