@@ -3,7 +3,7 @@
     make first-contact  (or python -m benchmarks.first_contact)
 
 Clones this repository (what is committed of it) into a temporary directory, with pip's and uv's caches empty
-there, and types what the README shows. The time of `make setup` is mostly that of the network and of the disk.
+there, and types what the README shows. The time of `make setup` is mostly that of the network and the disk.
 Writes benchmarks/first_contact.json and its line in the README.
 """
 

@@ -72,10 +72,7 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
     os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
     try:
-        if set(FLAGS) & set(sys.argv[1:]):
-            complete(config_name, register)
-        else:
-            compose_and_run(config_name, body, failed)
+        compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         end_sweep("KILLED")
@@ -107,6 +104,9 @@ def end_sweep(status: str) -> int:
 
 
 def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:
+    if set(FLAGS) & set(sys.argv[1:]):
+        complete(config_name, register)
+        return
     from unittest.mock import patch
 
     import hydra

@@ -52,8 +52,8 @@ UNINSTALL = "complete -r python python3\nunset -f _char_rnn_complete\n"
 def complete(config_name: str, register: Callable[[], None]) -> None:
     """Print what `-sc install=bash`, `uninstall=bash` or `query=bash` asks for.
 
-    query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes the
-    schemas and resolvers of conf/ known to Hydra. Raises InputError on another request.
+    query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes
+    the schemas and resolvers of conf/ known to Hydra. Raises InputError on another request.
     """
     asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
     modules = " ".join(f"src.{command}" for command in sorted([*COMMANDS, "deliver"]))
@@ -71,7 +71,7 @@ def complete(config_name: str, register: Callable[[], None]) -> None:
 
 
 def candidates(line: str, config_name: str) -> list[str]:
-    """The words that the last word of `line` may become, sorted; none where Hydra refuses what stands before."""
+    """The words that the last word of `line` may become; none where Hydra refuses what stands before."""
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
     *before, word = [*split(typed)[:-1], split(typed)[-1]]
     if word.startswith("-"):
@@ -127,6 +127,6 @@ def typable(text: str) -> str:
 
 
 def of_command(text: str, groups: set[str]) -> bool:
-    """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all that conf/ has."""
+    """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all of conf/."""
     top = re.split(r"[/=.]", text)[0]
     return top not in HIDDEN and (top in groups or not (CONF / top).is_dir())
