@@ -86,9 +86,10 @@ def sentence(told: dict[str, Any]) -> str:
     seconds = told["seconds"]
     whole = sum(seconds.values())
     return (
-        f"From `git clone` to the first sample: {told['commands']} commands, {whole:.0f} s with empty caches "
-        f"({seconds['setup']:.0f} s of them `make setup`), {told['environment_mb']:.0f} MB of environment, "
-        f"{told['warnings'] or 'no'} warning{'' if told['warnings'] == 1 else 's'} on the screen"
+        f"From nothing to the first sample it is {told['commands']} commands (`git clone`, `make setup`, "
+        f"`python -m src.train max_epochs=1`, `python -m src.sample run=latest`), {whole:.0f} s with empty caches "
+        f"({seconds['setup']:.0f} s of them `make setup`), {told['environment_mb']:.0f} MB of environment, and "
+        f"{told['warnings'] or 'no'} warning{'' if told['warnings'] == 1 else 's'} on the screen."
     )
 
 

@@ -5,11 +5,11 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from benchmarks import cold_start, first_contact
@@ -47,26 +47,30 @@ def test_the_licence_is_the_one_that_is_named() -> None:
     )
 
 
+def cited() -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(PROJECT / "CITATION.cff")))
+
+
 def test_the_citation_is_valid_and_of_this_version() -> None:
     """The Citation File Format 1.2.0: what must be there, and nothing that it does not know."""
-    cited = yaml.safe_load(read("CITATION.cff"))
-    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    found = cited()
+    assert {"cff-version", "message", "title", "authors"} <= found.keys()
     known = {"abstract", "type", "version", "date-released", "license", "keywords", "references"}
-    assert cited.keys() <= known | {"cff-version", "message", "title", "authors"}
-    assert (cited["cff-version"], cited["type"]) == ("1.2.0", "software")
-    assert all(author.keys() == {"name"} for author in cited["authors"])  # an entity, not a person
-    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", cited["date-released"])
-    for reference in cited["references"]:
+    assert found.keys() <= known | {"cff-version", "message", "title", "authors"}
+    assert (found["cff-version"], found["type"]) == ("1.2.0", "software")
+    assert all(author.keys() == {"name"} for author in found["authors"])  # an entity, not a person
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", found["date-released"])
+    for reference in found["references"]:
         assert {"type", "title", "authors", "year"} <= reference.keys()
         assert all({"family-names", "given-names"} == person.keys() for person in reference["authors"])
-    assert cited["license"] == PYPROJECT["project"]["license"]
-    assert cited["version"] == PYPROJECT["project"]["version"]
+    assert found["license"] == PYPROJECT["project"]["license"]
+    assert found["version"] == PYPROJECT["project"]["version"]
 
 
 def test_the_changelogs_newest_version_is_this_one() -> None:
     versions = re.findall(r"^## \[(\S+)\] - (\d{4}-\d{2}-\d{2})$", read("CHANGELOG.md"), re.MULTILINE)
     assert versions[0][0] == PYPROJECT["project"]["version"]
-    assert versions[0][1] == yaml.safe_load(read("CITATION.cff"))["date-released"]
+    assert versions[0][1] == cited()["date-released"]
     for kind in re.findall(r"^### (.*)$", read("CHANGELOG.md"), re.MULTILINE):
         assert kind in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
