@@ -83,13 +83,15 @@ def largest(venv: Path) -> dict[str, float]:
 
 def sentence(told: dict[str, Any]) -> str:
     """What the README says of it."""
-    seconds = told["seconds"]
-    whole = sum(seconds.values())
+    seconds, warnings = told["seconds"], told["warnings"]
+    commands = (
+        "`git clone`, `make setup`, `python -m src.train max_epochs=1`, `python -m src.sample run=latest`"
+    )
     return (
-        f"From nothing to the first sample it is {told['commands']} commands (`git clone`, `make setup`, "
-        f"`python -m src.train max_epochs=1`, `python -m src.sample run=latest`), {whole:.0f} s with empty caches "
-        f"({seconds['setup']:.0f} s of them `make setup`), {told['environment_mb']:.0f} MB of environment, and "
-        f"{told['warnings'] or 'no'} warning{'' if told['warnings'] == 1 else 's'} on the screen."
+        f"From nothing to the first sample it is {told['commands']} commands ({commands}), "
+        f"{sum(seconds.values()):.0f} s with empty caches ({seconds['setup']:.0f} s of them `make setup`), "
+        f"{told['environment_mb']:.0f} MB of environment, and {warnings or 'no'} "
+        f"warning{'' if warnings == 1 else 's'} on the screen."
     )
 
 
