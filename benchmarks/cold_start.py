@@ -31,7 +31,7 @@ from src.files import write_json
 from src.help import COMMANDS
 from src.lab.environment import PROJECT, environment
 
-ROUNDS = 5
+ROUNDS = 1
 BOUND = 1.0  # seconds for everything that is ours
 RESULT = Path(__file__).with_name("cold_start.json")
 PAGE = PROJECT / "docs" / "commands.md"
