@@ -7,6 +7,7 @@ Real screenshots, of Debian's chromium in a fresh profile. Writes docs/pictures/
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,6 @@ UNITS = (
     "model=gru", "seq_len=50", "batching=stream", "state=carry", "max_epochs=25",
     "data.letters_only=false", "data.lowercase=false",
 )  # fmt: skip
-PORT = 5057
 PATIENCE = 120_000  # milliseconds for a page to show what it should
 
 
@@ -40,12 +40,18 @@ def trained(folder: Path, arguments: tuple[str, ...]) -> None:
         (folder / "finished").touch()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[dict[str, str]]:
     """The MLflow UI on `folder`; yields the addresses of its latest sweep."""
     log = folder / "ui.log"
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "src.ui", f"port={PORT}", f"outputs={folder}"]
+        command = [sys.executable, "-m", "src.ui", f"port={free_port()}", f"outputs={folder}"]
         server = subprocess.Popen(command, cwd=PROJECT, stdout=file, stderr=file, process_group=0)
     try:
         while "page" not in (found := dict(re.findall(r"^  (\w+) +(http\S+)$", log.read_text(), re.M))):

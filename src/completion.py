@@ -22,12 +22,14 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 # Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
 HIDDEN = ("schema", "variant")
 
-# {modules}: what may stand behind -m. Readline takes = and : for the end of a word, so what stands before the
-# last of them is cut off each candidate. No compgen -W, which would run what a file's name says between $( ).
+# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work at
+# the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut off each
+# candidate. No compgen -W, which would run what a file's name says between $( ).
 SCRIPT = r"""_char_rnn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
     COMPREPLY=()
     if [[ $line =~ ^[[:space:]]*([^[:space:]]*)[[:space:]]+-m[[:space:]]+(src\.[a-z]+)[[:space:]] ]]; then
+        [[ " {asked} " == *" ${BASH_REMATCH[2]} "* ]] || return
         python="${BASH_REMATCH[1]/#\~/$HOME}"
         choices=$(COMP_LINE="$line" "$python" -m "${BASH_REMATCH[2]}" -sc query=bash 2>/dev/null)
     elif [[ $line =~ [[:space:]]-m[[:space:]]+[^[:space:]]*$ ]]; then
@@ -56,9 +58,9 @@ def complete(config_name: str, register: Callable[[], None]) -> None:
     the schemas and resolvers of conf/ known to Hydra. Raises InputError on another request.
     """
     asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
-    modules = " ".join(f"src.{command}" for command in sorted([*COMMANDS, "deliver"]))
     if asked == ["install=bash"]:
-        print(SCRIPT.replace("{modules}", modules), end="")
+        known = " ".join(f"src.{command}" for command in sorted(COMMANDS))
+        print(SCRIPT.replace("{modules}", f"{known} src.deliver").replace("{asked}", known), end="")
     elif asked == ["uninstall=bash"]:
         print(UNINSTALL, end="")
     elif asked == ["query=bash"]:

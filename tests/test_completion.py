@@ -149,6 +149,20 @@ def test_what_is_installed_can_be_taken_back() -> None:
     assert not done.stderr
 
 
+@pytest.mark.parametrize(("module", "runs"), [("train", True), ("results", False), ("deliver", False)])
+def test_no_command_is_begun_that_would_do_its_work(module: str, runs: bool, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    python.chmod(0o755)
+    install = run_command("src.train", "-sc", "install=bash").out
+    line = f"{python} -m src.{module} "
+    subprocess.run(
+        ["bash", "-c", install + f"COMP_LINE='{line}' COMP_POINT={len(line)}; _char_rnn_complete"],
+        cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "ran").exists() is runs
+
+
 def test_a_file_name_is_never_run(tmp_path: Path) -> None:
     """compgen -W would expand what a candidate says; the function compares it to the letter."""
     python = tmp_path / "python"
