@@ -1,4 +1,4 @@
-# What a person types. `reproduce` and `test` set everything up by themselves.
+# What a person types. Each target sets up by itself what it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -11,23 +11,27 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv
 PEERS := .venv-peers
 RUN := $(VENV)/bin/python
-LOCKS := requirements.lock requirements-uv.lock
+# What a run needs; requirements.lock is all of it and what tests, linters and pictures need (`make dev`).
+LOCKS := requirements-run.lock requirements-uv.lock
 # Written last, so that an interrupted set-up starts again.
 READY := $(VENV)/ready-$(VERSION)
+DEV := $(VENV)/dev-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# pip: what goes wrong, and no word on an index that lacks a package which another index has.
+ERRORS_ONLY := --quiet --quiet
 # Container images often forbid Python to keep what it compiled: then each process compiles its imports again,
 # 0.8 s at the end of every run.
 unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
 KEEP = $(RUN) -m src.results outputs/reproduction
 
-.PHONY: help setup cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers gradcheck lint format ui server play bench promises tinyshakespeare record lock clean
+.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce and test do it too)
+setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce does it too)
 
 $(READY): $(LOCKS)
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo \
@@ -35,7 +39,13 @@ $(READY): $(LOCKS)
 		exit 1; }
 	@echo "setting up $(VENV) with Python $(VERSION)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-uv.lock
+	@$(VENV)/bin/python -m pip install $(ERRORS_ONLY) --no-deps --require-hashes -r requirements-uv.lock
+	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-run.lock
+	@touch $@
+
+dev: $(DEV)  ## install what tests, linters and pictures need, beside what is there (each of them does it too)
+
+$(DEV): $(READY) requirements.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
@@ -52,10 +62,10 @@ docs: setup  ## write what the pages of docs/ quote and print, and draw their fi
 	@$(RUN) -m docs.figures
 	@$(RUN) -m docs.build
 
-test: setup  ## every test
+test: dev  ## every test
 	@$(RUN) -m pytest -n 2 --dist loadfile
 
-test-cluster: $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
+test-cluster: dev $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/test_cluster.py
 
 cluster: $(VENV)/cluster-$(VERSION)  ## install what sweeps on a SLURM or Ray cluster need, beside what is there
@@ -65,10 +75,10 @@ $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
 	@touch $@
 
-test-fast: setup  ## the tests that need no training run (under a minute)
+test-fast: dev  ## the tests that need no training run (under a minute)
 	@$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
-lint: setup  ## ruff and the strict type checker
+lint: dev  ## ruff and the strict type checker
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
@@ -79,7 +89,7 @@ gradcheck: setup  ## every cell's gradients against complex-step differentiation
 test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
 	@$(PEERS)/bin/python -m pytest tests/test_peers.py
 
-format: setup  ## let ruff lay out the code and mend what it can
+format: dev  ## let ruff lay out the code and mend what it can
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
 
@@ -97,6 +107,13 @@ bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of
 	@$(RUN) -m benchmarks.tracking_cost
 	@$(RUN) -m benchmarks.probing_cost
 	@$(RUN) -m benchmarks.sweep_time
+
+first-contact: setup  ## from a clone to the first sample, measured; and how soon each command is at work
+	@$(RUN) -m benchmarks.cold_start
+	@$(RUN) -m benchmarks.first_contact
+
+pictures: dev  ## the README's screenshots again, with Debian's chromium
+	@$(RUN) -m benchmarks.pictures
 
 promises: setup  ## nothing lost, measured: kills and resume, an outage, a text of 1 GB, bits over workers
 	@$(RUN) -m benchmarks.resume
@@ -123,6 +140,8 @@ $(PEERS)/ready-$(VERSION): $(READY)
 lock: setup  ## resolve the requirements again (names, versions, hashes)
 	@$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--constraint requirements.lock --custom-compile-command "make lock" -o requirements-run.lock pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group cluster \
 		--constraint requirements.lock --custom-compile-command "make lock" -o requirements-cluster.lock \
 		pyproject.toml

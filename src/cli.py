@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
+from src.completion import FLAGS, complete
 from src.errors import InputError
 from src.help import CONF, page
 
@@ -105,6 +106,9 @@ def end_sweep(status: str) -> int:
 
 
 def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:
+    if set(FLAGS) & set(sys.argv[1:]):
+        complete(config_name, register)
+        return
     from unittest.mock import patch
 
     import hydra

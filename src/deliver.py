@@ -24,6 +24,7 @@ from src.lab.sweep_jobs import jobs_of
 
 PATIENCE = 10.0  # seconds for a store that does not answer when training is over
 HANDED_OVER = 60.0  # seconds for the deliverer of the same run, resumed, to end
+OPTIONS = ("--beside", "--brisk")
 NICE = 5  # --brisk: enough to keep up beside jobs that keep every core busy
 
 
@@ -56,12 +57,17 @@ def directories(arguments: list[str]) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
     beside = "--beside" in arguments
     if beside:
         give_way("--brisk" in arguments)
     warnings.filterwarnings("ignore")  # MLflow's own, about its own dependencies
     try:
-        folders = directories([a for a in arguments if not a.startswith("--")])
+        if unknown := [a for a in arguments if a.startswith("-") and a not in OPTIONS]:
+            raise InputError(f"expected all or directories, got the option {unknown[0]}")
+        folders = directories([a for a in arguments if a not in OPTIONS])
         if beside:
             watch(folders)
         else:

@@ -85,7 +85,8 @@ def page(command: str, config_name: str) -> str:
     lines += ["", "Options", ""]
     lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
     lines += entry("--cfg job", "print the composed config and do nothing.")
-    lines += entry("--hydra-help", "what Hydra itself can do: launchers, sweepers, shell completion.")
+    lines += entry("--hydra-help", "what Hydra itself can do: launchers and sweepers.")
+    lines += entry("-sc install=bash", f'TAB completes: eval "$(python -m src.{command} -sc install=bash)"')
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from src.cli import CONF, PROJECT, quoted
 from src.help import COMMANDS, defaults
+from tests.conftest import run_command
 
 Command = Callable[..., Any]
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
@@ -327,3 +328,12 @@ def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path: Path, command: Command
     places = (f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     ended = command("src.preprocess", *places, "--multirun", "seq_len=10,20")
     assert (ended.rc, ended.out.count("train")) == (0, 2)
+
+
+def test_deliver_explains_itself_and_delivers_nothing_meanwhile() -> None:
+    done = run_command("src.deliver", "--help")
+    assert (done.rc, done.err) == (0, "")
+    assert "python -m src.deliver all" in done.out
+    refused = run_command("src.deliver", "--al")
+    assert (refused.rc, refused.out) == (2, "")
+    assert refused.complaint == "deliver: expected all or directories, got the option --al"

@@ -131,7 +131,15 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
         (
             "hydra",
-            {"src.callbacks", "src.cli", "src.complaints", "src.pipeline", "src.resolvers", "src.train"},
+            {
+                "src.callbacks",
+                "src.cli",
+                "src.complaints",
+                "src.completion",
+                "src.pipeline",
+                "src.resolvers",
+                "src.train",
+            },
         ),
         ("optuna", {"src.lab.search"}),
         (

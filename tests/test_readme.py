@@ -2,12 +2,16 @@
 
 import json
 import re
+from math import log
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from src.lab.findings.tinyshakespeare import RECIPE
+
 PROJECT = Path(__file__).resolve().parent.parent
+NANOGPT = RECIPE[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
@@ -17,9 +21,9 @@ def measured(file: str) -> dict[str, Any]:
     return found
 
 
-def between(mark: str) -> str:
-    """The part of the README between <!-- mark --> and <!-- /mark -->."""
-    return README.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
+def between(mark: str, page: str = README) -> str:
+    """The part of a page between <!-- mark --> and <!-- /mark -->."""
+    return page.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
 
 
 @pytest.mark.parametrize(
@@ -65,29 +69,56 @@ def test_speed_is_that_of_the_benchmark() -> None:
     assert f"{rows['rnn', 128, 64]:.1f} times as fast on a CPU" in README
     assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in README
     assert f"| {found['naive']['ratio']:.0f} times |" in README
+    assert f"{found['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
+    lengths = {
+        tuple(row["case"][k] for k in ("cell", "hidden", "seq_len", "batch")): row["ratio"]
+        for row in found["training"]
+    }
+    small, large = lengths["rnn", 128, 20, 64], lengths["rnn", 512, 64, 64]
+    assert f"{small:.2f} times its training speed at 128 units, {large:.2f} at 512" in README
 
 
 def test_the_other_figures_are_those_that_were_measured() -> None:
     tiny = measured("experiments/tinyshakespeare/measured.json")["measures"]["loss"]
     cost = measured("benchmarks/tracking_cost.json")["cost"]
-    assert f"{tiny:.3f} nats" in README
+    assert f"{tiny:.3f} nats (nanoGPT's CPU recipe: {NANOGPT:.3f})" in README
+    assert f"{tiny:.3f} nats to its {NANOGPT:.3f}" in README
+    assert f"{tiny / log(2):.3f} bits" in README
     assert f"{cost:+.1%} of the training time" in README
+
+
+def test_what_the_first_minute_shows_is_what_was_measured() -> None:
+    screen = README.partition("## The first minute")[2].partition("<!-- scores -->")[0]
+    found = measured("experiments/sonnets/measured.json")
+    metrics = found["metrics"]
+    assert f"test_reset/bpc - test/bpc = {metrics['test_reset/bpc'] - metrics['test/bpc']:.4f}" in screen
+    assert f"step {found['best_step']}/{found['steps']} " in screen
+    assert f"val {metrics['val/loss']:.3f} nats" in screen
+    claims = [claim["claim"] for claim in measured("experiments/sonnets/expected.json")["claims"]]
+    shown = re.findall(r"^reproduced {6}(.*)$", screen, re.MULTILINE)
+    assert len(shown) == 2
+    assert set(shown) <= set(claims)
 
 
 def test_what_workers_part_by_is_what_was_measured() -> None:
     found = measured("benchmarks/determinism.json")
     assert set(found["repeats"].values()) == {True}
     weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
-    assert between("parted") == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
+    scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
+    assert between("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
 
 
 def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
-    pages = [README, *(file.read_text(encoding="utf-8") for file in (PROJECT / "experiments").rglob("*.md"))]
+    files = [
+        *PROJECT.glob("*.md"),
+        *(f for folder in ("docs", "experiments", "benchmarks") for f in (PROJECT / folder).rglob("*.md")),
+    ]
+    pages = [file.read_text(encoding="utf-8") for file in files]
     named = {
         target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
     }
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert {"reproduce", "test", "ui", "help", "bench"} <= named
+    assert {"reproduce", "test", "ui", "help", "bench", "dev", "first-contact", "record"} <= named
     assert named <= explained
 
 
@@ -98,7 +129,7 @@ def test_every_target_of_the_makefile_is_explained_and_phony() -> None:
     assert targets == phony == explained
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock", "requirements-cluster.lock"])
+@pytest.mark.parametrize("lock", [f"requirements{of}.lock" for of in ("", "-run", "-uv", "-cluster")])
 def test_locks_carry_hashes_and_no_address(lock: str) -> None:
     text = (PROJECT / lock).read_text(encoding="utf-8")
     assert "://" not in text

@@ -1,0 +1,74 @@
+"""A command with marks: `python -m benchmarks.cold_probe train max_epochs=0.01` is `python -m src.train ...`.
+
+Writes a line `mark NAME SECONDS` to standard error, on the clock of time.perf_counter, when Python is there,
+when Hydra begins to compose, when the command's own work begins, and once when it has come to what is waited
+for: the end of the first training step (`step`) or the first character on standard output (`output`).
+"""
+
+import runpy
+import sys
+import time
+from typing import Any
+
+SEEN: set[str] = set()
+
+
+def mark(name: str) -> None:
+    if name not in SEEN:
+        SEEN.add(name)
+        sys.stderr.write(f"mark {name} {time.perf_counter():.6f}\n")
+
+
+class Marked:
+    """Standard output that marks the first thing written to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        if text:
+            mark("output")
+        return int(self.stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def main() -> None:
+    mark("python")
+    sys.stdout = Marked(sys.stdout)
+    import src.cli
+
+    compose = src.cli.compose_and_run
+
+    def composed(config_name: str, body: Any, failed: Any) -> None:
+        def at_work(config: Any) -> Any:
+            mark("body")
+            if sys.argv[0].endswith(("train.py", "pipeline.py")):
+                watch_steps()
+            return body(config)
+
+        mark("compose")
+        compose(config_name, at_work, failed)
+
+    src.cli.compose_and_run = composed
+    command = sys.argv[1]
+    sys.argv[:] = [f"src/{command}.py", *sys.argv[2:]]
+    runpy.run_module(f"src.{command}", run_name="__main__", alter_sys=False)
+
+
+def watch_steps() -> None:
+    """Mark the end of the first training step."""
+    from src.lab.training import Loop
+
+    step = Loop.step
+
+    def marked(self: Loop) -> None:
+        step(self)
+        mark("step")
+
+    Loop.step = marked  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()

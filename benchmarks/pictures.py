@@ -1,0 +1,115 @@
+"""The README's pictures: a small sweep in MLflow, and what single units respond to.
+
+    make pictures       (or python -m benchmarks.pictures [FOLDER], to keep the runs there and use them again)
+
+Real screenshots, of Debian's chromium in a fresh profile. Writes docs/pictures/*.png, of 256 colours each.
+"""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from src.lab.environment import PROJECT
+from src.lab.mlflow_server import end
+
+PICTURES = PROJECT / "docs" / "pictures"
+SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")
+# Capitals, punctuation and lines, so that there is more than words for a unit to follow.
+UNITS = (
+    "model=gru", "seq_len=50", "batching=stream", "state=carry", "max_epochs=25",
+    "data.letters_only=false", "data.lowercase=false",
+)  # fmt: skip
+PATIENCE = 120_000  # milliseconds for a page to show what it should
+
+
+def trained(folder: Path, arguments: tuple[str, ...]) -> None:
+    """Run `python -m src.train` with its outputs in `folder`, unless they are there."""
+    if not (folder / "finished").exists():
+        places = [f"outputs={folder}", f"data_dir={folder / 'data'}"]
+        subprocess.run([sys.executable, "-m", "src.train", *arguments, *places], cwd=PROJECT, check=True)
+        (folder / "finished").touch()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[dict[str, str]]:
+    """The MLflow UI on `folder`; yields the addresses of its latest sweep."""
+    log = folder / "ui.log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "src.ui", f"port={free_port()}", f"outputs={folder}"]
+        server = subprocess.Popen(command, cwd=PROJECT, stdout=file, stderr=file, process_group=0)
+    try:
+        while "page" not in (found := dict(re.findall(r"^  (\w+) +(http\S+)$", log.read_text(), re.M))):
+            if server.poll() is not None:
+                raise RuntimeError(f"expected the UI to run, got {log.read_text()}")
+            time.sleep(0.2)
+        yield found
+    finally:
+        end(server)
+
+
+def kept(page: Any, name: str) -> None:
+    """A screenshot as docs/pictures/NAME.png."""
+    file = PICTURES / f"{name}.png"
+    page.screenshot(path=file)
+    with Image.open(file) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    print(f"{file.relative_to(PROJECT)}: {file.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def comparison_in_mlflow(page: Any, address: str) -> None:
+    """The curves of the sweep's runs, and how they depend on what was swept."""
+    page.goto(address)
+    for beside in ("Close", "Hide banner", "Toggle sidebar"):  # the assistant, a note, the menu: more room
+        page.get_by_role("button", name=beside, exact=True).click()
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 12")
+    page.locator(".parcoords, svg text", has_text="hidden").first.wait_for(state="attached")
+    page.wait_for_timeout(3000)  # until what slides in has come to rest
+    kept(page, "mlflow")
+
+
+def units(page: Any, file: Path) -> None:
+    """The first unit of neurons.html, which is the one that follows its property best."""
+    page.goto(file.as_uri())
+    page.locator("#text span").nth(400).hover()
+    kept(page, "neurons")
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
+        for name, arguments in (("sweep", SWEEP), ("units", UNITS)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            trained(folder / name, arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--force-color-profile=srgb"]
+        )
+        page = chromium.new_page(viewport={"width": 1360, "height": 880})
+        page.set_default_timeout(PATIENCE)
+        with served(folder / "sweep") as addresses:
+            comparison_in_mlflow(page, addresses["charts"])
+        (found,) = (folder / "units").glob("runs/*/neurons.html")
+        units(page, found)
+        chromium.close()
+
+
+if __name__ == "__main__":
+    main()
