@@ -83,8 +83,8 @@ coverage: setup  ## every test, measured: at least 95% of the lines and branches
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report
 
-mutation: $(MUTATION)/ready-$(VERSION)  ## do the tests of src/rnn and src/text notice each small change of the code? for hours
-	@$(MUTATION)/bin/python -m benchmarks.mutation
+mutation: $(MUTATION)/ready-$(VERSION)  ## do the tests of src/rnn and src/text notice each small change of the code? for hours; ONLY='rnn.loss ...'
+	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
 format: setup  ## let ruff lay out the code and mend what it can
 	@$(RUN) -m ruff format .
@@ -144,5 +144,5 @@ lock: setup  ## resolve the requirements again (names, versions, hashes)
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 
 clean:  ## remove the environments and caches; data/ and outputs/ hold your work and stay
-	rm -rf .venv .venv-peers .venv-mutation .coverage mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-mutation .coverage .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,10 @@
 """Every key of the configuration is read somewhere, and nothing is read that the schema does not have.
 
 The source is read as text: which expressions are configs follows from the annotations (`config: Config`),
-from the schema (`config.data`), from plain assignments and from what functions and classes of ours say that they
-return and keep. The type checker sees a key that is misspelt in src/lab; the commands take their config as `Any`,
-and Hydra's callbacks a DictConfig: those are looked at here alone. A key that nobody reads no other tool sees.
+from the schema (`config.data`), from plain assignments, and from what functions and classes of ours say that
+they return and keep. The type checker sees a key that is misspelt in src/lab; the commands take their config
+as `Any` and Hydra's callbacks a DictConfig: those are looked at here alone. A key that nobody reads nothing
+else sees.
 """
 
 import ast
