@@ -1,6 +1,8 @@
 """A process that has imported what the commands need and forks for each command line that it is sent.
 
-    python -m tests.forking
+    python -m tests.forking [MODULE ...]
+
+MODULE: what is imported in front of all commands; those of IMPORTED where none is named.
 
 Each line of standard input is a JSON object: module, arguments, folder (to stand in), out and err (files for
 what the command prints); the answer is a line with the exit status, negative for a signal. The child runs the
@@ -71,7 +73,7 @@ def warm_up() -> None:
 
 
 def main() -> None:
-    for name in IMPORTED:
+    for name in sys.argv[1:] or IMPORTED:
         import_module(name)
     warm_up()
     print("ready", flush=True)

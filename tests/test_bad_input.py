@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from src.cli import CONF, VERBATIM, register
 from src.config import COMMANDS, OPTIMIZERS, SCHEDULES, Allowed
 from src.lab.holding import Held, hold
 from src.text.sources import PIECE
-from tests.conftest import PROJECT, Ended, environ
+from tests.commands import Commands, forking
+from tests.conftest import PROJECT, environ
 
 pytestmark = pytest.mark.slow
 
@@ -656,37 +657,10 @@ HAND_MADE = [
 SCHEMA = list(schema_cases())
 
 
-@dataclass
-class Commands:
-    """The forking process."""
-
-    process: subprocess.Popen[str]
-    told: list[str] = field(default_factory=list)
-
-    def run(self, module: str, arguments: tuple[str, ...], folder: Path, said: Path) -> Ended:
-        out, err = said / "out", said / "err"
-        asked = {
-            "module": module, "arguments": arguments, "folder": str(folder), "out": str(out), "err": str(err)
-        }  # fmt: skip
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(asked) + "\n")
-        self.process.stdin.flush()
-        return Ended(int(self.process.stdout.readline()), out.read_text(), err.read_text())
-
-
 @pytest.fixture(scope="module")
 def commands() -> Iterator[Commands]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.forking"], cwd=PROJECT,
-        env=environ(PYTHONPATH=str(PROJECT), OPENBLAS_NUM_THREADS="1"),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield Commands(process)
-        assert process.stdin
-        process.stdin.close()
+    with forking() as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
