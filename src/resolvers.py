@@ -27,6 +27,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("directions", directions, replace=True)
     OmegaConf.register_new_resolver("study", study, replace=True)
     OmegaConf.register_new_resolver("side_by_side", side_by_side, replace=True)
+    OmegaConf.register_new_resolver("quotient", lambda whole, part: int(whole) // int(part), replace=True)
 
 
 def directions(objectives: list[str]) -> list[str]:

@@ -48,8 +48,8 @@ class Commands:
         number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
         out, err = self.said / f"{number}.out", self.said / f"{number}.err"
         asked = {
-            "module": module, "arguments": arguments, "folder": str(folder), "environment": environ(),
-            "out": str(out), "err": str(err), "seconds": int(timeout),
+            "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),
+            "environment": environ(PYTHONPATH=str(PROJECT)), "out": str(out), "err": str(err),
         }  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout

@@ -144,7 +144,9 @@ def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> 
 def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
     expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
     expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {"samples/while_training.txt"}
-    expected |= {f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window")}
+    expected |= {
+        f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window", "temperature")
+    }
     assert artifacts(client, trained.run_id) >= expected
     for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
         assert text_of(client, tracked, name) == (trained.folder / name).read_text(), name

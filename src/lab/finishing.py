@@ -79,7 +79,7 @@ def finish(
     keep_samples(record, config, samples, judged)
     write_json(record.folder / "evaluation.json", evaluation.report(judged))
     record.keep(record.folder / "evaluation.json")
-    draw(record, config, evaluation, outcome.best_step)
+    draw(record, config, evaluation, [*judged, judge.held_out(config.length)], outcome.best_step)
     if config.probe:
         finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
@@ -105,7 +105,9 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str], judged:
     )
 
 
-def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) -> None:
+def draw(
+    record: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int
+) -> None:
     """The figures of the training and of what came out."""
     from src.lab import evaluation_figures, figures  # matplotlib takes a second to import, after training
 
@@ -118,5 +120,6 @@ def draw(record: Run, config: Config, evaluation: Evaluation, kept_step: int) ->
         figures.gradient_norms(curves, config.clip, config.clip_mode, folder / "gradient_norms.png")
     evaluation_figures.reliability(evaluation.bins, folder / "reliability.png")
     evaluation_figures.window(evaluation, folder / "window.png")
+    evaluation_figures.temperatures(judged, folder / "temperature.png")
     for file in sorted(folder.glob("*.png")):
         record.keep(file, "figures")
