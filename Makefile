@@ -83,7 +83,7 @@ coverage: setup  ## every test, measured: at least 95% of the lines and branches
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report
 
-mutation: $(MUTATION)/ready-$(VERSION)  ## do the tests of src/rnn and src/text notice each small change of the code? for hours; ONLY='rnn.loss ...'
+mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/text noticed by a test? for hours
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
 format: setup  ## let ruff lay out the code and mend what it can

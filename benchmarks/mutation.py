@@ -1,7 +1,7 @@
 """Do the tests of src/rnn and src/text notice it when the code is changed? By mutmut, which changes it.
 
-    make mutation                        (hours; typed again, it goes on)
-    make mutation ONLY='rnn.loss rnn.clipping'
+    make mutation                               (hours; typed again, it goes on)
+    make mutation ONLY='rnn.loss rnn.clipping'  (with the tests that import these themselves)
 
 mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
 argument to None), and runs for each change the tests that come by that function, in a forked process, until
@@ -68,29 +68,34 @@ class Mutant:
     change: str
 
 
-def asked(file: Path) -> bool:
-    """Is a file of tests about src/rnn and src/text alone?"""
+def asked(file: Path, only: list[str]) -> bool:
+    """Is a file of tests about src/rnn and src/text alone? only: and about these modules."""
     parts: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "src":
             names = {alias.name for alias in node.names}
             parts |= names if node.module == "src" else {(node.module or "").split(".")[1]}
+            modules.add((node.module or "").removeprefix("src."))
     alone = bool(parts & set(CHANGED)) and parts <= NEEDED
-    return (alone or file.name in MORE_TESTS) and file.name not in FOREIGN
+    if only and not modules & set(only):
+        return False
+    return (alone or (file.name in MORE_TESTS and not only)) and file.name not in FOREIGN
 
 
-def lay_out() -> None:
+def lay_out(only: list[str]) -> None:
     """The copy, where it is not there or the code is another by now."""
     files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
-    files |= {f"tests/{f.name}": f for f in (PROJECT / "tests").glob("test_*.py") if asked(f)}
-    files |= {"tests/conftest.py": PROJECT / "tests" / "conftest.py"}
+    files |= {f"tests/{f.name}": f for f in (PROJECT / "tests").glob("test_*.py") if asked(f, only)}
+    files |= {f"tests/{name}": PROJECT / "tests" / name for name in ("conftest.py", "commands.py")}
     for name, file in files.items():
         text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
         put(PLACE / name, text)
     put(PLACE / "pyproject.toml", SETTINGS)
-    for old in (PLACE / "tests").glob("test_*.py"):
-        if f"tests/{old.name}" not in files:
-            old.unlink()
+    for folder in (PLACE / "tests", PLACE / "mutants" / "tests"):
+        for old in folder.glob("test_*.py"):
+            if f"tests/{old.name}" not in files:
+                old.unlink()
 
 
 def put(file: Path, text: str) -> None:
@@ -155,7 +160,7 @@ def row(name: str, count: int, counted: Counter[str]) -> str:
 
 
 def main() -> None:
-    lay_out()
+    lay_out(sys.argv[1:])
     wanted = [f"{COPY}.{module}.*" for module in sys.argv[1:]]
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *wanted]
     alone = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
