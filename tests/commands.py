@@ -43,7 +43,7 @@ class Commands:
     process: subprocess.Popen[str]
     said: Path
 
-    def __call__(self, module: str, *arguments: str, timeout: float = 120, folder: Path = PROJECT) -> Ended:
+    def __call__(self, module: str, *arguments: str, timeout: float = 300, folder: Path = PROJECT) -> Ended:
         """`python -m MODULE ARGUMENTS`, standing in `folder`."""
         number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
         out, err = self.said / f"{number}.out", self.said / f"{number}.err"
