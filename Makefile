@@ -10,6 +10,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 
 VENV ?= .venv
 PEERS := .venv-peers
+MUTATION := .venv-mutation
 RUN := $(VENV)/bin/python
 # What a run needs; requirements.lock is all of it and what tests, linters and pictures need (`make dev`).
 LOCKS := requirements-run.lock requirements-uv.lock
@@ -26,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
 KEEP = $(RUN) -m src.results outputs/reproduction
 
-.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
+.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers coverage mutation gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +90,15 @@ gradcheck: setup  ## every cell's gradients against complex-step differentiation
 test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
 	@$(PEERS)/bin/python -m pytest tests/test_peers.py
 
+coverage: dev  ## every test, measured: at least 95% of the lines and branches of src, else it fails
+	@$(RUN) -m coverage erase
+	@$(RUN) -m coverage run -m pytest -n 2 --dist loadfile
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report
+
+mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/text noticed by a test? for hours
+	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
+
 format: dev  ## let ruff lay out the code and mend what it can
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
@@ -137,6 +147,13 @@ $(PEERS)/ready-$(VERSION): $(READY)
 	@$(PEERS)/bin/python -m pip install --quiet torch==2.13.0
 	@touch $@
 
+# Changes the code in a copy, a change at a time; in an environment of its own, as it needs much to draw on a terminal.
+$(MUTATION)/ready-$(VERSION): $(READY)
+	@$(PYTHON) -m venv --clear $(MUTATION)
+	@VIRTUAL_ENV=$(MUTATION) $(VENV)/bin/uv pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(MUTATION)/bin/python -m pip install --quiet mutmut==3.8.1
+	@touch $@
+
 lock: setup  ## resolve the requirements again (names, versions, hashes)
 	@$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
@@ -149,5 +166,5 @@ lock: setup  ## resolve the requirements again (names, versions, hashes)
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 
 clean:  ## remove the environments and caches; data/ and outputs/ hold your work and stay
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-mutation .coverage .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -153,11 +153,11 @@ def artifacts(client: Any, run_id: str, folder: str = "") -> list[str]:
     return found
 
 
-def eight(root: Path, data: Path) -> dict[str, Any]:
-    """Eight runs at the same instant, without a parent, against a database that is not there yet."""
+def at_once(root: Path, data: Path, count: int = 8) -> dict[str, Any]:
+    """Runs that start at the same instant, without a parent, against a database that is not there yet."""
     uri = f"sqlite:///{root / 'mlflow.db'}"
     began = time.monotonic()
-    logs = [root / f"said-{k}.log" for k in range(8)]
+    logs = [root / f"said-{k}.log" for k in range(count)]
     places = (f"outputs={root}", f"data_dir={data}")
     runs = [start(log, *SHORT, f"seed={k}", *places) for k, log in enumerate(logs)]
     try:
@@ -186,7 +186,7 @@ def main() -> None:
         data = Path(temporary) / "data"
         subprocess.run([sys.executable, "-m", "src.preprocess", f"data_dir={data}"], cwd=PROJECT, check=True)
         result: dict[str, Any] = {}
-        for name, measure in (("outage", outage), ("eight_at_once", eight)):
+        for name, measure in (("outage", outage), ("eight_at_once", at_once)):
             root = Path(temporary) / name
             root.mkdir()
             result[name] = measure(root, data)

@@ -1,7 +1,6 @@
 """What several test files share: two ways to run a command, and one small trained run."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,10 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.commands import PROJECT, Ended, environ, forking
+
+__all__ = ["PROJECT", "Ended", "environ"]  # for the tests, which find here what they share
+
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
 
 
@@ -24,29 +26,6 @@ def one_blas_thread() -> Iterator[None]:
     import_module("numpy")  # its BLAS is what is limited
     with threadpool_limits(1, user_api="blas"):
         yield
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended: exit status, standard output, standard error."""
-
-    rc: int
-    out: str
-    err: str
-
-    @property
-    def complaint(self) -> str:
-        """The one line of standard error, where there is to be one and no more."""
-        assert "Traceback" not in self.err
-        lines = self.err.splitlines()
-        assert len(lines) == 1, f"expected one line on standard error, got {lines}"
-        return lines[0]
-
-
-def environ(**more: str) -> dict[str, str]:
-    """The environment of a child, without what would point it elsewhere."""
-    foreign = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
-    return {key: value for key, value in os.environ.items() if key not in foreign} | more
 
 
 def run_command(*arguments: str, timeout: float = 120) -> Ended:
@@ -64,8 +43,10 @@ def run_command(*arguments: str, timeout: float = 120) -> Ended:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., Ended]:
-    return run_command
+def command() -> Iterator[Callable[..., Ended]]:
+    """The same in a forked process, which has nothing to import any more: half of a small run's time."""
+    with forking() as commands:
+        yield commands
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
     python -m tests.forking
 
-Each line of standard input is a JSON object: module, arguments, folder (to stand in), out and err (files for
-what the command prints); the answer is a line with the exit status, negative for a signal. The child runs the
-module as `python -m` does; what is saved is the second or more that the imports take.
+Each line of standard input is a JSON object: module, arguments, folder (to stand in), environment, out and
+err (files for what the command prints), seconds (what it may take); the answer is a line with the exit
+status, negative for a signal. The child runs the module as `python -m` does. What is saved are the imports:
+of matplotlib, Hydra and MLflow they take longer than a small training.
 """
 
 import gc
@@ -16,7 +17,6 @@ import sys
 import traceback
 from importlib import import_module
 
-LIMIT = 120  # seconds
 IMPORTED = (
     "hydra",
     "hydra._internal.hydra",
@@ -40,7 +40,11 @@ def child(told: dict[str, object]) -> int:
         os.dup2(os.open(str(told[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(str(told["folder"]))
-    signal.alarm(LIMIT)  # what does not end by itself ends so, with a status of its own
+    environment = told["environment"]
+    assert isinstance(environment, dict)
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.alarm(int(str(told["seconds"])))  # what does not end by itself ends so, with a status of its own
     arguments = told["arguments"]
     assert isinstance(arguments, list)
     sys.argv = [str(told["module"]), *arguments]
@@ -61,7 +65,8 @@ def warm_up() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.cli import CONF, register
+    from src.cli import register
+    from src.help import CONF
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -13,8 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pytest
 
 from src.config import COMMANDS, OPTIMIZERS, SCHEDULES
 from src.lab.holding import Held
-from tests.conftest import PROJECT, Ended, environ
+from tests.commands import PROJECT, Commands, environ
 from tests.refused.case import PLACES, ROOT, TINY, VERSE, Case
 from tests.refused.command_lines import SYNTAX
 from tests.refused.damaged import REFUSED_CORPORA, REFUSED_RUNS
@@ -41,45 +41,12 @@ HAND_MADE = [
 SCHEMA = list(schema_cases())
 
 
-@dataclass
-class Commands:
-    """The forking process."""
-
-    process: subprocess.Popen[str]
-    told: list[str] = field(default_factory=list)
-
-    def run(self, module: str, arguments: tuple[str, ...], folder: Path, said: Path) -> Ended:
-        out, err = said / "out", said / "err"
-        asked = {
-            "module": module, "arguments": arguments, "folder": str(folder), "out": str(out), "err": str(err)
-        }  # fmt: skip
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(asked) + "\n")
-        self.process.stdin.flush()
-        return Ended(int(self.process.stdout.readline()), out.read_text(), err.read_text())
-
-
 @pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.forking"], cwd=PROJECT,
-        env=environ(PYTHONPATH=str(PROJECT), OPENBLAS_NUM_THREADS="1"),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield Commands(process)
-        assert process.stdin
-        process.stdin.close()
-
-
-@pytest.fixture(scope="module")
-def finished(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text, and a finished run on it in outputs/runs/first."""
-    root, said = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("said")
+    root = tmp_path_factory.mktemp("finished")
     (root / "text.txt").write_text(VERSE * 100)
-    ended = commands.run("src.train", (*TINY, *PLACES), root, said)
+    ended = command("src.train", *TINY, *PLACES, folder=root)
     assert ended.rc == 0, ended.err
     (folder,) = (root / "outputs" / "runs").iterdir()
     folder.rename(folder.with_name("first"))
@@ -111,10 +78,9 @@ def unfinished(root: Path, names: set[str]) -> None:
 
 @pytest.mark.parametrize("case", [*HAND_MADE, *SCHEMA], ids=lambda case: case.id)
 def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
-    case: Case, commands: Commands, request: pytest.FixtureRequest, tmp_path: Path
+    case: Case, command: Commands, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    root, said = tmp_path / "root", tmp_path / "said"
-    said.mkdir()
+    root = tmp_path / "root"
     if case.run:
         finished = request.getfixturevalue("finished")
         shutil.copytree(finished, root, symlinks=True)
@@ -127,7 +93,7 @@ def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
     locked = [path for path in root.rglob("*") if path.is_file() and not os.access(path, os.R_OK)]
     assert not locked or not ROOT
     before = tree(root) if not locked else {}
-    ended = commands.run(f"src.{case.command}", case.arguments, root, said)
+    ended = command(f"src.{case.command}", *case.arguments, folder=root)
     for path in locked:
         path.chmod(0o600)
     if isinstance(holder, Held):
@@ -164,11 +130,11 @@ def test_the_table_is_long_and_has_every_key() -> None:
     "case", [REFUSED_TEXTS[0], REFUSED_CORPORA[0], REFUSED_DELIVERIES[0]], ids=lambda c: c.id
 )
 def test_a_process_of_its_own_says_the_same(
-    case: Case, commands: Commands, tmp_path: Path, finished: Path
+    case: Case, command: Commands, tmp_path: Path, finished: Path
 ) -> None:
     shutil.copytree(finished, tmp_path / "root", symlinks=True)
     case.prepare(tmp_path / "root")
-    forked = commands.run(f"src.{case.command}", case.arguments, tmp_path / "root", tmp_path)
+    forked = command(f"src.{case.command}", *case.arguments, folder=tmp_path / "root")
     fresh = subprocess.run(
         [sys.executable, "-m", f"src.{case.command}", *case.arguments], cwd=tmp_path / "root",
         env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, check=False,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT, Ended, environ, run_command
+from tests.conftest import PROJECT, Ended, environ
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -53,11 +53,11 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+def shown(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Iterator[Shown]:
     root = tmp_path_factory.mktemp("browser")
     places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
     small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
-    said = run_command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *places, timeout=600)
+    said = command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *places, timeout=600)
     assert said.rc == 0, said.err
     log = root / "ui.log"
     with log.open("wb") as file:

@@ -172,9 +172,9 @@ def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path:
     ],
 )
 def test_bad_input_in_a_process_of_its_own(
-    name: str, argument: str, said: str, command: Command, places: list[str], tmp_path: Path
+    name: str, argument: str, said: str, places: list[str], tmp_path: Path
 ) -> None:
-    ended = command(f"src.{name}", argument, *places)
+    ended = run_command(f"src.{name}", argument, *places)
     assert (ended.rc, ended.out, ended.err) == (2, "", f"{name}: {said}\n")
     assert not list(tmp_path.iterdir())
 
@@ -277,11 +277,11 @@ def yaml_keys(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_every_key_at_once(name: str, command: Command) -> None:
+def test_help_names_every_key_at_once(name: str) -> None:
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()
-        ended = command("src." + name, "--help")
+        ended = run_command("src." + name, "--help")
         best = min(best, time.perf_counter() - began)
         if best < 1:
             break

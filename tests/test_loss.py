@@ -71,6 +71,19 @@ def test_loss_does_not_change_when_a_constant_is_added_to_the_logits():
     assert float(cross_entropy(logits + 5.0, targets)) == pytest.approx(float(plain), rel=1e-13)
 
 
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+    """What several processes do: each its columns, all divided by the size of the whole batch."""
+    logits, targets = random_logits()
+    parts = [logits[:, :15].copy(), logits[:, 15:].copy()]
+    loss = cross_entropy_and_gradient(logits, targets)
+    shares = [
+        cross_entropy_and_gradient(parts[0], targets[:15], of=40),
+        cross_entropy_and_gradient(parts[1], targets[15:], of=40),
+    ]
+    assert float(sum(shares)) == pytest.approx(float(loss), rel=1e-14)
+    np.testing.assert_allclose(np.hstack(parts), logits, atol=1e-16)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loss_has_the_precision_of_its_logits(dtype):
     logits, targets = random_logits(dtype)

@@ -84,6 +84,19 @@ def test_buffers_keep_nothing_from_one_batch_to_the_next(kind, layers):
     assert again[1].tobytes() == fresh[1].tobytes()
 
 
+@KINDS
+def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
+    kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is looked up at once, and read when the loop comes there, has to fit into the cache."""
+    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=2)
+    at_once = run_backward(architecture, flat, ids, targets, state)
+    monkeypatch.setattr("src.rnn.network.CACHED", 0)
+    step_by_step = run_backward(architecture, flat, ids, targets, state)
+    assert step_by_step[0] == at_once[0]
+    assert step_by_step[1].tobytes() == at_once[1].tobytes()
+
+
 @LAYERS
 @KINDS
 def test_a_pass_leaves_parameters_ids_and_masks(kind, layers):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from src.rnn.optimizers import (
+    CACHED,
     Adagrad,
     Adam,
     Momentum,
@@ -133,6 +134,24 @@ def test_every_optimizer_descends_a_bowl(optimizer):
 def test_what_is_remembered_stands_in_the_state_alone(optimizer):
     """A second training with the same optimiser takes the same steps as the first."""
     assert taken(optimizer).tobytes() == taken(optimizer).tobytes()
+
+
+def test_adam_takes_a_large_vector_block_by_block_as_a_small_one() -> None:
+    """Three blocks, the last one short: each number is where it would be in a vector of its own."""
+    size = 2 * CACHED + 3
+    rng = np.random.default_rng(0)
+    whole, gradients = rng.standard_normal(size), rng.standard_normal((2, size))
+    begun, adam = whole.copy(), Adam(0.9, 0.999, EPS)
+    state = adam.state(whole)
+    for g in gradients:
+        adam.update(state, whole, g.copy(), LR)
+    for k in (0, CACHED - 1, CACHED, 2 * CACHED - 1, 2 * CACHED, size - 1):
+        alone = begun[k : k + 1].copy()
+        own = adam.state(alone)
+        for g in gradients:
+            adam.update(own, alone, g[k : k + 1].copy(), LR)
+        assert whole[k] == pytest.approx(alone[0], rel=1e-14)
+    assert not (whole == begun).any()
 
 
 def test_weight_decay_shrinks_each_matrix_in_place():

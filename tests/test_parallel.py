@@ -1,12 +1,17 @@
 """One batch shared out among processes against the same batch in one."""
 
+import multiprocessing as mp
+import signal
 import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.lab.parallel import Engine, Job, useful_workers
+from src.lab import parallel
+from src.lab.parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers, forward
@@ -103,6 +108,39 @@ def test_helper_that_is_killed_is_reported():
         thread.start()
         thread.join(20)  # a test that waits for ever would say less
         assert raised == ["helper process 1 died (exit code -9): out of memory?"]
+
+
+@pytest.fixture
+def own_settings() -> Iterator[None]:
+    """What a helper sets for its whole process, put back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with np.errstate(), threadpool_limits(1, user_api="blas"):
+        yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_settings")
+def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`serve` itself, here: two batches, then the first process is dead."""
+    alive = iter([True, True, True, False])
+    monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
+    monkeypatch.setattr(parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
+    context = mp.get_context("spawn")
+    shared, edges = Shared(context, PLAIN, 2), [0, 12, BATCH]
+    shared.weights()[:] = begin(PLAIN)
+    shared.ids()[:] = batch(1)
+    shared.orders()[:] = 1, 0, COMPUTE
+    go, done = context.Semaphore(2), context.Semaphore(0)
+    serve(PLAIN, shared, 1, edges, go, done, spins=0)
+    assert next(alive, None) is None
+    assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
+    own = Part(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.carried())
+    assert shared.losses()[1] == own.run(*batch(1), shared.orders())
+    assert shared.gradients()[1].tobytes() == own.gradient.tobytes()
+    assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 
 def test_blas_has_one_thread_beside_helpers_and_its_own_number_afterwards():

@@ -86,3 +86,12 @@ def test_a_billion_windows_are_spread_evenly():
     assert len(set(found.tolist())) == 100_000
     counts = np.bincount(found * 100 // BILLION, minlength=100)
     assert ((counts - 1000) ** 2 / 1000).sum() < 99 + 5 * 198**0.5
+
+
+def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
+    """`rerun=` repeats a run to the bit only in the order that it was trained in."""
+    keys = draw_keys(np.random.default_rng(7))
+    assert keys[:2] == [4058335883, 2684764585]
+    assert permuted(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
+    assert permuted(10**11, 10**11 + 2, 2**40, keys).tolist() == [384404693457, 852068282514]
+    assert permuted(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]

@@ -65,12 +65,12 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def places(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
     """Two tiny trained runs, hidden=16 and hidden=24, and a finished one without a model."""
     root = tmp_path_factory.mktemp("play")
     places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
     for hidden in (16, 24):
-        ended = run_command("src.train", f"hidden={hidden}", *TINY, *places)
+        ended = command("src.train", f"hidden={hidden}", *TINY, *places)
         assert ended.rc == 0, ended.err
     from src.lab.mlflow_client import connect
 

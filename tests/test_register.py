@@ -37,19 +37,15 @@ def uri(root: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def single(places: list[str]) -> Any:
-    from tests.conftest import run_command
-
-    return run_command("src.train", "register=true", *SMALL, *places)
+def single(places: list[str], command: Any) -> Any:
+    return command("src.train", "register=true", *SMALL, *places)
 
 
 @pytest.fixture(scope="module")
-def sweep(single: Any, places: list[str]) -> Any:
+def sweep(single: Any, places: list[str], command: Any) -> Any:
     """Behind the single run, in the same store; its first job fails."""
-    from tests.conftest import run_command
-
     asked = ["--multirun", "hidden=0,8,16", "seed=2", "register=true", *SMALL[1:], *places]
-    return run_command("src.train", *asked, timeout=300)
+    return command("src.train", *asked, timeout=300)
 
 
 def champion(uri: str) -> Any:

@@ -30,15 +30,13 @@ def edit(file: Path, **changes: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Path:
     """The outputs of one tiny run without a tracker, and its text."""
-    from tests.conftest import run_command
-
     root = tmp_path_factory.mktemp("first")
     (root / "text.txt").write_text("what a piece of work is a man, " * 100)
     text = ["data=file", f"data.path={root / 'text.txt'}", "prompt=what ", "seq_len=10", "max_epochs=0.5"]
     places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
-    ended = run_command("src.train", *TINY, *text, *places)
+    ended = command("src.train", *TINY, *text, *places)
     assert ended.rc == 0, ended.err
     return root
 

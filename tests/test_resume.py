@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT, environ, run_command
+from tests.conftest import PROJECT, Ended, environ
 from tests.kill_probe import IN_A_CHECKPOINT, PLACES
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -38,15 +38,6 @@ DEEP = (
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
-
-
-def probe(where: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A training that kills itself."""
-    return subprocess.run(
-        [sys.executable, "tests/kill_probe.py", where, str(count), *arguments],
-        cwd=PROJECT, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
 
 
 def points(folder: Path) -> list[tuple[int, str, float]]:
@@ -83,24 +74,27 @@ def assert_equal_runs(one: Path, other: Path) -> None:
         assert array.tobytes() == arrays[1][name].tobytes(), name
 
 
-def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(data: Path, tmp_path: Path) -> None:
+def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
     """Killed outright at random moments: in a step, while a line of the journal is written, and before, while
     and after a checkpoint is."""
     straight, killed = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed"))
-    ended = run_command("src.train", *DEEP, *straight)
+    ended = command("src.train", *DEEP, *straight)
     assert ended.rc == 0, ended.err
     rng = random.Random(7)
     places = [rng.choice(PLACES) for _ in range(KILLS - 1)]
     assert sum(place in IN_A_CHECKPOINT for place in places) >= 5
     assert set(places) == set(PLACES)
-    done = probe("gradient", 25, *DEEP, *killed)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = command("tests.kill_probe", "gradient", "25", *DEEP, *killed)
+    assert done.rc == -signal.SIGKILL, done.err
     folder = only_run(tmp_path / "killed")
     counts = {"gradient": (1, 25), "half a line": (1, 9), "time": (1, 200)}
     for place in places:
-        done = probe(place, rng.randint(*counts.get(place, (1, 2))), "resume=latest", *killed)
-        assert done.returncode == -signal.SIGKILL, (place, done.stderr)
-    ended = run_command("src.train", "resume=latest", *killed)
+        count = rng.randint(*counts.get(place, (1, 2)))
+        done = command("tests.kill_probe", place, str(count), "resume=latest", *killed)
+        assert done.rc == -signal.SIGKILL, (place, done.err)
+    ended = command("src.train", "resume=latest", *killed)
     assert ended.rc == 0, ended.err
     assert only_run(tmp_path / "killed") == folder
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
@@ -113,11 +107,13 @@ def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, f
     return sorted((m.step, name, m.value) for name in names for m in client.get_metric_history(run_id, name))
 
 
-def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(data: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
     """SIGTERM, then SIGKILL, then to the end, in one run of MLflow; two processes share the batches."""
     settings = (*SMALL, "hidden=8", "batching=stream", "state=carry", "max_epochs=7", "workers=2")
     straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
-    ended = run_command("src.train", *settings, *straight, "tracking=none")
+    ended = command("src.train", *settings, *straight, "tracking=none")
     assert ended.rc == 0, ended.err
 
     process = subprocess.Popen(
@@ -142,7 +138,7 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(data: Path, tmp_path: 
     def delivered() -> Any:
         """Once all that there is has been delivered."""
         for _ in range(300):  # the process that the training left behind may still be at it
-            ended = run_command("src.deliver", str(folder))
+            ended = command("src.deliver", str(folder))
             if "in which no other process is at work" not in ended.err:
                 break
         assert ended.rc == 0, ended.err
@@ -151,10 +147,10 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(data: Path, tmp_path: 
 
     run = delivered()
     assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "SIGTERM")
-    done = probe("gradient", 20, f"resume={run.info.run_id}", *broken)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = command("tests.kill_probe", "gradient", "20", f"resume={run.info.run_id}", *broken)
+    assert done.rc == -signal.SIGKILL, done.err
     assert delivered().info.status == "FAILED"
-    ended = run_command("src.train", f"resume={folder}", *broken)
+    ended = command("src.train", f"resume={folder}", *broken)
     assert ended.rc == 0, ended.err
     assert ended.out.splitlines()[-1].endswith(f"run={run.info.run_id}")
     assert delivered().info.status == "FINISHED"
@@ -169,12 +165,14 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(data: Path, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def finished(
+    data: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable[..., Ended]
+) -> tuple[Path, list[str]]:
     """A small finished run, and where it is."""
     outputs = tmp_path_factory.mktemp("outputs")
     places = [f"outputs={outputs}", f"data_dir={data}", "tracking=none"]
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20")
-    ended = run_command("src.train", *settings, *places)
+    ended = command("src.train", *settings, *places)
     assert ended.rc == 0, ended.err
     return only_run(outputs), places
 

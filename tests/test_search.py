@@ -291,10 +291,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(root: Path) -> Any:
-    from tests.conftest import run_command
-
-    return sweep(run_command, root, *SEARCH)
+def first(root: Path, command: Any) -> Any:
+    return sweep(command, root, *SEARCH)
 
 
 SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "hydra.sweeper.n_trials=3")

@@ -97,15 +97,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(command_: Any, root: Path) -> Any:
-    return swept(command_, root, "hidden=8,0,16", "clip=1")
-
-
-@pytest.fixture(scope="module")
-def command_() -> Any:
-    from tests.conftest import run_command
-
-    return run_command
+def done(command: Any, root: Path) -> Any:
+    return swept(command, root, "hidden=8,0,16", "clip=1")
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +164,9 @@ def test_the_table_has_a_line_for_each_job_the_best_first(done: Any, children: l
 
 @pytest.mark.slow
 def test_jobs_with_a_finished_run_are_reused_when_asked(
-    done: Any, parent: Any, children: list[Any], command_: Any, root: Path
+    done: Any, parent: Any, children: list[Any], command: Any, root: Path
 ) -> None:
-    again = swept(command_, root, "hidden=8,16,12", "clip=1", "skip_finished=true")
+    again = swept(command, root, "hidden=8,16,12", "clip=1", "skip_finished=true")
     assert again.rc == 0, again.err
     for child in (children[0], children[2]):
         assert f"{child.info.run_name}: reused run {child.info.run_id}" in again.err
@@ -186,23 +179,23 @@ def test_jobs_with_a_finished_run_are_reused_when_asked(
     assert second.data.metrics["sweep/jobs"] == 3
     assert again.out.count("reused") == 2
     # Another seed is another job.
-    other = swept(command_, root, "seed=2,3", "hidden=8", "clip=1", "skip_finished=true")
+    other = swept(command, root, "seed=2,3", "hidden=8", "clip=1", "skip_finished=true")
     assert "reused" not in other.err
 
 
 @pytest.mark.slow
 def test_a_sweep_without_a_tracker_has_its_table_too(
-    command_: Any, tmp_path: Path, root: Path, done: Any
+    command: Any, tmp_path: Path, root: Path, done: Any
 ) -> None:
     where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
     asked = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *where)
-    ended = command_(*asked, timeout=300)
+    ended = command(*asked, timeout=300)
     assert ended.rc == 1
     assert "best: hidden=8 val/loss=" in ended.out
     assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in ended.err
     (page,) = tmp_path.glob("sweeps/*/comparison.html")
     assert "hidden=8" in page.read_text(encoding="utf-8")
-    again = command_(*asked, "skip_finished=true", timeout=300)
+    again = command(*asked, "skip_finished=true", timeout=300)
     assert "hidden=8: reused run" in again.err
     assert not (tmp_path / "mlflow.db").exists()
 

@@ -135,6 +135,16 @@ def choose(
 
     logits (..., V), uniform (...). Inverse transform sampling, in double precision; temperature 0 is the
     argmax. top_k (at least 1) and top_p (above 0, at most 1) restrict the choice, in this order; None: not.
+
+    >>> logits = np.log([0.5, 0.3, 0.2])
+    >>> [int(choose(logits, 1.0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+    [0, 1, 2]
+    >>> [int(choose(logits, 0.25, uniform)) for uniform in (0.1, 0.6, 0.9)]  # sharper: 0.866, 0.112, 0.022
+    [0, 0, 1]
+    >>> [int(choose(logits, 0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+    [0, 0, 0]
+    >>> [int(choose(logits, 1.0, uniform, top_k=2)) for uniform in (0.1, 0.6, 0.9)]
+    [0, 0, 1]
     """
     if temperature == 0:
         return np.asarray(np.argmax(logits, axis=-1))
@@ -158,6 +168,12 @@ def restrict(p: Array, logits: Array, top_k: int | None, top_p: float | None) ->
     The order is that of the logits, which the exponential may have rounded to one number; of equal ones
     that with the lower id comes first, as argmax has it. The others keep their values: with the same
     uniform numbers a restriction that drops nothing chooses what none does.
+
+    >>> p = np.array([0.2, 0.5, 0.3])
+    >>> restrict(p, np.log(p), top_k=None, top_p=0.7); p.tolist()  # 0.5 is not enough, 0.5 + 0.3 is
+    [0.0, 0.5, 0.3]
+    >>> restrict(p, np.log([0.2, 0.5, 0.3]), top_k=1, top_p=None); p.tolist()
+    [0.0, 0.5, 0.0]
     """
     order = np.argsort(-logits, axis=0, kind="stable")
     ranked = np.take_along_axis(p, order, axis=0)

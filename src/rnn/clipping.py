@@ -8,7 +8,11 @@ from src.rnn.parameters import Array
 
 
 def global_norm(g: Array) -> float:
-    """The Euclidean norm of the whole gradient (n,)."""
+    """The Euclidean norm of the whole gradient (n,).
+
+    >>> global_norm(np.array([3.0, -4.0]))
+    5.0
+    """
     return sqrt(float(np.dot(g, g)))
 
 
@@ -17,6 +21,10 @@ def clip_norm(g: Array, norm: float, limit: float) -> bool:
 
     norm: global_norm(g). Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent
     neural networks", algorithm 1.
+
+    >>> g = np.array([3.0, -4.0])
+    >>> clip_norm(g, norm=5.0, limit=2.5), g.tolist()
+    (True, [1.5, -2.0])
     """
     if norm <= limit:
         return False
@@ -28,6 +36,10 @@ def clip_value(g: Array, limit: float) -> bool:
     """Cut every element of g to [-limit, limit], in place; was any beyond it?
 
     As in Graves (2013), "Generating sequences with recurrent neural networks", and min-char-rnn.
+
+    >>> g = np.array([3.0, -0.5])
+    >>> clip_value(g, limit=1.0), g.tolist()
+    (True, [1.0, -0.5])
     """
     beyond = max(float(g.max()), -float(g.min())) > limit
     if beyond:

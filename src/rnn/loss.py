@@ -24,6 +24,10 @@ def log_softmax(z: Array) -> Array:
 
     The maximum is subtracted first, so that no exponential overflows. Of complex logits (the
     complex-step check) it is the real part's maximum, a constant as far as the gradient goes.
+
+    >>> np.exp(log_softmax(np.log([[1.0, 1.0], [3.0, 1.0]]))).round(12)  # two predictions, a column each
+    array([[0.25, 0.5 ],
+           [0.75, 0.5 ]])
     """
     z -= z.real.max(axis=0)
     z -= np.log(np.exp(z).sum(axis=0))
@@ -34,6 +38,9 @@ def cross_entropy(z: Array, targets: Array) -> Array:
     """The mean of -log p[target] in nats, a scalar array of z's dtype.
 
     z (V, N): logits, overwritten by log-probabilities. targets (N,): ids.
+
+    >>> round(float(cross_entropy(np.zeros((27, 5)), np.arange(5))), 4)  # log(27): a uniform guess
+    3.2958
     """
     log_p = log_softmax(z)
     return np.asarray(-log_p[targets, columns(targets.size)].mean())
@@ -43,6 +50,12 @@ def cross_entropy_and_gradient(z: Array, targets: Array, of: int | None = None) 
     """The same loss; z (V, N), the logits, is overwritten by dL/dz.
 
     of: how many predictions the mean is over, where these N are a part of a larger batch.
+
+    >>> z = np.log([[0.25], [0.75]])
+    >>> round(float(cross_entropy_and_gradient(z, np.array([1]))), 4)  # -log(0.75)
+    0.2877
+    >>> z.round(12).tolist()
+    [[0.25], [-0.25]]
     """
     n, of = targets.size, of or targets.size
     picked = targets * n

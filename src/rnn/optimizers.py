@@ -151,6 +151,10 @@ def decay_weights(matrices: list[Array], share: float) -> None:
 
     share: lr times the weight decay. Loshchilov and Hutter (2019), "Decoupled weight decay
     regularization"; biases are left alone, as is usual.
+
+    >>> w = np.array([[2.0, -4.0]])
+    >>> decay_weights([w], 0.25); w.tolist()
+    [[1.5, -3.0]]
     """
     for matrix in matrices:
         matrix *= 1 - share

@@ -47,6 +47,9 @@ class Architecture:
         """Name and shape of each parameter, in the order in which the flat vector holds them.
 
         The first layer's are wx, wh and b (and the GRU's bh), the second's wx2, wh2, b2, ...
+
+        >>> Architecture(vocab=27, hidden=128).shapes()
+        {'wx': (27, 128), 'wh': (128, 128), 'b': (128,), 'wy': (128, 27), 'by': (27,)}
         """
         v, h, g = self.vocab, self.hidden, self.gates
         gates = () if g == 1 else (g,)
@@ -62,7 +65,11 @@ class Architecture:
         return named | {"wy": (h, v), "by": (v,)}
 
     def size(self) -> int:
-        """Number of parameters."""
+        """Number of parameters.
+
+        >>> Architecture(vocab=27, hidden=128).size()
+        23451
+        """
         return sum(prod(shape) for shape in self.shapes().values())
 
 

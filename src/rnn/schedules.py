@@ -24,6 +24,11 @@ class Schedule(Protocol):
 
 
 def warmup_share(step: int, warmup: int) -> float:
+    """What the warm-up leaves of the peak; all of it with warmup=0.
+
+    >>> [warmup_share(step, 4) for step in (1, 2, 3, 4, 5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
     return min(1.0, step / warmup) if warmup else 1.0
 
 
@@ -55,6 +60,10 @@ class Cosine(Forgetful):
     """final + (1 - final) (1 + cos(pi progress)) / 2.
 
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
+
+    >>> schedule = Cosine(warmup=0, final=0.2)
+    >>> [round(schedule.share(1, progress), 3) for progress in (0.0, 0.5, 1.0)]
+    [1.0, 0.6, 0.2]
     """
 
     warmup: int
@@ -70,6 +79,10 @@ class Decay(Forgetful):
     """The peak for the first `after` of `epochs` epochs, then multiplied by `factor` at the end of each.
 
     As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
+
+    >>> schedule = Decay(warmup=0, factor=0.5, after=2, epochs=4)
+    >>> [schedule.share(1, epoch / 4) for epoch in range(4)]
+    [1.0, 1.0, 0.5, 0.25]
     """
 
     warmup: int
@@ -87,6 +100,13 @@ class Plateau:
     """The peak, multiplied by `factor` after every `patience` evaluations without improvement.
 
     Never below the share `least`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
+
+    >>> schedule, shares = Plateau(warmup=0, factor=0.5, patience=2, least=0.1), []
+    >>> for improved in (False, False, True, False, False):
+    ...     schedule.observe(improved)
+    ...     shares.append(schedule.share(1, 0.0))
+    >>> shares
+    [1.0, 0.5, 0.5, 0.5, 0.25]
     """
 
     warmup: int

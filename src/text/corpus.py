@@ -70,7 +70,11 @@ class Corpus:
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
-    """Where each split begins and ends in `count` characters."""
+    """Where each split begins and ends in `count` characters.
+
+    >>> bounds_of(96, (0.8, 0.1, 0.1))
+    {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
+    """
     ends = [round(count * share) for share in np.cumsum(shares)]
     return {name: (start, end) for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
 

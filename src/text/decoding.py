@@ -17,7 +17,11 @@ HOST_NAMES = ("idna", "punycode", "undefined")  # no encodings of texts, or none
 
 
 def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """The text of `pieces`, in pieces. InputError names the first byte that does not fit the encoding."""
+    """The text of `pieces`, in pieces. InputError names the first byte that does not fit the encoding.
+
+    >>> "".join(characters([b"thou \\xc3", b"\\xa9\\r", b"\\nart"], "utf-8"))
+    'thou é\\nart'
+    """
     if encoding == BYTES:
         yield from (str(piece, "latin-1") for piece in pieces)
         return

@@ -10,12 +10,20 @@ UNKNOWN = 2**32 - 1  # no code point
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
-    """Unicode code points of a text, shape (len(text),)."""
+    """Unicode code points of a text, shape (len(text),).
+
+    >>> code_points("aé€").tolist()
+    [97, 233, 8364]
+    """
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def from_code_points(codes: NDArray[np.unsignedinteger]) -> str:
-    """The text of code points: the inverse of `code_points`."""
+    """The text of code points: the inverse of `code_points`.
+
+    >>> from_code_points(np.array([97, 233, 8364], np.uint32))
+    'aé€'
+    """
     return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
@@ -41,6 +49,10 @@ class Normalisation:
 
         Lower case is Unicode's simple mapping, one for one: the Greek sigma has one form, also at the end of
         a word, and the Turkish capital I with a dot becomes `i` without the dot as a second character.
+
+        >>> normal = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
+        >>> [normal.of_character(c) for c in "AÉİ4"]
+        ['a', 'é', 'i', ' ']
         """
         lower = character.lower()[0] if self.lowercase else character
         return " " if self.letters_only and not lower.isalpha() else lower
@@ -50,6 +62,10 @@ class Normaliser:
     """Normalises a text that comes in pieces: what comes out does not depend on where they are cut.
 
     Python code runs once a distinct character, never once a character.
+
+    >>> pieces = Normaliser(Normalisation(lowercase=True, letters_only=True, collapse_spaces=True))
+    >>> [pieces.next(text) for text in ("Shall I --", " 18 -- compare")]
+    ['shall i ', 'compare']
     """
 
     def __init__(self, normalisation: Normalisation) -> None:

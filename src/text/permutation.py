@@ -27,7 +27,14 @@ def draw_keys(rng: np.random.Generator) -> list[int]:
 
 
 def permuted(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
-    """What stands at the places start..stop-1 of a permutation of 0..count-1, shape (stop - start,)."""
+    """What stands at the places start..stop-1 of a permutation of 0..count-1, shape (stop - start,).
+
+    >>> keys = draw_keys(np.random.default_rng(1))
+    >>> permuted(0, 10, 10, keys).tolist()
+    [9, 0, 7, 2, 8, 5, 3, 4, 6, 1]
+    >>> permuted(3, 6, 10, keys).tolist()
+    [2, 8, 5]
+    """
     a = isqrt(count - 1) + 1
     b = -(-count // a)
     x = np.arange(start, stop, dtype=np.uint64)

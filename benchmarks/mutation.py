@@ -1,0 +1,174 @@
+"""Do the tests of src/rnn and src/text notice it when the code is changed? By mutmut, which changes it.
+
+    make mutation                               (hours; typed again, it goes on)
+    make mutation ONLY='rnn.loss rnn.clipping'  (with the tests that import these themselves)
+
+mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
+argument to None), and runs for each change the tests that come by that function, in a forked process, until
+one fails. What no test notices either wants another test or changes nothing that matters: why it does not
+stands in mutation_explained.json. Writes mutation.md.
+
+mutmut takes no package called `src`, so the copy is called `laboratory`. Only tests that need no training run
+are asked, the rest of the suite would notice more. A function inside another counts with it; what stands
+outside of functions, or below a decorator other than those of methods, is not changed.
+"""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from src.files import write_text
+
+PROJECT = Path(__file__).resolve().parent.parent
+PLACE = PROJECT / ".mutation"
+COPY = "laboratory"  # what src is called there
+CHANGED = ("rnn", "text")
+# Beside the files that import nothing but these packages: the naive loops that the cells are held against.
+MORE_TESTS = ("test_cells.py",)
+NEEDED = {*CHANGED, "errors", "files"}
+FOREIGN = (
+    "test_peers.py",
+    "test_memory.py",
+)  # PyTorch is not there; a copy of each function takes memory, too
+SAID = {0: "survived", 1: "killed", 3: "killed", 33: "no test", 5: "no test", None: "not run"}
+RESULT = Path(__file__).with_name("mutation.md")
+EXPLAINED = Path(__file__).with_name("mutation_explained.json")
+SETTINGS = f"""\
+[tool.pytest.ini_options]
+pythonpath = ["."]
+addopts = "-q -p no:cacheprovider -p no:xdist -m 'not slow'"
+markers = ["slow: as in the project"]
+
+[tool.mutmut]
+source_paths = ["{COPY}"]
+only_mutate = [{", ".join(f'"{COPY}/{part}/*.py"' for part in CHANGED)}]
+also_copy = ["tests"]
+pytest_add_cli_args_test_selection = ["tests"]
+timeout_constant = 60.0
+use_git_change_detection = false
+"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """module: `rnn.loss`. change: the lines taken away and put in, with their signs; "" if it was noticed."""
+
+    module: str
+    function: str
+    said: str
+    change: str
+
+
+def asked(file: Path, only: list[str]) -> bool:
+    """Is a file of tests about src/rnn and src/text alone? only: and about these modules."""
+    parts: set[str] = set()
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "src":
+            names = {alias.name for alias in node.names}
+            parts |= names if node.module == "src" else {(node.module or "").split(".")[1]}
+            modules.add((node.module or "").removeprefix("src."))
+    alone = bool(parts & set(CHANGED)) and parts <= NEEDED
+    if only and not modules & set(only):
+        return False
+    return (alone or (file.name in MORE_TESTS and not only)) and file.name not in FOREIGN
+
+
+def lay_out(only: list[str]) -> None:
+    """The copy, where it is not there or the code is another by now."""
+    files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
+    files |= {f"tests/{f.name}": f for f in (PROJECT / "tests").glob("test_*.py") if asked(f, only)}
+    files |= {f"tests/{name}": PROJECT / "tests" / name for name in ("conftest.py", "commands.py")}
+    for name, file in files.items():
+        text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
+        put(PLACE / name, text)
+    put(PLACE / "pyproject.toml", SETTINGS)
+    for folder in (PLACE / "tests", PLACE / "mutants" / "tests"):
+        for old in folder.glob("test_*.py"):
+            if f"tests/{old.name}" not in files:
+                old.unlink()
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file that is another; mutmut goes by the time of the last change."""
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def mutants() -> Iterator[Mutant]:
+    """What mutmut knows by now."""
+    os.chdir(PLACE)  # it looks for its files there
+    difference: Any = import_module("mutmut.mutation.diff_apply").get_diff_for_mutant
+    for part in CHANGED:
+        for meta in sorted((PLACE / "mutants" / COPY / part).glob("*.py.meta")):
+            source = meta.with_suffix("").relative_to(PLACE / "mutants")
+            codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
+            for key, code in codes.items():
+                said, change = SAID.get(code, "timeout"), ""
+                if said in ("survived", "no test"):
+                    lines = difference(key, path=source).splitlines()[2:]
+                    change = "\n".join(f"{x[0]} {x[1:].strip()}" for x in lines if x[:1] in ("-", "+"))
+                function = re.sub(r".*\.x_?|__mutmut_\d+$", "", key).strip("ǁ").replace("ǁ", ".")
+                yield Mutant(f"{part}.{source.stem}", function, said, change)
+
+
+def page(found: list[Mutant], explained: list[dict[str, str]]) -> str:
+    """mutation.md."""
+    why = {(e["module"], e["function"], e["change"]): e["why"] for e in explained}
+    lines = ["# What the tests notice", "", "Written by `make mutation`: " + said_once(__doc__ or ""), ""]
+    lines += ["| module | changes | noticed | timeout | not noticed, explained | not noticed | not run |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    total: Counter[str] = Counter()
+    for module in sorted({m.module for m in found}):
+        of = [m for m in found if m.module == module]
+        counted = Counter(m.said for m in of)
+        missed = [m for m in of if m.said in ("survived", "no test")]
+        counted["explained"] = sum((m.module, m.function, m.change) in why for m in missed)
+        counted["open"] = len(missed) - counted["explained"]
+        total += counted
+        lines.append(row(f"`{module}`", len(of), counted))
+    lines += [row("**all**", len(found), total), "", "## Not noticed, and why", ""]
+    lines += ["| function | change | why |", "| --- | --- | --- |"]
+    for m in found:
+        if m.said in ("survived", "no test"):
+            said = why.get(
+                (m.module, m.function, m.change), "**open**" + (", no test" * (m.said == "no test"))
+            )
+            change = "<br>".join(f"`{line.replace('|', chr(92) + '|')}`" for line in m.change.splitlines())
+            lines.append(f"| `{m.module}.{m.function}` | {change} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+def said_once(text: str) -> str:
+    """The second paragraph of a docstring in one line."""
+    return " ".join(text.split("\n\n")[2].split())
+
+
+def row(name: str, count: int, counted: Counter[str]) -> str:
+    cells = (counted[k] for k in ("killed", "timeout", "explained", "open", "not run"))
+    return f"| {name} | {count} | " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    lay_out(sys.argv[1:])
+    wanted = [f"{COPY}.{module}.*" for module in sys.argv[1:]]
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *wanted]
+    alone = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=PLACE, check=False, env=os.environ | alone)
+    explained = json.loads(EXPLAINED.read_text(encoding="utf-8")) if EXPLAINED.exists() else []
+    write_text(RESULT, page(list(mutants()), explained))
+    print(f"wrote {RESULT.relative_to(PROJECT)}")
+
+
+if __name__ == "__main__":
+    main()

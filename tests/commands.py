@@ -1,0 +1,75 @@
+"""Commands in processes that are forked from one that has imported what they need (tests/forking.py)."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit status, standard output, standard error."""
+
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of standard error, where there is to be one and no more."""
+        assert "Traceback" not in self.err
+        lines = self.err.splitlines()
+        assert len(lines) == 1, f"expected one line on standard error, got {lines}"
+        return lines[0]
+
+
+def environ(**more: str) -> dict[str, str]:
+    """The environment of a child, without what would point it elsewhere."""
+    foreign = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
+    return {key: value for key, value in os.environ.items() if key not in foreign} | more
+
+
+@dataclass
+class Commands:
+    """The forking process. said: a directory for what the commands say."""
+
+    process: subprocess.Popen[str]
+    said: Path
+
+    def __call__(self, module: str, *arguments: str, timeout: float = 300, folder: Path = PROJECT) -> Ended:
+        """`python -m MODULE ARGUMENTS`, standing in `folder`."""
+        number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
+        out, err = self.said / f"{number}.out", self.said / f"{number}.err"
+        asked = {
+            "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),
+            "environment": environ(PYTHONPATH=str(PROJECT)), "out": str(out), "err": str(err),
+        }  # fmt: skip
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return Ended(int(self.process.stdout.readline()), out.read_text(), err.read_text())
+
+
+@contextmanager
+def forking() -> Iterator[Commands]:
+    with (
+        tempfile.TemporaryDirectory() as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.forking"], cwd=PROJECT,
+            env=environ(PYTHONPATH=str(PROJECT), OPENBLAS_NUM_THREADS="1"),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield Commands(process, Path(said))
+        process.stdin.close()

@@ -1,0 +1,33 @@
+"""What `make mutation` makes of what mutmut says. (The changes themselves take hours.)"""
+
+from pathlib import Path
+
+from benchmarks.mutation import PROJECT, Mutant, asked, page
+
+TESTS = PROJECT / "tests"
+
+
+def test_the_table_counts_and_shows_what_was_not_noticed_and_why() -> None:
+    found = [
+        Mutant("rnn.loss", "log_softmax", "killed", ""),
+        Mutant("rnn.loss", "log_softmax", "survived", "- a\n+ b"),
+        Mutant("rnn.loss", "cross_entropy", "survived", "- a | c\n+ b"),
+        Mutant("text.batches", "Windows.next", "not run", ""),
+    ]
+    said = page(
+        found, [{"module": "rnn.loss", "function": "log_softmax", "change": "- a\n+ b", "why": "as fast"}]
+    )
+    assert "| `rnn.loss` | 3 | 1 | 0 | 1 | 1 | 0 |" in said
+    assert "| `text.batches` | 1 | 0 | 0 | 0 | 0 | 1 |" in said
+    assert "| **all** | 4 | 1 | 0 | 1 | 1 | 1 |" in said
+    assert "| `rnn.loss.log_softmax` | `- a`<br>`+ b` | as fast |" in said
+    assert "| `rnn.loss.cross_entropy` | `- a \\| c`<br>`+ b` | **open** |" in said
+
+
+def test_the_tests_that_are_asked_are_those_of_the_mathematics_and_the_text() -> None:
+    def names(only: list[str]) -> set[str]:
+        return {file.name for file in TESTS.glob("test_*.py") if asked(file, only)}
+
+    assert {"test_loss.py", "test_cells.py", "test_batches.py", "test_corpus.py"} <= names([])
+    assert not {"test_peers.py", "test_training.py", "test_pipeline.py", Path(__file__).name} & names([])
+    assert names(["rnn.clipping"]) == {"test_clipping.py"}
