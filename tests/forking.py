@@ -61,7 +61,8 @@ def warm_up() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.cli import CONF, register
+    from src.cli import register
+    from src.help import CONF
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
