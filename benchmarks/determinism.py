@@ -18,8 +18,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
-from src.cli import CONF, register
+from src.cli import register
 from src.files import write_json
+from src.help import CONF
 from src.lab.corpora import corpus_of
 from src.lab.environment import environment
 from src.lab.experiment import architecture_of

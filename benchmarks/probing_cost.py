@@ -16,10 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from src.files import write_json
 from src.lab import experiment, probing
 from src.lab.environment import PROJECT, environment
+from src.lab.finishing import finish
+from src.lab.inside import Inside
 
 CASES: dict[str, list[str]] = {
     "default": [],
@@ -61,19 +64,18 @@ def one() -> None:
 
         setattr(owner, name, run)
 
-    timed(experiment.Inside, "begin", True)
-    timed(experiment.Inside, "evaluated", True)
+    timed(Inside, "begin", True)
+    timed(Inside, "evaluated", True)
     timed(probing.LastUpdate, "before", False)
     timed(probing.LastUpdate, "after", False)
-    finish = experiment.finish
 
     def noted(*arguments: Any) -> Any:
         found.append((arguments[-1].seconds, spent[0], count[0]))
         return finish(*arguments)
 
-    experiment.finish = noted
     sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
-    launch("train", "config", lambda config: experiment.run(config, "train"))
+    with patch.object(experiment, "finish", noted):
+        launch("train", "config", lambda config: experiment.run(config, "train"))
     print(*found[0])
 
 

@@ -77,7 +77,7 @@ def profile(case: Case) -> dict[str, Any]:
         whole = steps()
         timed = Timed(np)
         overhead = cost_of_timing(timed)
-        plain = Tiling.multiply.fget
+        plain = vars(Tiling)["multiply"].fget
         with ExitStack() as patches:
             for module in modules:
                 patches.enter_context(patch.object(module, "np", timed))

@@ -125,9 +125,9 @@ def measure(peer: str | None) -> dict[str, Any]:
     case = Case("rnn", 128, 20, 64)
     found["naive"] = against("numpy", "naive", case, case.seq_len * case.batch) | {"target": 10.0}
     print(training_line(found["naive"] | {"sgemm_share": 0.0}), flush=True)
-    for case, target in SAMPLING:
+    for case, goal in SAMPLING:
         theirs = "torch-sample" if peer else None
-        found["sampling"].append(against("numpy-sample", theirs, case, case.batch) | {"target": target})
+        found["sampling"].append(against("numpy-sample", theirs, case, case.batch) | {"target": goal})
         print(sampling_line(found["sampling"][-1]), flush=True)
     for key, cases in SCALING.items():
         found["scaling"][key] = [

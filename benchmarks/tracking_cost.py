@@ -30,7 +30,8 @@ def training_seconds(tracking: str, outputs: Path) -> float:
 
 
 def main() -> None:
-    ratios, seconds = [], {"none": [], "mlflow": []}
+    ratios: list[float] = []
+    seconds: dict[str, list[float]] = {"none": [], "mlflow": []}
     with tempfile.TemporaryDirectory() as temporary:
         training_seconds("mlflow", Path(temporary))  # the database of a first run is made here
         for k in range(ROUNDS):

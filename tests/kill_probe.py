@@ -43,6 +43,11 @@ def counted(count: int, what: Callable[..., Any], last: Callable[..., None]) -> 
     return call
 
 
+def instead(owner: type, name: str, function: Callable[..., Any]) -> None:
+    """Let a method be another one from now on."""
+    setattr(owner, name, function)
+
+
 def half_a_checkpoint(temporary: Path) -> None:
     os.truncate(temporary, temporary.stat().st_size // 2)
     die()
@@ -65,10 +70,10 @@ def arm(where: str, count: int) -> None:
         case "checkpoint renamed":
             checkpoint.to_disk = counted(2 * count, to_disk, lambda path: die())
         case "gradient":
-            Engine.loss_and_gradient = counted(count, compute, lambda *arguments: die())
+            instead(Engine, "loss_and_gradient", counted(count, compute, lambda *arguments: die()))
         case "Ctrl-C":
             press = counted(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
-            Engine.loss_and_gradient = press
+            instead(Engine, "loss_and_gradient", press)
         case "half a line":
             append, calls = Journal.append, [0]
 
@@ -78,11 +83,11 @@ def arm(where: str, count: int) -> None:
                     half_a_line(journal, kind, **fields)
                 append(journal, kind, **fields)
 
-            Journal.append = torn
+            instead(Journal, "append", torn)
         case "time":
             timer = threading.Timer(count / 1000, die)
             timer.daemon = True
-            Engine.loss_and_gradient = counted(1, compute, lambda *arguments: timer.start())
+            instead(Engine, "loss_and_gradient", counted(1, compute, lambda *arguments: timer.start()))
         case _:
             sys.exit(f"expected one of {PLACES}, got {where}")
 

@@ -8,7 +8,7 @@ from src.rnn.parameters import Architecture
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 33)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-def test_an_array_begins_at_a_cache_line(shape, dtype):
+def test_an_array_begins_at_a_cache_line(shape: tuple[int, ...], dtype: type[np.inexact]) -> None:
     for made in (empty(shape, dtype), zeros(shape, dtype)):
         assert made.ctypes.data % CACHE_LINE == 0
         assert made.shape == shape
@@ -19,7 +19,7 @@ def test_an_array_begins_at_a_cache_line(shape, dtype):
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_what_the_loops_write_begins_at_a_cache_line(cell):
+def test_what_the_loops_write_begins_at_a_cache_line(cell: str) -> None:
     buffers = Buffers.allocate(Architecture(27, 128, cell), 4, 8, training=True)
     (tape,) = buffers.tapes
     arrays = [

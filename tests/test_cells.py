@@ -1,5 +1,6 @@
 """What every cell must satisfy, one suite for all of them, against an oracle written from the equations."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -9,8 +10,8 @@ from src.lab.sampling import continue_streams
 from src.lab.scoring import score_carried
 from src.rnn.cells import CELLS
 from src.rnn.loss import cross_entropy_and_gradient
-from src.rnn.network import Buffers, dropout_masks, forward, loss_and_gradient, zero_state
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient, zero_state
+from src.rnn.parameters import Architecture, Array, Layer, Parameters, unflatten
 from src.rnn.stepping import Stepper
 
 # T, B, H, V; the last one is large enough for products in tiles.
@@ -23,7 +24,13 @@ DTYPES = pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.flo
 class Example:
     """A random network, a batch and a state that is not zero."""
 
-    def __init__(self, kind, layers, shape=(7, 3, 5, 6), dtype=np.float64):
+    def __init__(
+        self,
+        kind: tuple[str, str],
+        layers: int,
+        shape: tuple[int, int, int, int] = (7, 3, 5, 6),
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
         self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
@@ -32,18 +39,22 @@ class Example:
         self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
 
-    def buffers(self, steps=None, state=None, training=False):
+    def buffers(
+        self, steps: int | None = None, state: Array | None = None, training: bool = False
+    ) -> Buffers:
         made = Buffers.allocate(
             self.architecture, steps or self.steps, self.batch, self.flat.dtype, training=training
         )
         made.set_state(self.state if state is None else state)
         return made
 
-    def logits(self, ids, buffers, masks=None):
+    def logits(self, ids: Ids, buffers: Buffers, masks: Array | None = None) -> Array:
         """(T, B, V), a copy."""
         return forward(self.p, ids, buffers, masks).T.reshape(*ids.shape, -1).copy()
 
-    def backward(self, ids, targets, state, masks=None):
+    def backward(
+        self, ids: Ids, targets: Ids, state: Array, masks: Array | None = None
+    ) -> tuple[float, Array]:
         """Loss and gradient."""
         g = np.full_like(self.flat, np.nan)
         buffers = self.buffers(state=state, training=True)
@@ -51,22 +62,22 @@ class Example:
         return loss, g
 
 
-def sigmoid(a):
+def sigmoid(a: Array) -> Array:
     return 1 / (1 + np.exp(-a))
 
 
-def vanilla(layer, x, h, f):
+def vanilla(layer: Layer, x: Array, h: Array, f: Callable[[Array], Array]) -> tuple[Array, ...]:
     (wx,), (wh,), (b,), _ = layer
     return (f(x @ wx + h @ wh + b),)
 
 
-def lstm(layer, x, h, c):
+def lstm(layer: Layer, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
     o, i, f, g = (x @ wx + h @ wh + b for wx, wh, b in zip(layer.wx, layer.wh, layer.b, strict=True))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
-def gru(layer, x, h):
+def gru(layer: Layer, x: Array, h: Array) -> tuple[Array, ...]:
     (xr, xz, xn), (hr, hz, hn), (br, bz, bn) = layer.wx, layer.wh, layer.b
     r = sigmoid(x @ xr + h @ hr + br)
     z = sigmoid(x @ xz + h @ hz + bz)
@@ -74,7 +85,7 @@ def gru(layer, x, h):
     return ((1 - z) * n + z * h,)
 
 
-ORACLES = {
+ORACLES: dict[tuple[str, str], Callable[..., tuple[Array, ...]]] = {
     ("rnn", "tanh"): partial(vanilla, f=np.tanh),
     ("rnn", "relu"): partial(vanilla, f=lambda a: np.maximum(a, 0)),
     ("gru", "tanh"): gru,
@@ -82,7 +93,9 @@ ORACLES = {
 }
 
 
-def naive(kind, p, ids, state, masks=None):
+def naive(
+    kind: tuple[str, str], p: Parameters, ids: Ids, state: Array, masks: Array | None = None
+) -> tuple[Array, Array]:
     """Logits (T, B, V) and the last state, one sequence and one step at a time, inputs as one-hot vectors."""
     logits, last = np.empty((*ids.shape, p.by.size)), np.array(state, np.float64)
     for column in range(ids.shape[1]):
@@ -97,7 +110,7 @@ def naive(kind, p, ids, state, masks=None):
     return logits, last
 
 
-def test_every_cell_has_an_oracle():
+def test_every_cell_has_an_oracle() -> None:
     assert ORACLES.keys() == CELLS.keys()
 
 
@@ -105,7 +118,9 @@ def test_every_cell_has_an_oracle():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @LAYERS
 @KINDS
-def test_logits_and_state_are_those_of_the_equations(kind, layers, shape, dropout):
+def test_logits_and_state_are_those_of_the_equations(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int], dropout: float
+) -> None:
     e = Example(kind, layers, shape)
     masks, buffers = None, e.buffers()
     if dropout:
@@ -119,7 +134,9 @@ def test_logits_and_state_are_those_of_the_equations(kind, layers, shape, dropou
 @pytest.mark.parametrize("cut", [1, 4, 6])
 @LAYERS
 @KINDS
-def test_two_pieces_with_the_state_handed_on_are_the_whole(kind, layers, cut):
+def test_two_pieces_with_the_state_handed_on_are_the_whole(
+    kind: tuple[str, str], layers: int, cut: int
+) -> None:
     e = Example(kind, layers)
     whole, first = e.buffers(), e.buffers(cut)
     logits, before = e.logits(e.ids, whole), e.logits(e.ids[:cut], first)
@@ -131,7 +148,9 @@ def test_two_pieces_with_the_state_handed_on_are_the_whole(kind, layers, cut):
 
 @LAYERS
 @KINDS
-def test_two_pieces_with_the_state_carried_in_the_buffers_are_the_whole(kind, layers):
+def test_two_pieces_with_the_state_carried_in_the_buffers_are_the_whole(
+    kind: tuple[str, str], layers: int
+) -> None:
     e = Example(kind, layers, (8, 3, 5, 6))
     whole, half = e.buffers(), e.buffers(4)
     logits, before = e.logits(e.ids, whole), e.logits(e.ids[:4], half)
@@ -143,7 +162,7 @@ def test_two_pieces_with_the_state_carried_in_the_buffers_are_the_whole(kind, la
 
 @LAYERS
 @KINDS
-def test_reset_begins_from_zero_and_the_state_is_a_copy(kind, layers):
+def test_reset_begins_from_zero_and_the_state_is_a_copy(kind: tuple[str, str], layers: int) -> None:
     e = Example(kind, layers)
     buffers = e.buffers()
     e.logits(e.ids, buffers)
@@ -158,7 +177,7 @@ def test_reset_begins_from_zero_and_the_state_is_a_copy(kind, layers):
 
 @LAYERS
 @KINDS
-def test_state_where_a_sequence_begins_matters_in_every_part(kind, layers):
+def test_state_where_a_sequence_begins_matters_in_every_part(kind: tuple[str, str], layers: int) -> None:
     """Or the pieces above would fit together whatever was carried."""
     e = Example(kind, layers)
     logits = e.logits(e.ids, e.buffers())
@@ -170,7 +189,9 @@ def test_state_where_a_sequence_begins_matters_in_every_part(kind, layers):
 
 @LAYERS
 @KINDS
-def test_permuting_the_batch_permutes_states_and_logits_and_leaves_the_gradient(kind, layers):
+def test_permuting_the_batch_permutes_states_and_logits_and_leaves_the_gradient(
+    kind: tuple[str, str], layers: int
+) -> None:
     e = Example(kind, layers, (7, 5, 6, 6))
     order = np.array([3, 0, 4, 2, 1])
     straight, permuted = e.buffers(), e.buffers(state=e.state[:, :, order])
@@ -191,7 +212,7 @@ def test_permuting_the_batch_permutes_states_and_logits_and_leaves_the_gradient(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @LAYERS
 @KINDS
-def test_precision_stays_what_it_was(kind, layers, dtype):
+def test_precision_stays_what_it_was(kind: tuple[str, str], layers: int, dtype: type[np.floating]) -> None:
     e = Example(kind, layers, dtype=dtype)
     masks = dropout_masks(e.architecture, 7, 3, 0.25, np.random.default_rng(0), dtype)
     buffers = e.buffers()
@@ -208,7 +229,7 @@ def test_precision_stays_what_it_was(kind, layers, dtype):
 
 @LAYERS
 @KINDS
-def test_single_precision_is_the_double_one_rounded(kind, layers):
+def test_single_precision_is_the_double_one_rounded(kind: tuple[str, str], layers: int) -> None:
     single, double = (Example(kind, layers, dtype=dtype) for dtype in (np.float32, np.float64))
     logits = single.logits(single.ids, single.buffers())
     np.testing.assert_allclose(logits, double.logits(double.ids, double.buffers()), rtol=1e-4, atol=1e-4)
@@ -216,7 +237,7 @@ def test_single_precision_is_the_double_one_rounded(kind, layers):
 
 @LAYERS
 @KINDS
-def test_forward_in_evaluation_leaves_other_buffers(kind, layers):
+def test_forward_in_evaluation_leaves_other_buffers(kind: tuple[str, str], layers: int) -> None:
     """Scoring and sampling in the middle of a training step: what the backward pass needs is still there."""
     e = Example(kind, layers)
     masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
@@ -232,7 +253,7 @@ def test_forward_in_evaluation_leaves_other_buffers(kind, layers):
 
 
 @KINDS
-def test_dropout_changes_training_and_nothing_else(kind):
+def test_dropout_changes_training_and_nothing_else(kind: tuple[str, str]) -> None:
     """Masks are an argument of the training pass; what is read without them is the plain network."""
     e = Example(kind, 2)
     masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
@@ -248,7 +269,9 @@ def test_dropout_changes_training_and_nothing_else(kind):
 @DTYPES
 @LAYERS
 @KINDS
-def test_stepper_goes_step_by_step_where_forward_goes(kind, layers, dtype, rtol):
+def test_stepper_goes_step_by_step_where_forward_goes(
+    kind: tuple[str, str], layers: int, dtype: type[np.floating], rtol: float
+) -> None:
     e = Example(kind, layers, (9, 4, 6, 5), dtype)
     buffers, stepper = e.buffers(), Stepper(e.architecture, e.flat, 4)
     stepper.state[:] = e.state
@@ -261,11 +284,13 @@ def test_stepper_goes_step_by_step_where_forward_goes(kind, layers, dtype, rtol)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @LAYERS
 @KINDS
-def test_three_streams_at_once_are_three_single_ones(kind, layers, temperature):
+def test_three_streams_at_once_are_three_single_ones(
+    kind: tuple[str, str], layers: int, temperature: float
+) -> None:
     e = Example(kind, layers, (1, 3, 6, 5))
     uniforms = np.random.default_rng(0).random((20, 3))
 
-    def written(columns):
+    def written(columns: list[int]) -> Ids:
         stepper = Stepper(e.architecture, e.flat, len(columns))
         stepper.state[:] = e.state[:, :, columns]
         logits = stepper.step(e.ids[0, columns])

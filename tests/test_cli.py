@@ -19,8 +19,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.cli import CONF, PROJECT, quoted
-from src.help import COMMANDS, defaults
+from src.cli import PROJECT, quoted
+from src.help import COMMANDS, CONF, defaults
 from tests.conftest import run_command
 
 Command = Callable[..., Any]

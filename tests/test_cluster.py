@@ -32,7 +32,7 @@ CHATTER = re.compile(r"Traceback|Warning|submitit|INFO|WARNING|\bray\b", re.IGNO
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-def needs(plugin: str, library: str) -> Any:
+def needs(plugin: str, library: str) -> pytest.MarkDecorator:
     there = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{plugin}") and find_spec(library)
     return pytest.mark.skipif(
         not there, reason=f"needs {plugin} and {library}: make test-cluster installs them"

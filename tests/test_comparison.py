@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import inf, log, nan
 from typing import Any
 
+import numpy as np
 import pytest
 
 from src.lab.comparison import page, ranked
@@ -264,9 +265,9 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
     ax = Figure().add_subplot()
     marginal(ax, "hidden", [("8", 2.0), ("8", 3.0), ("16", 1.0)])
     mean, runs = ax.get_lines()
-    assert list(mean.get_xdata()) == [8, 16]
-    assert list(mean.get_ydata()) == [2.5, 1.0]
-    assert list(runs.get_ydata()) == [2.0, 3.0, 1.0]
+    assert np.asarray(mean.get_xdata()).tolist() == [8, 16]
+    assert np.asarray(mean.get_ydata()).tolist() == [2.5, 1.0]
+    assert np.asarray(runs.get_ydata()).tolist() == [2.0, 3.0, 1.0]
 
 
 def test_places_in_the_margin_keep_their_order_and_their_distance() -> None:

@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src import config as schema
+from src.allowed import Allowed
 from src.checks import check, flatten, walk
-from src.cli import CONF, PROJECT, register
-from src.config import Allowed
+from src.cli import PROJECT, register
 from src.errors import InputError
-from src.help import defaults
+from src.help import CONF, defaults
 from src.lab.rundir import absolute, store_of
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")

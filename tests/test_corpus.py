@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text import sources
-from src.text.corpus import Settings, bounds_of, check_length, load, prepare
+from src.text.corpus import Corpus, Settings, Text, bounds_of, check_length, load, prepare
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
@@ -26,23 +26,23 @@ NORMAL = "shall i compare thee to a summer s day  " * 10
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
 
-def whole(raw):
+def whole(raw: bytes) -> Text:
     """A text in one piece."""
     return lambda: [raw]
 
 
 @pytest.fixture
-def corpus(tmp_path):
+def corpus(tmp_path: Path) -> Corpus:
     return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A prepared corpus that nobody has opened, to be damaged."""
     return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
-def files_of(folder):
+def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
     """Every file below a folder: its bytes and when it was written."""
     return {
         p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
@@ -51,7 +51,7 @@ def files_of(folder):
     }
 
 
-def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus, tmp_path):
+def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {corpus.folder.name, "tiny.txt"}
     assert {p.name for p in corpus.folder.iterdir()} == {
         "tokens.npy",
@@ -62,20 +62,20 @@ def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus, tmp_pa
     assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
 
 
-def test_tokens_are_the_normalised_text(corpus):
+def test_tokens_are_the_normalised_text(corpus: Corpus) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
     assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
     assert corpus.tokens.dtype == np.uint8
 
 
-def test_more_than_256_characters_take_two_bytes(tmp_path):
+def test_more_than_256_characters_take_two_bytes(tmp_path: Path) -> None:
     raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
     corpus, _ = prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert corpus.tokens.dtype == np.uint16
     assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
 
 
-def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus):
+def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -> None:
     assert isinstance(corpus.tokens, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         corpus.tokens[0] = 1
@@ -83,7 +83,7 @@ def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus):
         corpus.split("val")[0] = 1
 
 
-def test_manifest_names_source_tokens_and_settings(corpus):
+def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
     tokens = np.load(corpus.folder / "tokens.npy")
     assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
@@ -99,20 +99,20 @@ def test_manifest_names_source_tokens_and_settings(corpus):
     assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
 
 
-def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus, tmp_path):
+def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
     before = files_of(tmp_path)
     again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is False
     assert files_of(tmp_path) == before
     assert again.tokens.tobytes() == corpus.tokens.tobytes()
-    assert replace(again, tokens=None) == replace(corpus, tokens=None)
+    assert vars(again) | {"tokens": None} == vars(corpus) | {"tokens": None}
 
 
-def test_first_time_says_that_it_was_made(tmp_path):
+def test_first_time_says_that_it_was_made(tmp_path: Path) -> None:
     assert prepare(whole(RAW), SETTINGS, 5, tmp_path)[1] is True
 
 
-def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
+def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path) -> None:
     again, made = prepare(whole(RAW), SETTINGS, 9, tmp_path)
     assert (again.folder, made) == (corpus.folder, False)
 
@@ -129,7 +129,9 @@ def test_window_length_does_not_change_the_corpus(corpus, tmp_path):
     ],
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
-def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
+def test_other_settings_make_another_corpus_beside_it(
+    corpus: Corpus, tmp_path: Path, other: Settings
+) -> None:
     second, made = prepare(whole(RAW), other, 5, tmp_path)
     assert made is True
     assert second.digest != corpus.digest
@@ -137,13 +139,13 @@ def test_other_settings_make_another_corpus_beside_it(corpus, tmp_path, other):
     assert load(corpus.folder).digest == corpus.digest
 
 
-def test_other_text_makes_another_corpus(corpus, tmp_path):
+def test_other_text_makes_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
     second, made = prepare(whole(RAW + b"!"), SETTINGS, 5, tmp_path)
     assert made is True
     assert second.folder != corpus.folder
 
 
-def test_folder_left_half_written_is_made_again(folder, tmp_path):
+def test_folder_left_half_written_is_made_again(folder: Path, tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     (folder / "tokens.npy").write_bytes(b"half")
     again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
@@ -153,7 +155,9 @@ def test_folder_left_half_written_is_made_again(folder, tmp_path):
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
 @pytest.mark.parametrize("count", [0, 1, 10, 97, 1000, 1115394])
-def test_splits_are_contiguous_cover_everything_and_keep_their_shares(count, shares):
+def test_splits_are_contiguous_cover_everything_and_keep_their_shares(
+    count: int, shares: tuple[float, float, float]
+) -> None:
     bounds = bounds_of(count, shares)
     assert list(bounds) == ["train", "val", "test"]
     edges = [edge for pair in bounds.values() for edge in pair]
@@ -165,30 +169,34 @@ def test_splits_are_contiguous_cover_everything_and_keep_their_shares(count, sha
         assert abs(stop - start - share * count) <= 1
 
 
-def test_splits_of_a_corpus_are_its_tokens_in_order(corpus):
+def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
     parts = [corpus.split(name) for name in ("train", "val", "test")]
     assert [part.size for part in parts] == [320, 40, 40]
     assert np.concatenate(parts).tobytes() == corpus.tokens.tobytes()
     assert corpus.final_split == "test"
 
 
-def test_share_of_zero_makes_no_test_split(tmp_path):
+def test_share_of_zero_makes_no_test_split(tmp_path: Path) -> None:
     corpus, _ = prepare(whole(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
     assert corpus.split("test").size == 0
     assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
     assert corpus.final_split == "val"
 
 
-def needed(shares, seq_len, count=2):
+def needed(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
     """The number of characters that the refusal of a short text asks for."""
     with pytest.raises(InputError, match="expected at least") as caught:
         check_length(count, shares, seq_len)
-    return int(re.search(r"at least (\d+) characters", str(caught.value))[1])
+    found = re.search(r"at least (\d+) characters", str(caught.value))
+    assert found is not None
+    return int(found[1])
 
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
 @pytest.mark.parametrize("seq_len", [1, 7, 20])
-def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(tmp_path, shares, seq_len):
+def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(
+    tmp_path: Path, shares: tuple[float, float, float], seq_len: int
+) -> None:
     enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
     text = b"ab" * enough
     with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
@@ -200,24 +208,24 @@ def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(tmp_path
 
 
 @pytest.mark.parametrize("shares", [*SPLITS, (0.5, 0.2, 0.3), (0.5, 0.05, 0.45)], ids=str)
-def test_no_text_longer_than_what_is_enough_is_refused(shares):
+def test_no_text_longer_than_what_is_enough_is_refused(shares: tuple[float, float, float]) -> None:
     enough = needed(shares, 20)
     for count in range(enough, enough + 40):
         check_length(count, shares, 20)
 
 
-def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus, tmp_path):
+def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
         prepare(whole(RAW), SETTINGS, 40, tmp_path)
 
 
-def test_empty_text_is_refused_and_nothing_written(tmp_path):
+def test_empty_text_is_refused_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got 0: use a longer text"):
         prepare(whole(b""), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
-def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
+def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
     assert str(caught.value) == (
@@ -227,14 +235,14 @@ def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_text_is_read_in_the_encoding_that_is_named(tmp_path):
+def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
     settings = replace(SETTINGS, encoding="latin-1")
     corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
     assert corpus.vocabulary.characters == " acf\u00e9"
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
-def test_what_is_no_text_encoding_is_refused(tmp_path, encoding):
+def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(
         InputError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
     ):
@@ -243,7 +251,7 @@ def test_what_is_no_text_encoding_is_refused(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
-def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path, raw):
+def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path: Path, raw: bytes) -> None:
     with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
         prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
@@ -254,7 +262,7 @@ DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
 @pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
-def test_file_cut_short_is_refused(folder, name, kept):
+def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None:
     file = folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
@@ -263,13 +271,13 @@ def test_file_cut_short_is_refused(folder, name, kept):
 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-def test_missing_file_is_refused(folder, name):
+def test_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(InputError, match=DAMAGED):
         load(folder)
 
 
-def test_changed_token_is_refused(folder):
+def test_changed_token_is_refused(folder: Path) -> None:
     file = folder / "tokens.npy"
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
@@ -280,7 +288,7 @@ def test_changed_token_is_refused(folder):
 
 @pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
 @pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
-def test_file_that_is_json_of_another_kind_is_refused(folder, name, value):
+def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, value: str) -> None:
     (folder / name).write_text(value)
     with pytest.raises(InputError, match=DAMAGED):
         load(folder)
@@ -298,26 +306,26 @@ def test_file_that_is_json_of_another_kind_is_refused(folder, name, value):
         ("vocabulary", 3),
     ],
 )
-def test_manifest_with_another_value_is_refused(folder, key, value):
+def test_manifest_with_another_value_is_refused(folder: Path, key: str, value: object) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
     with pytest.raises(InputError, match=DAMAGED):
         load(folder)
 
 
-def test_tokens_that_are_a_pickle_are_refused(folder):
+def test_tokens_that_are_a_pickle_are_refused(folder: Path) -> None:
     np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=DAMAGED):
         load(folder)
 
 
-def test_damage_found_by_prepare_is_refused_too(folder, tmp_path):
+def test_damage_found_by_prepare_is_refused_too(folder: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text("[")
     with pytest.raises(InputError, match=DAMAGED):
         prepare(whole(RAW), SETTINGS, 5, tmp_path)
 
 
-def test_place_that_cannot_be_written_is_named(tmp_path):
+def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
         prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
@@ -333,7 +341,9 @@ def test_place_that_cannot_be_written_is_named(tmp_path):
 @example(bytes(range(256)) * 2, "bytes", Normalisation(False, False, False), 50)
 @example(bytes(range(256)) * 2, "latin-1", Normalisation(False, False, False), 3)
 @example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalisation(False, False, True), 1)
-def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(raw, encoding, normalisation, size):
+def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
+    raw: bytes, encoding: str, normalisation: Normalisation, size: int
+) -> None:
     settings = replace(SETTINGS, encoding=encoding, normalisation=normalisation)
     pieces = [raw[k : k + size] for k in range(0, len(raw), size)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -358,13 +368,13 @@ def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(raw, e
 
 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
-def test_text_from_windows_is_the_same_text(tmp_path, raw):
+def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
     plain = replace(SETTINGS, normalisation=Normalisation(False, False, False), split=(0.5, 0.5, 0.0))
     corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
 
 
-def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path):
+def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     """A hundred thousand of them."""
     raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
     with pytest.raises(
@@ -374,7 +384,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus, tmp_path):
+def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
     ):
@@ -382,7 +392,7 @@ def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus, tmp_path):
     assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
 
 
-def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path):
+def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     readings = iter([RAW, RAW + b"more"])
     with pytest.raises(
         InputError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
@@ -391,10 +401,10 @@ def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path):
+def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path) -> None:
     readings = iter([RAW])
 
-    def once():
+    def once() -> list[bytes]:
         raw = next(readings, None)
         if raw is None:
             raise InputError("gone")
@@ -412,7 +422,9 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path):
         ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
     ],
 )
-def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(tmp_path, name, normalisation, expected):
+def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(
+    tmp_path: Path, name: str, normalisation: Normalisation, expected: str
+) -> None:
     settings = replace(SETTINGS, name=name, normalisation=normalisation)
     corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
-    assert hashlib.sha256(corpus.tokens).hexdigest() == expected
+    assert hashlib.sha256(corpus.tokens.tobytes()).hexdigest() == expected

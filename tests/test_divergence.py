@@ -12,6 +12,7 @@ from src.errors import Diverged
 from src.lab import training
 from src.lab.evaluation import evaluate_network
 from src.lab.parallel import Engine
+from src.lab.scoring import validation_loss
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from tests.test_resume_exact import Run, die, stopped_at
@@ -151,7 +152,7 @@ def test_a_validation_loss_that_is_no_number_is_divergence_too(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle and behind the last step."""
-    measure, count = training.validation_loss, [0]
+    measure, count = validation_loss, [0]
     which = {20: 2, 33: 4}[step]
 
     def poison(*arguments: Any) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,31 +10,33 @@ import pytest
 from src.config import DataConfig, PlacesConfig
 from src.errors import InputError
 from src.lab.corpora import corpus_of
-from src.lab.evaluation import evaluate, evaluate_network
+from src.lab.evaluation import Evaluation, evaluate, evaluate_network
+from src.lab.lookup import Found
 from src.lab.weights import Model
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import Architecture, Array
+from src.text.corpus import Corpus
 
 TEXT = "The rain in Spain stays mainly in the plain.\n" * 100
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> DataConfig:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     path = str(tmp_path / "text.txt")
     return DataConfig("file", path, False, False, False, "utf-8", [0.6, 0.2, 0.2], 1, 10_000)
 
 
-def network(corpus):
+def network(corpus: Corpus) -> tuple[Architecture, Array]:
     architecture = Architecture(len(corpus.vocabulary), 8)
     rng = np.random.default_rng(0)
     return architecture, rng.standard_normal(architecture.size()).astype(np.float32)
 
 
-def test_bounded_scores_are_of_the_beginning_and_say_so(data, tmp_path):
+def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_path: Path) -> None:
     corpus, _ = corpus_of(data, 5, tmp_path)
     architecture, flat = network(corpus)
 
-    def evaluated(of, most=None):
+    def evaluated(of: Corpus, most: int | None = None) -> Evaluation:
         return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
 
     whole = evaluated(corpus)
@@ -47,32 +49,34 @@ def test_bounded_scores_are_of_the_beginning_and_say_so(data, tmp_path):
     assert some.metrics() == evaluated(shorter).metrics()
 
 
-def test_run_of_a_version_without_limits_is_scored_as_it_was(data, tmp_path):
+def test_run_of_a_version_without_limits_is_scored_as_it_was(data: DataConfig, tmp_path: Path) -> None:
     corpus, _ = corpus_of(data, 5, tmp_path)
     architecture, flat = network(corpus)
     known = {key: value for key, value in vars(data).items() if key != "max_vocabulary"}
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    found = SimpleNamespace(run_id="old", config={"seq_len": 5, "seed": 1, "data": known}, model=model)
     places = PlacesConfig(outputs=str(tmp_path), data_dir=str(tmp_path))
+    config = {"seq_len": 5, "seed": 1, "data": known}
+    found = Found("old", "old", "old", None, model, config, places, None)
     evaluation, _ = evaluate(found, places)
     assert evaluation.carried.characters == 899
 
 
-def test_any_file_is_a_corpus_byte_by_byte(data, tmp_path):
+def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:
     raw = bytes(range(256)) * 4 + b"\r\n\xef\xbb\xbf" * 40
-    Path(data.path).write_bytes(raw)
+    (tmp_path / "text.txt").write_bytes(raw)
     corpus, _ = corpus_of(replace(data, encoding="bytes"), 5, tmp_path)
     assert len(corpus.vocabulary) == 256
     assert corpus.tokens.tobytes() == raw
 
 
 @pytest.mark.parametrize("key", ["lowercase", "letters_only"])
-def test_bytes_are_no_letters(data, tmp_path, key):
+def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
+    changes: dict[str, Any] = {"encoding": "bytes", key: True}
     with pytest.raises(InputError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
-        corpus_of(replace(data, encoding="bytes", **{key: True}), 5, tmp_path)
+        corpus_of(replace(data, **changes), 5, tmp_path)
 
 
-def test_limit_of_the_vocabulary_is_that_of_the_config(data, tmp_path):
+def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
         corpus_of(replace(data, max_vocabulary=12), 5, tmp_path)
     assert not list(tmp_path.glob("file*"))

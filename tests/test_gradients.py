@@ -30,14 +30,16 @@ SHAPES = [  # T, B, H, V
 
 
 @functools.cache
-def drawn(kind, layers, dropout, shape, seed=0):
+def drawn(
+    kind: tuple[str, str], layers: int, dropout: float, shape: tuple[int, int, int, int], seed: int = 0
+) -> Case:
     steps, batch, hidden, vocab = shape
     architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng([seed, layers, *shape])
     return Case.draw(architecture, steps, batch, dropout, rng)
 
 
-def full_size(kind, layers, dropout):
+def full_size(kind: tuple[str, str], layers: int, dropout: float) -> Case:
     """H=128 and V=27 with weights of a size at which one trains."""
     case = drawn(kind, layers, dropout, (20, 8, 128, 27))
     flat = initialise(case.architecture, "orthogonal", np.random.default_rng(0), np.float64)
@@ -47,7 +49,7 @@ def full_size(kind, layers, dropout):
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @KINDS
-def test_gradient_is_the_complex_step_derivative(kind, layers, dropout):
+def test_gradient_is_the_complex_step_derivative(kind: tuple[str, str], layers: int, dropout: float) -> None:
     case = drawn(kind, layers, dropout, (4, 3, 5, 7))
     exact = case.complex_step()
     assert np.linalg.norm(exact) > 0
@@ -58,7 +60,9 @@ def test_gradient_is_the_complex_step_derivative(kind, layers, dropout):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_gradient_is_the_complex_step_derivative_at_the_edges(kind, layers, shape):
+def test_gradient_is_the_complex_step_derivative_at_the_edges(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
     case = drawn(kind, layers, 0.3, shape)
     name, error = worst(case.architecture, case.gradient(), case.complex_step())
     assert error <= 1e-10, name
@@ -67,14 +71,16 @@ def test_gradient_is_the_complex_step_derivative_at_the_edges(kind, layers, shap
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (4, 3, 4, 5)], ids=str)
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_gradient_is_the_finite_difference(kind, layers, shape):
+def test_gradient_is_the_finite_difference(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
     case = drawn(kind, layers, 0.3, shape)
     assert case.gradient() == pytest.approx(case.finite_differences(), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(("layers", "dropout"), [(1, 0.0), (2, 0.3)])
 @KINDS
-def test_projection_of_the_full_size_gradient(kind, layers, dropout):
+def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int, dropout: float) -> None:
     case = full_size(kind, layers, dropout)
     for direction in range(3):
         v = np.random.default_rng(direction).standard_normal(case.flat.size)
@@ -83,10 +89,11 @@ def test_projection_of_the_full_size_gradient(kind, layers, dropout):
 
 
 @KINDS
-def test_single_precision_gradient_is_the_double_one_rounded(kind):
+def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, str]) -> None:
     case = full_size(kind, 2, 0.0)
     flat, single = case.flat.astype(np.float32), np.full(case.flat.size, np.nan, np.float32)
-    buffers = Buffers.allocate(case.architecture, *case.ids.shape, np.float32, training=True)
+    steps, batch = case.ids.shape
+    buffers = Buffers.allocate(case.architecture, steps, batch, np.float32, training=True)
     buffers.set_state(case.state)
     p, g = unflatten(case.architecture, flat), unflatten(case.architecture, single)
     loss_and_gradient(p, g, case.ids, case.targets, buffers)
@@ -94,7 +101,7 @@ def test_single_precision_gradient_is_the_double_one_rounded(kind):
     assert np.linalg.norm(single - exact) <= 1e-5 * np.linalg.norm(exact)
 
 
-def test_the_check_sees_a_wrong_gradient():
+def test_the_check_sees_a_wrong_gradient() -> None:
     """Or everything above would prove nothing: a thousandth off in one parameter is reported by name."""
     case = drawn(("gru", "tanh"), 2, 0.0, (4, 3, 5, 7))
     wrong = case.gradient()

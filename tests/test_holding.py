@@ -1,6 +1,7 @@
 """src/lab/holding.py: one process at a time in a directory, for as long as it lives."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,19 +62,18 @@ def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
 
 def test_where_there_are_no_locks_the_note_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some file systems of clusters have none."""
-    from src.lab import holding
 
     def refuse(file: object, how: int) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(holding.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     mine = hold(tmp_path)
     assert held(tmp_path)
     (tmp_path / ALIVE).write_text('{"host": "elsewhere", "pid": 1}')
     assert held(tmp_path), "of another machine nobody knows"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(60)
-    (tmp_path / ALIVE).write_text(f'{{"host": "{holding.socket.gethostname()}", "pid": {gone.pid}}}')
+    (tmp_path / ALIVE).write_text(f'{{"host": "{socket.gethostname()}", "pid": {gone.pid}}}')
     assert not held(tmp_path)
     mine.release()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_training import BASE, CORPUS
 
 from src.lab.inside import Inside, distances_of
 from src.lab.inside_figures import chosen, gradient_through_time, moments, singular_values
 from src.rnn.parameters import Architecture
+from tests.test_training import BASE, CORPUS
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES = ("gradient_through_time.json", "neurons.html")
@@ -27,11 +27,10 @@ def told_by(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
+    import mlflow
     from matplotlib.image import imread
 
-    from src.lab import telling
-
-    client = telling.mlflow.MlflowClient(trained.uri)
+    client = mlflow.MlflowClient(trained.uri)
     last = trained.curve("train/loss")[-1][0]
     probed = [0, *range(200, last + 1, 200)]
     for name in ("spectral_radius", "saturated", "gradient_far_over_near"):
@@ -142,7 +141,7 @@ def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["step 0 (before training)", "step 250", "step 500 (kept)"]
     assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 3
-    assert [list(line.get_ydata()) for line in lines] == [[1.0, 0.5]] * 3
+    assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[1.0, 0.5]] * 3
     spectra = [np.linspace(2, 0, 8)] * layers
     drawn = singular_values([np.ones(8)] * layers, spectra, gated=states == 2)
     assert len(drawn.axes) == min(layers, 4)

@@ -4,40 +4,42 @@ import numpy as np
 import pytest
 
 from src.rnn.loss import cross_entropy, cross_entropy_and_gradient, log_softmax
+from src.rnn.network import Ids
+from src.rnn.parameters import Array
 
 HUGE = 1e4  # exp(1e4) overflows even double precision
 
 
-def random_logits(dtype=np.float64):
+def random_logits(dtype: type[np.floating] = np.float64) -> tuple[Array, Ids]:
     rng = np.random.default_rng(0)
     return (3 * rng.standard_normal((7, 40))).astype(dtype), rng.integers(7, size=40)
 
 
-def test_probabilities_sum_to_one():
+def test_probabilities_sum_to_one() -> None:
     logits, _ = random_logits()
     np.testing.assert_allclose(np.exp(log_softmax(logits)).sum(axis=0), 1, rtol=1e-14)
 
 
-def test_log_softmax_overwrites_its_logits():
+def test_log_softmax_overwrites_its_logits() -> None:
     logits, _ = random_logits()
     assert log_softmax(logits) is logits
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_softmax_of_huge_logits_is_exact(dtype):
+def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, -HUGE, HUGE], [0, 0, HUGE]], dtype)
     expected = [[0, -HUGE, -log(2)], [-HUGE, 0, -log(2)]]
     np.testing.assert_allclose(log_softmax(logits), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_and_gradient_of_huge_logits_are_exact(dtype):
+def test_loss_and_gradient_of_huge_logits_are_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, HUGE], [0, 0]], dtype)
     assert cross_entropy_and_gradient(logits, np.array([0, 1])) == pytest.approx(HUGE / 2)
     assert logits.tolist() == [[0, 0.5], [0, -0.5]]
 
 
-def test_loss_is_the_mean_of_minus_log_p_by_hand():
+def test_loss_is_the_mean_of_minus_log_p_by_hand() -> None:
     logits = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 3.0]])  # two predictions over three characters
     p_first = exp(2.0) / (exp(1.0) + exp(2.0) + exp(0.5))  # its target is character 1
     p_second = exp(0.0) / (exp(0.0) + exp(0.0) + exp(3.0))  # its target is character 0
@@ -47,25 +49,25 @@ def test_loss_is_the_mean_of_minus_log_p_by_hand():
     assert float(cross_entropy_and_gradient(logits, targets)) == pytest.approx(expected, rel=1e-14)
 
 
-def test_gradient_is_probability_less_one_hot_by_hand():
+def test_gradient_is_probability_less_one_hot_by_hand() -> None:
     logits = np.log([[0.1, 0.2], [0.6, 0.5], [0.3, 0.3]])
     cross_entropy_and_gradient(logits, np.array([1, 2]))
     expected = [[0.1 / 2, 0.2 / 2], [(0.6 - 1) / 2, 0.5 / 2], [0.3 / 2, (0.3 - 1) / 2]]
     np.testing.assert_allclose(logits, expected, rtol=1e-14)
 
 
-def test_gradient_sums_to_zero_over_the_vocabulary():
+def test_gradient_sums_to_zero_over_the_vocabulary() -> None:
     logits, targets = random_logits()
     cross_entropy_and_gradient(logits, targets)
     assert abs(logits).max() > 1e-3
     np.testing.assert_allclose(logits.sum(axis=0), 0, atol=1e-16)
 
 
-def test_equal_logits_cost_log_v():
+def test_equal_logits_cost_log_v() -> None:
     assert float(cross_entropy(np.zeros((27, 5)), np.arange(5))) == pytest.approx(log(27), rel=1e-15)
 
 
-def test_loss_does_not_change_when_a_constant_is_added_to_the_logits():
+def test_loss_does_not_change_when_a_constant_is_added_to_the_logits() -> None:
     logits, targets = random_logits()
     plain = cross_entropy(logits.copy(), targets)
     assert float(cross_entropy(logits + 5.0, targets)) == pytest.approx(float(plain), rel=1e-13)
@@ -85,7 +87,7 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_has_the_precision_of_its_logits(dtype):
+def test_loss_has_the_precision_of_its_logits(dtype: type[np.floating]) -> None:
     logits, targets = random_logits(dtype)
     assert cross_entropy(logits.copy(), targets).dtype == dtype
     assert cross_entropy_and_gradient(logits, targets).dtype == dtype

@@ -37,13 +37,15 @@ def peak_of_a_step(architecture: Architecture, steps: int, batch: int, dropout: 
     ("vocab", "hidden", "layers", "steps", "batch"),
     [(27, 128, 1, 20, 64), (65, 256, 1, 64, 64), (65, 128, 2, 64, 32), (87, 64, 3, 100, 50)],
 )
-def test_a_training_step_takes_what_the_formula_says(cell, vocab, hidden, layers, steps, batch):
+def test_a_training_step_takes_what_the_formula_says(
+    cell: str, vocab: int, hidden: int, layers: int, steps: int, batch: int
+) -> None:
     architecture = Architecture(vocab, hidden, cell, layers)
     measured = peak_of_a_step(architecture, steps, batch)
     assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)
 
 
-def test_activations_grow_linearly_with_steps_batch_and_layers():
+def test_activations_grow_linearly_with_steps_batch_and_layers() -> None:
     one = activation_bytes(Architecture(27, 64, "lstm"), 20, 10)
     assert activation_bytes(Architecture(27, 64, "lstm"), 40, 10) == 2 * one
     assert activation_bytes(Architecture(27, 64, "lstm"), 20, 30) == 3 * one

@@ -7,15 +7,23 @@ import numpy as np
 import pytest
 
 from src.rnn.cells import CELLS
-from src.rnn.network import Buffers, dropout_masks, forward, loss_and_gradient
-from src.rnn.parameters import Architecture, named_views, unflatten
+from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
+from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
 
 SHAPES = [(1, 1, 1, 2), (1, 4, 3, 5), (6, 1, 4, 3), (7, 3, 5, 6)]  # T, B, H, V
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2, 3])
 
 
-def example(steps, batch, hidden, vocab, dtype=np.float64, kind=("rnn", "tanh"), layers=1):
+def example(
+    steps: int,
+    batch: int,
+    hidden: int,
+    vocab: int,
+    dtype: type[np.floating] = np.float64,
+    kind: tuple[str, str] = ("rnn", "tanh"),
+    layers: int = 1,
+) -> tuple[Architecture, Array, Ids, Ids, Array]:
     """A random network (flat), a batch (ids, targets) and an initial state."""
     rng = np.random.default_rng([steps, batch, hidden, vocab])
     architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
@@ -25,9 +33,18 @@ def example(steps, batch, hidden, vocab, dtype=np.float64, kind=("rnn", "tanh"),
     return architecture, flat, ids, targets, state
 
 
-def run_backward(architecture, flat, ids, targets, state, buffers=None, masks=None):
+def run_backward(
+    architecture: Architecture,
+    flat: Array,
+    ids: Ids,
+    targets: Ids,
+    state: Array,
+    buffers: Buffers | None = None,
+    masks: Array | None = None,
+) -> tuple[float, Array]:
     """Loss and flat gradient."""
-    buffers = buffers or Buffers.allocate(architecture, *ids.shape, flat.dtype, training=True)
+    steps, batch = ids.shape
+    buffers = buffers or Buffers.allocate(architecture, steps, batch, flat.dtype, training=True)
     buffers.set_state(state)
     g = np.full_like(flat, np.nan)
     p, views = unflatten(architecture, flat), unflatten(architecture, g)
@@ -35,7 +52,7 @@ def run_backward(architecture, flat, ids, targets, state, buffers=None, masks=No
     return loss, g
 
 
-def naive(p, ids, targets, h0):
+def naive(p: dict[str, Array], ids: Ids, targets: Ids, h0: Array) -> tuple[float, dict[str, Array]]:
     """Loss and gradients of a one-layer tanh RNN by the equations as they are written, in plain loops."""
     steps, batch = ids.shape
     wx, wh, b, wy, by = p["wx"], p["wh"], p["b"], p["wy"], p["by"]
@@ -62,7 +79,7 @@ def naive(p, ids, targets, h0):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_loss_and_gradient_are_those_of_the_naive_loop(shape):
+def test_loss_and_gradient_are_those_of_the_naive_loop(shape: tuple[int, int, int, int]) -> None:
     architecture, flat, ids, targets, state = example(*shape)
     expected_loss, expected = naive(named_views(architecture, flat), ids, targets, state[0, 0])
     loss, g = run_backward(architecture, flat, ids, targets, state)
@@ -73,7 +90,7 @@ def test_loss_and_gradient_are_those_of_the_naive_loop(shape):
 
 @LAYERS
 @KINDS
-def test_buffers_keep_nothing_from_one_batch_to_the_next(kind, layers):
+def test_buffers_keep_nothing_from_one_batch_to_the_next(kind: tuple[str, str], layers: int) -> None:
     architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
     masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     buffers = Buffers.allocate(architecture, 7, 3, flat.dtype, training=True)
@@ -99,7 +116,7 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
 
 @LAYERS
 @KINDS
-def test_a_pass_leaves_parameters_ids_and_masks(kind, layers):
+def test_a_pass_leaves_parameters_ids_and_masks(kind: tuple[str, str], layers: int) -> None:
     architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
     masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     before = [array.tobytes() for array in (flat, ids, targets, state, masks)]
@@ -108,7 +125,7 @@ def test_a_pass_leaves_parameters_ids_and_masks(kind, layers):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype):
+def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating]) -> None:
     architecture = Architecture(vocab=4, hidden=50, cell="gru", layers=3)
     masks = dropout_masks(architecture, 40, 10, 0.2, np.random.default_rng(0), dtype)
     assert masks.dtype == dtype
@@ -118,7 +135,7 @@ def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype):
     assert masks.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_dropout_stands_between_layers_and_not_along_time():
+def test_dropout_stands_between_layers_and_not_along_time() -> None:
     """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
     and layer 2 runs as if it had no input."""
     architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
@@ -133,13 +150,15 @@ def test_dropout_stands_between_layers_and_not_along_time():
     np.testing.assert_allclose(silent.tapes[1].h, deaf.tapes[1].h, rtol=1e-13)
 
 
-def arrays(p):
+def arrays(p: Parameters) -> list[Array]:
     return [*(array for layer in p.layers for array in layer), p.wy, p.by]
 
 
 @LAYERS
 @KINDS
-def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(kind, layers):
+def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
+    kind: tuple[str, str], layers: int
+) -> None:
     architecture = Architecture(4, 3, kind[0], layers, kind[1])
     flat = np.zeros(architecture.size())
     named = named_views(architecture, flat)
@@ -154,25 +173,25 @@ def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(kind, layer
         assert all((view == 7).all() for view in views)
 
 
-def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases():
+def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases() -> None:
     shapes = Architecture(vocab=4, hidden=3).shapes()
     assert shapes == {"wx": (4, 3), "wh": (3, 3), "b": (3,), "wy": (3, 4), "by": (4,)}
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
-def test_flat_vector_of_another_size_is_refused(wrong):
+def test_flat_vector_of_another_size_is_refused(wrong: int) -> None:
     architecture = Architecture(vocab=4, hidden=3)
     size = architecture.size()
     with pytest.raises(ValueError, match=f"expected a vector of {size} parameters, got shape"):
         unflatten(architecture, np.zeros(size + wrong))
 
 
-def test_cell_that_there_is_not_is_refused():
+def test_cell_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected one of rnn with tanh, .*, got gru with relu"):
         forward_once(Architecture(4, 3, "gru", 1, "relu"))
 
 
-def forward_once(architecture):
+def forward_once(architecture: Architecture) -> Array:
     buffers = Buffers.allocate(architecture, 1, 1)
     flat = np.zeros(architecture.size(), np.float32)
     return forward(unflatten(architecture, flat), np.zeros((1, 1), np.intp), buffers)

@@ -1,5 +1,6 @@
 """Each update rule against its published formula, worked out on scalars in plain Python."""
 
+from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
@@ -10,11 +11,15 @@ from src.rnn.optimizers import (
     Adagrad,
     Adam,
     Momentum,
+    Optimizer,
     RmsProp,
     Sgd,
     average_weights,
     decay_weights,
 )
+from src.rnn.parameters import Array
+
+Rule = Callable[[float, list[float]], tuple[float, float, float]]  # w and the gradients: w after each
 
 W, G, LR = [0.5, -2.0], [[0.3, -0.1], [-0.2, 0.4], [0.25, 0.05]], 0.1  # two weights, three steps
 EPS = 1e-3  # large, so that a formula with eps in another place gives another number
@@ -28,7 +33,7 @@ ALL = [
 ]
 
 
-def taken(optimizer, dtype=np.float64):
+def taken(optimizer: Optimizer, dtype: type[np.floating] = np.float64) -> Array:
     """The weights after each of the three steps."""
     w, after = np.array(W, dtype), []
     state = optimizer.state(w)
@@ -38,14 +43,14 @@ def taken(optimizer, dtype=np.float64):
     return np.array(after)
 
 
-def by_hand(rule):
+def by_hand(rule: Rule) -> Array:
     """The same of a rule on one scalar: rule(w, gradients) gives w after each gradient."""
     columns = [rule(w, [g[k] for g in G]) for k, w in enumerate(W)]
     return np.array(columns).T
 
 
-def test_sgd():
-    def rule(w, gradients):
+def test_sgd() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         first = w - 0.1 * gradients[0]
         second = first - 0.1 * gradients[1]
         return first, second, second - 0.1 * gradients[2]
@@ -53,8 +58,8 @@ def test_sgd():
     np.testing.assert_allclose(taken(Sgd()), by_hand(rule), rtol=1e-14)
 
 
-def test_momentum():
-    def rule(w, gradients):
+def test_momentum() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         u1 = gradients[0]
         u2 = 0.9 * u1 + gradients[1]
         u3 = 0.9 * u2 + gradients[2]
@@ -63,8 +68,8 @@ def test_momentum():
     np.testing.assert_allclose(taken(Momentum(0.9, nesterov=False)), by_hand(rule), rtol=1e-14)
 
 
-def test_nesterov_momentum():
-    def rule(w, gradients):
+def test_nesterov_momentum() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         u1 = gradients[0]
         u2 = 0.9 * u1 + gradients[1]
         u3 = 0.9 * u2 + gradients[2]
@@ -75,8 +80,8 @@ def test_nesterov_momentum():
     np.testing.assert_allclose(taken(Momentum(0.9, nesterov=True)), by_hand(rule), rtol=1e-14)
 
 
-def test_adagrad():
-    def rule(w, gradients):
+def test_adagrad() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         g1, g2, g3 = gradients
         first = w - 0.1 * g1 / (sqrt(g1**2) + EPS)
         second = first - 0.1 * g2 / (sqrt(g1**2 + g2**2) + EPS)
@@ -85,8 +90,8 @@ def test_adagrad():
     np.testing.assert_allclose(taken(Adagrad(EPS)), by_hand(rule), rtol=1e-13)
 
 
-def test_rmsprop():
-    def rule(w, gradients):
+def test_rmsprop() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         g1, g2, g3 = gradients
         s1 = 0.05 * g1**2
         s2 = 0.95 * s1 + 0.05 * g2**2
@@ -98,8 +103,8 @@ def test_rmsprop():
     np.testing.assert_allclose(taken(RmsProp(0.95, EPS)), by_hand(rule), rtol=1e-13)
 
 
-def test_adam():
-    def rule(w, gradients):
+def test_adam() -> None:
+    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
         g1, g2, g3 = gradients
         m1, v1 = 0.1 * g1, 0.001 * g1**2
         m2, v2 = 0.9 * m1 + 0.1 * g2, 0.999 * v1 + 0.001 * g2**2
@@ -112,7 +117,7 @@ def test_adam():
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
-def test_single_precision_stays_single_and_close(optimizer):
+def test_single_precision_stays_single_and_close(optimizer: Optimizer) -> None:
     w = np.array(W, np.float32)
     state = optimizer.state(w)
     optimizer.update(state, w, np.array(G[0], np.float32), LR)
@@ -122,7 +127,7 @@ def test_single_precision_stays_single_and_close(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
-def test_every_optimizer_descends_a_bowl(optimizer):
+def test_every_optimizer_descends_a_bowl(optimizer: Optimizer) -> None:
     w = np.array([0.5, -0.4])
     state = optimizer.state(w)
     for _ in range(400):
@@ -131,7 +136,7 @@ def test_every_optimizer_descends_a_bowl(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
-def test_what_is_remembered_stands_in_the_state_alone(optimizer):
+def test_what_is_remembered_stands_in_the_state_alone(optimizer: Optimizer) -> None:
     """A second training with the same optimiser takes the same steps as the first."""
     assert taken(optimizer).tobytes() == taken(optimizer).tobytes()
 
@@ -154,7 +159,7 @@ def test_adam_takes_a_large_vector_block_by_block_as_a_small_one() -> None:
     assert not (whole == begun).any()
 
 
-def test_weight_decay_shrinks_each_matrix_in_place():
+def test_weight_decay_shrinks_each_matrix_in_place() -> None:
     a, b = np.array([[2.0, -4.0]], np.float32), np.array([[1.0]], np.float32)
     decay_weights([a, b], 0.25)
     assert a.tolist() == [[1.5, -3.0]]
@@ -162,7 +167,7 @@ def test_weight_decay_shrinks_each_matrix_in_place():
     assert a.dtype == np.float32
 
 
-def test_average_forgets_the_first_weights_along_its_ramp():
+def test_average_forgets_the_first_weights_along_its_ramp() -> None:
     average = np.array([1.0])
     average_weights(average, np.array([3.0]), 0.999, step=1)
     first = 2 / 11 * 1.0 + 9 / 11 * 3.0  # d = (1 + 1) / (10 + 1)
@@ -172,13 +177,13 @@ def test_average_forgets_the_first_weights_along_its_ramp():
 
 
 @pytest.mark.parametrize(("step", "d"), [(1, 2 / 11), (79, 80 / 89), (80, 0.9), (81, 0.9), (10**6, 0.9)])
-def test_average_decays_by_the_lesser_of_ramp_and_decay(step, d):
+def test_average_decays_by_the_lesser_of_ramp_and_decay(step: int, d: float) -> None:
     average = np.array([1.0])
     average_weights(average, np.array([0.0]), 0.9, step)
     assert average[0] == pytest.approx(d, rel=1e-15)
 
 
-def test_average_is_taken_in_place_and_leaves_the_weights():
+def test_average_is_taken_in_place_and_leaves_the_weights() -> None:
     average, w = np.zeros(3, np.float32), np.ones(3, np.float32)
     average_weights(average, w, 0.5, step=100)
     assert average.tolist() == [0.5, 0.5, 0.5]

@@ -88,7 +88,10 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
     A store that, unlike MLflow's database, takes the same point twice is imitated by counting the calls.
     """
+    import mlflow
+
     from src.lab import telling, tracking
+    from src.lab.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
@@ -107,14 +110,14 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
         return call
 
-    base = telling.mlflow.MlflowClient
+    base = mlflow.MlflowClient
 
     def log_batch(self: Any, run_id: str, metrics: Any = (), **named: Any) -> Any:
         sent.extend((m.key, m.step) for m in metrics)
         return base.log_batch(self, run_id, metrics=metrics, **named)
 
     cut = {name: cutting(getattr(base, name)) for name in ("create_run", "log_artifact", "set_terminated")}
-    tracking.connect(uri)  # makes the database
+    connect(uri)  # makes the database
     monkeypatch.setattr(tracking, "connect", type("Client", (base,), cut | {"log_batch": cutting(log_batch)}))
     monkeypatch.setattr(telling, "log_model", cutting(telling.log_model))
     cuts = 0
@@ -136,11 +139,12 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
 def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
     from src.lab import tracking
+    from src.lab.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
     run_id = tracking.deliver(folder, uri, files_of(folder), lambda: False).run_id
-    client = tracking.connect(uri)
+    client = connect(uri)
     journal = Journal(folder)
     journal.resume()
     following = tracking.Following(folder, {"uri": uri, "artifacts": ""}, patience=0)

@@ -14,49 +14,49 @@ from src.lab import parallel
 from src.lab.parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
-from src.rnn.network import Buffers, forward
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.network import Buffers, Ids, forward
+from src.rnn.parameters import Architecture, Array, unflatten
 
 STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
 PLAIN = Job(Architecture(vocab=7, hidden=12), STEPS, BATCH)
 DEEP = Architecture(vocab=7, hidden=12, cell="lstm", layers=2)
 
 
-def batch(seed):
+def batch(seed: int) -> tuple[Ids, Ids]:
     ids, targets = np.random.default_rng(seed).integers(7, size=(2, STEPS, BATCH))
     return ids, targets
 
 
-def begin(job):
+def begin(job: Job) -> Array:
     return initialise(job.architecture, "orthogonal", np.random.default_rng(0))
 
 
-def computed(engine, seed, fresh=True, dropout_seed=0):
+def computed(engine: Engine, seed: int, fresh: bool = True, dropout_seed: int = 0) -> tuple[float, Array]:
     """Loss and gradient of a batch, the gradient as a copy."""
     loss = engine.loss_and_gradient(*batch(seed), fresh, dropout_seed)
     return loss, engine.gradient.copy()
 
 
-def blas_threads():
+def blas_threads() -> list[int]:
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 @pytest.fixture(scope="module")
-def alone():
+def alone() -> Iterator[Engine]:
     with Engine(PLAIN, 1) as engine:
         engine.weights[:] = begin(PLAIN)
         yield engine
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def shared(request):
+def shared(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with Engine(PLAIN, request.param) as engine:
         assert len(engine.processes) == request.param - 1
         engine.weights[:] = begin(PLAIN)
         yield engine
 
 
-def test_loss_and_gradient_are_those_of_one_process(alone, shared):
+def test_loss_and_gradient_are_those_of_one_process(alone: Engine, shared: Engine) -> None:
     for seed in (1, 2):
         loss, gradient = computed(alone, seed)
         shared_loss, shared_gradient = computed(shared, seed)
@@ -64,7 +64,7 @@ def test_loss_and_gradient_are_those_of_one_process(alone, shared):
         assert np.linalg.norm(shared_gradient - gradient) <= 1e-6 * np.linalg.norm(gradient)
 
 
-def test_same_batch_gives_the_same_bits_again(shared):
+def test_same_batch_gives_the_same_bits_again(shared: Engine) -> None:
     loss, gradient = computed(shared, 1)
     computed(shared, 2)
     again_loss, again = computed(shared, 1)
@@ -72,7 +72,7 @@ def test_same_batch_gives_the_same_bits_again(shared):
     assert again.tobytes() == gradient.tobytes()
 
 
-def test_helpers_see_the_weights_of_the_moment(alone, shared):
+def test_helpers_see_the_weights_of_the_moment(alone: Engine, shared: Engine) -> None:
     for engine in (alone, shared):
         engine.weights *= 0.5
     try:
@@ -85,16 +85,16 @@ def test_helpers_see_the_weights_of_the_moment(alone, shared):
             engine.weights[:] = begin(PLAIN)
 
 
-def test_gradient_may_be_overwritten_between_steps(shared):
+def test_gradient_may_be_overwritten_between_steps(shared: Engine) -> None:
     _, gradient = computed(shared, 1)
     shared.gradient[:] = np.nan
     assert computed(shared, 1)[1].tobytes() == gradient.tobytes()
 
 
-def test_helper_that_is_killed_is_reported():
+def test_helper_that_is_killed_is_reported() -> None:
     raised = []
 
-    def compute(engine):
+    def compute(engine: Engine) -> None:
         try:
             engine.loss_and_gradient(*batch(1))
         except RuntimeError as error:
@@ -143,21 +143,21 @@ def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
     assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 
-def test_blas_has_one_thread_beside_helpers_and_its_own_number_afterwards():
+def test_blas_has_one_thread_beside_helpers_and_its_own_number_afterwards() -> None:
     with threadpool_limits(2, user_api="blas"):
         with Engine(PLAIN, 2):
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {2}
 
 
-def test_helpers_end_with_the_engine():
+def test_helpers_end_with_the_engine() -> None:
     with Engine(PLAIN, 2) as engine:
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
 
 
-def test_one_worker_starts_no_process(alone):
+def test_one_worker_starts_no_process(alone: Engine) -> None:
     assert alone.processes == []
 
 
@@ -165,12 +165,12 @@ def test_one_worker_starts_no_process(alone):
     ("workers", "batch_size", "useful"),
     [(1, 64, 1), (2, 64, 2), (8, 64, 8), (9, 64, 8), (2, 16, 2), (2, 15, 1), (4, 7, 1), (3, 1, 1)],
 )
-def test_no_process_is_given_fewer_than_eight_columns(workers, batch_size, useful):
+def test_no_process_is_given_fewer_than_eight_columns(workers: int, batch_size: int, useful: int) -> None:
     assert useful_workers(workers, batch_size) == useful
 
 
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_two_processes_carry_the_state_as_one_does(kind):
+def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> None:
     """Each process the state of its own columns; a fresh batch begins from zero again."""
     job = Job(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, carry=True)
     with Engine(job, 1) as one, Engine(job, 2) as two:
@@ -187,7 +187,7 @@ def test_two_processes_carry_the_state_as_one_does(kind):
 
 
 @pytest.mark.parametrize("carry", [False, True])
-def test_state_goes_on_only_where_it_is_carried(carry):
+def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
     """Two batches one after the other against one pass over both."""
     job = Job(DEEP, STEPS, BATCH, carry=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
@@ -209,7 +209,7 @@ def test_state_goes_on_only_where_it_is_carried(carry):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_dropout_is_drawn_from_the_seed_of_the_step(workers):
+def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
     job = Job(DEEP, STEPS, BATCH, dropout=0.5)
     drawn = []
     for _ in range(2):
@@ -223,7 +223,7 @@ def test_dropout_is_drawn_from_the_seed_of_the_step(workers):
     assert other[0] != five[0]
 
 
-def test_each_process_draws_masks_of_its_own():
+def test_each_process_draws_masks_of_its_own() -> None:
     """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
     job = Job(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
@@ -234,7 +234,7 @@ def test_each_process_draws_masks_of_its_own():
     assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
 
 
-def test_one_layer_has_nothing_to_drop():
+def test_one_layer_has_nothing_to_drop() -> None:
     losses = []
     for dropout in (0.0, 0.5):
         job = Job(PLAIN.architecture, STEPS, BATCH, dropout)

@@ -4,6 +4,8 @@ Skipped where there is no torch; `.venv-peers` has one (`make peers`).
 """
 
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ import pytest
 from src.rnn.cells import CELLS
 from src.rnn.clipping import clip_norm, global_norm
 from src.rnn.initialisation import initialise
-from src.rnn.network import Buffers, loss_and_gradient
+from src.rnn.network import Buffers, Ids, loss_and_gradient
 from src.rnn.optimizers import Adam
-from src.rnn.parameters import Architecture, named_views, unflatten
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what torch says while it is imported is its own affair
@@ -26,7 +28,7 @@ DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,7 +38,7 @@ def one_thread():
 class Peer:
     """torch.nn's recurrent layers and a linear one, with the weights of a flat vector of ours."""
 
-    def __init__(self, architecture, flat):
+    def __init__(self, architecture: Architecture, flat: Array) -> None:
         self.architecture, self.order = architecture, TORCH_ORDER[architecture.cell]
         a, self.dtype = architecture, DTYPES[flat.dtype.type]
         kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[a.cell]
@@ -60,14 +62,14 @@ class Peer:
         if a.cell == "gru":
             self.free[2 * a.hidden :] = 1
 
-    def of(self, layer, name):
+    def of(self, layer: int, name: str) -> Any:
         return getattr(self.recurrent, f"{name}_l{layer}")
 
-    def rows(self, gates):
+    def rows(self, gates: Array) -> Any:
         """(G, D, H) of ours as torch's (G*H, D)."""
         return torch.from_numpy(np.concatenate([gates[g].T for g in self.order]))
 
-    def gates(self, rows):
+    def gates(self, rows: Any) -> Array:
         """And back."""
         blocks = rows.numpy().reshape(len(self.order), self.architecture.hidden, -1)
         ours = np.empty((len(self.order), blocks.shape[2], self.architecture.hidden), blocks.dtype)
@@ -75,7 +77,7 @@ class Peer:
             ours[g] = block.T
         return ours
 
-    def loss_and_backward(self, ids, targets, state):
+    def loss_and_backward(self, ids: Ids, targets: Ids, state: Array) -> float:
         """The mean loss; the gradients are then in the parameters."""
         for parameter in self.parameters:
             parameter.grad = None
@@ -87,9 +89,9 @@ class Peer:
         loss.backward()
         for k in range(self.architecture.layers):
             self.of(k, "bias_hh").grad *= self.free
-        return loss.item()
+        return float(loss.item())
 
-    def gradient(self):
+    def gradient(self) -> Array:
         """In our layout."""
         flat = np.full(self.architecture.size(), np.nan)
         g = unflatten(self.architecture, flat)
@@ -107,7 +109,9 @@ class Peer:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
 @LAYERS
 @KINDS
-def test_loss_and_every_gradient_are_those_of_torch(kind, layers, shape):
+def test_loss_and_every_gradient_are_those_of_torch(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
     steps, batch, hidden, vocab = shape
     architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng([layers, *shape])
@@ -126,7 +130,9 @@ def test_loss_and_every_gradient_are_those_of_torch(kind, layers, shape):
         assert difference <= 1e-10 * np.linalg.norm(expected[name]), name
 
 
-def curves(kind, layers, dtype, limit, lr=2e-3):
+def curves(
+    kind: tuple[str, str], layers: int, dtype: type[np.floating], limit: float, lr: float = 2e-3
+) -> tuple[Array, Array, int]:
     """Loss of ours and of torch's at each of two hundred steps, and how many were clipped: the same batches
     of a text with some order in it, Adam, clipping by the norm."""
     steps, batch, hidden, vocab = 16, 16, 32, 12
@@ -161,7 +167,9 @@ def curves(kind, layers, dtype, limit, lr=2e-3):
 
 @LAYERS
 @KINDS
-def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(kind, layers):
+def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(
+    kind: tuple[str, str], layers: int
+) -> None:
     """In single precision; about half of the steps are clipped."""
     ours, theirs, clipped = curves(kind, layers, np.float32, limit=0.3)
     assert clipped > 10
@@ -170,7 +178,7 @@ def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(kind, layers)
 
 
 @KINDS
-def test_in_double_precision_the_curves_are_one(kind):
+def test_in_double_precision_the_curves_are_one(kind: tuple[str, str]) -> None:
     """Without clipping, in which torch adds 1e-6 to the norm: what is left is rounding."""
     ours, theirs, _ = curves(kind, 2, np.float64, limit=np.inf)
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)

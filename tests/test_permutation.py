@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.text.batches import Ids
 from src.text.permutation import ROUNDS, draw_keys, permuted
 
 KEYS = st.lists(st.integers(0, 2**32 - 1), min_size=ROUNDS, max_size=ROUNDS)
 BILLION = 1_000_000_000
 
 
-def orders(count, draws, seed=0):
+def orders(count: int, draws: int, seed: int = 0) -> Ids:
     """That many permutations of 0..count-1, a row each."""
     rng = np.random.default_rng(seed)
     return np.array([permuted(0, count, count, draw_keys(rng)) for _ in range(draws)])
@@ -21,7 +22,7 @@ def orders(count, draws, seed=0):
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 3000), KEYS)
-def test_every_number_comes_exactly_once(count, keys):
+def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
     found = permuted(0, count, count, keys)
     assert found.dtype == np.intp
     assert sorted(found.tolist()) == list(range(count))
@@ -29,7 +30,7 @@ def test_every_number_comes_exactly_once(count, keys):
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 2**40), KEYS, st.data())
-def test_a_block_is_what_its_pieces_are(count, keys, data):
+def test_a_block_is_what_its_pieces_are(count: int, keys: list[int], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     stop = min(count, start + data.draw(st.integers(1, 60)))
     block = permuted(start, stop, count, keys)
@@ -40,7 +41,7 @@ def test_a_block_is_what_its_pieces_are(count, keys, data):
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_of_a_few_things_every_order_is_as_likely(count):
+def test_of_a_few_things_every_order_is_as_likely(count: int) -> None:
     every = list(permutations(range(count)))
     found = [tuple(row) for row in orders(count, 200 * len(every)).tolist()]
     chi_squared = sum((found.count(order) - 200) ** 2 / 200 for order in every)
@@ -48,7 +49,7 @@ def test_of_a_few_things_every_order_is_as_likely(count):
     assert chi_squared < freedom + 5 * (2 * freedom) ** 0.5 + 5
 
 
-def test_places_tell_nothing_of_what_stands_there():
+def test_places_tell_nothing_of_what_stands_there() -> None:
     """Ten parts of the places against ten parts of the values, over 300 orders of 1,000."""
     table = np.zeros((10, 10))
     for order in orders(1000, 300):
@@ -57,7 +58,7 @@ def test_places_tell_nothing_of_what_stands_there():
     assert chi_squared < 81 + 5 * 162**0.5  # 9 by 9 degrees of freedom
 
 
-def test_neighbours_stand_together_as_seldom_as_in_a_shuffled_order():
+def test_neighbours_stand_together_as_seldom_as_in_a_shuffled_order() -> None:
     found = orders(1000, 300)
     steps = np.diff(found, axis=1)
     for step in (-2, -1, 1, 2):  # about one of each in an order, as in any: Poisson
@@ -66,14 +67,14 @@ def test_neighbours_stand_together_as_seldom_as_in_a_shuffled_order():
     assert abs((found == np.arange(1000)).sum() - 300) < 5 * 300**0.5
 
 
-def test_orders_of_two_epochs_have_nothing_in_common():
+def test_orders_of_two_epochs_have_nothing_in_common() -> None:
     found = orders(1000, 300)
     correlations = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(found)]
     assert abs(np.mean(correlations)) < 5 / (1000 * 299) ** 0.5
     assert np.std(correlations) == pytest.approx(1000**-0.5, rel=0.25)
 
 
-def test_one_key_changed_is_another_order():
+def test_one_key_changed_is_another_order() -> None:
     keys = draw_keys(np.random.default_rng(0))
     for k in range(ROUNDS):
         other = [key ^ (j == k) for j, key in enumerate(keys)]
@@ -81,7 +82,7 @@ def test_one_key_changed_is_another_order():
         assert same.mean() < 0.02
 
 
-def test_a_billion_windows_are_spread_evenly():
+def test_a_billion_windows_are_spread_evenly() -> None:
     found = permuted(0, 100_000, BILLION, draw_keys(np.random.default_rng(0)))
     assert len(set(found.tolist())) == 100_000
     counts = np.bincount(found * 100 // BILLION, minlength=100)

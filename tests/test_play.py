@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Ended
 
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
@@ -22,6 +21,7 @@ from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
+from tests.conftest import Ended
 
 Command = Callable[..., Ended]
 

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PROJECT, Ended, environ, run_command
 
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
 from src.lab.runlist import RunList
+from tests.conftest import PROJECT, Ended, environ, run_command
 
 # MLflow's own warnings are not ours to mend.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -164,7 +164,8 @@ def sampled(places: list[str], run_id: str, *arguments: str) -> str:
 
 
 def id_of(visit: Visit, side: str) -> str:
-    return visit.page.get_by_label(f"Run on the {side}").input_value().rpartition(" · ")[2]
+    chosen = str(visit.page.get_by_label(f"Run on the {side}").input_value())
+    return chosen.rpartition(" · ")[2]
 
 
 def test_both_runs_write_at_once_what_sample_writes(visit: Visit, places: list[str]) -> None:

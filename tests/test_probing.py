@@ -1,10 +1,11 @@
 """Looks inside during training: what they measure, how often, and that training knows nothing of them."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from test_training import ADAM, BASE, CORPUS, Trained, model_config
 
 from src.config import SgdConfig
 from src.lab.inside import Inside, drawn_weights
@@ -12,16 +13,19 @@ from src.lab.probing import WINDOWS, LastUpdate, Prober, probe, saturation
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers
-from src.rnn.parameters import Architecture, named_views, unflatten
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from tests.test_training import ADAM, BASE, CORPUS, Trained, model_config
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
 
-def sized(hidden, kind=("rnn", "tanh"), layers=1):
+def sized(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> Architecture:
     return Architecture(len(CORPUS.vocabulary), hidden, kind[0], layers, kind[1])
 
 
-def network(kind=("rnn", "tanh"), layers=1, hidden=8):
+def network(
+    kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, hidden: int = 8
+) -> tuple[Architecture, Array]:
     architecture = sized(hidden, kind, layers)
     return architecture, initialise(architecture, "orthogonal", np.random.default_rng(0))
 
@@ -30,17 +34,18 @@ def network(kind=("rnn", "tanh"), layers=1, hidden=8):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_bits_of_a_training_are_the_same_with_and_without(workers, tmp_path):
+def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_path: Path) -> None:
     """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
-    changes = {
+    changes: dict[str, Any] = {
         "model": model_config(("lstm", "tanh"), 2, 0.3), "average": 0.9, "max_epochs": 1.5, "eval_every": 3,
         "workers": workers, "optimizer": replace(ADAM, weight_decay=0.1),
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
     config = replace(BASE, **changes, probe=True)
-    inside, told = Inside(config, architecture, CORPUS, tmp_path), {}
+    inside = Inside(config, architecture, CORPUS, tmp_path)
+    told: dict[int, dict[str, float]] = {}
 
-    def look(_, flat):
+    def look(_: Architecture, flat: Array) -> None:
         told[len(told)] = inside.take(len(told), inside.prober.look(flat))
 
     inside.begin()
@@ -53,7 +58,7 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers, tmp_path)
     assert probed.curve("inside/update_ratio")
 
 
-def test_the_weights_before_training_are_those_that_training_begins_with():
+def test_the_weights_before_training_are_those_that_training_begins_with() -> None:
     """After a step of no length."""
     trained = Trained(optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
     assert trained.outcome.steps == 1
@@ -67,7 +72,7 @@ def test_the_weights_before_training_are_those_that_training_begins_with():
 
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_a_look_has_every_number_and_repeats_to_the_bit(kind, layers):
+def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], layers: int) -> None:
     architecture, flat = network(kind, layers)
     prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
     first, again = prober.look(flat), prober.look(flat.copy())
@@ -91,7 +96,7 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind, layers):
     assert metrics["inside/spectral_radius"] == pytest.approx(abs(np.linalg.eigvals(w)).max(), rel=5e-3)
 
 
-def test_saturated_units_are_counted():
+def test_saturated_units_are_counted() -> None:
     """Two units, one that hears nothing and one that is pushed to its end."""
     architecture, flat = network(hidden=2)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
@@ -102,7 +107,7 @@ def test_saturated_units_are_counted():
     assert probe(flat, ids, targets, buffers).shares == {"inside/saturated": 0.5}
 
 
-def test_dead_units_are_those_that_never_answer():
+def test_dead_units_are_those_that_never_answer() -> None:
     architecture, flat = network(("rnn", "relu"), hidden=4)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 2, 2)
     p.layers[0].wx[0, 1] = 1, 0, 0, -1  # only for character 1
@@ -112,7 +117,7 @@ def test_dead_units_are_those_that_never_answer():
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("gru", "rz"), ("lstm", "oif")])
-def test_gates_open_and_closed_are_counted_each_by_its_name(cell, gates):
+def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: str) -> None:
     architecture, flat = network((cell, "tanh"), hidden=4)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 3, 2)
     p.layers[0].b[0] = 3, -3, 2, 0  # sigma: 0.95, 0.05, 0.88, 0.5
@@ -123,7 +128,7 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell, gates):
     assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates))}
 
 
-def test_weights_that_are_no_numbers_are_left_out():
+def test_weights_that_are_no_numbers_are_left_out() -> None:
     architecture, flat = network()
     prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
     with np.errstate(all="ignore"):
@@ -133,7 +138,7 @@ def test_weights_that_are_no_numbers_are_left_out():
 # --- on what, and how often ---
 
 
-def test_the_windows_lie_in_the_validation_split_and_begin_afresh():
+def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
     architecture, flat = network()
     prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
     text = CORPUS.vocabulary.decode(CORPUS.split("val"))
@@ -146,7 +151,7 @@ def test_the_windows_lie_in_the_validation_split_and_begin_afresh():
     assert not prober.buffers.tapes[0].h[0].any()
 
 
-def test_a_short_validation_split_and_a_large_network_have_fewer_windows():
+def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:
     architecture, _ = network()
     val = CORPUS.split("val").size
     few = Prober(replace(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
@@ -156,7 +161,7 @@ def test_a_short_validation_split_and_a_large_network_have_fewer_windows():
     assert Prober(replace(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
 
 
-def test_probes_keep_their_distance():
+def test_probes_keep_their_distance() -> None:
     """Each costs about a step's time or, of a wide network read in small batches, more, and then they lie
     further apart. What they cost is measured in benchmarks/."""
     every = {}
@@ -175,7 +180,7 @@ def test_probes_keep_their_distance():
 # --- updates ---
 
 
-def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it():
+def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it() -> None:
     """Evaluated at every step, the weights are seen before and behind each."""
     decayed = replace(ADAM, weight_decay=0.2)
     trained = Trained(
@@ -194,14 +199,14 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
         assert trained.curve(f"inside/update_ratio_{name}")[3] == pytest.approx(expected, rel=1e-4), name
 
 
-def test_updates_are_measured_at_evaluations_only():
+def test_updates_are_measured_at_evaluations_only() -> None:
     trained = Trained(max_epochs=1, eval_every=7, probe=True)
     last = trained.outcome.steps
     assert list(trained.curve("inside/update_ratio")) == list(range(7, last + 1, 7))
     assert list(trained.curve("val/loss"))[-1] == last
 
 
-def test_weights_that_are_zero_have_no_ratio():
+def test_weights_that_are_zero_have_no_ratio() -> None:
     architecture, flat = network()
     flat[:] = 0
     update = LastUpdate(replace(BASE, eval_every=1, probe=True), architecture, flat)
@@ -211,7 +216,7 @@ def test_weights_that_are_zero_have_no_ratio():
     assert update.ratios == {}
 
 
-def test_saturation_pools_the_layers():
+def test_saturation_pools_the_layers() -> None:
     architecture, flat = network(layers=2, hidden=2)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     p.layers[1].b[0] = 2, 2

@@ -1,23 +1,23 @@
 import pytest
 
-from src.rnn.schedules import Constant, Cosine, Decay, Plateau
+from src.rnn.schedules import Constant, Cosine, Decay, Plateau, Schedule
 
 ALL = [Constant(4), Cosine(4, final=0.1), Plateau(4, factor=0.5, patience=2, least=0.1), Decay(4, 0.5, 3, 10)]
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_warm_up_rises_in_equal_steps_to_the_peak(schedule):
+def test_warm_up_rises_in_equal_steps_to_the_peak(schedule: Schedule) -> None:
     shares = [schedule.share(step, progress=0.0) for step in range(1, 7)]
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_no_warm_up_begins_at_the_peak():
+def test_no_warm_up_begins_at_the_peak() -> None:
     assert Constant(0).share(1, 0.0) == 1
     assert Cosine(0, 0.0).share(1, 0.0) == 1
     assert Plateau(0, 0.5, 2, 0.1).share(1, 0.0) == 1
 
 
-def test_constant_ignores_progress_and_validation():
+def test_constant_ignores_progress_and_validation() -> None:
     schedule = Constant(0)
     schedule.observe(improved=False)
     assert [schedule.share(100, progress) for progress in (0.0, 0.5, 1.0)] == [1, 1, 1]
@@ -27,19 +27,19 @@ def test_constant_ignores_progress_and_validation():
     ("progress", "share"),
     [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2)],
 )
-def test_cosine_by_hand(progress, share):
+def test_cosine_by_hand(progress: float, share: float) -> None:
     assert Cosine(0, final=0.2).share(9, progress) == pytest.approx(share, rel=1e-14)
 
 
-def test_cosine_stays_at_its_end_when_the_budget_is_overdrawn():
+def test_cosine_stays_at_its_end_when_the_budget_is_overdrawn() -> None:
     assert Cosine(0, final=0.2).share(9, 1.5) == pytest.approx(0.2, rel=1e-14)
 
 
-def test_warm_up_multiplies_the_cosine():
+def test_warm_up_multiplies_the_cosine() -> None:
     assert Cosine(10, final=0.0).share(5, 0.5) == pytest.approx(0.25, rel=1e-14)
 
 
-def shares_after(schedule, observations):
+def shares_after(schedule: Schedule, observations: str) -> list[float]:
     """The share after each evaluation: + for one that improved, - for one that did not."""
     shares = []
     for mark in observations:
@@ -48,22 +48,22 @@ def shares_after(schedule, observations):
     return shares
 
 
-def test_plateau_cuts_after_every_patience_evaluations_without_improvement():
+def test_plateau_cuts_after_every_patience_evaluations_without_improvement() -> None:
     schedule = Plateau(0, factor=0.5, patience=2, least=0.0)
     assert shares_after(schedule, "------") == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
-def test_plateau_begins_to_count_anew_after_an_improvement():
+def test_plateau_begins_to_count_anew_after_an_improvement() -> None:
     schedule = Plateau(0, factor=0.5, patience=2, least=0.0)
     assert shares_after(schedule, "-+-+--+") == [1, 1, 1, 1, 1, 0.5, 0.5]
 
 
-def test_plateau_never_cuts_below_its_least():
+def test_plateau_never_cuts_below_its_least() -> None:
     schedule = Plateau(0, factor=0.25, patience=1, least=0.1)
     assert shares_after(schedule, "----") == [0.25, 0.1, 0.1, 0.1]
 
 
-def test_plateau_ignores_progress():
+def test_plateau_ignores_progress() -> None:
     schedule = Plateau(0, factor=0.5, patience=1, least=0.0)
     schedule.observe(improved=False)
     assert schedule.share(1, 0.0) == schedule.share(1, 1.0) == 0.5

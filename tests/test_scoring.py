@@ -6,17 +6,18 @@ from math import log
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from src.lab.scoring import Score, score_carried, score_reset, validation_loss
+from src.lab.scoring import Score, Tokens, score_carried, score_reset, validation_loss
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
-from src.rnn.parameters import Architecture, named_views, unflatten
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
 from src.rnn.stepping import Stepper
 
 ARCHITECTURE = Architecture(vocab=6, hidden=8)
 
 
-def network(recurrence, dtype=np.float64):
+def network(recurrence: float, dtype: type[np.floating] = np.float64) -> Array:
     """Confident weights, so that what was read matters; every length of h shrinks to `recurrence` a step."""
     rng = np.random.default_rng(1)
     flat = initialise(ARCHITECTURE, "orthogonal", rng, np.float64)
@@ -29,11 +30,11 @@ def network(recurrence, dtype=np.float64):
     return flat.astype(dtype)
 
 
-def text(count, seed=2):
+def text(count: int, seed: int = 2) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(6, size=count).astype(np.uint8)
 
 
-def read(flat, tokens):
+def read(flat: Array, tokens: Tokens) -> tuple[Array, Array]:
     """Nats and hits of each prediction in a piece of text, from a zero state, by the equations."""
     p = named_views(ARCHITECTURE, flat.astype(np.float64))
     h, nats, hits = np.zeros(ARCHITECTURE.hidden), [], []
@@ -46,7 +47,7 @@ def read(flat, tokens):
 
 
 @pytest.mark.parametrize("count", [2, 128, 129, 130, 300])
-def test_carried_score_is_that_of_reading_step_by_step(count):
+def test_carried_score_is_that_of_reading_step_by_step(count: int) -> None:
     flat, tokens = network(0.9), text(count)
     nats, hits = read(flat, tokens)
     score = score_carried(ARCHITECTURE, flat, tokens)
@@ -59,7 +60,9 @@ def test_carried_score_is_that_of_reading_step_by_step(count):
 @pytest.mark.parametrize(
     ("count", "seq_len"), [(61, 20), (54, 20), (42, 20), (41, 20), (2, 20), (300, 1), (300, 170)]
 )
-def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(count, seq_len):
+def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(
+    count: int, seq_len: int
+) -> None:
     flat, tokens = network(0.9), text(count)
     pieces = [read(flat, tokens[s : s + seq_len + 1]) for s in range(0, count - 1, seq_len)]
     nats, hits = (np.concatenate(kind) for kind in zip(*pieces, strict=True))
@@ -70,7 +73,7 @@ def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(c
     assert score.accuracy == pytest.approx(hits.mean(), rel=1e-12)
 
 
-def test_context_makes_a_difference_to_this_network():
+def test_context_makes_a_difference_to_this_network() -> None:
     """Or the two tests above would pass with the state handled in any way."""
     flat, tokens = network(0.9), text(300)
     carried = score_carried(ARCHITECTURE, flat, tokens).nats
@@ -78,26 +81,26 @@ def test_context_makes_a_difference_to_this_network():
 
 
 @pytest.mark.parametrize("count", [5000, 5003, 5025, 2050, 2049])
-def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count):
+def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count: int) -> None:
     """At half a state a step, 64 characters of warm-up leave 1e-19 of it: what differs is rounding."""
     flat, tokens = network(0.5), text(count)
     exact = score_carried(ARCHITECTURE, flat, tokens).nats
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=1e-11)
 
 
-def test_validation_loss_of_a_network_that_remembers_is_close():
+def test_validation_loss_of_a_network_that_remembers_is_close() -> None:
     flat, tokens = network(1.0, np.float32), text(5000)
     exact = score_carried(ARCHITECTURE, flat, tokens).nats
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0.005)
 
 
 @pytest.mark.parametrize("count", [2, 50, 2000])
-def test_validation_loss_of_a_short_text_is_the_carried_score(count):
+def test_validation_loss_of_a_short_text_is_the_carried_score(count: int) -> None:
     flat, tokens = network(1.0), text(count)
     assert validation_loss(ARCHITECTURE, flat, tokens) == score_carried(ARCHITECTURE, flat, tokens).nats
 
 
-def test_network_that_knows_nothing_needs_log2_v_bits():
+def test_network_that_knows_nothing_needs_log2_v_bits() -> None:
     flat, tokens = np.zeros(ARCHITECTURE.size(), np.float32), text(3000)
     for score in (score_carried(ARCHITECTURE, flat, tokens), score_reset(ARCHITECTURE, flat, tokens, 20)):
         assert score.bpc == pytest.approx(np.log2(6), rel=1e-6)
@@ -105,17 +108,17 @@ def test_network_that_knows_nothing_needs_log2_v_bits():
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(log(6), rel=1e-6)
 
 
-def test_bits_and_perplexity_by_hand():
+def test_bits_and_perplexity_by_hand() -> None:
     score = Score("carried", nats=log(8), accuracy=0.5, characters=10)
     assert score.bpc == pytest.approx(3, rel=1e-15)
     assert score.perplexity == pytest.approx(8, rel=1e-15)
 
 
-def test_scoring_leaves_the_weights_and_repeats_to_the_bit():
+def test_scoring_leaves_the_weights_and_repeats_to_the_bit() -> None:
     flat, tokens = network(0.9, np.float32), text(3000)
     before = flat.tobytes()
 
-    def scores():
+    def scores() -> tuple[Score, Score, float]:
         return (
             score_carried(ARCHITECTURE, flat, tokens),
             score_reset(ARCHITECTURE, flat, tokens, 20),
@@ -127,14 +130,14 @@ def test_scoring_leaves_the_weights_and_repeats_to_the_bit():
     assert scores() == first
 
 
-def any_network(kind, layers, scale):
+def any_network(kind: tuple[str, str], layers: int, scale: float) -> tuple[Architecture, Array]:
     """A random network of any cell; the smaller the scale, the sooner it forgets."""
     architecture = Architecture(6, 8, kind[0], layers, kind[1])
     flat = scale * np.random.default_rng(3).standard_normal(architecture.size())
     return architecture, flat
 
 
-def step_by_step(architecture, flat, tokens):
+def step_by_step(architecture: Architecture, flat: Array, tokens: Tokens) -> tuple[Array, Array]:
     """Nats and hits of each prediction from a zero state."""
     stepper, nats, hits = Stepper(architecture, flat, 1), [], []
     for token, target in pairwise(tokens):
@@ -146,7 +149,7 @@ def step_by_step(architecture, flat, tokens):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind, layers):
+def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind: tuple[str, str], layers: int) -> None:
     """300 characters: three pieces, so the whole state of every layer is carried between them."""
     architecture, flat = any_network(kind, layers, 0.35)
     tokens = text(300)
@@ -162,7 +165,7 @@ def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind, layers):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_validation_loss_of_every_cell_is_the_carried_score(kind, layers):
+def test_validation_loss_of_every_cell_is_the_carried_score(kind: tuple[str, str], layers: int) -> None:
     """Also the first stream's: it begins behind the warm-up from a state that is zero in every part."""
     architecture, flat = any_network(kind, layers, 0.2)
     if kind[0] == "lstm":
@@ -176,7 +179,7 @@ def test_validation_loss_of_every_cell_is_the_carried_score(kind, layers):
     assert validation_loss(architecture, flat, tokens) == pytest.approx(exact, rel=1e-10)
 
 
-def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts():
+def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts() -> None:
     flat, tokens = network(0.5), text(64_001)  # parts of 2,000 characters
     bounded = validation_loss(ARCHITECTURE, flat, tokens, most=3200)
     pieces = [read(flat, tokens[max(0, k - 64) : k + 101])[0][-100:] for k in range(0, 64_000, 2000)]
@@ -186,7 +189,7 @@ def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts():
     assert validation_loss(ARCHITECTURE, flat, tokens, most=64_000) == whole
 
 
-def test_windows_scored_in_groups_are_those_scored_together(monkeypatch):
+def test_windows_scored_in_groups_are_those_scored_together(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, tokens = network(0.9), text(3003)
     together = score_reset(ARCHITECTURE, flat, tokens, 20)
     monkeypatch.setattr("src.lab.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
@@ -195,10 +198,10 @@ def test_windows_scored_in_groups_are_those_scored_together(monkeypatch):
     assert (groups.accuracy, groups.characters) == (together.accuracy, together.characters)
 
 
-def test_scoring_takes_no_more_memory_for_more_text():
+def test_scoring_takes_no_more_memory_for_more_text() -> None:
     flat = network(0.9, np.float32)
 
-    def peak(tokens):
+    def peak(tokens: Tokens) -> int:
         tracemalloc.start()
         validation_loss(ARCHITECTURE, flat, tokens, most=10_000)
         score_reset(ARCHITECTURE, flat, tokens[:200_000], 100)

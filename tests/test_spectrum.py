@@ -3,52 +3,52 @@
 import numpy as np
 import pytest
 
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values, spectral_radius
 
 
-def exact(w):
-    return abs(np.linalg.eigvals(w.astype(np.float64))).max()
+def exact(w: Array) -> float:
+    return float(abs(np.linalg.eigvals(w.astype(np.float64))).max())
 
 
 @pytest.mark.parametrize("units", [1, 2, 7, 64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_radius_of_a_random_matrix_is_that_of_its_eigenvalues(units, dtype):
+def test_radius_of_a_random_matrix_is_that_of_its_eigenvalues(units: int, dtype: type[np.floating]) -> None:
     for seed in range(5):
         w = np.random.default_rng([seed, units]).standard_normal((units, units)).astype(dtype)
         assert exact(w) * (1 - 1e-5) <= spectral_radius(w) <= exact(w) * 1.003
 
 
-def test_a_rotation_whose_eigenvalues_are_a_complex_pair():
+def test_a_rotation_whose_eigenvalues_are_a_complex_pair() -> None:
     turn = 0.9 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     assert spectral_radius(turn) == pytest.approx(0.9, rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1.0, 1e10, 1e30])
-def test_no_power_overflows_or_vanishes(scale):
+def test_no_power_overflows_or_vanishes(scale: float) -> None:
     w = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
     assert spectral_radius(w * np.float32(scale)) == pytest.approx(exact(w) * scale, rel=3e-3, abs=0)
 
 
-def test_far_from_normal_it_stays_close():
+def test_far_from_normal_it_stays_close() -> None:
     """A triangular matrix with large entries above its diagonal: its norm says nothing of its eigenvalues."""
     w = np.triu(np.full((12, 12), 5.0), 1) + np.diag(np.linspace(0.1, 0.8, 12))
     assert np.linalg.norm(w) > 40
     assert 0.8 <= spectral_radius(w) <= 0.8 * 1.02
 
 
-def test_zero_and_nilpotent_matrices_have_none():
+def test_zero_and_nilpotent_matrices_have_none() -> None:
     assert spectral_radius(np.zeros((3, 3), np.float32)) == 0
     assert spectral_radius(np.triu(np.ones((5, 5)), 1)) == 0
 
 
-def test_a_matrix_that_is_not_finite_has_none_either():
+def test_a_matrix_that_is_not_finite_has_none_either() -> None:
     assert np.isnan(spectral_radius(np.full((2, 2), np.nan)))
     with np.errstate(all="ignore"):
         assert not np.isfinite(spectral_radius(np.full((2, 2), np.inf)))
 
 
-def test_singular_values_stretch_no_further():
+def test_singular_values_stretch_no_further() -> None:
     w = np.random.default_rng(0).standard_normal((9, 9)).astype(np.float32)
     values = singular_values(w)
     assert values.dtype == np.float32
@@ -58,7 +58,7 @@ def test_singular_values_stretch_no_further():
 
 
 @pytest.mark.parametrize(("cell", "candidate"), [("rnn", 0), ("gru", 2), ("lstm", 3)])
-def test_the_recurrent_matrix_of_a_gated_cell_is_the_candidates(cell, candidate):
+def test_the_recurrent_matrix_of_a_gated_cell_is_the_candidates(cell: str, candidate: int) -> None:
     """The order of the gates is that of the cells' equations: the candidate is the last."""
     p = unflatten(a := Architecture(5, 4, cell, layers=2), np.zeros(a.size()))
     first, second = recurrent_matrices(p)

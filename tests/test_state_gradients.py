@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_cells import ORACLES
 
 from src.rnn.cells import CELLS
 from src.rnn.gradient_check import EPS
 from src.rnn.network import Buffers, zero_state
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
+from tests.test_cells import ORACLES
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
@@ -22,7 +22,13 @@ KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 class Example:
     """A random network, windows, and a state that is not zero."""
 
-    def __init__(self, kind, layers, shape, dtype=np.float64):
+    def __init__(
+        self,
+        kind: tuple[str, str],
+        layers: int,
+        shape: tuple[int, int, int, int],
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
         self.kind = kind
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
@@ -34,11 +40,11 @@ class Example:
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
         self.buffers = Buffers.allocate(self.architecture, self.steps, self.batch, dtype)
 
-    def gradients(self):
+    def gradients(self) -> Array:
         self.buffers.set_state(self.state)
         return state_gradients(self.p, self.ids, self.targets, self.buffers)
 
-    def loss(self, column, place, push):
+    def loss(self, column: int, place: tuple[int, int, int], push: Array) -> complex:
         """Of the last character of one window, `push` added to the state at place (layer, state, step)."""
         last, target = self.state[:, :, column].astype(complex), self.targets[column]
         for t, character in enumerate(self.ids[:, column]):
@@ -53,9 +59,9 @@ class Example:
                 last[k] = states
                 x = last[k, 0]
         z = x @ self.p.wy + self.p.by
-        return np.log(np.exp(z).sum()) - z[target]
+        return complex(np.log(np.exp(z).sum()) - z[target])
 
-    def complex_steps(self):
+    def complex_steps(self) -> Array:
         """(L, S, T, B, H)."""
         a = self.architecture
         shape = (a.layers, a.states, self.steps, self.batch, a.hidden)
@@ -69,18 +75,20 @@ class Example:
 @pytest.mark.parametrize("shape", [(5, 2, 4, 6), (1, 2, 3, 4), (4, 1, 1, 2)], ids=str)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @KINDS
-def test_gradients_are_complex_step_derivatives(kind, layers, shape):
+def test_gradients_are_complex_step_derivatives(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
     example = Example(kind, layers, shape)
     exact, found = example.complex_steps(), example.gradients()
     assert found.shape == exact.shape
     for k, s, t in np.ndindex(*exact.shape[:3]):
-        scale = max(np.linalg.norm(exact[k, s]), 1e-300)
+        scale = max(float(np.linalg.norm(exact[k, s])), 1e-300)
         assert np.linalg.norm(found[k, s, t] - exact[k, s, t]) <= 1e-12 * scale, (k, s, t)
     assert np.linalg.norm(exact[-1, 0, -1]) > 0.01
 
 
 @KINDS
-def test_one_unit_pushed_changes_the_loss_by_as_much(kind):
+def test_one_unit_pushed_changes_the_loss_by_as_much(kind: tuple[str, str]) -> None:
     """Central differences, which know nothing of complex numbers."""
     example = Example(kind, 2, (4, 2, 3, 5))
     found = example.gradients()
@@ -92,7 +100,7 @@ def test_one_unit_pushed_changes_the_loss_by_as_much(kind):
 
 
 @KINDS
-def test_in_single_precision_it_is_the_same_rounded(kind):
+def test_in_single_precision_it_is_the_same_rounded(kind: tuple[str, str]) -> None:
     single, double = (Example(kind, 2, (9, 3, 32, 7), dtype) for dtype in (np.float32, np.float64))
     found = single.gradients()
     assert found.dtype == np.float32
@@ -100,7 +108,7 @@ def test_in_single_precision_it_is_the_same_rounded(kind):
 
 
 @KINDS
-def test_what_forward_left_is_still_there_and_a_second_look_sees_the_same(kind):
+def test_what_forward_left_is_still_there_and_a_second_look_sees_the_same(kind: tuple[str, str]) -> None:
     example = Example(kind, 2, (6, 3, 4, 5))
     first = example.gradients()
     weights = example.flat.tobytes()
@@ -110,21 +118,21 @@ def test_what_forward_left_is_still_there_and_a_second_look_sees_the_same(kind):
     assert example.flat.tobytes() == weights
 
 
-def test_norms_stand_by_distance_averaged_over_the_windows():
+def test_norms_stand_by_distance_averaged_over_the_windows() -> None:
     gradients = np.zeros((1, 2, 3, 2, 2), np.float32)
     gradients[0, 0, 2] = [[3, 4], [0, 1]]  # at the loss
-    gradients[0, 0, 0] = [[0, 0.5], [0, 0]]
+    gradients[0, 0, 0] = [[0.0, 0.5], [0.0, 0.0]]
     gradients[0, 1, 1] = [[1, 0], [1, 0]]
     norms = norm_by_distance(gradients)
     assert norms.dtype == np.float64
     assert norms.tolist() == [[[3, 0, 0.25], [0, 1, 0]]]
 
 
-def test_squares_of_small_gradients_do_not_vanish():
+def test_squares_of_small_gradients_do_not_vanish() -> None:
     assert norm_by_distance(np.full((1, 1, 1, 1, 4), 1e-30, np.float32)).item() == pytest.approx(2e-30)
 
 
-def test_an_orthogonal_linear_network_hands_its_gradient_back_undiminished():
+def test_an_orthogonal_linear_network_hands_its_gradient_back_undiminished() -> None:
     """With a relu that is always on: the border between vanishing and exploding, and both sides of it."""
     example = Example(("rnn", "relu"), 1, (8, 2, 4, 3))
     permutation = np.eye(4)[[2, 0, 3, 1]]

@@ -59,7 +59,7 @@ def test_a_sweep_is_announced_to_what_this_process_starts(monkeypatch: pytest.Mo
     assert Sweep.announced() == sweep
 
 
-def row(number: int, status: str = "FINISHED", **metrics: float) -> Row:
+def row(number: int, status: str = "FINISHED", /, **metrics: float) -> Row:
     return Row(f"hidden={number}", number, {"hidden": str(number)}, str(number), status, metrics=metrics)
 
 

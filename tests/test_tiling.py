@@ -22,7 +22,7 @@ SIZES = [
 
 @pytest.mark.parametrize(("batch", "units"), SIZES)
 @pytest.mark.parametrize("gates", [1, 4])
-def test_the_product_in_tiles_is_the_product(batch, units, gates):
+def test_the_product_in_tiles_is_the_product(batch: int, units: int, gates: int) -> None:
     rng = np.random.default_rng(0)
     h, w = rng.standard_normal((batch, units)), rng.standard_normal((gates, units, units))
     tiling, out = Tiling.of(batch, units), np.full((gates, batch, units), np.nan)
@@ -31,7 +31,7 @@ def test_the_product_in_tiles_is_the_product(batch, units, gates):
 
 
 @pytest.mark.parametrize(("batch", "units"), SIZES)
-def test_one_gates_product_too(batch, units):
+def test_one_gates_product_too(batch: int, units: int) -> None:
     rng = np.random.default_rng(0)
     h, w = rng.standard_normal((batch, units)), rng.standard_normal((units, units))
     tiling, out = Tiling.of(batch, units), np.full((batch, units), np.nan)
@@ -39,7 +39,7 @@ def test_one_gates_product_too(batch, units):
     np.testing.assert_allclose(out, h @ w, rtol=1e-12, atol=1e-12)
 
 
-def test_every_gate_with_a_left_factor_of_its_own():
+def test_every_gate_with_a_left_factor_of_its_own() -> None:
     rng = np.random.default_rng(0)
     for batch, units in SIZES:
         a, w = rng.standard_normal((3, batch, units)), rng.standard_normal((3, units, units))
@@ -52,7 +52,9 @@ def test_every_gate_with_a_left_factor_of_its_own():
     ("batch", "units", "rows", "columns"),
     [(32, 128, 32, 64), (32, 256, 32, 32), (32, 512, 32, 32), (64, 512, 32, 32), (16, 96, 16, 48)],
 )
-def test_tiles_are_small_enough_for_blas_to_take_them_as_they_are(batch, units, rows, columns):
+def test_tiles_are_small_enough_for_blas_to_take_them_as_they_are(
+    batch: int, units: int, rows: int, columns: int
+) -> None:
     tiling = Tiling.of(batch, units)
     assert (tiling.rows, tiling.columns) == (rows, columns)
     assert rows * units * columns <= SMALL
@@ -61,12 +63,12 @@ def test_tiles_are_small_enough_for_blas_to_take_them_as_they_are(batch, units, 
 @pytest.mark.parametrize(
     ("batch", "units"), [(FEWEST_ROWS - 1, 128), (1, 128), (32, 7), (32, 31), (32, 1024)]
 )
-def test_where_tiles_bring_nothing_there_are_none(batch, units):
+def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> None:
     tiling = Tiling.of(batch, units)
     assert (tiling.rows, tiling.columns) == (batch, units)
 
 
-def test_a_transposed_matrix_is_cut_as_itself():
+def test_a_transposed_matrix_is_cut_as_itself() -> None:
     w = np.random.default_rng(0).standard_normal((128, 128))
     tiling = Tiling.of(32, 128)
     assert (tiling.weights(w.T) == tiling.weights(w.T.copy())).all()
@@ -76,7 +78,7 @@ def test_a_transposed_matrix_is_cut_as_itself():
     ("v", "n"), [(27, 640), (27, 2048), (65, 2048), (65, 8192), (2, 20), (200, 512), (27, 256)]
 )
 @pytest.mark.parametrize("h", [64, 128, 100])
-def test_a_sum_in_chunks_is_the_sum(v, n, h):
+def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((v, n)), rng.standard_normal((3, n, h))
     out, partial = np.full((3, v, h), np.nan), np.full((AT_ONCE + 1, 3, v, h), np.nan)
@@ -87,13 +89,13 @@ def test_a_sum_in_chunks_is_the_sum(v, n, h):
 @pytest.mark.parametrize(
     ("v", "n", "chunk"), [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048)]
 )
-def test_chunks_of_a_sum(v, n, chunk):
+def test_chunks_of_a_sum(v: int, n: int, chunk: int) -> None:
     assert chunk_of_sum(v, n) == chunk
 
 
 @pytest.mark.parametrize("v", [2, 27, 65, 140, 256])
 @pytest.mark.parametrize(("n", "h"), [(1, 8), (640, 128), (20, 128), (100, 64), (64, 1024)])
-def test_the_product_with_rows_is_the_product(v, n, h):
+def test_the_product_with_rows_is_the_product(v: int, n: int, h: int) -> None:
     rng = np.random.default_rng(0)
     w, rows, out = rng.standard_normal((h, v)), rng.standard_normal((n, h)), np.full((v, n), np.nan)
     product_with_rows(w, rows, out)

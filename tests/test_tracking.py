@@ -25,9 +25,9 @@ FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
 @pytest.fixture(scope="module")
 def client(trained: Any) -> Any:
-    from src.lab import telling
+    import mlflow
 
-    return telling.mlflow.MlflowClient(trained.uri)
+    return mlflow.MlflowClient(trained.uri)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
 
 
 def text_of(client: Any, run: Any, name: str) -> str:
-    from src.lab import telling
+    import mlflow
 
-    return str(telling.mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
+    return str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
 
 
 def only_run(client: Any, experiment: str) -> Any:

@@ -1,8 +1,10 @@
 """The training loop on a text of a few thousand characters: what it learns, and what must not disturb it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ from src.config import (
     TrackingConfig,
 )
 from src.errors import Diverged
-from src.lab import chosen
 from src.lab.best import Best
 from src.lab.sampling import sample
 from src.lab.scoring import validation_loss
@@ -27,7 +28,7 @@ from src.lab.training import make_batches, train
 from src.lab.weights import Model
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import Architecture, Array
 from src.rnn.schedules import Plateau
 from src.text.batches import Streams, Windows
 from src.text.corpus import Corpus, bounds_of
@@ -81,7 +82,7 @@ BASE = Config(
 )
 
 
-def corpus_of(text):
+def corpus_of(text: str) -> Corpus:
     vocabulary = Vocabulary.of(text)
     tokens = vocabulary.encode(text)
     bounds = bounds_of(tokens.size, SPLIT)
@@ -93,7 +94,7 @@ CORPUS = corpus_of(VERSE * 110)
 NOISE = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=3000)))
 
 
-def unigram(corpus):
+def unigram(corpus: Corpus) -> float:
     """Nats a character of the validation split by the frequencies of the training split."""
     count = np.bincount(corpus.split("train"), minlength=len(corpus.vocabulary))
     return float(-np.log(count[corpus.split("val")] / count.sum()).mean())
@@ -102,40 +103,49 @@ def unigram(corpus):
 class Trained:
     """One training, everything that it reported, and the weights at each evaluation."""
 
-    def __init__(self, corpus=CORPUS, callback=None, **changes):
+    def __init__(
+        self,
+        corpus: Corpus = CORPUS,
+        callback: Callable[[Architecture, Array], None] | None = None,
+        **changes: Any,
+    ) -> None:
         self.config = replace(BASE, **changes)
         check(self.config)
         model, rng = self.config.model, np.random.default_rng(self.config.seed)
         self.architecture = Architecture(
             len(corpus.vocabulary), self.config.hidden, model.name, model.layers, model.activation
         )
-        self.metrics, self.seen, self.callback = [], {}, callback
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.seen: dict[int, Array] = {}
+        self.callback = callback
         self.outcome = train(self.config, self.architecture, corpus, rng, self.report, self.evaluated)
 
-    def report(self, step, metrics):
+    def report(self, step: int, metrics: dict[str, float]) -> None:
         self.metrics.append((step, metrics))
 
-    def evaluated(self, step, flat):
+    def evaluated(self, step: int, flat: Array) -> None:
         self.seen[step] = flat.copy()
         if self.callback:
             self.callback(self.architecture, flat)
 
-    def curve(self, name):
+    def curve(self, name: str) -> dict[int, float]:
         return {step: metrics[name] for step, metrics in self.metrics if name in metrics}
 
     @property
-    def last(self):
+    def last(self) -> Array:
         """The weights behind the last step."""
         return self.seen[self.outcome.steps]
 
 
-def model_config(kind=("rnn", "tanh"), layers=1, dropout=0.0):
+def model_config(
+    kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, dropout: float = 0.0
+) -> ModelConfig:
     return ModelConfig(kind[0], layers, dropout, "orthogonal", kind[1])
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_every_cell_learns_a_stream_with_the_state_carried(kind, layers):
+def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str], layers: int) -> None:
     trained = Trained(model=model_config(kind, layers), max_epochs=5)
     losses = list(trained.curve("val/loss").values())
     assert trained.outcome.val_loss == min(losses) < 0.6 * unigram(CORPUS)
@@ -147,12 +157,12 @@ def test_every_cell_learns_a_stream_with_the_state_carried(kind, layers):
 @pytest.mark.parametrize(
     ("batching", "state"), [("windows", "reset"), ("stream", "reset"), ("windows", "carry")]
 )
-def test_other_ways_of_batching_learn_too(batching, state):
+def test_other_ways_of_batching_learn_too(batching: str, state: str) -> None:
     trained = Trained(batching=batching, state=state, max_epochs=3 if batching == "stream" else 0.5)
     assert trained.outcome.val_loss < 0.8 * unigram(CORPUS)
 
 
-def test_state_is_carried_only_where_the_config_says_so():
+def test_state_is_carried_only_where_the_config_says_so() -> None:
     carried, reset = (Trained(state=state, max_epochs=1) for state in ("carry", "reset"))
     assert carried.last.tobytes() != reset.last.tobytes()
     first = replace(BASE, log_every=1)
@@ -164,13 +174,13 @@ def test_state_is_carried_only_where_the_config_says_so():
     assert begin[0][2] != begin[1][2]
 
 
-def test_batching_names_the_supply():
+def test_batching_names_the_supply() -> None:
     rng = np.random.default_rng(0)
     assert isinstance(make_batches(BASE, CORPUS, rng), Streams)
     assert isinstance(make_batches(replace(BASE, batching="windows"), CORPUS, rng), Windows)
 
 
-def write_and_score(architecture, flat):
+def write_and_score(architecture: Architecture, flat: Array) -> None:
     """What a callback may do: sample and score, with all of NumPy's global random numbers."""
     model = Model(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
@@ -179,10 +189,10 @@ def write_and_score(architecture, flat):
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_evaluating_and_sampling_leave_no_trace(kind, average):
+def test_evaluating_and_sampling_leave_no_trace(kind: tuple[str, str], average: float) -> None:
     """However often one looks, and whatever one does there, the weights behind the last step are the same
     to the bit. (With the state carried and dropout on, so that both could be disturbed.)"""
-    changes = {"model": model_config(kind, 2, 0.3), "average": average, "max_epochs": 1.5}
+    changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "average": average, "max_epochs": 1.5}
     rare = Trained(**changes, eval_every=10_000)
     often = Trained(**changes, eval_every=3, log_every=1, callback=write_and_score)
     assert len(rare.seen) == 1
@@ -192,8 +202,8 @@ def test_evaluating_and_sampling_leave_no_trace(kind, average):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_training_with_dropout_repeats_to_the_bit(workers):
-    def trained(seed):
+def test_training_with_dropout_repeats_to_the_bit(workers: int) -> None:
+    def trained(seed: int) -> bytes:
         model = model_config(("lstm", "tanh"), 2, 0.3)
         return Trained(model=model, workers=workers, max_epochs=1, seed=seed).last.tobytes()
 
@@ -201,7 +211,7 @@ def test_training_with_dropout_repeats_to_the_bit(workers):
     assert trained(1) != trained(2)
 
 
-def test_dropout_is_used_in_training_and_not_in_evaluation():
+def test_dropout_is_used_in_training_and_not_in_evaluation() -> None:
     plain, dropped = (Trained(model=model_config(layers=2, dropout=d), max_epochs=1) for d in (0.0, 0.5))
     assert plain.last.tobytes() != dropped.last.tobytes()
     for step, flat in dropped.seen.items():
@@ -210,7 +220,7 @@ def test_dropout_is_used_in_training_and_not_in_evaluation():
 
 
 @pytest.mark.parametrize("max_epochs", [0.5, 1, 2.25])
-def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs):
+def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs: float) -> None:
     trained = Trained(max_epochs=max_epochs, eval_every=7)
     per_epoch = make_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
     outcome = trained.outcome
@@ -221,7 +231,7 @@ def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs):
     assert max(trained.curve("train/loss")) == outcome.steps
 
 
-def test_early_stopping_waits_for_patience_evaluations():
+def test_early_stopping_waits_for_patience_evaluations() -> None:
     """Noise teaches nothing but the frequencies: soon the validation loss only rises."""
     trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
     losses = list(trained.curve("val/loss").values())
@@ -231,20 +241,20 @@ def test_early_stopping_waits_for_patience_evaluations():
     assert all(loss > losses[-4] for loss in losses[-3:])
 
 
-def test_improvement_below_min_delta_counts_as_none():
+def test_improvement_below_min_delta_counts_as_none() -> None:
     trained = Trained(max_epochs=50, patience=2, min_delta=100.0, eval_every=5)
     assert trained.outcome.ended == "early stopping"
     assert trained.outcome.steps == 15  # the first counts, whatever it is
     assert trained.outcome.best_step == 15  # but the lowest is kept
 
 
-def test_max_seconds_ends_training():
+def test_max_seconds_ends_training() -> None:
     trained = Trained(max_epochs=10_000, max_seconds=0.2)
     assert trained.outcome.ended == "max_seconds"
     assert 0.2 <= trained.outcome.seconds < 5
 
 
-def test_best_keeps_the_lowest_and_a_copy():
+def test_best_keeps_the_lowest_and_a_copy() -> None:
     flat = np.zeros(2, np.float32)
     best = Best(flat)
     observed = []
@@ -257,14 +267,14 @@ def test_best_keeps_the_lowest_and_a_copy():
     assert best.flat.tolist() == [5, 5]
 
 
-def test_best_of_a_loss_that_is_no_number_is_what_was():
+def test_best_of_a_loss_that_is_no_number_is_what_was() -> None:
     best = Best(np.zeros(1))
     best.observe(2.0, np.ones(1), 1, 0.0)
     assert not best.observe(math.nan, np.full(1, 9.0), 2, 0.0)
     assert (best.loss, best.step, best.flat.tolist()) == (2.0, 1, [1.0])
 
 
-def test_kept_weights_are_those_of_the_lowest_evaluation():
+def test_kept_weights_are_those_of_the_lowest_evaluation() -> None:
     trained = Trained(NOISE, max_epochs=10, eval_every=5)
     losses = trained.curve("val/loss")
     best = min(losses, key=lambda step: losses[step])
@@ -272,15 +282,15 @@ def test_kept_weights_are_those_of_the_lowest_evaluation():
     assert trained.outcome.flat.tobytes() == trained.seen[best].tobytes()
 
 
-def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch):
+def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = []
 
     class Watched(Plateau):
-        def observe(self, improved):
+        def observe(self, improved: bool) -> None:
             observed.append(improved)
             super().observe(improved)
 
-    monkeypatch.setattr(chosen.schedules, "Plateau", Watched)
+    monkeypatch.setattr("src.rnn.schedules.Plateau", Watched)
     schedule = PlateauConfig("plateau", 0, factor=0.5, patience=2, least=0.2)
     trained = Trained(NOISE, max_epochs=8, eval_every=5, log_every=1, schedule=schedule)
     lr, losses = trained.curve("lr"), list(trained.curve("val/loss").values())
@@ -295,7 +305,7 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["norm", "value"])
-def test_share_of_clipped_steps_is_reported(mode):
+def test_share_of_clipped_steps_is_reported(mode: str) -> None:
     shares = {}
     for clip in (1e-6, 1e6, None, 0.05 if mode == "value" else 0.5):
         shares[clip] = list(Trained(clip=clip, clip_mode=mode, max_epochs=2).curve("grad/clipped").values())
@@ -307,7 +317,7 @@ def test_share_of_clipped_steps_is_reported(mode):
 
 
 @pytest.mark.parametrize(("mode", "order"), [("norm", 2), ("value", np.inf)])
-def test_clipped_step_is_as_long_as_allowed(mode, order):
+def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
     """One step of plain gradient descent from weights that are known."""
     trained = Trained(
         clip=0.01, clip_mode=mode, optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1.0, max_epochs=1e-6
@@ -317,7 +327,7 @@ def test_clipped_step_is_as_long_as_allowed(mode, order):
     assert np.linalg.norm(trained.last - begin, order) == pytest.approx(0.01, rel=1e-4)
 
 
-def test_weight_decay_shrinks_matrices_and_leaves_biases():
+def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
     sgd = SgdConfig("sgd", weight_decay=0.0)
     plain, decayed = (
         Trained(optimizer=o, lr=0.1, max_epochs=1e-6, model=model_config(("gru", "tanh"), 2))
@@ -332,12 +342,12 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases():
         np.testing.assert_allclose(views[1][name], without - share * views[2][name], atol=1e-6, err_msg=name)
 
 
-def test_divergence_is_reported_with_its_step():
+def test_divergence_is_reported_with_its_step() -> None:
     with pytest.raises(Diverged, match="lr: expected training to stay finite"):
         Trained(model=model_config(("rnn", "relu"), 2), optimizer=SgdConfig("sgd", 0.0), lr=1e6, clip=None)
 
 
-def test_evaluations_read_what_eval_chars_allows():
+def test_evaluations_read_what_eval_chars_allows() -> None:
     verse = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=30_000)))
     assert verse.split("val").size > 2100
     trained = Trained(verse, max_epochs=0.1, eval_chars=320)

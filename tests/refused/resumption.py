@@ -23,12 +23,17 @@ def checkpoint(root: Path, name: str) -> Path:
     return newest
 
 
+def nth(k: int) -> Callable[[Path, str], Path]:
+    """The k-th checkpoint, the oldest first."""
+    return lambda root, name: sorted((root / RUN / "checkpoints").iterdir())[k]
+
+
 def both(damage: Callable[[Callable[[Path, str], Path], str], Prepare]) -> Prepare:
     def prepare(root: Path) -> None:
         newest = checkpoint(root, "")
         shutil.copy(newest, newest.with_name("step_00000001.safetensors"))
         for k in (0, 1):
-            damage(lambda root, name, k=k: sorted((root / RUN / "checkpoints").iterdir())[k], "")(root)
+            damage(nth(k), "")(root)
 
     return prepare
 

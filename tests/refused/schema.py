@@ -7,9 +7,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from src.allowed import Allowed
 from src.checks import walk
-from src.cli import CONF, VERBATIM, register
-from src.config import COMMANDS, OPTIMIZERS, SCHEDULES, Allowed
+from src.cli import VERBATIM, register
+from src.config import COMMANDS, OPTIMIZERS, SCHEDULES
+from src.help import CONF
 from tests.refused.case import PLACES, Case
 
 WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhaps", "a text": "[1,2]"}
