@@ -21,7 +21,7 @@ from src.lab.best import Best
 from src.lab.sampling import choose
 from src.lab.scoring import validation_loss
 from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.initialisation import FORGET, initialise
+from src.rnn.initialisation import initialise
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import Adam, Optimizer, Sgd
@@ -149,7 +149,7 @@ def reach_of_cells(corpus: Corpus) -> Figure:
     architecture = Architecture(len(corpus.vocabulary), HIDDEN, "lstm")
     for bias, style, mark in ((4, "-", "D"), (1, "--", "^"), (0, "-.", "s"), (-1, ":", "o")):
         flat = initialise(architecture, "orthogonal", np.random.default_rng(1), np.float64)
-        unflatten(architecture, flat).layers[0].b[FORGET] = bias
+        unflatten(architecture, flat).layers[0].b[architecture.kind.gates.index("f")] = bias
         norms = reach(architecture, flat, spread(corpus.split("val"), FAR))[1]
         label = f"bias {bias}, f about {1 / (1 + exp(-bias)):.2f}"
         left.semilogy(norms, "k" + style, marker=mark, markevery=10, markersize=4, label=label)

@@ -22,9 +22,9 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 # Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
 HIDDEN = ("schema", "variant")
 
-# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work at
-# the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut off each
-# candidate. No compgen -W, which would run what a file's name says between $( ).
+# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work
+# at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut
+# off each candidate. No compgen -W, which would run what a file's name says between $( ).
 SCRIPT = r"""_char_rnn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
     COMPREPLY=()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from src import results
@@ -46,7 +47,7 @@ def clipped() -> list[Row]:
     return rows
 
 
-def arms(**bits: tuple[float, float]) -> list[Row]:
+def arms(**bits: tuple[float, ...]) -> list[Row]:
     return [
         row({"variant": f"x/{name}", "seed": str(k)}, test__bpc=value, test_reset__bpc=value + 0.1,
             val__loss=value * log(2), test__loss=value * log(2), train__seconds=3.0)
@@ -108,8 +109,8 @@ def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_ce
     drawn = {line.get_label(): line for line in reach.get_lines()}
     assert list(drawn) == ["rnn", "lstm"]
     for name, fall in (("rnn", 0.25), ("lstm", 0.9)):  # of the seeds the geometric mean
-        assert list(drawn[name].get_xdata()) == list(range(20))
-        assert list(drawn[name].get_ydata()) == pytest.approx([fall**k for k in range(20)])
+        assert np.asarray(drawn[name].get_xdata()).tolist() == list(range(20))
+        assert np.asarray(drawn[name].get_ydata()).tolist() == pytest.approx([fall**k for k in range(20)])
     assert len({(line.get_linestyle(), line.get_marker()) for line in drawn.values()}) == 2
     assert {line.get_color() for line in drawn.values()} == {"k"}, "told apart without colour"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs import build
-from docs.build import DOCS, FENCE, PAGES, PRINTS, PROJECT, written
+from docs.build import DOCS, FENCE, PAGES, PRINTS, written
 from src.errors import InputError
 
 ALL = sorted(DOCS.glob("*.md"))  # of others, too
@@ -164,24 +164,3 @@ def test_every_figure_has_a_function_that_draws_it() -> None:
     drawn = re.findall(r"^DRAWN = \((.*)\)$", drawing, re.MULTILINE)[0].split(", ")
     assert {f"{name}.png" for name in drawn} <= {file.name for file in (DOCS / "figures").iterdir()}
     assert all(f"def {name}(corpus: Corpus) -> Figure:" in drawing for name in drawn)
-
-
-@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
-def test_no_link_is_broken(page: Path) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8")))
-    for link in links:
-        if link.startswith(("http://", "https://")):
-            continue
-        path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{page.name} links to {link}"
-        assert target.is_relative_to(PROJECT), f"{page.name} links to {link}, outside of the project"
-        if anchor:
-            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{page.name} links to {link}"
-
-
-@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
-def test_make_targets_that_a_page_names_are_explained(page: Path) -> None:
-    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    named = re.findall(r"(?:`|^ *)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(named) <= set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
