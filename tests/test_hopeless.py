@@ -85,8 +85,8 @@ def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any
     assert "best" not in line
     assert ended.err.count("ended by hopeless") == 1
     assert "steps=60 " in ended.out  # the third evaluation
-    for tracking in ("mlflow", "none"):
+    # What was given up is no finished job; where the others need no training, it has nobody to be behind.
+    for tracking, reused in (("mlflow", 5), ("none", 6)):
         again = command(*asked, f"tracking={tracking}", timeout=600)
         assert again.rc == 0, again.err
-        assert again.err.count("reused run") == 5, again.err  # what was given up is no finished job
-        assert again.err.count("ended by hopeless") == 1
+        assert again.err.count("reused run") == reused, again.err

@@ -85,6 +85,10 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
     assert f"{tiny:.3f} nats to its {NANOGPT:.3f}" in README
     assert f"{tiny / log(2):.3f} bits" in README
     assert f"{cost:+.1%} of the training time" in README
+    assert f"{measured('benchmarks/probing_cost.json')['share']:.1%} of the training time" in README
+    sweep = measured("benchmarks/sweep_time.json")
+    assert sweep["ratio"] <= sweep["bound"] == 0.6
+    assert f"{sweep['ratio']:.2f} of the time" in README
 
 
 def test_what_the_first_minute_shows_is_what_was_measured() -> None:

@@ -78,5 +78,6 @@ def temperatures(judged: list[Judgement], path: Path) -> None:
     shares.set_title(of + (f"; thin grey: as much of the {held_out[0].source}" if held_out else ""))
     for ax in (shares, copies):
         ax.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=3)
+    if shares.get_legend_handles_labels()[0]:  # a short text may have no whole word
+        figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)
