@@ -11,6 +11,8 @@ import pytest
 from src.lab.rerun import flat
 from src.lab.runs import find
 
+pytestmark = pytest.mark.slow  # every one of them trains
+
 Typed = Callable[..., Any]
 TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=30", "workers=1")
 

@@ -31,6 +31,8 @@ from src.lab.training import train
 from src.rnn.parameters import Architecture
 from tests.test_training import BASE, CORPUS
 
+pytestmark = pytest.mark.slow  # every one of them trains
+
 TIMES = {"chars_per_second"}
 Points = list[tuple[int, str, float]]
 
