@@ -22,7 +22,8 @@ from src.lab import search
 from src.lab.search import Seeded, check, conclude
 from src.lab.sweep import shorter
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's own, about its own dependencies
+# MLflow warns about its own dependencies.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
 OPTUNA = "hydra/sweeper=optuna"
