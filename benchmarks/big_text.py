@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from src.files import write_json
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 from src.text import sources
 
 RESULT = Path(__file__).with_name("big_text.json")
 SMALL = 1  # MB: the text that the big one is compared with
-KNOWN = 10  # MB: of a longer text, too, baselines and judgements know 5 MB only (src/lab/learned.py)
+KNOWN = 10  # MB: of a longer text, too, baselines and judgements know 5 MB only (lab/evaluation/learned.py)
 SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
 STEPS = 50
 EVERY = 0.005  # seconds between two looks at the memory

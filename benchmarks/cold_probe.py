@@ -59,7 +59,7 @@ def main() -> None:
 
 def watch_steps() -> None:
     """Mark the end of the first training step."""
-    from src.lab.training import Loop
+    from src.lab.learning.training import Loop
 
     step = Loop.step
 

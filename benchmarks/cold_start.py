@@ -29,7 +29,7 @@ from typing import Any
 from benchmarks.marked import write_between
 from src.files import write_json
 from src.help import COMMANDS
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 
 ROUNDS = 5
 BOUND = 1.0  # seconds for everything that is ours

@@ -21,10 +21,10 @@ from threadpoolctl import threadpool_limits
 from src.cli import register
 from src.files import write_json
 from src.help import CONF
-from src.lab.corpora import corpus_of
-from src.lab.environment import environment
-from src.lab.experiment import architecture_of
-from src.lab.training import train
+from src.lab.learning.corpora import corpus_of
+from src.lab.learning.training import train
+from src.lab.runs.environment import environment
+from src.lab.stages.experiment import architecture_of
 from src.rnn.parameters import Array
 from src.text.corpus import Corpus
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.marked import write_between
 from src.files import write_json
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 
 RESULT = Path(__file__).with_name("first_contact.json")
 README = PROJECT / "README.md"

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from src.files import write_json
-from src.lab import journal
-from src.lab.delivered import Delivered
-from src.lab.environment import PROJECT, environment
-from src.lab.mlflow_server import running
+from src.lab.runs import journal
+from src.lab.runs.delivered import Delivered
+from src.lab.runs.environment import PROJECT, environment
+from src.lab.tracking.mlflow_server import running
 
 RESULT = Path(__file__).with_name("outage.json")
 # Small and long; one worker, so that the delivery has a core from the beginning.
@@ -109,7 +109,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
 
 def compare(folder: Path, uri: str) -> dict[str, Any]:
     """What the journal tells against what the store has, counted."""
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client, run_id = connect(uri), Delivered.of(folder).run_id
     records = [record for _, record in journal.read(folder, 0)]

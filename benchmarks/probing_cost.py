@@ -19,10 +19,11 @@ from typing import Any
 from unittest.mock import patch
 
 from src.files import write_json
-from src.lab import experiment, probing
-from src.lab.environment import PROJECT, environment
-from src.lab.finishing import finish
-from src.lab.inside import Inside
+from src.lab.inside.inside import Inside
+from src.lab.learning import probing
+from src.lab.runs.environment import PROJECT, environment
+from src.lab.stages import experiment
+from src.lab.stages.finishing import finish
 
 CASES: dict[str, list[str]] = {
     "default": [],

@@ -41,8 +41,8 @@ def numpy_train(case: Case) -> Steps:
     import numpy as np
 
     from src.config import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
-    from src.lab.parallel import Engine, Job
-    from src.lab.training import Loop, forget, never
+    from src.lab.learning.parallel import Engine, Job
+    from src.lab.learning.training import Loop, forget, never
     from src.rnn.initialisation import initialise
     from src.rnn.parameters import Architecture
     from src.text.batches import Windows
@@ -161,7 +161,7 @@ def numpy_sample(case: Case) -> Steps:
     """This project's sampler, `batch` streams at once."""
     import numpy as np
 
-    from src.lab.sampling import continue_streams
+    from src.lab.model.sampling import continue_streams
     from src.rnn.initialisation import initialise
     from src.rnn.parameters import Architecture
     from src.rnn.stepping import Stepper

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from src.files import write_json
-from src.lab import checkpoint
-from src.lab.delivered import Delivered
-from src.lab.environment import PROJECT, environment
-from src.lab.journal import Journal
+from src.lab.resume import checkpoint
+from src.lab.runs.delivered import Delivered
+from src.lab.runs.environment import PROJECT, environment
+from src.lab.runs.journal import Journal
 from tests.kill_probe import IN_A_CHECKPOINT, PLACES
 
 RESULT = Path(__file__).with_name("resume.json")

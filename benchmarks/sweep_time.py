@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from src.files import write_json
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 
 ROUNDS = 2
 BOUND = 0.6  # of the serial time, on two cores

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.profile import profile, profile_page
 from benchmarks.programs import VOCABULARY, Case
 from src.files import write_json, write_text
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 from src.rnn.parameters import Architecture
 
 THREADS = 2

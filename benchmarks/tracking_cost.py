@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from src.files import write_json
-from src.lab.environment import PROJECT, environment
+from src.lab.runs.environment import PROJECT, environment
 
 ROUNDS = 9
 RESULT = Path(__file__).with_name("tracking_cost.json")

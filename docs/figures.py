@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from threadpoolctl import threadpool_limits
 
-from src.lab import figures
-from src.lab.best import Best
-from src.lab.sampling import choose
-from src.lab.scoring import validation_loss
+from src.lab.figures import curves
+from src.lab.learning.best import Best
+from src.lab.model.sampling import choose
+from src.lab.model.scoring import validation_loss
 from src.rnn.clipping import clip_norm, global_norm
 from src.rnn.initialisation import initialise
 from src.rnn.loss import log_softmax
@@ -243,7 +243,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         corpus = sonnets(Path(folder))
         for draw in DRAWN:
-            figures.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
+            curves.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
             print(f"docs/figures/{draw.__name__}.png", flush=True)
     return 0
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checks import check_register, refuse
 from src.config import Config, PlacesConfig, TrackingConfig
-from src.lab.rundir import absolute
-from src.lab.sweep import Sweep
-from src.lab.sweep_record import SweepRecord, open_sweep, settle
+from src.lab.runs.rundir import absolute
+from src.lab.runs.sweep import Sweep
+from src.lab.sweeps.record import SweepRecord, open_sweep, settle
 from src.launchers import BASIC, JOBLIB, prepare_launcher, tell_jobs
 
 
@@ -50,7 +50,7 @@ class SweepCallback(Callback):
             check_register(SweepCallback.register, places.tracking)
             SweepCallback.objectives = []
             if searches(config):
-                from src.lab.search import check  # slow to import
+                from src.lab.sweeps.search import check  # slow to import
 
                 allowed = Config.__dataclass_fields__["objectives"].metadata["allowed"]
                 if not allowed.accepts(list(config.objectives)):  # before a study is made of them
@@ -81,14 +81,14 @@ class SweepCallback(Callback):
         """End the sweep, if one is open: its table, its page, its parent."""
         if cls.opened is None:
             return
-        from src.lab.sweep_end import close_sweep
+        from src.lab.sweeps.end import close_sweep
 
         sweep, config, record = cls.opened
         cls.opened = None
         if not cls.objectives:
             cls.failures = close_sweep(sweep, config, status, record, cls.register)
             return
-        from src.lab.search import conclude
+        from src.lab.sweeps.search import conclude
 
         found = conclude(cls.objectives)
         cls.failures = close_sweep(sweep, config, status, record, cls.register, found.lines, found.tags)

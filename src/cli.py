@@ -63,7 +63,7 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     from src.complaints import explain
-    from src.lab.signals import Preempted
+    from src.lab.learning.signals import Preempted
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines

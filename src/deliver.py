@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
-from src.lab import journal
-from src.lab.dead_runs import left_over
-from src.lab.delivered import TRACKING, Delivered
-from src.lab.environment import PROJECT
-from src.lab.holding import held
-from src.lab.sweep_jobs import jobs_of
+from src.lab.runs import journal
+from src.lab.runs.dead_runs import left_over
+from src.lab.runs.delivered import TRACKING, Delivered
+from src.lab.runs.environment import PROJECT
+from src.lab.runs.holding import held
+from src.lab.runs.sweep_jobs import jobs_of
 
 PATIENCE = 10.0  # seconds for a store that does not answer when training is over
 HANDED_OVER = 60.0  # seconds for the deliverer of the same run, resumed, to end
@@ -94,7 +94,7 @@ def store_of(folder: Path) -> dict[str, str]:
 def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = HANDED_OVER) -> None:
     """Deliver these, and the jobs of those that are sweeps as they begin, to their ends."""
     gc.disable()  # what MLflow's import makes stays; looking through it for garbage is a fifth of the time
-    from src.lab.tracking import Following, follow  # slow to import
+    from src.lab.tracking.delivering import Following, follow  # slow to import
 
     gc.freeze()
     gc.enable()

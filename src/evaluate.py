@@ -8,9 +8,9 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.evaluation import evaluate
-    from src.lab.judging import Judge, judged_table, judged_temperatures
-    from src.lab.lookup import lookup
+    from src.lab.evaluation.evaluation import evaluate
+    from src.lab.evaluation.judging import Judge, judged_table, judged_temperatures
+    from src.lab.tracking.lookup import lookup
 
     found = lookup(config.run, config)
     evaluation, corpus = evaluate(found, config)
@@ -24,7 +24,7 @@ def body(config: Any) -> None:
     found.keep("evaluation/scores.json", json.dumps(evaluation.metrics(), indent=2) + "\n")
     found.keep("evaluation/evaluation.json", json.dumps(evaluation.report(judged), indent=2) + "\n")
     if len(judged) > 2:  # two texts and the held-out one: a curve
-        from src.lab.evaluation_figures import temperatures
+        from src.lab.figures.evaluation_figures import temperatures
 
         found.keep_file("evaluation/temperature.png", lambda file: temperatures(judged, file))
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from omegaconf import DictConfig, read_write
 
 from src.errors import InputError
-from src.lab.sweep import VARIABLE
+from src.lab.runs.sweep import VARIABLE
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"

@@ -9,9 +9,9 @@ from src.errors import InputError
 def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from src.lab.experiment import overview, run
-    from src.lab.registry import register_delivered
-    from src.lab.reproduction import check_claims, differs_from_default
+    from src.lab.reproduction.sonnets import check_claims, differs_from_default
+    from src.lab.stages.experiment import overview, run
+    from src.lab.tracking.registry import register_delivered
 
     result = run(config, "pipeline")
     print("\n" + overview(result, config))

@@ -6,15 +6,15 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.ports import refuse_busy
-    from src.lab.runlist import RunList
+    from src.lab.play.runlist import RunList
+    from src.lab.tracking.ports import refuse_busy
 
     refuse_busy(config.host, config.port)
     wait = "" if config.tracking.name == "none" else " (MLflow takes some seconds to start)"
     print(f"reading the list of runs{wait}", flush=True)
     runs = RunList(config)
     left, right = runs.find("left", config.left), runs.find("right", config.right)
-    from src.lab import playground
+    from src.lab.play import playground
 
     playground.serve(config, runs, left, right)
 

@@ -6,7 +6,7 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.experiment import prepare
+    from src.lab.stages.experiment import prepare
 
     corpus = prepare(config, with_prompt=False)
     for name, (start, stop) in corpus.bounds.items():

@@ -8,7 +8,7 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.terminal import say
+    from src.terminal import say
 
     try:
         reproduce(config)
@@ -19,13 +19,13 @@ def body(config: Any) -> None:
 
 def reproduce(config: Any) -> None:
     from src.files import write_text
-    from src.lab.claims import all_held, tally
-    from src.lab.experiments import EXPERIMENTS, QUICK, check_texts, named, run
-    from src.lab.recording import measured_before, record
-    from src.lab.report import page, section
-    from src.lab.report_sonnets import facts, places, sonnets, sonnets_section
-    from src.lab.rundir import absolute
-    from src.lab.terminal import say
+    from src.lab.reproduction.claims import all_held, tally
+    from src.lab.reproduction.experiments import EXPERIMENTS, QUICK, check_texts, named, run
+    from src.lab.reproduction.recording import measured_before, record
+    from src.lab.reproduction.report import page, section
+    from src.lab.reproduction.report_sonnets import facts, places, sonnets, sonnets_section
+    from src.lab.runs.rundir import absolute
+    from src.terminal import say
 
     outputs, typed = absolute(config.outputs), places(config)
     outcomes = outputs / "reproduction"

@@ -49,7 +49,7 @@ def study(*, _root_: DictConfig) -> str:
 
 def side_by_side(*, _root_: DictConfig) -> int:
     """How many jobs the launcher runs at once on this machine; 1 where it does not say."""
-    from src.lab.parallel import available_cores
+    from src.lab.learning.parallel import available_cores
 
     jobs = _root_.hydra.launcher.get("n_jobs", 1)
     return int(jobs) if jobs > 0 else max(1, available_cores() + 1 + int(jobs))

@@ -42,7 +42,7 @@ def written(readme: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if arguments:
-        from src.lab.recording import keep  # matplotlib takes a second to import
+        from src.lab.reproduction.recording import keep  # matplotlib takes a second to import
 
         for folder in arguments:
             keep(Path(folder))

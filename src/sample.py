@@ -11,8 +11,8 @@ from src.cli import launch
 def body(config: Any) -> None:
     import numpy as np
 
-    from src.lab.lookup import lookup
-    from src.lab.sampling import sample_many
+    from src.lab.model.sampling import sample_many
+    from src.lab.tracking.lookup import lookup
 
     found = lookup(config.run, config)
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}

@@ -8,16 +8,16 @@ from src.cli import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.dead_runs import attend
-    from src.lab.mlflow_server import check_free, ended, running
-    from src.lab.rundir import absolute, store_of
+    from src.lab.runs.dead_runs import attend
+    from src.lab.runs.rundir import absolute, store_of
+    from src.lab.tracking.mlflow_server import check_free, ended, running
 
     store = store_of(config)
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
     attend(absolute(config.outputs))
-    from src.lab import addresses, runs
+    from src.lab.tracking import addresses, runs
 
     experiment = runs.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
     page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"

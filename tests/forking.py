@@ -23,12 +23,12 @@ IMPORTED = (
     "src.callbacks",
     "src.cli",
     "src.complaints",
-    "src.lab.evaluation",
-    "src.lab.experiment",
-    "src.lab.figures",
-    "src.lab.lookup",
-    "src.lab.rerun",
-    "src.lab.runs",
+    "src.lab.evaluation.evaluation",
+    "src.lab.stages.experiment",
+    "src.lab.figures.curves",
+    "src.lab.tracking.lookup",
+    "src.lab.reproduction.rerun",
+    "src.lab.tracking.runs",
     "src.restore",
 )
 

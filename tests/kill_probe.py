@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from src.cli import launch
-from src.lab import checkpoint
-from src.lab.journal import Journal
-from src.lab.parallel import Engine
+from src.lab.learning.parallel import Engine
+from src.lab.resume import checkpoint
+from src.lab.runs.journal import Journal
 from src.train import body, failed
 
 IN_A_CHECKPOINT = ("half a checkpoint", "checkpoint not renamed", "checkpoint renamed")

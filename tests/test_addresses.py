@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from src.config import PlacesConfig, TrackingConfig
-from src.lab import addresses
-from src.lab.environment import PROJECT
-from src.lab.sweep import Job, Sweep
+from src.lab.runs.environment import PROJECT
+from src.lab.runs.sweep import Job, Sweep
+from src.lab.tracking import addresses
 
 SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
 
@@ -115,8 +115,8 @@ def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
 
 def tracked(uri: str) -> tuple[Sweep, list[str]]:
     """A sweep of three jobs in a fresh store, one without a val/loss."""
-    from src.lab import sweep_store
-    from src.lab.mlflow_client import connect, experiment_id
+    from src.lab.tracking import sweep_store
+    from src.lab.tracking.mlflow_client import connect, experiment_id
 
     parent = sweep_store.create_parent(uri, "char-rnn", "", "hidden=1,2,3", {"stage": "sweep"})
     sweep = Sweep(parent, "hidden=1,2,3", ["hidden"])
@@ -135,7 +135,7 @@ def tracked(uri: str) -> tuple[Sweep, list[str]]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's, of its own SQLAlchemy
 def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     where = config(tmp_path)

@@ -22,9 +22,9 @@ from src.config import (
     SgdConfig,
 )
 from src.errors import Diverged, InputError
-from src.lab.sampling import sample
-from src.lab.training import make_batches, train
-from src.lab.weights import Model
+from src.lab.learning.training import make_batches, train
+from src.lab.model.sampling import sample
+from src.lab.model.weights import Model
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from src.text.corpus import Corpus, bounds_of

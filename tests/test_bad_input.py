@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from src.config import COMMANDS, OPTIMIZERS, SCHEDULES
-from src.lab.holding import Held
+from src.lab.runs.holding import Held
 from tests.commands import PROJECT, Commands, environ
 from tests.refused.case import PLACES, ROOT, TINY, VERSE, Case
 from tests.refused.command_lines import SYNTAX

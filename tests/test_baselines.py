@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.lab.baselines import baselines, baselines_of, best, best_ngram_losses, label
-from src.lab.compressors import XZ_SHORTEST, compressed_bits, xz
-from src.lab.ngrams import losses, orders
+from src.lab.evaluation.baselines import baselines, baselines_of, best, best_ngram_losses, label
+from src.lab.evaluation.compressors import XZ_SHORTEST, compressed_bits, xz
+from src.lab.evaluation.ngrams import losses, orders
 from src.text.corpus import Corpus, Settings, prepare
 from src.text.normalisation import Normalisation
 
@@ -210,7 +210,7 @@ def test_they_are_those_of_what_is_scored_and_of_the_end_of_a_long_training_spli
     train, scored = own.split("train"), own.split("test")
     of_all = baselines_of(own, scored)
     assert baselines_of(own, scored[:50]) == baselines(train, scored[:50], len(own.vocabulary)) != of_all
-    monkeypatch.setattr("src.lab.learned.MOST", 300)
+    monkeypatch.setattr("src.lab.evaluation.learned.MOST", 300)
     of_end = baselines_of(own, scored)
     assert of_end == baselines(train[-300:], scored, len(own.vocabulary)) != of_all
     bits = best_ngram_losses(own, scored, of_end)

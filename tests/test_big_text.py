@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.lab.environment import PROJECT
+from src.lab.runs.environment import PROJECT
 
 SIZE = 40_000_000  # bytes
 ALLOWED = 24_000_000  # bytes of memory beside what the interpreter and the libraries have taken
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from src.lab import learned
-from src.lab.evaluation import evaluate_network
-from src.lab.judging import Judge
-from src.lab.scoring import validation_loss
+from src.lab.evaluation import learned
+from src.lab.evaluation.evaluation import evaluate_network
+from src.lab.evaluation.judging import Judge
+from src.lab.model.scoring import validation_loss
 from src.rnn.parameters import Architecture
 from src.text.batches import Windows
 from src.text.corpus import Settings, prepare

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from src.lab.sampling import continue_streams
-from src.lab.scoring import score_carried
+from src.lab.model.sampling import continue_streams
+from src.lab.model.scoring import score_carried
 from src.rnn.cells import CELLS
 from src.rnn.loss import cross_entropy_and_gradient
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient, zero_state

@@ -1,4 +1,4 @@
-"""src/lab/checkpoint.py: whole or not at all, the last two, and the one before if the newest is damaged."""
+"""src/lab/resume/checkpoint.py: whole or not at all, the last two, the older if the newer is damaged."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes
 from hypothesis.extra.numpy import arrays as any_array
 
 from src.errors import InputError
-from src.lab import checkpoint
+from src.lab.resume import checkpoint
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
 STATE = {"journal": 10, "rng": {"state": 2**127 + 1, "name": "PCG64"}, "best": float("inf"), "lr": 0.1 + 0.2}

@@ -50,7 +50,7 @@ def free_port() -> int:
 
 def check_sweep(done: Ended, outputs: Path) -> None:
     """Of hidden=8,0,12: a parent, two finished children, a failed one; no library is heard on the screen."""
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     assert done.rc == 1, done.err
     assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in done.err
@@ -150,7 +150,7 @@ def check_spread(places: Places, address: str, done: subprocess.CompletedProcess
     """Everything that the two jobs reported and left is on the server, and the parent has the result."""
     import mlflow
 
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     assert done.returncode == 0, done.stderr
     folders = [next(places.jobs.glob(f"{number}/outputs/runs/*")) for number in (0, 1)]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.lab.comparison import page, ranked
-from src.lab.sweep_rows import Curves, Row
+from src.lab.runs.rows import Curves, Row
+from src.lab.sweeps.comparison import page, ranked
 
 VOID = {"meta", "br", "link", "img", "input"}
 
@@ -236,7 +236,7 @@ def test_ranked_puts_what_finished_first_and_nan_behind_numbers() -> None:
 def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
     from matplotlib.figure import Figure
 
-    from src.lab.sweep_figures import marginal
+    from src.lab.figures.sweep_figures import marginal
 
     def drawn(*values: str) -> Any:
         ax = Figure().add_subplot()
@@ -260,7 +260,7 @@ def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
 def test_runs_that_share_a_value_get_their_mean() -> None:
     from matplotlib.figure import Figure
 
-    from src.lab.sweep_figures import marginal
+    from src.lab.figures.sweep_figures import marginal
 
     ax = Figure().add_subplot()
     marginal(ax, "hidden", [("8", 2.0), ("8", 3.0), ("16", 1.0)])
@@ -273,7 +273,7 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
 def test_places_in_the_margin_keep_their_order_and_their_distance() -> None:
     from matplotlib.figure import Figure
 
-    from src.lab.sweep_figures import number_the_ends
+    from src.lab.figures.sweep_figures import number_the_ends
 
     ax = Figure().add_subplot()
     ax.set_ylim(1, 3)

@@ -20,7 +20,7 @@ from src.checks import check, flatten, walk
 from src.cli import PROJECT, register
 from src.errors import InputError
 from src.help import CONF, defaults
-from src.lab.rundir import absolute, store_of
+from src.lab.runs.rundir import absolute, store_of
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 CHOICES = [

@@ -207,5 +207,5 @@ def test_the_commands_and_the_laboratory_were_looked_at() -> None:
     found = {(owner, key, where.partition(":")[0]) for owner, key, where in READS}
     assert ("SampleConfig", "top_p", "src/sample.py") in found  # a command's config, which is Any
     assert ("Config", "register", "src/callbacks.py") in found  # Hydra's
-    assert ("AdamConfig", "beta1", "src/lab/chosen.py") in found  # behind `case AdamConfig():`
+    assert ("AdamConfig", "beta1", "src/lab/learning/chosen.py") in found  # behind `case AdamConfig():`
     assert len(found) > 100

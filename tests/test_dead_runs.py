@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from src.lab import dead_runs
-from src.lab.delivered import undelivered
-from src.lab.holding import hold
-from src.lab.journal import NAME, Journal, read
+from src.lab.runs import dead_runs
+from src.lab.runs.delivered import undelivered
+from src.lab.runs.holding import hold
+from src.lab.runs.journal import NAME, Journal, read
 
 
 def journal_of(folder: Path) -> Journal:
@@ -102,7 +102,7 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
     until = time.monotonic() + 300
     while undelivered(tmp_path) and time.monotonic() < until:
         time.sleep(0.1)
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])

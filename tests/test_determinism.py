@@ -10,9 +10,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from src.config import Config
-from src.lab.corpora import corpus_of
-from src.lab.experiment import architecture_of
-from src.lab.training import train
+from src.lab.learning.corpora import corpus_of
+from src.lab.learning.training import train
+from src.lab.stages.experiment import architecture_of
 from src.rnn.parameters import Array
 
 Typed = Callable[..., Any]

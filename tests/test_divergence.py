@@ -9,10 +9,10 @@ import pytest
 
 from src.config import SgdConfig
 from src.errors import Diverged
-from src.lab import training
-from src.lab.evaluation import evaluate_network
-from src.lab.parallel import Engine
-from src.lab.scoring import validation_loss
+from src.lab.evaluation.evaluation import evaluate_network
+from src.lab.learning import training
+from src.lab.learning.parallel import Engine
+from src.lab.model.scoring import validation_loss
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from tests.test_resume_exact import Run, die, stopped_at

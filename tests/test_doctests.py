@@ -24,4 +24,4 @@ def test_examples_in_docstrings(name: str) -> None:
 def test_where_an_example_says_it_best_there_is_one() -> None:
     text = {f"src.text.{name}" for name in ("normalisation", "permutation", "vocabulary")}
     rnn = {f"src.rnn.{name}" for name in ("loss", "clipping", "schedules")}
-    assert text | rnn | {"src.lab.sampling"} <= set(MODULES)
+    assert text | rnn | {"src.lab.model.sampling"} <= set(MODULES)

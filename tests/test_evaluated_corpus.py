@@ -9,10 +9,10 @@ import pytest
 
 from src.config import DataConfig, PlacesConfig
 from src.errors import InputError
-from src.lab.corpora import corpus_of
-from src.lab.evaluation import Evaluation, evaluate, evaluate_network
-from src.lab.lookup import Found
-from src.lab.weights import Model
+from src.lab.evaluation.evaluation import Evaluation, evaluate, evaluate_network
+from src.lab.learning.corpora import corpus_of
+from src.lab.model.weights import Model
+from src.lab.tracking.lookup import Found
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 

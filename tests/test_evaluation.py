@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.lab.breakdown import Group, by_character, by_window_position, by_word_position
-from src.lab.calibration import BINS, expected_calibration_error, reliability
-from src.lab.evaluation import Evaluation, evaluate_network
-from src.lab.judging import Judge
-from src.lab.predictions import Predictions, predict_carried, predict_reset
-from src.lab.scoring import Score, score_carried, score_reset
+from src.lab.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
+from src.lab.evaluation.calibration import BINS, expected_calibration_error, reliability
+from src.lab.evaluation.evaluation import Evaluation, evaluate_network
+from src.lab.evaluation.judging import Judge
+from src.lab.evaluation.predictions import Predictions, predict_carried, predict_reset
+from src.lab.model.scoring import Score, score_carried, score_reset
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus, Settings, prepare
@@ -57,7 +57,7 @@ def test_windows_read_in_groups_keep_their_places(monkeypatch: pytest.MonkeyPatc
     architecture, flat = network(6)
     tokens = text(1003)
     together = predict_reset(architecture, flat, tokens, 20)
-    monkeypatch.setattr("src.lab.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    monkeypatch.setattr("src.lab.model.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
     groups = predict_reset(architecture, flat, tokens, 20)
     assert groups.nats == pytest.approx(together.nats, rel=1e-4, abs=1e-5)
     assert (groups.hits == together.hits).all()
@@ -194,7 +194,7 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
     train = corpus.split("train").size
     assert evaluation.report([])["baselines_learned_from"] == {"last": train, "of": train}
     assert "learned from" not in evaluation.table()
-    monkeypatch.setattr("src.lab.learned.MOST", 1000)
+    monkeypatch.setattr("src.lab.evaluation.learned.MOST", 1000)
     architecture, flat = network(len(corpus.vocabulary))
     some = evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0), most)
     line = f"baselines learned from, texts judged against the last 1,000 of {train:,} training characters"
@@ -213,7 +213,7 @@ def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
 
 
 def test_the_figures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
-    from src.lab import evaluation_figures
+    from src.lab.figures import evaluation_figures
 
     evaluation_figures.reliability(evaluation.bins, tmp_path / "a.png")
     evaluation_figures.window(evaluation, tmp_path / "b.png")

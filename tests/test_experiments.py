@@ -14,13 +14,30 @@ from src import results
 from src.config import EXPERIMENTS as NAMES
 from src.config import PARTS
 from src.errors import InputError
-from src.lab import recording
-from src.lab.claims import Claim, all_held, read_claims, tally, verdicts
-from src.lab.experiments import EXPERIMENTS, FOLDER, QUICK, Outcome, command, conclude, named, run
-from src.lab.findings import cells, clipping, context, karpathy2015, state, temperature, tinyshakespeare
-from src.lab.recording import keep, measured_before, record
-from src.lab.report import page, section
-from src.lab.sweep_rows import GRADIENTS, Row, kept_gradient, read_rows, write_rows
+from src.lab.reproduction import recording
+from src.lab.reproduction.claims import Claim, all_held, read_claims, tally, verdicts
+from src.lab.reproduction.experiments import (
+    EXPERIMENTS,
+    FOLDER,
+    QUICK,
+    Outcome,
+    command,
+    conclude,
+    named,
+    run,
+)
+from src.lab.reproduction.findings import (
+    cells,
+    clipping,
+    context,
+    karpathy2015,
+    state,
+    temperature,
+    tinyshakespeare,
+)
+from src.lab.reproduction.recording import keep, measured_before, record
+from src.lab.reproduction.report import page, section
+from src.lab.runs.rows import GRADIENTS, Row, kept_gradient, read_rows, write_rows
 
 PROJECT = Path(__file__).resolve().parent.parent
 UNIFORM = 4.75
@@ -139,7 +156,7 @@ def test_the_gradient_of_the_kept_weights_is_read() -> None:
 
 
 def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path) -> None:
-    from src.lab import sweep_store
+    from src.lab.tracking import sweep_store
 
     told = {"distances": [0, 1], "steps": [{"step": 10, "norms": [[[4.0, 2.0]]]}]}
     (tmp_path / GRADIENTS).write_text(json.dumps(told))

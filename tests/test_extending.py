@@ -36,7 +36,7 @@ NEW = "ugrnn or lion or inverse_root or hamlet or pair or gates or choices_file"
 CHECKS = [
     "python -m ruff check src tests",
     "python -m ruff format --check src tests",
-    "python -m mypy src/rnn src/lab/chosen.py src/text/sources.py",
+    "python -m mypy src/rnn src/lab/learning/chosen.py src/text/sources.py",
     f"python -m pytest -p no:cacheprovider -m 'not slow' {FILES} -k '{NEW}'",
 ]
 

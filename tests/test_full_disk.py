@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from src.lab import journal, weights
+from src.lab.model import weights
+from src.lab.runs import journal
 from tests.conftest import PROJECT, environ
 
 LIMITED = """
@@ -23,7 +24,7 @@ SAVING = """
 import resource, sys
 from pathlib import Path
 from src.errors import InputError
-from src.lab import weights
+from src.lab.model import weights
 folder = Path(sys.argv[1])
 model = weights.load(folder)
 model.flat[:] = 0
@@ -58,7 +59,7 @@ def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path)
     assert records[-1]["kind"] == "metrics"
     assert (folder / journal.NAME).read_bytes().endswith(b"}\n")
     assert not list(folder.rglob("*.tmp"))
-    from src.lab.dead_runs import mark_dead
+    from src.lab.runs.dead_runs import mark_dead
 
     assert mark_dead(tmp_path) == [folder], "its end is told as soon as there is room"
 

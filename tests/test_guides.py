@@ -144,7 +144,7 @@ def test_every_metric_of_a_run_is_on_the_page_and_every_metric_of_the_page_exist
 
 @pytest.mark.slow
 def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(trained.uri)
     run = client.get_run(trained.run_id)
@@ -167,7 +167,7 @@ def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
 
 
 def test_the_addresses_of_a_sweep_are_those_that_are_printed() -> None:
-    from src.lab.addresses import addresses
+    from src.lab.tracking.addresses import addresses
 
     lines = addresses("http://127.0.0.1:5000", "1", "0123abcd", ["a", "b"]).lines()
     assert [line.split()[0] for line in lines] == [

@@ -1,4 +1,4 @@
-"""src/lab/holding.py: one process at a time in a directory, for as long as it lives."""
+"""src/lab/runs/holding.py: one process at a time in a directory, for as long as it lives."""
 
 import os
 import socket
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from src.errors import InputError
-from src.lab.holding import ALIVE, held, hold
+from src.lab.runs.holding import ALIVE, held, hold
 
 HOLDER = """
 import sys
 from pathlib import Path
-from src.lab.holding import hold
+from src.lab.runs.holding import hold
 mine = hold(Path(sys.argv[1]))
 print("holding", flush=True)
 sys.stdin.read()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from src.lab.hopeless import FIRST, LEAST, Median
-from src.lab.journal import Journal
+from src.lab.runs.hopeless import FIRST, LEAST, Median
+from src.lab.runs.journal import Journal
 
 
 def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s") -> None:

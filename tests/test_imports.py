@@ -11,6 +11,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver", "reproduce"
 }  # fmt: skip
+FINDINGS = "src.lab.reproduction.findings"
+# The packages of the laboratory, from the lowest: each imports itself and those before it.
+ORDER = (
+    "model",
+    "learning",
+    "runs",
+    "tracking",
+    "evaluation",
+    "figures",
+    "resume",
+    "inside",
+    "stages",
+    "sweeps",
+    "reproduction",
+    "play",
+)
 
 
 def name_of(file: Path) -> str:
@@ -62,9 +78,10 @@ def within(name: str, *packages: str) -> bool:
 
 def test_the_source_was_found() -> None:
     """Else every rule below would hold of nothing."""
-    assert {"src.cli", "src.rnn.vanilla", "src.lab.tracking"} <= FILES.keys()
-    assert "src.config" in imports_of("src.lab.training")
-    assert "src.lab.runs" in imports_of("src.lab.lookup")  # inside a function, as `from src.lab import`
+    assert {"src.cli", "src.rnn.vanilla", "src.lab.tracking.delivering"} <= FILES.keys()
+    assert "src.config" in imports_of("src.lab.learning.training")
+    inside_a_function = imports_of("src.lab.tracking.lookup")  # as `from PACKAGE import MODULE`
+    assert "src.lab.tracking.runs" in inside_a_function
     assert "numpy" in packages_of("src.rnn.vanilla")
     assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
 
@@ -93,9 +110,17 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         "src.allowed",
         "src.errors",
         "src.files",
+        "src.terminal",
     )
     assert all(within(name, *allowed) for name in ours(module))
     assert not {"hydra", "omegaconf"} & packages_of(module)
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if within(m, "src.lab") and m != "src.lab"])
+def test_the_packages_of_the_laboratory_look_downward(module: str) -> None:
+    part = module.split(".")[2]
+    below = [f"src.lab.{p}" for p in ORDER[: ORDER.index(part) + 1]]
+    assert all(within(name, *below) for name in ours(module) if within(name, "src.lab"))
 
 
 @pytest.mark.parametrize(
@@ -104,31 +129,31 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         (
             "mlflow",
             {
-                "src.lab.mlflow_client",
-                "src.lab.tracking",
-                "src.lab.runs",
-                "src.lab.serving",  # where a logged model is loaded, MLflow is at work already
-                "src.lab.sweep_store",
-                "src.lab.telling",
+                "src.lab.tracking.mlflow_client",
+                "src.lab.tracking.delivering",
+                "src.lab.tracking.runs",
+                "src.lab.model.serving",  # where a logged model is loaded, MLflow is at work already
+                "src.lab.tracking.sweep_store",
+                "src.lab.tracking.telling",
             },
         ),
         (
             "matplotlib",
             {
-                "src.lab.evaluation_figures",
-                "src.lab.experiments",
-                "src.lab.figures",
-                "src.lab.inside_figures",
-                "src.lab.recording",
-                "src.lab.sweep_figures",
-                *(name for name in FILES if within(name, "src.lab.findings") and not name.endswith("arms")),
+                "src.lab.figures.evaluation_figures",
+                "src.lab.reproduction.experiments",
+                "src.lab.figures.curves",
+                "src.lab.figures.inside_figures",
+                "src.lab.reproduction.recording",
+                "src.lab.figures.sweep_figures",
+                *(name for name in FILES if within(name, FINDINGS) and not name.endswith("arms")),
             }
-            - {"src.lab.findings"},
+            - {FINDINGS},
         ),
-        ("jinja2", {"src.lab.comparison", "src.lab.neurons", "src.lab.report"}),
-        ("safetensors", {"src.lab.checkpoint", "src.lab.weights"}),
+        ("jinja2", {"src.lab.sweeps.comparison", "src.lab.inside.neurons", "src.lab.reproduction.report"}),
+        ("safetensors", {"src.lab.resume.checkpoint", "src.lab.model.weights"}),
         ("pooch", {"src.text.sources"}),
-        ("rich", {"src.lab.progress", "src.lab.sweep_end"}),
+        ("rich", {"src.lab.learning.progress", "src.lab.sweeps.end"}),
         (
             "hydra",
             {
@@ -141,7 +166,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.train",
             },
         ),
-        ("optuna", {"src.lab.search"}),
+        ("optuna", {"src.lab.sweeps.search"}),
         (
             "omegaconf",
             {
@@ -155,7 +180,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
                 "src.restore",
             },
         ),
-        ("nicegui", {"src.lab.playground"}),
+        ("nicegui", {"src.lab.play.playground"}),
         ("torch", set()),
         ("pickle", set()),
     ],
@@ -211,15 +236,15 @@ def test_no_file_is_long(module: str) -> None:
 
 
 SLOW = {
-    "src.lab.mlflow_client": "mlflow",
-    "src.lab.telling": "mlflow",
-    "src.lab.tracking": "mlflow",
-    "src.lab.runs": "mlflow",
-    "src.lab.sweep_store": "mlflow",
-    "src.lab.evaluation_figures": "matplotlib",
-    "src.lab.figures": "matplotlib",
-    "src.lab.inside_figures": "matplotlib",
-    "src.lab.sweep_figures": "matplotlib",
+    "src.lab.tracking.mlflow_client": "mlflow",
+    "src.lab.tracking.telling": "mlflow",
+    "src.lab.tracking.delivering": "mlflow",
+    "src.lab.tracking.runs": "mlflow",
+    "src.lab.tracking.sweep_store": "mlflow",
+    "src.lab.figures.evaluation_figures": "matplotlib",
+    "src.lab.figures.curves": "matplotlib",
+    "src.lab.figures.inside_figures": "matplotlib",
+    "src.lab.figures.sweep_figures": "matplotlib",
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.lab.inside import Inside, distances_of
-from src.lab.inside_figures import chosen, gradient_through_time, moments, singular_values
+from src.lab.figures.inside_figures import chosen, gradient_through_time, moments, singular_values
+from src.lab.inside.inside import Inside, distances_of
 from src.rnn.parameters import Architecture
 from tests.test_training import BASE, CORPUS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.lab.intervals import MOST_BLOCKS, autocovariance, block_length, bootstrap
+from src.lab.evaluation.intervals import MOST_BLOCKS, autocovariance, block_length, bootstrap
 
 
 def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""src/lab/journal.py: what is told is read again, in order, each record once."""
+"""src/lab/runs/journal.py: what is told is read again, in order, each record once."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import InputError
-from src.lab.journal import NAME, Journal, below, ended, read
+from src.lab.runs.journal import NAME, Journal, below, ended, read
 
 
 def told(folder: Path) -> None:
@@ -130,7 +130,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from src.errors import InputError
-from src.lab.journal import Journal
+from src.lab.runs.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.lab.judging import Judge, judged_table, judged_temperatures
-from src.lab.suffixes import longest_copy, suffix_array
-from src.lab.weights import Model
+from src.lab.evaluation.judging import Judge, judged_table, judged_temperatures
+from src.lab.evaluation.suffixes import longest_copy, suffix_array
+from src.lab.model.weights import Model
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from src.text.corpus import Corpus, Settings, prepare
@@ -142,7 +142,7 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     with pytest.raises(InputError, match="prompt: expected only"):
         judged_temperatures(model, judge, "42", [1.0], 10, seed=1)
 
-    from src.lab.evaluation_figures import temperatures
+    from src.lab.figures.evaluation_figures import temperatures
 
     temperatures(judged, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 5000

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from src.cli import register
 from src.help import CONF
-from src.lab.parallel import available_cores
-from src.lab.sweep import Sweep
+from src.lab.learning.parallel import available_cores
+from src.lab.runs.sweep import Sweep
 from tests.conftest import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
@@ -153,7 +153,7 @@ def test_a_job_may_use_its_share_of_the_cores(
     from hydra.core.hydra_config import HydraConfig
 
     from src import train
-    from src.lab import parallel
+    from src.lab.learning import parallel
 
     launcher, *rest = overrides
     config = compose("config", [f"hydra/launcher={launcher}", *rest], return_hydra_config=True)
@@ -167,8 +167,8 @@ def test_a_job_may_use_its_share_of_the_cores(
 def test_a_job_keeps_its_blas_and_its_workers_to_its_share(
     cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.lab import sweep_job
-    from src.lab.sweep import Job
+    from src.lab.runs.sweep import Job
+    from src.lab.sweeps import job as sweep_job
 
     seen = []
 
@@ -196,7 +196,7 @@ def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], 
     """Threads of BLAS before and within the Engine, and the gradient that it computes."""
     import numpy as np
 
-    from src.lab.parallel import Engine, Job
+    from src.lab.learning.parallel import Engine, Job
     from src.rnn.parameters import Architecture
 
     before = blas()
@@ -245,7 +245,7 @@ def done(root: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def client(root: Path, done: Any) -> Any:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
 

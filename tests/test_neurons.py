@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from src.files import write_text
-from src.lab.neurons import CHARACTERS, LIKELIEST, likeliest_of, page
-from src.lab.units import read
+from src.lab.inside.neurons import CHARACTERS, LIKELIEST, likeliest_of, page
+from src.lab.inside.units import read
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus, bounds_of

@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.outage import at_once, compare, outage
 from src.errors import InputError
-from src.lab.delivered import Delivered
-from src.lab.holding import hold
-from src.lab.journal import Journal
+from src.lab.runs.delivered import Delivered
+from src.lab.runs.holding import hold
+from src.lab.runs.journal import Journal
 from tests.conftest import PROJECT
 
 # MLflow's own warnings, about its own dependencies.
@@ -90,8 +90,8 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
     """
     import mlflow
 
-    from src.lab import telling, tracking
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking import delivering, telling
+    from src.lab.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
@@ -118,7 +118,9 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
     cut = {name: cutting(getattr(base, name)) for name in ("create_run", "log_artifact", "set_terminated")}
     connect(uri)  # makes the database
-    monkeypatch.setattr(tracking, "connect", type("Client", (base,), cut | {"log_batch": cutting(log_batch)}))
+    monkeypatch.setattr(
+        delivering, "connect", type("Client", (base,), cut | {"log_batch": cutting(log_batch)})
+    )
     monkeypatch.setattr(telling, "log_model", cutting(telling.log_model))
     cuts = 0
     while not Delivered.of(folder).whole(folder):
@@ -126,7 +128,7 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
         assert cuts < 50
         fuse["left"] = cuts  # each time one call further
         try:
-            tracking.deliver(folder, uri, files_of(folder), lambda: False)
+            delivering.deliver(folder, uri, files_of(folder), lambda: False)
         except Cut:
             hold(folder, "deliver.lock", patience=0).release()  # nobody has it any more
     assert cuts > 3
@@ -138,16 +140,16 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
 
 def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
-    from src.lab import tracking
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking import delivering
+    from src.lab.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
-    run_id = tracking.deliver(folder, uri, files_of(folder), lambda: False).run_id
+    run_id = delivering.deliver(folder, uri, files_of(folder), lambda: False).run_id
     client = connect(uri)
     journal = Journal(folder)
     journal.resume()
-    following = tracking.Following(folder, {"uri": uri, "artifacts": ""}, patience=0)
+    following = delivering.Following(folder, {"uri": uri, "artifacts": ""}, patience=0)
     following.step()
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags.get("ended")) == ("RUNNING", None)
@@ -219,7 +221,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
         file.write_text(json.dumps(json.loads(file.read_text()) | there))
     late = command("src.deliver", str(sweep))
     assert late.rc == 0, late.err
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(trained.uri)
     runs = client.search_runs([client.get_experiment_by_name("swept late").experiment_id])
@@ -234,9 +236,9 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
 
 
 def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
-    from src.lab import tracking
+    from src.lab.tracking import delivering
 
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
     with pytest.raises(InputError, match=r"whose sweep has been delivered, got .*: python -m src.deliver "):
-        tracking.Following(folder, store, patience=0).step()
+        delivering.Following(folder, store, patience=0).step()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.lab import parallel
-from src.lab.parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
+from src.lab.learning import parallel
+from src.lab.learning.parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers, Ids, forward

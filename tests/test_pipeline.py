@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from src.config import Config
-from src.lab.baselines import baselines
-from src.lab.training import Outcome, train
+from src.lab.evaluation.baselines import baselines
+from src.lab.learning.training import Outcome, train
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
 
@@ -37,7 +37,7 @@ def weights_of(outputs: Path) -> bytes:
 @pytest.fixture(scope="module")
 def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     from src.config import DataConfig
-    from src.lab.corpora import corpus_of
+    from src.lab.learning.corpora import corpus_of
 
     data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1, 10000)
     return corpus_of(data, 20, tmp_path_factory.mktemp("sonnets"))[0]
@@ -444,7 +444,7 @@ def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
 @pytest.mark.slow
 @pytest_mlflow
 def test_latest_and_best_are_told_apart(sweep: Any, typed: Typed, trained: Any) -> None:
-    from src.lab import runs
+    from src.lab.tracking import runs
 
     names = re.findall(r"^test/bpc=.* run=(.+)$", sweep.stdout, re.MULTILINE)
     ids = [id_of(trained, name) for name in names]

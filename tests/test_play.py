@@ -12,11 +12,11 @@ import pytest
 
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
-from src.lab import writing
-from src.lab.ports import answers, refuse_busy
-from src.lab.runlist import Listed, RunList, told
-from src.lab.weights import Model
-from src.lab.writing import Stream, Wish, complaint, wish_of
+from src.lab.model.weights import Model
+from src.lab.play import writing
+from src.lab.play.runlist import Listed, RunList, told
+from src.lab.play.writing import Stream, Wish, complaint, wish_of
+from src.lab.tracking.ports import answers, refuse_busy
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from src.text.normalisation import Normalisation
@@ -75,7 +75,7 @@ def model() -> Model:
 
 
 def test_pieces_are_the_text_that_sample_writes(model: Model) -> None:
-    from src.lab.sampling import sample
+    from src.lab.model.sampling import sample
 
     stream = Stream(model, Wish("ab", 0.8, 3, 0.9, 50, 7))
     pieces = []

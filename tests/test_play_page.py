@@ -17,7 +17,7 @@ import pytest
 
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
-from src.lab.runlist import RunList
+from src.lab.play.runlist import RunList
 from tests.conftest import PROJECT, Ended, environ, run_command
 
 # MLflow's own warnings are not ours to mend.
@@ -72,7 +72,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
     for hidden in (16, 24):
         ended = command("src.train", f"hidden={hidden}", *TINY, *places)
         assert ended.rc == 0, ended.err
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
@@ -344,7 +344,7 @@ def test_registered_aliases_are_listed(places: list[str]) -> None:
     runs = RunList(PlacesConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
     names = [run.name for run in runs.all()]
     assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(f"sqlite:///{outputs}/mlflow.db")
     best = runs.find("left", "best")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from src.config import SgdConfig
-from src.lab.inside import Inside, drawn_weights
-from src.lab.probing import WINDOWS, LastUpdate, Prober, probe, saturation
+from src.lab.inside.inside import Inside, drawn_weights
+from src.lab.learning.probing import WINDOWS, LastUpdate, Prober, probe, saturation
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers

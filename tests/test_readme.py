@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.lab.findings.tinyshakespeare import RECIPE
+from src.lab.reproduction.findings.tinyshakespeare import RECIPE
 
 PROJECT = Path(__file__).resolve().parent.parent
 NANOGPT = RECIPE[1]

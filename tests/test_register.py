@@ -49,7 +49,7 @@ def sweep(single: Any, places: list[str], command: Any) -> Any:
 
 
 def champion(uri: str) -> Any:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     return connect(uri).get_model_version_by_alias("char-rnn", "champion")
 
@@ -99,7 +99,7 @@ def test_the_registered_model_writes_what_its_run_writes(
 
 @pytest.mark.slow
 def test_another_alias_is_found_too(sweep: Any, uri: str, typed: Any, places: Any) -> None:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     connect(uri).set_registered_model_alias("char-rnn", "before", "1")
     ended = typed("evaluate", "run=before", *places)
@@ -110,7 +110,7 @@ def test_another_alias_is_found_too(sweep: Any, uri: str, typed: Any, places: An
 
 @pytest.mark.slow
 def test_best_and_latest_are_those_of_the_table(sweep: Any, uri: str, typed: Any, places: Any) -> None:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(uri)
     runs = client.search_runs(
@@ -128,8 +128,8 @@ def test_best_and_latest_are_those_of_the_table(sweep: Any, uri: str, typed: Any
 
 @pytest.mark.slow
 def test_registering_again_moves_the_alias_and_makes_no_second_version(sweep: Any, uri: str) -> None:
-    from src.lab import runs
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking import runs
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(uri)
     first, second = (client.get_model_version("char-rnn", version).run_id for version in ("1", "2"))
@@ -193,9 +193,9 @@ def test_a_cut_short_sweep_leaves_the_champion(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.config import PlacesConfig
-    from src.lab import registry
-    from src.lab.sweep_end import register_best
-    from src.lab.sweep_rows import Row
+    from src.lab.runs.rows import Row
+    from src.lab.sweeps.end import register_best
+    from src.lab.tracking import registry
 
     monkeypatch.setattr(registry, "register", lambda run_id, config: pytest.fail("registered"))
     best = Row("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": 1.0})
@@ -209,7 +209,7 @@ def test_a_cut_short_sweep_leaves_the_champion(
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
     """The address of a store, and the ids of its runs by name."""
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
     client = connect(uri)
@@ -233,7 +233,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 
 @pytest.mark.slow
 def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[str, str]]) -> None:
-    from src.lab import runs
+    from src.lab.tracking import runs
 
     uri, made = store
     assert runs.find("latest", uri, "some").info.run_id == made["long"]
@@ -246,7 +246,7 @@ def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[s
     "name", ["champion", "models:/char-rnn@champion", "models:/char-rnn/1", "models:/a/b/c", "f" * 32]
 )
 def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) -> None:
-    from src.lab import runs
+    from src.lab.tracking import runs
 
     with pytest.raises(InputError, match=f"^run: expected latest, best, champion .* got {re.escape(name)}$"):
         runs.find(name, store[0], "some")
@@ -254,8 +254,8 @@ def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) 
 
 @pytest.mark.slow
 def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str]]) -> None:
-    from src.lab import runs
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking import runs
+    from src.lab.tracking.mlflow_client import connect
 
     uri, made = store
     with pytest.raises(InputError, match="register: expected a run with a logged model"):
@@ -265,7 +265,7 @@ def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str
 
 @pytest.mark.parametrize("ask", ["find", "register"])
 def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.lab import runs
+    from src.lab.tracking import runs
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     call: dict[str, Callable[[], Any]] = {
@@ -280,7 +280,7 @@ def test_untracked_latest_ended_last(tmp_path: Path) -> None:
     import os
 
     from src.config import PlacesConfig
-    from src.lab.rundir import find_untracked
+    from src.lab.runs.rundir import find_untracked
 
     for name, ended, loss in (("20260101-000000-a", 300, 2.0), ("20260101-000001-b", 200, 1.0)):
         file = tmp_path / "runs" / name / "scores.json"

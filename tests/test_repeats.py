@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.lab.repeats import groups, told
-from src.lab.sweep_rows import Row
+from src.lab.runs.rows import Row
+from src.lab.sweeps.repeats import groups, told
 
 
 def row(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> Row:

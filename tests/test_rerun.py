@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from src.lab.rerun import flat
-from src.lab.runs import find
+from src.lab.reproduction.rerun import flat
+from src.lab.tracking.runs import find
 
 pytestmark = pytest.mark.slow  # every one of them trains
 
@@ -94,7 +94,7 @@ def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     typed: Typed, trained: Any, tmp_path: Path
 ) -> None:
     from src.config import PlacesConfig
-    from src.lab.rundir import delivered_as
+    from src.lab.runs.rundir import delivered_as
 
     places = PlacesConfig(outputs=str(trained.outputs), data_dir="unused")
     assert delivered_as(trained.folder.name, places) == trained.run_id

@@ -66,7 +66,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
         assert file.read_text() == (other / "samples" / file.name).read_text(), file.name
     last = [sorted((run / "checkpoints").iterdir())[-1] for run in (one, other)]
     assert last[0].name == last[1].name
-    from src.lab import checkpoint
+    from src.lab.resume import checkpoint
 
     arrays = [checkpoint.load(path).arrays for path in last]
     assert arrays[0].keys() == arrays[1].keys()
@@ -133,7 +133,7 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
     how = f"python -m src.train resume={folder.name} outputs={tmp_path / 'broken'}"
     assert err.splitlines()[-1] == f"train: ended by SIGTERM; go on with: {how}"
 
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     def delivered() -> Any:
         """Once all that there is has been delivered."""
@@ -215,7 +215,7 @@ def test_what_cannot_be_resumed_is_one_line(typed: Typed, finished: Any, asked: 
 
 
 def test_another_process_at_work_is_not_disturbed(typed: Typed, finished: Any) -> None:
-    from src.lab.holding import hold
+    from src.lab.runs.holding import hold
 
     folder, places = finished
     holder = hold(folder)
@@ -235,7 +235,8 @@ def test_sweeps_and_pipelines_resume_nothing(typed: Typed, finished: Any) -> Non
 
 def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any) -> None:
     """A changed config is welcome; other sizes and other characters are not."""
-    from src.lab import checkpoint, weights
+    from src.lab.model import weights
+    from src.lab.resume import checkpoint
 
     folder, places = finished
     files = sorted((folder / "checkpoints").iterdir())

@@ -23,11 +23,11 @@ from src.config import (
     RmspropConfig,
     SgdConfig,
 )
-from src.lab import checkpoint
-from src.lab.parallel import Engine
-from src.lab.signals import Preempted
-from src.lab.snapshot import Snapshot
-from src.lab.training import train
+from src.lab.learning.parallel import Engine
+from src.lab.learning.signals import Preempted
+from src.lab.learning.snapshot import Snapshot
+from src.lab.learning.training import train
+from src.lab.resume import checkpoint
 from src.rnn.parameters import Architecture
 from tests.test_training import BASE, CORPUS
 

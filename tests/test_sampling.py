@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.lab.sampling import characters, choose, restrict, sample, sample_many
-from src.lab.weights import Model
+from src.lab.model.sampling import characters, choose, restrict, sample, sample_many
+from src.lab.model.weights import Model
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, forward
 from src.rnn.parameters import Architecture, Array, unflatten

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from src.lab.scoring import Score, Tokens, score_carried, score_reset, validation_loss
+from src.lab.model.scoring import Score, Tokens, score_carried, score_reset, validation_loss
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array, named_views, unflatten
@@ -192,7 +192,7 @@ def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts() -> None
 def test_windows_scored_in_groups_are_those_scored_together(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, tokens = network(0.9), text(3003)
     together = score_reset(ARCHITECTURE, flat, tokens, 20)
-    monkeypatch.setattr("src.lab.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    monkeypatch.setattr("src.lab.model.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
     groups = score_reset(ARCHITECTURE, flat, tokens, 20)
     assert groups.nats == pytest.approx(together.nats, rel=1e-12)
     assert (groups.accuracy, groups.characters) == (together.accuracy, together.characters)

@@ -18,9 +18,9 @@ from src.cli import register
 from src.complaints import explain
 from src.errors import InputError
 from src.help import CONF
-from src.lab import search
-from src.lab.search import Seeded, check, conclude
-from src.lab.sweep import shorter
+from src.lab.runs.sweep import shorter
+from src.lab.sweeps import search
+from src.lab.sweeps.search import Seeded, check, conclude
 
 # MLflow warns about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -145,7 +145,7 @@ def test_long_numbers_are_shown_short(value: str, shown: str) -> None:
 # --- what is refused ---
 
 
-OURS = {"_target_": "src.lab.search.Seeded"}
+OURS = {"_target_": "src.lab.sweeps.search.Seeded"}
 
 
 def sweeper(**changed: Any) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def test_the_directions_follow_the_objectives(composed: Callable[..., Any]) -> N
 
 
 def test_a_batch_is_as_many_jobs_as_joblib_runs_at_once(composed: Callable[..., Any]) -> None:
-    from src.lab.parallel import available_cores
+    from src.lab.learning.parallel import available_cores
 
     def batch(*typed: str) -> int:
         return int(composed(*typed).hydra.sweeper.n_jobs)
@@ -305,7 +305,7 @@ SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "
 
 @pytest.mark.slow
 def test_a_search_is_a_sweep_with_a_parent_that_says_what_was_found(first: Any, root: Path) -> None:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     assert first.rc == 0, first.err
     assert_nothing_of_others(first.err)

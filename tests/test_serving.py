@@ -34,7 +34,7 @@ def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     """The address of the server, which is asked from the moment when it answers a ping."""
     if not (BIN / "mlflow").exists() or not shutil.which("uvicorn", path=str(BIN)):
         pytest.skip("the programs mlflow and uvicorn are not beside this Python")
-    from src.lab import runs
+    from src.lab.tracking import runs
 
     runs.register(trained.uri, trained.run_id)
     folder, port = tmp_path_factory.mktemp("served"), free_port()
@@ -201,7 +201,7 @@ OURS = "{'seed', 'length', 'top_p', 'temperature', 'top_k'}"
 def test_only_what_is_said_of_this_model_becomes_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.exceptions import MlflowException
 
-    from src.lab.serving import NoSilence
+    from src.lab.model.serving import NoSilence
 
     monkeypatch.delenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", raising=False)
     heard = NoSilence()

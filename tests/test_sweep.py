@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from src.lab.sweep import Job, Sweep
-from src.lab.sweep_rows import Row, best_of
+from src.lab.runs.rows import Row, best_of
+from src.lab.runs.sweep import Job, Sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 PROJECT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ def swept(command: Any, root: Path, *arguments: str) -> Any:
 
 
 def client_of(root: Path) -> Any:
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
 
@@ -220,7 +220,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     finally:
         process.kill()
     assert process.returncode == 130, err
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (parent,) = runs_of(client, "tags.stage = 'sweep'")
@@ -235,7 +235,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
 def test_a_bug_in_a_job_is_recorded_and_shown(
     typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
-    from src.lab import sweep_job
+    from src.lab.sweeps import job as sweep_job
 
     def broken(config: Any, job: Any, cores: int) -> float:
         if config.hidden == 8:

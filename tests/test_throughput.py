@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from src.lab.environment import PROJECT
+from src.lab.runs.environment import PROJECT
 
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
 

@@ -119,8 +119,8 @@ def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
 
 def test_the_last_validation_loss_is_that_of_the_kept_weights(tracked: Any, trained: Any) -> None:
     """What a table of runs shows and sorts by."""
-    from src.lab import weights
-    from src.lab.scoring import validation_loss
+    from src.lab.model import weights
+    from src.lab.model.scoring import validation_loss
     from src.text.corpus import load
 
     kept = weights.load(trained.folder / "model")
@@ -206,9 +206,9 @@ def delivered_copy(trained: Any, folder: Path, experiment: str) -> Path:
 
 
 def deliver(trained: Any, folder: Path, alive: Callable[[], bool] = lambda: False) -> Any:
-    from src.lab import tracking
+    from src.lab.tracking import delivering
 
-    return tracking.deliver(folder, trained.uri, (trained.outputs / "artifacts").as_uri(), alive)
+    return delivering.deliver(folder, trained.uri, (trained.outputs / "artifacts").as_uri(), alive)
 
 
 def test_delivering_again_adds_no_point(client: Any, trained: Any, tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_a_journal_is_delivered_while_it_grows(
     client: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look at the journal takes up where the last one stopped, in the middle of a line too."""
-    from src.lab import tracking
+    from src.lab.tracking import delivering
 
-    monkeypatch.setattr(tracking, "POLL", 0.01)
+    monkeypatch.setattr(delivering, "POLL", 0.01)
     folder = delivered_copy(trained, tmp_path / "run", "growing")
     journal = folder / "journal.jsonl"
     whole = journal.read_bytes()

@@ -21,11 +21,11 @@ from src.config import (
     TrackingConfig,
 )
 from src.errors import Diverged
-from src.lab.best import Best
-from src.lab.sampling import sample
-from src.lab.scoring import validation_loss
-from src.lab.training import make_batches, train
-from src.lab.weights import Model
+from src.lab.learning.best import Best
+from src.lab.learning.training import make_batches, train
+from src.lab.model.sampling import sample
+from src.lab.model.scoring import validation_loss
+from src.lab.model.weights import Model
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array

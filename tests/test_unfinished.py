@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from src.config import Config
-from src.lab import checkpoint
-from src.lab.dead_runs import REASON
-from src.lab.holding import hold
-from src.lab.journal import Journal, read
-from src.lab.resuming import saved_config
-from src.lab.sweep import find_finished
-from src.lab.sweep_rows import read_rows
-from src.lab.unfinished import find_unfinished
+from src.lab.resume import checkpoint
+from src.lab.resume.resuming import saved_config
+from src.lab.resume.unfinished import find_unfinished
+from src.lab.runs.dead_runs import REASON
+from src.lab.runs.holding import hold
+from src.lab.runs.journal import Journal, read
+from src.lab.runs.rows import read_rows
+from src.lab.sweeps.jobs import find_finished
 from tests.conftest import PROJECT, environ, run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
@@ -245,7 +245,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     }
     assert "hidden=12" in file.with_name("comparison.html").read_text()
     assert "FINISHED" in next(line for line in again.out.splitlines() if ids[12] in line and "│" in line)
-    from src.lab.mlflow_client import connect
+    from src.lab.tracking.mlflow_client import connect
 
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(ids[12])

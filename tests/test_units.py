@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.lab.units import Feature, correlations, features, ranked, read
+from src.lab.inside.units import Feature, correlations, features, ranked, read
 from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from src.errors import InputError
-from src.lab.weights import Model, load, save
+from src.lab.model.weights import Model, load, save
 from src.rnn.parameters import Architecture
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary

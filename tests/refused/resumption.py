@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from src.lab.holding import Held, hold
+from src.lab.runs.holding import Held, hold
 from tests.refused.case import CORPUS, PLACES, TINY, VERSE, Case, Prepare, nothing
 from tests.refused.damage import changed, cut, flip, gone, of_the_run, pickled, prepared
 from tests.refused.damaged import DAMAGED_RUN

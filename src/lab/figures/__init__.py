@@ -1,0 +1,1 @@
+"""Figures, by matplotlib: axes with units, readable in black and white."""

@@ -1,0 +1,1 @@
+"""Whether what the project claims comes out again: experiments, claims, the report; a run trained again."""

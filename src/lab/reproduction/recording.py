@@ -1,0 +1,114 @@
+"""What an experiment came to, as experiments/NAME keeps it: numbers, claims, the figure; its parts add up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from src.files import write_atomically, write_json, write_text
+from src.lab.reproduction.claims import Verdict, read_claims, verdicts
+from src.lab.reproduction.experiments import EXPERIMENTS, FOLDER, Outcome
+from src.lab.reproduction.findings.arms import Measures
+from src.lab.runs.environment import environment
+
+ALL = "all"  # the part that a whole run is, once a part has been run again
+
+
+def record(outcome: Outcome, folder: Path) -> None:
+    """NAME.json and NAME.svg. Of an experiment that was run in part, beside what its other parts came to."""
+    name = outcome.experiment.name
+    told = told_of(outcome)
+    if outcome.experiment.part:
+        told = added(read(folder / f"{name}.json"), told)
+    write_json(folder / f"{name}.json", told)
+    save_figure(outcome.figure(), folder / f"{name}.svg", name)
+
+
+def told_of(outcome: Outcome) -> dict[str, Any]:
+    """What NAME.json says. parts: of an experiment that was run in part, what each took, and where."""
+    e, around = outcome.experiment, environment()
+    ran = {
+        "command": f"python -m src.train --multirun experiment={e.config(outcome.size)}",
+        "jobs": len(outcome.rows),
+        "seconds": round(outcome.seconds, 1),
+        "processor": around["processor"],
+        "cores": around["cores"],
+    }
+    told = {**ran, "size": outcome.size, "measures": outcome.measures, "claims": claims_of(outcome.verdicts)}
+    if not e.part:
+        return told
+    commit = {"commit": around["git_commit"], "changed": around["git_dirty"]}
+    return told | {"parts": {e.part: ran | commit}}
+
+
+def claims_of(found: list[Verdict]) -> list[dict[str, Any]]:
+    """held, value: null of a claim that was not run."""
+    return [
+        {
+            "claim": v.claim,
+            "held": v.held if v.ran else None,
+            "measure": v.measure,
+            "value": v.value if v.ran else None,
+            "expected": v.expected,
+        }
+        for v in found
+    ]
+
+
+def added(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """A record that holds parts of an experiment, on top of an earlier one of the same size."""
+    if earlier is None or earlier["size"] != now["size"]:
+        return now
+    told = ("command", "jobs", "seconds", "processor", "cores")
+    before = earlier.get("parts") or {ALL: {key: earlier[key] for key in told}}
+    parts = before | now["parts"]
+    return now | {
+        "measures": earlier["measures"] | now["measures"],
+        "parts": parts,
+        "jobs": sum(part["jobs"] for part in parts.values()),
+        "seconds": round(sum(part["seconds"] for part in parts.values()), 1),
+    }
+
+
+def measured_before(outcomes: Path, name: str, size: str) -> Measures:
+    """What the parts of an experiment that have been run have measured."""
+    found = read(outcomes / f"{name}.json")
+    return dict(found["measures"]) if found and found["size"] == size else {}
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """A record, None where there is none."""
+    if not file.exists():
+        return None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def keep(outcomes: Path, experiments: Path = FOLDER) -> None:
+    """Take every record of a folder into experiments/, parts beside what stands there of the others."""
+    for file in sorted(outcomes.glob("*.json")):
+        name, target = file.stem, experiments / file.stem / "measured.json"
+        now, earlier = read(file), read(target)
+        figure, kept = file.with_suffix(".svg"), target.with_name("figure.svg")
+        if now and "parts" in now and earlier:
+            now, draw = added(earlier, now), EXPERIMENTS[name].draw
+            claims = read_claims(FOLDER / name / "expected.json", now["size"])
+            now["claims"] = claims_of(verdicts(claims, now["measures"], partly=True))
+            assert draw is not None
+            save_figure(draw(now["measures"]), kept, name)
+        else:
+            write_text(kept, figure.read_text(encoding="utf-8"))
+        write_json(target, now)
+
+
+def save_figure(figure: Figure, file: Path, name: str) -> None:
+    write_atomically(file, lambda temporary: save(figure, temporary, name))
+
+
+def save(figure: Figure, file: Path, salt: str) -> None:
+    """As SVG, the same bits for the same drawing."""
+    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(file, format="svg", metadata=nobody)

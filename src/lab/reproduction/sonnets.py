@@ -1,0 +1,68 @@
+"""Whether a run reproduces what the project claims: the claims, the repeated training, the report."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.config import Config
+from src.files import write_json
+from src.lab.learning.training import train
+from src.lab.reproduction.claims import read_claims, verdicts
+from src.lab.runs.environment import PROJECT
+from src.lab.runs.rundir import absolute
+from src.lab.stages.experiment import architecture_of, prepare
+from src.lab.stages.finishing import Result
+
+EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
+FIGURES = "reproduction.json"  # under outputs/
+
+
+def repeated_digest(config: Config) -> str:
+    """sha256 of the weights that a second training with the same config comes to."""
+    corpus = prepare(config, with_prompt=False)
+    architecture = architecture_of(config, corpus)
+    rng = np.random.default_rng(config.seed)
+    outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)
+    return hashlib.sha256(outcome.flat.tobytes()).hexdigest()
+
+
+def check_claims(result: Result, config: Config) -> bool:
+    """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
+
+    Writes outputs/reproduction.json: the figures without anything that depends on the clock.
+    """
+    print("\ntraining once more, for the claim that the weights come out the same", file=sys.stderr)
+    identical = repeated_digest(config) == result.weights_sha256
+    metrics = {**result.evaluation.metrics(), "val/loss": result.outcome.val_loss}
+    metrics["repeat/identical"] = float(identical)
+    found = verdicts(read_claims(EXPECTED), metrics)
+    print("\n" + "\n".join(v.line() for v in found))
+    report: dict[str, Any] = {
+        "metrics": metrics,
+        "best_step": result.outcome.best_step,
+        "steps": result.outcome.steps,
+        "weights_sha256": result.weights_sha256,
+        "samples": {f"{t:g}": config.prompt + text for t, text in result.samples.items()},
+    }
+    file = absolute(config.outputs) / FIGURES
+    write_json(file, report)
+    held = sum(v.held for v in found)
+    print(f"\n{held} of {len(found)} claims reproduced; the figures are in {file}")
+    return held == len(found)
+
+
+def differs_from_default(overrides: list[str]) -> list[str]:
+    """The overrides that change what is computed, not merely where it is put."""
+    places = ("outputs", "data_dir", "tracking", "register")
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in places]
+
+
+def recorded() -> dict[str, Any]:
+    """The figures of the committed run, experiments/sonnets/measured.json."""
+    file: Path = EXPECTED.with_name("measured.json")
+    measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return measured

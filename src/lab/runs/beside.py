@@ -1,0 +1,53 @@
+"""The process that delivers journals beside the one that writes them."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.files import cannot_write
+from src.lab.runs.environment import PROJECT
+
+LOG = "deliver.log"
+Deliverer = subprocess.Popen[bytes]
+
+
+def deliver_beside(folders: Sequence[Path], brisk: bool) -> Deliverer:
+    """Start it for these directories; what goes wrong is told in the first one's deliver.log.
+
+    brisk: it may take a share of a busy processor; else it takes only what nothing else wants.
+
+    It ends by itself once everything is delivered, or some seconds after the last process that writes in
+    these directories, when the store does not answer.
+    """
+    try:
+        with (folders[0] / LOG).open("wb") as log:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "src.deliver",
+                    *map(str, folders),
+                    "--beside",
+                    *(["--brisk"] if brisk else []),
+                ],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                process_group=0,  # Ctrl-C is for training; what is told must still arrive
+            )
+    except OSError as error:
+        raise cannot_write(folders[0] / LOG, error) from error
+
+
+def finished(deliverer: Deliverer, folder: Path, uri: str) -> bool:
+    """Wait until it ends; True when everything has arrived, else a line says how to deliver it."""
+    if deliverer.wait() == 0:
+        return True
+    print(
+        f"tracking: expected to reach {uri}, could not (reasons in {folder / LOG}); nothing is lost, deliver "
+        f"it later: python -m src.deliver {folder}",
+        file=sys.stderr,
+    )
+    return False

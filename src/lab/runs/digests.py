@@ -1,0 +1,27 @@
+"""Digests: of the project's own code, with which a run was computed, and of what makes two jobs the same."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from src.checks import flatten
+from src.config import Config
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the name and the bytes of every module that a result depends on."""
+    digest = hashlib.sha256()
+    for file in sorted(f for part in ("rnn", "text", "lab") for f in (SOURCE / part).rglob("*.py")):
+        digest.update(f"{file.relative_to(SOURCE)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def job_digest(config: Config, corpus_digest: str) -> str:
+    """What makes two jobs the same: config, data and code."""
+    told = json.dumps([flatten(config), corpus_digest, code_digest()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -1,0 +1,202 @@
+"""One run from corpus to samples: the stages that `train` and `pipeline` share."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from src.checks import flatten, refuse
+from src.config import Config
+from src.files import write_json
+from src.lab.inside.inside import Inside
+from src.lab.learning.budget import total_steps
+from src.lab.learning.corpora import corpus_of
+from src.lab.learning.parallel import useful_workers
+from src.lab.learning.progress import TrainingProgress
+from src.lab.learning.snapshot import Snapshot
+from src.lab.learning.training import Outcome, make_batches, never, train
+from src.lab.model.weights import Model
+from src.lab.resume.initial import initial_weights
+from src.lab.resume.keeping import Keeper, check_fits
+from src.lab.resume.resuming import Resumption
+from src.lab.runs.closing import closed
+from src.lab.runs.digests import job_digest
+from src.lab.runs.environment import PROJECT, environment, tags_of
+from src.lab.runs.hopeless import Median
+from src.lab.runs.rundir import Run, absolute, store_of
+from src.lab.runs.sweep import Job, join
+from src.lab.stages.finishing import Result, finish, write
+from src.rnn.parameters import Architecture, Array
+from src.terminal import say
+from src.text.corpus import Corpus
+
+WATCHED = 80  # characters of the sample that each evaluation writes
+
+
+def overview(result: Result, config: Config) -> str:
+    """Scores beside the baselines, samples at three temperatures, where to look."""
+    parts = [result.evaluation.table()]
+    for text, judgement in zip(result.samples.values(), result.judged, strict=True):
+        parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
+    look = [f"the run's files  {result.folder}"]
+    if config.tracking.name == "mlflow":
+        moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
+        page = f"python -m src.ui{moved}" if moved else "make ui"
+        if not (store := store_of(config)["uri"]).startswith("sqlite"):
+            page = store
+        if result.run_id == result.folder.name:
+            page = f"not yet: python -m src.deliver {result.folder}"
+        look.append(f"in MLflow        {page}   (run {result.run_id})")
+    return "\n\n".join([*parts, "\n".join(look)])
+
+
+def prepare(config: Config, with_prompt: bool) -> Corpus:
+    """Stage 1: the corpus, made if need be.
+
+    with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
+    vocabulary lacks one of its characters.
+    """
+    for key in ("rerun", "resume"):
+        if getattr(config, key) is not None:
+            raise refuse(key, "null but for python -m src.train without --multirun", getattr(config, key))
+    if config.data.path is not None:  # a run must find its text again from whichever directory
+        config.data.path = str(absolute(config.data.path))
+    corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
+    if with_prompt:
+        corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
+    state = "prepared" if fresh else "already prepared, nothing to do"
+    say(
+        f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "
+        f"distinct, {state}: {corpus.folder}"
+    )
+    return corpus
+
+
+def run(config: Config, command: str) -> Result:
+    """All stages, tracked. command: the command that was typed, for the run's source.
+
+    Raises InputError; a run that had begun is then closed as FAILED with the reason.
+    """
+    return run_on(prepare(config, with_prompt=True), config, command)
+
+
+def resume(found: Resumption, command: str) -> Result:
+    """The same from a checkpoint on, in the same run."""
+    corpus = prepare(found.config, with_prompt=True)
+    per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
+    check_fits(found, corpus, total_steps(found.config, per_epoch))
+    return run_on(corpus, found.config, command, found=found)
+
+
+def run_on(
+    corpus: Corpus,
+    config: Config,
+    command: str,
+    job: Job | None = None,
+    found: Resumption | None = None,
+    tags: dict[str, str] | None = None,
+) -> Result:
+    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with. tags:
+    more of them."""
+    architecture = architecture_of(config, corpus)
+    begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
+    entered = job.entered if job else None
+    record = Run(config, found.folder if found else None, entered, found.held if found else None)
+    if job:
+        job.opened = True
+        join(record.folder, job)
+    with closed(record) as closing:
+        if found:
+            say(f"{job.name if job else 'resume'}: goes on: run {found.folder.name} from step {found.step}")
+            busy = useful_workers(config.workers, config.batch_size)
+            record.resume(busy, job.tags() if job else None)
+        else:
+            open_run(record, config, corpus, architecture, command, job, tags or {})
+        keeper = Keeper(record, corpus, architecture)
+        start = keeper.resume(found) if found else begin
+        outcome = train_stage(record, config, corpus, architecture, job, keeper, start)
+        record.deliver()
+        result = finish(record, config, corpus, architecture, outcome)
+        closing.reason = outcome.ended
+    return replace(result, run_id=closing.run_id)
+
+
+def architecture_of(config: Config, corpus: Corpus) -> Architecture:
+    m = config.model
+    return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
+
+
+def open_run(
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    command: str,
+    job: Job | None,
+    more_tags: dict[str, str],
+) -> None:
+    """What is known before the first step."""
+    around = {**environment(), "data_digest": corpus.digest}
+    tags = {
+        **tags_of(around),
+        "stage": "train",
+        "final_split": corpus.final_split,
+        "mlflow.source.name": f"src.{command}",
+        "mlflow.source.type": "LOCAL",
+        "job_digest": job_digest(config, corpus.digest),
+        **(job.tags() if job else {}),
+        **more_tags,
+    }
+    profile = {
+        "characters": corpus.tokens.size,
+        "vocabulary": len(corpus.vocabulary),
+        "splits": corpus.bounds,
+    }
+    data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
+    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
+    name = job.name if job else named
+    params = flatten(config) | {"parameters": architecture.size()}
+    record.start(name, params, tags, data, busy_cores=useful_workers(config.workers, config.batch_size))
+    write_json(record.folder / "environment.json", around)
+    record.keep(record.folder / "environment.json")
+
+
+def train_stage(
+    record: Run,
+    config: Config,
+    corpus: Corpus,
+    architecture: Architecture,
+    job: Job | None,
+    keeper: Keeper,
+    begin: Snapshot | Array | None,
+) -> Outcome:
+    """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
+    hopeless = Median(record.folder.parent, job.sweep.id) if job and config.give_up else never
+    say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
+    inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
+
+    def evaluated(step: int, flat: Array) -> None:
+        model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+        text = write(config, model, config.temperature, WATCHED)
+        progress.show(text)
+        keeper.watch(f"step {step}: {config.prompt}{text}\n")
+        if inside and (seen := inside.evaluated(step, flat)):
+            record.report(step, seen)
+
+    batches = make_batches(config, corpus, np.random.default_rng(0))
+    before = begin.state["now"]["seconds"] if isinstance(begin, Snapshot) else 0.0
+    total = total_steps(config, batches)
+    with TrainingProgress(total, batches.steps_per_epoch, config.max_seconds, before) as progress:
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            record.report(step, metrics)
+            progress.report(step, metrics)
+
+        if inside and not isinstance(begin, Snapshot):
+            record.report(0, inside.begin(begin))
+        rng = np.random.default_rng(config.seed)
+        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless, keeper.keep, begin)
+    say(
+        f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
+        f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
+    )
+    return outcome

@@ -1,0 +1,36 @@
+"""The registered model: the run's model that `register=true` makes the champion, and how to serve it."""
+
+import shlex
+import sys
+
+from src.config import PlacesConfig
+from src.errors import InputError
+from src.lab.runs.rundir import store_of
+
+
+def register(run_id: str, config: PlacesConfig) -> None:
+    """Register the run's model as champion; says so, and how to serve it, on standard error.
+
+    Raises InputError for a run without a model, and when the store does not answer.
+    """
+    from src.lab.tracking import runs  # slow to import
+
+    uri = store_of(config)["uri"]
+    version = runs.register(uri, run_id)
+    serve = f"mlflow models serve -m models:/{runs.REGISTERED}@{runs.CHAMPION} --env-manager local"
+    print(
+        f"registered: {runs.REGISTERED} version {version}, alias {runs.CHAMPION}, run {run_id}\n"
+        f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def register_delivered(run_id: str, folder: str, config: PlacesConfig) -> None:
+    """The same for the run of this very process. folder: the name of its directory, which is its id, too, as
+    long as the tracker has not been reached."""
+    if run_id == folder:
+        raise InputError(
+            f"register: expected a tracker that was reached, got run {run_id}, not delivered yet"
+        )
+    register(run_id, config)
