@@ -60,11 +60,15 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, value = str(error.missing_cfg_file).rpartition("/")
         return f"{group}: expected one of {', '.join(error.options)}, got {value}"
+    no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
+    if no_group:
+        return explain_key(no_group.group(1), error, config_name)
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
     if ambiguous:
         key, value = ambiguous.groups()
         return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
+    cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError):
         return explain_type(cause, config_name)
     if isinstance(cause, ValidationError):

@@ -64,6 +64,7 @@ REFUSED = [
     ("train", "hidden=${nothing}", "hidden", "nothing", ""),
     ("train", "--nonsense", "--nonsense", "", ""),
     ("evaluate", "hidden=64", "hidden", "--help lists them", "hidden"),
+    ("sample", "data=file", "data", "a known key", "data"),  # a group of other commands
     ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
     ("sample", "length=-1", "length", "an integer >= 0", "-1"),
@@ -95,6 +96,18 @@ def test_bad_input_is_one_line(
     assert allowed in line
     assert came in line
     assert not list(tmp_path.iterdir()), "nothing is written for bad input"
+
+
+@pytest.mark.parametrize("argument", ["prompt=???", "hidden=${nothing}", "hidden=abc"])
+def test_under_a_debugger_bad_input_is_the_same_line(
+    argument: str, typed: Command, places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where OmegaConf finds a tracer, or OC_CAUSE, it hangs inner errors onto its own."""
+    monkeypatch.delenv("OC_CAUSE", raising=False)
+    plain = typed("train", argument, *places)
+    monkeypatch.setenv("OC_CAUSE", "1")
+    traced = typed("train", argument, *places)
+    assert (traced.rc, traced.complaint) == (plain.rc, plain.complaint)
 
 
 # What shows only when the text is read.
