@@ -62,6 +62,37 @@ def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus
     assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
 
 
+def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path: Path) -> None:
+    shown = tmp_path / "tiny.txt"
+    written = shown.lstat().st_ino
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.lstat().st_ino == written
+    prepare(whole(b"Another text " * 30), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == "another text " * 30
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == NORMAL
+
+
+def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
+    (tmp_path / "tiny.txt").mkdir()
+    with pytest.raises(
+        InputError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
+    ):
+        prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
+
+
+def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
+    assert (corpus.name, corpus.normalisation) == ("tiny", PLAIN)
+
+
+def test_text_with_half_characters_is_kept_as_it_is(tmp_path: Path) -> None:
+    """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
+    settings = replace(SETTINGS, encoding="utf-7", normalisation=RAW_TEXT, split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"
+
+
 def test_tokens_are_the_normalised_text(corpus: Corpus) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
     assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
@@ -282,7 +313,7 @@ def test_changed_token_is_refused(folder: Path) -> None:
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(raw)
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(InputError, match=r"damaged one in .* \(a file changed after it was written\): del"):
         load(folder)
 
 

@@ -24,7 +24,7 @@ def write_normalised(pieces: Iterable[str], normalisation: Normalisation, file: 
         for piece in pieces:
             normal = normaliser.next(piece)
             count += len(normal)
-            out.write(normal.encode("utf-8", "surrogatepass"))
+            out.write(normal.encode(errors="surrogatepass"))
     return count, normaliser.characters()
 
 
