@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text import sources
-from src.text.corpus import Corpus, Settings, Text, bounds_of, check_length, load, prepare
+from src.text.corpus import FORMAT, Corpus, Settings, Text, bounds_of, check_length, load, prepare
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
@@ -117,6 +117,7 @@ def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -
 def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
     tokens = np.load(corpus.folder / "tokens.npy")
+    assert manifest["format"] == FORMAT
     assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
     assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
     assert manifest["characters"] == len(NORMAL)
@@ -128,6 +129,16 @@ def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     }
     assert corpus.digest == manifest["digest"]
     assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
+
+
+def test_manifest_of_a_text_in_pieces_is_that_of_the_whole(corpus: Corpus, tmp_path: Path) -> None:
+    cut, _ = prepare(lambda: [RAW[:100], RAW[100:]], SETTINGS, 5, tmp_path / "not" / "yet" / "there")
+    assert (cut.folder / "manifest.json").read_bytes() == (corpus.folder / "manifest.json").read_bytes()
+
+
+def test_digest_is_the_one_that_older_corpora_bear(corpus: Corpus) -> None:
+    """Another one, and each text would be prepared anew beside what stands there."""
+    assert corpus.digest == "d53433831fab62f6de4aeba628e2497b9b66927aa3f977ed9ad1c36a1c4dfa5c"
 
 
 def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
@@ -182,6 +193,11 @@ def test_folder_left_half_written_is_made_again(folder: Path, tmp_path: Path) ->
     again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL
+
+
+def test_shares_are_three() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        bounds_of(100, (0.5, 0.5))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple
     {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
     """
     ends = [round(count * share) for share in np.cumsum(shares)]
-    return {name: (start, end) for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
+    return dict(zip(SPLITS, pairwise([0, *ends]), strict=True))
 
 
 def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -> None:
