@@ -69,9 +69,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
     cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
-    if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError):
-        return explain_type(cause, config_name)
-    if isinstance(cause, ValidationError):
+    if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
         return explain_type(cause, config_name)
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
         return explain_key(str(getattr(cause, "full_key", "")), cause, config_name)
@@ -93,10 +91,11 @@ def explain_group() -> str:
     for key, _, value in given:
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
             return f"{key}: expected {options_of(key)}, got {value}"
-    return "expected key=value, or group=choice: --help lists them"
+    return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help lists them"
 
 
 def options_of(group: str) -> str:
+    """What a group's key may hold, in words: its files in conf/."""
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 
