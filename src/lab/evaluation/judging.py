@@ -36,8 +36,8 @@ WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 class Judgement:
     """The measures above, of one text.
 
-    source: `temperature 0.7`, or what `final_split_of` says. temperature: None for a text that was not written.
-    passage: the longest that was copied; copied: its length.
+    source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
+    written. passage: the longest that was copied; copied: its length.
     """
 
     source: str
