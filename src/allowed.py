@@ -38,6 +38,7 @@ class Allowed:
         return words + (f", or null for {self.optional}" if self.optional else "")
 
     def accepts(self, value: Any) -> bool:
+        """Whether a value is of the kind and within the ends."""
         if value == MISSING:  # what ~key leaves
             return False
         if value is None:
@@ -63,20 +64,25 @@ class Allowed:
 
 
 def integer(least: float, **limits: Any) -> Any:
+    """A field of a config: an integer. limits: further arguments of Allowed, here and below."""
     return field(default=MISSING, metadata={"allowed": Allowed("an integer", least=least, **limits)})
 
 
 def number(**limits: Any) -> Any:
+    """A field of a config: a number."""
     return field(default=MISSING, metadata={"allowed": Allowed("a number", **limits)})
 
 
 def choice(*choices: str) -> Any:
+    """A field of a config: one of these words."""
     return field(default=MISSING, metadata={"allowed": Allowed("a text", choices=choices)})
 
 
 def text(optional: str = "") -> Any:
+    """A field of a config: a text."""
     return field(default=MISSING, metadata={"allowed": Allowed("a text", optional=optional)})
 
 
 def flag() -> Any:
+    """A field of a config: true or false."""
     return field(default=MISSING, metadata={"allowed": Allowed("true or false")})

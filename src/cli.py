@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from src.completion import FLAGS, complete
 from src.errors import InputError
 from src.help import CONF, page
+from src.terminal import say
 
 PROJECT = CONF.parent
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
@@ -75,18 +76,18 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
     try:
         compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
+        say(f"{command}: interrupted")
         with suppress(KeyboardInterrupt):  # pressed again: at once
             end_sweep("KILLED")
         sys.exit(130)
     except Preempted as preempted:
-        print(f"{command}: {preempted}", file=sys.stderr, flush=True)
+        say(f"{command}: {preempted}")
         end_sweep("KILLED")
         sys.exit(143)
     except Exception as error:
         line = explain(error, config_name)
         if line is not None and not traceback_wanted:
-            print(f"{command}: {line}", file=sys.stderr)
+            say(f"{command}: {line}")
         failures = end_sweep("FAILED")
         if line is None or traceback_wanted:
             raise
@@ -106,6 +107,7 @@ def end_sweep(status: str) -> int:
 
 
 def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:
+    """What `launch` does between the command line and the exit status; -sc answers the TAB key instead."""
     if set(FLAGS) & set(sys.argv[1:]):
         complete(config_name, register)
         return
@@ -150,7 +152,9 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
 
 
 def refuse_option(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    raise InputError(f"expected key=value or an option that --help lists, got {message}")
+    """In place of argparse's usage: one line for an option that there is not."""
+    got = message.removeprefix("unrecognized arguments: ")
+    raise InputError(f"expected key=value, or an option that --help lists, got {got}")
 
 
 def check_known(composed: Any, config: Any, prefix: str = "") -> None:

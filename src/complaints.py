@@ -61,9 +61,10 @@ def explain_config(error: HydraException | OmegaConfBaseException, config_name: 
     """What Hydra or OmegaConf found in the command line."""
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException):
         group, _, value = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}: expected one of {', '.join(error.options)}, got {value}"
+        if group and (CONF / group).is_dir():  # of a list, as in model=[gru], Hydra names no options
+            return f"{group}: expected {options_of(group)}, got {value}"
     no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
     if no_group:
         return explain_key(no_group.group(1), error, config_name)
@@ -95,10 +96,11 @@ def explain_group() -> str:
     for key, _, value in given:
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
             return f"{key}: expected {options_of(key)}, got {value}"
-    return "expected key=value, or group=choice: --help lists them"
+    return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help lists them"
 
 
 def options_of(group: str) -> str:
+    """What a group's key may hold, in words: its files in conf/."""
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 

@@ -20,6 +20,8 @@ OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
 @dataclass
 class DataConfig:
+    """data."""
+
     name: str = choice("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
     path: str | None = text(optional="the corpus' own source")
     lowercase: bool = flag()
@@ -35,6 +37,8 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
+    """model."""
+
     name: str = choice("rnn", "gru", "lstm")
     layers: int = integer(1)
     dropout: float = number(least=0, below=1)
@@ -44,6 +48,8 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
+    """optimizer: what every choice has; those below add what only they have."""
+
     name: str = text()
     weight_decay: float = number(least=0)
 
@@ -83,6 +89,8 @@ class AdamConfig(OptimizerConfig):
 
 @dataclass
 class ScheduleConfig:
+    """schedule: likewise."""
+
     name: str = text()
     warmup: int = integer(0)
 
@@ -115,6 +123,8 @@ class DecayConfig(ScheduleConfig):
 
 @dataclass
 class TrackingConfig:
+    """tracking."""
+
     name: str = choice("mlflow", "none")
     uri: str | None = text(optional="the project's own database")
     experiment: str = text()
@@ -179,6 +189,8 @@ class Config(PlacesConfig):
 
 @dataclass
 class EvaluateConfig(PlacesConfig):
+    """evaluate."""
+
     run: str = text()
     temperatures: list[float] = field(
         default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
@@ -189,6 +201,8 @@ class EvaluateConfig(PlacesConfig):
 
 @dataclass
 class SampleConfig(PlacesConfig):
+    """sample."""
+
     run: str = text()
     prompt: str = text()
     temperature: float = number(least=0)
@@ -201,12 +215,16 @@ class SampleConfig(PlacesConfig):
 
 @dataclass
 class UiConfig(PlacesConfig):
+    """ui."""
+
     host: str = text()
     port: int = integer(1, most=65535)
 
 
 @dataclass
 class ServerConfig(PlacesConfig):
+    """server."""
+
     host: str = text()
     port: int = integer(1, most=65535)
     backend: str | None = text(optional="an SQLite file under outputs/")
@@ -215,18 +233,22 @@ class ServerConfig(PlacesConfig):
 
 @dataclass
 class PlayConfig(UiConfig):
+    """play."""
+
     left: str = text()
     right: str = text()
     prompt: str = text()
     temperature: float = number(least=0)
-    top_k: int | None = integer(1, optional="every character")
-    top_p: float | None = number(above=0, most=1, optional="the whole distribution")
+    top_k: int | None = integer(1, optional="all of them")
+    top_p: float | None = number(above=0, most=1, optional="all of them")
     length: int = integer(0, most=100_000)
     seed: int = integer(0)
 
 
 @dataclass
 class ReproduceConfig(PlacesConfig):
+    """reproduce."""
+
     size: str = choice("quick", "full")
     only: list[str] | None = field(
         default=MISSING,

@@ -1,4 +1,4 @@
-"""Deliver journals to MLflow: `python -m src.deliver DIRECTORY ...`, or `python -m src.deliver all`.
+"""`python -m src.deliver DIRECTORY ...`, or `python -m src.deliver all`: journals, delivered to MLflow.
 
 A directory is that of a run (outputs/runs/...), of a sweep (outputs/sweeps/...) with all of its jobs, or an
 outputs folder with everything in it that has not arrived. Runs and sweeps start this process beside
@@ -21,6 +21,7 @@ from src.lab.runs.delivered import TRACKING, Delivered
 from src.lab.runs.environment import PROJECT
 from src.lab.runs.holding import held
 from src.lab.runs.sweep_jobs import jobs_of
+from src.terminal import say
 
 PATIENCE = 10.0  # seconds for a store that does not answer when training is over
 HANDED_OVER = 60.0  # seconds for the deliverer of the same run, resumed, to end
@@ -57,6 +58,7 @@ def directories(arguments: list[str]) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
+    """Deliver what is named; 2 for bad input and for a store that does not answer, else 0."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
@@ -75,7 +77,7 @@ def main(arguments: list[str]) -> int:
                 watch([folder], patience=0, handed_over=0)
                 print(f"delivered {folder} to {store_of(folder)['uri']}: run={Delivered.of(folder).run_id}")
     except InputError as error:
-        print(f"deliver: {error}", file=sys.stderr)
+        say(f"deliver: {error}")
         return 2
     if not folders:
         print("everything has been delivered")

@@ -1,10 +1,10 @@
 """`python -m src.evaluate`: a trained model scored on the final split of its corpus, its texts judged."""
 
 import json
-import sys
 from typing import Any
 
 from src.cli import launch
+from src.terminal import say
 
 
 def body(config: Any) -> None:
@@ -14,7 +14,7 @@ def body(config: Any) -> None:
 
     found = lookup(config.run, config)
     evaluation, corpus = evaluate(found, config)
-    print(found.describe(), file=sys.stderr, flush=True)
+    say(found.describe())
     print(evaluation.table(full=True), flush=True)
     judged = []
     if config.length:

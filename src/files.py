@@ -27,11 +27,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """A text as UTF-8, whole or not at all. Raises InputError like write_atomically."""
     # newline="": what was written is read back to the byte, whatever line ends the text has
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="surrogatepass", newline=""))
 
 
 def write_json(path: Path, value: Any) -> None:
+    """A value as JSON, likewise."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 

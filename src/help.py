@@ -80,7 +80,7 @@ def page(command: str, config_name: str) -> str:
         lines += ["", "Sweeps (with --multirun): where the jobs run, and how they are chosen", ""]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
             for file in sorted((CONF / group).glob("*.yaml")):
-                lines += entry(f"{group}={file.stem}", whole_sentences(headline(file)))
+                lines += entry(f"{group}={file.stem}", headline(file))
     lines += ["", "Options", ""]
     lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
     lines += entry("--cfg job", "print the composed config and do nothing.")
@@ -91,7 +91,7 @@ def page(command: str, config_name: str) -> str:
 
 def entry(head: str, comment: str) -> list[str]:
     """A key and its explanation, wrapped beside it."""
-    body = textwrap.wrap(comment, WIDTH - KEY - 2)
+    body = textwrap.wrap(comment, WIDTH - KEY - 2, break_on_hyphens=False)
     if len(head) < KEY:
         return [f"  {head:<{KEY}}{body[0]}"] + [" " * (KEY + 2) + line for line in body[1:]]
     return [f"  {head}"] + [" " * (KEY + 2) + line for line in body]
@@ -115,18 +115,11 @@ def entries(file: Path) -> list[tuple[str, str, str]]:
 
 
 def headline(file: Path) -> str:
-    """The comment on a file's first line: what this choice is."""
+    """The comment on a file's first line, whole sentences: what this choice is."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")
 
 
-def whole_sentences(line: str) -> str:
-    """A line without the beginning of a sentence that goes on in the next. A full stop stands before a space
-    or at the end: that of `.venv` is none."""
-    found = re.match(r".*\.(?= |$)", line)
-    return found[0] if found else line
-
-
 def defaults(file: Path) -> list[tuple[str, str]]:
-    """Group and default choice, from a config's defaults list."""
+    """Group and default choice (`null` for none), from a config's defaults list."""
     return re.findall(r"^  - (\w+): (\w+)\b", file.read_text(encoding="utf-8"), re.MULTILINE)

@@ -42,7 +42,15 @@ def prepare_launcher(config: DictConfig) -> None:
             logging.getLogger("ray").setLevel(logging.ERROR)  # else a line for each thing it sets up
 
 
+def jobs_at_once(n_jobs: int) -> int:
+    """How many jobs joblib runs side by side: n_jobs, of -1 one for each core, of -2 one fewer, ..."""
+    from src.lab.learning.parallel import available_cores  # NumPy with it
+
+    return n_jobs if n_jobs > 0 else max(1, available_cores() + 1 + n_jobs)
+
+
 def present(module: str) -> bool:
+    """Whether a module can be imported."""
     return find_spec(module) is not None
 
 

@@ -7,9 +7,9 @@ from src.cli import launch
 
 def body(config: Any) -> None:
     from src.lab.play.runlist import RunList
-    from src.lab.tracking.ports import refuse_busy
+    from src.lab.tracking.ports import check_free
 
-    refuse_busy(config.host, config.port)
+    check_free(config.host, config.port)
     wait = "" if config.tracking.name == "none" else " (MLflow takes some seconds to start)"
     print(f"reading the list of runs{wait}", flush=True)
     runs = RunList(config)

@@ -5,11 +5,10 @@ import sys
 from typing import Any
 
 from src.cli import launch
+from src.terminal import say
 
 
 def body(config: Any) -> None:
-    from src.terminal import say
-
     try:
         reproduce(config)
     except KeyboardInterrupt:
@@ -18,6 +17,7 @@ def body(config: Any) -> None:
 
 
 def reproduce(config: Any) -> None:
+    """Run what is asked for, write the page; exit status 1 where a claim failed or something did not run."""
     from src.files import write_text
     from src.lab.reproduction.claims import all_held, tally
     from src.lab.reproduction.experiments import EXPERIMENTS, QUICK, check_texts, named, run
@@ -25,7 +25,6 @@ def reproduce(config: Any) -> None:
     from src.lab.reproduction.report import page, section
     from src.lab.reproduction.report_sonnets import facts, places, sonnets, sonnets_section
     from src.lab.runs.rundir import absolute
-    from src.terminal import say
 
     outputs, typed = absolute(config.outputs), places(config)
     outcomes = outputs / "reproduction"
@@ -56,7 +55,7 @@ def reproduce(config: Any) -> None:
         )
     file = outputs / "reproduction.html"
     write_text(file, page(sections, facts(config.size)))
-    print(f"\n{tally(found)}; figures, numbers and samples: {file}", flush=True)
+    print(f"\n{tally(found)}; the claims, figures and samples: {file}", flush=True)
     missing = sum(s.note.startswith("not run") for s in sections)
     if not all_held(found) or (missing and (config.size == "quick" or config.only is not None)):
         sys.exit(1)

@@ -9,20 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import OBJECTIVES
 from src.help import CONF
+from src.launchers import jobs_at_once
 
-NO_MATTER = (
-    "hydra",
-    "outputs",
-    "data_dir",
-    "tracking",
-    "skip_finished",
-    "register",
-    "resume",
-    "rerun",
-)  # to what a job comes to
+# What does not matter to what a job comes to.
+NO_MATTER = ("hydra", "outputs", "data_dir", "tracking", "skip_finished", "register", "resume", "rerun")
 
 
 def register_resolvers() -> None:
+    """Make them known to OmegaConf, each by the name that conf/ calls it by."""
     OmegaConf.register_new_resolver("project", lambda folder: str(CONF.parent / folder), replace=True)
     OmegaConf.register_new_resolver("directions", directions, replace=True)
     OmegaConf.register_new_resolver("study", study, replace=True)
@@ -49,7 +43,4 @@ def study(*, _root_: DictConfig) -> str:
 
 def side_by_side(*, _root_: DictConfig) -> int:
     """How many jobs the launcher runs at once on this machine; 1 where it does not say."""
-    from src.lab.learning.parallel import available_cores
-
-    jobs = _root_.hydra.launcher.get("n_jobs", 1)
-    return int(jobs) if jobs > 0 else max(1, available_cores() + 1 + int(jobs))
+    return jobs_at_once(int(_root_.hydra.launcher.get("n_jobs", 1)))

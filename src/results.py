@@ -1,4 +1,4 @@
-"""Write the README's table of results from what the experiments measured: `python -m src.results`.
+"""`python -m src.results`: the README's table of results, from what the experiments measured.
 
 `python -m src.results outputs/reproduction` first takes what stands there into experiments/.
 """
@@ -41,6 +41,10 @@ def written(readme: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    """arguments: folders whose records are taken first."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
     if arguments:
         from src.lab.reproduction.recording import keep  # matplotlib takes a second to import
 

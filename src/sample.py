@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from src.cli import launch
+from src.terminal import say
 
 
 def body(config: Any) -> None:
@@ -20,7 +21,7 @@ def body(config: Any) -> None:
     grown = sample_many(
         found.model, config.prompt, config.temperature, config.length, rng, config.samples, **restrictions
     )
-    print(found.describe(), file=sys.stderr, flush=True)
+    say(found.describe())
     written = []
     for part in shown(config.prompt, config.samples, grown):
         sys.stdout.write(part)
@@ -43,6 +44,7 @@ def shown(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator
 
 
 def heading(number: int, count: int) -> str:
+    """The line above one of several texts."""
     return f"--- {number} of {count}\n"
 
 

@@ -9,7 +9,8 @@ from src.cli import launch
 
 def body(config: Any) -> None:
     from src.lab.runs.rundir import absolute
-    from src.lab.tracking.mlflow_server import check_database, check_free, ended, reachable, running
+    from src.lab.tracking.mlflow_server import check_database, ended, running
+    from src.lab.tracking.ports import check_free, reachable
 
     outputs = absolute(config.outputs)
     check_free(config.host, config.port)

@@ -4,13 +4,13 @@ import sys
 from typing import Any, NoReturn
 
 from src.cli import launch, typed_keys
+from src.terminal import say
 
 
 def body(config: Any) -> float | list[float]:
     from src.lab.resume.resuming import resumption
     from src.lab.stages.experiment import overview, resume, run
     from src.lab.tracking.registry import register_delivered
-    from src.terminal import say
 
     job = job_of_a_sweep()
     if job is None and config.rerun is not None:
@@ -86,11 +86,11 @@ def cores_of_a_job() -> int:
     from hydra.core.hydra_config import HydraConfig
 
     from src.lab.learning.parallel import available_cores
+    from src.launchers import jobs_at_once
 
     launcher, cores = HydraConfig.get().launcher, available_cores()
     if "n_jobs" in launcher:  # joblib
-        side_by_side: int = launcher.n_jobs if launcher.n_jobs > 0 else max(1, cores + 1 + launcher.n_jobs)
-        return max(1, cores // side_by_side)
+        return max(1, cores // jobs_at_once(int(launcher.n_jobs)))
     if "cpus_per_task" in launcher:  # submitit
         return int(launcher.cpus_per_task or cores)
     if "ray" in launcher:

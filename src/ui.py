@@ -10,7 +10,8 @@ from src.cli import launch
 def body(config: Any) -> None:
     from src.lab.runs.dead_runs import attend
     from src.lab.runs.rundir import absolute, store_of
-    from src.lab.tracking.mlflow_server import check_free, ended, running
+    from src.lab.tracking.mlflow_server import ended, running
+    from src.lab.tracking.ports import check_free, reachable
 
     store = store_of(config)
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
@@ -25,7 +26,7 @@ def body(config: Any) -> None:
         base = store["uri"].rstrip("/")
         print("\n".join([base + page, *lines_of_sweep(addresses.latest(config, base))]))
         return
-    base = f"http://{config.host}:{config.port}"
+    base = f"http://{reachable(config.host)}:{config.port}"
     lines = [f"open {base}{page}  (Ctrl-C ends the server)"]
     lines += lines_of_sweep(addresses.latest(config, base))
     log = absolute(config.outputs) / "mlflow-server.log"

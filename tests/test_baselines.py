@@ -223,7 +223,7 @@ def test_they_are_those_of_what_is_scored_and_of_the_end_of_a_long_training_spli
 def test_a_damaged_file_is_named(damaged: str, tmp_path: Path) -> None:
     own = corpus(tmp_path)
     (own.folder / "baselines.json").write_text(damaged)
-    with pytest.raises(InputError, match=r"data_dir: expected .* damaged file .*baselines\.json"):
+    with pytest.raises(InputError, match=r"data_dir: expected .* damaged ones in .*baselines\.json"):
         baselines_of(own, own.split("test"))
 
 

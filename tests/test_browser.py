@@ -188,12 +188,12 @@ def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown
 
 def read(frame: Any) -> dict[str, Any]:
     """What the page shows: its table, the legend and lines of its curves, its samples."""
-    frame.locator("#runs tbody tr").nth(3).wait_for()
+    frame.locator("#jobs tbody tr").nth(3).wait_for()
     lines = (
         "lines => lines.map(l => l.getBoundingClientRect()).filter(b => b.width > 20 && b.height > 5).length"
     )
     return {
-        "rows": [row.split("\t") for row in frame.locator("#runs tbody tr").all_inner_texts()],
+        "rows": [row.split("\t") for row in frame.locator("#jobs tbody tr").all_inner_texts()],
         "curves": " ".join(frame.locator("#curves svg text").all_text_contents()),
         "lines": frame.locator("#curves svg path").evaluate_all(lines),
         "marginals": " ".join(frame.locator("#marginals svg text").all_text_contents()),
@@ -219,7 +219,7 @@ def test_the_page_of_the_sweep_opens_from_disk_and_sorts(visit: Callable[[str], 
     check(read(page))
 
     def column(place: int) -> list[str]:
-        return [str(text) for text in page.locator(f"#runs tbody td:nth-child({place})").all_inner_texts()]
+        return [str(text) for text in page.locator(f"#jobs tbody td:nth-child({place})").all_inner_texts()]
 
     by_loss = column(3)
     page.get_by_role("button", name="hidden").click()
@@ -237,5 +237,5 @@ def test_the_page_opens_inside_mlflow(visit: Callable[[str], Any], shown: Shown)
     frame = page.frame_locator("iframe.mlflow-html-iframe")
     check(read(frame))
     frame.get_by_role("button", name="clip").click()  # its script runs in the viewer's sandbox, too
-    shown_first = frame.locator("#runs tbody tr td:nth-child(2)").all_inner_texts()
+    shown_first = frame.locator("#jobs tbody tr td:nth-child(2)").all_inner_texts()
     assert shown_first == ["1", "1", "5", "5"]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.cli import PROJECT, quoted
-from src.help import COMMANDS, CONF, defaults, whole_sentences
+from src.help import COMMANDS, CONF, defaults, headline
 from tests.conftest import run_command
 
 Command = Callable[..., Any]
@@ -54,6 +54,7 @@ REFUSED = [
     ("train", "optimizer.momentum=0.5", "optimizer.momentum", "key of the chosen optimizer", "momentum"),
     ("train", "data=nowhere", "data", "one of file, shakespeare, smallshake, tinyshakespeare", "nowhere"),
     ("train", "model=transformer", "model", "one of ", "transformer"),
+    ("train", "model=[transformer]", "model", "one of gru, lstm, rnn", "transformer"),
     ("train", "hidden=1,2", "hidden", "add --multirun", "1,2"),
     ("train", "hidden", "hidden", "key=value", "hidden"),
     ("train", "hidden=5}", "hidden", "key=value", "5}"),
@@ -275,12 +276,6 @@ def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None
 # --- help ---
 
 
-def test_help_ends_with_a_whole_sentence_and_a_dot_within_a_name_ends_none() -> None:
-    assert whole_sentences("A cluster. The project, its .venv and outputs") == "A cluster."
-    assert whole_sentences("One thing. And another.") == "One thing. And another."
-    assert whole_sentences("No stop, but a file.yaml in it") == "No stop, but a file.yaml in it"
-
-
 def yaml_keys(name: str) -> list[str]:
     """Every key of conf/<name>.yaml as typed, those of the default choices with their group."""
     keys: list[str] = []
@@ -310,6 +305,25 @@ def test_help_names_every_key_at_once(name: str) -> None:
         assert re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE), f"{key} is not explained"
     assert f"python -m src.{name}" in ended.out
     assert max(len(line) for line in ended.out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("name", ["deliver", "gradcheck", "results"])
+def test_help_of_a_command_without_keys_does_nothing_else(name: str) -> None:
+    readme = (PROJECT / "README.md").stat().st_mtime_ns
+    ended = run_command("src." + name, "--help")
+    assert (ended.rc, ended.err) == (0, "")
+    assert ended.out.startswith(f"`python -m src.{name}")
+    assert (PROJECT / "README.md").stat().st_mtime_ns == readme
+
+
+CHOICES = [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in part.glob("*.yaml")]
+
+
+@pytest.mark.parametrize("file", CHOICES, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_what_help_says_of_a_choice_is_whole_sentences(file: Path) -> None:
+    said = headline(file)
+    assert said.endswith(".")
+    assert said.count('"') % 2 == 0
 
 
 def test_help_into_a_pipe_that_closes_is_no_error() -> None:

@@ -253,7 +253,7 @@ def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_p
         port = taken.getsockname()[1]
         for asked, line in [
             (f"port={port}", f"port: expected a free port, got {port}, where something answers already"),
-            ("host=192.0.2.1", "host: expected an address of this machine to listen on, got 192.0.2.1 ("),
+            ("host=192.0.2.1", "host: expected an address of this machine, got 192.0.2.1 ("),
             ("backend=nonsense", "backend: expected a database's URL such as postgresql://"),
             ("backend=oracle://u:secret@h/n", "backend: expected a database whose driver is installed, got "),
         ]:
@@ -270,6 +270,9 @@ def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> 
     ended = run_command("src.server", f"port={free_port()}", f"outputs={tmp_path}")
     assert ended.rc == 2
     log = tmp_path / "server.log"
-    assert ended.complaint == f"server: expected the MLflow server to run, it ended: the reason is in {log}"
+    assert (
+        ended.complaint
+        == f"server: expected an MLflow server that runs, got one that ended: the reason is in {log}"
+    )
     assert "database" in log.read_text()
     assert time.monotonic() - began < 100

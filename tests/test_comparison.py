@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.lab.runs.rows import Curves, Row
+from src.lab.runs.rows import Row
+from src.lab.runs.told import Curves
 from src.lab.sweeps.comparison import page, ranked
 
 VOID = {"meta", "br", "link", "img", "input"}
@@ -116,7 +117,7 @@ def test_the_figures_name_runs_axes_and_units() -> None:
     for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
         assert words in texts["curves"]
     assert "hidden=0" not in texts["curves"]
-    for words in ("step of the optimiser", "loss [nats per character]"):
+    for words in ("optimiser step", "loss [nats per character]"):
         assert words in texts["curves"]
     for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
         assert words in texts["marginals"]
@@ -185,8 +186,8 @@ def test_ids_are_unique_and_references_have_their_target() -> None:
 def test_no_run_at_all() -> None:
     text = page("empty", [])
     assert "0 jobs, 0 finished. None of them has a val/loss." in text
-    assert "No run has reported a loss." in text
-    assert "No run has written a sample." in text
+    assert "No job has reported a loss." in text
+    assert "No job has written a sample." in text
     assert "svg" not in Reader(text).tags
 
 
@@ -218,14 +219,14 @@ def test_a_diverged_run_spoils_nothing(value: float) -> None:
     assert "2: hidden=16 clip=1" in read.texts["curves"]
     assert "nan" not in read.texts["marginals"]
     only = Reader(page("sweep", [gone]))
-    assert "No run with a val/loss" in only.texts["marginals"]
+    assert "No job with a val/loss" in only.texts["marginals"]
 
 
 def test_a_run_whose_every_point_diverged() -> None:
     lost = Row(
         "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
     )
-    assert "No run has reported a loss." in page("lr=9", [lost])
+    assert "No job has reported a loss." in page("lr=9", [lost])
 
 
 def test_ranked_puts_what_finished_first_and_nan_behind_numbers() -> None:

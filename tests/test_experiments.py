@@ -365,7 +365,7 @@ def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Pat
     told = json.loads((tmp_path / "karpathy2015.json").read_text())
     assert "parts" not in told
     assert told["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
-    with pytest.raises(InputError, match="expected the metric 'rnn_128/over_paper'"):
+    with pytest.raises(InputError, match="expected the metric rnn_128/over_paper, got none"):
         conclude(EXPERIMENTS["karpathy2015"], "full", arms(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,)))
     row_of_the_table("128", 1.3, tmp_path)
     told = json.loads((tmp_path / "karpathy2015.json").read_text())

@@ -139,7 +139,11 @@ def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
     assert "distance k to the loss [characters]" in [ax.get_xlabel() for ax in figure.axes]
     assert "[nats]" in figure.axes[0].get_ylabel()
     lines = figure.axes[0].get_lines()
-    assert [line.get_label() for line in lines] == ["step 0 (before training)", "step 250", "step 500 (kept)"]
+    assert [line.get_label() for line in lines] == [
+        "step 0 (before training)",
+        "step 250",
+        "step 500 (weights kept)",
+    ]
     assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 3
     assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[1.0, 0.5]] * 3
     spectra = [np.linspace(2, 0, 8)] * layers

@@ -240,5 +240,5 @@ def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
 
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
-    with pytest.raises(InputError, match=r"whose sweep has been delivered, got .*: python -m src.deliver "):
+    with pytest.raises(InputError, match=r"whose sweep has been delivered, got .*: deliver that first with "):
         delivering.Following(folder, store, patience=0).step()

@@ -232,7 +232,7 @@ def test_without_a_test_split_the_scores_are_the_validation_splits(
     assert ended.rc == 0, ended.err
     (line,) = ended.out.splitlines()
     assert re.fullmatch(SUMMARY.replace("test/", "val_final/").replace(r"\w+", r"[\w-]+"), line)
-    assert "[3/4] evaluate on the val split" in ended.err
+    assert "[3/4] evaluate: on the validation split" in ended.err
     (file,) = (tmp_path / "o").glob("runs/*/scores.json")
     scores = json.loads(file.read_text())
     assert not [name for name in scores if name.startswith("test")]
@@ -301,7 +301,9 @@ def test_a_time_budget_on_the_command_line(typed: Typed, tmp_path: Path) -> None
     places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     ended = typed("train", "max_seconds=1", "max_epochs=1000", "hidden=16", "workers=1", "length=10", *places)
     assert ended.rc == 0, ended.err
-    said = re.search(r"^trained \d+ steps .* in ([\d.]+) s, ended by max_seconds;", ended.err, re.MULTILINE)
+    said = re.search(
+        r"^trained [\d,]+ steps .* in ([\d.]+) s, ended by max_seconds;", ended.err, re.MULTILINE
+    )
     assert said is not None, ended.err
     assert 1 <= float(said[1]) < 2.5
 

@@ -16,7 +16,7 @@ from src.lab.model.weights import Model
 from src.lab.play import writing
 from src.lab.play.runlist import Listed, RunList, told
 from src.lab.play.writing import Stream, Wish, complaint, wish_of
-from src.lab.tracking.ports import answers, refuse_busy
+from src.lab.tracking.ports import answers, check_free
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
 from src.text.normalisation import Normalisation
@@ -43,10 +43,10 @@ def free_port() -> int:
         ("temperature", None, "expected a number >= 0, got nothing"),
         ("top_k", None, None),
         ("top_k", 5.0, None),  # a browser knows no integers
-        ("top_k", 0, "expected an integer >= 1, or nothing for every character, got 0"),
-        ("top_k", 2.5, "expected an integer >= 1, or nothing for every character, got 2.5"),
+        ("top_k", 0, "expected an integer >= 1, or nothing for all of them, got 0"),
+        ("top_k", 2.5, "expected an integer >= 1, or nothing for all of them, got 2.5"),
         ("top_p", 1.0, None),
-        ("top_p", 1.5, "expected a number > 0 and <= 1, or nothing for the whole distribution, got 1.5"),
+        ("top_p", 1.5, "expected a number > 0 and <= 1, or nothing for all of them, got 1.5"),
         ("length", 1e9, "expected an integer >= 0 and <= 100000, got 1e+09"),
         ("seed", float("inf"), "expected an integer >= 0, got inf"),
     ],
@@ -151,7 +151,7 @@ def test_directories_of_untracked_runs_are_listed_the_last_that_finished_first(t
     assert runs.find("left", "latest").run_id == "late"
     with pytest.raises(InputError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
         runs.find("right", "nobody")
-    with pytest.raises(InputError, match=r"^run: expected a whole run, got early, a damaged one \("):
+    with pytest.raises(InputError, match=r"^run: expected a whole run, got a damaged one in .*early \("):
         runs.model("early")
 
 
@@ -163,7 +163,7 @@ def test_directories_of_untracked_runs_are_listed_the_last_that_finished_first(t
     [
         ("port=99999", "port: expected an integer >= 1 and <= 65535, got 99999"),
         ("length=100001", "length: expected an integer >= 0 and <= 100000, got 100001"),
-        ("top_k=0", "top_k: expected an integer >= 1, or null for every character, got 0"),
+        ("top_k=0", "top_k: expected an integer >= 1, or null for all of them, got 0"),
         ("lefft=best", "lefft: expected a known key, got lefft: did you mean left?"),
         ("left=null", "left: expected a text, got null"),
     ],
@@ -205,7 +205,7 @@ def test_a_busy_port_is_one_line(typed: Command, tmp_path: Path) -> None:
         assert answers("127.0.0.1", port)
         ended = typed("play", f"outputs={tmp_path}", f"port={port}")
     assert ended.rc == 2
-    assert ended.complaint.startswith(f"play: port: expected a port that is free on 127.0.0.1, got {port} (")
+    assert ended.complaint == f"play: port: expected a free port, got {port}, where something answers already"
     assert not answers("127.0.0.1", port)
 
 
@@ -215,4 +215,4 @@ def test_a_host_that_is_not_this_machine_is_one_line(typed: Command, tmp_path: P
     assert ended.complaint.startswith(
         "play: host: expected an address of this machine, got no.such.host.invalid"
     )
-    refuse_busy("127.0.0.1", free_port())
+    check_free("127.0.0.1", free_port())

@@ -50,8 +50,8 @@ def baselines_of(corpus: Corpus, scored: Tokens) -> dict[str, float]:
                 return {str(name): float(bits) for name, bits in kept["bpc"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"data_dir: expected the baselines of a corpus, got a damaged file {file} ({error}): "
-                "delete it"
+                f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
+                "delete that file, it is made again"
             ) from error
     bits = baselines(train, scored, len(corpus.vocabulary))
     if os.access(corpus.folder, os.W_OK):

@@ -16,7 +16,7 @@ from src.lab.evaluation.baselines import baselines_of, best, best_ngram_losses, 
 from src.lab.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
 from src.lab.evaluation.calibration import Bin, expected_calibration_error, reliability
 from src.lab.evaluation.intervals import Interval, bootstrap
-from src.lab.evaluation.judging import Judgement
+from src.lab.evaluation.judging import Judgement, final_split_of
 from src.lab.evaluation.learned import learned
 from src.lab.evaluation.predictions import predict_carried, predict_reset
 from src.lab.learning.corpora import corpus_of
@@ -196,7 +196,7 @@ def evaluate_network(
     for score in (carried.score, reset.score):
         if not finite(score.nats):
             raise Diverged(
-                f"model: expected a network that stays finite along the {corpus.final_split} split, got a "
+                f"model: expected a network that stays finite along the {final_split_of(corpus)}, got a "
                 f"loss of {score.nats:g} (state {score.context}) over {score.characters:,} characters: "
                 "train it with state=carry, or with model.activation=tanh"
             )

@@ -34,8 +34,11 @@ WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 
 @dataclass(frozen=True)
 class Judgement:
-    """The measures above, of one text. source: `temperature 0.7`, or `test split`. temperature: None for a
-    text that was not written. passage: the longest that was copied; copied: its length."""
+    """The measures above, of one text.
+
+    source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
+    written. passage: the longest that was copied; copied: its length.
+    """
 
     source: str
     temperature: float | None
@@ -61,6 +64,11 @@ class Judgement:
         """What stands above the text."""
         known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
         return f"{self.source}{known}, longest copy {self.copied} characters"
+
+
+def final_split_of(corpus: Corpus) -> str:
+    """The split that the final scores come from, in words: `test split` or `validation split`."""
+    return {"test": "test split", "val": "validation split"}[corpus.final_split]
 
 
 class Judge:
@@ -92,9 +100,7 @@ class Judge:
         known = sum(word in self.words for word in words) / len(words) if words else None
         pairs, fours = ngrams(words, 2), ngrams(words, 4)
         return Judgement(
-            source=f"{self.corpus.final_split} split"
-            if temperature is None
-            else f"temperature {temperature:g}",
+            source=final_split_of(self.corpus) if temperature is None else f"temperature {temperature:g}",
             temperature=temperature,
             characters=len(text),
             known_words=known,
@@ -118,6 +124,7 @@ def whole_words(prompt: str, text: str) -> list[str]:
 
 
 def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
+    """The runs of n words."""
     return list(zip(*(words[k:] for k in range(n)), strict=False))
 
 

@@ -1,4 +1,4 @@
-"""Figures of a run: axes with units, readable in black and white."""
+"""Figures of a run's training: axes with units, readable in black and white."""
 
 from math import log
 from pathlib import Path
@@ -12,10 +12,12 @@ from src.lab.runs.told import Curves
 
 
 def save(figure: Figure, path: Path) -> None:
+    """As PNG; raises InputError where the place cannot be written to."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
 
 
 def axes(figure: Figure, ylabel: str) -> Axes:
+    """The one pair of axes of a figure, over the steps of the training."""
     ax = figure.add_subplot()
     ax.set_xlabel("optimiser step")
     ax.set_ylabel(ylabel)
@@ -40,7 +42,7 @@ def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> No
     ax.axhline(unigram_bpc * log(2), color="k", linestyle=":", label="unigram")
     ax.axvline(kept_step, color="k", linestyle="--", linewidth=0.8, label=f"weights kept (step {kept_step})")
     bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
-    bits.set_ylabel("bits per character")
+    bits.set_ylabel("loss [bits per character]")
     ax.legend()
     save(figure, path)
 
@@ -48,7 +50,7 @@ def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> No
 def gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
     """The gradient's norm before clipping, and how often it was clipped."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    ax = axes(figure, "norm of the gradient before clipping")
+    ax = axes(figure, "norm of the gradient before clipping [nats per character]")
     ax.semilogy(*zip(*curves["grad/norm"], strict=True), "k-", linewidth=1, label="norm")
     if clip is not None and clip_mode == "norm":
         ax.axhline(clip, color="k", linestyle="--", linewidth=0.8, label=f"clip = {clip:g}")

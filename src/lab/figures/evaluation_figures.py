@@ -57,7 +57,7 @@ def temperatures(judged: list[Judgement], path: Path) -> None:
     for name, style, words in (
         ("known_words", "k-o", "known words"),
         ("distinct_2", "k--s", "distinct pairs of words"),
-        ("repetition", "k:^", "repeated runs of 4 words"),
+        ("repetition", "k:^", "repeated runs of four words"),
     ):
         points = [(t, value) for t, j in written if (value := getattr(j, name)) is not None]
         if points:

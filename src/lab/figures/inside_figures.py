@@ -15,6 +15,7 @@ STATES = ("h", "c")
 
 
 def panels(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows by columns axes that share their scales."""
     figure = Figure(figsize=(3.4 * columns + 3.2, 2.9 * rows + 1.3), layout="constrained")
     made = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     for ax in made.flat:
@@ -51,7 +52,7 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
                 norms = curves[step][layer][state]
                 points = [(k, n) for k, n in zip(told["distances"], norms, strict=True) if n]
                 name = f"step {step}" + (
-                    " (kept)" if step == kept else " (before training)" if step == 0 else ""
+                    " (weights kept)" if step == kept else " (before training)" if step == 0 else ""
                 )
                 ax.semilogy(
                     *zip(*points, strict=True) if points else ([], []),

@@ -41,7 +41,7 @@ def finite(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
 
 
 def loss_curves(rows: list[Row]) -> str:
-    """train/loss (dotted) and val/loss (solid, a marker at each point) of every run against the step.
+    """train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
 
     rows: the best first; each line carries its place at its end, which the legend names. "" without a curve.
     """
@@ -53,7 +53,7 @@ def loss_curves(rows: list[Row]) -> str:
     height = max(4.5, 0.13 * len(drawn))
     figure = Figure(figsize=(9.5, height + LEGEND_LINE * (lines + 3)), layout="constrained")
     ax = figure.add_subplot()
-    ax.set_xlabel("step of the optimiser")
+    ax.set_xlabel("optimiser step")
     ax.set_ylabel(f"loss {LOSS}")
     ax.grid(alpha=0.3)
     named, ends, values = [], [], []
@@ -100,6 +100,7 @@ def loss_curves(rows: list[Row]) -> str:
 
 
 def label(place: int, row: Row) -> str:
+    """A job's line in the legend."""
     loss = f"{row.loss:.4f}" if isfinite(row.loss) else "no val/loss"
     return f"{place}: {shortened(row.name, 70)}, {loss}"
 
@@ -140,6 +141,7 @@ def number_the_ends(ax: Axes, ends: list[tuple[int, float, str]], inches: float)
 
 
 def as_number(text: str) -> float | None:
+    """A swept value as a number; None for a word, and for what is no finite number."""
     try:
         number = float(text)
     except ValueError:
@@ -148,7 +150,7 @@ def as_number(text: str) -> float | None:
 
 
 def marginals(keys: list[str], rows: list[Row]) -> str:
-    """val/loss against each swept key: every run a circle, the mean of each value joined by a line.
+    """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
 
     Numbers stand on an axis, logarithmic where they span a decade or more; anything else as categories.
     "" where no finished run has both.
@@ -173,6 +175,7 @@ def marginals(keys: list[str], rows: list[Row]) -> str:
 
 
 def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
+    """One key's axes. points: value as text and val/loss of each job."""
     numbers = {text: as_number(text) for text, _ in points}
     places: dict[str, float] = {text: number for text, number in numbers.items() if number is not None}
     if len(places) < len(numbers):  # categories
@@ -198,7 +201,7 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
         markerfacecolor="none",
         markeredgecolor="0.35",
         markersize=5,
-        label="run",
+        label="job",
     )
     ax.set_xlabel(shortened(key, 40))
     ax.grid(alpha=0.3)

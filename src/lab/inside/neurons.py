@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from src.lab.evaluation.judging import final_split_of
 from src.lab.inside.units import Unit, features, ranked, read
 from src.rnn.parameters import Architecture, Array
 from src.text.corpus import Corpus
@@ -45,7 +46,7 @@ def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) ->
         shown=len(shown),
         quantity="tanh(c), the memory cell" if architecture.cell == "lstm" else "h, the hidden state",
         corpus=corpus.name,
-        split={"test": "test", "val": "validation"}[corpus.final_split],
+        split=final_split_of(corpus),
         count=ids.size,
         features=[feature.name for feature in found],
         data=data,

@@ -73,6 +73,7 @@ def read(architecture: Architecture, flat: Array, ids: NDArray[np.integer]) -> R
 
 
 def is_letter(character: str) -> bool:
+    """A letter, or a mark that belongs to one, of any script."""
     return unicodedata.category(character)[0] in "LM"
 
 

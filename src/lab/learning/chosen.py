@@ -19,6 +19,7 @@ from src.rnn.schedules import Schedule
 
 
 def make_optimizer(config: OptimizerConfig) -> Optimizer:
+    """The update rule with its hyperparameters; the learning rate comes with each step."""
     match config:
         case MomentumConfig():
             return optimizers.Momentum(config.momentum, config.nesterov)

@@ -18,9 +18,8 @@ from src.text.corpus import Corpus
 WINDOWS = 32  # of the probe: enough for a mean over windows that two probes can be compared by
 FEWEST_WINDOWS = 4
 NUMBERS = 2**20  # T B H of a probe's state: windows long and wide take fewer, to stay some dozen megabytes
-SPARSEST = (
-    200  # steps of training for one step's worth of probing: half a percent, and room for what is slower
-)
+# Steps of training for one step's worth of probing: half a percent, and room for what is slower.
+SPARSEST = 200
 
 # |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values of a gate
 # beyond which it counts as open or closed: Karpathy, Johnson and Li (2015), "Visualizing and understanding

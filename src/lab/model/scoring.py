@@ -44,6 +44,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
+        """exp(nats); infinite where that is no double any more."""
         return exp(self.nats) if self.nats < log(float_info.max) else inf
 
 

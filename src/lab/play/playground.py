@@ -16,7 +16,7 @@ from src.config import PlayConfig
 from src.errors import InputError
 from src.lab.play.runlist import Listed, RunList, told
 from src.lab.play.writing import KEYS, Stream, Wish, complaint, wish_of
-from src.lab.tracking.ports import answers
+from src.lab.tracking.ports import answers, reachable
 
 TICK = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
@@ -231,8 +231,7 @@ def serve(config: PlayConfig, runs: RunList, left: Listed, right: Listed) -> Non
     async def announce() -> None:
         while not await asyncio.to_thread(answers, config.host, config.port):
             await asyncio.sleep(0.05)
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        print(f"open http://{host}:{config.port}/  (Ctrl-C ends the server)", flush=True)
+        print(f"open http://{reachable(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
 
     app.on_startup(announce)
     with contextlib.suppress(KeyboardInterrupt):

@@ -9,6 +9,7 @@ import numpy as np
 from src.config import PlayConfig
 from src.lab.model.sampling import sample
 from src.lab.model.weights import Model
+from src.terminal import counted
 
 SLICE = 0.04  # seconds of computing at a time: what is shown grows smoothly, and a stop is heard
 
@@ -73,5 +74,5 @@ class Stream:
     @property
     def rate(self) -> str:
         """How much has been written, and how fast."""
-        count = "1 character" if self.written == 1 else f"{self.written:,} characters"
+        count = counted(self.written, "character")
         return f"{count}, computed at {self.written / self.seconds:,.0f} a second" if self.written else count

@@ -31,7 +31,7 @@ class Claim:
             return metrics[first] - (metrics[second] if second else 0.0)
         except KeyError as error:
             raise InputError(
-                f"claim {self.claim!r}: expected the metric {error}, which was not measured"
+                f"claim {self.claim!r}: expected the metric {error.args[0]}, got none"
             ) from error
 
     def holds(self, metrics: dict[str, float]) -> bool:

@@ -9,6 +9,7 @@ import jinja2
 from src.lab.reproduction.claims import Verdict, tally
 from src.lab.reproduction.experiments import FOLDER, Outcome
 from src.lab.sweeps.comparison import side_by_side
+from src.terminal import counted
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -40,7 +41,7 @@ def section(outcome: Outcome) -> Section:
     if outcome.missing:
         return Section(e.name, question(e.name), line, f"not run: {outcome.missing}", [], "", "", [])
     finished = sum(row.status == "FINISHED" for row in outcome.rows)
-    note = f"{len(outcome.rows)} jobs, {finished} finished, {outcome.seconds:.0f} s."
+    note = f"{counted(len(outcome.rows), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
     sampled, samples = side_by_side(outcome.rows)
     from src.lab.figures.sweep_figures import svg  # matplotlib takes a second to import
 

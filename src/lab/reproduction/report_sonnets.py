@@ -11,6 +11,7 @@ from src.lab.reproduction.sonnets import EXPECTED, FIGURES
 from src.lab.runs.environment import environment
 from src.lab.runs.rundir import absolute, store_of
 from src.lab.runs.started import run_to_its_end
+from src.terminal import counted
 
 
 def places(config: ReproduceConfig) -> list[str]:
@@ -32,6 +33,7 @@ def sonnets(places: list[str], outputs: Path) -> list[Verdict]:
 
 
 def held_against(file: Path) -> list[Verdict]:
+    """The claims against the figures of the pipeline's run, none where it left none."""
     if not file.exists():
         return []
     return verdicts(read_claims(EXPECTED), json.loads(file.read_text(encoding="utf-8"))["metrics"])
@@ -47,7 +49,7 @@ def sonnets_section(outputs: Path) -> Section:
         {"name": f"temperature {t}", "settings": "", "prompt": "", "text": text}
         for t, text in told["samples"].items()
     ]
-    note = f"{told['steps']} steps; the weights of step {told['best_step']} were kept."
+    note = f"{counted(told['steps'], 'step')}; weights kept: those of step {told['best_step']}."
     return Section("sonnets", question("sonnets"), line, note, held_against(file), "", "Samples.", samples)
 
 

@@ -1,9 +1,6 @@
-"""Whether a run reproduces what the project claims: the claims, the repeated training, the report."""
+"""The claims of the sonnets, held against the pipeline's run: one of them asks for a second training."""
 
 import hashlib
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +8,12 @@ import numpy as np
 from src.config import Config
 from src.files import write_json
 from src.lab.learning.training import train
-from src.lab.reproduction.claims import read_claims, verdicts
+from src.lab.reproduction.claims import all_held, read_claims, tally, verdicts
 from src.lab.runs.environment import PROJECT
 from src.lab.runs.rundir import absolute
 from src.lab.stages.experiment import architecture_of, prepare
 from src.lab.stages.finishing import Result
+from src.terminal import say
 
 EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
 FIGURES = "reproduction.json"  # under outputs/
@@ -35,7 +33,7 @@ def check_claims(result: Result, config: Config) -> bool:
 
     Writes outputs/reproduction.json: the figures without anything that depends on the clock.
     """
-    print("\ntraining once more, for the claim that the weights come out the same", file=sys.stderr)
+    say("\ntraining once more, for the claim that the weights come out the same")
     identical = repeated_digest(config) == result.weights_sha256
     metrics = {**result.evaluation.metrics(), "val/loss": result.outcome.val_loss}
     metrics["repeat/identical"] = float(identical)
@@ -50,19 +48,11 @@ def check_claims(result: Result, config: Config) -> bool:
     }
     file = absolute(config.outputs) / FIGURES
     write_json(file, report)
-    held = sum(v.held for v in found)
-    print(f"\n{held} of {len(found)} claims reproduced; the figures are in {file}")
-    return held == len(found)
+    print(f"\n{tally(found)}; the figures: {file}")
+    return all_held(found)
 
 
 def differs_from_default(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed, not merely where it is put."""
     places = ("outputs", "data_dir", "tracking", "register")
     return [o for o in overrides if o.split("=")[0].split(".")[0] not in places]
-
-
-def recorded() -> dict[str, Any]:
-    """The figures of the committed run, experiments/sonnets/measured.json."""
-    file: Path = EXPECTED.with_name("measured.json")
-    measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return measured

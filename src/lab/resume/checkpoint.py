@@ -8,7 +8,6 @@ one is good whatever happens to the other.
 import hashlib
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from src.errors import InputError
 from src.files import cannot_write, write_atomically
 from src.rnn.parameters import Array
+from src.terminal import say
 
 FOLDER = "checkpoints"
 FORMAT = 1
@@ -93,7 +93,7 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
             damaged.append(f"{path.name} is damaged ({error})")
             continue
         for line in damaged:
-            print(f"{key}: {line}: taking the one before", file=sys.stderr)
+            say(f"{key}: {line}: taking the one before")
         return found
     got = " and ".join(damaged) or "none"
     raise InputError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")

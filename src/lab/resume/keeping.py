@@ -1,6 +1,5 @@
 """A run's checkpoints: what they hold beside the training itself, and whether that fits what goes on."""
 
-import sys
 from dataclasses import asdict
 
 from src.errors import InputError
@@ -12,6 +11,7 @@ from src.lab.resume.resuming import Resumption
 from src.lab.runs.digests import code_digest
 from src.lab.runs.rundir import Run
 from src.rnn.parameters import Architecture
+from src.terminal import say
 from src.text.corpus import Corpus
 
 
@@ -80,4 +80,4 @@ def check_fits(found: Resumption, corpus: Corpus, total: int) -> None:
             f"train it further give a larger {key} (now {getattr(config, key):g})"
         )
     if state["code"] != code_digest():
-        print("resume: the code has changed since: the bits may come out otherwise", file=sys.stderr)
+        say("resume: the code has changed since: the bits may come out otherwise")

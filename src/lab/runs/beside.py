@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.files import cannot_write
 from src.lab.runs.environment import PROJECT
+from src.terminal import say
 
 LOG = "deliver.log"
 Deliverer = subprocess.Popen[bytes]
@@ -45,9 +46,8 @@ def finished(deliverer: Deliverer, folder: Path, uri: str) -> bool:
     """Wait until it ends; True when everything has arrived, else a line says how to deliver it."""
     if deliverer.wait() == 0:
         return True
-    print(
-        f"tracking: expected to reach {uri}, could not (reasons in {folder / LOG}); nothing is lost, deliver "
-        f"it later: python -m src.deliver {folder}",
-        file=sys.stderr,
+    say(
+        f"tracking.uri: expected a store that answers at {uri}, got none (reasons in {folder / LOG}): "
+        f"nothing is lost, deliver it later with python -m src.deliver {folder}"
     )
     return False

@@ -88,4 +88,5 @@ def git(*arguments: str) -> str | None:
 
 
 def digest(file: Path) -> str | None:
+    """SHA-256 of a file, None where there is none."""
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None

@@ -130,8 +130,7 @@ def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
                 record = dict(json.loads(line))
             except (ValueError, TypeError) as error:
                 raise InputError(
-                    f"expected a whole journal, got {folder / NAME}, damaged in the line at byte {offset} "
-                    f"({error})"
+                    f"expected a whole journal, got a damaged one in {folder} (at byte {offset}: {error})"
                 ) from error
             offset += len(line)
             yield offset, record

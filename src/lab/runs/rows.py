@@ -7,8 +7,8 @@ from typing import Any
 
 from src.files import write_text
 from src.lab.runs import journal
+from src.lab.runs.told import Curves
 
-Curves = dict[str, list[tuple[int, float]]]
 GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/lab/inside/inside.py
 HOPELESS = "hopeless"  # why a job ended that was given up
 CUT_SHORT = (HOPELESS, "interrupted")  # such a run is finished, but does not stand for its job another time

@@ -170,8 +170,8 @@ def delivered_as(run: str, config: PlacesConfig) -> str:
     run_id = Delivered.of(folder).run_id
     if not run_id:
         raise InputError(
-            f"run: expected a run that has been delivered, got {run}: python -m src.deliver {folder}, or add "
-            "tracking=none"
+            f"run: expected a run that has been delivered, got {run}: deliver it with python -m src.deliver "
+            f"{folder}, or add tracking=none"
         )
     return run_id
 

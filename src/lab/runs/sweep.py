@@ -1,7 +1,7 @@
-"""A sweep as one thing: a parent run, a child for each job, and at the end what came out of all of them.
+"""A sweep and its jobs, as their processes know of them, and the note in a run's directory that it is a job.
 
-The launching process opens the sweep and closes it; the jobs, in whichever process and on whichever machine,
-learn of it through an environment variable. With tracking=none the sweep is the directories of its jobs.
+The launching process announces the sweep; the jobs, in whichever process and on whichever machine, learn of
+it through an environment variable. It is opened and closed in src/lab/sweeps/.
 """
 
 import json
@@ -51,6 +51,7 @@ class Job:
 
     @property
     def swept(self) -> dict[str, str]:
+        """Those of the overrides that the sweep varies, in its order."""
         return {key: self.overrides[key] for key in self.sweep.keys if key in self.overrides}
 
     @property

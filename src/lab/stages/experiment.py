@@ -20,29 +20,28 @@ from src.lab.resume.keeping import Keeper, check_fits
 from src.lab.resume.resuming import Resumption
 from src.lab.runs.closing import closed
 from src.lab.runs.digests import job_digest
-from src.lab.runs.environment import PROJECT, environment, tags_of
+from src.lab.runs.environment import environment, tags_of
 from src.lab.runs.hopeless import Median
-from src.lab.runs.rundir import Run, absolute, store_of
+from src.lab.runs.rundir import Run, absolute
 from src.lab.runs.sweep import Job, join
 from src.lab.stages.finishing import Result, finish, write
+from src.lab.tracking.addresses import server_of
 from src.rnn.parameters import Architecture, Array
-from src.terminal import say
+from src.terminal import counted, say
 from src.text.corpus import Corpus
 
 WATCHED = 80  # characters of the sample that each evaluation writes
 
 
 def overview(result: Result, config: Config) -> str:
-    """Scores beside the baselines, samples at three temperatures, where to look."""
+    """Scores beside the baselines, the samples as they were judged, where to look."""
     parts = [result.evaluation.table()]
     for text, judgement in zip(result.samples.values(), result.judged, strict=True):
         parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
-        moved = "" if absolute(config.outputs) == PROJECT / "outputs" else f" outputs={config.outputs}"
-        page = f"python -m src.ui{moved}" if moved else "make ui"
-        if not (store := store_of(config)["uri"]).startswith("sqlite"):
-            page = store
+        server, command = server_of(config)
+        page = command or server
         if result.run_id == result.folder.name:
             page = f"not yet: python -m src.deliver {result.folder}"
         look.append(f"in MLflow        {page}   (run {result.run_id})")
@@ -121,6 +120,7 @@ def run_on(
 
 
 def architecture_of(config: Config, corpus: Corpus) -> Architecture:
+    """The sizes of the network that a config names for a corpus."""
     m = config.model
     return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
 
@@ -171,7 +171,8 @@ def train_stage(
 ) -> Outcome:
     """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
     hopeless = Median(record.folder.parent, job.sweep.id) if job and config.give_up else never
-    say(f"[2/4] train, {architecture.size():,} parameters, {config.workers} workers: {record.folder}")
+    shared = counted(useful_workers(config.workers, config.batch_size), "worker")
+    say(f"[2/4] train: {architecture.size():,} parameters, {shared}: {record.folder}")
     inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
 
     def evaluated(step: int, flat: Array) -> None:
@@ -196,7 +197,8 @@ def train_stage(
         rng = np.random.default_rng(config.seed)
         outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless, keeper.keep, begin)
     say(
-        f"trained {outcome.steps} steps ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, ended by "
-        f"{outcome.ended}; kept the weights of step {outcome.best_step}, val/loss {outcome.val_loss:.4f}"
+        f"trained {counted(outcome.steps, 'step')} ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, "
+        f"ended by {outcome.ended}; weights kept: those of step {outcome.best_step}, "
+        f"val/loss {outcome.val_loss:.4f}"
     )
     return outcome

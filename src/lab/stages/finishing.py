@@ -10,7 +10,7 @@ import numpy as np
 from src.config import Config
 from src.files import write_json, write_text
 from src.lab.evaluation.evaluation import Evaluation, evaluate_network
-from src.lab.evaluation.judging import Judge, Judgement
+from src.lab.evaluation.judging import Judge, Judgement, final_split_of
 from src.lab.inside.inside import finish_inside
 from src.lab.learning.training import Outcome
 from src.lab.model import weights
@@ -19,7 +19,7 @@ from src.lab.model.weights import Model
 from src.lab.runs.digests import job_digest
 from src.lab.runs.rundir import Run
 from src.rnn.parameters import Architecture
-from src.terminal import say
+from src.terminal import counted, say
 from src.text.corpus import Corpus
 
 
@@ -58,11 +58,12 @@ def finish(
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     kept_before = weights.digest(record.folder / "model") if record.told.models else ""
     weights.save(model, record.folder / "model")
-    say(f"[3/4] evaluate on the {corpus.final_split} split")
+    say(f"[3/4] evaluate: on the {final_split_of(corpus)}")
     rng = np.random.default_rng(config.seed)
     evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
-    say("[4/4] sample")
     temperatures = sorted({*config.temperatures, config.temperature})
+    each = ", ".join(f"{t:g}" for t in temperatures)
+    say(f"[4/4] sample: {counted(config.length, 'character')} at each temperature of {each}")
     samples = {t: write(config, model, t, config.length) for t in temperatures}
     judge = Judge(corpus)
     judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]

@@ -1,4 +1,4 @@
-"""comparison.html: the runs of a sweep side by side, in one file that needs nothing else."""
+"""comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import jinja2
 
 from src.lab.runs.rows import Row, best_of
 from src.lab.sweeps.repeats import groups, told
+from src.terminal import counted
 
 TEMPLATE = Path(__file__).with_name("comparison.html")
 UNSCORED = float("inf")
@@ -57,8 +58,9 @@ def page(title: str, rows: list[Row]) -> str:
 
 
 def summary(rows: list[Row], best: Row | None) -> str:
+    """How many jobs there are, and which is the best."""
     finished = sum(row.status == "FINISHED" for row in rows)
-    count = f"{len(rows)} job{'' if len(rows) == 1 else 's'}, {finished} finished."
+    count = f"{counted(len(rows), 'job')}, {finished} finished."
     if best is None:
         return f"{count} None of them has a val/loss."
     return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
@@ -115,6 +117,7 @@ def side_by_side(rows: list[Row]) -> tuple[str, list[dict[str, str]]]:
 
 
 def settings(sample: dict[str, Any]) -> tuple[str, float, int]:
+    """Prompt, temperature and seed of a sample."""
     return str(sample["prompt"]), float(sample["temperature"]), int(sample["seed"])
 
 

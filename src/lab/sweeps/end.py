@@ -18,6 +18,7 @@ from src.lab.sweeps.jobs import folder_of, rows_of
 from src.lab.sweeps.record import SweepRecord
 from src.lab.sweeps.repeats import groups, told
 from src.lab.tracking import addresses, registry
+from src.terminal import say
 
 OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc")  # metrics of the best job that the parent shows
 
@@ -46,8 +47,8 @@ def close_sweep(
     for line in [*(told(group) for group in groups(rows)), *lines]:
         print(line, flush=True)
     for row in failed:
-        print(f"{row.status} {row.name}: {row.reason}", file=sys.stderr)
-    print(f"side by side: {file}", file=sys.stderr, flush=True)
+        say(f"{row.status} {row.name}: {row.reason}")
+    say(f"side by side: {file}")
     if config.tracking.name != "none":
         metrics = {name: best.metrics[name] for name in OF_THE_BEST if best and name in best.metrics}
         metrics |= {"sweep/jobs": len(rows), "sweep/failed": len(failed)}
@@ -86,15 +87,15 @@ def say_where(config: PlacesConfig, shown: addresses.Addresses) -> None:
     """Print the addresses that open the sweep in MLflow's UI."""
     server, command = addresses.server_of(config)
     once = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
-    print("\n".join([f"in MLflow, {once}:", *shown.lines()]), file=sys.stderr, flush=True)
+    say("\n".join([f"in MLflow, {once}:", *shown.lines()]))
 
 
 def register_best(best: Row | None, config: PlacesConfig, status: str) -> None:
     """Register the best job's model, or say why not."""
     if status != "FINISHED":
-        print(f"registered: nothing, the sweep was cut short ({status})", file=sys.stderr, flush=True)
+        say(f"registered: nothing, the sweep was cut short ({status})")
     elif best is None:
-        print("registered: nothing, no job has a val/loss", file=sys.stderr, flush=True)
+        say("registered: nothing, no job has a val/loss")
     else:
         registry.register_delivered(best.run_id, best.directory, config)
 
@@ -121,4 +122,5 @@ def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:
 
 
 def number(value: float | None) -> str:
+    """To four digits; nothing for what was not measured."""
     return "" if value is None else f"{value:.4f}"

@@ -1,6 +1,5 @@
 """One job of a sweep: trained, or reused when it was trained before, or failed without ending the others."""
 
-import sys
 import traceback
 
 from threadpoolctl import threadpool_limits
@@ -53,6 +52,6 @@ def note_failure(config: PlacesConfig, job: Job, error: Exception, line: str | N
     reason = line or " ".join(f"{type(error).__name__}: {error}".split())
     if line is None:
         traceback.print_exception(error)
-    print(f"train: {job.name}: {reason}", file=sys.stderr, flush=True)
+    say(f"train: {job.name}: {reason}")
     if not job.opened:
         record_refusal(config, job, reason)

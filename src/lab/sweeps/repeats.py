@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from src.lab.runs.rows import Row
+from src.terminal import counted
 
 SEED = "seed"
 
@@ -58,7 +59,5 @@ def told(group: Group) -> str:
         middle, spread = group.mean(metric), group.deviation(metric)
         if middle is not None:
             scores.append(f"{metric} {middle:.4f}" + (f" +- {spread:.4f}" if spread is not None else ""))
-    over = (
-        f"over {count} seed{'' if count == 1 else 's'}" if count else f"no seed of {len(group.rows)} finished"
-    )
+    over = f"over {counted(count, 'seed')}" if count else f"no seed of {len(group.rows)} finished"
     return (f"{group.name}: " if group.name else "") + " ".join([", ".join(scores), over]).strip()

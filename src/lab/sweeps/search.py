@@ -5,7 +5,7 @@ Hydra's plugin asks and tells the study in the process that launches the jobs; o
 
 import json
 import logging
-import sys
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from src.allowed import Allowed
 from src.checks import refuse
 from src.errors import InputError
 from src.lab.runs.sweep import shorter
+from src.terminal import counted, say
 
 PLUGIN = "hydra_plugins.hydra_optuna_sweeper"
 FIELDS = {
@@ -106,7 +107,7 @@ def quieten() -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger(PLUGIN).setLevel(logging.CRITICAL)
-    for module in ("optuna", PLUGIN.replace(".", r"\."), r"src\.lab\.search"):
+    for module in ("optuna", re.escape(PLUGIN), re.escape(__name__)):
         warnings.filterwarnings("ignore", module=module)
 
 
@@ -144,11 +145,11 @@ def check(sweeper: dict[str, Any]) -> None:
 def greet(study: Study, before: int) -> None:
     """Say whether the study is new. before: how many trials it holds."""
     told = (
-        f"goes on with study {study.study_name}, {trials_of(before)}"
+        f"goes on with study {study.study_name}, {counted(before, 'trial')}"
         if before
         else f"new study {study.study_name}"
     )
-    print(f"search: {told}", file=sys.stderr, flush=True)
+    say(f"search: {told}")
 
 
 def conclude(objectives: list[str]) -> Found:
@@ -167,24 +168,20 @@ def conclude(objectives: list[str]) -> Found:
         return Found([f"study {study.study_name} does not answer: {' '.join(str(error).split())[:200]}"], {})
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     lost = len(trials) - len(done)
-    counted = f"study {study.study_name}: {trials_of(len(trials))}" + (
+    heading = f"study {study.study_name}: {counted(len(trials), 'trial')}" + (
         f", {lost} without a result" if lost else ""
     )
     tags = {"search.study": study.study_name, "search.trials": str(len(trials))}
     if not done:
-        return Found([counted], tags)
+        return Found([heading], tags)
     if len(objectives) == 1:
         best = study.best_trial
         tags |= {"search.best_params": json.dumps(best.params), "search.best_value": repr(best.value)}
-        return Found([f"{counted}, best: {said(best, objectives)}"], tags)
+        return Found([f"{heading}, best: {said(best, objectives)}"], tags)
     front = sorted(study.best_trials, key=lambda trial: trial.values)
     tags["search.pareto"] = json.dumps([{"params": t.params, "values": t.values} for t in front])
-    heading = f"{counted}, {len(front)} that none other beats in both of {', '.join(objectives)}:"
+    heading += f", {len(front)} that none other beats in both of {', '.join(objectives)}:"
     return Found([heading, *(f"  {said(trial, objectives)}" for trial in front)], tags)
-
-
-def trials_of(count: int) -> str:
-    return f"{count} trial{'' if count == 1 else 's'}"
 
 
 def said(trial: FrozenTrial, objectives: list[str]) -> str:

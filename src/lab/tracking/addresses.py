@@ -115,6 +115,7 @@ def param_of(key: str) -> str:
 
 
 def line_chart(metric: str) -> dict[str, Any]:
+    """A metric's curves, of every run that is shown."""
     return {
         "type": "LINE",
         "uuid": f"sweep-{metric}",
@@ -124,7 +125,7 @@ def line_chart(metric: str) -> dict[str, Any]:
         "runsCountToCompare": DRAWN,
         "metricKey": metric,
         "selectedMetricKeys": [metric],
-        "displayName": f"{metric} [nats per character] against the step",
+        "displayName": f"{metric} [nats per character] against the optimiser step",
         "lineSmoothness": 0,
         "scaleType": "linear",
         "xAxisScaleType": "linear",
@@ -140,6 +141,7 @@ def line_chart(metric: str) -> dict[str, Any]:
 
 
 def parallel_coordinates(params: list[str]) -> dict[str, Any]:
+    """A line for each run, through the values of what was swept to its val/loss."""
     return {
         "type": "PARALLEL",
         "uuid": "sweep-parallel",

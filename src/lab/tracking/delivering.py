@@ -155,7 +155,7 @@ class Following:
         own, parent = self.sweep.name, Delivered.of(self.sweep).run_id
         if not parent:
             raise InputError(
-                f"expected a run whose sweep has been delivered, got {self.folder}: "
+                f"expected a run whose sweep has been delivered, got {self.folder}: deliver that first with "
                 f"python -m src.deliver {self.sweep}"
             )
         tags = {k.replace(own, parent): v.replace(own, parent) for k, v in record["tags"].items()}

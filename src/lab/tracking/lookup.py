@@ -83,6 +83,6 @@ def untracked(run: str, places: PlacesConfig) -> Found:
             for name in ("config.json", "scores.json")
         )
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"run: expected a whole run, got {run}, a damaged one ({error})") from error
+        raise InputError(f"run: expected a whole run, got a damaged one in {folder} ({error})") from error
     model = weights.load(folder / "model")
     return Found(run, folder.name, "", scores.get("val/loss"), model, config, places, folder)

@@ -1,9 +1,7 @@
 """A process that runs `mlflow server`, from its start to its end."""
 
-import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,23 +12,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from src.errors import InputError
+from src.lab.tracking.ports import reachable
 
 Server = subprocess.Popen[bytes]
 PATIENCE = 8.0  # seconds for requests at work when the server is to end
-
-
-def check_free(host: str, port: int) -> None:
-    """Raises InputError where something listens already, or where this machine cannot listen."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                expected, got = "port: expected a free port", f"{port}, where something answers already"
-            else:
-                expected, got = "host: expected an address of this machine to listen on", f"{host} ({error})"
-            raise InputError(f"{expected}, got {got}") from error
 
 
 def check_database(backend: str) -> None:
@@ -79,7 +64,7 @@ def running(options: list[str], host: str, port: int, log: Path, backend: str) -
 
 def ended(log: Path) -> InputError:
     """The one line for a server that ended by itself."""
-    return InputError(f"expected the MLflow server to run, it ended: the reason is in {log}")
+    return InputError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
 
 
 def end(server: Server) -> None:
@@ -98,8 +83,3 @@ def healthy(host: str, port: int) -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
-
-
-def reachable(host: str) -> str:
-    """An address by which this machine reaches what listens on `host`."""
-    return "127.0.0.1" if host == "0.0.0.0" else host

@@ -1,11 +1,11 @@
 """The registered model: the run's model that `register=true` makes the champion, and how to serve it."""
 
 import shlex
-import sys
 
 from src.config import PlacesConfig
 from src.errors import InputError
 from src.lab.runs.rundir import store_of
+from src.terminal import say
 
 
 def register(run_id: str, config: PlacesConfig) -> None:
@@ -18,11 +18,9 @@ def register(run_id: str, config: PlacesConfig) -> None:
     uri = store_of(config)["uri"]
     version = runs.register(uri, run_id)
     serve = f"mlflow models serve -m models:/{runs.REGISTERED}@{runs.CHAMPION} --env-manager local"
-    print(
+    say(
         f"registered: {runs.REGISTERED} version {version}, alias {runs.CHAMPION}, run {run_id}\n"
-        f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}",
-        file=sys.stderr,
-        flush=True,
+        f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}"
     )
 
 

@@ -36,6 +36,7 @@ def rows(uri: str, experiment: str, parent: str) -> list[Row]:
 
 
 def row(client: Any, run: Any, parent: str) -> Row:
+    """A job's row from its MLflow run."""
     tags, run_id = run.data.tags, run.info.run_id
     job = json.loads(tags[f"sweep.{parent}"])
     ended = run.info.end_time or run.info.start_time

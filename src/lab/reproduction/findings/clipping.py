@@ -33,6 +33,7 @@ def soon(row: Row, guess: float) -> float:
 
 
 def share(rows: list[Row], guess: float) -> float:
+    """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
     return sum(diverged(row, guess) for row in rows) / len(rows) if rows else inf
 
 

@@ -61,6 +61,7 @@ def figure(rows: list[Row]) -> Figure:
 
 
 def draw_scores(ax: Axes, rows: list[Row]) -> None:
+    """The left half."""
     lengths = swept(rows, "seq_len")
     for model in swept(rows, "model"):
         arms = [where(rows, model=model, seq_len=length) for length in lengths]
@@ -79,6 +80,7 @@ def draw_scores(ax: Axes, rows: list[Row]) -> None:
 
 
 def draw_reach(ax: Axes, reached: dict[str, list[tuple[int, float]]], window: str) -> None:
+    """The right half. reached: `reach` by cell; window: its length in characters."""
     for model, points in reached.items():
         if points:
             ax.semilogy(

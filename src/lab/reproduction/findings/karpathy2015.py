@@ -28,6 +28,7 @@ def measures(rows: list[Row]) -> Measures:
 
 
 def figure(rows: list[Row]) -> Figure:
+    """The same figure from the jobs."""
     return draw(measures(rows))
 
 

@@ -8,9 +8,9 @@ from src.lab.reproduction.findings.arms import Measures
 from src.lab.runs.rows import Row
 
 SHARES = {
-    "known_words": ("words that the training text has", "ko-"),
+    "known_words": ("known words", "ko-"),
     "distinct_2": ("distinct pairs of words", "ks--"),
-    "repetition": ("runs of four words that came before", "k^:"),
+    "repetition": ("repeated runs of four words", "k^:"),
 }
 
 
@@ -47,6 +47,6 @@ def figure(rows: list[Row]) -> Figure:
     right.set_ylabel("longest passage copied [characters]")
     right.set_ylim(bottom=0)
     for ax in (left, right):
-        ax.set_xlabel("temperature of the softmax")
+        ax.set_xlabel("temperature")
         ax.grid(alpha=0.3)
     return drawn
