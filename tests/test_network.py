@@ -6,7 +6,8 @@
 import numpy as np
 import pytest
 
-from src.rnn.cells import CELLS
+from src.rnn import vanilla
+from src.rnn.cells import CELLS, cell_of
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
 
@@ -114,6 +115,54 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     assert step_by_step[1].tobytes() == at_once[1].tobytes()
 
 
+@pytest.mark.parametrize("at_once", [0, 1, 2, 3])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
+    activation: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = example(7, 3, 5, 6, kind=("rnn", activation))
+    whole = run_backward(*batch)
+    monkeypatch.setattr(vanilla, "CACHED", at_once * 3 * 5)
+    assert run_backward(*batch)[1].tobytes() == whole[1].tobytes()
+
+
+@LAYERS
+@KINDS
+def test_pieces_after_a_state_set_at_the_end_begin_with_it(kind: tuple[str, str], layers: int) -> None:
+    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    p, begun, ended = (
+        unflatten(architecture, flat),
+        *(Buffers.allocate(architecture, 7, 3, flat.dtype) for _ in range(2)),
+    )
+    begun.set_state(state)
+    forward(p, ids[::-1], ended)
+    ended.end_with(state)
+    assert ended.state().tobytes() == state.tobytes()
+    ended.carry()
+    assert forward(p, ids, ended).tobytes() == forward(p, ids, begun).tobytes()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_state_or_parameters_of_another_number_of_layers_are_refused(layers: int) -> None:
+    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=layers)
+    buffers = Buffers.allocate(Architecture(6, 5, "lstm", 2), 7, 3, flat.dtype)
+    for begin in (buffers.set_state, buffers.end_with):
+        with pytest.raises(ValueError, match="zip"):
+            begin(state)
+    with pytest.raises(ValueError, match="zip"):
+        forward(unflatten(architecture, flat), ids, buffers)
+
+
+@pytest.mark.parametrize("steps", [6, 8])
+@KINDS
+def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], steps: int) -> None:
+    architecture, flat, *_ = example(7, 3, 5, 6, kind=kind)
+    (tape,) = Buffers.allocate(architecture, 7, 3, flat.dtype).tapes
+    (layer,) = unflatten(architecture, flat).layers
+    with pytest.raises(ValueError, match="zip"):
+        cell_of(architecture).forward(layer, tape, np.zeros((steps, architecture.gates, 3, 5)))
+
+
 @LAYERS
 @KINDS
 def test_a_pass_leaves_parameters_ids_and_masks(kind: tuple[str, str], layers: int) -> None:
@@ -171,6 +220,17 @@ def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
         assert (flat == 1).all()
         flat[:] = 7
         assert all((view == 7).all() for view in views)
+
+
+@LAYERS
+@KINDS
+def test_matrices_are_all_parameters_but_the_biases(kind: tuple[str, str], layers: int) -> None:
+    architecture = Architecture(4, 3, kind[0], layers, kind[1])
+    flat = np.zeros(architecture.size())
+    for matrix in unflatten(architecture, flat).matrices():
+        matrix += 1
+    for name, view in named_views(architecture, flat).items():
+        assert (view == (name[0] == "w")).all(), name
 
 
 def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases() -> None:

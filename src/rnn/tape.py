@@ -27,14 +27,14 @@ class Tape:
     product: Array
     looked_up: Array
     scratch: Array
-    views: dict[str, tuple[Array, Any]] = field(default_factory=dict)
+    views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
-    def once(self, name: str, of: Array, make: Callable[[], Made]) -> Made:
-        """The views that `make` makes of `of` and of this tape, kept: an index costs as much as a call."""
-        known, made = self.views.get(name, (None, None))
+    def once(self, make: Callable[["Tape", Array], Made], of: Array) -> Made:
+        """The views that `make` makes of this tape and of `of`, kept: an index costs as much as a call."""
+        known, made = self.views.get(make, (None, None))
         if known is not of:
-            made = make()
-            self.views[name] = of, made
+            made = make(self, of)
+            self.views[make] = of, made
         return cast("Made", made)
 
     @classmethod
