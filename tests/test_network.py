@@ -10,6 +10,7 @@ from src.rnn import vanilla
 from src.rnn.cells import CELLS, cell_of
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
+from src.rnn.products import AT_ONCE
 
 SHAPES = [(1, 1, 1, 2), (1, 4, 3, 5), (6, 1, 4, 3), (7, 3, 5, 6)]  # T, B, H, V
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
@@ -161,6 +162,27 @@ def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], s
     (layer,) = unflatten(architecture, flat).layers
     with pytest.raises(ValueError, match="zip"):
         cell_of(architecture).forward(layer, tape, np.zeros((steps, architecture.gates, 3, 5)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_buffers_have_the_precision_asked_for_and_no_more_than_a_pass_writes(
+    dtype: type[np.inexact], training: bool
+) -> None:
+    buffers = Buffers.allocate(Architecture(6, 5, "lstm", 3), 7, 2, dtype, training)
+    backward = {"dh": (7, 2, 5), "onehot": (6, 14), "wy_t": (6, 5), "partial": (AT_ONCE + 1, 4, 6, 5)}
+    expected = {"z": (6, 14), "table": (4, 6, 5)} | {
+        name: shape if training else (0,) for name, shape in backward.items()
+    }
+    found = {name: getattr(buffers, name) for name in expected}
+    assert {name: array.shape for name, array in found.items()} == expected
+    assert [array.shape for array in buffers.dropped] == [(7, 2, 5)] * 2
+    tapes = [array for tape in buffers.tapes for array in (tape.blocks, tape.h, tape.c)]
+    assert {array.dtype for array in (*found.values(), *buffers.dropped, *tapes)} == {np.dtype(dtype)}
+
+
+def test_buffers_are_for_evaluation_unless_asked() -> None:
+    assert Buffers.allocate(Architecture(6, 5), 7, 2).dh.size == 0
 
 
 @LAYERS

@@ -68,6 +68,13 @@ def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> Non
     assert (tiling.rows, tiling.columns) == (batch, units)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_the_weights_keep_their_precision_when_cut(dtype: type[np.inexact]) -> None:
+    """Or each product would be taken in the higher one."""
+    for batch, units in SIZES:
+        assert Tiling.of(batch, units).weights(np.ones((units, units), dtype)).dtype == dtype
+
+
 def test_a_transposed_matrix_is_cut_as_itself() -> None:
     w = np.random.default_rng(0).standard_normal((128, 128))
     tiling = Tiling.of(32, 128)

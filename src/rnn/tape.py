@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,11 +31,10 @@ class Tape:
 
     def once(self, make: Callable[["Tape", Array], Made], of: Array) -> Made:
         """The views that `make` makes of this tape and of `of`, kept: an index costs as much as a call."""
-        known, made = self.views.get(make, (None, None))
-        if known is not of:
-            made = make(self, of)
-            self.views[make] = of, made
-        return cast("Made", made)
+        if self.views.get(make, (None,))[0] is not of:
+            self.views[make] = of, make(self, of)
+        views: Made = self.views[make][1]
+        return views
 
     @classmethod
     def allocate(cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32) -> "Tape":
