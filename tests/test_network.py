@@ -206,6 +206,16 @@ def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating])
     assert masks.mean() == pytest.approx(1, abs=0.01)
 
 
+def test_a_unit_is_dropped_where_a_draw_in_single_precision_is_below_the_share() -> None:
+    """So the masks of a seed are those of earlier releases."""
+    architecture, shape = Architecture(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
+    draws = np.random.default_rng(0).random(shape, np.float32)
+    share = float(draws[1, 2, 0, 3])  # a draw that is the share itself keeps its unit
+    masks = dropout_masks(architecture, 7, 3, share, np.random.default_rng(0))
+    assert ((masks > 0) == (draws >= share)).all()
+    assert masks[1, 2, 0, 3] > 0
+
+
 def test_dropout_stands_between_layers_and_not_along_time() -> None:
     """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
     and layer 2 runs as if it had no input."""

@@ -94,7 +94,8 @@ def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("v", "n", "chunk"), [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048)]
+    ("v", "n", "chunk"),
+    [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048), (27, 256, 128), (27, 128, 128)],
 )
 def test_chunks_of_a_sum(v: int, n: int, chunk: int) -> None:
     assert chunk_of_sum(v, n) == chunk
