@@ -16,6 +16,7 @@ from src.rnn.gradient_check import Case, worst
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.parameters import Architecture, unflatten
+from src.rnn.products import chunk_of_sum
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 SHAPES = [  # T, B, H, V
@@ -86,6 +87,16 @@ def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int
         v = np.random.default_rng(direction).standard_normal(case.flat.size)
         by_hand, along = case.projection(v)
         assert abs(by_hand - along) <= 1e-10 * abs(along)
+
+
+@KINDS
+def test_projection_of_a_gradient_that_is_summed_in_chunks(kind: tuple[str, str]) -> None:
+    """A batch so long that the products over time are taken some steps at a time."""
+    case = drawn(kind, 1, 0.0, (8, 48, 64, 3))
+    case = replace(case, flat=0.2 * case.flat)  # or it explodes
+    assert chunk_of_sum(3, case.ids.size) < case.ids.size
+    by_hand, along = case.projection(np.random.default_rng(0).standard_normal(case.flat.size))
+    assert abs(by_hand - along) <= 1e-10 * abs(along)
 
 
 @KINDS

@@ -10,7 +10,6 @@ from src.rnn import vanilla
 from src.rnn.cells import CELLS, cell_of
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
-from src.rnn.products import AT_ONCE
 
 SHAPES = [(1, 1, 1, 2), (1, 4, 3, 5), (6, 1, 4, 3), (7, 3, 5, 6)]  # T, B, H, V
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
@@ -90,19 +89,6 @@ def test_loss_and_gradient_are_those_of_the_naive_loop(shape: tuple[int, int, in
         np.testing.assert_allclose(array, expected[name], rtol=1e-11, atol=1e-14, err_msg=name)
 
 
-@LAYERS
-@KINDS
-def test_buffers_keep_nothing_from_one_batch_to_the_next(kind: tuple[str, str], layers: int) -> None:
-    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
-    masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
-    buffers = Buffers.allocate(architecture, 7, 3, flat.dtype, training=True)
-    run_backward(architecture, flat, ids[::-1], targets[::-1], -state, buffers, masks)
-    again = run_backward(architecture, flat, ids, targets, state, buffers)
-    fresh = run_backward(architecture, flat, ids, targets, state)
-    assert again[0] == fresh[0]
-    assert again[1].tobytes() == fresh[1].tobytes()
-
-
 @KINDS
 def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
@@ -116,6 +102,22 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     assert step_by_step[1].tobytes() == at_once[1].tobytes()
 
 
+@LAYERS
+@KINDS
+def test_parts_of_a_batch_add_up_to_the_whole(kind: tuple[str, str], layers: int) -> None:
+    """What several processes do: each its columns, all divided by the size of the whole batch."""
+    architecture, flat, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
+    loss, g = run_backward(architecture, flat, ids, targets, state)
+    losses, parts, p = [], np.full((2, flat.size), np.nan), unflatten(architecture, flat)
+    for part, columns in zip(parts, (slice(0, 1), slice(1, 4)), strict=True):
+        buffers = Buffers.allocate(architecture, 7, columns.stop - columns.start, flat.dtype, training=True)
+        buffers.set_state(state[:, :, columns])
+        views = unflatten(architecture, part)
+        losses.append(loss_and_gradient(p, views, ids[:, columns], targets[:, columns], buffers, of=28))
+    assert sum(losses) == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(parts.sum(axis=0), g, rtol=1e-11, atol=1e-14)
+
+
 @pytest.mark.parametrize("at_once", [0, 1, 2, 3])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
@@ -127,33 +129,6 @@ def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
     assert run_backward(*batch)[1].tobytes() == whole[1].tobytes()
 
 
-@LAYERS
-@KINDS
-def test_pieces_after_a_state_set_at_the_end_begin_with_it(kind: tuple[str, str], layers: int) -> None:
-    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=kind, layers=layers)
-    p, begun, ended = (
-        unflatten(architecture, flat),
-        *(Buffers.allocate(architecture, 7, 3, flat.dtype) for _ in range(2)),
-    )
-    begun.set_state(state)
-    forward(p, ids[::-1], ended)
-    ended.end_with(state)
-    assert ended.state().tobytes() == state.tobytes()
-    ended.carry()
-    assert forward(p, ids, ended).tobytes() == forward(p, ids, begun).tobytes()
-
-
-@pytest.mark.parametrize("layers", [1, 3])
-def test_a_state_or_parameters_of_another_number_of_layers_are_refused(layers: int) -> None:
-    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=layers)
-    buffers = Buffers.allocate(Architecture(6, 5, "lstm", 2), 7, 3, flat.dtype)
-    for begin in (buffers.set_state, buffers.end_with):
-        with pytest.raises(ValueError, match="zip"):
-            begin(state)
-    with pytest.raises(ValueError, match="zip"):
-        forward(unflatten(architecture, flat), ids, buffers)
-
-
 @pytest.mark.parametrize("steps", [6, 8])
 @KINDS
 def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], steps: int) -> None:
@@ -162,27 +137,6 @@ def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], s
     (layer,) = unflatten(architecture, flat).layers
     with pytest.raises(ValueError, match="zip"):
         cell_of(architecture).forward(layer, tape, np.zeros((steps, architecture.gates, 3, 5)))
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
-def test_buffers_have_the_precision_asked_for_and_no_more_than_a_pass_writes(
-    dtype: type[np.inexact], training: bool
-) -> None:
-    buffers = Buffers.allocate(Architecture(6, 5, "lstm", 3), 7, 2, dtype, training)
-    backward = {"dh": (7, 2, 5), "onehot": (6, 14), "wy_t": (6, 5), "partial": (AT_ONCE + 1, 4, 6, 5)}
-    expected = {"z": (6, 14), "table": (4, 6, 5)} | {
-        name: shape if training else (0,) for name, shape in backward.items()
-    }
-    found = {name: getattr(buffers, name) for name in expected}
-    assert {name: array.shape for name, array in found.items()} == expected
-    assert [array.shape for array in buffers.dropped] == [(7, 2, 5)] * 2
-    tapes = [array for tape in buffers.tapes for array in (tape.blocks, tape.h, tape.c)]
-    assert {array.dtype for array in (*found.values(), *buffers.dropped, *tapes)} == {np.dtype(dtype)}
-
-
-def test_buffers_are_for_evaluation_unless_asked() -> None:
-    assert Buffers.allocate(Architecture(6, 5), 7, 2).dh.size == 0
 
 
 @LAYERS

@@ -188,7 +188,7 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
     g.wy[...] = buffers.wy_t.T
     np.add.reduce(dz, axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
-    for k in range(len(p.layers) - 1, -1, -1):
+    for k in reversed(range(len(p.layers))):
         layer, gradient, tape = p.layers[k], g.layers[k], buffers.tapes[k]
         da = cell.backward(layer, gradient, tape, dh).reshape(len(layer.wh), -1, units)
         if k == 0:
