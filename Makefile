@@ -11,6 +11,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv
 PEERS := .venv-peers
 MUTATION := .venv-mutation
+GRADIENTS := benchmarks/gradients.txt
 RUN := $(VENV)/bin/python
 # What a run needs; requirements.lock is all of it and what tests, linters and pictures need (`make dev`).
 LOCKS := requirements-run.lock requirements-uv.lock
@@ -85,7 +86,7 @@ lint: dev  ## ruff and the strict type checker
 	@$(RUN) -m mypy
 
 gradcheck: setup  ## every cell's gradients against complex-step differentiation, as a table
-	@$(RUN) -m src.gradcheck
+	@$(RUN) -m src.gradcheck > $(GRADIENTS).part; failed=$$?; cat $(GRADIENTS).part; mv $(GRADIENTS).part $(GRADIENTS); exit $$failed
 
 test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
 	@$(PEERS)/bin/python -m pytest tests/test_peers.py

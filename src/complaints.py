@@ -52,9 +52,13 @@ def explain(error: BaseException, config_name: str) -> str | None:
     for words, line in SEARCHING.items():
         if isinstance(error, ValueError) and words in str(error):
             return line
-    if not isinstance(error, HydraException | OmegaConfBaseException):
-        return None
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain_config(error, config_name)
+    return None
 
+
+def explain_config(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
+    """What Hydra or OmegaConf found in the command line."""
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
     if isinstance(error, MissingConfigException) and error.options is not None:

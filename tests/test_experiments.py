@@ -343,6 +343,21 @@ def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(
     assert (kept / "state" / "figure.svg").read_text() == (tmp_path / "whole" / "state.svg").read_text()
 
 
+def test_a_quick_record_does_not_take_the_place_of_a_full_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    for size, loss in (("full", 2.1), ("quick", 2.0), ("full", 1.9)):
+        jobs = arms(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
+        record(conclude(EXPERIMENTS["state"], size, jobs), tmp_path / "outcomes")
+        before = (kept / "state" / "measured.json").read_text() if size == "quick" else ""
+        keep(tmp_path / "outcomes", kept)
+        told = (kept / "state" / "measured.json").read_text()
+        assert json.loads(told)["size"] == "full"
+        assert before in ("", told)
+        assert ("state: what was measured at full size stays" in capsys.readouterr().err) == bool(before)
+
+
 def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:
     row_of_the_table("64", 1.43, tmp_path)
     jobs = arms(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})

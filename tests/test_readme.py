@@ -140,3 +140,14 @@ def test_locks_carry_hashes_and_no_address(lock: str) -> None:
     requirements = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
     assert requirements
     assert all("==" in pin and "--hash=sha256:" in pin for pin in requirements)
+
+
+def test_the_gradients_are_as_exact_as_told() -> None:
+    """`make gradcheck` writes cell, activation, layers, dropout, worst relative error, parameter."""
+    table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
+    worst = [float(line.split()[4]) for line in table[1:-1]]
+    assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})
+    bound = re.search(r"gradients against complex steps.*relative error at most (\S+) ", README)
+    assert bound
+    assert max(worst) <= float(bound.group(1))
+    assert table[-1].endswith("so it is")

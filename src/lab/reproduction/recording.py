@@ -12,6 +12,7 @@ from src.lab.reproduction.claims import Verdict, read_claims, verdicts
 from src.lab.reproduction.experiments import EXPERIMENTS, FOLDER, Outcome
 from src.lab.reproduction.findings.arms import Measures
 from src.lab.runs.environment import environment
+from src.terminal import say
 
 ALL = "all"  # the part that a whole run is, once a part has been run again
 
@@ -87,11 +88,17 @@ def read(file: Path) -> dict[str, Any] | None:
 
 
 def keep(outcomes: Path, experiments: Path = FOLDER) -> None:
-    """Take every record of a folder into experiments/, parts beside what stands there of the others."""
+    """Take every record of a folder into experiments/, parts beside what stands there of the others.
+
+    What was measured at full size stays: a quick record does not take its place.
+    """
     for file in sorted(outcomes.glob("*.json")):
         name, target = file.stem, experiments / file.stem / "measured.json"
         now, earlier = read(file), read(target)
         figure, kept = file.with_suffix(".svg"), target.with_name("figure.svg")
+        if now and earlier and (now["size"], earlier["size"]) == ("quick", "full"):
+            say(f"{name}: what was measured at full size stays, {file} is of the quick one")
+            continue
         if now and "parts" in now and earlier:
             now, draw = added(earlier, now), EXPERIMENTS[name].draw
             claims = read_claims(FOLDER / name / "expected.json", now["size"])
