@@ -112,6 +112,16 @@ def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, st
     assert np.linalg.norm(single - exact) <= 1e-5 * np.linalg.norm(exact)
 
 
+def test_a_case_has_the_dropout_asked_for_in_double_precision_and_a_state() -> None:
+    """Or what is proved above with dropout would be proved without."""
+    with_dropout, without = (drawn(("lstm", "tanh"), 3, dropout, (4, 3, 5, 7)) for dropout in (0.4, 0.0))
+    assert without.masks is None
+    assert with_dropout.masks is not None
+    assert with_dropout.masks.shape == (2, 4, 3, 5)
+    assert np.unique(with_dropout.masks).tolist() == [0, 1 / (1 - 0.4)]
+    assert with_dropout.state.all()
+
+
 def test_the_check_sees_a_wrong_gradient() -> None:
     """Or everything above would prove nothing: a thousandth off in one parameter is reported by name."""
     case = drawn(("gru", "tanh"), 2, 0.0, (4, 3, 5, 7))
