@@ -76,7 +76,8 @@ def asked(file: Path, only: list[str]) -> bool:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "src":
             names = {alias.name for alias in node.names}
             parts |= names if node.module == "src" else {(node.module or "").split(".")[1]}
-            modules.add((node.module or "").removeprefix("src."))
+            module = (node.module or "").removeprefix("src.")
+            modules |= {module} | {f"{module}.{name}" for name in names}
     alone = bool(parts & set(CHANGED)) and parts <= NEEDED
     if only and not modules & set(only):
         return False

@@ -73,9 +73,7 @@ def explain_config(error: HydraException | OmegaConfBaseException, config_name: 
         return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
     cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
-    if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError):
-        return explain_type(cause, config_name)
-    if isinstance(cause, ValidationError):
+    if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
         return explain_type(cause, config_name)
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
         return explain_key(str(getattr(cause, "full_key", "")), cause, config_name)

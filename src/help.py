@@ -80,8 +80,7 @@ def page(command: str, config_name: str) -> str:
         lines += ["", "Sweeps (with --multirun): where the jobs run, and how they are chosen", ""]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
             for file in sorted((CONF / group).glob("*.yaml")):
-                sentence = headline(file)[: headline(file).rindex(".") + 1]  # no beginning of the next
-                lines += entry(f"{group}={file.stem}", sentence)
+                lines += entry(f"{group}={file.stem}", whole_sentences(headline(file)))
     lines += ["", "Options", ""]
     lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
     lines += entry("--cfg job", "print the composed config and do nothing.")
@@ -119,6 +118,13 @@ def headline(file: Path) -> str:
     """The comment on a file's first line: what this choice is."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")
+
+
+def whole_sentences(line: str) -> str:
+    """A line without the beginning of a sentence that goes on in the next. A full stop stands before a space
+    or at the end: that of `.venv` is none."""
+    found = re.match(r".*\.(?= |$)", line)
+    return found[0] if found else line
 
 
 def defaults(file: Path) -> list[tuple[str, str]]:

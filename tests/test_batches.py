@@ -181,6 +181,14 @@ def test_epochs_of_streams_begin_at_each_of_the_first_characters() -> None:
     assert set(firsts) == set(range(7))
 
 
+@pytest.mark.parametrize("spare", [0, 1, 5, 6, 7, 20])
+def test_epochs_of_streams_begin_wherever_the_text_leaves_room(spare: int) -> None:
+    """A text of 4 streams of one batch each, the last target and `spare` more characters."""
+    streams = streams_over(4 * 7 + 1 + spare, 7, 4)
+    firsts = {int(epoch_of(streams)[0][0][0, 0]) for _ in range(200)}
+    assert firsts == set(range(min(spare, 6) + 1))
+
+
 @pytest.mark.parametrize(("count", "expected"), [(8, 1), (14, 1), (15, 2), (28, 3), (29, 4), (1000, 4)])
 def test_few_characters_give_fewer_streams(count: int, expected: int) -> None:
     assert streams_over(count, 7, 4).batch_size == expected
@@ -207,6 +215,18 @@ def make(
     if kind is Streams:
         return Streams(tokens, seq_len, batch_size, rng)
     return Windows(tokens, seq_len, batch_size, 2, rng)
+
+
+def test_state_says_how_much_of_an_epoch_was_taken() -> None:
+    windows, streams = windows_over(60, 7, 10), streams_over(200, 7, 4)
+    assert windows.state() == {"keys": [], "position": 0}
+    assert streams.state() == {"shift": 0, "position": streams.steps_per_epoch}  # as if one were over
+    for supply, per_batch in ((windows, 10), (streams, 1)):
+        for _ in range(2):
+            for k in range(supply.steps_per_epoch):
+                ids = supply.next()[0]
+                assert supply.state()["position"] == per_batch * (k + 1)
+                assert supply is windows or k or ids[0, 0] == supply.state()["shift"]
 
 
 def drawn_from(batches: Batches, count: int) -> object:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.cli import PROJECT, quoted
-from src.help import COMMANDS, CONF, defaults
+from src.help import COMMANDS, CONF, defaults, whole_sentences
 from tests.conftest import run_command
 
 Command = Callable[..., Any]
@@ -273,6 +273,12 @@ def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None
 
 
 # --- help ---
+
+
+def test_help_ends_with_a_whole_sentence_and_a_dot_within_a_name_ends_none() -> None:
+    assert whole_sentences("A cluster. The project, its .venv and outputs") == "A cluster."
+    assert whole_sentences("One thing. And another.") == "One thing. And another."
+    assert whole_sentences("No stop, but a file.yaml in it") == "No stop, but a file.yaml in it"
 
 
 def yaml_keys(name: str) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text import sources
-from src.text.corpus import Corpus, Settings, Text, bounds_of, check_length, load, prepare
+from src.text.corpus import FORMAT, Corpus, Settings, Text, bounds_of, check_length, load, prepare
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 
@@ -62,6 +62,37 @@ def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus
     assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
 
 
+def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path: Path) -> None:
+    shown = tmp_path / "tiny.txt"
+    written = shown.lstat().st_ino
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.lstat().st_ino == written
+    prepare(whole(b"Another text " * 30), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == "another text " * 30
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == NORMAL
+
+
+def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
+    (tmp_path / "tiny.txt").mkdir()
+    with pytest.raises(
+        InputError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
+    ):
+        prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
+
+
+def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
+    assert (corpus.name, corpus.normalisation) == ("tiny", PLAIN)
+
+
+def test_text_with_half_characters_is_kept_as_it_is(tmp_path: Path) -> None:
+    """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
+    settings = replace(SETTINGS, encoding="utf-7", normalisation=RAW_TEXT, split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"
+
+
 def test_tokens_are_the_normalised_text(corpus: Corpus) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
     assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
@@ -86,6 +117,7 @@ def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -
 def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
     tokens = np.load(corpus.folder / "tokens.npy")
+    assert manifest["format"] == FORMAT
     assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
     assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
     assert manifest["characters"] == len(NORMAL)
@@ -97,6 +129,16 @@ def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     }
     assert corpus.digest == manifest["digest"]
     assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
+
+
+def test_manifest_of_a_text_in_pieces_is_that_of_the_whole(corpus: Corpus, tmp_path: Path) -> None:
+    cut, _ = prepare(lambda: [RAW[:100], RAW[100:]], SETTINGS, 5, tmp_path / "not" / "yet" / "there")
+    assert (cut.folder / "manifest.json").read_bytes() == (corpus.folder / "manifest.json").read_bytes()
+
+
+def test_digest_is_the_one_that_older_corpora_bear(corpus: Corpus) -> None:
+    """Another one, and each text would be prepared anew beside what stands there."""
+    assert corpus.digest == "d53433831fab62f6de4aeba628e2497b9b66927aa3f977ed9ad1c36a1c4dfa5c"
 
 
 def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
@@ -151,6 +193,11 @@ def test_folder_left_half_written_is_made_again(folder: Path, tmp_path: Path) ->
     again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL
+
+
+def test_shares_are_three() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        bounds_of(100, (0.5, 0.5))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
@@ -282,7 +329,7 @@ def test_changed_token_is_refused(folder: Path) -> None:
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(raw)
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(InputError, match=r"damaged one in .* \(a file changed after it was written\): del"):
         load(folder)
 
 

@@ -90,10 +90,11 @@ def test_first_wrong_byte_is_named_at_its_place_in_the_whole_text(
 
 def test_utf_16_that_does_not_tell_its_order_is_refused_in_one_line() -> None:
     with pytest.raises(
-        InputError, match=r"^data\.encoding: expected text in utf-16, got .*utf-16-le for"
-    ) as caught:
+        InputError,
+        match=r"^data\.encoding: expected text in utf-16, got bytes that are none \(.+\): name the text's "
+        r"own encoding, utf-16-le for example$",
+    ):
         decode(["text".encode("utf-16-le")], "utf-16")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", [*sorted(HOSTS), "hex", "rot13", "klingon", "", "a\0b"])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from docs import build
-from docs.build import DOCS, FENCE, PAGES, PRINTS, written
+from docs import build, examples
+from docs.build import DOCS, FENCE, PAGES, PRINTS, run, written
 from src.errors import InputError
 
 ALL = sorted(DOCS.glob("*.md"))  # of others, too
@@ -60,6 +60,28 @@ def anchors(page: str) -> set[str]:
 def test_quoted_code_is_the_source_and_examples_print_what_stands_below_them(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert written(page, name) == page, "`make docs` writes it again"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_of_a_page_are_one_program_that_prints_what_the_page_says(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
+    program = examples.examples(page)
+    said = re.findall(rf"^{PRINTS}\n{FENCE}text\n(.*?)^{FENCE}$", page, flags=re.MULTILINE | re.DOTALL)
+    assert run(program, name, {}) == "".join(said)
+    assert len(said) == page.count(PRINTS)
+
+
+def test_what_is_quoted_is_no_example_and_a_page_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        examples.examples(f"{QUOTED}\n\n{example('a = 2')}\n\n{example('print(a)', '2')}")
+        == "a = 2\n\nprint(a)\n"
+    )
+    for typed in ([], ["texts"], ["backpropagation", "texts"]):
+        monkeypatch.setattr("sys.argv", ["examples", *typed])
+        assert examples.main() == 2
+        assert "examples: expected one page of from-scratch, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", PAGES)

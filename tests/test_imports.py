@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import rows
+
 PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "deliver", "reproduce"
@@ -121,6 +123,13 @@ def test_the_packages_of_the_laboratory_look_downward(module: str) -> None:
     part = module.split(".")[2]
     below = [f"src.lab.{p}" for p in ORDER[: ORDER.index(part) + 1]]
     assert all(within(name, *below) for name in ours(module) if within(name, "src.lab"))
+
+
+def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_own_words() -> None:
+    page = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = [tuple(row) for row in rows(page, "packages")]
+    own = [ast.get_docstring(ast.parse(FILES[f"src.lab.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
+    assert told == [(f"`{p}`", text) for p, text in zip(ORDER, own, strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -95,4 +95,12 @@ def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
     assert keys[:2] == [4058335883, 2684764585]
     assert permuted(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
     assert permuted(10**11, 10**11 + 2, 2**40, keys).tolist() == [384404693457, 852068282514]
+    huge = [830460355114629199, 458352808747553499, 877012530631624343]  # where 64-bit floats are 128 apart
+    assert permuted(10**18, 10**18 + 3, 2**60, keys).tolist() == huge
     assert permuted(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]
+
+
+def test_keys_come_in_pairs() -> None:
+    """A key too few, as from a damaged checkpoint, must not quietly give another order."""
+    with pytest.raises(ValueError, match="shorter"):
+        permuted(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])

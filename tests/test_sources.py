@@ -67,7 +67,7 @@ def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
         read("file", None, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["file", "tinyshakespeare"])
+@pytest.mark.parametrize("name", ["file", "tinyshakespeare", "warandpeace"])
 def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         InputError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
@@ -98,9 +98,38 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
-        InputError, match=r"^data\.path: expected the tiny Shakespeare .*86c4e6aa9db7.*data=file$"
+        InputError,
+        match=r"^data\.path: expected the tiny Shakespeare that others report on \(1,115,394 bytes, sha256 "
+        r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: read it with data=file$",
     ):
         read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
+    with pytest.raises(
+        InputError,
+        match=r"^data\.path: expected the War and Peace of the 2015 paper \(3,258,246 bytes, sha256 "
+        r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: read it with data=file$",
+    ):
+        read("warandpeace", tmp_path / "other.txt", tmp_path)
+
+
+def test_war_and_peace_is_the_users_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError) as caught:
+        read("warandpeace", None, tmp_path)
+    assert str(caught.value) == (
+        "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
+        "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+    )
+    text = b"Well, Prince, so Genoa and Lucca are now just family estates"
+    (tmp_path / "own.txt").write_bytes(text)
+    monkeypatch.setattr(sources, "WAR_AND_PEACE_SHA256", hashlib.sha256(text).hexdigest())
+    assert read("warandpeace", tmp_path / "own.txt", tmp_path) == text
+
+
+def test_large_file_comes_in_pieces_of_one_size(tmp_path: Path) -> None:
+    text = bytes(range(256)) * 1200
+    (tmp_path / "own.txt").write_bytes(text)
+    pieces = list(sources.find("file", tmp_path / "own.txt", tmp_path).pieces())
+    assert [len(piece) for piece in pieces] == [2**17, 2**17, len(text) - 2**18]
+    assert b"".join(pieces) == text
 
 
 def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offline: None) -> None:
@@ -109,6 +138,35 @@ def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offli
     message = str(caught.value)
     assert "got ConnectionError (no network): name a local copy with data.path=FILE" in message
     assert "\n" not in message
+
+
+def test_download_that_fails_at_length_is_told_in_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("x" * 300)
+
+    monkeypatch.setattr(pooch, "retrieve", refuse)
+    with pytest.raises(InputError, match=r"got ConnectionError \(x{120}\): name a local copy"):
+        read("tinyshakespeare", None, tmp_path)
+
+
+def test_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, asked = b"First Citizen:\nBefore we proceed any further, hear me speak.\n", []
+
+    def download(_: object, url: str, file: str, *__: object, **___: object) -> None:
+        asked.append(url)
+        Path(file).write_bytes(text)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
+    with pytest.raises(InputError, match=r"got ValueError .*hash .* name a local copy"):
+        read("tinyshakespeare", None, tmp_path)
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr(sources, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
+    assert read("tinyshakespeare", None, tmp_path) == text
+    assert read("tinyshakespeare", None, tmp_path) == text
+    assert asked == [sources.TINY_SHAKESPEARE] * 2  # the third time it stood there
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("tinyshakespeare-source.txt", text)]
 
 
 @needs_tiny

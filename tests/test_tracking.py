@@ -429,8 +429,8 @@ def test_a_run_id_that_there_is_not(run: str, typed: Callable[..., Any], trained
     ended = typed("sample", f"run={run}", *trained.places)
     assert ended.rc == 2
     assert ended.complaint == (
-        "sample: run: expected latest, best, champion or another alias of char-rnn, models:/NAME@ALIAS or "
-        f"a run id, got {run}"
+        "sample: run: expected latest, best, an alias that char-rnn has (register=true makes champion), "
+        f"models:/NAME@ALIAS or a run id, got {run}"
     )
 
 

@@ -77,6 +77,15 @@ def test_of_a_large_vocabulary_a_message_shows_the_beginning() -> None:
     assert "only the 9000 characters" in str(caught.value)
 
 
+@pytest.mark.parametrize(("count", "more"), [(299, ""), (300, ""), (301, ", ...")])
+def test_message_says_that_it_shows_only_the_first_300_characters(count: int, more: str) -> None:
+    vocabulary = Vocabulary.of(characters(count))
+    with pytest.raises(InputError) as caught:
+        vocabulary.encode("?\uffff")
+    shown = repr(characters(min(count, 300)))
+    assert str(caught.value).endswith(f"model knows ({shown}{more}), got '\\uffff'")
+
+
 @pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600", "\udcff"])
 def test_unknown_character_is_named_beside_the_known_ones(unknown: str) -> None:
     vocabulary = Vocabulary.of("banana")

@@ -56,18 +56,19 @@ class Windows:
         self.rng = rng
         self.keys: list[int] = []  # of this epoch's order; none before the first batch
         self.position = 0  # in that order
-        self.block = np.empty(0, np.intp)  # what stands there from `position` on
+        self.block: Ids = np.arange(0)  # what stands there from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
         """Inputs and targets, (T, B) each. Only the first batch is fresh: with state=carry every further
         one is handed a state that belongs to other windows, which is the mistake to be shown."""
         fresh = not self.keys
-        if fresh or self.position + self.batch_size > self.count:
+        taken = self.steps_per_epoch * self.batch_size  # of an epoch's windows
+        if fresh or self.position == taken:
             self.keys = draw_keys(self.rng)
-            self.position, self.block = 0, self.block[:0]
-        if self.block.size < self.batch_size:
-            whole = self.batch_size * max(1, BLOCK // self.batch_size)
-            stop = min(self.position + whole, self.count)
+            self.position = 0
+        if not self.block.size:
+            whole = -(-BLOCK // self.batch_size) * self.batch_size
+            stop = min(self.position + whole, taken)
             self.block = permuted(self.position, stop, self.count, self.keys) * self.stride
         starts, self.block = self.block[: self.batch_size], self.block[self.batch_size :]
         self.position += self.batch_size
@@ -99,8 +100,7 @@ class Streams:
         if longest < 1:
             raise ValueError(f"expected more than seq_len={seq_len} characters, got {tokens.size}")
         self.batch_size = min(batch_size, longest)
-        slack = min(seq_len - 1, tokens.size - 1 - self.batch_size * seq_len)
-        self.slack = max(0, slack)
+        self.slack = min(seq_len - 1, tokens.size - 1 - self.batch_size * seq_len)
         self.length = (tokens.size - 1 - self.slack) // self.batch_size
         self.steps_per_epoch = self.length // seq_len
         self.offsets = np.arange(seq_len + 1)[:, None]

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.errors import InputError
-from src.files import cannot_write, write_json
+from src.files import cannot_write, write_atomically, write_json
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
 from src.text.tokenising import write_normalised, write_tokens
@@ -76,7 +77,7 @@ def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple
     {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
     """
     ends = [round(count * share) for share in np.cumsum(shares)]
-    return {name: (start, end) for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
+    return dict(zip(SPLITS, pairwise([0, *ends]), strict=True))
 
 
 def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -> None:
@@ -166,7 +167,7 @@ def digest_of(source: bytes, settings: Settings) -> str:
 
 
 def digest_of_text(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def show_text(folder: Path, link: Path) -> None:
@@ -174,12 +175,7 @@ def show_text(folder: Path, link: Path) -> None:
     target = f"{folder.name}/text.txt"
     if link.is_symlink() and os.readlink(link) == target:
         return
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-    try:
-        temporary.symlink_to(target)
-        temporary.replace(link)
-    except OSError as error:
-        raise cannot_write(link, error) from error
+    write_atomically(link, lambda temporary: temporary.symlink_to(target))
 
 
 @contextmanager
@@ -203,9 +199,9 @@ def appearing(folder: Path) -> Iterator[Path]:
 def load(folder: Path) -> Corpus:
     """Open a prepared corpus; InputError when its files do not hold together."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        characters = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        characters = json.loads((folder / "vocab.json").read_bytes())
+        tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         settings = manifest["settings"]
         splits = {name: (start, stop) for name, (start, stop) in manifest["splits"].items()}
         whole = (

@@ -54,7 +54,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
         if codecs.lookup(encoding).name in HOST_NAMES:
-            raise LookupError(encoding)
+            raise LookupError
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
     except (LookupError, ValueError) as error:
         raise InputError(

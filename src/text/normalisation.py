@@ -1,12 +1,12 @@
 """What happens to a text before it becomes ids: the same for a corpus and for a prompt."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 SPACE = ord(" ")
-UNKNOWN = 2**32 - 1  # no code point
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -71,7 +71,7 @@ class Normaliser:
     def __init__(self, normalisation: Normalisation) -> None:
         self.collapse = normalisation.collapse_spaces
         self.known = Known(normalisation)
-        self.table = np.full(2**8, UNKNOWN, np.uint32)  # `known` by code point; the last entry stays UNKNOWN
+        self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not met so far
         self.after_space = False
 
     def next(self, text: str) -> str:
@@ -83,20 +83,18 @@ class Normaliser:
     def collapsed(self, text: str) -> str:
         """One space of several in a row, those at the end of the piece before included."""
         ascii = text.isascii()
-        codes = np.frombuffer(text.encode("ascii"), np.uint8) if ascii else code_points(text)
+        codes = np.frombuffer(text.encode(), np.uint8) if ascii else code_points(text)
         space = codes == SPACE
         again = np.concatenate(([self.after_space], space[:-1]))
         self.after_space = bool(space[-1])
         kept = codes[~(space & again)]
-        return kept.tobytes().decode("ascii") if ascii else from_code_points(kept)
+        return kept.tobytes().decode() if ascii else from_code_points(kept)
 
     def look_up(self, text: str) -> str:
         codes = code_points(text)
-        normal = self.table.take(codes, mode="clip")  # a code point beyond the table finds its last entry
-        if normal.max() == UNKNOWN:
-            new = np.unique(codes[normal == UNKNOWN])
-            missing = 2 ** int(new[-1] + 1).bit_length() - self.table.size
-            self.table = np.append(self.table, np.full(max(0, missing), UNKNOWN, np.uint32))
+        normal = self.table.take(codes, mode="clip")
+        if normal.min() == 0:  # the character 0 itself is looked up again in each piece: texts have none
+            new = np.unique(codes[normal == 0])
             self.table[new] = [self.known[code] for code in new.tolist()]
             normal = self.table.take(codes, mode="clip")
         return from_code_points(normal)

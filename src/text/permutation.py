@@ -23,7 +23,7 @@ ROUNDS = 8  # four are proved for a perfect F; a few windows have only a few val
 
 def draw_keys(rng: np.random.Generator) -> list[int]:
     """The keys of one permutation: all that there is to remember of it."""
-    return [int(key) for key in rng.integers(2**32, size=ROUNDS, dtype=np.uint32)]
+    return [int(key) for key in rng.integers(2**32, size=ROUNDS)]
 
 
 def permuted(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:

@@ -32,7 +32,7 @@ class Source:
                     raise InputError(
                         f"data.path: expected a file, which can be read twice, got {file}: save it as one"
                     )
-                with file.open("rb", buffering=0) as opened:
+                with file.open("rb") as opened:
                     while piece := opened.read(PIECE):
                         yield piece
             except OSError as error:

@@ -24,7 +24,7 @@ def write_normalised(pieces: Iterable[str], normalisation: Normalisation, file: 
         for piece in pieces:
             normal = normaliser.next(piece)
             count += len(normal)
-            out.write(normal.encode("utf-8", "surrogatepass"))
+            out.write(normal.encode(errors="surrogatepass"))
     return count, normaliser.characters()
 
 
@@ -36,7 +36,7 @@ def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> 
     of_ascii = ids.tobytes()[:256].ljust(256) if ids.itemsize == 1 else None
     decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
     digest = hashlib.sha256()
-    header = {"descr": ids.dtype.str, "fortran_order": False, "shape": (count,)}
+    header = np.lib.format.header_data_from_array_1_0(ids) | {"shape": (count,)}
     with text.open("rb") as source, file.open("wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         while piece := source.read(PIECE):

@@ -54,11 +54,12 @@ class Vocabulary:
         Raises InputError naming the first character that the vocabulary lacks.
         """
         codes, known = code_points(text), code_points(self.characters)
-        table = np.full(int(max(codes.max(initial=0), known.max(initial=0))) + 1, -1, np.int32)
-        table[known] = np.arange(len(self), dtype=np.int32)
+        table = np.full(int(max(codes.max(initial=0), known.max(initial=0))) + 1, -1)
+        table[known] = np.arange(len(self))
         ids = table[codes]
-        if (ids < 0).any():
-            missing = text[int(np.argmax(ids < 0))]
+        unknown = ids == -1
+        if unknown.any():
+            missing = text[int(np.argmax(unknown))]
             shown = repr(self.characters[:SHOWN]) + (", ..." if len(self) > SHOWN else "")
             raise InputError(
                 f"prompt: expected only the {len(self)} characters that the model knows "

@@ -65,8 +65,10 @@ def run_of(client: Any, name: str, key: str = "run") -> Any:
     except MlflowException as error:
         if error.error_code not in ABSENT:
             raise
-        expected = f"latest, best, champion or another alias of {REGISTERED}, models:/NAME@ALIAS or a run id"
-        raise InputError(f"{key}: expected {expected}, got {name}") from error
+        raise InputError(
+            f"{key}: expected latest, best, an alias that {REGISTERED} has (register=true makes champion), "
+            f"models:/NAME@ALIAS or a run id, got {name}"
+        ) from error
 
 
 def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
