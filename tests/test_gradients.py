@@ -16,6 +16,7 @@ from src.rnn.gradient_check import Case, worst
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.parameters import Architecture, unflatten
+from src.rnn.products import chunk_of_sum
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 SHAPES = [  # T, B, H, V
@@ -89,6 +90,16 @@ def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int
 
 
 @KINDS
+def test_projection_of_a_gradient_that_is_summed_in_chunks(kind: tuple[str, str]) -> None:
+    """A batch so long that the products over time are taken some steps at a time."""
+    case = drawn(kind, 1, 0.0, (8, 48, 64, 3))
+    case = replace(case, flat=0.2 * case.flat)  # or it explodes
+    assert chunk_of_sum(3, case.ids.size) < case.ids.size
+    by_hand, along = case.projection(np.random.default_rng(0).standard_normal(case.flat.size))
+    assert abs(by_hand - along) <= 1e-10 * abs(along)
+
+
+@KINDS
 def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, str]) -> None:
     case = full_size(kind, 2, 0.0)
     flat, single = case.flat.astype(np.float32), np.full(case.flat.size, np.nan, np.float32)
@@ -99,6 +110,16 @@ def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, st
     loss_and_gradient(p, g, case.ids, case.targets, buffers)
     exact = case.gradient()
     assert np.linalg.norm(single - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
+def test_a_case_has_the_dropout_asked_for_in_double_precision_and_a_state() -> None:
+    """Or what is proved above with dropout would be proved without."""
+    with_dropout, without = (drawn(("lstm", "tanh"), 3, dropout, (4, 3, 5, 7)) for dropout in (0.4, 0.0))
+    assert without.masks is None
+    assert with_dropout.masks is not None
+    assert with_dropout.masks.shape == (2, 4, 3, 5)
+    assert np.unique(with_dropout.masks).tolist() == [0, 1 / (1 - 0.4)]
+    assert with_dropout.state.all()
 
 
 def test_the_check_sees_a_wrong_gradient() -> None:

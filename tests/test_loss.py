@@ -34,9 +34,9 @@ def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loss_and_gradient_of_huge_logits_are_exact(dtype: type[np.floating]) -> None:
-    logits = np.array([[HUGE, HUGE], [0, 0]], dtype)
-    assert cross_entropy_and_gradient(logits, np.array([0, 1])) == pytest.approx(HUGE / 2)
-    assert logits.tolist() == [[0, 0.5], [0, -0.5]]
+    logits = np.array([[HUGE, HUGE, -HUGE, -HUGE], [0, 0, -2 * HUGE, -HUGE]], dtype)
+    assert cross_entropy_and_gradient(logits, np.array([0, 1, 0, 1])) == pytest.approx((HUGE + log(2)) / 4)
+    assert logits.tolist() == [[0, 0.25, 0, 0.125], [0, -0.25, 0, -0.125]]
 
 
 def test_loss_is_the_mean_of_minus_log_p_by_hand() -> None:

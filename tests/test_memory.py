@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from src.rnn.memory import activation_bytes, training_bytes
+from src.rnn.memory import training_bytes
 from src.rnn.network import Buffers, dropout_masks, loss_and_gradient
 from src.rnn.optimizers import Adam, average_weights
 from src.rnn.parameters import Architecture, unflatten
@@ -43,11 +43,3 @@ def test_a_training_step_takes_what_the_formula_says(
     architecture = Architecture(vocab, hidden, cell, layers)
     measured = peak_of_a_step(architecture, steps, batch)
     assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)
-
-
-def test_activations_grow_linearly_with_steps_batch_and_layers() -> None:
-    one = activation_bytes(Architecture(27, 64, "lstm"), 20, 10)
-    assert activation_bytes(Architecture(27, 64, "lstm"), 40, 10) == 2 * one
-    assert activation_bytes(Architecture(27, 64, "lstm"), 20, 30) == 3 * one
-    of_layers = [activation_bytes(Architecture(27, 64, "lstm", n), 20, 10) for n in (1, 2, 3)]
-    assert of_layers[2] - of_layers[1] == of_layers[1] - of_layers[0]

@@ -6,7 +6,8 @@
 import numpy as np
 import pytest
 
-from src.rnn.cells import CELLS
+from src.rnn import vanilla
+from src.rnn.cells import CELLS, cell_of
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
 
@@ -88,19 +89,6 @@ def test_loss_and_gradient_are_those_of_the_naive_loop(shape: tuple[int, int, in
         np.testing.assert_allclose(array, expected[name], rtol=1e-11, atol=1e-14, err_msg=name)
 
 
-@LAYERS
-@KINDS
-def test_buffers_keep_nothing_from_one_batch_to_the_next(kind: tuple[str, str], layers: int) -> None:
-    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
-    masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
-    buffers = Buffers.allocate(architecture, 7, 3, flat.dtype, training=True)
-    run_backward(architecture, flat, ids[::-1], targets[::-1], -state, buffers, masks)
-    again = run_backward(architecture, flat, ids, targets, state, buffers)
-    fresh = run_backward(architecture, flat, ids, targets, state)
-    assert again[0] == fresh[0]
-    assert again[1].tobytes() == fresh[1].tobytes()
-
-
 @KINDS
 def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
@@ -112,6 +100,43 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     step_by_step = run_backward(architecture, flat, ids, targets, state)
     assert step_by_step[0] == at_once[0]
     assert step_by_step[1].tobytes() == at_once[1].tobytes()
+
+
+@LAYERS
+@KINDS
+def test_parts_of_a_batch_add_up_to_the_whole(kind: tuple[str, str], layers: int) -> None:
+    """What several processes do: each its columns, all divided by the size of the whole batch."""
+    architecture, flat, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
+    loss, g = run_backward(architecture, flat, ids, targets, state)
+    losses, parts, p = [], np.full((2, flat.size), np.nan), unflatten(architecture, flat)
+    for part, columns in zip(parts, (slice(0, 1), slice(1, 4)), strict=True):
+        buffers = Buffers.allocate(architecture, 7, columns.stop - columns.start, flat.dtype, training=True)
+        buffers.set_state(state[:, :, columns])
+        views = unflatten(architecture, part)
+        losses.append(loss_and_gradient(p, views, ids[:, columns], targets[:, columns], buffers, of=28))
+    assert sum(losses) == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(parts.sum(axis=0), g, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 2, 3])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
+    activation: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = example(7, 3, 5, 6, kind=("rnn", activation))
+    whole = run_backward(*batch)
+    monkeypatch.setattr(vanilla, "CACHED", at_once * 3 * 5)
+    assert run_backward(*batch)[1].tobytes() == whole[1].tobytes()
+
+
+@pytest.mark.parametrize("steps", [6, 8])
+@KINDS
+def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], steps: int) -> None:
+    architecture, flat, *_ = example(7, 3, 5, 6, kind=kind)
+    (tape,) = Buffers.allocate(architecture, 7, 3, flat.dtype).tapes
+    (layer,) = unflatten(architecture, flat).layers
+    with pytest.raises(ValueError, match="zip"):
+        cell_of(architecture).forward(layer, tape, np.zeros((steps, architecture.gates, 3, 5)))
 
 
 @LAYERS
@@ -133,6 +158,16 @@ def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating])
     assert np.unique(masks).tolist() == [0, dtype(1.25)]
     assert (masks == 0).mean() == pytest.approx(0.2, abs=0.01)
     assert masks.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_a_unit_is_dropped_where_a_draw_in_single_precision_is_below_the_share() -> None:
+    """So the masks of a seed are those of earlier releases."""
+    architecture, shape = Architecture(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
+    draws = np.random.default_rng(0).random(shape, np.float32)
+    share = float(draws[1, 2, 0, 3])  # a draw that is the share itself keeps its unit
+    masks = dropout_masks(architecture, 7, 3, share, np.random.default_rng(0))
+    assert ((masks > 0) == (draws >= share)).all()
+    assert masks[1, 2, 0, 3] > 0
 
 
 def test_dropout_stands_between_layers_and_not_along_time() -> None:
@@ -171,6 +206,17 @@ def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
         assert (flat == 1).all()
         flat[:] = 7
         assert all((view == 7).all() for view in views)
+
+
+@LAYERS
+@KINDS
+def test_matrices_are_all_parameters_but_the_biases(kind: tuple[str, str], layers: int) -> None:
+    architecture = Architecture(4, 3, kind[0], layers, kind[1])
+    flat = np.zeros(architecture.size())
+    for matrix in unflatten(architecture, flat).matrices():
+        matrix += 1
+    for name, view in named_views(architecture, flat).items():
+        assert (view == (name[0] == "w")).all(), name
 
 
 def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases() -> None:

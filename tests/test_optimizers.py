@@ -141,6 +141,15 @@ def test_what_is_remembered_stands_in_the_state_alone(optimizer: Optimizer) -> N
     assert taken(optimizer).tobytes() == taken(optimizer).tobytes()
 
 
+def test_adam_counts_its_steps_in_whole_numbers() -> None:
+    adam, w = Adam(0.9, 0.999, EPS), np.array(W, np.float32)
+    state = adam.state(w)
+    assert state["step"].dtype == np.int64
+    for g in G:
+        adam.update(state, w, np.array(g, np.float32), LR)
+    assert state["step"] == 3
+
+
 def test_adam_takes_a_large_vector_block_by_block_as_a_small_one() -> None:
     """Three blocks, the last one short: each number is where it would be in a vector of its own."""
     size = 2 * CACHED + 3

@@ -63,6 +63,23 @@ def test_plateau_never_cuts_below_its_least() -> None:
     assert shares_after(schedule, "----") == [0.25, 0.1, 0.1, 0.1]
 
 
+def test_plateau_goes_on_from_what_it_remembered() -> None:
+    """After a cut, and with one evaluation waited."""
+    first, second = (Plateau(0, factor=0.5, patience=2, least=0.0) for _ in range(2))
+    shares_after(first, "---")
+    second.restore(first.state())
+    assert second == first
+    assert shares_after(second, "-+--") == [0.25, 0.25, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("schedule", [s for s in ALL if not isinstance(s, Plateau)], ids=str)
+def test_what_goes_by_the_step_alone_remembers_nothing(schedule: Schedule) -> None:
+    schedule.observe(improved=False)
+    assert schedule.state() == {}
+    schedule.restore({})
+    assert schedule.share(4, 0.0) == 1
+
+
 def test_plateau_ignores_progress() -> None:
     schedule = Plateau(0, factor=0.5, patience=1, least=0.0)
     schedule.observe(improved=False)

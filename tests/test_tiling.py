@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from src.rnn.products import AT_ONCE, chunk_of_sum, product_with_rows, sum_of_products
 from src.rnn.tiling import FEWEST_ROWS, SMALL, Tiling
 
 SIZES = [
@@ -68,35 +67,14 @@ def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> Non
     assert (tiling.rows, tiling.columns) == (batch, units)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_the_weights_keep_their_precision_when_cut(dtype: type[np.inexact]) -> None:
+    """Or each product would be taken in the higher one."""
+    for batch, units in SIZES:
+        assert Tiling.of(batch, units).weights(np.ones((units, units), dtype)).dtype == dtype
+
+
 def test_a_transposed_matrix_is_cut_as_itself() -> None:
     w = np.random.default_rng(0).standard_normal((128, 128))
     tiling = Tiling.of(32, 128)
     assert (tiling.weights(w.T) == tiling.weights(w.T.copy())).all()
-
-
-@pytest.mark.parametrize(
-    ("v", "n"), [(27, 640), (27, 2048), (65, 2048), (65, 8192), (2, 20), (200, 512), (27, 256)]
-)
-@pytest.mark.parametrize("h", [64, 128, 100])
-def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
-    rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((v, n)), rng.standard_normal((3, n, h))
-    out, partial = np.full((3, v, h), np.nan), np.full((AT_ONCE + 1, 3, v, h), np.nan)
-    sum_of_products(left, right, out, partial)
-    np.testing.assert_allclose(out, left @ right, rtol=1e-11, atol=1e-11)
-
-
-@pytest.mark.parametrize(
-    ("v", "n", "chunk"), [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048)]
-)
-def test_chunks_of_a_sum(v: int, n: int, chunk: int) -> None:
-    assert chunk_of_sum(v, n) == chunk
-
-
-@pytest.mark.parametrize("v", [2, 27, 65, 140, 256])
-@pytest.mark.parametrize(("n", "h"), [(1, 8), (640, 128), (20, 128), (100, 64), (64, 1024)])
-def test_the_product_with_rows_is_the_product(v: int, n: int, h: int) -> None:
-    rng = np.random.default_rng(0)
-    w, rows, out = rng.standard_normal((h, v)), rng.standard_normal((n, h)), np.full((v, n), np.nan)
-    product_with_rows(w, rows, out)
-    np.testing.assert_allclose(out, w.T @ rows.T, rtol=1e-11, atol=1e-11)

@@ -34,7 +34,7 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
     tiles = tiling.result(product)
     of_sigmoids, of_q = product[:SIGMOIDS], product[SIGMOIDS]
-    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    steps = tape.once(views, tape.h)
     for left_t, (sigmoids, (r, z, n, q), h_before, h_t), xw_t in zip(left[:-1], steps, inputs, strict=True):
         np.matmul(left_t, wh, out=tiles)
         np.add(of_sigmoids, xw_t[:SIGMOIDS], out=of_sigmoids)
@@ -50,10 +50,10 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
         np.add(h_t, n, out=h_t)
 
 
-def step_views(tape: Tape, t: int) -> tuple[Array, tuple[Array, ...], Array, Array]:
-    """The sigmoids; r, z, n and q; h_{t-1} and h_t."""
-    blocks = tape.blocks[:, t]
-    return blocks[:SIGMOIDS], tuple(blocks), tape.h[t], tape.h[t + 1]
+def views(tape: Tape, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
+    """For each step the sigmoids; r, z, n and q; h_{t-1} and h_t."""
+    blocks = tape.blocks.swapaxes(0, 1)
+    return [(b[:SIGMOIDS], tuple(b), h[t], h[t + 1]) for t, b in enumerate(blocks)]
 
 
 def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
@@ -69,10 +69,10 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     tiling = Tiling.of(*dh.shape[1:])
     wh_t, product = tiling.weights(p.wh.transpose(0, 2, 1)), tape.product
     tiles = tiling.result(product)
-    factors, e_d, (slope, carry) = tape.scratch[:2], tape.scratch[2:4], tape.scratch[4:6]
+    factors, e_d, (slope, carry) = tape.scratch[:2], tape.scratch[2:4], tape.scratch[4:]
     carry[...] = 0
     product[...] = 0
-    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    steps = tape.once(views, tape.h)
     for t in range(len(dh) - 1, -1, -1):
         (sigmoids, (r, z, n, q), _, h_t), dh_t = steps[t], dh[t]
         np.multiply(r, q, out=e_d[0])

@@ -39,8 +39,7 @@ def initialise(
     for layer in p.layers:
         layer.b[:] = 0.0
         layer.bh[:] = 0.0
-        for letter in architecture.kind.open:
-            layer.b[architecture.kind.gates.index(letter)] = 1.0
+        layer.b[[letter in architecture.kind.open for letter in architecture.kind.gates]] = 1.0
         for gate in layer.wh:
             if scheme == "orthogonal":
                 gate[:] = orthogonal(h, rng)

@@ -40,7 +40,7 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
     tiles = tiling.result(product)
     u, w = tape.scratch[:2]
-    steps = tape.once("forward", tape.h, lambda: [step_views(tape, t) for t in range(len(tape.kept))])
+    steps = tape.once(forward_views, tape.h)
     for h_before, (gates, sigmoids, (o, i, f, g, tanh_c), c_before, c_t, h_t), xw_t in zip(
         left[:-1], steps, inputs, strict=True
     ):
@@ -56,10 +56,10 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
         np.multiply(o, tanh_c, out=h_t)
 
 
-def step_views(tape: Tape, t: int) -> tuple[Array, Array, tuple[Array, ...], Array, Array, Array]:
-    """All gates, the sigmoids among them, the five blocks one by one, c_{t-1}, c_t and h_t."""
-    blocks = tape.blocks[:, t]
-    return blocks[:4], blocks[:SIGMOIDS], tuple(blocks), tape.c[t], tape.c[t + 1], tape.h[t + 1]
+def forward_views(tape: Tape, h: Array) -> list[tuple[Array, Array, tuple[Array, ...], Array, Array, Array]]:
+    """For each step all gates, the sigmoids among them, the five blocks one by one, c_{t-1}, c_t and h_t."""
+    blocks, c = tape.blocks.swapaxes(0, 1), tape.c
+    return [(b[:4], b[:SIGMOIDS], tuple(b), c[t], c[t + 1], h[t + 1]) for t, b in enumerate(blocks)]
 
 
 def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
@@ -82,7 +82,7 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     h_u, u, w = h_u_w[:2], *h_u_w[1:]
     product[...] = 0
     dc[...] = 0
-    steps = tape.once("backward", dh, lambda: [back_views(tape, dh, t) for t in range(len(dh))])
+    steps = tape.once(backward_views, dh)
     for t in range(len(dh) - 1, -1, -1):
         c_t, dh_t, f, o_i, sigmoids, tanh_c_and_g, da, da_o, da_i_f_g = steps[t]
         np.multiply(o_i, tanh_c_and_g, out=h_u)
@@ -108,13 +108,13 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
     return tape.gates
 
 
-def back_views(tape: Tape, dh: Array, t: int) -> tuple[Array, ...]:
-    """c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g); and of the gates' gradients, in the gates' place, all,
-    that of o, and those of i, f, g."""
-    blocks = tape.blocks[:, t]
-    gates = blocks[:4]
-    values = blocks[2], blocks[:2], blocks[:SIGMOIDS], blocks[:2:-1]
-    return tape.c[t + 1], dh[t], *values, gates, gates[0], gates[1:]
+def backward_views(tape: Tape, dh: Array) -> list[tuple[Array, ...]]:
+    """For each step c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g); and of the gates' gradients, in the
+    gates' place, all, that of o, and those of i, f, g."""
+    return [
+        (tape.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])
+        for t, b in enumerate(tape.blocks.swapaxes(0, 1))
+    ]
 
 
 def step(x: Array, product: Array, state: Array, bh: Array) -> None:

@@ -155,7 +155,12 @@ def look_up(layer: Layer, ids: Ids, table: Array, tape: Tape, halved: int) -> It
         return look_up_step_by_step(ids, table, tape.looked_up)
     for rows, gate in zip(table, tape.gates, strict=True):
         np.take(rows, ids, axis=0, out=gate, mode="clip")  # clip: writes to out unbuffered
-    return tape.once("inputs", tape.gates, lambda: list(tape.gates.swapaxes(0, 1)))
+    return tape.once(by_step, tape.gates)
+
+
+def by_step(tape: Tape, gates: Array) -> list[Array]:
+    """gates (G, T, B, H) as (G, B, H) for each step."""
+    return list(gates.swapaxes(0, 1))
 
 
 def look_up_step_by_step(ids: Ids, table: Array, row: Array) -> Iterator[Array]:
@@ -171,7 +176,7 @@ def multiply(layer: Layer, below: Array, tape: Tape, halved: int) -> Iterable[Ar
     flat += layer.b[:, None]
     if halved:
         flat[:halved] *= 0.5
-    return tape.once("inputs", tape.gates, lambda: list(tape.gates.swapaxes(0, 1)))
+    return tape.once(by_step, tape.gates)
 
 
 def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:
@@ -183,7 +188,7 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
     g.wy[...] = buffers.wy_t.T
     np.add.reduce(dz, axis=1, out=g.by)
     np.matmul(dz.T, p.wy.T, out=dh.reshape(-1, units))
-    for k in range(len(p.layers) - 1, -1, -1):
+    for k in reversed(range(len(p.layers))):
         layer, gradient, tape = p.layers[k], g.layers[k], buffers.tapes[k]
         da = cell.backward(layer, gradient, tape, dh).reshape(len(layer.wh), -1, units)
         if k == 0:

@@ -44,10 +44,16 @@ def sum_of_products(left: Array, right: Array, out: Array, partial: Array) -> No
         partial[0] = out
 
 
+def chunk_of_rows(v: int, n: int, h: int) -> int:
+    """How many of the N rows one small product takes; N where chunks bring nothing."""
+    small = (c for c in (16, 8) if n % c == 0 and v * c <= SMALL_TRANSPOSED and v * c * h <= SMALL)
+    return next(small, n)
+
+
 def product_with_rows(w: Array, rows: Array, out: Array) -> None:
     """out (V, N) = w^T rows^T, w (H, V), rows (N, H)."""
     (h, v), n = w.shape, len(rows)
-    chunk = next((c for c in (16, 8) if n % c == 0 and v * c <= SMALL_TRANSPOSED and v * c * h <= SMALL), n)
+    chunk = chunk_of_rows(v, n, h)
     if chunk == n:
         np.matmul(w.T, rows.T, out=out)
         return

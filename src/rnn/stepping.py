@@ -21,7 +21,6 @@ class Stepper:
         p = unflatten(architecture, flat)
         scale = np.ones((architecture.gates, 1, 1), flat.dtype)
         scale[: architecture.kind.sigmoids] = 0.5
-        self.architecture = architecture
         self.inputs = [side_by_side(layer.wx * scale) for layer in p.layers]
         self.biases = [side_by_side(layer.b[:, None] * scale)[0] for layer in p.layers]
         self.inputs[0] += self.biases[0]  # the first layer's input is a look-up: its bias is added here

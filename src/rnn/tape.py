@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,15 +27,14 @@ class Tape:
     product: Array
     looked_up: Array
     scratch: Array
-    views: dict[str, tuple[Array, Any]] = field(default_factory=dict)
+    views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
-    def once(self, name: str, of: Array, make: Callable[[], Made]) -> Made:
-        """The views that `make` makes of `of` and of this tape, kept: an index costs as much as a call."""
-        known, made = self.views.get(name, (None, None))
-        if known is not of:
-            made = make()
-            self.views[name] = of, made
-        return cast("Made", made)
+    def once(self, make: Callable[["Tape", Array], Made], of: Array) -> Made:
+        """The views that `make` makes of this tape and of `of`, kept: an index costs as much as a call."""
+        if self.views.get(make, (None,))[0] is not of:
+            self.views[make] = of, make(self, of)
+        views: Made = self.views[make][1]
+        return views
 
     @classmethod
     def allocate(cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32) -> "Tape":

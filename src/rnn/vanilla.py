@@ -38,20 +38,17 @@ def relu(a: Array, out: Array) -> None:
 def forward(p: Layer, tape: Tape, inputs: Iterable[Array], activate: Callable[..., object]) -> None:
     tiling = Tiling.of(*tape.h.shape[1:])
     multiply, wh = tiling.multiply, tiling.weights(p.wh[0])
-    for (h_before, product, h_t), xw_t in zip(forward_views(tape, tiling), inputs, strict=True):
+    for (h_before, product, h_t), xw_t in zip(tape.once(forward_views, tape.h), inputs, strict=True):
         multiply(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         activate(h_t, out=h_t)
 
 
-def forward_views(tape: Tape, tiling: Tiling) -> list[tuple[Array, Array, Array]]:
+def forward_views(tape: Tape, h: Array) -> list[tuple[Array, Array, Array]]:
     """For each step h_{t-1}, where its product goes, and h_t (1, B, H)."""
-    h = tape.h
-    return tape.once(
-        "forward",
-        h,
-        lambda: list(zip(tiling.left(h[:-1]), tiling.result(h[1:]), h[1:, None], strict=True)),
-    )
+    tiling = Tiling.of(*h.shape[1:])
+    left, result = tiling.left(h), tiling.result(h)
+    return [(left[t], result[t + 1], h[t + 1, None]) for t in range(len(h) - 1)]
 
 
 def backward_tanh(p: Layer, g: Layer, tape: Tape, dh: Array) -> Array:
@@ -74,14 +71,14 @@ def slope_of_tanh(h: Array, out: Array) -> None:
 
 
 def slope_of_relu(h: Array, out: Array) -> None:
-    np.greater(h.real, 0, out=out, casting="unsafe")
+    np.greater(h.real, 0, out=out)
 
 
 def backward(p: Layer, g: Layer, tape: Tape, dh: Array, slope_of: Callable[[Array, Array], None]) -> Array:
     carry, tiling = tape.product[0], Tiling.of(*dh.shape[1:])
     multiply, wh_t = tiling.multiply, tiling.weights(p.wh[0].T)
     product, slopes = tiling.result(carry), backward_through(tape.h[1:], tape.gates[0], slope_of)
-    steps = tape.once("backward", dh, lambda: list(zip(tiling.left(dh)[:0:-1], dh[-2::-1], strict=True)))
+    steps = tape.once(backward_views, dh)
     np.multiply(dh[-1], next(slopes), out=dh[-1])
     for (da_after, da_t), slope_t in zip(steps, slopes, strict=True):
         multiply(da_after, wh_t, out=product)
@@ -90,6 +87,12 @@ def backward(p: Layer, g: Layer, tape: Tape, dh: Array, slope_of: Callable[[Arra
     units = dh.shape[-1]
     np.matmul(tape.h[:-1].reshape(-1, units).T, dh.reshape(-1, units), out=g.wh[0])
     return dh[None]
+
+
+def backward_views(tape: Tape, dh: Array) -> list[tuple[Array, Array]]:
+    """For each step but the last, from the end, dL/da_{t+1} and dL/dh_t."""
+    left = Tiling.of(*dh.shape[1:]).left(dh)
+    return [(left[t + 1], dh[t]) for t in range(len(dh) - 2, -1, -1)]
 
 
 def backward_through(h: Array, slope: Array, slope_of: Callable[[Array, Array], None]) -> Iterator[Array]:
