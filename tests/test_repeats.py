@@ -1,8 +1,12 @@
 """Rows that differ in nothing but the seed are one group, with mean and standard deviation."""
 
+from dataclasses import replace
+
 import pytest
 
-from src.lab.runs.rows import Row
+from src.lab.runs.rows import Row, final_score
+from src.lab.runs.sweep import Sweep
+from src.lab.sweeps.end import tell
 from src.lab.sweeps.repeats import groups, told
 
 
@@ -51,3 +55,18 @@ def test_what_did_not_finish_counts_for_nothing_and_stands_last() -> None:
 def test_without_several_seeds_there_is_no_group() -> None:
     assert groups([row(0, 1.0, hidden="8"), row(1, 2.0, hidden="16")]) == []
     assert groups([]) == []
+
+
+def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the lines of repeats and in the table of the terminal, as on the sweep's page."""
+    rows = [
+        replace(row(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "val_final/bpc": 3.125 + k})
+        for k in (0, 1)
+    ]
+    assert final_score(rows) == "val_final/bpc"
+    assert "val_final/bpc 3.6250 +- 0.7071" in told(groups(rows)[0])
+    tell(Sweep("id", "name", ["seed"]), rows, None)
+    table = capsys.readouterr().out
+    assert ["val_final/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
+    assert final_score([*rows, row(2, 1.0)]) == "test/bpc"
+    assert final_score([row(2, None)]) == "test/bpc"

@@ -63,6 +63,13 @@ def best_of(rows: list[Row]) -> Row | None:
     return min(finished, key=lambda row: row.loss, default=None)
 
 
+def final_score(rows: list[Row]) -> str:
+    """The metric of the final split: a corpus without a test split is scored on its validation split, under a
+    name of its own."""
+    scored = {name for row in rows for name in ("test/bpc", "val_final/bpc") if name in row.metrics}
+    return "val_final/bpc" if scored == {"val_final/bpc"} else "test/bpc"
+
+
 def kept_gradient(told: str, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """How far the gradient of the kept weights reaches: (k, mean norm of dL_T/dh_{T-k} in nats) of the top
     layer, k characters before the loss; none for weights that were not probed.

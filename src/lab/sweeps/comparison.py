@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from src.lab.runs.rows import Row, best_of
+from src.lab.runs.rows import Row, best_of, final_score
 from src.lab.sweeps.repeats import groups, told
 from src.terminal import counted
 
@@ -39,9 +39,7 @@ def page(title: str, rows: list[Row]) -> str:
 
     rows, best = ranked(rows), best_of(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
-    # A corpus without a test split is scored on its validation split, under a name of its own.
-    other = not any("test/bpc" in row.metrics for row in rows)
-    score = "val_final/bpc" if other and any("val_final/bpc" in row.metrics for row in rows) else "test/bpc"
+    score = final_score(rows)
     sampled, samples = side_by_side(rows)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from src.config import PlacesConfig
 from src.files import write_text
-from src.lab.runs.rows import HOPELESS, Row, best_of, write_rows
+from src.lab.runs.rows import HOPELESS, Row, best_of, final_score, write_rows
 from src.lab.runs.rundir import store_of
 from src.lab.runs.sweep import Sweep, shorter
 from src.lab.sweeps.comparison import page, ranked
@@ -20,7 +20,8 @@ from src.lab.sweeps.repeats import groups, told
 from src.lab.tracking import addresses, registry
 from src.terminal import say
 
-OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc")  # metrics of the best job that the parent shows
+# Metrics of the best job that the parent shows.
+OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc", "val_final/bpc")
 
 
 def close_sweep(
@@ -106,14 +107,15 @@ def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:
     table = Table(title=f"sweep {sweep.name}", title_justify="left")
     for key in sweep.keys:
         table.add_column(key)
-    for heading in ("val/loss", "test/bpc", "seconds"):
+    shown = ("val/loss", final_score(rows))
+    for heading in (*shown, "seconds"):
         table.add_column(heading, justify="right")
     for heading in ("status", "run"):
         table.add_column(heading)
     for row in sorted(rows, key=lambda r: r.loss):
         status = row.status + (", reused" if row.reused else "") + (", best" if row is best else "")
         status += f", {HOPELESS}" if row.reason == HOPELESS else ""
-        scores = [number(row.metrics.get(name)) for name in ("val/loss", "test/bpc")]
+        scores = [number(row.metrics.get(name)) for name in shown]
         swept = [shorter(row.swept.get(key, "")) for key in sweep.keys]
         table.add_row(*swept, *scores, f"{row.seconds:.1f}", status, row.run_id)
     console.print(table)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from src.lab.runs.rows import Row
+from src.lab.runs.rows import Row, final_score
 from src.terminal import counted
 
 SEED = "seed"
@@ -55,7 +55,7 @@ def groups(rows: Iterable[Row]) -> list[Group]:
 def told(group: Group) -> str:
     """`hidden=64: val/loss 1.6041 +- 0.0123 over 5 seeds`."""
     scores, count = [], len(group.values("val/loss"))
-    for metric in ("val/loss", "test/bpc"):
+    for metric in ("val/loss", final_score(group.rows)):
         middle, spread = group.mean(metric), group.deviation(metric)
         if middle is not None:
             scores.append(f"{metric} {middle:.4f}" + (f" +- {spread:.4f}" if spread is not None else ""))
