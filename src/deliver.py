@@ -18,9 +18,9 @@ from src.errors import InputError
 from src.lab.runs import journal
 from src.lab.runs.dead_runs import left_over
 from src.lab.runs.delivered import TRACKING, Delivered
+from src.lab.runs.entered import jobs_of
 from src.lab.runs.environment import PROJECT
 from src.lab.runs.holding import held
-from src.lab.runs.sweep_jobs import jobs_of
 from src.terminal import say
 
 PATIENCE = 10.0  # seconds for a store that does not answer when training is over

@@ -21,7 +21,7 @@ from src.lab.runs.dead_runs import REASON
 from src.lab.runs.holding import hold
 from src.lab.runs.journal import Journal, read
 from src.lab.runs.rows import read_rows
-from src.lab.sweeps.jobs import find_finished
+from src.lab.sweeps.kept import find_finished
 from tests.conftest import PROJECT, environ, run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies

@@ -24,9 +24,7 @@ from src.rnn.tape import Tape
 
 Ids = NDArray[np.intp]
 
-CACHED = (
-    2**20
-)  # bytes: what is written now and read once the loop over time is there, better stays in the cache
+CACHED = 2**20  # bytes: what the loop over time soon reads again better stays in the cache
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from src.rnn.parameters import Array, Layer
 from src.rnn.tape import Tape
 from src.rnn.tiling import Tiling
 
-CACHED = (
-    2**17
-)  # numbers: the slopes are computed for so many at once, that they are still in the cache when used
+CACHED = 2**17  # numbers: of so many at once the slopes are still in the cache when they are used
 
 
 def forward_tanh(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from src.errors import InputError
 
-BYTES = "bytes"  # the encoding of what is to be learnt byte by byte
+BYTES = "bytes"  # the encoding of what is to be learned byte by byte
 BYTE_ORDER_MARK = "\ufeff"
 HOST_NAMES = ("idna", "punycode", "undefined")  # no encodings of texts, or none that can be read in pieces
 

@@ -7,9 +7,9 @@ from src.errors import InputError
 from src.lab.runs import journal
 from src.lab.runs.beside import deliver_beside
 from src.lab.runs.delivered import TRACKING, undelivered
+from src.lab.runs.entered import jobs_of
 from src.lab.runs.holding import held, hold
 from src.lab.runs.journal import Journal
-from src.lab.runs.sweep_jobs import jobs_of
 
 REASON = "the process ended without a word"
 

@@ -13,7 +13,7 @@ from src.config import PlacesConfig
 from src.errors import InputError
 from src.files import cannot_write, write_json
 from src.lab.learning.parallel import available_cores
-from src.lab.runs import sweep_jobs
+from src.lab.runs import entered
 from src.lab.runs.beside import Deliverer, deliver_beside, finished
 from src.lab.runs.dead_runs import mark_dead
 from src.lab.runs.delivered import TRACKING, Delivered
@@ -102,7 +102,7 @@ class Run:
         tracked = self.config.tracking.name == "mlflow"
         if tracked and self.sweep:
             write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
-            sweep_jobs.enter(self.sweep, self.folder)
+            entered.enter(self.sweep, self.folder)
             return
         self.dead = [f for f in mark_dead(absolute(self.config.outputs)) if (f / TRACKING).exists()]
         if tracked:

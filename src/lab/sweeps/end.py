@@ -14,7 +14,7 @@ from src.lab.runs.rows import HOPELESS, Row, best_of, final_score, write_rows
 from src.lab.runs.rundir import store_of
 from src.lab.runs.sweep import Sweep, shorter
 from src.lab.sweeps.comparison import page, ranked
-from src.lab.sweeps.jobs import folder_of, rows_of
+from src.lab.sweeps.kept import folder_of, rows_of
 from src.lab.sweeps.record import SweepRecord
 from src.lab.sweeps.repeats import groups, told
 from src.lab.tracking import addresses, registry

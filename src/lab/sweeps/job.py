@@ -10,7 +10,7 @@ from src.lab.runs.digests import job_digest
 from src.lab.runs.sweep import Job
 from src.lab.stages.experiment import prepare, run_on
 from src.lab.stages.finishing import Result
-from src.lab.sweeps.jobs import find_finished, record_refusal, reuse
+from src.lab.sweeps.kept import find_finished, record_refusal, reuse
 from src.terminal import say
 
 

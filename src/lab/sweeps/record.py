@@ -14,12 +14,12 @@ from src.files import cannot_write, write_json
 from src.lab.runs.beside import deliver_beside, finished
 from src.lab.runs.dead_runs import close, left_over, mark_dead
 from src.lab.runs.delivered import TRACKING, Delivered, store_in
+from src.lab.runs.entered import jobs_of
 from src.lab.runs.holding import hold
 from src.lab.runs.journal import Journal
 from src.lab.runs.rows import Row, folder_row
 from src.lab.runs.rundir import absolute, store_of
 from src.lab.runs.sweep import Sweep
-from src.lab.runs.sweep_jobs import jobs_of
 from src.lab.tracking import addresses
 
 LOOK = 0.05  # seconds between two looks at what the deliverer has noted
