@@ -18,17 +18,21 @@ WORDS = {True: "reproduced", False: "**not reproduced**", None: "not run"}
 
 
 def table() -> str:
-    """A line a claim, of every experiment that has been measured."""
+    """How many claims came out; a line for each, of every experiment that has been measured."""
+    found: list[bool | None] = []
     lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
     for file in sorted((PROJECT / "experiments").glob("*/measured.json")):
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         name = file.parent.name
         for claim in told.get("claims", []):
+            found.append(claim["held"])
             word = WORDS[claim["held"]]
             value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
             where = f"[{name}](experiments/{name}/)"
             lines.append(f"| {where} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
-    return "\n".join(lines) + "\n"
+    ran = [held for held in found if held is not None]
+    tally = f"{sum(ran)} of {len(ran)} claims reproduced, {len(found) - len(ran)} not run:"
+    return "\n".join([tally, "", *lines]) + "\n"
 
 
 def written(readme: str) -> str:
