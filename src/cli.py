@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
@@ -64,7 +64,7 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     from src.complaints import explain
-    from src.lab.learning.signals import Preempted
+    from src.lab.learning.signals import Preempted, preemptible
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines
@@ -73,8 +73,10 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
     else:
         sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
     os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
+    sweeping = "--multirun" in sys.argv[1:2] or "-m" in sys.argv[1:2]
     try:
-        compose_and_run(config_name, body, failed)
+        with preemptible() if sweeping else nullcontext():  # who waits for jobs of other processes, too
+            compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:
         say(f"{command}: interrupted")
         with suppress(KeyboardInterrupt):  # pressed again: at once

@@ -282,17 +282,26 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("told", ["killed with its jobs", "SIGTERM to it alone"])
 def test_jobs_that_ran_side_by_side_go_on_side_by_side(
-    straight: dict[int, Path], data: Path, tmp_path: Path
+    told: str, straight: dict[int, Path], data: Path, tmp_path: Path
 ) -> None:
-    """Over joblib's processes: killed when both have a checkpoint; the lengths are theirs alone."""
+    """Over joblib's processes: ended when both have a checkpoint; the lengths are theirs alone. SIGTERM to
+    the launching process closes the sweep and leaves none of its processes behind."""
     where = (f"outputs={tmp_path}", f"data_dir={data}", "tracking=none")
     asked = ("hidden=8,12", *SMALL, "max_epochs=3", "patience=null", *where, "skip_finished=true",
              "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
     process = started("src.train", "--multirun", *asked)
     wait_for(lambda: len({f.parent for f in tmp_path.glob("runs/*/checkpoints/step_*")}) == 2, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    if told == "killed with its jobs":
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    else:
+        process.terminate()
+        table, err = process.communicate(timeout=60)  # ends when no process holds the pipes any more
+        assert (process.returncode, "Traceback" in err) == (143, False)
+        assert "train: SIGTERM" in err
+        assert [f"│ {hidden} " in table for hidden in (8, 12)] == [True, True]
     folders = by_hidden(tmp_path)
     again = run_command("src.train", "--multirun", *asked, timeout=500)
     assert again.rc == 0, again.err
