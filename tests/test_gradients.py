@@ -5,7 +5,6 @@ derivative is exact to rounding (Squire and Trapp 1998, "Using complex variables
 of real functions").
 """
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +29,6 @@ SHAPES = [  # T, B, H, V
 ]
 
 
-@functools.cache
 def drawn(
     kind: tuple[str, str], layers: int, dropout: float, shape: tuple[int, int, int, int], seed: int = 0
 ) -> Case:
