@@ -12,6 +12,7 @@ VENV ?= .venv
 PEERS := .venv-peers
 MUTATION := .venv-mutation
 GRADIENTS := benchmarks/gradients.txt
+REACHED := benchmarks/coverage.txt
 RUN := $(VENV)/bin/python
 # What a run needs; requirements.lock is all of it and what tests, linters and pictures need (`make dev`).
 LOCKS := requirements-run.lock requirements-uv.lock
@@ -95,9 +96,9 @@ coverage: dev  ## every test, measured: at least 95% of the lines and branches o
 	@$(RUN) -m coverage erase
 	@$(RUN) -m coverage run -m pytest -n 2 --dist loadfile
 	@$(RUN) -m coverage combine --quiet
-	@$(RUN) -m coverage report
+	@$(RUN) -m coverage report > $(REACHED).part; failed=$$?; cat $(REACHED).part; mv $(REACHED).part $(REACHED); exit $$failed
 
-mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/text noticed by a test? for hours
+mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/text noticed by a test? half an hour
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
 format: dev  ## let ruff lay out the code and mend what it can

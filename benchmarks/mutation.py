@@ -1,6 +1,6 @@
 """Do the tests of src/rnn and src/text notice it when the code is changed? By mutmut, which changes it.
 
-    make mutation                               (hours; typed again, it goes on)
+    make mutation                               (half an hour; typed again, it goes on)
     make mutation ONLY='rnn.loss rnn.clipping'  (with the tests that import these themselves)
 
 mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
@@ -53,7 +53,8 @@ source_paths = ["{COPY}"]
 only_mutate = [{", ".join(f'"{COPY}/{part}/*.py"' for part in CHANGED)}]
 also_copy = ["tests"]
 pytest_add_cli_args_test_selection = ["tests"]
-timeout_constant = 60.0
+timeout_constant = 5.0  # an endless loop: 4 times the seconds of the tests and of this
+timeout_multiplier = 4.0
 use_git_change_detection = false
 """
 

@@ -62,9 +62,11 @@ def explain_config(error: HydraException | OmegaConfBaseException, config_name: 
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
     if isinstance(error, MissingConfigException):
-        group, _, value = str(error.missing_cfg_file).rpartition("/")
-        if group and (CONF / group).is_dir():  # of a list, as in model=[gru], Hydra names no options
-            return f"{group}: expected {options_of(group)}, got {value}"
+        name = str(error.missing_cfg_file)
+        groups = [p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_dir()]
+        # Of a list, as in model=[gru], Hydra names no options; data=../x is no other group.
+        if group := max((g for g in groups if name.startswith(f"{g}/")), key=len, default=""):
+            return f"{group}: expected {options_of(group)}, got {name.removeprefix(f'{group}/')}"
     no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
     if no_group:
         return explain_key(no_group.group(1), error, config_name)

@@ -198,7 +198,7 @@ def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: A
     assert told == pytest.approx(activations[5, 7] / 127 * data["units"][5]["scale"], abs=6e-4)
     shares = numbers(data["shares"], "<u2", LIKELIEST)[7] / 65535
     bars = shown.locator("#bars > span").all_inner_texts()
-    assert [float(bar.split()[0]) for bar in bars] == pytest.approx((100 * shares).tolist(), abs=0.06)
+    assert [float(bar.removesuffix("%")) for bar in bars] == pytest.approx((100 * shares).tolist(), abs=0.06)
     widths = shown.locator("#bars > div").evaluate_all(
         "bars => bars.map(b => b.getBoundingClientRect().width)"
     )

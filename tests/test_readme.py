@@ -151,3 +151,21 @@ def test_the_gradients_are_as_exact_as_told() -> None:
     assert bound
     assert max(worst) <= float(bound.group(1))
     assert table[-1].endswith("so it is")
+
+
+def test_the_changes_that_tests_notice_are_those_of_the_table() -> None:
+    """`make mutation`: changes, noticed, endless loops (noticed, too), explained, open, not run."""
+    table = (PROJECT / "benchmarks" / "mutation.md").read_text(encoding="utf-8")
+    found = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
+    assert found
+    changes, noticed, endless, explained, opened, missing = map(int, found.groups())
+    assert (opened, missing) == (0, 0)
+    assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in README
+
+
+def test_what_the_tests_reach_is_what_was_measured() -> None:
+    """`make coverage`: its last line but one is the sum."""
+    report = (PROJECT / "benchmarks" / "coverage.txt").read_text(encoding="utf-8")
+    (total,) = re.findall(r"^TOTAL .* (\d+)%$", report, re.MULTILINE)
+    assert f"that the tests reach | {total}% |" in README
+    assert int(total) >= 95

@@ -248,7 +248,7 @@ def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[s
 def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) -> None:
     from src.lab.tracking import runs
 
-    with pytest.raises(InputError, match=f"^run: expected latest, best, champion .* got {re.escape(name)}$"):
+    with pytest.raises(InputError, match=f"^run: expected latest, best, an alias .* got {re.escape(name)}$"):
         runs.find(name, store[0], "some")
 
 

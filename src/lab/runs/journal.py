@@ -130,7 +130,7 @@ def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
                 record = dict(json.loads(line))
             except (ValueError, TypeError) as error:
                 raise InputError(
-                    f"expected a whole journal, got a damaged one in {folder} (at byte {offset}: {error})"
+                    f"expected a whole {NAME}, got a damaged one in {folder} (at byte {offset}: {error})"
                 ) from error
             offset += len(line)
             yield offset, record
