@@ -36,6 +36,11 @@ def environ(**more: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in foreign} | more
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment of a child that has no room to write: what `make coverage` measures wants some."""
+    return {key: value for key, value in environ().items() if not key.startswith("COVERAGE_")}
+
+
 @dataclass
 class Commands:
     """The forking process. said: a directory for what the commands say."""

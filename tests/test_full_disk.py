@@ -12,7 +12,8 @@ import pytest
 
 from src.lab.model import weights
 from src.lab.runs import journal
-from tests.conftest import PROJECT, environ
+from tests.commands import unmeasured
+from tests.conftest import PROJECT
 
 LIMITED = """
 import resource, runpy, sys
@@ -39,7 +40,7 @@ except InputError as error:
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        cwd=PROJECT, env=environ(), capture_output=True, text=True, timeout=300, check=False,
+        cwd=PROJECT, env=unmeasured(), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """src/lab/runs/journal.py: what is told is read again, in order, each record once."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from src.errors import InputError
 from src.lab.runs.journal import NAME, Journal, below, ended, read
+from tests.commands import unmeasured
 
 
 def told(folder: Path) -> None:
@@ -145,8 +145,7 @@ except InputError as error:
 def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)],
-        # `make coverage` would have it write what it measures, where nothing can be written
-        env={key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")},
+        env=unmeasured(),
         capture_output=True,
         text=True,
         check=False,
