@@ -1,8 +1,10 @@
 """One batch shared out among processes against the same batch in one."""
 
+import gc
 import multiprocessing as mp
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -155,6 +157,15 @@ def test_helpers_end_with_the_engine() -> None:
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
+
+
+def test_semaphores_are_given_back_though_somebody_holds_the_engine() -> None:
+    """As the traceback of a divergence does: Python would say at the exit that they are leaked."""
+    with Engine(PLAIN, 2) as engine:
+        used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
+    gc.collect()
+    assert [ref() for ref in used] == [None, None]
+    assert engine.processes
 
 
 def test_one_worker_starts_no_process(alone: Engine) -> None:

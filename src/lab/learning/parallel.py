@@ -151,6 +151,8 @@ class Engine:
             process.kill()  # they hold nothing, and SIGTERM is not for them
         for process in self.processes:
             process.join()
+        self.go.clear()  # given back now, whoever still holds this engine: the traceback of an error does
+        self.done.clear()
 
     def loss_and_gradient(self, ids: Ids, targets: Ids, fresh: bool = True, seed: int = 0) -> float:
         """Mean loss in nats per character of a batch (T, B); self.gradient is then its gradient.
