@@ -99,6 +99,7 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.iterdir()), "nothing is written for bad input"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["prompt=???", "hidden=${nothing}", "hidden=abc"])
 def test_under_a_debugger_bad_input_is_the_same_line(
     argument: str, typed: Command, places: list[str], monkeypatch: pytest.MonkeyPatch
@@ -177,6 +178,7 @@ def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path:
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "argument", "said"),
     [
@@ -193,6 +195,7 @@ def test_bad_input_in_a_process_of_its_own(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_bad_job_of_a_sweep_is_told_and_the_others_run(
     typed: Command, places: list[str], tmp_path: Path
 ) -> None:
@@ -357,6 +360,7 @@ def test_help_imports_nothing_slow() -> None:
     assert "hidden=128" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path: Path, command: Command) -> None:
     places = (f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     ended = command("src.preprocess", *places, "--multirun", "seq_len=10,20")

@@ -124,6 +124,7 @@ def test_the_figures_name_runs_axes_and_units() -> None:
     assert not {"8", "32", "64"} - set(texts["marginals"].split())  # each value has its tick
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 50])
 def test_many_runs_are_all_in_the_legend(count: int) -> None:
     rows = [finished(n, 2 + n / count, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(count)]

@@ -52,6 +52,7 @@ def typed_commands() -> list[tuple[str, tuple[str, ...]]]:
     return sorted(pair for pair in found if pair[0] in HYDRAS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "arguments"), typed_commands(), ids=lambda value: str(value)[:60])
 @pytest.mark.usefixtures("hydra_ready")
 def test_every_command_of_every_page_composes_and_lies_within_its_ranges(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.mutation import PROJECT, Mutant, asked, page
 
 TESTS = PROJECT / "tests"
@@ -24,6 +26,7 @@ def test_the_table_counts_and_shows_what_was_not_noticed_and_why() -> None:
     assert "| `rnn.loss.cross_entropy` | `- a \\| c`<br>`+ b` | **open** |" in said
 
 
+@pytest.mark.slow
 def test_the_tests_that_are_asked_are_those_of_the_mathematics_and_the_text() -> None:
     def names(only: list[str]) -> set[str]:
         return {file.name for file in TESTS.glob("test_*.py") if asked(file, only)}

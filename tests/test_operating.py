@@ -40,6 +40,7 @@ def test_every_message_is_one_that_the_software_has(message: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "command", "arguments"),
     [

@@ -76,6 +76,7 @@ def trained_with(config: Config, corpus: Corpus) -> tuple[Outcome, list[tuple[in
     return outcome, curve, last[0]
 
 
+@pytest.mark.slow
 def test_it_learns_first_letters_then_pairs_of_letters(
     config: Callable[..., Config], sonnets: Corpus
 ) -> None:
@@ -102,6 +103,7 @@ def test_every_optimiser_learns(optimizer: str, config: Callable[..., Config], s
     assert outcome.val_loss / log(2) < known["unigram"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("average", "schedule"), [(0, "cosine"), (0.99, "constant")])
 def test_watching_does_not_change_what_is_learned(
     average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
@@ -146,6 +148,7 @@ def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: C
     assert outcome.steps - best_step >= 3 * 20
 
 
+@pytest.mark.slow
 def test_time_is_a_budget_too(config: Callable[..., Config], sonnets: Corpus) -> None:
     outcome, _, _ = trained_with(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
     assert outcome.ended == "max_seconds"

@@ -232,6 +232,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     assert "test/bpc" in children[0].data.metrics
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_job_is_recorded_and_shown(
     typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:

@@ -10,6 +10,7 @@ from src.lab.runs.environment import PROJECT
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str) -> None:
