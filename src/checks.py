@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from src.allowed import Allowed
-from src.config import Config, ModelConfig, TrackingConfig
+from src.config import ASIDE, Config, ModelConfig, TrackingConfig
 from src.errors import InputError
 
 
@@ -63,20 +63,8 @@ def check_split(split: list[float]) -> None:
 def flatten(config: Any) -> dict[str, Any]:
     """Dotted keys to values, a group's choice under the group's own name: `optimizer` is `adam`.
 
-    Paths are left out: they say where a run was made, not what it was.
+    What says where a run was made, not what it was, is left out: ASIDE, and the path of the text, of which
+    the digest counts.
     """
-    places = (
-        "outputs",
-        "data_dir",
-        "data.path",
-        "tracking.uri",
-        "tracking.run_name",
-        "tracking",
-        "skip_finished",
-        "objectives",
-        "register",
-        "resume",
-        "rerun",
-    )
     flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
-    return {key: value for key, value in flat.items() if key not in places}
+    return {k: value for k, value in flat.items() if k.partition(".")[0] not in ASIDE and k != "data.path"}

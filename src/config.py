@@ -14,6 +14,8 @@ EXPERIMENTS = (  # folders of experiments/ that are sweeps
     "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
 )  # fmt: skip
 PARTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # that may be run by themselves
+# Where a run is made and what is done with it there, groups by their names. It comes to the same with any.
+ASIDE = ("outputs", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
 # What a search may ask for (Config.objectives), and which way is better.
 OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 

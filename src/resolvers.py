@@ -7,12 +7,12 @@ from typing import Any, cast
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import OBJECTIVES
+from src.config import ASIDE, OBJECTIVES
 from src.help import CONF
 from src.launchers import jobs_at_once
 
-# What does not matter to what a job comes to.
-NO_MATTER = ("hydra", "outputs", "data_dir", "tracking", "skip_finished", "register", "resume", "rerun")
+# What makes no other search of it. (What is asked for does.)
+NO_MATTER = {"hydra", *ASIDE} - {"objectives"}
 
 
 def register_resolvers() -> None:

@@ -8,22 +8,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.checks import check
 from src.complaints import keys_of
-from src.config import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
+from src.config import ASIDE, OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.errors import InputError
-
-# Where a run is made, and what is done with it there: of today, whatever the logged run had.
-TODAYS = ("outputs", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
 
 
 def restored(logged: dict[str, Any], run: str, commit: str | None, today: Config) -> Config:
     """The config of a logged run, to be trained again in today's places.
 
+    What says where a run is made (ASIDE) is of today, whatever the logged run had.
+
     logged: config.json. run, commit: the run's id and the commit that it was made with, for complaints.
     today: the config as typed now, of which data.path counts, too, where one was typed. Raises InputError
     for a key that today's schema lacks, or that it has and the run did not, and for a value out of range.
     """
-    told = {key: value for key, value in logged.items() if key not in TODAYS}
-    told |= {key: value for key, value in asdict(today).items() if key in TODAYS} | {
+    told = {key: value for key, value in logged.items() if key not in ASIDE}
+    told |= {key: value for key, value in asdict(today).items() if key in ASIDE} | {
         "rerun": None,
         "register": False,
     }

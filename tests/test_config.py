@@ -20,6 +20,7 @@ from src.checks import check, flatten, walk
 from src.cli import PROJECT, register
 from src.errors import InputError
 from src.help import CONF, defaults
+from src.lab.reproduction.sonnets import differs_from_default
 from src.lab.runs.rundir import absolute, store_of
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
@@ -218,6 +219,33 @@ def test_flat_values_hold_no_path_of_this_machine(tmp_path: Path) -> None:
         assert str(tmp_path) not in str(value), key
         assert str(PROJECT) not in str(value), key
     assert flat == flatten(composed("config"))  # where a run was made does not change what it was
+
+
+def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
+    typed = {
+        "tracking": ["tracking=none", "tracking.experiment=another", "tracking.run_name=mine"],
+        "outputs": ["outputs=o"],
+        "data_dir": ["data_dir=d"],
+        "skip_finished": ["skip_finished=true"],
+        "objectives": ["objectives=[chars_per_second]"],
+        "register": ["register=true"],
+        "resume": ["resume=latest"],
+        "rerun": ["rerun=latest"],
+    }
+    assert typed.keys() == set(schema.ASIDE)
+    plain = flatten(composed("config"))
+    for override in [override for overrides in typed.values() for override in overrides]:
+        config = composed("config", override)
+        assert config != composed("config"), override
+        assert flatten(config) == plain, override
+
+
+def test_the_claims_are_of_the_defaults_wherever_they_are_put() -> None:
+    assert not differs_from_default(
+        ["outputs=o", "data_dir=d", "tracking.uri=sqlite:///m.db", "register=true"]
+    )
+    changes = ["hidden=64", "data.path=other.txt", "resume=latest", "optimizer.beta1=0.8"]
+    assert differs_from_default([*changes, "outputs=o"]) == changes
 
 
 # --- where things are put ---

@@ -16,7 +16,7 @@ from src.lab.tracking.lookup import lookup
 # What a reader asks about a run first. What differs between two runs is shown behind it.
 FIRST = ("model", "model.layers", "hidden", "seq_len", "lr", "clip", "data")
 # What says nothing of how a run writes.
-UNTOLD = ("tracking.experiment", "workers", "log_every", "prompt", "length", "temperature")
+UNTOLD = ("workers", "log_every", "prompt", "length", "temperature")
 
 
 @dataclass(frozen=True)

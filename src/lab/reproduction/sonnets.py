@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from src.config import Config
+from src.config import ASIDE, Config
 from src.files import write_json
 from src.lab.learning.training import train
 from src.lab.reproduction.claims import all_held, read_claims, tally, verdicts
@@ -54,5 +54,5 @@ def check_claims(result: Result, config: Config) -> bool:
 
 def differs_from_default(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed, not merely where it is put."""
-    places = ("outputs", "data_dir", "tracking", "register")
-    return [o for o in overrides if o.split("=")[0].split(".")[0] not in places]
+    no_matter = {*ASIDE} - {"resume", "rerun"}  # those two bring another run's config
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in no_matter]
