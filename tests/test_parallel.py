@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from src.errors import InputError
 from src.lab.learning import parallel
 from src.lab.learning.parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
 from src.rnn.cells import CELLS
@@ -99,7 +100,7 @@ def test_helper_that_is_killed_is_reported() -> None:
     def compute(engine: Engine) -> None:
         try:
             engine.loss_and_gradient(*batch(1))
-        except RuntimeError as error:
+        except InputError as error:
             raised.append(str(error))
 
     with Engine(PLAIN, 2) as engine:
@@ -109,7 +110,16 @@ def test_helper_that_is_killed_is_reported() -> None:
         thread = threading.Thread(target=compute, args=(engine,), daemon=True)
         thread.start()
         thread.join(20)  # a test that waits for ever would say less
-        assert raised == ["helper process 1 died (exit code -9): out of memory?"]
+        assert raised == [
+            "workers: expected 2 processes to the end, got one that was killed by SIGKILL: out of memory? "
+            "Try fewer workers, or a smaller hidden, batch_size or seq_len"
+        ]
+
+
+def test_a_helper_that_ends_by_itself_is_a_bug_and_not_the_persons() -> None:
+    error = parallel.died(1, 2, 1)
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "helper process 1 of 2 ended with exit code 1"
 
 
 @pytest.fixture

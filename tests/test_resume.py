@@ -103,6 +103,39 @@ def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
     assert records.count("resumed") == KILLS
 
 
+def test_a_worker_that_the_system_kills_ends_the_run_in_one_line_and_it_goes_on(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    settings = (*SMALL, "hidden=8", "batching=stream", "max_epochs=7", "workers=2", "tracking=none")
+    straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
+    ended = command("src.train", *settings, *straight)
+    assert ended.rc == 0, ended.err
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *settings, *broken],
+        cwd=PROJECT, env=environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("step 50/"))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(worker), signal.SIGKILL)  # as a machine does that is out of memory
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    expected = (
+        "train: workers: expected 2 processes to the end, got one that was killed by SIGKILL: out of memory?"
+    )
+    assert err.splitlines()[-1].startswith(expected)
+    folder = only_run(tmp_path / "broken")
+    last = json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
+    assert (last["kind"], last["status"]) == ("end", "FAILED")
+
+    ended = command("src.train", "resume=latest", *broken)
+    assert ended.rc == 0, ended.err
+    assert_equal_runs(only_run(tmp_path / "straight"), folder)
+
+
 def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, float]]:
     return sorted((m.step, name, m.value) for name in names for m in client.get_metric_history(run_id, name))
 

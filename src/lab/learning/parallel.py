@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from src.errors import InputError
 from src.rnn.arrays import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
 from src.rnn.parameters import Architecture, Array, unflatten
@@ -192,9 +193,18 @@ class Engine:
     def await_helper(self, k: int, done: Semaphore) -> None:
         while not acquire(done, self.spins):
             if not self.processes[k].is_alive():
-                raise RuntimeError(
-                    f"helper process {k + 1} died (exit code {self.processes[k].exitcode}): out of memory?"
-                )
+                raise died(k + 1, self.workers, self.processes[k].exitcode or 0)
+
+
+def died(k: int, workers: int, code: int) -> Exception:
+    """What to raise for a helper that is gone. One that ended by itself has shown its own traceback."""
+    if code >= 0:
+        return RuntimeError(f"helper process {k} of {workers} ended with exit code {code}")
+    return InputError(
+        f"workers: expected {workers} processes to the end, got one that was killed by "
+        f"{signal.Signals(-code).name}: out of memory? Try fewer workers, or a smaller hidden, batch_size or "
+        "seq_len"
+    )
 
 
 @contextmanager
