@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from src.completion import FLAGS, complete
 from src.errors import InputError
-from src.help import CONF, page
+from src.help import ALONE, CONF, page
 from src.terminal import say
 
 PROJECT = CONF.parent
@@ -75,6 +75,8 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
     os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
     sweeping = "--multirun" in sys.argv[1:2] or "-m" in sys.argv[1:2]
     try:
+        if sweeping and command in ALONE:
+            raise InputError("expected one run of it, got --multirun: leave that out")
         with preemptible() if sweeping else nullcontext():  # who waits for jobs of other processes, too
             compose_and_run(config_name, body, failed)
     except KeyboardInterrupt:

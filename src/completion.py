@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 
 from src.errors import InputError
-from src.help import COMMANDS, CONF, defaults
+from src.help import ALONE, COMMANDS, CONF, defaults
 
 FLAGS = ("-sc", "--shell-completion")
 OPTIONS = ("--cfg", "--help", "--multirun")
@@ -77,7 +77,8 @@ def candidates(line: str, config_name: str) -> list[str]:
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
     *before, word = [*split(typed)[:-1], split(typed)[-1]]
     if word.startswith("-"):
-        return [option for option in OPTIONS if option.startswith(word)]
+        known = [option for option in OPTIONS if option != "--multirun" or config_name not in ALONE]
+        return [option for option in known if option.startswith(word)]
     key, _, value = word.partition("=")
     earlier, comma, last = value.rpartition(",")
     if not comma or re.search(r"[(\[]", value):

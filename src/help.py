@@ -55,38 +55,55 @@ COMMANDS = {
         ["", "data=file data.path=book.txt"],
     ),
 }
+# They serve until they are ended, or run over everything by themselves: there is no sweep of them.
+ALONE = ("ui", "server", "play", "reproduce")
+# All that a command reads of the keys that it shares with others.
+READS = {"preprocess": ("seq_len", "outputs", "data_dir", "data")}
 
 
 def page(command: str, config_name: str) -> str:
     """The whole page for one command, whose keys are in conf/<config_name>.yaml."""
     purpose, examples = COMMANDS[command]
+    reads = READS.get(command)
     lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
     lines += [f"  python -m src.{command} {example}".rstrip() for example in examples]
     lines += ["", "Keys (all of them with their values: --cfg job)", ""]
     for file in (CONF / f"{config_name}.yaml", CONF / "common.yaml"):
         for key, value, comment in entries(file):
-            lines += entry(f"{key}={value}", comment)
+            if reads is None or key in reads:
+                lines += entry(f"{key}={value}", comment)
     lines += ["", "Groups: group=choice, and group.key=value for what a choice holds", ""]
-    for group, chosen in defaults(CONF / f"{config_name}.yaml"):
-        for file in sorted((CONF / group).glob("*.yaml")):
-            mark = "  (default)" if file.stem == chosen else ""
-            lines += entry(f"{group}={file.stem}", headline(file) + mark)
-        if chosen == "null":
-            continue
-        for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
-            if key != "name":
-                lines += entry(f"  {group}.{key}={value}", comment)
-    if any(group == "experiment" for group, _ in defaults(CONF / f"{config_name}.yaml")):
+    groups = defaults(CONF / f"{config_name}.yaml")
+    for group, chosen in groups:
+        if reads is None or group in reads:
+            lines += explained(group, chosen)
+    if reads is not None:
+        lines += ["", "The other keys of train may stand here, too, and change nothing."]
+    elif any(group == "experiment" for group, _ in groups):
         lines += ["", "Sweeps (with --multirun): where the jobs run, and how they are chosen", ""]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
-            for file in sorted((CONF / group).glob("*.yaml")):
-                lines += entry(f"{group}={file.stem}", headline(file))
+            lines += explained(group, "null")
     lines += ["", "Options", ""]
-    lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
+    if command not in ALONE:
+        lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
     lines += entry("--cfg job", "print the composed config and do nothing.")
     lines += entry("--hydra-help", "what Hydra itself can do: launchers and sweepers.")
     lines += entry("-sc install=bash", f'TAB completes: eval "$(python -m src.{command} -sc install=bash)"')
     return "\n".join(lines)
+
+
+def explained(group: str, chosen: str) -> list[str]:
+    """The choices of a group, and the keys of the one that is chosen (`null`: of none)."""
+    lines = []
+    for file in sorted((CONF / group).glob("*.yaml")):
+        mark = "  (default)" if file.stem == chosen else ""
+        lines += entry(f"{group}={file.stem}", headline(file) + mark)
+    if chosen == "null":
+        return lines
+    for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
+        if key != "name":
+            lines += entry(f"  {group}.{key}={value}", comment)
+    return lines
 
 
 def entry(head: str, comment: str) -> list[str]:
