@@ -138,3 +138,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def small() -> tuple[str, ...]:
     """The settings of `trained`, as typed."""
     return SMALL
+
+
+@pytest.fixture(scope="module")
+def client(trained: Trained) -> Any:
+    """MLflow's client of the database of `trained`."""
+    import mlflow
+
+    return mlflow.MlflowClient(trained.uri)
+
+
+@pytest.fixture
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the seconds of waiting for a server that will not come back."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
