@@ -81,3 +81,27 @@ def test_the_first_text_is_shown_while_it_is_written() -> None:
     few = iter([("a", "b"), ("c", "d")])
     assert "".join(shown("p ", 2, few)) == "--- 1 of 2\np ac\n\n--- 2 of 2\np bd\n"
     assert "".join(shown("p ", 1, iter([("a",)]))) == "p a\n"
+
+
+@pytest.mark.slow
+def test_seed_and_temperature_decide_the_text(typed: Typed, trained: Any) -> None:
+    def text_of(*asked: str) -> str:
+        ended = typed("sample", "prompt=when ", "length=60", *asked, *trained.places)
+        assert ended.rc == 0, ended.err
+        return str(ended.out)
+
+    coldest = text_of("temperature=0", "seed=1")
+    assert coldest == text_of("temperature=0", "seed=2")
+    assert coldest == text_of("temperature=1e-9")
+    warm = text_of("temperature=1", "seed=1")
+    assert warm == text_of("temperature=1", "seed=1")
+    assert warm != text_of("temperature=1", "seed=2")
+
+
+@pytest.mark.slow
+def test_a_prompt_that_the_model_cannot_read_is_refused(typed: Typed, trained: Any) -> None:
+    ended = typed("sample", "prompt=straße", *trained.places)
+    assert ended.rc == 2
+    assert ended.out == ""
+    assert ended.complaint.startswith("sample: prompt: expected only the 27 characters that the model knows")
+    assert ended.complaint.endswith("got 'ß'")
