@@ -152,3 +152,9 @@ def client(trained: Trained) -> Any:
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the seconds of waiting for a server that will not come back."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of one module prepare and find their corpora."""
+    return tmp_path_factory.mktemp("data")

@@ -1,0 +1,26 @@
+"""What tests of trainings that are cut off share: a small job, and what a run has told."""
+
+import json
+from pathlib import Path
+
+TIMES = {"chars_per_second", "train/seconds"}
+# A job with checkpoints at 20, 40 and 60.
+JOB = ("max_epochs=0.05", "eval_every=20", "log_every=5", "length=20", "workers=1", "probe=false")
+STEPS = 60
+
+
+def points(folder: Path) -> list[tuple[int, str, float]]:
+    """Every point of every metric in the order in which it was told, but for those that tell the time."""
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    return [
+        (record["step"], name, value)
+        for record in map(json.loads, lines)
+        if record["kind"] == "metrics"
+        for name, value in record["values"].items()
+        if name not in TIMES
+    ]
+
+
+def only_run(outputs: Path) -> Path:
+    (folder,) = (outputs / "runs").iterdir()
+    return folder
