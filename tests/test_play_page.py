@@ -2,13 +2,9 @@
 
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,50 +14,12 @@ import pytest
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
 from src.lab.play.runlist import RunList
-from tests.conftest import PROJECT, Ended, environ, run_command
+from tests.conftest import run_command
+from tests.play_visits import PATIENCE, Served, Visit
 
 # MLflow's own warnings are not ours to mend.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1")
-PATIENCE = 60_000  # milliseconds for the browser, on a machine that may do other things, too
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Served:
-    """`python -m src.play` in a process of its own, its page ready."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.port, self.out, self.err = free_port(), folder / "play.out", folder / "play.err"
-        own = {key: value for key, value in environ().items() if key != "PYTEST_CURRENT_TEST"}
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "src.play", f"port={self.port}", *arguments],
-                cwd=PROJECT,
-                env=own,  # NiceGUI serves otherwise where it believes to be tested
-                stdout=out,
-                stderr=err,
-            )
-        self.url = f"http://127.0.0.1:{self.port}/"
-        deadline = time.monotonic() + 300
-        while f"open {self.url}" not in self.out.read_text():
-            assert self.process.poll() is None, self.err.read_text()
-            assert time.monotonic() < deadline, "the page does not answer"
-            time.sleep(0.1)
-
-    def end(self) -> Ended:
-        """What Ctrl-C comes to."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        try:
-            rc = self.process.wait(60)
-        finally:
-            self.process.kill()
-        return Ended(rc, self.out.read_text(), self.err.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -102,51 +60,6 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], headless=True)
         yield browser
         browser.close()
-
-
-class Visit:
-    """The page as a visitor uses it; `asked` is every address that the browser asked for."""
-
-    def __init__(self, browser: Any, url: str) -> None:
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.asked: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(url, timeout=PATIENCE)
-        self.page.get_by_role("button", name="Write").wait_for()
-
-    def fill(self, **values: Any) -> None:
-        for label, value in values.items():
-            self.page.get_by_label(label.replace("_", "-"), exact=True).fill(str(value))
-
-    def write(self) -> None:
-        self.page.get_by_role("button", name="Write").click()
-
-    def choose(self, side: str, run: str) -> None:
-        self.page.get_by_label(f"Run on the {side}").click()
-        self.page.get_by_role("option", name=re.compile(run)).click()
-
-    def column(self, side: str) -> Any:
-        return self.page.get_by_label(f"{side} run", exact=True)
-
-    def text(self, side: str) -> str:
-        return str(self.page.get_by_label(f"{side} text").text_content())
-
-    def rate(self, side: str) -> str:
-        return str(self.column(side).locator(".rate").text_content())
-
-    def texts(self) -> tuple[str, str]:
-        return self.text("left"), self.text("right")
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE / 1000
-        while not true():
-            assert time.monotonic() < deadline, f"{what}: {self.texts()} {self.errors}"
-            self.page.wait_for_timeout(50)
 
 
 @pytest.fixture

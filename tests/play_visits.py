@@ -1,0 +1,98 @@
+"""The page of `python -m src.play` as it is served, and as a visitor uses it in a browser."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import PROJECT, Ended, environ
+
+PATIENCE = 60_000  # milliseconds for the browser, on a machine that may do other things, too
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Served:
+    """`python -m src.play` in a process of its own, its page ready."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.port, self.out, self.err = free_port(), folder / "play.out", folder / "play.err"
+        own = {key: value for key, value in environ().items() if key != "PYTEST_CURRENT_TEST"}
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "src.play", f"port={self.port}", *arguments],
+                cwd=PROJECT,
+                env=own,  # NiceGUI serves otherwise where it believes to be tested
+                stdout=out,
+                stderr=err,
+            )
+        self.url = f"http://127.0.0.1:{self.port}/"
+        deadline = time.monotonic() + 300
+        while f"open {self.url}" not in self.out.read_text():
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, "the page does not answer"
+            time.sleep(0.1)
+
+    def end(self) -> Ended:
+        """What Ctrl-C comes to."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            rc = self.process.wait(60)
+        finally:
+            self.process.kill()
+        return Ended(rc, self.out.read_text(), self.err.read_text())
+
+
+class Visit:
+    """The page as a visitor uses it; `asked` is every address that the browser asked for."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url, timeout=PATIENCE)
+        self.page.get_by_role("button", name="Write").wait_for()
+
+    def fill(self, **values: Any) -> None:
+        for label, value in values.items():
+            self.page.get_by_label(label.replace("_", "-"), exact=True).fill(str(value))
+
+    def write(self) -> None:
+        self.page.get_by_role("button", name="Write").click()
+
+    def choose(self, side: str, run: str) -> None:
+        self.page.get_by_label(f"Run on the {side}").click()
+        self.page.get_by_role("option", name=re.compile(run)).click()
+
+    def column(self, side: str) -> Any:
+        return self.page.get_by_label(f"{side} run", exact=True)
+
+    def text(self, side: str) -> str:
+        return str(self.page.get_by_label(f"{side} text").text_content())
+
+    def rate(self, side: str) -> str:
+        return str(self.column(side).locator(".rate").text_content())
+
+    def texts(self) -> tuple[str, str]:
+        return self.text("left"), self.text("right")
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not true():
+            assert time.monotonic() < deadline, f"{what}: {self.texts()} {self.errors}"
+            self.page.wait_for_timeout(50)
