@@ -1,29 +1,25 @@
 """conf/ and src/config.py fit one another: every choice composes, every key is explained and typed."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src import config as schema
 from src.allowed import Allowed
 from src.checks import check, flatten, walk
-from src.cli import PROJECT, register
+from src.cli import PROJECT
 from src.errors import InputError
 from src.help import CONF, defaults
 from src.lab.reproduction.sonnets import differs_from_default
-from src.lab.runs.rundir import absolute, store_of
+from tests.composing import PRIMARY, as_hydra_has_it, composed
 
-PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 CHOICES = [
     (primary, group, str(file.relative_to(CONF / group).with_suffix("")))
     for primary in PRIMARY
@@ -32,23 +28,6 @@ CHOICES = [
 ]
 OUR_FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
 HYDRAS = {"defaults", "hydra"}  # keys of a file that are Hydra's own
-
-
-@pytest.fixture(autouse=True)
-def hydra_ready() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-
-
-@cache
-def composed_once(primary: str, *overrides: str) -> Any:
-    return OmegaConf.to_object(compose(primary, list(overrides)))
-
-
-def composed(primary: str, *overrides: str) -> Any:
-    return deepcopy(composed_once(primary, *overrides))
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -84,7 +63,7 @@ def test_every_schema_key_has_a_default_in_conf(primary: str) -> None:
     given = own_keys(CONF / f"{primary}.yaml") | own_keys(CONF / "common.yaml")
     hints = get_type_hints(schema.COMMANDS[primary])
     assert given == {name for name, kind in hints.items() if not is_dataclass(kind)}
-    assert not OmegaConf.missing_keys(compose(primary))
+    assert not OmegaConf.missing_keys(as_hydra_has_it(primary))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +88,25 @@ def test_null_composes_where_it_means_something() -> None:
     config = composed("config", *(f"{key}=null" for key in optional))
     check(config)
     assert {value for key, _, value in walk(config) if key in optional} == {None}
+
+
+def test_the_command_line_composes_the_same_config(typed: Callable[..., Any]) -> None:
+    expected = composed("config", "hidden=64", "optimizer=sgd")
+    arrived: list[Any] = []
+    ended = typed("train", "hidden=64", "optimizer=sgd", body=arrived.append)
+    assert (ended.rc, ended.out, ended.err) == (0, "", "")
+    assert arrived == [expected]
+
+
+def test_an_experiment_overrides_the_root() -> None:
+    config = composed("config", "experiment=tinyshakespeare")
+    assert (config.hidden, config.model.name, config.batching, config.max_seconds) == (
+        256,
+        "gru",
+        "stream",
+        132,
+    )
+    assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64
 
 
 # --- what is explained ---
@@ -246,66 +244,3 @@ def test_the_claims_are_of_the_defaults_wherever_they_are_put() -> None:
     )
     changes = ["hidden=64", "data.path=other.txt", "resume=latest", "optimizer.beta1=0.8"]
     assert differs_from_default([*changes, "outputs=o"]) == changes
-
-
-# --- where things are put ---
-
-
-@pytest.mark.parametrize("primary", PRIMARY)
-def test_default_places_lie_in_the_project_wherever_one_stands(
-    primary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = composed(primary)
-    assert absolute(config.outputs) == PROJECT / "outputs"
-    assert absolute(config.data_dir) == PROJECT / "data"
-    assert store_of(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
-
-
-def test_a_typed_place_is_relative_to_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = composed("config", "outputs=x", "data_dir=y")
-    assert absolute(config.outputs) == tmp_path / "x"
-    assert absolute(config.data_dir) == tmp_path / "y"
-    assert store_of(config) == {
-        "uri": f"sqlite:///{tmp_path / 'x' / 'mlflow.db'}",
-        "artifacts": (tmp_path / "x" / "artifacts").as_uri(),
-    }
-
-
-def test_a_typed_database_is_relative_to_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The delivering process stands elsewhere: what it is told must not depend on that."""
-    monkeypatch.chdir(tmp_path)
-    store = store_of(composed("config", "tracking.uri=sqlite:///mine.db"))
-    assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
-
-
-def test_a_server_comes_from_the_key_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
-    assert store_of(composed("config"))["uri"] == "http://from.environment"
-    assert store_of(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"
-
-
-def test_the_command_line_composes_the_same_config(typed: Callable[..., Any]) -> None:
-    expected = composed("config", "hidden=64", "optimizer=sgd")
-    arrived: list[Any] = []
-    ended = typed("train", "hidden=64", "optimizer=sgd", body=arrived.append)
-    assert (ended.rc, ended.out, ended.err) == (0, "", "")
-    assert arrived == [expected]
-
-
-def test_an_experiment_overrides_the_root() -> None:
-    config = composed("config", "experiment=tinyshakespeare")
-    assert (config.hidden, config.model.name, config.batching, config.max_seconds) == (
-        256,
-        "gru",
-        "stream",
-        132,
-    )
-    assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64
