@@ -10,56 +10,16 @@ from src.lab.model.sampling import continue_streams
 from src.lab.model.scoring import score_carried
 from src.rnn.cells import CELLS
 from src.rnn.loss import cross_entropy_and_gradient
-from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient, zero_state
-from src.rnn.parameters import Architecture, Array, Layer, Parameters, unflatten
+from src.rnn.network import Ids, dropout_masks, forward
+from src.rnn.parameters import Array, Layer, Parameters
 from src.rnn.stepping import Stepper
+from tests.cell_example import Example
 
 # T, B, H, V; the last one is large enough for products in tiles.
 SHAPES = [(1, 3, 4, 5), (6, 1, 4, 5), (6, 3, 1, 5), (6, 3, 4, 2), (1, 1, 1, 2), (7, 3, 5, 6), (3, 16, 96, 5)]
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
 DTYPES = pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
-
-
-class Example:
-    """A random network, a batch and a state that is not zero."""
-
-    def __init__(
-        self,
-        kind: tuple[str, str],
-        layers: int,
-        shape: tuple[int, int, int, int] = (7, 3, 5, 6),
-        dtype: type[np.floating] = np.float64,
-    ) -> None:
-        self.steps, self.batch, hidden, vocab = shape
-        rng = np.random.default_rng([layers, *shape])
-        self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
-        self.flat = (0.7 * rng.standard_normal(self.architecture.size())).astype(dtype)
-        self.p = unflatten(self.architecture, self.flat)
-        self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
-        self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
-
-    def buffers(
-        self, steps: int | None = None, state: Array | None = None, training: bool = False
-    ) -> Buffers:
-        made = Buffers.allocate(
-            self.architecture, steps or self.steps, self.batch, self.flat.dtype, training=training
-        )
-        made.set_state(self.state if state is None else state)
-        return made
-
-    def logits(self, ids: Ids, buffers: Buffers, masks: Array | None = None) -> Array:
-        """(T, B, V), a copy."""
-        return forward(self.p, ids, buffers, masks).T.reshape(*ids.shape, -1).copy()
-
-    def backward(
-        self, ids: Ids, targets: Ids, state: Array, masks: Array | None = None
-    ) -> tuple[float, Array]:
-        """Loss and gradient."""
-        g = np.full_like(self.flat, np.nan)
-        buffers = self.buffers(state=state, training=True)
-        loss = loss_and_gradient(self.p, unflatten(self.architecture, g), ids, targets, buffers, masks)
-        return loss, g
 
 
 def sigmoid(a: Array) -> Array:

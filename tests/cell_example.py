@@ -1,0 +1,47 @@
+"""A small network of any kind of cell with a batch, to compare what is computed of it."""
+
+import numpy as np
+
+from src.rnn.network import Buffers, Ids, forward, loss_and_gradient, zero_state
+from src.rnn.parameters import Architecture, Array, unflatten
+
+
+class Example:
+    """A random network, a batch and a state that is not zero."""
+
+    def __init__(
+        self,
+        kind: tuple[str, str],
+        layers: int,
+        shape: tuple[int, int, int, int] = (7, 3, 5, 6),
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
+        self.steps, self.batch, hidden, vocab = shape
+        rng = np.random.default_rng([layers, *shape])
+        self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+        self.flat = (0.7 * rng.standard_normal(self.architecture.size())).astype(dtype)
+        self.p = unflatten(self.architecture, self.flat)
+        self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
+        self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
+
+    def buffers(
+        self, steps: int | None = None, state: Array | None = None, training: bool = False
+    ) -> Buffers:
+        made = Buffers.allocate(
+            self.architecture, steps or self.steps, self.batch, self.flat.dtype, training=training
+        )
+        made.set_state(self.state if state is None else state)
+        return made
+
+    def logits(self, ids: Ids, buffers: Buffers, masks: Array | None = None) -> Array:
+        """(T, B, V), a copy."""
+        return forward(self.p, ids, buffers, masks).T.reshape(*ids.shape, -1).copy()
+
+    def backward(
+        self, ids: Ids, targets: Ids, state: Array, masks: Array | None = None
+    ) -> tuple[float, Array]:
+        """Loss and gradient."""
+        g = np.full_like(self.flat, np.nan)
+        buffers = self.buffers(state=state, training=True)
+        loss = loss_and_gradient(self.p, unflatten(self.architecture, g), ids, targets, buffers, masks)
+        return loss, g
