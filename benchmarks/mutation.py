@@ -88,8 +88,9 @@ def asked(file: Path, only: list[str]) -> bool:
 def lay_out(only: list[str]) -> None:
     """The copy, where it is not there or the code is another by now."""
     files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
-    files |= {f"tests/{f.name}": f for f in (PROJECT / "tests").glob("test_*.py") if asked(f, only)}
-    files |= {f"tests/{name}": PROJECT / "tests" / name for name in ("conftest.py", "commands.py")}
+    for file in (PROJECT / "tests").glob("*.py"):
+        if not file.name.startswith("test_") or asked(file, only):  # what tests share is copied whole
+            files[f"tests/{file.name}"] = file
     for name, file in files.items():
         text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
         put(PLACE / name, text)
