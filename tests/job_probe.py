@@ -1,4 +1,4 @@
-"""A Hydra callback that notes the state of a process in front of each job (for test_launchers.py)."""
+"""A Hydra callback that notes the state of a process in front of each job (for test_joblib_sweep.py)."""
 
 import gc
 import hashlib

@@ -30,7 +30,7 @@ from src.rnn.parameters import Architecture
 from src.text.corpus import Corpus, bounds_of
 from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
-from tests.test_training import BASE
+from tests.small_training import BASE
 
 TEXT = "the sun is up and so am i, " * 12
 KNOWN = Vocabulary.of(TEXT)

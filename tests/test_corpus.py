@@ -1,6 +1,7 @@
+"""A text, prepared: its files, its tokens, its manifest, and when it is prepared anew."""
+
 import hashlib
 import json
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,33 +14,15 @@ from hypothesis import strategies as st
 
 from src.errors import InputError
 from src.text import sources
-from src.text.corpus import FORMAT, Corpus, Settings, Text, bounds_of, check_length, load, prepare
+from src.text.corpus import FORMAT, Corpus, Settings, load, prepare
 from src.text.decoding import characters
 from src.text.normalisation import Normalisation
-
-PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
-SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
-TEXT = "Shall I compare thee to a summer's day? " * 10
-RAW = TEXT.encode()
-RAW_TEXT = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)
-NORMAL = "shall i compare thee to a summer s day  " * 10
-SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
-
-
-def whole(raw: bytes) -> Text:
-    """A text in one piece."""
-    return lambda: [raw]
+from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A prepared corpus that nobody has opened, to be damaged."""
-    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -71,15 +54,6 @@ def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path
     assert shown.read_text() == "another text " * 30
     prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert shown.read_text() == NORMAL
-
-
-def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
-    (tmp_path / "tiny.txt").mkdir()
-    with pytest.raises(
-        InputError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
-    ):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path)
-    assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
 
 
 def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
@@ -187,35 +161,6 @@ def test_other_text_makes_another_corpus(corpus: Corpus, tmp_path: Path) -> None
     assert second.folder != corpus.folder
 
 
-def test_folder_left_half_written_is_made_again(folder: Path, tmp_path: Path) -> None:
-    (folder / "manifest.json").unlink()
-    (folder / "tokens.npy").write_bytes(b"half")
-    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
-    assert made is True
-    assert again.vocabulary.decode(again.tokens) == NORMAL
-
-
-def test_shares_are_three() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        bounds_of(100, (0.5, 0.5))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("shares", SPLITS, ids=str)
-@pytest.mark.parametrize("count", [0, 1, 10, 97, 1000, 1115394])
-def test_splits_are_contiguous_cover_everything_and_keep_their_shares(
-    count: int, shares: tuple[float, float, float]
-) -> None:
-    bounds = bounds_of(count, shares)
-    assert list(bounds) == ["train", "val", "test"]
-    edges = [edge for pair in bounds.values() for edge in pair]
-    assert edges[0] == 0
-    assert edges[-1] == count
-    assert edges[1] == edges[2]
-    assert edges[3] == edges[4]
-    for (start, stop), share in zip(bounds.values(), shares, strict=True):
-        assert abs(stop - start - share * count) <= 1
-
-
 def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
     parts = [corpus.split(name) for name in ("train", "val", "test")]
     assert [part.size for part in parts] == [320, 40, 40]
@@ -223,159 +168,15 @@ def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
     assert corpus.final_split == "test"
 
 
-def test_share_of_zero_makes_no_test_split(tmp_path: Path) -> None:
-    corpus, _ = prepare(whole(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
-    assert corpus.split("test").size == 0
-    assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
-    assert corpus.final_split == "val"
-
-
-def needed(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
-    """The number of characters that the refusal of a short text asks for."""
-    with pytest.raises(InputError, match="expected at least") as caught:
-        check_length(count, shares, seq_len)
-    found = re.search(r"at least (\d+) characters", str(caught.value))
-    assert found is not None
-    return int(found[1])
-
-
-@pytest.mark.parametrize("shares", SPLITS, ids=str)
-@pytest.mark.parametrize("seq_len", [1, 7, 20])
-def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(
-    tmp_path: Path, shares: tuple[float, float, float], seq_len: int
-) -> None:
-    enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
-    text = b"ab" * enough
-    with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
-        prepare(whole(text[: enough - 1]), settings, seq_len, tmp_path)
-    assert not any(tmp_path.iterdir())
-    corpus, _ = prepare(whole(text[:enough]), settings, seq_len, tmp_path)
-    sizes = [corpus.split(name).size for name in ("train", "val", "test")]
-    assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
-
-
-@pytest.mark.parametrize("shares", [*SPLITS, (0.5, 0.2, 0.3), (0.5, 0.05, 0.45)], ids=str)
-def test_no_text_longer_than_what_is_enough_is_refused(shares: tuple[float, float, float]) -> None:
-    enough = needed(shares, 20)
-    for count in range(enough, enough + 40):
-        check_length(count, shares, 20)
-
-
 def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
         prepare(whole(RAW), SETTINGS, 40, tmp_path)
-
-
-def test_empty_text_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got 0: use a longer text"):
-        prepare(whole(b""), SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
-    assert str(caught.value) == (
-        "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
-        "name the text's own encoding, latin-1 for example"
-    )
-    assert not any(tmp_path.iterdir())
 
 
 def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
     settings = replace(SETTINGS, encoding="latin-1")
     corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
     assert corpus.vocabulary.characters == " acf\u00e9"
-
-
-@pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
-def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(
-        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
-    ):
-        prepare(whole(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
-def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path: Path, raw: bytes) -> None:
-    with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
-        prepare(whole(raw), SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: delete that folder"
-
-
-@pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-@pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
-def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None:
-    file = folder / name
-    whole = file.read_bytes()
-    file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
-    with pytest.raises(InputError, match=DAMAGED):
-        load(folder)
-
-
-@pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-def test_missing_file_is_refused(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(InputError, match=DAMAGED):
-        load(folder)
-
-
-def test_changed_token_is_refused(folder: Path) -> None:
-    file = folder / "tokens.npy"
-    raw = bytearray(file.read_bytes())
-    raw[-1] ^= 1
-    file.write_bytes(raw)
-    with pytest.raises(InputError, match=r"damaged one in .* \(a file changed after it was written\): del"):
-        load(folder)
-
-
-@pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
-@pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
-def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, value: str) -> None:
-    (folder / name).write_text(value)
-    with pytest.raises(InputError, match=DAMAGED):
-        load(folder)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("splits", None),
-        ("splits", []),
-        ("splits", {"train": [0]}),
-        ("settings", []),
-        ("settings", {"name": "tiny", "normalisation": {"capitals": True}}),
-        ("tokens", {}),
-        ("vocabulary", 3),
-    ],
-)
-def test_manifest_with_another_value_is_refused(folder: Path, key: str, value: object) -> None:
-    file = folder / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    with pytest.raises(InputError, match=DAMAGED):
-        load(folder)
-
-
-def test_tokens_that_are_a_pickle_are_refused(folder: Path) -> None:
-    np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=DAMAGED):
-        load(folder)
-
-
-def test_damage_found_by_prepare_is_refused_too(folder: Path, tmp_path: Path) -> None:
-    (folder / "vocab.json").write_text("[")
-    with pytest.raises(InputError, match=DAMAGED):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path)
-
-
-def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
 
 
 @examples(deadline=None, max_examples=150)
@@ -421,45 +222,12 @@ def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
 
 
-def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    """A hundred thousand of them."""
-    raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
-    with pytest.raises(
-        InputError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
-    ):
-        prepare(whole(raw), replace(SETTINGS, normalisation=RAW_TEXT), 5, tmp_path, 10_000)
-    assert not any(tmp_path.iterdir())
-
-
 def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
     ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
     assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
-
-
-def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    readings = iter([RAW, RAW + b"more"])
-    with pytest.raises(
-        InputError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
-    ):
-        prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path) -> None:
-    readings = iter([RAW])
-
-    def once() -> list[bytes]:
-        raw = next(readings, None)
-        if raw is None:
-            raise InputError("gone")
-        return [raw]
-
-    with pytest.raises(InputError, match=r"^gone$"):
-        prepare(once, SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

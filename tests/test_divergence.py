@@ -15,8 +15,8 @@ from src.lab.learning.parallel import Engine
 from src.lab.model.scoring import validation_loss
 from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture
+from tests.small_training import CORPUS
 from tests.test_resume_exact import Run, die, stopped_at
-from tests.test_training import CORPUS
 
 SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 1}
 

@@ -12,7 +12,7 @@ import pytest
 from src.lab.figures.inside_figures import chosen, gradient_through_time, moments, singular_values
 from src.lab.inside.inside import Inside, distances_of
 from src.rnn.parameters import Architecture
-from tests.test_training import BASE, CORPUS
+from tests.small_training import BASE, CORPUS
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES = ("gradient_through_time.json", "neurons.html")

@@ -14,7 +14,7 @@ from src.rnn.cells import CELLS
 from src.rnn.initialisation import initialise
 from src.rnn.network import Buffers
 from src.rnn.parameters import Architecture, Array, named_views, unflatten
-from tests.test_training import ADAM, BASE, CORPUS, Trained, model_config
+from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 

@@ -29,7 +29,7 @@ from src.lab.learning.snapshot import Snapshot
 from src.lab.learning.training import train
 from src.lab.resume import checkpoint
 from src.rnn.parameters import Architecture
-from tests.test_training import BASE, CORPUS
+from tests.small_training import BASE, CORPUS
 
 pytestmark = pytest.mark.slow  # every one of them trains
 

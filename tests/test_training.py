@@ -1,28 +1,18 @@
-"""The training loop on a text of a few thousand characters: what it learns, and what must not disturb it."""
+"""The training loop: what it learns of a small text, what a step does, and what must not disturb it."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.checks import check
 from src.config import (
-    AdamConfig,
-    Config,
-    ConstantConfig,
-    DataConfig,
-    ModelConfig,
     PlateauConfig,
     SgdConfig,
-    TrackingConfig,
 )
 from src.errors import Diverged
-from src.lab.learning.best import Best
-from src.lab.learning.training import make_batches, train
+from src.lab.learning.training import make_batches
 from src.lab.model.sampling import sample
 from src.lab.model.scoring import validation_loss
 from src.lab.model.weights import Model
@@ -31,116 +21,14 @@ from src.rnn.initialisation import initialise
 from src.rnn.parameters import Architecture, Array
 from src.rnn.schedules import Plateau
 from src.text.batches import Streams, Windows
-from src.text.corpus import Corpus, bounds_of
-from src.text.normalisation import Normalisation
-from src.text.vocabulary import Vocabulary
-
-VERSE = "the sun is up and so am i, "
-SPLIT = (0.8, 0.1, 0.1)
-ADAM = AdamConfig("adam", weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
-BASE = Config(
-    outputs="unused",
-    data_dir="unused",
-    tracking=TrackingConfig("none", None, "unused", None),
-    hidden=16,
-    seq_len=10,
-    lr=0.02,
-    clip=5.0,
-    clip_mode="norm",
-    patience=None,
-    min_delta=0.0,
-    eval_every=20,
-    eval_chars=None,
-    temperature=0.7,
-    temperatures=[0.7],
-    prompt="the ",
-    length=20,
-    seed=1,
-    batch_size=16,
-    max_epochs=3,
-    max_seconds=None,
-    average=0.0,
-    workers=1,
-    batching="stream",
-    state="carry",
-    log_every=10,
-    probe=False,
-    skip_finished=False,
-    objectives=["val/loss"],
-    give_up=False,
-    register=False,
-    resume=None,
-    init_from=None,
-    on_divergence="stop",
-    rollback_lr=0.5,
-    max_rollbacks=3,
-    rerun=None,
-    data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
-    model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
-    optimizer=ADAM,
-    schedule=ConstantConfig("constant", 0),
-)
-
-
-def corpus_of(text: str) -> Corpus:
-    vocabulary = Vocabulary.of(text)
-    tokens = vocabulary.encode(text)
-    bounds = bounds_of(tokens.size, SPLIT)
-    plain = Normalisation(False, False, False)
-    return Corpus(Path("unused"), "verse", "0" * 64, vocabulary, plain, tokens, bounds)
-
-
-CORPUS = corpus_of(VERSE * 110)
-NOISE = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=3000)))
+from src.text.corpus import Corpus
+from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config
 
 
 def unigram(corpus: Corpus) -> float:
     """Nats a character of the validation split by the frequencies of the training split."""
     count = np.bincount(corpus.split("train"), minlength=len(corpus.vocabulary))
     return float(-np.log(count[corpus.split("val")] / count.sum()).mean())
-
-
-class Trained:
-    """One training, everything that it reported, and the weights at each evaluation."""
-
-    def __init__(
-        self,
-        corpus: Corpus = CORPUS,
-        callback: Callable[[Architecture, Array], None] | None = None,
-        **changes: Any,
-    ) -> None:
-        self.config = replace(BASE, **changes)
-        check(self.config)
-        model, rng = self.config.model, np.random.default_rng(self.config.seed)
-        self.architecture = Architecture(
-            len(corpus.vocabulary), self.config.hidden, model.name, model.layers, model.activation
-        )
-        self.metrics: list[tuple[int, dict[str, float]]] = []
-        self.seen: dict[int, Array] = {}
-        self.callback = callback
-        self.outcome = train(self.config, self.architecture, corpus, rng, self.report, self.evaluated)
-
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.metrics.append((step, metrics))
-
-    def evaluated(self, step: int, flat: Array) -> None:
-        self.seen[step] = flat.copy()
-        if self.callback:
-            self.callback(self.architecture, flat)
-
-    def curve(self, name: str) -> dict[int, float]:
-        return {step: metrics[name] for step, metrics in self.metrics if name in metrics}
-
-    @property
-    def last(self) -> Array:
-        """The weights behind the last step."""
-        return self.seen[self.outcome.steps]
-
-
-def model_config(
-    kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, dropout: float = 0.0
-) -> ModelConfig:
-    return ModelConfig(kind[0], layers, dropout, "orthogonal", kind[1])
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -217,69 +105,6 @@ def test_dropout_is_used_in_training_and_not_in_evaluation() -> None:
     for step, flat in dropped.seen.items():
         expected = validation_loss(dropped.architecture, flat, CORPUS.split("val"))
         assert dropped.curve("val/loss")[step] == expected
-
-
-@pytest.mark.parametrize("max_epochs", [0.5, 1, 2.25])
-def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs: float) -> None:
-    trained = Trained(max_epochs=max_epochs, eval_every=7)
-    per_epoch = make_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
-    outcome = trained.outcome
-    assert outcome.ended == "max_epochs"
-    assert outcome.steps == math.ceil(max_epochs * per_epoch)
-    assert outcome.epochs == outcome.steps / per_epoch
-    assert set(trained.seen) == {*range(7, outcome.steps + 1, 7), outcome.steps}
-    assert max(trained.curve("train/loss")) == outcome.steps
-
-
-def test_early_stopping_waits_for_patience_evaluations() -> None:
-    """Noise teaches nothing but the frequencies: soon the validation loss only rises."""
-    trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
-    losses = list(trained.curve("val/loss").values())
-    assert trained.outcome.ended == "early stopping"
-    assert trained.outcome.steps == 5 * len(losses)
-    assert min(losses) == losses[-4]
-    assert all(loss > losses[-4] for loss in losses[-3:])
-
-
-def test_improvement_below_min_delta_counts_as_none() -> None:
-    trained = Trained(max_epochs=50, patience=2, min_delta=100.0, eval_every=5)
-    assert trained.outcome.ended == "early stopping"
-    assert trained.outcome.steps == 15  # the first counts, whatever it is
-    assert trained.outcome.best_step == 15  # but the lowest is kept
-
-
-def test_max_seconds_ends_training() -> None:
-    trained = Trained(max_epochs=10_000, max_seconds=0.2)
-    assert trained.outcome.ended == "max_seconds"
-    assert 0.2 <= trained.outcome.seconds < 5
-
-
-def test_best_keeps_the_lowest_and_a_copy() -> None:
-    flat = np.zeros(2, np.float32)
-    best = Best(flat)
-    observed = []
-    for step, loss in enumerate([3.0, 2.0, 2.5, 1.95, 1.85, 1.99], start=1):
-        flat[:] = step
-        observed.append((best.observe(loss, flat, step, 0.1), best.waited, best.step))
-    expected = [(True, 0, 1), (True, 0, 2), (False, 1, 2), (False, 2, 4), (True, 0, 5), (False, 1, 5)]
-    assert observed == expected
-    assert best.loss == 1.85
-    assert best.flat.tolist() == [5, 5]
-
-
-def test_best_of_a_loss_that_is_no_number_is_what_was() -> None:
-    best = Best(np.zeros(1))
-    best.observe(2.0, np.ones(1), 1, 0.0)
-    assert not best.observe(math.nan, np.full(1, 9.0), 2, 0.0)
-    assert (best.loss, best.step, best.flat.tolist()) == (2.0, 1, [1.0])
-
-
-def test_kept_weights_are_those_of_the_lowest_evaluation() -> None:
-    trained = Trained(NOISE, max_epochs=10, eval_every=5)
-    losses = trained.curve("val/loss")
-    best = min(losses, key=lambda step: losses[step])
-    assert trained.outcome.best_step == best < trained.outcome.steps
-    assert trained.outcome.flat.tobytes() == trained.seen[best].tobytes()
 
 
 def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:

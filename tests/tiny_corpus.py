@@ -1,0 +1,16 @@
+"""A text of 400 characters, and the settings by which tests prepare it."""
+
+from src.text.corpus import Settings, Text
+from src.text.normalisation import Normalisation
+
+PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
+SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
+TEXT = "Shall I compare thee to a summer's day? " * 10
+RAW = TEXT.encode()
+RAW_TEXT = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)
+NORMAL = "shall i compare thee to a summer s day  " * 10
+
+
+def whole(raw: bytes) -> Text:
+    """A text in one piece."""
+    return lambda: [raw]
