@@ -1,4 +1,4 @@
-"""Licence, citation, changelog, links, locks, pictures, and what benchmarks write into the pages."""
+"""What no other file tests: sizes of files, licence, citation, changelog, links, locks, pictures."""
 
 import json
 import re
@@ -30,6 +30,17 @@ PAGES = sorted(
 
 def read(name: str) -> str:
     return (PROJECT / name).read_text(encoding="utf-8")
+
+
+CODE = sorted(
+    file for part in ("src", "tests", "benchmarks", "docs") for file in (PROJECT / part).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("file", CODE, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_no_file_is_long(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").count("\n")
+    assert lines <= 300, f"{file} has {lines} lines"
 
 
 # --- licence, citation, changelog ---

@@ -238,12 +238,6 @@ def test_no_import_cycle() -> None:
     assert finished == FILES.keys()
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_no_file_is_long(module: str) -> None:
-    lines = FILES[module].read_text(encoding="utf-8").count("\n")
-    assert lines <= 300, f"{FILES[module]} has {lines} lines"
-
-
 SLOW = {
     "src.lab.tracking.mlflow_client": "mlflow",
     "src.lab.tracking.telling": "mlflow",
