@@ -8,9 +8,11 @@ argument to None), and runs for each change the tests that come by that function
 one fails. What no test notices either wants another test or changes nothing that matters: why it does not
 stands in mutation_explained.json. Writes mutation.md.
 
-mutmut takes no package called `src`, so the copy is called `laboratory`. Only tests that need no training run
-are asked, the rest of the suite would notice more. A function inside another counts with it; what stands
-outside of functions, or below a decorator other than those of methods, is not changed.
+ONLY prints its table and leaves mutation.md as it is.
+
+mutmut takes no package called `src`, so the copy is called `laboratory`. Only tests that need no training
+run are asked, the rest of the suite would notice more. A function inside another counts with it; what
+stands outside of functions, or below a decorator other than those of methods, is not changed.
 """
 
 import ast
@@ -169,8 +171,16 @@ def main() -> None:
     alone = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(command, cwd=PLACE, check=False, env=os.environ | alone)
     explained = json.loads(EXPLAINED.read_text(encoding="utf-8")) if EXPLAINED.exists() else []
-    write_text(RESULT, page(list(mutants()), explained))
-    print(f"wrote {RESULT.relative_to(PROJECT)}")
+    tell(list(mutants()), explained, sys.argv[1:])
+
+
+def tell(found: list[Mutant], explained: list[dict[str, str]], only: list[str]) -> None:
+    """Write the table; of some modules alone, of which only some tests were asked, print it."""
+    if only:
+        print(page([m for m in found if m.module in only], explained))
+        return
+    write_text(RESULT, page(found, explained))
+    print(f"wrote {RESULT.name}")
 
 
 if __name__ == "__main__":

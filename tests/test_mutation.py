@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mutation import PROJECT, Mutant, asked, page
+from benchmarks import mutation
+from benchmarks.mutation import PROJECT, Mutant, asked, page, tell
 
 TESTS = PROJECT / "tests"
 
@@ -24,6 +25,20 @@ def test_the_table_counts_and_shows_what_was_not_noticed_and_why() -> None:
     assert "| **all** | 4 | 1 | 0 | 1 | 1 | 1 |" in said
     assert "| `rnn.loss.log_softmax` | `- a`<br>`+ b` | as fast |" in said
     assert "| `rnn.loss.cross_entropy` | `- a \\| c`<br>`+ b` | **open** |" in said
+
+
+def test_some_modules_alone_are_shown_and_do_not_take_the_place_of_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = [Mutant("rnn.loss", "cross_entropy", "killed", ""), Mutant("text.batches", "next", "not run", "")]
+    monkeypatch.setattr(mutation, "RESULT", tmp_path / "mutation.md")
+    tell(found, [], ["rnn.loss"])
+    said = capsys.readouterr().out
+    assert "| `rnn.loss` | 1 | 1 |" in said
+    assert "text.batches" not in said
+    assert not list(tmp_path.iterdir())
+    tell(found, [], [])
+    assert "| **all** | 2 | 1 |" in (tmp_path / "mutation.md").read_text()
 
 
 @pytest.mark.slow
