@@ -60,6 +60,7 @@ def test_a_line_is_completed(line: str, expected: list[str], offered: Callable[[
     assert offered(line) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "key"), [("train", "hidden="), ("sample", "run="), ("ui", "port=")])
 def test_every_candidate_is_a_key_of_the_command(
     command: str, key: str, offered: Callable[[str], list[str]]

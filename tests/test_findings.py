@@ -129,6 +129,7 @@ def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
     assert tinyshakespeare.measures(rows)["below_recipe"] == pytest.approx(0.374)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rows"),
     [

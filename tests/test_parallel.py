@@ -94,6 +94,7 @@ def test_gradient_may_be_overwritten_between_steps(shared: Engine) -> None:
     assert computed(shared, 1)[1].tobytes() == gradient.tobytes()
 
 
+@pytest.mark.slow
 def test_helper_that_is_killed_is_reported() -> None:
     raised = []
 
