@@ -60,7 +60,8 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
         except BrokenPipeError:  # `| head` has seen enough; nor is there anything to say at the exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    for flag in {"-m", "--multirun"} & set(sys.argv[1:]):  # Hydra wants it in front of the overrides
+    sweeping = {"-m", "--multirun"} & set(sys.argv[1:])
+    for flag in sweeping:  # Hydra wants it in front of the overrides
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     from src.complaints import explain
@@ -68,12 +69,11 @@ def launch(command: str, config_name: str, body: Body, failed: Failed | None = N
 
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines
-    if not {"-m", "--multirun"} & set(sys.argv[1:]):
+    if not sweeping:
         sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     else:
         sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
     os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
-    sweeping = "--multirun" in sys.argv[1:2] or "-m" in sys.argv[1:2]
     try:
         if sweeping and command in ALONE:
             raise InputError("expected one run of it, got --multirun: leave that out")

@@ -113,7 +113,6 @@ def states(root: Path, done: Any) -> dict[int, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 def test_nothing_leaks_from_one_job_into_the_next(states: dict[int, list[dict[str, Any]]]) -> None:
     assert sum(len(told) for told in states.values()) == len(HIDDEN)
     assert len(states) == 4  # so that some process did two jobs that were trained

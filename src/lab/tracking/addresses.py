@@ -110,7 +110,7 @@ def view_state(sweep: Sweep, jobs: int) -> dict[str, Any]:
 
 
 def param_of(key: str) -> str:
-    """The param that a swept key is logged as (`src.config.flatten`)."""
+    """The param that a swept key is logged as (`src.checks.flatten`)."""
     return key.lstrip("+").removesuffix(".name")
 
 
