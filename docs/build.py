@@ -23,6 +23,7 @@ from typing import Any
 
 from src.errors import InputError
 from src.files import write_text
+from src.terminal import say
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
@@ -125,7 +126,7 @@ def main() -> int:
             file = DOCS / name
             write_text(file, written(file.read_text(encoding="utf-8"), name))
     except (InputError, OSError) as error:
-        print(f"docs: {error}", file=sys.stderr)
+        say(f"docs: {error}")
         return 2
     return 0
 

@@ -10,6 +10,7 @@ import sys
 
 from docs.build import DOCS, FENCE, PAGES
 from src.errors import InputError
+from src.terminal import say
 
 
 def examples(page: str) -> str:
@@ -35,7 +36,7 @@ def main() -> int:
             )
         print(examples((DOCS / f"{sys.argv[1]}.md").read_text(encoding="utf-8")), end="")
     except InputError as error:
-        print(f"examples: {error}", file=sys.stderr)
+        say(f"examples: {error}")
         return 2
     return 0
 

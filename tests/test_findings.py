@@ -138,7 +138,7 @@ def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
         ("temperature", judged()),
         ("context", [row({"model": "gru", "seq_len": t}, test__bpc=2.0) for t in ("5", "20")]),
         ("cells", arms(rnn=(2.0, 2.2), gru=(1.9, 2.0))),
-        ("karpathy2015", arms(lstm_64=(2.0, 2.1), rnn_64=(2.1, 2.2))),
+        ("karpathy2015", arms(lstm_64=(2.0, 2.1), rnn_64=(2.1, 2.2), gru_64=(2.0, 2.0))),
         ("tinyshakespeare", [row({}, val_final__loss=1.5, train__seconds=132.0)]),
     ],
 )  # fmt: skip
@@ -148,7 +148,17 @@ def test_every_experiment_is_drawn_the_same_twice_with_labelled_axes(
     experiment = EXPERIMENTS[name]
     for k in ("first", "second"):
         figure = experiment.figure(rows)
-        labelled = [ax for ax in figure.axes if ax.get_xlabel() and ax.has_data()]
-        assert labelled, "an axis without a label"
+        drawn = [ax for ax in figure.axes if ax.has_data()]
+        assert drawn
+        # a colour bar has its label beside it
+        assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis without a label"
+        assert drawn[0].get_ylabel()
+        figure.draw_without_rendering()
+        for legend in [*figure.legends, *filter(None, (ax.get_legend() for ax in drawn))]:
+            left, bottom, right, top = legend.get_window_extent().extents
+            assert left >= 0
+            assert bottom >= 0
+            assert right <= figure.bbox.x1
+            assert top <= figure.bbox.y1
         recording.save(figure, tmp_path / k, name)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
