@@ -50,7 +50,7 @@ def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> No
 def gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
     """The gradient's norm before clipping, and how often it was clipped."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    ax = axes(figure, "norm of the gradient before clipping [nats per character]")
+    ax = axes(figure, "gradient norm before clipping\n[nats per character]")
     ax.semilogy(*zip(*curves["grad/norm"], strict=True), "k-", linewidth=1, label="norm")
     if clip is not None and clip_mode == "norm":
         ax.axhline(clip, color="k", linestyle="--", linewidth=0.8, label=f"clip = {clip:g}")
