@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
 KEEP = $(RUN) -m src.results outputs/reproduction
 
-.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-cluster test-peers coverage mutation gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
+.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,8 +65,12 @@ docs: setup  ## write what the pages of docs/ quote and print, and draw their fi
 	@$(RUN) -m docs.figures
 	@$(RUN) -m docs.build
 
-test: dev  ## every test
+test: dev  ## every test; the fast numerical ones also with the BLAS kernels of another processor
+	@$(RUN) -m tests.kernels --fast
 	@$(RUN) -m pytest -n 2 --dist loadfile
+
+test-kernels: dev  ## the numerical tests with the BLAS kernels of every processor, 1 and 2 threads each
+	@$(RUN) -m tests.kernels
 
 test-cluster: dev $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/test_cluster.py
@@ -119,6 +123,7 @@ bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of
 	@$(RUN) -m benchmarks.tracking_cost
 	@$(RUN) -m benchmarks.probing_cost
 	@$(RUN) -m benchmarks.sweep_time
+	@$(RUN) -m benchmarks.evaluation_cost
 
 first-contact: setup  ## from a clone to the first sample, measured; and how soon each command is at work
 	@$(RUN) -m benchmarks.cold_start
@@ -132,6 +137,7 @@ promises: setup  ## nothing lost, measured: kills and resume, an outage, a text 
 	@$(RUN) -m benchmarks.outage
 	@$(RUN) -m benchmarks.big_text
 	@$(RUN) -m benchmarks.determinism
+	@$(RUN) -m benchmarks.kernels
 	@$(RUN) -m benchmarks.promises
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text

@@ -96,7 +96,7 @@ def main() -> None:
                 f"{row['val_loss']:.1e} (relative)"
             )
     around = environment()
-    surroundings = {key: around[key] for key in ("processor", "cores", "blas", "packages")}
+    surroundings = {key: around[key] for key in ("processor", "cores", "numerics", "packages")}
     write_json(RESULT, {"repeats": repeats, "differences": rows, **surroundings})
 
 

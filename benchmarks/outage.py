@@ -34,7 +34,7 @@ RESULT = Path(__file__).with_name("outage.json")
 # Small and long; one worker, so that the delivery has a core from the beginning.
 TRAINING = ("hidden=32", "max_epochs=100000", "patience=null", "eval_every=500", "log_every=10", "workers=1")
 SHORT = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=2", "length=20", "workers=1")
-PATIENCE = 300.0  # seconds for anything that is waited for here
+PATIENCE = 1200.0  # seconds for anything that is waited for here
 AWAY = 5.0  # seconds of training without a server
 
 

@@ -22,9 +22,15 @@ def yes(value: bool) -> str:
     return "yes" if value else "**NO**"
 
 
+def least_digits(kernels: dict[str, Any], score: str) -> float:
+    """Decimal digits to which a score agrees between the two families that are furthest apart."""
+    return min(float(d) for pair in kernels["pairs"] if (d := pair["digits"][score]) is not None)
+
+
 def rows() -> list[tuple[str, str, str]]:
     """Promise, figure, file."""
     resume, outage, text, bits = (told(n) for n in ("resume", "outage", "big_text", "determinism"))
+    kernels = told("kernels")
     away, eight = outage["outage"], outage["eight_at_once"]
     big = text["preprocess"][-1]
     last = max(bits["differences"], key=lambda d: (d["step"], d["weights"]))
@@ -78,6 +84,17 @@ def rows() -> list[tuple[str, str, str]]:
             "the same config, seed and number of workers: the same bits",
             ", ".join(f"{n} workers: {yes(same)}" for n, same in bits["repeats"].items()),
             "determinism.json",
+        ),
+        (
+            "the number of BLAS threads changes no bit, with the kernels of any processor",
+            f"{', '.join(kernels['families'])}: {yes(not kernels['threads_matter'])}",
+            "kernels.json",
+        ),
+        (
+            "between kernels of different processors the scores agree to some digits",
+            f"`test/bpc`: {least_digits(kernels, 'test/bpc')} decimal digits, `val/loss`: "
+            f"{least_digits(kernels, 'val/loss')}",
+            "kernels.json",
         ),
         (
             "across numbers of workers the difference is bounded",

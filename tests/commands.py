@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+TIME_LIMIT = 1200  # seconds before a command counts as hung: no test may depend on the speed of the machine
 # What a training prints last, for scripts.
 SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=[\w-]+$"
 
@@ -50,7 +51,9 @@ class Commands:
     process: subprocess.Popen[str]
     said: Path
 
-    def __call__(self, module: str, *arguments: str, timeout: float = 300, folder: Path = PROJECT) -> Ended:
+    def __call__(
+        self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path = PROJECT
+    ) -> Ended:
         """`python -m MODULE ARGUMENTS`, standing in `folder`."""
         number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
         out, err = self.said / f"{number}.out", self.said / f"{number}.err"
@@ -71,7 +74,7 @@ def forking() -> Iterator[Commands]:
         tempfile.TemporaryDirectory() as said,
         subprocess.Popen(
             [sys.executable, "-m", "tests.forking"], cwd=PROJECT,
-            env=environ(PYTHONPATH=str(PROJECT), OPENBLAS_NUM_THREADS="1"),
+            env=environ(PYTHONPATH=str(PROJECT)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as process,
     ):  # fmt: skip

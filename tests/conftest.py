@@ -11,24 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.commands import PROJECT, Ended, environ, forking
+from tests.commands import PROJECT, TIME_LIMIT, Ended, environ, forking
 
 __all__ = ["PROJECT", "Ended", "environ"]  # for the tests, which find here what they share
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_blas_thread() -> Iterator[None]:
-    """Several threads that wait for one another crawl as soon as something else wants a core."""
-    from threadpoolctl import threadpool_limits
-
-    import_module("numpy")  # its BLAS is what is limited
-    with threadpool_limits(1, user_api="blas"):
-        yield
-
-
-def run_command(*arguments: str, timeout: float = 120) -> Ended:
+def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> Ended:
     """`python -m ARGUMENTS` from the project's root, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,24 @@ import numpy as np
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from tests.commands import TIME_LIMIT
+
 
 class Probe(Callback):
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+    """together: so many first jobs wait for one another, so that each has a process of its own."""
+
+    def __init__(self, folder: str, together: int) -> None:
+        self.folder, self.together = Path(folder), together
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = int(config.hydra.job.num)
         gc.collect()  # what nobody holds any more is no leak
         (self.folder / f"{job}.json").write_text(json.dumps({"job": job, **state()}))
+        until = time.monotonic() + TIME_LIMIT
+        while len(list(self.folder.glob("*.json"))) < self.together:
+            if time.monotonic() > until:
+                raise TimeoutError(f"expected {self.together} processes at once")
+            time.sleep(0.02)
 
 
 def state() -> dict[str, Any]:
@@ -55,7 +65,7 @@ def open_file(descriptor: Path) -> str | None:
         target = os.readlink(descriptor)
     except FileNotFoundError:  # the descriptor by which the folder was listed
         return None
-    elsewhere = ("/dev/", "/memfd", sys.prefix)
+    elsewhere = ("/dev/", "/memfd", os.path.realpath(sys.prefix))
     return target if target.startswith("/") and not target.startswith(elsewhere) else None
 
 

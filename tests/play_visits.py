@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, Ended, environ
 
-PATIENCE = 60_000  # milliseconds for the browser, on a machine that may do other things, too
+PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
 
 
 def free_port() -> int:
@@ -36,7 +37,7 @@ class Served:
                 stderr=err,
             )
         self.url = f"http://127.0.0.1:{self.port}/"
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + TIME_LIMIT
         while f"open {self.url}" not in self.out.read_text():
             assert self.process.poll() is None, self.err.read_text()
             assert time.monotonic() < deadline, "the page does not answer"

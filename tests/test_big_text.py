@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.lab.runs.environment import PROJECT
+from tests.commands import TIME_LIMIT
 
 SIZE = 40_000_000  # bytes
 ALLOWED = 24_000_000  # bytes of memory beside what the interpreter and the libraries have taken
@@ -75,7 +76,7 @@ def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tm
         env={"OPENBLAS_NUM_THREADS": "1", "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIME_LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

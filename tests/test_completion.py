@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, Ended, environ, run_command
 
 Command = Callable[..., Any]
@@ -101,7 +102,7 @@ class Terminal:
         self.seen = ""
         os.write(self.master, text.encode())
 
-    def wait_for(self, wanted: str, seconds: float = 60) -> None:
+    def wait_for(self, wanted: str, seconds: float = TIME_LIMIT) -> None:
         until = time.monotonic() + seconds
         while wanted not in self.seen:
             assert time.monotonic() < until, f"expected {wanted!r}, got {self.seen!r}"

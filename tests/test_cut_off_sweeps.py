@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.lab.runs.journal import read
 from src.lab.runs.rows import read_rows
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, environ, run_command
 from tests.cut_off import JOB, STEPS, points
 
@@ -26,7 +28,7 @@ def broken(where: str, count: int, *arguments: str) -> subprocess.CompletedProce
     """A sweep, in a process group of its own, that kills all of it."""
     return subprocess.run(
         [sys.executable, "tests/kill_probe.py", where, str(count), "--multirun", *arguments],
-        cwd=PROJECT, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, timeout=300,
+        cwd=PROJECT, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, timeout=TIME_LIMIT,
         check=False, start_new_session=True,
     )  # fmt: skip
 
@@ -48,7 +50,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[int, 
     """The jobs of a sweep that nothing happened to."""
     outputs = tmp_path_factory.mktemp("straight")
     where = (f"outputs={outputs}", f"data_dir={data}", "tracking=none")
-    ended = run_command("src.train", "--multirun", "hidden=8,12", *JOB, *where, timeout=300)
+    ended = run_command("src.train", "--multirun", "hidden=8,12", *JOB, *where)
     assert ended.rc == 0, ended.err
     return by_hidden(outputs)
 
@@ -65,7 +67,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     done = broken("checkpoint renamed", 5, *asked, first)
     assert done.returncode == -signal.SIGKILL, done.stderr
     folders = by_hidden(tmp_path)
-    again = run_command("src.train", "--multirun", *asked, "skip_finished=true", timeout=300)
+    again = run_command("src.train", "--multirun", *asked, "skip_finished=true")
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders, "no run was begun anew"
     ids = {h: json.loads((f / "delivered.json").read_text())["run_id"] for h, f in folders.items()}
@@ -106,7 +108,7 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     assert list(folders) == [8]
     end = [record for _, record in read(folders[8], 0)][-1]
     assert (end["status"], end["reason"]) == ("FINISHED", "interrupted")
-    again = run_command("src.train", "--multirun", *asked, timeout=300)
+    again = run_command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
     assert "reused" not in again.err
     assert f"hidden=8: goes on: run {folders[8].name} from step 30\n" in again.err
@@ -115,7 +117,7 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     assert {name for _, name, _ in new} - {"val/loss", "val/bpc"} <= {
         name for step, name, _ in points(straight[8]) if step in (0, STEPS + 1)
     }, "beside those of the first end nothing is otherwise"
-    third = run_command("src.train", "--multirun", *asked, timeout=300)
+    third = run_command("src.train", "--multirun", *asked)
     assert third.err.count(": reused run ") == 2
 
 
@@ -133,15 +135,15 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
     wait_for(lambda: len({f.parent for f in tmp_path.glob("runs/*/checkpoints/step_*")}) == 2, process)
     if told == "killed with its jobs":
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=TIME_LIMIT)
     else:
         process.terminate()
-        table, err = process.communicate(timeout=60)  # ends when no process holds the pipes any more
+        table, err = process.communicate(timeout=TIME_LIMIT)  # ends when no process holds the pipes any more
         assert (process.returncode, "Traceback" in err) == (143, False)
         assert "train: SIGTERM" in err
         assert [f"│ {hidden} " in table for hidden in (8, 12)] == [True, True]
     folders = by_hidden(tmp_path)
-    again = run_command("src.train", "--multirun", *asked, timeout=500)
+    again = run_command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders
     for hidden, folder in folders.items():
@@ -153,15 +155,15 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
 # --- reproduce ---
 
 
-def started(*arguments: str) -> "subprocess.Popen[str]":
+def started(*arguments: str, stderr: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
     """`python -m ARGUMENTS` in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments], cwd=PROJECT, env=environ(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stderr=stderr, text=True, start_new_session=True,
     )  # fmt: skip
 
 
-def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 240) -> None:
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = TIME_LIMIT) -> None:
     until = time.monotonic() + seconds
     while not what() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.02)
@@ -171,30 +173,33 @@ def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds
 @pytest.mark.slow
 @pytest.mark.parametrize("told", ["it alone", "all, as a terminal does"])
 def test_reproduce_ends_cleanly_on_ctrl_c_and_goes_on(told: str, data: Path, tmp_path: Path) -> None:
-    line = ["src.reproduce", "only=[state]", f"outputs={tmp_path}", f"data_dir={data}", "tracking=none"]
+    line = ["src.reproduce", "only=[state]", f"outputs={tmp_path / 'o'}", f"data_dir={data}", "tracking=none"]
+    said = tmp_path / "stderr.txt"
 
     def interrupted(seen: Callable[[], bool]) -> str:
-        process = started(*line)
+        with said.open("w") as file:
+            process = started(*line, stderr=file)
         try:
             wait_for(seen, process)
             (os.kill if told == "it alone" else os.killpg)(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=240)
+            process.communicate(timeout=TIME_LIMIT)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+        err = said.read_text()
         assert process.returncode == 130, err
         assert "Traceback" not in err
         assert f"go on where it was interrupted with: {sys.executable} -m src.reproduce 'only=[state]'" in err
         assert err.splitlines()[-1] == "reproduce: interrupted"
-        return str(err)
+        return err
 
-    interrupted(lambda: any(tmp_path.glob("runs/*/checkpoints/step_*")))
-    (begun, *_) = sorted({file.parent.parent for file in tmp_path.glob("runs/*/checkpoints/step_*")})
+    def taken_over() -> bool:
+        return any(words in said.read_text() for words in (": goes on: run ", ": reused run "))
+
+    interrupted(lambda: any(tmp_path.glob("o/runs/*/checkpoints/step_*")))
+    (begun, *_) = sorted({file.parent.parent for file in tmp_path.glob("o/runs/*/checkpoints/step_*")})
     sweep = json.loads((begun / "sweep.json").read_text())["sweep"]
-    err = interrupted(
-        lambda: (
-            json.loads((begun / "sweep.json").read_text())["sweep"] != sweep
-            or any(tmp_path.glob("runs/*/sweep-*.json"))
-        )
+    interrupted(taken_over)
+    assert json.loads((begun / "sweep.json").read_text())["sweep"] != sweep or any(
+        tmp_path.glob("o/runs/*/sweep-*.json")
     )
-    assert ": goes on: run " in err or ": reused run " in err

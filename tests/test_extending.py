@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, environ
 from tests.pages import Block, apply, blocks, page
 
@@ -66,7 +67,7 @@ def run(root: Path, line: str) -> Said:
         env=kept | {"COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIME_LIMIT,
         check=False,
     )
     return Said(done.returncode, done.stdout + done.stderr)

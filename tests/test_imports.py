@@ -110,6 +110,7 @@ def test_the_laboratory_imports_no_command_and_no_hydra(module: str) -> None:
         "src.config",
         "src.checks",
         "src.allowed",
+        "src.blas",
         "src.errors",
         "src.files",
         "src.terminal",

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "probe=false")
+PROCESSES = 4
 HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
 
 
@@ -26,11 +28,12 @@ def done(root: Path) -> Any:
     probe = root / "probe"
     probe.mkdir()
     return run_command(
-        "src.train", "--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4",
+        "src.train", "--multirun", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={PROCESSES}",
         f"hidden={','.join(map(str, HIDDEN))}", *SMALL,
         f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}",
         "+hydra.callbacks.probe._target_=tests.job_probe.Probe", f"+hydra.callbacks.probe.folder={probe}",
-        timeout=600,
+        f"+hydra.callbacks.probe.together={PROCESSES}",
+        timeout=TIME_LIMIT,
     )  # fmt: skip
 
 
@@ -115,7 +118,7 @@ def states(root: Path, done: Any) -> dict[int, list[dict[str, Any]]]:
 @pytest.mark.slow
 def test_nothing_leaks_from_one_job_into_the_next(states: dict[int, list[dict[str, Any]]]) -> None:
     assert sum(len(told) for told in states.values()) == len(HIDDEN)
-    assert len(states) == 4  # so that some process did two jobs that were trained
+    assert len(states) == PROCESSES  # so that some process did two jobs that were trained
     for first, *others in states.values():
         assert first["mlflow_imported"] is False
         assert first["children"] == []

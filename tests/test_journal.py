@@ -9,7 +9,7 @@ import pytest
 
 from src.errors import InputError
 from src.lab.runs.journal import NAME, Journal, below, ended, read
-from tests.commands import unmeasured
+from tests.commands import TIME_LIMIT, unmeasured
 
 
 def told(folder: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=TIME_LIMIT,
     )
     assert (done.returncode, done.stderr) == (0, "")
     step, _, line = done.stdout.partition(" ")

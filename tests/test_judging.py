@@ -52,20 +52,23 @@ def test_any_size_of_ids(scale: int) -> None:
 
 
 @pytest.mark.slow
-def test_five_megabytes_are_indexed_in_seconds_and_asked_at_once() -> None:
-    """3 s and some milliseconds when written; the bounds are for a busy machine."""
+def test_five_megabytes_are_indexed_in_some_sorts_and_searched_in_less_than_one() -> None:
+    """Processor time against that of sorting as many numbers in the same process."""
     rng = np.random.default_rng(3)
     words = [rng.integers(0, 60, size=rng.integers(2, 9)) for _ in range(5000)]
     text = np.concatenate([words[k] for k in np.minimum(rng.zipf(1.3, 1_100_000), 5000) - 1])
     text = text.astype(np.uint8)[:5_000_000]
-    begun = time.perf_counter()
+    begun = time.process_time()
+    np.sort(rng.integers(0, 2**63, text.size), kind="stable")
+    sort = time.process_time() - begun
+    begun = time.process_time()
     suffixes = suffix_array(text)
-    assert time.perf_counter() - begun < 60
+    assert (time.process_time() - begun) / sort < 100
     written = rng.integers(0, 60, 2000).astype(np.uint8)
     written[500:1500] = text[4_000_000:4_001_000]
-    begun = time.perf_counter()
+    begun = time.process_time()
     length, at = longest_copy(text, suffixes, written)
-    assert time.perf_counter() - begun < 5
+    assert (time.process_time() - begun) / sort < 5
     assert (length >= 1000, at <= 500) == (True, True)
 
 

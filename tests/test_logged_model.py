@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.commands import TIME_LIMIT
+
 pytestmark = pytest.mark.slow
 
 OUT_OF_RANGE = [
@@ -88,7 +90,7 @@ def run_elsewhere(trained: Any, model_uri: str, folder: Path) -> subprocess.Comp
         env={key: value for key, value in os.environ.items() if key not in foreign},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIME_LIMIT,
         check=False,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import SUMMARY
+from tests.commands import SUMMARY, TIME_LIMIT
 from tests.conftest import PROJECT
 
 # MLflow's own warnings, about its own dependencies, are not ours to mend.
@@ -41,7 +41,7 @@ def sweep(trained: Any) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,16", "max_epochs=0.05", "length=20",
          "tracking.experiment=sweep", *trained.places],
-        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=TIME_LIMIT,
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from src.text.normalisation import Normalisation
 from src.text.vocabulary import Vocabulary
 
 CHROMIUM = shutil.which("chromium")
-PATIENCE = 60_000  # milliseconds for the browser, on a machine that may do other things, too
+PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
 TEXT = 'She said: "the <b>sea</b>\nis & was" </script>\u2028 \U0001f30a; '
 SPLIT = (0.5, 0.2, 0.3)
 

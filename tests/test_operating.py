@@ -115,7 +115,7 @@ def test_a_lost_database_is_made_anew_from_the_journals(trained: Trained, tmp_pa
     steps = steps.replace("/old/outputs", str(trained.outputs)).replace("/new/outputs", str(outputs))
     subprocess.run(["bash", "-ec", steps], cwd=tmp_path, check=True)
     file = outputs / "runs" / trained.folder.name / "tracking.json"
-    ended = run_command("src.deliver", str(outputs), timeout=300)
+    ended = run_command("src.deliver", str(outputs))
     assert ended.rc == 0, ended.err
     new = json.loads(file.with_name("delivered.json").read_text())["run_id"]
     first, again = (

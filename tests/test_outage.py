@@ -15,6 +15,7 @@ from src.errors import InputError
 from src.lab.runs.delivered import Delivered
 from src.lab.runs.holding import hold
 from src.lab.runs.journal import Journal
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
 
 # MLflow's own warnings, about its own dependencies.
@@ -39,7 +40,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(data: Path, 
     assert (found["runs"], found["models"], found["run_status"]) == (1, 1, "FINISHED")
     assert found["points"] > 100
     assert found["artifacts"] >= 8
-    assert found["longest_pause_from_the_outage_on_seconds"] < 5
+    assert found["longest_pause_from_the_outage_on_seconds"] < found["server_away_seconds"]
     assert found["said"].startswith("test/bpc=")
 
 
@@ -183,7 +184,7 @@ def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path,
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=TIME_LIMIT) for process in both]
     assert 0 in [process.returncode for process in both], said
     found = compare(folder, f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert (found["runs"], found["models"]) == (1, 1)
@@ -206,7 +207,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     """The jobs' table has no ids then; the command that the message names brings parent and jobs."""
     settings = ("hidden=8,12", "max_epochs=0.02", "workers=1", "length=20", "tracking.experiment=swept late")
     places = (f"outputs={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
-    ended = command("src.train", "--multirun", *settings, *places, timeout=300)
+    ended = command("src.train", "--multirun", *settings, *places)
     assert ended.rc == 0, ended.err
     (folder,) = tmp_path.glob("sweeps/*/journal.jsonl")
     sweep = folder.parent

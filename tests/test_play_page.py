@@ -14,6 +14,7 @@ import pytest
 from src.config import PlacesConfig, TrackingConfig
 from src.errors import InputError
 from src.lab.play.runlist import RunList
+from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
 from tests.play_visits import PATIENCE, Served, Visit
 
@@ -195,11 +196,9 @@ def test_the_server_answers_while_it_computes_and_stop_stops(visit: Visit, serve
     visit.fill(Length=100_000)
     visit.write()
     visit.until(lambda: min(map(len, visit.texts())) > 3000, "both write")
-    began = time.monotonic()
-    with urllib.request.urlopen(served.url, timeout=30) as answer:
+    with urllib.request.urlopen(served.url, timeout=TIME_LIMIT) as answer:
         assert answer.status == 200
-    assert time.monotonic() - began < 5
-    assert not stop.is_disabled()
+    assert not stop.is_disabled(), "it answered while it was computing"
     stop.click()
     visit.until(stop.is_disabled, "stopped")
     stood = visit.texts()

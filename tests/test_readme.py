@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.promises import least_digits
 from src.lab.reproduction.findings.tinyshakespeare import RECIPE
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,22 @@ def test_what_workers_part_by_is_what_was_measured() -> None:
     weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
     scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
     assert between("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
+
+
+def test_what_kernels_part_by_is_what_was_measured() -> None:
+    found = measured("benchmarks/kernels.json")
+    assert found["threads_matter"] == []
+    assert {"Prescott", "Haswell"} <= found["families"].keys()
+    scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
+    loss, bpc = (least_digits(found, name) for name in ("val/loss", "test/bpc"))
+    assert between("digits", scores) == f"{loss} for `val/loss`, {bpc} for `test/bpc`"
+    assert min(loss, bpc) > 4
+
+
+def test_one_blas_thread_costs_an_evaluation_less_than_a_tenth() -> None:
+    found = measured("benchmarks/evaluation_cost.json")["evaluations"]
+    assert len(found) == 6
+    assert max(row["ratio"] for row in found) < 1.1
 
 
 def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:

@@ -45,7 +45,7 @@ def single(places: list[str], command: Any) -> Any:
 def sweep(single: Any, places: list[str], command: Any) -> Any:
     """Behind the single run, in the same store; its first job fails."""
     asked = ["--multirun", "hidden=0,8,16", "seed=2", "register=true", *SMALL[1:], *places]
-    return command("src.train", *asked, timeout=300)
+    return command("src.train", *asked)
 
 
 def champion(uri: str) -> Any:
@@ -144,10 +144,10 @@ def test_registering_again_moves_the_alias_and_makes_no_second_version(sweep: An
 def test_a_reused_job_may_be_the_champion(sweep: Any, uri: str, places: list[str], command: Any) -> None:
     """register says nothing of what is trained: with it the same job is still the same."""
     asked = ["--multirun", "hidden=8,16", "seed=2", "skip_finished=true", *SMALL[1:], *places]
-    plain = command("src.train", *asked, timeout=300)
+    plain = command("src.train", *asked)
     assert plain.err.count("reused run") == 2
     assert "registered" not in plain.err
-    again = command("src.train", *asked, "register=true", timeout=300)
+    again = command("src.train", *asked, "register=true")
     assert again.err.count("reused run") == 2
     assert SAID.findall(again.err) == [("2", champion(uri).run_id, uri)]
 
@@ -180,7 +180,7 @@ def test_a_run_that_the_tracker_has_not_seen_is_not_registered(
     command: Any, places: Any, tmp_path: Path
 ) -> None:
     away = ["tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path}", places[1]]
-    ended = command("src.train", "register=true", *SMALL, *away, timeout=300)
+    ended = command("src.train", "register=true", *SMALL, *away)
     assert ended.rc == 2
     assert "val/loss=" in ended.out  # what was trained is told all the same
     assert ended.err.splitlines()[-1].startswith(

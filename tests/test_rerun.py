@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from src.lab.reproduction.rerun import flat
+from src.lab.reproduction.rerun import ALL_EQUAL, flat
+from src.lab.runs.environment import numerics
 from src.lab.tracking.runs import find
 
 pytestmark = pytest.mark.slow  # every one of them trains
@@ -81,7 +82,7 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
     new = find(verdict.rpartition("run=")[2], trained.uri, "unused")
     assert new.data.tags["rerun_of"] == trained.run_id
     old = find(trained.run_id, trained.uri, "unused")
-    for tag in ("code_sha256", "lock_sha256", "processor", "blas", "blas_threads"):
+    for tag in ("code_sha256", "lock_sha256", "processor", "blas"):
         assert new.data.tags[tag] == old.data.tags[tag] != ""
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     weights = "model/weights.safetensors"
@@ -130,7 +131,10 @@ def test_a_run_without_a_tracker_is_repeated(name: str, again: Typed, logged: Pa
 def test_what_comes_out_otherwise_is_said_with_what_differs(again: Typed, logged: Path) -> None:
     """Another seed in the logged config: everything parts, from the first point on."""
     edit(logged / "config.json", seed=2)
-    edit(logged / "environment.json", code_sha256="0123", packages__numpy="1.0", git_dirty=None)
+    edit(
+        logged / "environment.json",
+        code_sha256="0123", packages__numpy="1.0", git_dirty=None, numerics__blas_kernels="Vax",
+    )  # fmt: skip
     ended = again()
     assert ended.rc == 1
     lines = {line[:12].strip(): line for line in ended.out.splitlines()}
@@ -140,9 +144,14 @@ def test_what_comes_out_otherwise_is_said_with_what_differs(again: Typed, logged
         assert "largest difference " in lines[curve]
     assert "not identical: " in lines["final scores"]
     assert "not identical: at temperature 0.4 first at character " in lines["samples"]
-    assert "  code_sha256: 0123, now " in ended.out
-    assert "  packages.numpy: 1.0, now " in ended.out
-    assert "  git_dirty: not known, now " in ended.out
+    kernels = numerics(1)["blas_kernels"]
+    assert f"was computed with blas_kernels=Vax, this machine has blas_kernels={kernels}: " in ended.err
+    needed, _, others = ended.out.partition("other differences of the environment\n")
+    needed = needed.partition("equal bits require equal values of\n")[2]
+    assert "  code_sha256: 0123, now " in needed
+    assert f"  numerics.blas_kernels: Vax, now {kernels}\n" in needed
+    assert "  packages.numpy: 1.0, now " in others
+    assert "  git_dirty: not known, now " in others
     assert ended.out.splitlines()[-1].startswith(f"not identical: rerun_of={logged.name} run=")
 
 
@@ -164,7 +173,7 @@ def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path)
     assert told[0].split()[0] == "weights"
     assert "another sha256 was logged" in told[0]
     assert told[1].startswith("train/loss    not identical: first at step 10 (")
-    assert "the surroundings are the same" in ended.out
+    assert ALL_EQUAL in ended.out
 
 
 @pytest.mark.slow
@@ -283,12 +292,13 @@ def test_the_text_may_be_elsewhere_now(again: Typed, logged: Path, first: Path) 
 def test_everything_that_bits_depend_on_is_logged(logged: Path) -> None:
     around = json.loads((logged / "environment.json").read_text())
     expected = {
-        "python", "platform", "processor", "simd", "cores", "numpy_blas", "git_commit", "git_dirty",
+        "python", "platform", "processor", "cores", "git_commit", "git_dirty",
         "lock_sha256", "code_sha256", "data_digest", "command", "packages.numpy", "packages.mlflow",
-        *(f"blas.0.{key}" for key in ("internal_api", "version", "architecture", "num_threads")),
+        *(f"numerics.{key}" for key in ("numpy", "simd", "blas", "blas_kernels", "workers")),
     }  # fmt: skip
-    assert expected - {"simd"} <= flat(around).keys()
-    assert isinstance(around["simd"], list)
+    assert expected <= flat(around).keys()
+    assert around["numerics"] == numerics(workers=1)
+    assert isinstance(around["numerics"]["simd"], list)
     import hashlib
 
     lock = Path(__file__).resolve().parent.parent / "requirements.lock"

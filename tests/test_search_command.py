@@ -21,7 +21,7 @@ SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "
 
 def sweep(command: Any, root: Path, *typed: str) -> Any:
     where = [f"outputs={root / 'outputs'}", f"data_dir={root.parent / 'data'}"]
-    return command("src.train", "--multirun", *typed, *SMALL, *where, timeout=600)
+    return command("src.train", "--multirun", *typed, *SMALL, *where)
 
 
 def trials(root: Path) -> list[Any]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.commands import TIME_LIMIT
+
 BIN = Path(sys.executable).parent
 PARAMS = "temperature, length, seed, top_k, top_p"
 
@@ -59,7 +61,7 @@ def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def await_answer(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + TIME_LIMIT
     while time.monotonic() < until and server.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):
@@ -80,7 +82,7 @@ def ask(served: str) -> Ask:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=TIME_LIMIT) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refused:
             with refused:
@@ -236,7 +238,7 @@ def test_a_quieter_mlflow_refuses_as_well_and_a_table_may_have_other_columns(
     )
     done = subprocess.run(
         [sys.executable, str(script), trained.uri, f"runs:/{trained.run_id}/model"],
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+        capture_output=True, text=True, timeout=TIME_LIMIT, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout == "[7, 7]\n"
     assert done.returncode == 1

@@ -14,6 +14,7 @@ import pytest
 
 from src.lab.runs.rows import Row, best_of
 from src.lab.runs.sweep import Job, Sweep
+from tests.commands import TIME_LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 PROJECT = Path(__file__).resolve().parent.parent
@@ -25,7 +26,7 @@ def places(root: Path) -> list[str]:
 
 
 def swept(command: Any, root: Path, *arguments: str) -> Any:
-    return command("src.train", "--multirun", *arguments, *SMALL, *places(root), timeout=300)
+    return command("src.train", "--multirun", *arguments, *SMALL, *places(root))
 
 
 def client_of(root: Path) -> Any:
@@ -189,13 +190,13 @@ def test_a_sweep_without_a_tracker_has_its_table_too(
 ) -> None:
     where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
     asked = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *where)
-    ended = command(*asked, timeout=300)
+    ended = command(*asked)
     assert ended.rc == 1
     assert "best: hidden=8 val/loss=" in ended.out
     assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in ended.err
     (page,) = tmp_path.glob("sweeps/*/comparison.html")
     assert "hidden=8" in page.read_text(encoding="utf-8")
-    again = command(*asked, "skip_finished=true", timeout=300)
+    again = command(*asked, "skip_finished=true")
     assert "hidden=8: reused run" in again.err
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -210,13 +211,13 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
     )  # fmt: skip
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + TIME_LIMIT
         while time.monotonic() < until and not any(
             '"metrics"' in file.read_text() for file in tmp_path.glob("runs/*/journal.jsonl")
         ):
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=TIME_LIMIT)
     finally:
         process.kill()
     assert process.returncode == 130, err

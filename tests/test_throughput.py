@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from src.lab.runs.environment import PROJECT
+from tests.commands import TIME_LIMIT
 
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
 
@@ -24,7 +25,7 @@ def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=TIME_LIMIT,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [float(line) > 0 for line in ended.stdout.split()] == [True, True]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
 from tests.tracked import history, only_run
 
@@ -48,9 +49,9 @@ def test_a_killed_run_is_told_as_failed(
     process = start_training(*trained.places, "tracking.experiment=killed")
     wait_for_step(process, 200)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=TIME_LIMIT)
     (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "killed")]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + TIME_LIMIT
     # where there are cores to spare, the run's own deliverer has seen it already
     while (folder / "deliver.log").exists() and time.monotonic() < deadline:
         note = folder / "delivered.json"
@@ -97,7 +98,7 @@ def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
     process = start_training(*trained.places, "tracking.experiment=interrupted")
     wait_for_step(process, 200)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert "ended by interrupted" in err

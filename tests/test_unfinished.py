@@ -26,7 +26,7 @@ def trained_alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The directory of an untracked run of 60 steps."""
     outputs = tmp_path_factory.mktemp("alone")
     places = (f"outputs={outputs}", f"data_dir={data}", "tracking=none")
-    ended = run_command("src.train", "hidden=8", *JOB, *places, timeout=300)
+    ended = run_command("src.train", "hidden=8", *JOB, *places)
     assert ended.rc == 0, ended.err
     (folder,) = (outputs / "runs").iterdir()
     return folder

@@ -11,7 +11,7 @@ import multiprocessing as mp
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from multiprocessing.context import SpawnContext
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from src.blas import single_blas_thread
 from src.errors import InputError
 from src.rnn.arrays import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
@@ -125,7 +125,7 @@ class Engine:
             )
             for k in range(1, self.workers)
         ]
-        self.blas: Any = None
+        self.limits = ExitStack()
 
     def __enter__(self) -> "Engine":
         with spawning():
@@ -137,15 +137,14 @@ class Engine:
         except BaseException:
             self.end_helpers()
             raise
-        self.blas = threadpool_limits(1, user_api="blas")
+        self.limits.enter_context(single_blas_thread())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_helpers()
-        if self.blas is not None:
-            self.blas.restore_original_limits()
+        self.limits.close()
 
     def end_helpers(self) -> None:
         for process in self.processes:
@@ -269,6 +268,7 @@ def acquire(semaphore: Semaphore, spins: int) -> bool:
     return any(semaphore.acquire(False) for _ in range(spins)) or semaphore.acquire(True, 1.0)
 
 
+@single_blas_thread()
 def serve(
     job: Job,
     shared: Shared,
@@ -281,7 +281,6 @@ def serve(
     """A helper process: compute part k whenever told to, until the first process is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
         signal.signal(number, signal.SIG_IGN)
-    threadpool_limits(1, user_api="blas")
     np.seterr(all="ignore")  # what overflows is seen, and said once, by the first process
     gradient = shared.gradients()[k]
     part = Part(job, edges[k], edges[k + 1], shared.weights(), gradient, shared.carried())

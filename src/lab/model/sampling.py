@@ -13,6 +13,7 @@ from itertools import repeat
 
 import numpy as np
 
+from src.blas import single_blas_thread
 from src.lab.model.weights import Model
 from src.rnn.network import Ids
 from src.rnn.parameters import Array
@@ -94,16 +95,17 @@ def streams(
 ) -> Iterator[Ids]:
     """Ids (B,) of the next character of each of B texts with one prompt, for each row of uniforms (N, B)."""
     batch = uniforms.shape[1]
-    stepper = Stepper(model.architecture, model.flat, batch)
-    logits: Array | None = None
-    for prompt_id in prompt_ids:
-        logits = stepper.step(np.full(batch, prompt_id))
-    if logits is None and len(uniforms):  # no prompt: the first character is anybody's guess
-        first = (uniforms[0] * model.architecture.vocab).astype(np.intp)
-        yield first
-        logits, uniforms = stepper.step(first), uniforms[1:]
-    if logits is not None:
-        yield from continue_streams(stepper, logits, temperature, uniforms, top_k, top_p)
+    with single_blas_thread():
+        stepper = Stepper(model.architecture, model.flat, batch)
+        logits: Array | None = None
+        for prompt_id in prompt_ids:
+            logits = stepper.step(np.full(batch, prompt_id))
+        if logits is None and len(uniforms):  # no prompt: the first character is anybody's guess
+            first = (uniforms[0] * model.architecture.vocab).astype(np.intp)
+            yield first
+            logits, uniforms = stepper.step(first), uniforms[1:]
+        if logits is not None:
+            yield from continue_streams(stepper, logits, temperature, uniforms, top_k, top_p)
 
 
 def continue_streams(

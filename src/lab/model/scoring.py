@@ -13,6 +13,7 @@ from sys import float_info
 import numpy as np
 from numpy.typing import NDArray
 
+from src.blas import single_blas_thread
 from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Architecture, Array, unflatten
@@ -21,7 +22,7 @@ Tokens = NDArray[np.unsignedinteger]
 PIECE = 128  # time steps at once: enough for one large output product, small enough for the cache
 STREAMS = 32  # parallel streams of a quick validation
 WARM_UP = 64  # characters that a stream reads before the first that counts
-AT_ONCE = 2**23  # numbers in the largest buffer when windows are read side by side
+AT_ONCE = 2**21  # numbers in the largest buffer when windows are read in parallel: 8 MB
 # What is told of the predictions that count as they are made: their places in the text (0: of its second
 # character), log p of the targets, whether they were the likeliest, log p of the likeliest; each (n,).
 Each = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
@@ -99,6 +100,7 @@ def validation_loss(
     return sums.score("carried").nats
 
 
+@single_blas_thread()
 def read(
     architecture: Architecture,
     flat: Array,

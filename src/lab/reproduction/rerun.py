@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from src.config import Config
 from src.errors import InputError
+from src.lab.learning.parallel import useful_workers
 from src.lab.model.weights import load
 from src.lab.reproduction.original import CURVES, Original, local
+from src.lab.runs.environment import numerics
 from src.lab.stages.experiment import prepare, run_on
 from src.lab.tracking.lookup import lookup
 from src.terminal import say
@@ -22,8 +23,13 @@ UNTIMELY = {
     "interrupted": "was ended by Ctrl-C",
     "hopeless": "was given up by its sweep",
 }  # ends that do not come from the config
+ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were to be expected"
 DIGESTS = ("weights_sha256", "job_digest")
-UNCOMPARED = ("command", "cores")  # of the surroundings: nothing is computed by them
+UNCOMPARED = (
+    "command",
+    "cores",
+    "data_digest",
+)  # of the environment: they change no bit, or are checked before
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,14 @@ def repeat(original: Original, config: Config) -> bool:
             f"another (digest {corpus.digest[:12]}): the text has changed, name the run's own with "
             "data.path=FILE"
         )
-    with threadpool_limits(blas_threads(original), user_api="blas"):  # of the scores and samples at the end
-        result = run_on(corpus, config, "train", tags={"rerun_of": original.run_id})
+    result = run_on(corpus, config, "train", tags={"rerun_of": original.run_id})
     again = local(result.folder)
     findings = [weights(original, again, result.folder, config), scores(original, again)]
     findings += [curve(name, original, again) for name in CURVES] + [samples(original, again)]
     identical = not any(finding.parted for finding in findings)
     print("\n".join(finding.line for finding in findings))
     if not identical:
-        print(surroundings(original, again))
+        print(differences(original, again))
     verdict = "identical" if identical else "not identical"
     print(f"{verdict}: rerun_of={original.run_id} run={result.run_id}", flush=True)
     return identical
@@ -91,15 +96,16 @@ def cautions(original: Original, config: Config) -> Iterator[str]:
             f"run {original.run_id} had a budget of time (max_seconds={config.max_seconds:g}): how far it "
             "comes depends on the machine, so its result may not repeat"
         )
+    known = flat(original.environment.get("numerics"))
+    workers = useful_workers(config.workers, config.batch_size)
+    for key, now in flat(numerics(workers)).items():
+        if key in known and known[key] != now:
+            yield (
+                f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
+                "equal bits cannot be expected"
+            )
     if original.ended in UNTIMELY:
         yield f"run {original.run_id} {UNTIMELY[original.ended]}: its result may not repeat"
-
-
-def blas_threads(original: Original) -> int | None:
-    """As many BLAS threads as the run had; None, as many as there are now, where that is not known."""
-    pools = original.environment.get("blas")
-    threads = pools[0].get("num_threads") if isinstance(pools, list) and pools else None
-    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def weights(original: Original, again: Original, folder: Path, config: Config) -> Finding:
@@ -159,20 +165,28 @@ def distance(before: Any, after: Any) -> float:
     return abs(before - after) if numbers else inf
 
 
-def surroundings(original: Original, again: Original) -> str:
-    """What the two ran on, where it differs: a line each."""
+def differences(original: Original, again: Original) -> str:
+    """List the differences between two environments: first those that equal bits do not allow."""
     before, after = flat(original.environment), flat(again.environment)
-    lines = [
-        f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
+    lines = {
+        key: f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
         for key in sorted({*before, *after} - {*UNCOMPARED})
         if before.get(key) != after.get(key)
-    ]
-    return "\n".join(["the surroundings differ in", *lines] if lines else ["the surroundings are the same"])
+    }
+    needed = [line for key, line in lines.items() if key.startswith(("numerics.", "code_sha256"))]
+    others = [line for key, line in lines.items() if line not in needed]
+    return "\n".join(
+        [
+            *(["equal bits require equal values of", *needed] if needed else [ALL_EQUAL]),
+            *(["other differences of the environment", *others] if others else []),
+        ]
+    )
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`; lists by position."""
-    if isinstance(tree, dict | list):
-        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {key: leaf for name, part in pairs for key, leaf in flat(part, f"{prefix}{name}.").items()}
+    """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`."""
+    if isinstance(tree, dict):
+        return {
+            key: leaf for name, part in tree.items() for key, leaf in flat(part, f"{prefix}{name}.").items()
+        }
     return {prefix.removesuffix("."): tree}

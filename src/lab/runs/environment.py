@@ -1,4 +1,4 @@
-"""What a run ran on: everything beside config and seed that its bits depend on."""
+"""The environment of a run: versions, hardware, and what else its bits depend on besides config and data."""
 
 import hashlib
 import platform
@@ -18,19 +18,19 @@ PROJECT = Path(__file__).resolve().parents[3]
 PACKAGES = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplotlib")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, processor, BLAS, commit and the digests of lock and code, ready for JSON."""
+def environment(workers: int | None = None) -> dict[str, Any]:
+    """Describe versions, processor, numerics, commit and the digests of lock and code, ready for JSON.
+
+    workers: processes that share a batch; None where nothing is trained.
+    """
     status = git("status", "--porcelain")
-    numpy_built = np.show_config(mode="dicts")
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "processor": processor(),
-        "simd": numpy_built.get("SIMD Extensions", {}).get("found", []),
         "cores": available_cores(),
-        "blas": blas(),
-        "numpy_blas": numpy_built.get("Build Dependencies", {}).get("blas", {}).get("name"),
+        "numerics": numerics(workers),
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "lock_sha256": digest(PROJECT / "requirements.lock"),
@@ -39,29 +39,37 @@ def environment() -> dict[str, Any]:
     }
 
 
-def blas() -> list[dict[str, Any]]:
-    """NumPy's BLAS and its threads now; none where the library cannot be asked (Apple's Accelerate).
+def numerics(workers: int | None) -> dict[str, Any]:
+    """Describe what must be equal for the same config, data and code to give the same bits.
 
-    NumPy is there before anything else that brings a BLAS along (SciPy, by way of MLflow), and the pools are
-    listed in the order in which they were loaded.
+    numpy: its version. simd: the instruction sets that NumPy's own loops are dispatched to. blas: the
+    library and its version. blas_kernels: the kernel family that the library chose for this processor
+    (`Haswell`, `SkylakeX`, ...), None where it cannot be queried (Apple's Accelerate). workers: processes
+    that share a batch; each has one BLAS thread.
     """
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    known = ("internal_api", "version", "architecture", "num_threads")
-    return [{key: pool.get(key) for key in known} for pool in pools[:1]]
+    built = np.show_config(mode="dicts")
+    # NumPy's is the first: they are listed as they were loaded, and SciPy (by way of MLflow) comes later.
+    pool = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), None)
+    library = f"{pool['internal_api']} {pool['version']}" if pool else None
+    return {
+        "numpy": version("numpy"),
+        "simd": built.get("SIMD Extensions", {}).get("found", []),
+        "blas": library or built.get("Build Dependencies", {}).get("blas", {}).get("name"),
+        "blas_kernels": pool.get("architecture") if pool else None,
+        "workers": workers,
+    }
 
 
 def tags_of(around: dict[str, Any]) -> dict[str, str]:
     """What of an environment helps to tell two runs apart in a tracker's table."""
-    libraries = [f"{b['internal_api']} {b['version']} {b['architecture']}" for b in around["blas"]]
-    threads = [str(b["num_threads"]) for b in around["blas"]]
+    numerics = around["numerics"]
     told = {
         "mlflow.source.git.commit": around["git_commit"],
         "git_dirty": None if around["git_dirty"] is None else str(around["git_dirty"]).lower(),
         "code_sha256": around["code_sha256"],
         "lock_sha256": around["lock_sha256"],
         "processor": around["processor"],
-        "blas": ", ".join(libraries) or around["numpy_blas"],
-        "blas_threads": ", ".join(threads),
+        "blas": " ".join(filter(None, (numerics["blas"], numerics["blas_kernels"]))),
     }
     return {key: value for key, value in told.items() if value}
 

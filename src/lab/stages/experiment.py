@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from src.blas import single_blas_thread
 from src.checks import flatten, refuse
 from src.config import Config
 from src.files import write_json
@@ -86,6 +87,7 @@ def resume(found: Resumption, command: str) -> Result:
     return run_on(corpus, found.config, command, found=found)
 
 
+@single_blas_thread()
 def run_on(
     corpus: Corpus,
     config: Config,
@@ -135,7 +137,8 @@ def open_run(
     more_tags: dict[str, str],
 ) -> None:
     """What is known before the first step."""
-    around = {**environment(), "data_digest": corpus.digest}
+    workers = useful_workers(config.workers, config.batch_size)
+    around = {**environment(workers), "data_digest": corpus.digest}
     tags = {
         **tags_of(around),
         "stage": "train",
@@ -155,7 +158,7 @@ def open_run(
     named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
     name = job.name if job else named
     params = flatten(config) | {"parameters": architecture.size()}
-    record.start(name, params, tags, data, busy_cores=useful_workers(config.workers, config.batch_size))
+    record.start(name, params, tags, data, busy_cores=workers)
     write_json(record.folder / "environment.json", around)
     record.keep(record.folder / "environment.json")
 

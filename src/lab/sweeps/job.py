@@ -2,8 +2,6 @@
 
 import traceback
 
-from threadpoolctl import threadpool_limits
-
 from src.config import Config, PlacesConfig
 from src.lab.resume.unfinished import find_unfinished
 from src.lab.runs.digests import job_digest
@@ -33,8 +31,7 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
             say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
             return objectives(config, metrics)
         unfinished = find_unfinished(config, digest, job.name)
-    with threadpool_limits(cores, user_api="blas"):  # evaluation and samples, too, keep to their share
-        result = run_on(corpus, config, "train", job, unfinished)
+    result = run_on(corpus, config, "train", job, unfinished)
     if result.outcome.ended == "interrupted":  # the job keeps what it has, but the sweep is to end
         raise KeyboardInterrupt
     return result

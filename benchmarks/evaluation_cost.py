@@ -1,0 +1,61 @@
+"""What one BLAS thread costs an evaluation: the time of a whole one with one thread against two.
+
+    make bench          (or python -m benchmarks.evaluation_cost)
+
+Scores are computed with one BLAS thread, so that they do not depend on the number of cores. Rounds alternate
+between one thread and two; the ratio of the fastest of each is reported. Writes
+benchmarks/evaluation_cost.json.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.determinism import default
+from src.files import write_json
+from src.lab.evaluation.evaluation import evaluate_network
+from src.lab.learning.corpora import corpus_of
+from src.lab.runs.environment import environment
+from src.rnn.initialisation import initialise
+from src.rnn.parameters import Architecture
+
+UNLIMITED = SimpleNamespace(acquire=lambda: None, release=lambda: None)
+RESULT = Path(__file__).with_name("evaluation_cost.json")
+ROUNDS = 5
+SETTINGS = [(cell, hidden) for cell in ("rnn", "gru", "lstm") for hidden in (128, 512)]
+LIMIT = 1.10  # above it, evaluation would have to be shared among the workers
+
+
+def main() -> None:
+    config = default()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus, _ = corpus_of(config.data, config.seq_len, Path(temporary))
+        for cell, hidden in SETTINGS:
+            architecture = Architecture(len(corpus.vocabulary), hidden, cell, 1, "tanh")
+            flat = initialise(architecture, "orthogonal", np.random.default_rng(0))
+            best: dict[int, float] = {}
+            for _ in range(ROUNDS):
+                for threads in (1, 2):
+                    (corpus.folder / "baselines.json").unlink(missing_ok=True)
+                    began = time.perf_counter()
+                    with patch("src.blas._LIMIT", UNLIMITED), threadpool_limits(threads, "blas"):
+                        evaluate_network(architecture, flat, corpus, config.seq_len, np.random.default_rng(0))
+                    took = time.perf_counter() - began
+                    best[threads] = min(took, best.get(threads, took))
+            ratio = best[1] / best[2]
+            rows.append({"cell": cell, "hidden": hidden, "seconds": best[1], "ratio": ratio})
+            print(f"{cell} {hidden}: {best[1]:.2f} s with one thread, {ratio:.3f} times that with two")
+    around = environment()
+    write_json(
+        RESULT, {"evaluations": rows, **{key: around[key] for key in ("processor", "cores", "numerics")}}
+    )
+
+
+if __name__ == "__main__":
+    main()

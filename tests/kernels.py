@@ -1,0 +1,119 @@
+"""Run tests as on other processors: under each kernel family of OpenBLAS that this processor can execute.
+
+    python -m tests.kernels           numerical tests, with 1 and 2 BLAS threads each (make test-kernels)
+    python -m tests.kernels --fast    the fast ones of them, as on one other processor (part of make test)
+    python -m tests.kernels --all     the whole suite, with 1 and 2 BLAS threads each
+
+OPENBLAS_CORETYPE selects the kernels; NPY_DISABLE_CPU_FEATURES takes the newer instruction sets away from
+NumPy's own loops (tanh, exp), which that processor would not have either. Ends with exit status 1 when one of
+the runs fails.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from tests.commands import PROJECT
+
+# Those whose outcome is computed in floating point.
+NUMERICAL = (
+    "baselines", "batches", "blas", "buffers", "cells", "choosing", "clipping", "determinism", "divergence",
+    "evaluation", "gradients", "initialisation", "inside", "intervals", "judging", "logged_model", "loss",
+    "network", "neurons", "optimizers", "parallel", "pipeline", "probing", "products", "rerun",
+    "resume_exact", "resume_finished", "sampling", "schedules", "scoring", "spectrum", "splits",
+    "state_gradients", "stepping", "tape", "tiling", "training", "training_end", "units", "weights",
+    "what_is_learned",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A kernel family. needs: features of NumPy's list that its kernels execute. without: the levels of
+    NumPy's dispatch that such a processor lacks."""
+
+    core_type: str
+    needs: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+PROCESSORS = (
+    Processor("Prescott", ("SSE3",), ("X86_V3", "X86_V4", "AVX512_ICL", "AVX512_SPR")),
+    Processor("Sandybridge", ("AVX",), ("X86_V3", "X86_V4", "AVX512_ICL", "AVX512_SPR")),
+    Processor("Haswell", ("AVX2", "FMA3"), ("X86_V4", "AVX512_ICL", "AVX512_SPR")),
+    Processor("Zen", ("AVX2", "FMA3"), ("X86_V4", "AVX512_ICL", "AVX512_SPR")),
+    Processor("SkylakeX", ("AVX512_SKX",), ("AVX512_ICL", "AVX512_SPR")),
+)
+
+
+def features() -> dict[str, bool]:
+    """NumPy's list of what this processor can execute."""
+    # The public show_config lists the dispatch levels alone.
+    return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
+
+
+def kernels() -> str | None:
+    """The family that NumPy's BLAS runs in this process; None where it cannot be queried."""
+    np.zeros(1)
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return str(pools[0]["architecture"]) if pools and "architecture" in pools[0] else None
+
+
+def available() -> list[Processor]:
+    """The processors whose kernels can be executed here; none but on x86 with OpenBLAS."""
+    there = features()
+    return [p for p in PROCESSORS if kernels() and all(there.get(name) for name in p.needs)]
+
+
+def environment(processor: Processor, threads: int) -> dict[str, str]:
+    """The environment of a process that computes as on that processor."""
+    there = features()
+    disabled = " ".join(name for name in processor.without if there.get(name))
+    return {
+        **os.environ,
+        "OPENBLAS_CORETYPE": processor.core_type,
+        "NPY_DISABLE_CPU_FEATURES": disabled,
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
+
+
+def pytest(arguments: list[str], processor: Processor, threads: int) -> bool:
+    """Run pytest as on a processor; whether it passed."""
+    print(f"OPENBLAS_CORETYPE={processor.core_type}, {threads} BLAS threads", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments],
+        cwd=PROJECT, env=environment(processor, threads), check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.kernels", description=__doc__.split("\n", 1)[0])
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--fast", action="store_true", help="the fast numerical tests, on one other processor"
+    )
+    choice.add_argument("--all", action="store_true", help="the whole suite instead of the numerical tests")
+    asked = parser.parse_args()
+    there = available()
+    if not there:
+        print("no other kernels can be selected here: expected an x86 processor, and NumPy with OpenBLAS")
+        return 0
+    files = [] if asked.all else [f"tests/test_{name}.py" for name in NUMERICAL]
+    runs = [(processor, threads) for processor in there for threads in (1, 2)]
+    if asked.fast:  # the family nearest to this processor's own whose arithmetic differs
+        others = [p for p in there if p.core_type not in (kernels(), "Zen")]
+        runs, files = [(p, 2) for p in others[-1:]], ["-m", "not slow", *files]
+    failed = [f"{p.core_type} with {threads}" for p, threads in runs if not pytest(files, p, threads)]
+    if failed:
+        print(f"FAILED under {', '.join(failed)} BLAS threads")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
