@@ -27,7 +27,7 @@ ERRORS_ONLY := --quiet --quiet
 # 0.8 s at the end of every run.
 unexport PYTHONDONTWRITEBYTECODE
 # What experiments measured, as experiments/ keeps it, and the README's table of it.
-KEEP = $(RUN) -m src.results outputs/reproduction
+KEEP = $(RUN) -m src.experiments.results outputs/reproduction
 
 .PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
 
@@ -59,7 +59,7 @@ reproduce-full: setup  ## every experiment at full size, for hours; goes on wher
 	@$(RUN) -m src.reproduce size=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
 
 results: setup  ## write the README's table of results from what experiments/ has measured
-	@$(RUN) -m src.results
+	@$(RUN) -m src.experiments.results
 
 docs: setup  ## write what the pages of docs/ quote and print, and draw their figures (a minute)
 	@$(RUN) -m docs.figures
@@ -73,7 +73,7 @@ test-kernels: dev  ## the numerical tests with the BLAS kernels of every process
 	@$(RUN) -m tests.kernels
 
 test-cluster: dev $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
-	@$(RUN) -m pytest tests/test_cluster.py
+	@$(RUN) -m pytest tests/integration/test_cluster.py
 
 cluster: $(VENV)/cluster-$(VERSION)  ## install what sweeps on a SLURM or Ray cluster need, beside what is there
 
@@ -94,7 +94,7 @@ gradcheck: setup  ## every cell's gradients against complex-step differentiation
 	@$(RUN) -m src.gradcheck > $(GRADIENTS).part; failed=$$?; cat $(GRADIENTS).part; mv $(GRADIENTS).part $(GRADIENTS); exit $$failed
 
 test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
-	@$(PEERS)/bin/python -m pytest tests/test_peers.py
+	@$(PEERS)/bin/python -m pytest tests/rnn/test_peers.py
 
 coverage: dev  ## every test, measured: at least 95% of the lines and branches of src, else it fails
 	@$(RUN) -m coverage erase
@@ -102,7 +102,7 @@ coverage: dev  ## every test, measured: at least 95% of the lines and branches o
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report > $(REACHED).part; failed=$$?; cat $(REACHED).part; mv $(REACHED).part $(REACHED); exit $$failed
 
-mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/text noticed by a test? half an hour
+mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/data noticed by a test? half an hour
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
 format: dev  ## let ruff lay out the code and mend what it can

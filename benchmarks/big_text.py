@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from src.files import write_json
-from src.lab.runs.environment import PROJECT, environment
-from src.text import sources
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.data import sources
+from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("big_text.json")
 SMALL = 1  # MB: the text that the big one is compared with

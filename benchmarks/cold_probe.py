@@ -37,9 +37,9 @@ class Marked:
 def main() -> None:
     mark("python")
     sys.stdout = Marked(sys.stdout)
-    import src.cli
+    from src.cli import main as cli
 
-    compose = src.cli.compose_and_run
+    compose = cli.compose_and_run
 
     def composed(config_name: str, body: Any, failed: Any) -> None:
         def at_work(config: Any) -> Any:
@@ -51,7 +51,7 @@ def main() -> None:
         mark("compose")
         compose(config_name, at_work, failed)
 
-    src.cli.compose_and_run = composed
+    cli.compose_and_run = composed
     command = sys.argv[1]
     sys.argv[:] = [f"src/{command}.py", *sys.argv[2:]]
     runpy.run_module(f"src.{command}", run_name="__main__", alter_sys=False)
@@ -59,7 +59,7 @@ def main() -> None:
 
 def watch_steps() -> None:
     """Mark the end of the first training step."""
-    from src.lab.learning.training import Loop
+    from src.training.trainer import Loop
 
     step = Loop.step
 

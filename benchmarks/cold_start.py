@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.marked import write_between
-from src.files import write_json
-from src.help import COMMANDS
-from src.lab.runs.environment import PROJECT, environment
+from src.cli.help import COMMANDS
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking.environment import environment
 
 ROUNDS = 5
 BOUND = 1.0  # seconds for everything that is ours
@@ -123,7 +124,7 @@ def cases(folder: Path) -> list[tuple[str, list[str], str]]:
     and with it the corpus, and what Python compiles."""
     places = [f"outputs={folder / 'outputs'}", f"data_dir={folder / 'data'}"]
     probed(["train", *SMALL, *places], "step")
-    helps = [(f"{c} --help", [c, "--help"], "help") for c in sorted([*COMMANDS, "deliver"])]
+    helps = [(f"{c} --help", [c, "--help"], "help") for c in sorted([*COMMANDS, "sync"])]
     return [
         *helps,
         ("train", ["train", *SMALL, *places], "step"),

@@ -18,15 +18,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
-from src.cli import register
-from src.files import write_json
-from src.help import CONF
-from src.lab.learning.corpora import corpus_of
-from src.lab.learning.training import train
-from src.lab.runs.environment import environment
-from src.lab.stages.experiment import architecture_of
+from src.cli.main import register
+from src.common.atomic_io import write_json
+from src.common.paths import CONF
+from src.data.corpus import Corpus, corpus_of
 from src.rnn.parameters import Array
-from src.text.corpus import Corpus
+from src.runner import architecture_of
+from src.tracking.environment import environment
+from src.training.trainer import train
 
 WORKERS = (1, 2, 4)
 SHOWN = (10, 100, 1000)  # steps that are reported beside the last

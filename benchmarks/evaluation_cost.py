@@ -17,12 +17,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.determinism import default
-from src.files import write_json
-from src.lab.evaluation.evaluation import evaluate_network
-from src.lab.learning.corpora import corpus_of
-from src.lab.runs.environment import environment
-from src.rnn.initialisation import initialise
+from src.common.atomic_io import write_json
+from src.data.corpus import corpus_of
+from src.evaluation.evaluate import evaluate_network
+from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
+from src.tracking.environment import environment
 
 UNLIMITED = SimpleNamespace(acquire=lambda: None, release=lambda: None)
 RESULT = Path(__file__).with_name("evaluation_cost.json")
@@ -44,7 +44,7 @@ def main() -> None:
                 for threads in (1, 2):
                     (corpus.folder / "baselines.json").unlink(missing_ok=True)
                     began = time.perf_counter()
-                    with patch("src.blas._LIMIT", UNLIMITED), threadpool_limits(threads, "blas"):
+                    with patch("src.common.blas._LIMIT", UNLIMITED), threadpool_limits(threads, "blas"):
                         evaluate_network(architecture, flat, corpus, config.seq_len, np.random.default_rng(0))
                     took = time.perf_counter() - began
                     best[threads] = min(took, best.get(threads, took))

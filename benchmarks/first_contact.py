@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.marked import write_between
-from src.files import write_json
-from src.lab.runs.environment import PROJECT, environment
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("first_contact.json")
 README = PROJECT / "README.md"

@@ -1,4 +1,4 @@
-"""Do the tests of src/rnn and src/text notice it when the code is changed? By mutmut, which changes it.
+"""Do the tests of src/rnn and src/data notice it when the code is changed? By mutmut, which changes it.
 
     make mutation                               (half an hour; typed again, it goes on)
     make mutation ONLY='rnn.loss rnn.clipping'  (with the tests that import these themselves)
@@ -28,15 +28,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.files import write_text
+from src.common.atomic_io import write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 PLACE = PROJECT / ".mutation"
 COPY = "laboratory"  # what src is called there
-CHANGED = ("rnn", "text")
+CHANGED = ("rnn", "data")
 # Beside the files that import nothing but these packages: the naive loops that the cells are held against.
 MORE_TESTS = ("test_cells.py",)
-NEEDED = {*CHANGED, "errors", "files"}
+NEEDED = {*CHANGED, "common"}
 FOREIGN = (
     "test_peers.py",
     "test_memory.py",
@@ -72,7 +72,7 @@ class Mutant:
 
 
 def asked(file: Path, only: list[str]) -> bool:
-    """Is a file of tests about src/rnn and src/text alone? only: and about these modules."""
+    """Is a file of tests about src/rnn and src/data alone? only: and about these modules."""
     parts: set[str] = set()
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -90,16 +90,16 @@ def asked(file: Path, only: list[str]) -> bool:
 def lay_out(only: list[str]) -> None:
     """The copy, where it is not there or the code is another by now."""
     files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
-    for file in (PROJECT / "tests").glob("*.py"):
+    for file in (PROJECT / "tests").rglob("*.py"):
         if not file.name.startswith("test_") or asked(file, only):  # what tests share is copied whole
-            files[f"tests/{file.name}"] = file
+            files[str(file.relative_to(PROJECT))] = file
     for name, file in files.items():
         text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
         put(PLACE / name, text)
     put(PLACE / "pyproject.toml", SETTINGS)
     for folder in (PLACE / "tests", PLACE / "mutants" / "tests"):
-        for old in folder.glob("test_*.py"):
-            if f"tests/{old.name}" not in files:
+        for old in folder.rglob("test_*.py"):
+            if f"tests/{old.relative_to(folder)}" not in files:
                 old.unlink()
 
 

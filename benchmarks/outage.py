@@ -24,11 +24,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from src.files import write_json
-from src.lab.runs import journal
-from src.lab.runs.delivered import Delivered
-from src.lab.runs.environment import PROJECT, environment
-from src.lab.tracking.mlflow_server import running
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking import event_log
+from src.tracking.environment import environment
+from src.tracking.mlflow_server import running
+from src.tracking.sync_state import Delivered
 
 RESULT = Path(__file__).with_name("outage.json")
 # Small and long; one worker, so that the delivery has a core from the beginning.
@@ -74,7 +75,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
             (folder,) = root.glob("runs/*")
             wait_for("a delivery", lambda: Delivered.of(folder).offset > 3000)
             os.killpg(server.pid, signal.SIGKILL)
-            killed = journal.now()
+            killed = event_log.now()
         except BaseException:
             run.kill()
             raise
@@ -82,9 +83,9 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
         time.sleep(AWAY)
         there = Delivered.of(folder).offset
         with running(options, "127.0.0.1", port, root / "second.log", database):
-            back = journal.now()
+            back = event_log.now()
             wait_for("a delivery to the second server", lambda: Delivered.of(folder).offset > there)
-            caught_up = journal.now()
+            caught_up = event_log.now()
             run.send_signal(signal.SIGINT)
             asked = time.monotonic()
             run.wait(PATIENCE)
@@ -93,7 +94,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
     finally:
         run.kill()
         run.wait()
-    times = [r["time"] for _, r in journal.read(folder, 0) if "train/loss" in r.get("values", {})]
+    times = [r["time"] for _, r in event_log.read(folder, 0) if "train/loss" in r.get("values", {})]
     pauses = [(after - before, after) for before, after in pairwise(times)]
     return {
         "status": run.returncode,
@@ -109,10 +110,10 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
 
 def compare(folder: Path, uri: str) -> dict[str, Any]:
     """What the journal tells against what the store has, counted."""
-    from src.lab.tracking.mlflow_client import connect
+    from src.tracking.mlflow_client import connect
 
     client, run_id = connect(uri), Delivered.of(folder).run_id
-    records = [record for _, record in journal.read(folder, 0)]
+    records = [record for _, record in event_log.read(folder, 0)]
     told = Counter(
         (name, r["step"], r["time"], value)
         for r in records

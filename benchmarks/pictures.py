@@ -19,8 +19,8 @@ from typing import Any
 
 from PIL import Image
 
-from src.lab.runs.environment import PROJECT
-from src.lab.tracking.mlflow_server import end
+from src.common.paths import PROJECT
+from src.tracking.mlflow_server import end
 
 PICTURES = PROJECT / "docs" / "pictures"
 SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from src.files import write_json
-from src.lab.inside.inside import Inside
-from src.lab.learning import probing
-from src.lab.runs.environment import PROJECT, environment
-from src.lab.stages import experiment
-from src.lab.stages.finishing import finish
+from src import runner
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.diagnostics import gradient_flow
+from src.diagnostics.callback import Inside
+from src.final_evaluation import finish
+from src.tracking.environment import environment
 
 CASES: dict[str, list[str]] = {
     "default": [],
@@ -48,7 +49,7 @@ def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
 
 def one() -> None:
     """The training of `share_of`: `python -m src.train`, what probes timed."""
-    from src.cli import launch
+    from src.cli.main import launch
 
     spent, count, found = [0.0], [0], []
 
@@ -67,16 +68,16 @@ def one() -> None:
 
     timed(Inside, "begin", True)
     timed(Inside, "evaluated", True)
-    timed(probing.LastUpdate, "before", False)
-    timed(probing.LastUpdate, "after", False)
+    timed(gradient_flow.LastUpdate, "before", False)
+    timed(gradient_flow.LastUpdate, "after", False)
 
     def noted(*arguments: Any) -> Any:
         found.append((arguments[-1].seconds, spent[0], count[0]))
         return finish(*arguments)
 
     sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
-    with patch.object(experiment, "finish", noted):
-        launch("train", "config", lambda config: experiment.run(config, "train"))
+    with patch.object(runner, "finish", noted):
+        launch("train", "config", lambda config: runner.run(config, "train"))
     print(*found[0])
 
 

@@ -52,10 +52,10 @@ def profile(case: Case) -> dict[str, Any]:
     import numpy as np
     from threadpoolctl import threadpool_limits
 
-    from src.rnn import gru, lstm, network, products, vanilla
-    from src.rnn.initialisation import initialise
+    from src.rnn import blocked_matmul, gru, lstm, network, vanilla
+    from src.rnn.blocked_matmul import Tiling
+    from src.rnn.init import initialise
     from src.rnn.parameters import Architecture, unflatten
-    from src.rnn.tiling import Tiling
 
     rng = np.random.default_rng(0)
     architecture = Architecture(VOCABULARY, case.hidden, case.cell)
@@ -71,7 +71,7 @@ def profile(case: Case) -> dict[str, Any]:
             network.loss_and_gradient(p, g, ids, targets, buffers)
         return 1e3 * (time.perf_counter() - began) / STEPS
 
-    modules: list[Any] = [gru, lstm, network, products, vanilla]
+    modules: list[Any] = [gru, lstm, network, blocked_matmul, vanilla]
     with threadpool_limits(1, user_api="blas"):
         steps()
         whole = steps()

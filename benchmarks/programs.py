@@ -40,13 +40,13 @@ def numpy_train(case: Case) -> Steps:
     """This project's own training loop, without what only the product adds (averaging, weight decay)."""
     import numpy as np
 
-    from src.config import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
-    from src.lab.learning.parallel import Engine, Job
-    from src.lab.learning.training import Loop, forget, never
-    from src.rnn.initialisation import initialise
+    from src.config.schema import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
+    from src.data.batches import Windows
+    from src.data.corpus import Corpus
+    from src.rnn.init import initialise
     from src.rnn.parameters import Architecture
-    from src.text.batches import Windows
-    from src.text.corpus import Corpus
+    from src.training.data_parallel import Engine, Job
+    from src.training.trainer import Loop, forget, never
 
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
@@ -161,10 +161,10 @@ def numpy_sample(case: Case) -> Steps:
     """This project's sampler, `batch` streams at once."""
     import numpy as np
 
-    from src.lab.model.sampling import continue_streams
-    from src.rnn.initialisation import initialise
+    from src.generation.sampling import continue_streams
+    from src.rnn.init import initialise
     from src.rnn.parameters import Architecture
-    from src.rnn.stepping import Stepper
+    from src.rnn.step import Stepper
 
     rng = np.random.default_rng(0)
     architecture = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)

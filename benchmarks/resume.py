@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from src.files import write_json
-from src.lab.resume import checkpoint
-from src.lab.runs.delivered import Delivered
-from src.lab.runs.environment import PROJECT, environment
-from src.lab.runs.journal import Journal
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking.environment import environment
+from src.tracking.event_log import Journal
+from src.tracking.sync_state import Delivered
+from src.training import checkpoint
 from tests.kill_probe import IN_A_CHECKPOINT, PLACES
 
 RESULT = Path(__file__).with_name("resume.json")

@@ -18,8 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.files import write_json
-from src.lab.runs.environment import PROJECT, environment
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking.environment import environment
 
 ROUNDS = 2
 BOUND = 0.6  # of the serial time, on two cores

@@ -18,9 +18,10 @@ from typing import Any
 
 from benchmarks.profile import profile, profile_page
 from benchmarks.programs import VOCABULARY, Case
-from src.files import write_json, write_text
-from src.lab.runs.environment import PROJECT, environment
+from src.common.atomic_io import write_json, write_text
+from src.common.paths import PROJECT
 from src.rnn.parameters import Architecture
+from src.tracking.environment import environment
 
 THREADS = 2
 ROUNDS = 7

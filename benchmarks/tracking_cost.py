@@ -16,8 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from src.files import write_json
-from src.lab.runs.environment import PROJECT, environment
+from src.common.atomic_io import write_json
+from src.common.paths import PROJECT
+from src.tracking.environment import environment
 
 ROUNDS = 15
 BEYOND = 3  # ratios beyond each end of the interval

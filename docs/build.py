@@ -21,9 +21,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from src.errors import InputError
-from src.files import write_text
-from src.terminal import say
+from src.common.atomic_io import write_text
+from src.common.console import say
+from src.common.errors import InputError
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent

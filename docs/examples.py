@@ -9,8 +9,8 @@ Pasting them into Python line by line does not do before 3.13: a blank line ends
 import sys
 
 from docs.build import DOCS, FENCE, PAGES
-from src.errors import InputError
-from src.terminal import say
+from src.common.console import say
+from src.common.errors import InputError
 
 
 def examples(page: str) -> str:

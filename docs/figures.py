@@ -16,22 +16,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from threadpoolctl import threadpool_limits
 
-from src.lab.figures import curves
-from src.lab.learning.best import Best
-from src.lab.model.sampling import choose
-from src.lab.model.scoring import validation_loss
+from src.data import sources
+from src.data.batches import Windows
+from src.data.corpus import Corpus, Settings, prepare
+from src.data.normalization import Normalisation
+from src.evaluation.scoring import validation_loss
+from src.generation.sampling import choose
+from src.plots import training as training_plots
 from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.initialisation import initialise
+from src.rnn.init import initialise
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import Adam, Optimizer, Sgd
 from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
-from src.rnn.stepping import Stepper
-from src.text import sources
-from src.text.batches import Windows
-from src.text.corpus import Corpus, Settings, prepare
-from src.text.normalisation import Normalisation
+from src.rnn.step import Stepper
+from src.training.early_stopping import Best
 
 FIGURES = Path(__file__).resolve().parent / "figures"
 STEPS, BATCH, HIDDEN = 20, 64, 64  # of a window, a batch, the hidden state
@@ -243,7 +243,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         corpus = sonnets(Path(folder))
         for draw in DRAWN:
-            curves.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
+            training_plots.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
             print(f"docs/figures/{draw.__name__}.png", flush=True)
     return 0
 

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from src.cli import launch
-from src.errors import InputError
+from src.cli.main import launch
+from src.common.errors import InputError
 
 
 def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from src.lab.reproduction.sonnets import check_claims, differs_from_default
-    from src.lab.stages.experiment import overview, run
-    from src.lab.tracking.registry import register_delivered
+    from src.experiments.analyses.sonnets import check_claims, differs_from_default
+    from src.runner import overview, run
+    from src.tracking.model_registry import register_delivered
 
     result = run(config, "pipeline")
     print("\n" + overview(result, config))

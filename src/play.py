@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from src.cli import launch
+from src.cli.main import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.play.runlist import RunList
-    from src.lab.tracking.ports import check_free
+    from src.tracking.mlflow_server import check_free
+    from src.tracking.run_store import RunList
 
     check_free(config.host, config.port)
     wait = "" if config.tracking.name == "none" else " (MLflow takes some seconds to start)"
     print(f"reading the list of runs{wait}", flush=True)
     runs = RunList(config)
     left, right = runs.find("left", config.left), runs.find("right", config.right)
-    from src.lab.play import playground
+    from src.playground import app
 
-    playground.serve(config, runs, left, right)
+    app.serve(config, runs, left, right)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from src.cli import launch
+from src.cli.main import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.stages.experiment import prepare
+    from src.runner import prepare
 
     corpus = prepare(config, with_prompt=False)
     for name, (start, stop) in corpus.bounds.items():

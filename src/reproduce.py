@@ -4,8 +4,8 @@ import shlex
 import sys
 from typing import Any
 
-from src.cli import launch
-from src.terminal import say
+from src.cli.main import launch
+from src.common.console import say
 
 
 def body(config: Any) -> None:
@@ -18,13 +18,12 @@ def body(config: Any) -> None:
 
 def reproduce(config: Any) -> None:
     """Run what is asked for, write the page; exit status 1 where a claim failed or something did not run."""
-    from src.files import write_text
-    from src.lab.reproduction.claims import all_held, tally
-    from src.lab.reproduction.experiments import EXPERIMENTS, QUICK, check_texts, named, run
-    from src.lab.reproduction.recording import measured_before, record
-    from src.lab.reproduction.report import page, section
-    from src.lab.reproduction.report_sonnets import facts, places, sonnets, sonnets_section
-    from src.lab.runs.rundir import absolute
+    from src.common.atomic_io import write_text
+    from src.common.paths import absolute
+    from src.experiments.claims import all_held, tally
+    from src.experiments.report import facts, page, places, section, sonnets, sonnets_section
+    from src.experiments.results import measured_before, record
+    from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, named, run
 
     outputs, typed = absolute(config.outputs), places(config)
     outcomes = outputs / "reproduction"

@@ -5,15 +5,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from src.cli import launch
-from src.terminal import say
+from src.cli.main import launch
+from src.common.console import say
 
 
 def body(config: Any) -> None:
     import numpy as np
 
-    from src.lab.model.sampling import sample_many
-    from src.lab.tracking.lookup import lookup
+    from src.generation.sampling import sample_many
+    from src.tracking.run_lookup import lookup
 
     found = lookup(config.run, config)
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}

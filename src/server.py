@@ -4,13 +4,12 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from src.cli import launch
+from src.cli.main import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.runs.rundir import absolute
-    from src.lab.tracking.mlflow_server import check_database, ended, running
-    from src.lab.tracking.ports import check_free, reachable
+    from src.common.paths import absolute
+    from src.tracking.mlflow_server import check_database, check_free, ended, reachable, running
 
     outputs = absolute(config.outputs)
     check_free(config.host, config.port)

@@ -3,14 +3,14 @@
 import sys
 from typing import Any, NoReturn
 
-from src.cli import launch, typed_keys
-from src.terminal import say
+from src.cli.main import launch, typed_keys
+from src.common.console import say
 
 
 def body(config: Any) -> float | list[float]:
-    from src.lab.resume.resuming import resumption
-    from src.lab.stages.experiment import overview, resume, run
-    from src.lab.tracking.registry import register_delivered
+    from src.runner import overview, resume, run
+    from src.tracking.model_registry import register_delivered
+    from src.training.resume import resumption
 
     job = job_of_a_sweep()
     if job is None and config.rerun is not None:
@@ -27,7 +27,7 @@ def body(config: Any) -> float | list[float]:
         if config.register:
             register_delivered(result.run_id, result.folder.name, config)
         return result.outcome.val_loss
-    from src.lab.sweeps.job import objectives, run_job
+    from src.sweeps.job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())
     if isinstance(done, float | list):
@@ -41,9 +41,9 @@ def rerun(config: Any) -> NoReturn:
     """Train a logged run again. The exit status says whether it came out the same: 0, or 1."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.lab.reproduction.original import load
-    from src.lab.reproduction.rerun import refuse_overrides, repeat
-    from src.restore import restored
+    from src.config.deserialize import restored
+    from src.experiments.rerun import refuse_overrides, repeat
+    from src.tracking.logged_run import load
 
     refuse_overrides(list(HydraConfig.get().overrides.task))
     original = load(config.rerun, config)
@@ -53,7 +53,7 @@ def rerun(config: Any) -> NoReturn:
 
 def failed(config: Any, error: Exception, line: str | None) -> None:
     """A sweep goes on without the job. (None is a failure to Optuna's plugin; nan would end the search.)"""
-    from src.lab.sweeps.job import note_failure
+    from src.sweeps.job import note_failure
 
     job = job_of_a_sweep()
     assert job is not None
@@ -65,7 +65,7 @@ def job_of_a_sweep() -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from src.lab.runs.sweep import Job, Sweep
+    from src.sweeps.sweep import Job, Sweep
 
     hydra, sweep = HydraConfig.get(), Sweep.announced()
     if hydra.mode is RunMode.RUN or sweep is None:
@@ -85,8 +85,7 @@ def cores_of_a_job() -> int:
     """How many cores the launcher leaves to each job."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.lab.learning.parallel import available_cores
-    from src.launchers import jobs_at_once
+    from src.common.process import available_cores, jobs_at_once
 
     launcher, cores = HydraConfig.get().launcher, available_cores()
     if "n_jobs" in launcher:  # joblib

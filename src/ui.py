@@ -4,31 +4,31 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from src.cli import launch
+from src.cli.main import launch
 
 
 def body(config: Any) -> None:
-    from src.lab.runs.dead_runs import attend
-    from src.lab.runs.rundir import absolute, store_of
-    from src.lab.tracking.mlflow_server import ended, running
-    from src.lab.tracking.ports import check_free, reachable
+    from src.common.paths import absolute
+    from src.tracking.mlflow_server import check_free, ended, reachable, running
+    from src.tracking.run import store_of
+    from src.tracking.stale_runs import attend
 
     store = store_of(config)
     absolute(config.outputs).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
     attend(absolute(config.outputs))
-    from src.lab.tracking import addresses, runs
+    from src.tracking import mlflow_links, mlflow_store
 
-    experiment = runs.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
+    experiment = mlflow_store.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
     page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     if store["uri"].startswith("http"):
         base = store["uri"].rstrip("/")
-        print("\n".join([base + page, *lines_of_sweep(addresses.latest(config, base))]))
+        print("\n".join([base + page, *lines_of_sweep(mlflow_links.latest(config, base))]))
         return
     base = f"http://{reachable(config.host)}:{config.port}"
     lines = [f"open {base}{page}  (Ctrl-C ends the server)"]
-    lines += lines_of_sweep(addresses.latest(config, base))
+    lines += lines_of_sweep(mlflow_links.latest(config, base))
     log = absolute(config.outputs) / "mlflow-server.log"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so ends the server, too
     with suppress(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Commands in processes that are forked from one that has imported what they need (tests/forking.py)."""
+"""Commands in processes that are forked from one that has imported what they need (tests/fork_server.py)."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def forking() -> Iterator[Commands]:
     with (
         tempfile.TemporaryDirectory() as said,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.forking"], cwd=PROJECT,
+            [sys.executable, "-m", "tests.fork_server"], cwd=PROJECT,
             env=environ(PYTHONPATH=str(PROJECT)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as process,

@@ -50,7 +50,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def type_in(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> Ended:
         from hydra.core.global_hydra import GlobalHydra
 
-        from src.cli import launch
+        from src.cli.main import launch
 
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.cli import launch
-from src.lab.learning.parallel import Engine
-from src.lab.resume import checkpoint
-from src.lab.runs.journal import Journal
+from src.cli.main import launch
+from src.tracking.event_log import Journal
 from src.train import body, failed
+from src.training import checkpoint
+from src.training.data_parallel import Engine
 
 IN_A_CHECKPOINT = ("half a checkpoint", "checkpoint not renamed", "checkpoint renamed")
 PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")

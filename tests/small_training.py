@@ -7,20 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from src.checks import check
-from src.config import (
-    AdamConfig,
-    Config,
-    ConstantConfig,
-    DataConfig,
-    ModelConfig,
-    TrackingConfig,
-)
-from src.lab.learning.training import train
+from src.config.schema import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig, TrackingConfig
+from src.config.validation import check
+from src.data.corpus import Corpus, bounds_of
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
 from src.rnn.parameters import Architecture, Array
-from src.text.corpus import Corpus, bounds_of
-from src.text.normalisation import Normalisation
-from src.text.vocabulary import Vocabulary
+from src.training.trainer import train
 
 VERSE = "the sun is up and so am i, "
 SPLIT = (0.8, 0.1, 0.1)

@@ -1,7 +1,7 @@
 """A text of 400 characters, and the settings by which tests prepare it."""
 
-from src.text.corpus import Settings, Text
-from src.text.normalisation import Normalisation
+from src.data.corpus import Settings, Text
+from src.data.normalization import Normalisation
 
 PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
 SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))

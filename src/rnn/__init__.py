@@ -1,0 +1,1 @@
+"""The mathematics: forward and backward passes, loss, optimizers, schedules. NumPy only."""

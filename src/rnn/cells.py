@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from src.rnn import gru, lstm, vanilla
+from src.rnn.cache import Tape
 from src.rnn.parameters import Architecture, Array, Layer
-from src.rnn.tape import Tape
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What training, sampling and looking inside ask of a cell; its sizes are in kinds.py.
+    """What training, sampling and looking inside ask of a cell; its sizes are in cell_spec.py.
 
     forward(p, tape, inputs): fill the tape from its first state. inputs: for each step x_t wx + b (G, B, H),
     that of the sigmoid gates halved.

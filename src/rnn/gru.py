@@ -15,10 +15,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from src.rnn.kinds import KINDS
+from src.rnn.blocked_matmul import Tiling
+from src.rnn.cache import Tape
+from src.rnn.cell_spec import KINDS
 from src.rnn.parameters import Array, Layer
-from src.rnn.tape import Tape
-from src.rnn.tiling import Tiling
 
 SIGMOIDS = KINDS["gru"].sigmoids
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rnn.arrays import empty, zeros
+from src.rnn.aligned import empty, zeros
+from src.rnn.blocked_matmul import AT_ONCE, product_with_rows, sum_of_products
+from src.rnn.cache import Tape
 from src.rnn.cells import cell_of
 from src.rnn.loss import columns, cross_entropy_and_gradient
 from src.rnn.parameters import Architecture, Array, Layer, Parameters
-from src.rnn.products import AT_ONCE, product_with_rows, sum_of_products
-from src.rnn.tape import Tape
 
 Ids = NDArray[np.intp]
 

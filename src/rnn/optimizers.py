@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from src.rnn.arrays import zeros
+from src.rnn.aligned import zeros
 from src.rnn.parameters import Array
 
 CACHED = 2**15  # numbers: of four arrays so many stay in the second cache

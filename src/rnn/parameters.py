@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from src.rnn.kinds import KINDS, Kind
+from src.rnn.cell_spec import KINDS, Kind
 
 Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
 

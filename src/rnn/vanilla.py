@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from src.rnn.blocked_matmul import Tiling
+from src.rnn.cache import Tape
 from src.rnn.parameters import Array, Layer
-from src.rnn.tape import Tape
-from src.rnn.tiling import Tiling
 
 CACHED = 2**17  # numbers: of so many at once the slopes are still in the cache when they are used
 

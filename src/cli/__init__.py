@@ -1,0 +1,1 @@
+"""The command line: composing a config, help, completion, error messages."""

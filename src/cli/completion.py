@@ -1,0 +1,136 @@
+"""Completion in bash: what the TAB key offers behind `python -m src.train`.
+
+    eval "$(python -m src.train -sc install=bash)"
+
+Hydra knows the keys, the groups and their choices; its own bash function knows `python file.py` and programs
+with a name, and neither `python -m` nor a sweep's commas. So the function is ours, and it asks Hydra.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+
+from src.cli.help import ALONE, COMMANDS, defaults
+from src.common.errors import InputError
+from src.common.paths import CONF
+
+FLAGS = ("-sc", "--shell-completion")
+OPTIONS = ("--cfg", "--help", "--multirun")
+# Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
+HIDDEN = ("schema", "variant")
+
+# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work
+# at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut
+# off each candidate. No compgen -W, which would run what a file's name says between $( ).
+SCRIPT = r"""_char_rnn_complete() {
+    local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
+    COMPREPLY=()
+    if [[ $line =~ ^[[:space:]]*([^[:space:]]*)[[:space:]]+-m[[:space:]]+(src\.[a-z]+)[[:space:]] ]]; then
+        [[ " {asked} " == *" ${BASH_REMATCH[2]} "* ]] || return
+        python="${BASH_REMATCH[1]/#\~/$HOME}"
+        choices=$(COMP_LINE="$line" "$python" -m "${BASH_REMATCH[2]}" -sc query=bash 2>/dev/null)
+    elif [[ $line =~ [[:space:]]-m[[:space:]]+[^[:space:]]*$ ]]; then
+        choices=$(printf '%s\n' {modules})
+    else
+        return
+    fi
+    word="${line##*[[:space:]]}"
+    head="${word%"${word##*[=:]}"}"
+    while IFS= read -r choice; do
+        [[ -n $choice && $choice == "$word"* ]] && COMPREPLY+=("${choice#"$head"}")
+    done <<< "$choices"
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} != *[=./,] ]]; then
+        compopt +o nospace 2>/dev/null
+    fi
+}
+complete -o nospace -o bashdefault -o default -F _char_rnn_complete python python3
+"""
+UNINSTALL = "complete -r python python3\nunset -f _char_rnn_complete\n"
+
+
+def complete(config_name: str, register: Callable[[], None]) -> None:
+    """Print what `-sc install=bash`, `uninstall=bash` or `query=bash` asks for.
+
+    query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes
+    the schemas and resolvers of conf/ known to Hydra. Raises InputError on another request.
+    """
+    asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
+    if asked == ["install=bash"]:
+        known = " ".join(f"src.{command}" for command in sorted(COMMANDS))
+        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{asked}", known), end="")
+    elif asked == ["uninstall=bash"]:
+        print(UNINSTALL, end="")
+    elif asked == ["query=bash"]:
+        register()
+        print("\n".join(candidates(os.environ.get("COMP_LINE", ""), config_name)))
+    else:
+        raise InputError(
+            f"--shell-completion: expected install=bash or uninstall=bash, got {' '.join(asked) or 'nothing'}"
+        )
+
+
+def candidates(line: str, config_name: str) -> list[str]:
+    """The words that the last word of `line` may become; none where Hydra refuses what stands before."""
+    _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
+    *before, word = [*split(typed)[:-1], split(typed)[-1]]
+    if word.startswith("-"):
+        known = [option for option in OPTIONS if option != "--multirun" or config_name not in ALONE]
+        return [option for option in known if option.startswith(word)]
+    key, _, value = word.partition("=")
+    earlier, comma, last = value.rpartition(",")
+    if not comma or re.search(r"[(\[]", value):
+        return ask(before, word, config_name)
+    choices = [choice.partition("=")[2] for choice in ask(before, f"{key}=", config_name)]
+    taken = earlier.split(",")
+    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in taken]
+
+
+def split(typed: str) -> list[str]:
+    """The words of a line, the last of them the one at the cursor, maybe empty; a quote may still be open."""
+    for closing in ("", '"', "'"):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(typed + closing)
+            return words if words and not typed[-1:].isspace() else [*words, ""]
+    return [""]
+
+
+def ask(before: list[str], word: str, config_name: str) -> list[str]:
+    """Hydra's candidates for a word. Of the words before it those count that choose something: no values with
+    blanks or commas, which change no key that there is."""
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra.core.global_hydra import GlobalHydra
+
+    chosen = [text for text in before if "=" in text and not re.search(r"[\s,]", text)]
+    line, said = os.environ.get("COMP_LINE", ""), io.StringIO()
+    os.environ["COMP_LINE"] = " ".join(["command", *chosen, word])
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(said):
+            BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
+    finally:
+        os.environ["COMP_LINE"] = line
+    groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
+    found = [typable(text) for text in said.getvalue().split() if text.startswith(word)]
+    return sorted({text for text in found if text and of_command(text, groups)})
+
+
+def typable(text: str) -> str:
+    """A candidate of Hydra's as a person types it; "" for what is not to be typed."""
+    path = text[:-1].replace(".", "/")
+    if text == "hydra":  # a group of groups
+        return "hydra/"
+    if text.endswith(".name=") or text.startswith("prompt="):  # a group's own name; a text with blanks
+        return "prompt=" if text == "prompt=" else ""
+    if text.endswith(".") and not text.startswith("hydra.") and not (CONF / path).is_dir():
+        return text[:-1] + "="  # a list, not a group: nobody types its first element alone
+    return text if "=" in text or text.endswith((".", "/")) else text + "="  # a group with groups in it
+
+
+def of_command(text: str, groups: set[str]) -> bool:
+    """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all of conf/."""
+    top = re.split(r"[/=.]", text)[0]
+    return top not in HIDDEN and (top in groups or not (CONF / top).is_dir())

@@ -1,0 +1,1 @@
+"""The configuration: schema, constraints, validation, and the resolvers of conf/."""

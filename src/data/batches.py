@@ -1,0 +1,126 @@
+"""Training batches: (inputs, targets) one step apart, from shuffled windows or contiguous streams."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.permutation import draw_keys, permuted
+
+Ids = NDArray[np.intp]
+
+BLOCK = 4096  # windows whose order is computed at once: some microseconds a batch instead of some hundred
+
+
+class Batches(Protocol):
+    """An endless supply. steps_per_epoch: batches that make one pass over the text."""
+
+    batch_size: int
+    steps_per_epoch: int
+
+    def next(self) -> tuple[Ids, Ids, bool]:
+        """Inputs and targets, (T, B) each, and whether nothing in front of them belongs to them."""
+
+    def state(self) -> dict[str, Any]:
+        """Where the supply stands, as plain integers: all that the generator's own state does not hold."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where a supply of the same text and settings stood: the same batches come next."""
+
+
+class Windows:
+    """An endless supply of batches of windows over `tokens`.
+
+    A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
+    apart. Each epoch takes them in a fresh random order, which is computed and not kept, so that memory does
+    not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch. A
+    corpus with fewer windows than batch_size gives smaller batches.
+    """
+
+    def __init__(
+        self,
+        tokens: NDArray[np.unsignedinteger],
+        seq_len: int,
+        batch_size: int,
+        stride: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.tokens = tokens
+        self.count = (tokens.size - seq_len - 1) // stride + 1
+        if self.count < 1:
+            raise ValueError(f"expected more than seq_len={seq_len} characters, got {tokens.size}")
+        self.batch_size = min(batch_size, self.count)
+        self.steps_per_epoch = self.count // self.batch_size
+        self.stride = stride
+        self.offsets = np.arange(seq_len + 1)[:, None]
+        self.rng = rng
+        self.keys: list[int] = []  # of this epoch's order; none before the first batch
+        self.position = 0  # in that order
+        self.block: Ids = np.arange(0)  # what stands there from `position` on
+
+    def next(self) -> tuple[Ids, Ids, bool]:
+        """Inputs and targets, (T, B) each. Only the first batch is fresh: with state=carry every further
+        one is handed a state that belongs to other windows, which is the mistake to be shown."""
+        fresh = not self.keys
+        taken = self.steps_per_epoch * self.batch_size  # of an epoch's windows
+        if fresh or self.position == taken:
+            self.keys = draw_keys(self.rng)
+            self.position = 0
+        if not self.block.size:
+            whole = -(-BLOCK // self.batch_size) * self.batch_size
+            stop = min(self.position + whole, taken)
+            self.block = permuted(self.position, stop, self.count, self.keys) * self.stride
+        starts, self.block = self.block[: self.batch_size], self.block[self.batch_size :]
+        self.position += self.batch_size
+        window = self.tokens[self.offsets + starts].astype(np.intp)
+        return window[:-1], window[1:], fresh
+
+    def state(self) -> dict[str, Any]:
+        """keys: of the order of this epoch. position: how many of its windows were taken."""
+        return {"keys": list(self.keys), "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.keys, self.position = list(state["keys"]), int(state["position"])
+        self.block = self.block[:0]
+
+
+class Streams:
+    """The text cut into batch_size contiguous streams, read side by side, seq_len characters a batch.
+
+    Each column of a batch goes on where that column of the batch before ended, so that the hidden state
+    may be carried: truncated backpropagation through time (Williams and Peng 1990). An epoch begins at a
+    random one of the first seq_len characters, so that the cuts fall elsewhere each time.
+    """
+
+    def __init__(
+        self, tokens: NDArray[np.unsignedinteger], seq_len: int, batch_size: int, rng: np.random.Generator
+    ) -> None:
+        self.tokens, self.seq_len, self.rng = tokens, seq_len, rng
+        longest = (tokens.size - 1) // seq_len
+        if longest < 1:
+            raise ValueError(f"expected more than seq_len={seq_len} characters, got {tokens.size}")
+        self.batch_size = min(batch_size, longest)
+        self.slack = min(seq_len - 1, tokens.size - 1 - self.batch_size * seq_len)
+        self.length = (tokens.size - 1 - self.slack) // self.batch_size
+        self.steps_per_epoch = self.length // seq_len
+        self.offsets = np.arange(seq_len + 1)[:, None]
+        self.starts = np.arange(self.batch_size) * self.length
+        self.position = self.steps_per_epoch
+        self.shift = 0
+
+    def next(self) -> tuple[Ids, Ids, bool]:
+        """Inputs and targets, (T, B) each; fresh at the beginning of an epoch."""
+        if self.position == self.steps_per_epoch:
+            self.shift = int(self.rng.integers(self.slack + 1))
+            self.position = 0
+        begin = self.position * self.seq_len
+        window = self.tokens[self.offsets + (self.starts + (self.shift + begin))].astype(np.intp)
+        self.position += 1
+        return window[:-1], window[1:], begin == 0
+
+    def state(self) -> dict[str, Any]:
+        """shift: where this epoch begins. position: how many of its batches were taken."""
+        return {"shift": self.shift, "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.shift, self.position = int(state["shift"]), int(state["position"])

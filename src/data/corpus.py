@@ -1,0 +1,251 @@
+"""A text prepared for training: token file, vocabulary and manifest, under a name that is their digest.
+
+The digest covers the source's bytes and every setting, so a prepared corpus is never out of date: what
+has another digest is another corpus.
+
+The corpus that a configuration names, prepared.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.common.atomic_io import cannot_write, write_atomically, write_json
+from src.common.errors import InputError
+from src.config.schema import DataConfig
+from src.config.validation import refuse
+from src.data import sources
+from src.data.bytes_to_text import BYTES, characters
+from src.data.normalization import Normalisation
+from src.data.tokenize import write_normalised, write_tokens
+from src.data.vocabulary import LARGEST, Vocabulary, check_size
+
+Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
+
+# 3: no byte order mark, one kind of line end, lower case by character. Of an ASCII text without `\r` nothing
+# but the digest changed; of others a corpus of format 2 must not be taken for what is made of them today.
+FORMAT = 3
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a source becomes a corpus.
+
+    split: contiguous shares for training, validation and test, which add up to 1.
+    """
+
+    name: str
+    encoding: str
+    normalisation: Normalisation
+    split: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared corpus. tokens (N,): the ids, read-only and memory-mapped."""
+
+    folder: Path
+    name: str
+    digest: str
+    vocabulary: Vocabulary
+    normalisation: Normalisation
+    tokens: NDArray[np.uint8] | NDArray[np.uint16]
+    bounds: dict[str, tuple[int, int]]
+
+    def split(self, name: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Ids of `train`, `val` or `test`; empty where there is no such split."""
+        start, stop = self.bounds[name]
+        return self.tokens[start:stop]
+
+    @property
+    def final_split(self) -> str:
+        """Where the final scores come from: `test`, or `val` when there is no test split."""
+        return "test" if self.split("test").size else "val"
+
+
+def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
+    """Where each split begins and ends in `count` characters.
+
+    >>> bounds_of(96, (0.8, 0.1, 0.1))
+    {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
+    """
+    ends = [round(count * share) for share in np.cumsum(shares)]
+    return dict(zip(SPLITS, pairwise([0, *ends]), strict=True))
+
+
+def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -> None:
+    """Refuse a text too short for one window (seq_len inputs and one last target) in each split."""
+
+    def fits(n: int) -> bool:
+        sizes = [stop - start for start, stop in bounds_of(n, shares).values()]
+        return all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share > 0)
+
+    if fits(count):
+        return
+    # Rounding makes the splits' sizes uneven in the text's length: from a length that surely fits, down.
+    needed = math.ceil((seq_len + 2) / min(share for share in shares if share > 0))
+    while fits(needed - 1):
+        needed -= 1
+    raise InputError(
+        f"data: expected at least {needed} characters for one window of seq_len={seq_len} in each split of "
+        f"{list(shares)}, got {count}: use a longer text, a smaller seq_len or another data.split"
+    )
+
+
+def prepare(
+    text: Text, settings: Settings, seq_len: int, data_dir: Path, max_vocabulary: int = LARGEST
+) -> tuple[Corpus, bool]:
+    """The corpus of a text, and whether it had to be made (False: it stood there already).
+
+    The text is read once to see whether its corpus stands there, and once more to make it. Raises InputError
+    for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
+    nothing behind then.
+    """
+    source = hashlib.sha256()
+    for piece in text():
+        source.update(piece)
+    digest = digest_of(source.digest(), settings)
+    folder = data_dir / f"{settings.name}-{digest[:12]}"
+    made = not (folder / "manifest.json").exists()
+    if made:
+        with appearing(folder) as temporary:
+            make(text, settings, seq_len, max_vocabulary, temporary, source.hexdigest())
+    corpus = load(folder)
+    check_length(corpus.tokens.size, settings.split, seq_len)
+    check_size(len(corpus.vocabulary), max_vocabulary)
+    show_text(folder, data_dir / f"{settings.name}.txt")
+    return corpus, made
+
+
+def make(
+    text: Text, settings: Settings, seq_len: int, max_vocabulary: int, folder: Path, sha256: str
+) -> None:
+    """Fill a folder with a corpus' files. sha256: of the text when it was last read."""
+    source, size = hashlib.sha256(), 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal size
+        for piece in text():
+            source.update(piece)
+            size += len(piece)
+            yield piece
+
+    read = characters(pieces(), settings.encoding)
+    count, distinct = write_normalised(read, settings.normalisation, folder / "text.txt")
+    if source.hexdigest() != sha256:
+        raise InputError("data.path: expected a text that nobody writes to, got one that changes: try again")
+    check_length(count, settings.split, seq_len)
+    vocabulary = Vocabulary.of(distinct, max_vocabulary)
+    if len(vocabulary) < 2:
+        raise InputError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
+    tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
+    write_json(folder / "vocab.json", list(vocabulary.characters))
+    manifest = {
+        "format": FORMAT,
+        "digest": digest_of(source.digest(), settings),
+        "source": {"sha256": sha256, "bytes": size},
+        "settings": asdict(settings),
+        "characters": count,
+        "vocabulary": {"size": len(vocabulary), "sha256": digest_of_text(vocabulary.characters)},
+        "tokens": {"dtype": vocabulary.dtype.name, "sha256": tokens_sha256},
+        "splits": bounds_of(count, settings.split),
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def digest_of(source: bytes, settings: Settings) -> str:
+    """sha256 over the source's own sha256 and the settings, in hexadecimal."""
+    stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
+    return hashlib.sha256(source + stated).hexdigest()
+
+
+def digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def show_text(folder: Path, link: Path) -> None:
+    """Let data/NAME.txt be the text that the network reads now: for a person to open."""
+    target = f"{folder.name}/text.txt"
+    if link.is_symlink() and os.readlink(link) == target:
+        return
+    write_atomically(link, lambda temporary: temporary.symlink_to(target))
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which then appears as `folder` complete or not at all."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if not (folder / "manifest.json").exists():  # another process may have been faster
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def load(folder: Path) -> Corpus:
+    """Open a prepared corpus; InputError when its files do not hold together."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        characters = json.loads((folder / "vocab.json").read_bytes())
+        tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+        settings = manifest["settings"]
+        splits = {name: (start, stop) for name, (start, stop) in manifest["splits"].items()}
+        whole = (
+            hashlib.sha256(tokens).hexdigest() == manifest["tokens"]["sha256"]
+            and digest_of_text("".join(characters)) == manifest["vocabulary"]["sha256"]
+            and splits == bounds_of(tokens.size, tuple(settings["split"]))
+        )
+        if not whole:
+            raise ValueError("a file changed after it was written")
+        return Corpus(
+            folder=folder,
+            name=settings["name"],
+            digest=manifest["digest"],
+            vocabulary=Vocabulary("".join(characters)),
+            normalisation=Normalisation(**settings["normalisation"]),
+            tokens=tokens,
+            bounds=splits,
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"data_dir: expected a whole prepared corpus, got a damaged one in {folder} ({error}): "
+            "delete that folder, it is made again"
+        ) from error
+
+
+def corpus_of(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
+    """The prepared corpus, and whether it had to be made now.
+
+    Raises InputError when the text cannot be read or is too short for windows of seq_len.
+    """
+    path = Path(data.path).expanduser().absolute() if data.path is not None else None
+    if data.encoding == BYTES and (data.lowercase or data.letters_only):
+        expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
+        raise refuse("data.encoding", expected, BYTES)
+    source = sources.find(data.name, path, data_dir / "downloads")
+    settings = Settings(
+        name=data.name,
+        encoding=data.encoding,
+        normalisation=Normalisation(data.lowercase, data.letters_only, data.collapse_spaces),
+        split=(data.split[0], data.split[1], data.split[2]),
+    )
+    return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)

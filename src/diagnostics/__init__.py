@@ -1,0 +1,1 @@
+"""Gradient flow, saturation, and the analysis of hidden units."""

@@ -1,0 +1,142 @@
+"""What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
+
+All are estimated on the training split (of a long one, on its end: `learned`) and pay for another, in bits
+per character. They depend on the corpus and on how much of it is read, so they are reckoned once and
+kept, with both lengths, in its folder, whose name is the digest of the corpus.
+
+What general compressors pay for a text after they have read another one.
+
+    bits per character = 8 (C(train + test) - C(train)) / len(test)        C: bytes, compressed
+
+Each reads the ids, one byte a character (two where the vocabulary has more than 256). How far back they
+look differs, and with it what the training text is worth to them: gzip 32 kB; bzip2 its current block of
+900 kB, so of a longer text it knows the last part only; xz everything, up to 64 MiB.
+
+What counting, compressing and judging know of the training split: bounded, as their memory is to be.
+
+A suffix array takes 60 bytes a character, n-grams 40, so that of a long text all three know the end only. A
+network knows all of it, and an n-gram of more would be better: where the bound bites, the tables say so.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+from collections.abc import Callable
+from math import log2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.common.atomic_io import write_json
+from src.common.errors import InputError
+from src.data.corpus import Corpus
+from src.evaluation.ngram import losses, orders
+
+Tokens = NDArray[np.unsignedinteger]
+FILE = "baselines.json"
+FORMAT = 2  # of the file: another one where a baseline is reckoned otherwise
+
+
+def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:
+    """Bits per character by name: uniform, unigram, ngram2 to ngram8, gzip, bzip2, xz.
+
+    Orders whose counts do not fit are left out: of 257 distinct characters the 8th, of 5,000 the 6th.
+    """
+    bits = {"uniform": log2(vocabulary)}
+    for order, loss in losses(train, scored, vocabulary):
+        bits[name_of(order)] = float(loss.mean())
+    return bits | compressed_bits(train, scored)
+
+
+def baselines_of(corpus: Corpus, scored: Tokens) -> dict[str, float]:
+    """The same for a corpus' final split, read from its folder where they stand there.
+
+    scored: that split or its beginning. Raises InputError for a file that is damaged. A folder that cannot
+    be written to is only read.
+    """
+    file, train = corpus.folder / FILE, learned(corpus)
+    key = {"format": FORMAT, "learned": train.size, "scored": scored.size}
+    if file.exists():
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if kept["format"] == FORMAT and {name: kept[name] for name in key} == key:
+                return {str(name): float(bits) for name, bits in kept["bpc"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
+                "delete that file, it is made again"
+            ) from error
+    bits = baselines(train, scored, len(corpus.vocabulary))
+    if os.access(corpus.folder, os.W_OK):
+        write_json(file, {**key, "bpc": bits})
+    return bits
+
+
+def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) -> NDArray[np.float64]:
+    """What the best n-gram pays for each character of `scored` but the first, in bits, (N - 1,).
+
+    bits: of baselines_of. Counted again each time: up to a second for 5 MB, against as many numbers on disk
+    as are scored.
+    """
+    order = next(k for k in orders(len(corpus.vocabulary)) if name_of(k) == best(bits, compressor=False))
+    return next(loss for k, loss in losses(learned(corpus), scored, len(corpus.vocabulary)) if k == order)
+
+
+def name_of(order: int) -> str:
+    """An n-gram's name among the metrics."""
+    return "unigram" if order == 1 else f"ngram{order}"
+
+
+def label(name: str) -> str:
+    """A baseline's name in a table."""
+    reach = {"gzip": "window of 32 kB", "bzip2": "blocks of 900 kB", "xz": "all of it"}
+    if name in COMPRESSORS:
+        return f"{name}, {reach[name]}"
+    return f"{name.removeprefix('ngram')}-gram" if name.startswith("ngram") else name
+
+
+def best(bits: dict[str, float], compressor: bool) -> str:
+    """The name of the best n-gram (the unigram among them), or of the best compressor."""
+    names = [name for name in bits if name != "uniform" and (name in COMPRESSORS) == compressor]
+    return min(names, key=bits.__getitem__)
+
+
+XZ_LONGEST = 64 * 2**20  # the dictionary of `xz -9e`
+XZ_SHORTEST = 4096  # the least that the format allows
+
+
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=9, mtime=0)
+
+
+def bzipped(data: bytes) -> bytes:
+    return bz2.compress(data, compresslevel=9)
+
+
+def xz(data: bytes) -> bytes:
+    """As `xz -9e` does it, the dictionary no longer than the data: the memory is ten times the dictionary."""
+    dictionary = min(XZ_LONGEST, max(XZ_SHORTEST, 1 << (len(data) - 1).bit_length()))
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}]
+    return lzma.compress(data, format=lzma.FORMAT_XZ, filters=filters)
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzipped, "bzip2": bzipped, "xz": xz}
+
+
+def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:
+    """Bits per character of `scored` by compressor; scored must have a character."""
+    before, both = train.tobytes(), train.tobytes() + scored.tobytes()
+    return {
+        name: 8 * (len(compress(both)) - len(compress(before))) / scored.size
+        for name, compress in COMPRESSORS.items()
+    }
+
+
+MOST = 5_000_000  # characters: all of our own corpora, and some 300 MB
+
+
+def learned(corpus: Corpus) -> Tokens:
+    """The last 5,000,000 ids of the training split, all of a shorter one."""
+    return corpus.split("train")[-MOST:]

@@ -1,0 +1,65 @@
+"""Where the loss comes from: by position in the window, by character, by position in the word.
+
+Each is a list of groups that every prediction belongs to exactly one of, so that the mean of the groups'
+losses, each weighted by its count, is the loss of the whole.
+"""
+
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.vocabulary import Vocabulary
+from src.evaluation.scoring import Predictions
+
+Tokens = NDArray[np.unsignedinteger]
+LONG = 12  # letters of a word that are told apart; what comes behind counts as one position
+
+
+@dataclass(frozen=True)
+class Group:
+    """name: of what its predictions share. count: how many. bpc: their mean loss in bits. accuracy: the
+    share that was the likeliest."""
+
+    name: str
+    count: int
+    bpc: float
+    accuracy: float
+
+
+def grouped(predictions: Predictions, index: NDArray[np.intp], names: list[str]) -> list[Group]:
+    """The groups that have predictions, in the order of `names`; index (N,): each prediction's name."""
+    counts = np.bincount(index, minlength=len(names))
+    bits = np.bincount(index, weights=predictions.nats, minlength=len(names)) / log(2)
+    hits = np.bincount(index, weights=predictions.hits, minlength=len(names))
+    return [
+        Group(name, int(n), float(bits[k] / n), float(hits[k] / n))
+        for k, (name, n) in enumerate(zip(names, counts, strict=True))
+        if n
+    ]
+
+
+def by_window_position(predictions: Predictions, seq_len: int) -> list[Group]:
+    """By how many characters the network has read since the state was reset, 1 to seq_len."""
+    steps = max(1, seq_len)
+    position = np.arange(predictions.nats.size) % steps
+    return grouped(predictions, position, [str(k) for k in range(1, steps + 1)])
+
+
+def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[Group]:
+    """By the character that was to be predicted. tokens (N + 1,): the text."""
+    return grouped(predictions, tokens[1:].astype(np.intp), list(vocabulary.characters))
+
+
+def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[Group]:
+    """By which letter of its word a character is; what is no letter (a space, a comma) is `between words`.
+
+    A word is a run of letters; one that the text begins in the middle of counts from there.
+    """
+    letter = np.array([c.isalpha() for c in vocabulary.characters])[tokens]
+    index = np.arange(tokens.size)
+    before = np.maximum.accumulate(np.where(letter, -1, index))  # the last place that is no letter
+    position = np.minimum(index - before, LONG + 1)
+    names = ["between words", *(str(k) for k in range(1, LONG + 1)), f"{LONG + 1} and on"]
+    return grouped(predictions, position[1:], names)

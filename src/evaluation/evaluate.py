@@ -1,0 +1,213 @@
+"""The final scores of a network with what they are to be read against, as numbers and as a table.
+
+Both contexts are read once, each prediction kept; intervals, calibration and breakdowns follow from that.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+
+from src.common.errors import Diverged
+from src.data.corpus import Corpus
+from src.evaluation.baselines import baselines_of, best, best_ngram_losses, label, learned
+from src.evaluation.bootstrap import Interval, bootstrap
+from src.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
+from src.evaluation.calibration import Bin, expected_calibration_error, reliability
+from src.evaluation.scoring import Score, finite, predict_carried, predict_reset
+from src.evaluation.text_quality import Judgement, final_split_of
+from src.rnn.parameters import Architecture, Array
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """split: `test`, or `val` for a corpus without a test split. available: predictions that there are in it;
+    the scores say how many of them were read. baselines, intervals: bits per character, the intervals by
+    context, of 95%. learned: the last so many characters of the training split, of as many as `training`, are
+    what the baselines know. against_ngram: what the network, state carried, pays more than the best n-gram
+    for the same characters, and its interval. bins: of the reliability diagram, state carried. by_window:
+    state reset; by_character, by_word: state carried.
+    """
+
+    split: str
+    available: int
+    seq_len: int
+    carried: Score
+    reset: Score
+    intervals: dict[str, Interval]
+    baselines: dict[str, float]
+    learned: int
+    training: int
+    against_ngram: tuple[float, Interval]
+    bins: list[Bin]
+    by_window: list[Group]
+    by_character: list[Group]
+    by_word: list[Group]
+
+    @property
+    def prefix(self) -> str:
+        """Of the metric names: `test`, or `val_final` (val/loss is the training's own curve)."""
+        return "test" if self.split == "test" else "val_final"
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error, state carried."""
+        return expected_calibration_error(self.bins)
+
+    def metrics(self) -> dict[str, float]:
+        """Under the names that are tracked: test/bpc (carried), test_reset/bpc, test/unigram_bpc."""
+        named: dict[str, float] = {}
+        for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_reset", self.reset)):
+            interval = self.intervals[score.context]
+            named |= {
+                f"{prefix}/loss": score.nats,
+                f"{prefix}/bpc": score.bpc,
+                f"{prefix}/bpc_low": interval.low,
+                f"{prefix}/bpc_high": interval.high,
+                f"{prefix}/perplexity": score.perplexity,
+                f"{prefix}/accuracy": score.accuracy,
+            }
+        more, ends = self.against_ngram
+        named |= {
+            f"{self.prefix}/ece": self.ece,
+            f"{self.prefix}/bpc_minus_ngram": more,
+            f"{self.prefix}/bpc_minus_ngram_low": ends.low,
+            f"{self.prefix}/bpc_minus_ngram_high": ends.high,
+        }
+        return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
+
+    def table(self, full: bool = False) -> str:
+        """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
+        where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        read = f"{self.carried.characters:,}"
+        if self.carried.characters < self.available:
+            read = f"the first {read} of {self.available:,}"
+        lines = [
+            f"{read} characters of the {where}",
+            f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
+        ]
+        contexts = (
+            ("network, state carried", self.carried),
+            (f"network, reset every {self.seq_len}", self.reset),
+        )
+        for name, s in contexts:
+            interval = self.intervals[s.context]
+            ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
+            lines.append(
+                f"{name:<34}{s.nats:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
+            )
+        shown = {name: label(name) for name in self.baselines}
+        if not full:
+            counted, packed = (best(self.baselines, compressor) for compressor in (False, True))
+            shown = {counted: f"best n-gram: {label(counted)}", packed: f"best compressor: {packed}"}
+            shown["uniform"] = label("uniform")
+        for name, words in shown.items():
+            bits = self.baselines[name]
+            lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
+        more, interval = self.against_ngram
+        ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
+        against = f"network minus {label(best(self.baselines, compressor=False))}"
+        lines.append(f"{against:<34}{more * log(2):>8.4f}{more:>8.4f}  {ends}")
+        sure = sum(b.count * b.confidence for b in self.bins) / self.carried.characters
+        lines.append(
+            f"{'expected calibration error':<34}{self.ece:>8.1%}  "
+            f"(on average {sure:.1%} sure, {self.carried.accuracy:.1%} right)"
+        )
+        if self.learned < self.training:
+            lines.append(
+                "baselines learned from, texts judged against "
+                f"the last {self.learned:,} of {self.training:,} training characters"
+            )
+        return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
+
+    def breakdown_lines(self) -> list[str]:
+        """Bits per character, place by place."""
+        few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
+        hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
+        return [
+            "",
+            "bits per character",
+            listed("with n characters read since the reset", few),
+            listed("n-th letter of a word", self.by_word),
+            listed("the ten characters that cost the most in all", hardest, quoted=True),
+        ]
+
+    def report(self, judged: Iterable[Judgement]) -> dict[str, Any]:
+        """Everything, for evaluation.json."""
+        return {
+            "split": self.split,
+            "seq_len": self.seq_len,
+            "contexts": {
+                s.context: {
+                    "bpc": s.bpc,
+                    "interval_95": asdict(self.intervals[s.context]),
+                    "accuracy": s.accuracy,
+                    "characters": s.characters,
+                }
+                for s in (self.carried, self.reset)
+            },
+            "available": self.available,
+            "baselines_bpc": self.baselines,
+            "baselines_learned_from": {"last": self.learned, "of": self.training},
+            "minus_best_ngram_bpc": self.against_ngram[0],
+            "minus_best_ngram_interval_95": asdict(self.against_ngram[1]),
+            "ece": self.ece,
+            "reliability": [asdict(b) for b in self.bins],
+            "by_position_in_window": [asdict(g) for g in self.by_window],
+            "by_character": [asdict(g) for g in self.by_character],
+            "by_position_in_word": [asdict(g) for g in self.by_word],
+            "judged": [asdict(j) for j in judged],
+        }
+
+
+def listed(title: str, groups: list[Group], quoted: bool = False) -> str:
+    """The groups' losses on one line."""
+    return f"  {title}:  " + "  ".join(f"{repr(g.name) if quoted else g.name} {g.bpc:.2f}" for g in groups)
+
+
+def evaluate_network(
+    architecture: Architecture,
+    flat: Array,
+    corpus: Corpus,
+    seq_len: int,
+    rng: np.random.Generator,
+    most: int | None = None,
+) -> Evaluation:
+    """Score a network on the final split of its corpus, in memory that depends on `most` alone.
+
+    rng: of the intervals' resamples. most: predictions to score at most, from the beginning, None for all.
+    Raises Diverged for a score that is no number.
+    """
+    split = corpus.split(corpus.final_split)
+    tokens = split if most is None else split[: most + 1]
+    with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
+        carried = predict_carried(architecture, flat, tokens)
+        reset = predict_reset(architecture, flat, tokens, seq_len)
+    for score in (carried.score, reset.score):
+        if not finite(score.nats):
+            raise Diverged(
+                f"model: expected a network that stays finite along the {final_split_of(corpus)}, got a "
+                f"loss of {score.nats:g} (state {score.context}) over {score.characters:,} characters: "
+                "train it with state=carry, or with model.activation=tanh"
+            )
+    intervals = {p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)}
+    known = baselines_of(corpus, tokens)
+    more = carried.nats / log(2) - best_ngram_losses(corpus, tokens, known)
+    return Evaluation(
+        split=corpus.final_split,
+        available=split.size - 1,
+        seq_len=seq_len,
+        carried=carried.score,
+        reset=reset.score,
+        intervals=intervals,
+        baselines=known,
+        learned=learned(corpus).size,
+        training=corpus.split("train").size,
+        against_ngram=(float(more.mean()), bootstrap(more, rng)),
+        bins=reliability(carried.confidence, carried.hits),
+        by_window=by_window_position(reset, seq_len),
+        by_character=by_character(carried, tokens, corpus.vocabulary),
+        by_word=by_word_position(carried, tokens, corpus.vocabulary),
+    )

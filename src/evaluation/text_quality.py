@@ -1,0 +1,173 @@
+"""What a written text is worth, beyond being read: measured against the text that the network learned from.
+
+(Of a long one against its end: src/evaluation/baselines.py. What was copied from further up is not found.)
+
+known_words: the share of its words that occur in the training text; words the network invented do not. 1 is
+    good, 0 is noise. None for a text without a whole word.
+distinct_1, distinct_2: different words, and pairs of words, over all of them (Li et al. 2016, "A
+    diversity-promoting objective function for neural conversation models").
+repetition: the share of runs of four words that stood in the text before: seq-rep-4 of Welleck et al. (2020),
+    "Neural text generation with unlikelihood training".
+copied: the longest passage that occurs in the training text, in characters.
+
+All but the first depend on the length of the text, so only texts of one length are to be compared; a passage
+of the test split beside them says what a person's text comes to.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.corpus import Corpus
+from src.evaluation.baselines import learned
+from src.evaluation.suffix_array import longest_copy, suffix_array
+from src.generation.sampling import sample
+from src.models.serialization import Model
+
+UNMEASURED = ("source", "temperature", "passage", "characters")
+WORD = re.compile(r"[^\W\d_]+")  # a run of letters
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The measures above, of one text.
+
+    source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
+    written. passage: the longest that was copied; copied: its length.
+    """
+
+    source: str
+    temperature: float | None
+    characters: int
+    known_words: float | None
+    distinct_1: float | None
+    distinct_2: float | None
+    repetition: float | None
+    copied: int
+    passage: str
+
+    def columns(self) -> dict[str, float | None]:
+        """The measures by name."""
+        return {name: value for name, value in asdict(self).items() if name not in UNMEASURED}
+
+    def measures(self) -> dict[str, float]:
+        """Those that the text has: a short one has no runs of four words, none at all has nothing."""
+        if not self.characters:
+            return {}
+        return {name: value for name, value in self.columns().items() if value is not None}
+
+    def describe(self) -> str:
+        """What stands above the text."""
+        known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
+        return f"{self.source}{known}, longest copy {self.copied} characters"
+
+
+def final_split_of(corpus: Corpus) -> str:
+    """The split that the final scores come from, in words: `test split` or `validation split`."""
+    return {"test": "test split", "val": "validation split"}[corpus.final_split]
+
+
+class Judge:
+    """Judges texts against the training split of a corpus, of a long one its end. Its words and its index are
+    made when needed."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self.tokens = learned(corpus)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(WORD.findall(self.corpus.vocabulary.decode(self.tokens)))
+
+    @cached_property
+    def suffixes(self) -> NDArray[np.int64]:
+        return suffix_array(self.tokens)
+
+    def judge(self, prompt: str, text: str, temperature: float | None) -> Judgement:
+        """Judge `text` as it was written behind `prompt`, which itself does not count.
+
+        A word that the text's ends cut is left out. The text is in the characters of the corpus; the
+        prompt goes through its normalisation.
+        """
+        prompt = self.corpus.normalisation.apply(prompt)
+        words = whole_words(prompt, text)
+        passage = self.corpus.vocabulary.encode(text)
+        copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
+        known = sum(word in self.words for word in words) / len(words) if words else None
+        pairs, fours = ngrams(words, 2), ngrams(words, 4)
+        return Judgement(
+            source=final_split_of(self.corpus) if temperature is None else f"temperature {temperature:g}",
+            temperature=temperature,
+            characters=len(text),
+            known_words=known,
+            distinct_1=distinct(words),
+            distinct_2=distinct(pairs),
+            repetition=None if (share := distinct(fours)) is None else 1 - share,
+            copied=copied,
+            passage=text[at : at + copied],
+        )
+
+    def held_out(self, length: int) -> Judgement:
+        """The first `length` characters of the final split, judged as if they had been written."""
+        text = self.corpus.vocabulary.decode(self.corpus.split(self.corpus.final_split)[:length])
+        return self.judge("", text, None)
+
+
+def whole_words(prompt: str, text: str) -> list[str]:
+    """The words that begin behind the prompt and end before the text does."""
+    found = WORD.finditer(prompt + text)
+    return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
+
+
+def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
+    """The runs of n words."""
+    return list(zip(*(words[k:] for k in range(n)), strict=False))
+
+
+def distinct(items: list[str] | list[tuple[str, ...]]) -> float | None:
+    """Different ones over all; None where there are none."""
+    return len(set(items)) / len(items) if items else None
+
+
+def judged_temperatures(
+    model: Model, judge: Judge, prompt: str, temperatures: Iterable[float], length: int, seed: int
+) -> list[Judgement]:
+    """Write `length` characters at each temperature, from the same random numbers, and judge them.
+
+    The last is the held-out text, as much of it: what the numbers are to be read against. Raises InputError
+    for a prompt with a character that the vocabulary lacks.
+    """
+    judged = []
+    for temperature in temperatures:
+        text = "".join(sample(model, prompt, temperature, length, np.random.default_rng(seed)))
+        judged.append(judge.judge(prompt, text, temperature))
+    return [*judged, judge.held_out(length)]
+
+
+def judged_table(judgements: list[Judgement]) -> str:
+    """A line a text, for a terminal."""
+    lengths = sorted({j.characters for j in judgements})
+    of = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
+    lines = [
+        f"texts of {of} characters, judged against the training text",
+        f"{'':<20}{'known words':>12}{'distinct 1':>12}{'distinct 2':>12}{'repetition':>12}"
+        "  longest copy (characters)",
+    ]
+    for j in judgements:
+        shares = "".join(
+            f"{'-' if v is None else format(v, '.1%'):>12}"
+            for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
+        )
+        lines.append(f"{j.source:<20}{shares}{j.copied:>6}  {shortened(j.passage)}")
+    return "\n".join(lines)
+
+
+def shortened(passage: str, most: int = 48) -> str:
+    """A passage on one line, its middle left out where it is long."""
+    if len(passage) > most:
+        passage = f"{passage[: most // 2 - 1]}...{passage[2 - most // 2 :]}"
+    return repr(passage)

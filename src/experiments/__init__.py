@@ -1,0 +1,1 @@
+"""The experiments: their runs, claims, results and report; a run trained again."""

@@ -1,0 +1,1 @@
+"""What each experiment measures of its jobs, and draws of them."""

@@ -1,0 +1,90 @@
+"""Where training diverges without clipping, and what clipping costs where it is not needed."""
+
+from math import inf, log
+from statistics import median
+
+from matplotlib.figure import Figure
+
+from src.common.job_result import Row
+from src.experiments.aggregate import Measures, average, swept, values, where
+
+OFF = "null"
+
+
+def uniform(rows: list[Row]) -> float:
+    """Nats per character of a uniform guess, which any of the finished rows has measured."""
+    return max(values(rows, "test/uniform_bpc"), default=inf) * log(2)
+
+
+def diverged(row: Row, guess: float) -> bool:
+    """A training that ends in no number, or worse than a uniform guess."""
+    losses = row.curves.get("train/loss", [])
+    return row.status == "FAILED" or not losses or not losses[-1][1] < guess
+
+
+def soon(row: Row, guess: float) -> float:
+    """The first step at which the training loss was worse than a uniform guess (the first point apart, where
+    every network still is); the last known step where it became no number before."""
+    losses = row.curves.get("train/loss", [])
+    for step, loss in losses[1:]:
+        if not loss < guess:
+            return step
+    return losses[-1][0] if losses else 0
+
+
+def share(rows: list[Row], guess: float) -> float:
+    """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
+    return sum(diverged(row, guess) for row in rows) / len(rows) if rows else inf
+
+
+def measures(rows: list[Row]) -> Measures:
+    """Shares of jobs that diverged, how soon, and differences of val/loss in nats."""
+    guess, rates, clips = uniform(rows), swept(rows, "lr"), swept(rows, "clip")
+    low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
+    off_high = where(rows, lr=high, clip=OFF)
+    found = {
+        "off_high/diverged": share(off_high, guess),
+        "off_high/step": median([soon(row, guess) for row in off_high if diverged(row, guess)] or [inf]),
+        "off_low/diverged": share(where(rows, lr=low, clip=OFF), guess),
+        "tight_high/diverged": share(where(rows, lr=high, clip=tight), guess),
+        "loose_high/diverged": share(where(rows, lr=high, clip=loose), guess),
+        "tight_low/cost": average(where(rows, lr=low, clip=tight), "val/loss")
+        - average(where(rows, lr=low, clip=OFF), "val/loss"),
+    }
+    for length in swept(rows, "seq_len"):
+        best = {
+            clip: min(average(where(rows, lr=lr, clip=clip, seq_len=length), "val/loss") for lr in rates)
+            for clip in (OFF, tight)
+        }
+        found[f"tight/gain_{length}"] = best[OFF] - best[tight]
+    return found
+
+
+def figure(rows: list[Row]) -> Figure:
+    """For each window length a map over learning rate and threshold: the val/loss reached, and, shaded, the
+    share of seeds that diverged."""
+    guess = uniform(rows)
+    lengths, rates, clips = swept(rows, "seq_len"), swept(rows, "lr"), swept(rows, "clip")
+    drawn = Figure(
+        figsize=(1.2 + 0.75 * len(rates) * len(lengths), 1.4 + 0.5 * len(clips)), layout="constrained"
+    )
+    panels = drawn.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
+    for panel, length in zip(panels, lengths, strict=True):
+        cells = [[where(rows, lr=lr, clip=clip, seq_len=length) for lr in rates] for clip in clips]
+        shares = [[share(cell, guess) for cell in line] for line in cells]
+        shade = panel.imshow(shares, cmap="Greys", vmin=0, vmax=1.4, aspect="auto", origin="lower")
+        for y, line in enumerate(cells):
+            for x, cell in enumerate(line):
+                loss = average(cell, "val/loss")
+                text = f"{loss:.2f}" if loss < inf else "none"
+                colour = "w" if shares[y][x] > 0.5 else "k"
+                panel.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+        panel.set_xticks(range(len(rates)), rates)
+        panel.set_yticks(range(len(clips)), ["off" if clip == OFF else clip for clip in clips])
+        panel.set_xlabel("learning rate")
+        panel.set_title(f"windows of {length} characters", fontsize=9)
+    panels[0].set_ylabel("clip at gradient norm")
+    bar = drawn.colorbar(shade, ax=list(panels), boundaries=[k / 20 for k in range(21)], ticks=[0, 0.5, 1])
+    bar.set_label("share of seeds that diverged")
+    drawn.suptitle("lowest val/loss reached [nats per character], SGD", fontsize=10)
+    return drawn

@@ -1,0 +1,90 @@
+"""What longer backpropagation buys: the score against the window length, for the three cells, and how far the
+gradient then reaches."""
+
+from collections.abc import Sequence
+from math import exp, log
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src.common.job_result import Row
+from src.experiments.aggregate import Measures, average, sizes, spread, swept, where
+
+MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
+
+
+def measures(rows: list[Row]) -> Measures:
+    """Bits per character on the test split (state carried) by cell and window, and what the longest window
+    gains over the shortest."""
+    found = {}
+    for model in swept(rows, "model"):
+        lengths = swept(rows, "seq_len")
+        for length in lengths:
+            found[f"{model}/{length}"] = average(where(rows, model=model, seq_len=length), "test/bpc")
+        best = min(lengths, key=lambda length: found[f"{model}/{length}"])
+        found[f"{model}/best"] = float(best)
+        found[f"{model}/gain"] = found[f"{model}/{lengths[0]}"] - found[f"{model}/{best}"]
+    return found
+
+
+def reach(rows: Sequence[Row]) -> list[tuple[int, float]]:
+    """(k, norm of the gradient k characters before the loss over that at the loss): the geometric mean of the
+    jobs that were probed, up to the first distance at which one of them has none above 0."""
+    curves = [dict(row.gradient) for row in rows if row.status == "FINISHED" and row.gradient]
+    found: list[tuple[int, float]] = []
+    for k in sorted(set.intersection(*map(set, curves))) if curves else []:
+        if min(curve[k] for curve in curves) <= 0:
+            break
+        found.append((k, exp(mean(log(curve[k] / curve[0]) for curve in curves))))
+    return found
+
+
+def figure(rows: list[Row]) -> Figure:
+    """On the left the score over the window, a curve a cell, the standard deviation over seeds as bars.
+
+    On the right, where jobs were probed, the gradient through time of those with the longest window.
+    """
+    longest = swept(rows, "seq_len")[-1]
+    reached = {model: reach(where(rows, model=model, seq_len=longest)) for model in swept(rows, "model")}
+    probed = any(reached.values())
+    drawn = Figure(figsize=(11 if probed else 7, 4), layout="constrained")
+    axes = drawn.subplots(1, 2 if probed else 1, squeeze=False)[0]
+    draw_scores(axes[0], rows)
+    if probed:
+        draw_reach(axes[1], reached, longest)
+    for ax in axes:
+        ax.grid(alpha=0.3)
+        ax.legend()
+    return drawn
+
+
+def draw_scores(ax: Axes, rows: list[Row]) -> None:
+    """The left half."""
+    lengths = swept(rows, "seq_len")
+    for model in swept(rows, "model"):
+        arms = [where(rows, model=model, seq_len=length) for length in lengths]
+        ax.errorbar(
+            [float(length) for length in lengths],
+            [average(arm, "test/bpc") for arm in arms],
+            [spread(arm, "test/bpc") for arm in arms],
+            fmt="k" + MARKS[model],
+            capsize=3,
+            label=model,
+            markerfacecolor="w",
+        )
+    sizes(ax, lengths)
+    ax.set_xlabel("window: how far the gradient flows back [characters]")
+    ax.set_ylabel("test split, state carried [bits per character]")
+
+
+def draw_reach(ax: Axes, reached: dict[str, list[tuple[int, float]]], window: str) -> None:
+    """The right half. reached: `reach` by cell; window: its length in characters."""
+    for model, points in reached.items():
+        if points:
+            ax.semilogy(
+                *zip(*points, strict=True), "k" + MARKS[model], label=model, markersize=5,
+                markevery=max(1, len(points) // 10), markerfacecolor="w",
+            )  # fmt: skip
+    ax.set_xlabel(f"distance k to the loss [characters], windows of {window}")
+    ax.set_ylabel(r"$\|\partial L_T / \partial h_{T-k}\|$, as a share of that at k = 0")

@@ -1,0 +1,57 @@
+"""The claims of the sonnets, held against the pipeline's run: one of them asks for a second training."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from src.common.atomic_io import write_json
+from src.common.console import say
+from src.common.paths import PROJECT, absolute
+from src.config.schema import ASIDE, Config
+from src.experiments.claims import all_held, read_claims, tally, verdicts
+from src.final_evaluation import Result
+from src.runner import architecture_of, prepare
+from src.training.trainer import train
+
+EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
+FIGURES = "reproduction.json"  # under outputs/
+
+
+def repeated_digest(config: Config) -> str:
+    """sha256 of the weights that a second training with the same config comes to."""
+    corpus = prepare(config, with_prompt=False)
+    architecture = architecture_of(config, corpus)
+    rng = np.random.default_rng(config.seed)
+    outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)
+    return hashlib.sha256(outcome.flat.tobytes()).hexdigest()
+
+
+def check_claims(result: Result, config: Config) -> bool:
+    """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
+
+    Writes outputs/reproduction.json: the figures without anything that depends on the clock.
+    """
+    say("\ntraining once more, for the claim that the weights come out the same")
+    identical = repeated_digest(config) == result.weights_sha256
+    metrics = {**result.evaluation.metrics(), "val/loss": result.outcome.val_loss}
+    metrics["repeat/identical"] = float(identical)
+    found = verdicts(read_claims(EXPECTED), metrics)
+    print("\n" + "\n".join(v.line() for v in found))
+    report: dict[str, Any] = {
+        "metrics": metrics,
+        "best_step": result.outcome.best_step,
+        "steps": result.outcome.steps,
+        "weights_sha256": result.weights_sha256,
+        "samples": {f"{t:g}": config.prompt + text for t, text in result.samples.items()},
+    }
+    file = absolute(config.outputs) / FIGURES
+    write_json(file, report)
+    print(f"\n{tally(found)}; the figures: {file}")
+    return all_held(found)
+
+
+def differs_from_default(overrides: list[str]) -> list[str]:
+    """The overrides that change what is computed, not merely where it is put."""
+    no_matter = {*ASIDE} - {"resume", "rerun"}  # those two bring another run's config
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in no_matter]

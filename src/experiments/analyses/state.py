@@ -1,0 +1,42 @@
+"""The hidden state between two batches: reset, carried to other windows, carried along the text."""
+
+from math import log
+
+from matplotlib.figure import Figure
+
+from src.common.job_result import Row
+from src.experiments.aggregate import Measures, average, dots, spread, swept, values, where
+
+CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
+
+
+def measures(rows: list[Row]) -> Measures:
+    """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on
+    the validation split, the state carried."""
+    found = {}
+    for variant in swept(rows, "variant"):
+        arm, short = where(rows, variant=variant), variant.rpartition("/")[2]
+        for context in CONTEXTS:
+            found[f"{short}/{context}"] = average(arm, f"{context}/bpc")
+        found[f"{short}/val"] = average(arm, "val/loss") / log(2)
+        found[f"{short}/deviation"] = spread(arm, "test/bpc")
+    return found
+
+
+def figure(rows: list[Row]) -> Figure:
+    """A dot a seed, a line at each arm's mean."""
+    drawn = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = drawn.add_subplot()
+    arms = swept(rows, "variant")
+    for k, (context, label) in enumerate(CONTEXTS.items()):
+        for x, variant in enumerate(arms):
+            arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
+            points, mean = values(arm, f"{context}/bpc"), average(arm, f"{context}/bpc")
+            named = label if x == 0 else None
+            dots(ax, at, points, mean, "o^"[k], markerfacecolor=("k", "none")[k], alpha=0.6, label=named)
+    ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
+    ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")
+    ax.set_ylabel("test split [bits per character]")
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(title="in the evaluation")
+    return drawn

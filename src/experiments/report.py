@@ -1,0 +1,125 @@
+"""The report of `make reproduce`: every claim, figure and sample in one page that needs nothing else.
+
+The pipeline's run on the sonnets, as `make reproduce` starts it and its report shows it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from src.common.console import counted
+from src.common.paths import absolute
+from src.common.process import run_to_its_end
+from src.config.schema import ReproduceConfig
+from src.experiments.analyses.sonnets import EXPECTED, FIGURES
+from src.experiments.claims import Verdict, read_claims, tally, verdicts
+from src.experiments.runner import FOLDER, Outcome
+from src.sweeps.html_report import side_by_side
+from src.tracking.environment import environment
+from src.tracking.run import store_of
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment. figure: SVG. samples: name and text."""
+
+    name: str
+    question: str
+    command: str
+    note: str
+    verdicts: list[Verdict]
+    figure: str
+    sampled: str
+    samples: list[dict[str, str]]
+
+
+def question(name: str) -> str:
+    """The heading of the experiment's README: what it asks."""
+    first = (FOLDER / name / "README.md").read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("# ")
+
+
+def section(outcome: Outcome) -> Section:
+    """An experiment as the page shows it."""
+    e = outcome.experiment
+    line = f"python -m src.train --multirun experiment={e.config(outcome.size)}"
+    if outcome.missing:
+        return Section(e.name, question(e.name), line, f"not run: {outcome.missing}", [], "", "", [])
+    finished = sum(row.status == "FINISHED" for row in outcome.rows)
+    note = f"{counted(len(outcome.rows), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
+    sampled, samples = side_by_side(outcome.rows)
+    from src.plots.sweep import svg  # matplotlib takes a second to import
+
+    drawing = svg(outcome.figure(), e.name)
+    return Section(
+        e.name, question(e.name), line, note, outcome.verdicts, drawing, sampled, samples[:MOST_SAMPLES]
+    )
+
+
+MOST_SAMPLES = 6
+
+
+def page(sections: list[Section], facts: dict[str, Any]) -> str:
+    """The page as HTML. facts: what it ran on, by name."""
+    every = [verdict for s in sections for verdict in s.verdicts]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        tally=tally(every), sections=sections, facts=facts
+    )
+
+
+def places(config: ReproduceConfig) -> list[str]:
+    """Where the commands that it starts are to keep things."""
+    found = [f"outputs={absolute(config.outputs)}", f"data_dir={absolute(config.data_dir)}"]
+    found.append(f"tracking={config.tracking.name}")
+    if config.tracking.name != "none":
+        found += [f"tracking.uri={store_of(config)['uri']}"] if config.tracking.uri else []
+        found.append(f"tracking.experiment={config.tracking.experiment}")
+    return found
+
+
+def sonnets(places: list[str], outputs: Path) -> list[Verdict]:
+    """Run the pipeline in a process of its own; what its claims came to, none where it did not end."""
+    file = outputs / FIGURES
+    file.unlink(missing_ok=True)
+    run_to_its_end("src.pipeline", *places)
+    return held_against(file)
+
+
+def held_against(file: Path) -> list[Verdict]:
+    """The claims against the figures of the pipeline's run, none where it left none."""
+    if not file.exists():
+        return []
+    return verdicts(read_claims(EXPECTED), json.loads(file.read_text(encoding="utf-8"))["metrics"])
+
+
+def sonnets_section(outputs: Path) -> Section:
+    """The pipeline's run as the report shows it."""
+    file, line = outputs / FIGURES, "python -m src.pipeline"
+    if not file.exists():
+        return Section("sonnets", question("sonnets"), line, "not run: it did not end", [], "", "", [])
+    told = json.loads(file.read_text(encoding="utf-8"))
+    samples = [
+        {"name": f"temperature {t}", "settings": "", "prompt": "", "text": text}
+        for t, text in told["samples"].items()
+    ]
+    note = f"{counted(told['steps'], 'step')}; weights kept: those of step {told['best_step']}."
+    return Section("sonnets", question("sonnets"), line, note, held_against(file), "", "Samples.", samples)
+
+
+def facts(size: str) -> dict[str, Any]:
+    """What the report says it ran on."""
+    around = environment()
+    commit = (around["git_commit"] or "none")[:12] + (" with changes" if around["git_dirty"] else "")
+    return {
+        "size": size,
+        "commit": commit,
+        "processor": f"{around['processor']}, {around['cores']} cores",
+        "Python": around["python"],
+        "NumPy": around["packages"]["numpy"],
+    }

@@ -1,0 +1,192 @@
+"""A logged run trained again, and held against what was logged: the same to the bit, or where they part."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.console import say
+from src.common.errors import InputError
+from src.config.schema import Config
+from src.models.serialization import load
+from src.runner import prepare, run_on
+from src.tracking.environment import numerics
+from src.tracking.logged_run import CURVES, Original, local
+from src.tracking.run_lookup import lookup
+from src.training.data_parallel import useful_workers
+
+PLACES = ("rerun", "outputs", "data_dir", "data.path", "tracking")
+UNTIMELY = {
+    "interrupted": "was ended by Ctrl-C",
+    "hopeless": "was given up by its sweep",
+}  # ends that do not come from the config
+ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were to be expected"
+DIGESTS = ("weights_sha256", "job_digest")
+UNCOMPARED = (
+    "command",
+    "cores",
+    "data_digest",
+)  # of the environment: they change no bit, or are checked before
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing compared. parted: where and by how much the two differ, "" where they do not."""
+
+    what: str
+    parted: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.what:<14}" + (f"not identical: {self.parted}" if self.parted else "identical")
+
+
+def refuse_overrides(overrides: list[str]) -> None:
+    """A rerun takes everything from the run but where it reads and writes."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key not in PLACES and not key.startswith("tracking."):
+            raise InputError(
+                "rerun: expected no other keys beside it than outputs, data_dir, data.path and tracking, as "
+                f"the run's own config is trained again, got {override}: leave it out"
+            )
+
+
+def repeat(original: Original, config: Config) -> bool:
+    """Train `original` again as a new run that says `rerun_of`; print what is identical and what is not.
+
+    config: the run's own, in today's places. Returns whether everything is identical. Raises InputError
+    for a corpus that is not the run's, before training.
+    """
+    for line in cautions(original, config):
+        say(line)
+    if config.data.path is not None and not Path(config.data.path).expanduser().exists():
+        raise InputError(
+            f"data.path: expected the text that run {original.run_id} read, got {config.data.path}, which is "
+            "not there: name it with data.path=FILE"
+        )
+    corpus = prepare(config, with_prompt=True)
+    known = str(original.environment["data_digest"])
+    if corpus.digest != known:
+        raise InputError(
+            f"data: expected the corpus that run {original.run_id} was trained on (digest {known[:12]}), got "
+            f"another (digest {corpus.digest[:12]}): the text has changed, name the run's own with "
+            "data.path=FILE"
+        )
+    result = run_on(corpus, config, "train", tags={"rerun_of": original.run_id})
+    again = local(result.folder)
+    findings = [weights(original, again, result.folder, config), scores(original, again)]
+    findings += [curve(name, original, again) for name in CURVES] + [samples(original, again)]
+    identical = not any(finding.parted for finding in findings)
+    print("\n".join(finding.line for finding in findings))
+    if not identical:
+        print(differences(original, again))
+    verdict = "identical" if identical else "not identical"
+    print(f"{verdict}: rerun_of={original.run_id} run={result.run_id}", flush=True)
+    return identical
+
+
+def cautions(original: Original, config: Config) -> Iterator[str]:
+    """Why a run may come out otherwise, known before it is trained."""
+    if config.max_seconds is not None:
+        yield (
+            f"run {original.run_id} had a budget of time (max_seconds={config.max_seconds:g}): how far it "
+            "comes depends on the machine, so its result may not repeat"
+        )
+    known = flat(original.environment.get("numerics"))
+    workers = useful_workers(config.workers, config.batch_size)
+    for key, now in flat(numerics(workers)).items():
+        if key in known and known[key] != now:
+            yield (
+                f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
+                "equal bits cannot be expected"
+            )
+    if original.ended in UNTIMELY:
+        yield f"run {original.run_id} {UNTIMELY[original.ended]}: its result may not repeat"
+
+
+def weights(original: Original, again: Original, folder: Path, config: Config) -> Finding:
+    if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
+        return Finding("weights", "")
+    try:
+        before = lookup(original.run_id, config).model.flat
+    except InputError:
+        return Finding("weights", "another sha256, and no weights were logged to compare with")
+    after = load(folder / "model").flat
+    if before.shape != after.shape:
+        return Finding("weights", f"{before.size} and {after.size} of them")
+    largest = float(np.abs(before - after).max())
+    return Finding("weights", f"largest difference {largest:.3g}" if largest else "another sha256 was logged")
+
+
+def scores(original: Original, again: Original) -> Finding:
+    parted = []
+    for name in sorted({*original.scores, *again.scores} - {*DIGESTS}):
+        before, after = original.scores.get(name), again.scores.get(name)
+        if before != after:
+            parted.append((distance(before, after), f"{name} {before} and {after}"))
+    if not parted:
+        return Finding("final scores", "")
+    largest, words = max(parted)
+    return Finding("final scores", f"{len(parted)} of them, largest difference {largest:.3g}: {words}")
+
+
+def curve(name: str, original: Original, again: Original) -> Finding:
+    """Every point of a metric's curve."""
+    before, after = original.curves[name], again.curves[name]
+    parted = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
+    if not parted:
+        return Finding(name, "")
+    first = parted[0]
+    largest, at = max((distance(before.get(step), after.get(step)), -step) for step in parted)
+    pair = f"{before.get(first, 'no point')} and {after.get(first, 'no point')}"
+    words = "one has no point" if largest == inf else f"{largest:.3g}"
+    return Finding(name, f"first at step {first} ({pair}), largest difference {words} at step {-at}")
+
+
+def samples(original: Original, again: Original) -> Finding:
+    for temperature in sorted({*original.samples, *again.samples}):
+        before, after = original.samples.get(temperature), again.samples.get(temperature)
+        if before is None or after is None:
+            return Finding("samples", f"one has none at temperature {temperature:g}")
+        if before != after:
+            pairs = enumerate(zip(before, after, strict=False))
+            at = next((k for k, (b, a) in pairs if b != a), min(len(before), len(after)))
+            return Finding("samples", f"at temperature {temperature:g} first at character {at + 1}")
+    return Finding("samples", "")
+
+
+def distance(before: Any, after: Any) -> float:
+    """Between two numbers; infinite where one of them is missing."""
+    numbers = isinstance(before, int | float) and isinstance(after, int | float)
+    return abs(before - after) if numbers else inf
+
+
+def differences(original: Original, again: Original) -> str:
+    """List the differences between two environments: first those that equal bits do not allow."""
+    before, after = flat(original.environment), flat(again.environment)
+    lines = {
+        key: f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
+        for key in sorted({*before, *after} - {*UNCOMPARED})
+        if before.get(key) != after.get(key)
+    }
+    needed = [line for key, line in lines.items() if key.startswith(("numerics.", "code_sha256"))]
+    others = [line for key, line in lines.items() if line not in needed]
+    return "\n".join(
+        [
+            *(["equal bits require equal values of", *needed] if needed else [ALL_EQUAL]),
+            *(["other differences of the environment", *others] if others else []),
+        ]
+    )
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`."""
+    if isinstance(tree, dict):
+        return {
+            key: leaf for name, part in tree.items() for key, leaf in flat(part, f"{prefix}{name}.").items()
+        }
+    return {prefix.removesuffix("."): tree}

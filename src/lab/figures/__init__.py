@@ -1,1 +1,0 @@
-"""Figures, by matplotlib: axes with units, readable in black and white."""

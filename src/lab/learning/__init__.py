@@ -1,1 +1,0 @@
-"""Training: what a config names, batches in, best weights out. Knows no tracker."""

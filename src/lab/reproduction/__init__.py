@@ -1,1 +1,0 @@
-"""Whether what the project claims comes out again: experiments, claims, the report; a run trained again."""

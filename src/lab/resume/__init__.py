@@ -1,1 +1,0 @@
-"""Going on: checkpoints, which run is meant, with what it goes on or begins."""

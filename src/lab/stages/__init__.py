@@ -1,1 +1,0 @@
-"""One run from corpus to samples."""

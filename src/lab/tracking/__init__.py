@@ -1,1 +1,0 @@
-"""MLflow: journals delivered to it, runs and models found in it again, addresses of its pages."""

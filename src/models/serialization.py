@@ -1,0 +1,76 @@
+"""A trained network on disk: weights as safetensors, everything else that it needs as JSON."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
+
+from src.common.atomic_io import write_atomically, write_json
+from src.common.errors import InputError
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.rnn.cells import cell_of
+from src.rnn.parameters import Architecture, Array, named_views
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that turns a prompt into text."""
+
+    architecture: Architecture
+    flat: Array
+    vocabulary: Vocabulary
+    normalisation: Normalisation
+
+
+FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
+    tensors = named_views(model.architecture, model.flat)
+    write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
+    write_json(
+        folder / "model.json",
+        {
+            "format": FORMAT,
+            "architecture": asdict(model.architecture),
+            "characters": list(model.vocabulary.characters),
+            "normalisation": asdict(model.normalisation),
+            "weights_sha256": hashlib.sha256(model.flat.tobytes()).hexdigest(),
+        },
+    )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the file of weights that `save` wrote; InputError when there is none."""
+    try:
+        return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
+
+
+def load(folder: Path) -> Model:
+    """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
+    try:
+        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
+        architecture = Architecture(**described["architecture"])
+        cell_of(architecture)
+        vocabulary = Vocabulary("".join(described["characters"]))
+        tensors = load_file(str(folder / "weights.safetensors"))
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
+            raise ValueError("weights, sizes and vocabulary do not fit one another")
+        flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
+        if described.get("weights_sha256", known := hashlib.sha256(flat.tobytes()).hexdigest()) != known:
+            raise ValueError("the weights changed after they were written")
+        return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

@@ -1,0 +1,247 @@
+"""The page of `python -m src.play`: two runs, one prompt, two texts that grow side by side.
+
+NiceGUI serves it, with everything that the browser asks for. The networks are computed in threads, a slice
+of time at a time, so that the server answers meanwhile and a stop is heard.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import app, ui
+
+from src.common.errors import InputError
+from src.config.schema import PlayConfig
+from src.playground.generation import KEYS, Stream, Wish, complaint, wish_of
+from src.tracking.mlflow_server import answers, reachable
+from src.tracking.run_store import Listed, RunList, told
+
+TICK = 0.05  # seconds between two updates of what is shown
+BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
+PACES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "as fast as it comes"}
+LABELS = {
+    "prompt": "Prompt",
+    "temperature": "Temperature",
+    "top_k": "Top-k",
+    "top_p": "Top-p",
+    "length": "Length",
+    "seed": "Seed",
+}
+HINTS = {"temperature": "0: the likeliest", "top_k": "empty: all", "top_p": "empty: all"}
+STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
+
+STYLE = """
+body { background: #fff; color: #111; }
+.nicegui-content { max-width: 1400px; margin: 0 auto; padding: 1.25rem 1.5rem; gap: 1rem; }
+h1 { font-size: 1.35rem; line-height: 1.3; font-weight: 600; margin: 0; }
+.note { color: #444; font-size: 0.875rem; }
+.controls { display: grid; width: 100%; gap: 0.75rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); }
+.controls .q-field { padding-bottom: 0; }
+.controls .q-field__bottom { position: static; transform: none; min-height: 1.25rem; padding: 4px 4px 0; }
+.controls .q-field__messages { line-height: 1.3; }
+.columns { display: grid; width: 100%; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+.column { display: flex; flex-direction: column; gap: 0.5rem; min-width: 0; }
+.settings > * { display: inline-block; margin-right: 0.75rem; color: #333; font-size: 0.8125rem; }
+.settings .differs { font-weight: 700; color: #000; text-decoration: underline; text-underline-offset: 3px; }
+.text { border: 1px solid #767676; border-radius: 4px; padding: 0.875rem 1rem; min-height: 16rem;
+  max-height: 60vh; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: 1.0625rem/1.6 Georgia, "Liberation Serif", "DejaVu Serif", serif; }
+.text:focus-visible { outline: 3px solid #111; outline-offset: 2px; }
+.text > * { display: inline; }
+.text .prompt { font-weight: 700; border-bottom: 2px solid #111; }
+.error { border-left: 4px solid #111; padding: 0.25rem 0.75rem; font-weight: 600; overflow-wrap: anywhere; }
+"""
+
+
+class Column:
+    """One run and the text that it writes. side: `left` or `right`."""
+
+    def __init__(self, side: str, runs: RunList, listed: dict[str, Listed], chosen: str) -> None:
+        self.side, self.runs, self.listed = side, runs, listed
+        self.turn = 0  # counts what was asked for: an older text than the last one asked for ends
+        self.on_choice: Callable[[], None] = lambda: None
+        with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
+            options = {run_id: run.line for run_id, run in listed.items()}
+            self.select = ui.select(
+                options, label=f"Run on the {side}", value=chosen, with_input=True, on_change=self.choose
+            )
+            self.select.classes("w-full").props("outlined dense options-dense")
+            self.score = ui.label().classes("font-semibold")
+            self.settings = ui.element("div").classes("settings")
+            self.error = ui.label().classes("error").props('role="alert"')
+            self.text = (
+                ui.element("div")
+                .classes("text")
+                .props(f'role="region" tabindex="0" aria-label="{side} text"')
+            )
+            self.rate = ui.label().classes("note rate")
+        self.clear()
+
+    @property
+    def run(self) -> Listed:
+        return self.listed[str(self.select.value)]
+
+    def choose(self) -> None:
+        """Another run was chosen: what stands there is not its text."""
+        self.stop()
+        self.clear()
+        self.on_choice()
+
+    def describe(self, other: Listed) -> None:
+        """Show the run's score and settings, those that the other run has otherwise in bold."""
+        self.score.set_text(self.run.score)
+        self.settings.clear()
+        with self.settings:
+            for setting, differs in told(self.run, other):
+                ui.label(setting).classes("differs" if differs else "")
+
+    def clear(self, rate: str = "nothing written yet") -> None:
+        self.text.clear()
+        self.error.set_visibility(False)
+        self.rate.set_text(rate)
+
+    def fail(self, line: str) -> None:
+        """Show why there is no text."""
+        self.clear("")
+        self.error.set_text(line)
+        self.error.set_visibility(True)
+
+    def stop(self) -> None:
+        self.turn += 1
+
+    async def write(self, wish: Wish, pace: int) -> None:
+        """Write until the text ends, the page is left, or something else is asked for."""
+        self.stop()
+        turn = self.turn
+        self.clear("reading the model")
+        try:
+            model = await asyncio.to_thread(self.runs.model, self.run.run_id)
+            stream = Stream(model, wish)
+        except InputError as error:
+            if turn == self.turn and not self.text.is_deleted:
+                self.fail(str(error))
+            return
+        if turn != self.turn or self.text.is_deleted:
+            return
+        self.begin(wish.prompt)
+        most = max(1, round(pace * TICK)) if pace else None
+        while not stream.ended:
+            began = time.monotonic()
+            piece = await asyncio.to_thread(stream.take, most)
+            if turn != self.turn or self.text.is_deleted:
+                return
+            self.append(piece)
+            self.rate.set_text(stream.rate)
+            await asyncio.sleep(max(0.0, TICK - (time.monotonic() - began)))
+
+    def begin(self, prompt: str) -> None:
+        with self.text:
+            if prompt:
+                ui.label(prompt).classes("prompt")
+            self.block = ui.label()
+
+    def append(self, piece: str) -> None:
+        if len(self.block.text) > BLOCK:
+            with self.text:
+                self.block = ui.label()
+        self.block.set_text(self.block.text + piece)
+
+
+class Page:
+    """What one visitor sees."""
+
+    def __init__(
+        self, config: PlayConfig, runs: RunList, listed: dict[str, Listed], sides: list[str]
+    ) -> None:
+        ui.colors(primary="#1f1f1f")
+        ui.add_css(STYLE)
+        ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
+        self.fields: dict[str, Any] = {}
+        self.writing = 0  # how many times Write was pressed whose texts have not ended
+        self.prompt_field(config.prompt)
+        with ui.element("div").classes("controls"):
+            for key in KEYS[1:]:
+                self.number_field(key, getattr(config, key))
+            self.pace = ui.select(PACES, label="Shown at", value=200).props("outlined dense")
+        with ui.row().classes("items-center"):
+            ui.button("Write", on_click=self.write).props("no-caps unelevated")
+            self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
+            ui.label("Ctrl+Enter in the prompt, or Enter in a number, writes, too.").classes("note")
+        with ui.element("div").classes("columns"):
+            self.columns = [Column(s, runs, listed, c) for s, c in zip(("left", "right"), sides, strict=True)]
+        for column in self.columns:
+            column.on_choice = self.describe
+        self.describe()
+        self.stopper.disable()
+
+    def prompt_field(self, value: str) -> None:
+        field = ui.textarea(LABELS["prompt"], value=value).props("outlined dense autogrow rows=1")
+        self.fields["prompt"] = field.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
+
+    def number_field(self, key: str, value: float | None) -> None:
+        field = ui.number(
+            LABELS[key], value=value, step=STEPS[key], validation=lambda value: complaint(key, value)
+        )
+        field.props(f'outlined dense hint="{HINTS.get(key, "")}"').on("keydown.enter", self.write)
+        self.fields[key] = field
+
+    def describe(self) -> None:
+        left, right = self.columns
+        left.describe(right.run)
+        right.describe(left.run)
+
+    async def write(self) -> None:
+        """Both columns at once."""
+        fine = [field.validate() for field in self.fields.values()]  # each says what it lacks
+        if not all(fine):
+            return
+        wish = wish_of({key: field.value for key, field in self.fields.items()})
+        self.writing += 1
+        self.stopper.enable()
+        try:
+            await asyncio.gather(*(column.write(wish, int(self.pace.value)) for column in self.columns))
+        finally:
+            self.writing -= 1
+            if not self.writing and not self.stopper.is_deleted:
+                self.stopper.disable()
+
+    def stop(self) -> None:
+        for column in self.columns:
+            column.stop()
+
+
+def serve(config: PlayConfig, runs: RunList, left: Listed, right: Listed) -> None:
+    """Serve the page until Ctrl-C; print its address once it answers."""
+
+    @ui.page("/", response_timeout=60)  # a store across a network may take its time
+    async def page() -> None:
+        try:
+            found = await asyncio.to_thread(runs.all)  # anew for each visit: trainings may have ended
+        except InputError as error:
+            ui.label(str(error)).props('role="alert"')
+            return
+        listed = {run.run_id: run for run in [*found, left, right]}
+        listed |= {run.run_id: run for run in found}  # with their aliases
+        Page(config, runs, listed, [left.run_id, right.run_id])
+
+    async def announce() -> None:
+        while not await asyncio.to_thread(answers, config.host, config.port):
+            await asyncio.sleep(0.05)
+        print(f"open http://{reachable(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
+
+    app.on_startup(announce)
+    with contextlib.suppress(KeyboardInterrupt):
+        ui.run(
+            host=config.host,
+            port=config.port,
+            title="Two runs, side by side",
+            language="en-US",
+            reload=False,
+            show=False,
+            show_welcome_message=False,
+            timeout_graceful_shutdown=1,
+        )

@@ -1,0 +1,1 @@
+"""Trained models as MLflow pyfunc models, with the code that they need."""

@@ -1,0 +1,1 @@
+"""Many runs as one: jobs, launchers, searches, the summary and the report."""

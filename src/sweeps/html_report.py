@@ -1,0 +1,123 @@
+"""comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from src.common.console import counted
+from src.common.job_result import Row, best_of, final_score
+from src.sweeps.seed_stats import groups, told
+
+TEMPLATE = Path(__file__).with_name("html_report.html")
+UNSCORED = float("inf")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: as shown. value: what the table sorts by. kind: its class in the page."""
+
+    text: str
+    value: str
+    kind: str = ""
+
+
+def ranked(rows: list[Row]) -> list[Row]:
+    """The best row first, then by val/loss; those that did not finish or diverged last."""
+    return sorted(
+        rows,
+        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else UNSCORED, row.number),
+    )
+
+
+def page(title: str, rows: list[Row]) -> str:
+    """The page as HTML."""
+    from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
+
+    rows, best = ranked(rows), best_of(rows)
+    keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
+    score = final_score(rows)
+    sampled, samples = side_by_side(rows)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=f"sweep {title}",
+        summary=summary(rows, best),
+        headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "ended by", "run"],
+        table=[line(row, keys, score, row is best) for row in rows],
+        repeats=[told(group) for group in groups(map(measured, rows))],
+        curves=sweep_plots.loss_curves(rows),
+        marginals=sweep_plots.marginals(keys, rows),
+        sampled=sampled,
+        samples=samples,
+    )
+
+
+def summary(rows: list[Row], best: Row | None) -> str:
+    """How many jobs there are, and which is the best."""
+    finished = sum(row.status == "FINISHED" for row in rows)
+    count = f"{counted(len(rows), 'job')}, {finished} finished."
+    if best is None:
+        return f"{count} None of them has a val/loss."
+    return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
+
+
+def line(row: Row, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
+    """A line of the table."""
+    notes = [row.status, *(["reused"] if row.reused else []), *(["best"] if is_best else [])]
+    swept = [row.swept.get(key, "") for key in keys] or [row.name]
+    cells = [
+        *(Cell(text, text) for text in swept),
+        number(row.metrics.get("val/loss"), 4),
+        number(row.metrics.get(score), 4),
+        number(row.seconds, 1),
+        Cell(", ".join(notes), ", ".join(notes)),
+        Cell(row.reason, row.reason, "reason"),
+        Cell(row.run_id, f"run {row.run_id}", "run"),  # the word keeps an id of digits from being a number
+    ]
+    kind = "best" if is_best else "" if row.status in ("FINISHED", "RUNNING") else "failed"
+    return {"kind": kind, "cells": cells}
+
+
+def number(value: float | None, digits: int) -> Cell:
+    """To so many digits; sorted by all of them. inf and nan are told, and sorted behind every number."""
+    if value is None:
+        return Cell("", "", "number")
+    return Cell(f"{value:.{digits}f}", repr(value) if isfinite(value) else "diverged", "number")
+
+
+def measured(row: Row) -> Row:
+    """Without the metrics that are no numbers any more."""
+    return replace(row, metrics={name: value for name, value in row.metrics.items() if isfinite(value)})
+
+
+def side_by_side(rows: list[Row]) -> tuple[str, list[dict[str, str]]]:
+    """One sample of each row at the settings that most of them share; the line that says which.
+
+    A row without that one (its temperature was swept, say) shows its first and its own settings.
+    """
+    counted = Counter(settings(sample) for row in rows for sample in row.samples)
+    if not counted:
+        return "", []
+    most = max(counted.values())
+    shared = [choice for choice, count in counted.items() if count == most]
+    chosen = shared[len(shared) // 2]  # of several temperatures, the middle one
+    found = []
+    for row in rows:
+        same = [sample for sample in row.samples if settings(sample) == chosen]
+        for sample in (same or row.samples)[:1]:
+            own = "" if same else describe(*settings(sample))
+            shown = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
+            found.append({"name": row.name, "settings": own, **shown})
+    return f"Each {describe(*chosen)}, unless it says otherwise.", found
+
+
+def settings(sample: dict[str, Any]) -> tuple[str, float, int]:
+    """Prompt, temperature and seed of a sample."""
+    return str(sample["prompt"]), float(sample["temperature"]), int(sample["seed"])
+
+
+def describe(prompt: str, temperature: float, seed: int) -> str:
+    return f"after \u201c{prompt}\u201d at temperature {temperature:g}, seed {seed}"

@@ -1,0 +1,9 @@
+"""A run on disk and in MLflow: event log, synchronization, look-up, model registry."""
+
+import os
+
+# MLflow reads these settings when it is imported, which here only modules of this package do.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage reporting: only if the user turns it on
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # not how it makes its tables
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the journal keeps what did not arrive

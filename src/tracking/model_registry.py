@@ -1,0 +1,35 @@
+"""The registered model: the run's model that `register=true` makes the champion, and how to serve it."""
+
+import shlex
+
+from src.common.console import say
+from src.common.errors import InputError
+from src.config.schema import PlacesConfig
+from src.tracking.run import store_of
+
+
+def register(run_id: str, config: PlacesConfig) -> None:
+    """Register the run's model as champion; says so, and how to serve it, on standard error.
+
+    Raises InputError for a run without a model, and when the store does not answer.
+    """
+    from src.tracking import mlflow_store  # slow to import
+
+    uri = store_of(config)["uri"]
+    version = mlflow_store.register(uri, run_id)
+    name, alias = mlflow_store.REGISTERED, mlflow_store.CHAMPION
+    serve = f"mlflow models serve -m models:/{name}@{alias} --env-manager local"
+    say(
+        f"registered: {name} version {version}, alias {alias}, run {run_id}\n"
+        f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}"
+    )
+
+
+def register_delivered(run_id: str, folder: str, config: PlacesConfig) -> None:
+    """The same for the run of this very process. folder: the name of its directory, which is its id, too, as
+    long as the tracker has not been reached."""
+    if run_id == folder:
+        raise InputError(
+            f"register: expected a tracker that was reached, got run {run_id}, not delivered yet"
+        )
+    register(run_id, config)

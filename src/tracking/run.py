@@ -1,0 +1,226 @@
+"""A run's directory: what it reports, what it leaves, and the process that delivers it to MLflow.
+
+How a run ends, whatever happens.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from src.common.atomic_io import cannot_write, write_json
+from src.common.errors import InputError
+from src.common.file_lock import Held, hold
+from src.common.job_result import Curves
+from src.common.paths import PROJECT, absolute
+from src.common.process import available_cores
+from src.common.signals import Preempted, preemptible
+from src.config.schema import PlacesConfig
+from src.tracking import sync_queue
+from src.tracking.background_sync import Deliverer, deliver_beside, finished
+from src.tracking.event_log import Journal
+from src.tracking.run_record import Told, read
+from src.tracking.stale_runs import mark_dead
+from src.tracking.sync_state import TRACKING, Delivered
+
+MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
+
+
+def store_of(config: PlacesConfig) -> dict[str, str]:
+    """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
+    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        relative = uri.removeprefix("sqlite:///")
+        if relative != uri and not relative.startswith("/"):
+            uri = f"sqlite:///{absolute(relative)}"
+        return {"uri": uri, "artifacts": ""}
+    outputs = absolute(config.outputs)
+    return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
+
+
+# MLflow needs some 5 seconds of processor time to get going. On a machine whose cores training all uses,
+# that would slow a training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest),
+# so there it waits: until training is over, or has lasted so long that this is at most 3% of it.
+MLFLOW_WAITS = 180.0
+
+
+class Run:
+    """One run: a directory under outputs/runs with a journal, and what it has told so far.
+
+    folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
+    journals of its jobs; None for a run that has a process of its own for that. held: the folder, where this
+    process holds it already. Raises InputError for a directory that another process works on.
+    """
+
+    def __init__(
+        self,
+        config: PlacesConfig,
+        folder: Path | None = None,
+        sweep: Path | None = None,
+        held: Held | None = None,
+    ) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.folder = folder or absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=folder is not None)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        self.held = held or hold(self.folder)
+        self.config, self.sweep = config, sweep
+        self.told = Told() if folder is None else read(folder)
+        self.journal = Journal(self.folder)
+        self.deliverer: Deliverer | None = None
+        self.deliver_after = inf  # never
+        self.spare = False  # whether training leaves a core free
+        self.dead: list[Path] = []  # runs found dead, which are delivered along with this one
+
+    def start(
+        self,
+        name: str,
+        params: dict[str, Any],
+        tags: dict[str, str],
+        data: dict[str, Any] | None,
+        busy_cores: int,
+    ) -> None:
+        """Open the journal. busy_cores: how many cores training itself keeps busy."""
+        write_json(self.folder / "config.json", asdict(self.config))
+        self.journal.start(self.config.tracking.experiment, name, params, tags, data)
+        self.journal.artifact(self.folder / "config.json")
+        self.track(busy_cores)
+
+    def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
+        """Go on with the journal, and with the same run in MLflow. tags: what marks it from now on."""
+        self.journal.resume(tags or {})
+        write_json(self.folder / "config.json", asdict(self.config))
+        self.journal.artifact(self.folder / "config.json")
+        self.track(busy_cores)
+
+    def track(self, busy_cores: int) -> None:
+        """Say where it is tracked, and who delivers it."""
+        tracked = self.config.tracking.name == "mlflow"
+        if tracked and self.sweep:
+            write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
+            sync_queue.enter(self.sweep, self.folder)
+            return
+        self.dead = [f for f in mark_dead(absolute(self.config.outputs)) if (f / TRACKING).exists()]
+        if tracked:
+            write_json(self.folder / TRACKING, store_of(self.config))
+            self.spare = available_cores() > busy_cores
+            self.deliver_after = time.monotonic() + (0 if self.spare else MLFLOW_WAITS)
+
+    @property
+    def curves(self) -> Curves:
+        return self.told.curves
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        """Take what the trainer measured; what has been told is not told again."""
+        if new := self.told.add(step, metrics):
+            self.journal.metrics(step, new)
+        if time.monotonic() > self.deliver_after:
+            self.deliver(brisk=self.spare)
+
+    def deliver(self, brisk: bool = True) -> None:
+        """Start the process that delivers the journal, if there is a tracker and it does not run yet.
+
+        brisk: there is no training that it would disturb. (One that began at the lowest priority keeps it:
+        on a machine that others keep busy its end would be long in coming.)
+        """
+        if self.deliver_after < inf and self.deliverer is None:
+            self.deliverer = deliver_beside([self.folder, *self.dead], brisk)
+
+    def keep(self, file: Path, folder: str = "") -> None:
+        """Keep a file of the directory with the tracked run."""
+        self.journal.artifact(file, folder)
+
+    def how_to_resume(self) -> str:
+        """What a person types to go on with the run."""
+        if not (self.folder / "checkpoints").exists():
+            return "nothing was trained yet"
+        outputs = self.folder.parent.parent
+        moved = "" if outputs == PROJECT / "outputs" else f" outputs={outputs}"
+        return f"go on with: python -m src.train resume={self.folder.name}{moved}"
+
+    def end(self, status: str, reason: str, wait: bool = True) -> str:
+        """Close the journal, wait until it is delivered; returns the run's id.
+
+        Without a tracker, when it could not be reached, and for a job whose sweep delivers it, the id is the
+        directory's name. wait: false where there is no time for it: the process that delivers goes on by
+        itself.
+        """
+        try:
+            self.journal.end(status, reason)
+        finally:
+            self.held.release()
+        self.deliver()
+        if not wait or self.deliverer is None:
+            return self.folder.name
+        if finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
+            return Delivered.of(self.folder).run_id
+        return self.folder.name
+
+
+def delivered_as(run: str, config: PlacesConfig) -> str:
+    """What a run that a person names is called in MLflow: of a directory's name under outputs/runs the run's
+    id, of anything else itself. Raises InputError for a run that has not been delivered."""
+    folder = absolute(config.outputs) / "runs" / run
+    if Path(run).name != run or not (folder / TRACKING).exists():
+        return run
+    run_id = Delivered.of(folder).run_id
+    if not run_id:
+        raise InputError(
+            f"run: expected a run that has been delivered, got {run}: deliver it with python -m src.sync "
+            f"{folder}, or add tracking=none"
+        )
+    return run_id
+
+
+def find_untracked(run: str, config: PlacesConfig, key: str = "run") -> Path:
+    """`latest`, `best` or a directory's name among outputs/runs. Raises InputError when there is none.
+
+    key: where the name was typed.
+    """
+    runs = absolute(config.outputs) / "runs"
+    finished = sorted(file.parent for file in runs.glob("*/scores.json"))
+    if run in ("latest", "best") and not finished:
+        raise InputError(f"{key}: expected a finished run under {runs}, got none: train one first")
+    if run == "latest":
+        return max(finished, key=lambda f: (f / "scores.json").stat().st_mtime_ns)
+    if run == "best":
+        return min(finished, key=lambda f: json.loads((f / "scores.json").read_text())["val/loss"])
+    folder = runs / run
+    if Path(run).name != run or not (folder / "scores.json").exists():  # a name, not a path that leads away
+        raise InputError(f"{key}: expected latest, best or the name of a run under {runs}, got {run}")
+    return folder
+
+
+@dataclass
+class Closing:
+    """How a run ended: filled in while it does."""
+
+    reason: str = ""
+    run_id: str = ""
+
+
+@contextmanager
+def closed(record: Run) -> Iterator[Closing]:
+    """Close the run whatever happens: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason."""
+    closing = Closing()
+    try:
+        with preemptible():
+            yield closing
+    except Preempted as error:
+        record.end("KILLED", str(error), wait=False)
+        raise Preempted(f"ended by {error}; {record.how_to_resume()}") from error
+    except KeyboardInterrupt:
+        record.end("KILLED", "interrupted")
+        raise
+    except BaseException as error:
+        record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        raise
+    closing.run_id = record.end("FINISHED", closing.reason)

@@ -1,0 +1,1 @@
+"""The trainer: data parallelism, early stopping, divergence, checkpoints, resuming."""

@@ -1,0 +1,124 @@
+"""A checkpoint: one file that holds everything a training goes on from, whole or not at all.
+
+checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON and a SHA-256 over
+both. It is written under a temporary name, brought to the disk and renamed; the last two are kept, so that
+one is good whatever happens to the other.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from src.common.atomic_io import cannot_write, write_atomically
+from src.common.console import say
+from src.common.errors import InputError
+from src.rnn.parameters import Array
+
+FOLDER = "checkpoints"
+FORMAT = 1
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """arrays: by name. state: what was JSON. path: where it was read."""
+
+    path: Path
+    arrays: dict[str, Array]
+    state: dict[str, Any]
+
+
+def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) -> Path:
+    """Write a checkpoint of a run (its directory) and drop those that are too old; returns its path.
+
+    Raises InputError when the place cannot be written to.
+    """
+    path = run / FOLDER / f"step_{step:08d}.safetensors"
+    told = json.dumps(state)
+    arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    metadata = {"format": str(FORMAT), "state": told, "sha256": digest(arrays, told)}
+
+    def write(temporary: Path) -> None:
+        save_file(arrays, str(temporary), metadata)
+        to_disk(temporary)
+
+    write_atomically(path, write)
+    try:
+        to_disk(path.parent)  # the name, too
+        for old in all_of(run)[KEPT:]:
+            old.unlink()
+        for torn in path.parent.glob(".*.tmp"):  # of a process that was killed while it wrote
+            torn.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises ValueError when it is not whole, or not one that this version reads."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            metadata = file.metadata() or {}
+        arrays = load_file(str(path))
+        if metadata.get("format") != str(FORMAT):
+            raise ValueError(f"expected format {FORMAT}, got {metadata.get('format')}")
+        if metadata["sha256"] != digest(arrays, metadata["state"]):
+            raise ValueError("its digest does not fit what it holds")
+        return Checkpoint(path, arrays, json.loads(metadata["state"]))
+    except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
+    """The newest good checkpoint of a run; a damaged one is named in a line and passed over.
+
+    journal_bytes: how much of the run's journal there is. A checkpoint that knows of more was written by a
+    machine that went down before the journal was on the disk. key: where the run was typed. Raises InputError
+    when none is good.
+    """
+    damaged: list[str] = []
+    for path in all_of(run):
+        try:
+            found = load(path)
+            if found.state["journal"] > journal_bytes:
+                raise ValueError(f"the journal ends before it, at {journal_bytes} bytes")
+        except ValueError as error:
+            damaged.append(f"{path.name} is damaged ({error})")
+            continue
+        for line in damaged:
+            say(f"{key}: {line}: taking the one before")
+        return found
+    got = " and ".join(damaged) or "none"
+    raise InputError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")
+
+
+def all_of(run: Path) -> list[Path]:
+    """The checkpoints of a run, the newest first."""
+    files = (run / FOLDER).glob("step_[0-9]*.safetensors")
+    return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
+
+
+def digest(arrays: dict[str, Array], told: str) -> str:
+    """SHA-256 over names, kinds, shapes and bytes of the arrays, and over the JSON."""
+    sha = hashlib.sha256(told.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(array.data)
+    return sha.hexdigest()
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

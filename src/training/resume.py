@@ -1,0 +1,249 @@
+"""Which run is meant by `resume=`, with which config it goes on, and from which checkpoint.
+
+A job that was begun before and not finished: found again, to go on from its last checkpoint.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.common.console import say
+from src.common.errors import InputError
+from src.common.file_lock import Held, held, hold
+from src.common.paths import absolute
+from src.config.schema import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
+from src.config.validation import check, walk
+from src.tracking import event_log, run_record
+from src.tracking.event_log import NAME as JOURNAL
+from src.tracking.run import store_of
+from src.tracking.run_record import Told
+from src.tracking.sync_state import Delivered, store_in
+from src.training import checkpoint
+from src.training.checkpoint import Checkpoint
+
+BUDGET = ("max_epochs", "max_seconds", "patience")
+# What changes no step that has been taken.
+MAY_CHANGE = {
+    *BUDGET,
+    *("on_divergence", "rollback_lr", "max_rollbacks"),
+    *("prompt", "temperature", "temperatures", "length"),
+    *("outputs", "data_dir", "tracking.name", "tracking.uri", "register", "skip_finished", "objectives"),
+    "give_up",
+}
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A run that goes on: its directory, its config, what it goes on from, and how it had ended. held: its
+    directory, where this process holds it already."""
+
+    folder: Path
+    config: Config
+    checkpoint: Checkpoint
+    status: str
+    reason: str
+    held: Held | None = None
+
+    @property
+    def step(self) -> int:
+        """Behind which it goes on."""
+        return int(self.checkpoint.state["training"]["now"]["step"])
+
+    def release(self) -> None:
+        """Leave the directory to others."""
+        if self.held:
+            self.held.release()
+
+
+def resumption(config: Config, typed: set[str]) -> Resumption:
+    """What `resume=` asks for. config: as composed; typed: the dotted keys that the command line gives.
+
+    Raises InputError when there is no such run, another process works on it, it has no good checkpoint, or
+    a key was typed that may not change.
+    """
+    name = config.resume or ""
+    typed = typed - {"resume"}
+    path = absolute(name)
+    if path.is_file():
+        folder = path.parent.parent
+        try:
+            found = checkpoint.load(path)
+        except ValueError as error:
+            raise InputError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
+    else:
+        folder = find(name, absolute(config.outputs) / "runs", bool(typed & set(BUDGET)))
+        size = (folder / JOURNAL).stat().st_size
+        found = checkpoint.newest(folder, size)
+    ended = run_record.read(folder)
+    return Resumption(folder, own_config(folder, config, typed), found, ended.status, ended.reason)
+
+
+def find(name: str, runs: Path, longer: bool) -> Path:
+    """The directory of the run that a name means. longer: also a finished run may be trained further."""
+    if name == "latest":
+        return latest(runs, longer)
+    folder = find_by_name(name, runs)
+    if not checkpoint.all_of(folder):
+        raise InputError(f"resume: expected a run with a checkpoint, got {folder}, which has none")
+    return folder
+
+
+def find_by_name(name: str, runs: Path, key: str = "resume") -> Path:
+    """The directory that a path, a directory's name or an id of MLflow's stands for."""
+    for folder in (absolute(name), runs / name):
+        if (folder / JOURNAL).is_file():
+            return folder
+    for note in runs.glob("*/delivered.json"):
+        if Delivered.of(note.parent).run_id == name:
+            return note.parent
+    expected = f"latest, a run id, the name of a directory under {runs}, or a path"
+    raise InputError(f"{key}: expected {expected}, got {name}")
+
+
+def latest(runs: Path, longer: bool) -> Path:
+    """The run that was trained last among those that can go on."""
+    newest = {
+        folder.parent: checkpoint.all_of(folder.parent) for folder in runs.glob(f"*/{checkpoint.FOLDER}")
+    }
+    dated = {folder: files[0].stat().st_mtime_ns for folder, files in newest.items() if files}
+    for folder in sorted(dated, key=lambda folder: dated[folder], reverse=True):
+        if not held(folder) and (longer or not is_finished(folder)):
+            return folder
+    raise InputError(
+        f"resume: expected a run under {runs} that was interrupted, got none: a finished one goes on with "
+        "more max_epochs, max_seconds or patience"
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run came to its own end."""
+    ended = run_record.read(folder)
+    return ended.status == "FINISHED" and ended.reason != "interrupted"
+
+
+def own_config(folder: Path, composed: Config, typed: set[str]) -> Config:
+    """The run's own config, with those keys of the composed one that were typed and may change."""
+    config = saved_config(folder)
+    ours, theirs = leaves(config), leaves(composed)
+    changed = {key for key in typed if theirs.get(key) != ours.get(key)}
+    refused = changed - MAY_CHANGE
+    groups = {key.rpartition(".")[0] for key in refused if key.endswith(".name")}
+    refused = {key for key in refused if key.endswith(".name") or key.rpartition(".")[0] not in groups}
+    if refused:
+        shown = ", ".join(
+            f"{k.removesuffix('.name')}={theirs.get(k)} (it has {ours.get(k)})" for k in sorted(refused)
+        )
+        raise InputError(
+            f"resume: expected the config of run {folder.name}, got {shown}: leave that out, or begin anew "
+            f"with init_from={folder.name}"
+        )
+    for key in changed & MAY_CHANGE:
+        put(config, key, theirs[key])
+    config.outputs, config.data_dir = composed.outputs, composed.data_dir
+    if folder.parent.name == "runs":  # wherever that is by now
+        config.outputs = str(folder.parent.parent)
+    check(config)
+    return config
+
+
+def leaves(config: Config) -> dict[str, Any]:
+    """Dotted keys to values."""
+    return {key: value for key, _, value in walk(config)}
+
+
+def put(config: Any, key: str, value: Any) -> None:
+    """Set a dotted key."""
+    *groups, name = key.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    setattr(config, name, value)
+
+
+def saved_config(folder: Path) -> Config:
+    """The config that a run's directory keeps. Raises InputError when it is not one of this version."""
+    try:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parts = {
+            "tracking": TrackingConfig(**saved["tracking"]),
+            "data": DataConfig(**saved["data"]),
+            "model": ModelConfig(**saved["model"]),
+            "optimizer": OPTIMIZERS[saved["optimizer"]["name"]](**saved["optimizer"]),
+            "schedule": SCHEDULES[saved["schedule"]["name"]](**saved["schedule"]),
+        }
+        config = Config(**{**saved, **parts})
+        check(config)
+        return config
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"resume: expected a run of this version of the project, got {folder} ({error})"
+        ) from error
+
+
+FAILS_AGAIN = ("Diverged: ", "InputError: ")  # how the reason of such a run begins
+
+
+def find_unfinished(config: Config, digest: str, name: str) -> Resumption | None:
+    """Of the interrupted runs of a job that are on this machine the one that came furthest, held by this
+    process from now on; None where there is none.
+
+    digest: what makes two jobs the same (job_digest). name: the job's. A run that cannot go on is named in a
+    line and passed over, as is, in silence, one on which another process is at work.
+    """
+    furthest: Resumption | None = None
+    for folder in begun(absolute(config.outputs) / "runs", digest):
+        found = claimed(folder, config, name)
+        if found and furthest:
+            found, behind = sorted((found, furthest), key=lambda each: each.step, reverse=True)
+            behind.release()
+        furthest = found or furthest
+    return furthest
+
+
+def begun(runs: Path, digest: str) -> Iterator[Path]:
+    """The directories of the job's runs that have come to a checkpoint."""
+    for folder in sorted(file.parent for file in runs.glob(f"*/{checkpoint.FOLDER}")):
+        try:
+            start = next((record for _, record in event_log.read(folder, 0)), {})
+        except (OSError, InputError):
+            continue
+        if start.get("tags", {}).get("job_digest") == digest and checkpoint.all_of(folder):
+            yield folder
+
+
+def claimed(folder: Path, config: Config, name: str) -> Resumption | None:
+    """What a run would go on from, its directory held; None where it cannot, or another process has it."""
+    try:
+        if held(folder):  # at work: not to be waited for
+            return None
+        mine = hold(folder)
+    except InputError:  # another process was faster
+        return None
+    try:
+        ended = run_record.read(folder)
+        if cut_off(ended) and known_there(folder, config):
+            whole = checkpoint.newest(folder, (folder / event_log.NAME).stat().st_size, name)
+            return Resumption(folder, config, whole, ended.status, ended.reason, mine)
+    except InputError as error:
+        say(f"{name}: run {folder.name} cannot go on: {str(error).removeprefix(f'{name}: ')}")
+    mine.release()
+    return None
+
+
+def cut_off(ended: Told) -> bool:
+    """Whether a run that nobody writes ended before its end, and not by what would end it again."""
+    match ended.status:
+        case "FINISHED":
+            return ended.reason == "interrupted"
+        case "FAILED":
+            return not ended.reason.startswith(FAILS_AGAIN)
+        case _:  # KILLED, or without a word
+            return True
+
+
+def known_there(folder: Path, config: Config) -> bool:
+    """Whether the run may go on in the store in which this one is to be tracked: not if it has its id in
+    another one."""
+    tracked = config.tracking.name == "mlflow" and bool(Delivered.of(folder).run_id)
+    return not tracked or store_in(folder) == store_of(config)["uri"]

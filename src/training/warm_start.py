@@ -1,0 +1,84 @@
+"""`init_from=`: the weights that another run ended with, as the beginning of a new one."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from src.common.errors import InputError
+from src.common.paths import absolute
+from src.config.schema import Config
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.models import serialization
+from src.models.serialization import Model
+from src.rnn.parameters import Architecture, Array
+from src.tracking.event_log import NAME as JOURNAL
+from src.tracking.run_lookup import lookup
+from src.training import checkpoint
+from src.training.checkpoint import Checkpoint
+from src.training.resume import find_by_name
+
+
+def initial_weights(config: Config, architecture: Architecture, vocabulary: Vocabulary) -> Array | None:
+    """The weights (n,) that init_from names, None where it names none.
+
+    Raises InputError when there is no such model, or it has other sizes or other characters.
+    """
+    if config.init_from is None:
+        return None
+    model = named_model(config.init_from, config)
+    ours, theirs = asdict(architecture), asdict(model.architecture)
+    if model.vocabulary != vocabulary:
+        raise InputError(
+            f"init_from: expected a model that was trained on the same {len(vocabulary)} characters, got "
+            f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.characters!r}"
+        )
+    differ = [f"{key}={theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
+    if differ:
+        raise InputError(
+            f"init_from: expected a model of the sizes that are configured, got {config.init_from} with "
+            + "; ".join(differ)
+        )
+    return model.flat
+
+
+def named_model(name: str, config: Config) -> Model:
+    """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
+    try:
+        return model_named(name, config)
+    except InputError as error:
+        raise InputError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
+
+
+def model_named(name: str, config: Config) -> Model:
+    """The same, what is wrong with it told as of `run=`."""
+    path = absolute(name)
+    try:
+        if path.is_file():
+            return model_of(checkpoint.load(path))
+        folder = find_by_name(name, absolute(config.outputs) / "runs", "init_from")
+    except ValueError as error:
+        raise InputError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
+    except InputError:
+        if path.exists():
+            raise
+        return lookup(name, config).model  # one that another machine trained, `best` or an alias
+    return model_in(folder)
+
+
+def model_in(folder: Path) -> Model:
+    """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
+    if (folder / "model" / "model.json").exists():
+        return serialization.load(folder / "model")
+    return model_of(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
+
+
+def model_of(found: Checkpoint) -> Model:
+    """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
+    described, trained = found.state["model"], found.state["training"]
+    return Model(
+        Architecture(**described["architecture"]),
+        found.arrays["best" if trained["best"]["step"] else "weights"],
+        Vocabulary("".join(described["characters"])),
+        Normalisation(**described["normalisation"]),
+    )

@@ -1,0 +1,181 @@
+"""Completion: what the query offers for a line, and what bash makes of it when the TAB key is pressed."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import TIME_LIMIT
+from tests.conftest import PROJECT, Ended, environ, run_command
+
+Command = Callable[..., Any]
+PYTHON = Path(sys.executable)
+
+
+@pytest.fixture
+def offered(typed: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """The candidates for a line, as bash would ask for them."""
+
+    def ask(line: str) -> list[str]:
+        monkeypatch.setenv("COMP_LINE", line)
+        ended: Ended = typed(re.findall(r"src\.(\w+)", line)[0], "-sc", "query=bash")
+        assert (ended.rc, ended.err) == (0, "")
+        return ended.out.split()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python -m src.train mod", ["model.", "model="]),
+        ("python -m src.train model=", ["model=gru", "model=lstm", "model=rnn"]),
+        ("python -m src.train model=g", ["model=gru"]),
+        (".venv/bin/python3 -m src.train hid", ["hidden="]),
+        ("python -m src.train hidden=", ["hidden=128"]),
+        ("python -m src.train model=lstm hidden=64 model.dr", ["model.dropout="]),
+        ("python -m src.train optimizer=sgd optimizer.", ["optimizer.weight_decay="]),
+        ("python -m src.train --multirun model=rnn,", ["model=rnn,gru", "model=rnn,lstm"]),
+        ("python -m src.train hidden=64,128 clip=1,5 --multirun see", ["seed="]),
+        ("python -m src.train hydra/launcher=j", ["hydra/launcher=joblib"]),
+        ("python -m src.train hydra/sw", ["hydra/sweeper="]),
+        ("python -m src.train data.split", ["data.split="]),
+        ("python -m src.train data.path=./READ", ["data.path=./README.md"]),
+        ("python -m src.train prompt='shall i", []),
+        ("python -m src.train prompt='shall i' tempera", ["temperature=", "temperatures="]),
+        ("python -m src.train --m", ["--multirun"]),
+        ("python -m src.ui --m", []),
+        ("python -m src.train qqq", []),
+        ("python -m src.sample top", ["top_k=", "top_p="]),
+    ],
+)
+def test_a_line_is_completed(line: str, expected: list[str], offered: Callable[[str], list[str]]) -> None:
+    assert offered(line) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "key"), [("train", "hidden="), ("sample", "run="), ("ui", "port=")])
+def test_every_candidate_is_a_key_of_the_command(
+    command: str, key: str, offered: Callable[[str], list[str]]
+) -> None:
+    found = offered(f"python -m src.{command} ")
+    assert {key, "outputs=", "tracking=", "hydra/"} <= set(found)
+    assert not [name for name in found if name.startswith(("schema", "variant"))]
+    assert ("model=" in found) == (command == "train")
+
+
+@pytest.mark.parametrize("asked", ["install=fish", "query=zsh", "install", "hidden=3"])
+def test_another_request_is_one_line(asked: str, typed: Command) -> None:
+    ended = typed("train", "-sc", asked)
+    assert ended.rc != 0
+    assert ended.complaint.startswith("train: --shell-completion: expected install=bash")
+    assert asked in ended.complaint
+
+
+def test_without_a_request_it_says_what_is_expected(typed: Command) -> None:
+    assert typed("train", "--shell-completion").complaint.endswith("got nothing")
+
+
+class Terminal:
+    """An interactive bash in the project's root, with this interpreter as `python`."""
+
+    def __init__(self) -> None:
+        path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
+        self.master, slave = pty.openpty()
+        self.bash = subprocess.Popen(
+            ["bash", "--norc", "--noprofile", "-i"],
+            cwd=PROJECT, env=environ(PATH=path, PS1="$ ", TERM="dumb"),
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        self.seen = ""
+        os.write(self.master, text.encode())
+
+    def wait_for(self, wanted: str, seconds: float = TIME_LIMIT) -> None:
+        until = time.monotonic() + seconds
+        while wanted not in self.seen:
+            assert time.monotonic() < until, f"expected {wanted!r}, got {self.seen!r}"
+            if select.select([self.master], [], [], 0.2)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace").replace("\a", "")  # no bells
+
+    def close(self) -> None:
+        self.bash.kill()
+        self.bash.wait()
+        os.close(self.master)
+
+
+@pytest.mark.slow
+def test_the_tab_key_completes_in_a_real_bash() -> None:
+    terminal = Terminal()
+    try:
+        terminal.type('eval "$(python -m src.train -sc install=bash)"; echo ins""talled\n')
+        terminal.wait_for("installed\r\n")
+        terminal.type("python -m src.tr\t")
+        terminal.wait_for("src.train ")
+        terminal.type("hid\t")
+        terminal.wait_for("hidden=")
+        terminal.type("64 model=g\t")
+        terminal.wait_for("model=gru ")
+        terminal.type("--multirun hydra/lau\tjob\t")
+        terminal.wait_for("hydra/launcher=joblib ")
+        # Ctrl-U takes the line away; a Ctrl-C that comes while bash still completes may be lost.
+        terminal.type("\x15python -m src.train mod\t")
+        terminal.wait_for("model")
+        terminal.type("\t\t")  # nothing more in common: both are listed
+        terminal.wait_for("model=")
+    finally:
+        terminal.close()
+
+
+def test_what_is_installed_can_be_taken_back() -> None:
+    scripts = [run_command("src.train", "-sc", f"{what}=bash").out for what in ("install", "uninstall")]
+    asked = "complete -p python 2>/dev/null"
+    done = subprocess.run(
+        ["bash", "-c", f"{scripts[0]}\n{asked}\n{scripts[1]}\n{asked} || echo none"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("-F _char_rnn_complete python")
+    assert lines[1:] == ["none"]
+    assert not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "runs"), [("train", True), ("experiments.results", False), ("sync", False)]
+)
+def test_no_command_is_begun_that_would_do_its_work(module: str, runs: bool, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    python.chmod(0o755)
+    install = run_command("src.train", "-sc", "install=bash").out
+    line = f"{python} -m src.{module} "
+    subprocess.run(
+        ["bash", "-c", install + f"COMP_LINE='{line}' COMP_POINT={len(line)}; _char_rnn_complete"],
+        cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "ran").exists() is runs
+
+
+def test_a_file_name_is_never_run(tmp_path: Path) -> None:
+    """compgen -W would expand what a candidate says; the function compares it to the letter."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'data.path=./$(touch ran)'\n")
+    python.chmod(0o755)
+    install = run_command("src.train", "-sc", "install=bash").out
+    line = f"{python} -m src.train data.path=./"
+    subprocess.run(
+        ["bash", "-c", install + f"COMP_LINE='{line}' COMP_POINT={len(line)}; _char_rnn_complete"],
+        cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert [file.name for file in tmp_path.iterdir()] == ["python"]

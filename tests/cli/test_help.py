@@ -1,0 +1,102 @@
+"""The pages behind `--help`: every key that a command reads, at once, and nothing done beside."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src.cli.help import ALONE, COMMANDS, READS, defaults, headline
+from src.common.paths import CONF, PROJECT
+from tests.conftest import run_command
+
+CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
+
+
+def yaml_keys(name: str) -> list[str]:
+    """Every key of conf/<name>.yaml as typed, those of the default choices with their group."""
+    keys: list[str] = []
+    for file in (CONF / f"{name}.yaml", CONF / "common.yaml"):
+        keys += yaml.safe_load(file.read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
+    for group, choice in defaults(CONF / f"{name}.yaml"):
+        if choice == "null":  # nothing is chosen unless somebody does
+            continue
+        keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
+        inside = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", "name"}]
+    return keys
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_key_at_once(name: str) -> None:
+    ended = run_command("src." + name, "--help")
+    assert (ended.rc, ended.err) == (0, "")
+    reads = READS.get(name)
+    for key in yaml_keys(CONFIG_NAMES.get(name, name)):
+        explained = re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE) is not None
+        assert explained == (reads is None or re.split(r"[.=]", key)[0] in reads), key
+    assert ("  --multirun " in ended.out) == (name not in ALONE)
+    assert f"python -m src.{name}" in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("name", ["sync", "gradcheck", "experiments.results"])
+def test_help_of_a_command_without_keys_does_nothing_else(name: str) -> None:
+    readme = (PROJECT / "README.md").stat().st_mtime_ns
+    ended = run_command("src." + name, "--help")
+    assert (ended.rc, ended.err) == (0, "")
+    assert ended.out.startswith(f"`python -m src.{name}")
+    assert (PROJECT / "README.md").stat().st_mtime_ns == readme
+
+
+CHOICES = [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in part.glob("*.yaml")]
+
+
+@pytest.mark.parametrize("file", CHOICES, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_what_help_says_of_a_choice_is_whole_sentences(file: Path) -> None:
+    said = headline(file)
+    assert said.endswith(".")
+    assert said.count('"') % 2 == 0
+
+
+def test_help_into_a_pipe_that_closes_is_no_error() -> None:
+    """`--help | head -1`: whoever reads may have seen enough."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "src.train", "--help"],
+            cwd=PROJECT,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_help_imports_nothing_slow() -> None:
+    """And is there wherever it stands among the arguments, whatever else is wrong with them."""
+    program = (
+        "import sys, runpy; sys.argv = ['train', 'hidden=0', '-h']; "
+        "runpy.run_module('src.train', run_name='__main__'); "
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    imported = set(done.stderr.split())
+    assert "src" in imported
+    assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
+    assert "hidden=128" in done.stdout
+
+
+def test_deliver_explains_itself_and_delivers_nothing_meanwhile() -> None:
+    done = run_command("src.sync", "--help")
+    assert (done.rc, done.err) == (0, "")
+    assert "python -m src.sync all" in done.out
+    refused = run_command("src.sync", "--al")
+    assert (refused.rc, refused.out) == (2, "")
+    assert refused.complaint == "sync: expected all or directories, got the option --al"

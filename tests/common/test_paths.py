@@ -1,0 +1,50 @@
+"""Where things are put: outputs, data and the database, as typed, by default and from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from src.common.paths import PROJECT, absolute
+from src.tracking.run import store_of
+from tests.compose import PRIMARY, composed
+
+
+@pytest.mark.parametrize("primary", PRIMARY)
+def test_default_places_lie_in_the_project_wherever_one_stands(
+    primary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = composed(primary)
+    assert absolute(config.outputs) == PROJECT / "outputs"
+    assert absolute(config.data_dir) == PROJECT / "data"
+    assert store_of(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
+
+
+def test_a_typed_place_is_relative_to_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = composed("config", "outputs=x", "data_dir=y")
+    assert absolute(config.outputs) == tmp_path / "x"
+    assert absolute(config.data_dir) == tmp_path / "y"
+    assert store_of(config) == {
+        "uri": f"sqlite:///{tmp_path / 'x' / 'mlflow.db'}",
+        "artifacts": (tmp_path / "x" / "artifacts").as_uri(),
+    }
+
+
+def test_a_typed_database_is_relative_to_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivering process stands elsewhere: what it is told must not depend on that."""
+    monkeypatch.chdir(tmp_path)
+    store = store_of(composed("config", "tracking.uri=sqlite:///mine.db"))
+    assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
+
+
+def test_a_server_comes_from_the_key_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
+    assert store_of(composed("config"))["uri"] == "http://from.environment"
+    assert store_of(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"

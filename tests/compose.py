@@ -1,0 +1,30 @@
+"""Typed configs as a command composes them from conf/."""
+
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli.main import register
+from src.common.paths import CONF
+
+PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
+
+
+def as_hydra_has_it(primary: str, *overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(primary, list(overrides))
+
+
+@cache
+def composed_once(primary: str, *overrides: str) -> Any:
+    return OmegaConf.to_object(as_hydra_has_it(primary, *overrides))
+
+
+def composed(primary: str, *overrides: str) -> Any:
+    return deepcopy(composed_once(primary, *overrides))

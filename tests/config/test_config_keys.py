@@ -1,0 +1,213 @@
+"""Every key of the configuration is read somewhere, and nothing is read that the schema does not have.
+
+The source is read as text: which expressions are configs follows from the annotations (`config: Config`),
+from the schema (`config.data`), from plain assignments, and from what functions and classes of ours say that
+they return and keep. The type checker sees a key that is misspelt elsewhere; the commands take their config
+as `Any` and Hydra's callbacks a DictConfig: those are looked at here alone. A key that nobody reads nothing
+else sees.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from src.config import schema
+
+PROJECT = Path(__file__).resolve().parents[2]
+CLASSES = {name: kind for name, kind in vars(schema).items() if isinstance(kind, type) and is_dataclass(kind)}
+del CLASSES["Allowed"]
+# They go through all keys, whatever those are for.
+ELSEWHERE = {
+    "config.schema", "config.constraints", "config.validation", "cli.help", "cli.main", "cli.error_messages"
+}  # fmt: skip
+HYDRAS = {"hydra"}  # beside ours in what Hydra's callbacks are given
+KEYS = [
+    (name, f.name)
+    for name, kind in CLASSES.items()
+    for f in fields(kind)
+    if not (f.name == "name" and issubclass(kind, (schema.OptimizerConfig, schema.ScheduleConfig)))
+]  # (the name of an optimiser chooses its class, and that is what is asked)
+
+Read = tuple[str, str, str]  # class, key, where
+
+
+class Source:
+    """What the functions and classes of src say of configs: by name, over all of its files."""
+
+    def __init__(self, files: dict[str, ast.Module]) -> None:
+        self.returns: dict[str, str] = {}
+        self.attributes: dict[tuple[str, str], str] = {}
+        nodes = [node for tree in files.values() for node in ast.walk(tree)]
+        self.classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef) and node.returns:
+                self.returns[node.name] = named(node.returns, self.classes)
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                self.note(node)
+
+    def note(self, kind: ast.ClassDef) -> None:
+        """Annotated fields of a class, and `self.x = config` in a method that is given a config."""
+        for node in kind.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                self.attributes[kind.name, node.target.id] = named(node.annotation, self.classes)
+            if isinstance(node, ast.FunctionDef):
+                if any(ast.unparse(d) in ("property", "cached_property") for d in node.decorator_list):
+                    self.attributes[kind.name, node.name] = self.returns.get(node.name, "")
+                given = arguments(node, self.classes)
+                for inner in ast.walk(node):
+                    for target, value in assigned(inner) if isinstance(inner, ast.Assign) else []:
+                        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                            self.attributes[kind.name, target.attr] = given.get(ast.unparse(value), "")
+
+
+def named(annotation: ast.expr | None, classes: set[str]) -> str:
+    """The one class of ours in an annotation (`Config | None` is Config); "" for none or several."""
+    text = "" if annotation is None else ast.unparse(annotation).replace("'", "")
+    found = {part.strip() for part in text.split("|")} & (classes | CLASSES.keys())
+    return found.pop() if len(found) == 1 else ""
+
+
+def assigned(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Target and value of each assignment, `a, b = c, d` being two."""
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            yield from zip(target.elts, node.value.elts, strict=False)
+        else:
+            yield target, node.value
+
+
+def arguments(function: ast.FunctionDef, classes: set[str]) -> dict[str, str]:
+    return {a.arg: named(a.annotation, classes) for a in (*function.args.args, *function.args.kwonlyargs)}
+
+
+class Reader(ast.NodeVisitor):
+    """Goes through one file and notes what is read of which config."""
+
+    def __init__(self, module: str, source: Source) -> None:
+        self.module, self.source = module, source
+        self.names: dict[str, str] = {}
+        self.within = ""  # the class that we are in
+        self.found: list[Read] = []
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        outer, self.within = self.within, node.name
+        self.generic_visit(node)
+        self.within = outer
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer, self.names = self.names, dict(self.names)
+        self.names |= arguments(node, self.source.classes) | {"self": self.within}
+        for argument in node.args.args:
+            said = argument.annotation and ast.unparse(argument.annotation)
+            if argument.arg == "config" and said == "DictConfig":
+                self.names["config"] = "Config"  # of `train`: no other command is swept
+            if argument.arg == "config" and said == "Any" and "." not in self.module:
+                primary = self.module if self.module in schema.COMMANDS else "config"
+                self.names["config"] = schema.COMMANDS[primary].__name__
+        self.generic_visit(node)
+        self.names = outer
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.generic_visit(node)
+        for target, value in assigned(node):
+            if isinstance(target, ast.Name):
+                self.names[target.id] = self.kind_of(value)
+
+    def visit_match_case(self, node: ast.match_case) -> None:
+        outer = dict(self.names)
+        if isinstance(node.pattern, ast.MatchClass) and (name := ast.unparse(node.pattern.cls)) in CLASSES:
+            base = CLASSES[name].__mro__[1].__name__
+            self.names = {key: name if kind == base else kind for key, kind in self.names.items()}
+        self.generic_visit(node)
+        self.names = outer
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.generic_visit(node)
+        owner = self.kind_of(node.value)
+        if owner in CLASSES and isinstance(node.ctx, ast.Load) and not node.attr.startswith("__"):
+            self.found.append((owner, node.attr, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """getattr(config, key): every key of which the file has the name as a text may be meant."""
+        self.generic_visit(node)
+        if ast.unparse(node.func) == "getattr" and (owner := self.kind_of(node.args[0])) in CLASSES:
+            names = {f.name for f in fields(CLASSES[owner])}
+            for text in texts(FILES[self.module]) & names:
+                self.found.append((owner, text, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
+
+    def kind_of(self, node: ast.expr) -> str:
+        """The class of ours that an expression has; "" where that is not known."""
+        match node:
+            case ast.Name():
+                return self.names.get(node.id, "")
+            case ast.Attribute():
+                owner = self.kind_of(node.value)
+                if owner in CLASSES:
+                    hint = get_type_hints(CLASSES[owner]).get(node.attr)
+                    return hint.__name__ if is_dataclass(hint) and isinstance(hint, type) else ""
+                return self.source.attributes.get((owner, node.attr), "")
+            case ast.Call(func=ast.Name(id=name)):
+                return name if name in self.source.classes else self.source.returns.get(name, "")
+            case ast.IfExp():
+                return self.kind_of(node.body) or self.kind_of(node.orelse)
+        return ""
+
+
+def texts(tree: ast.Module) -> set[str]:
+    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted((PROJECT / "src").rglob("*.py")):
+        name = ".".join(file.relative_to(PROJECT / "src").with_suffix("").parts)
+        if name not in ELSEWHERE:
+            yield name, ast.parse(file.read_text(encoding="utf-8"))
+
+
+FILES = dict(modules())
+
+
+def reads() -> list[Read]:
+    source, found = Source(FILES), []
+    for module, tree in FILES.items():
+        reader = Reader(module, source)
+        reader.visit(tree)
+        found += reader.found
+    return found
+
+
+READS = reads()
+
+
+def read(kind: str, key: str) -> bool:
+    """Is a key of a config read as one of this class, or of a class that this one extends?"""
+    return any(name == key and issubclass(CLASSES[kind], CLASSES[owner]) for owner, name, _ in READS)
+
+
+@pytest.mark.parametrize(("kind", "key"), KEYS, ids=str)
+def test_every_key_is_read(kind: str, key: str) -> None:
+    below = [name for name, other in CLASSES.items() if issubclass(other, CLASSES[kind])]
+    assert any(read(name, key) for name in below), f"{key} of {kind} is read nowhere in src: what is it for?"
+
+
+def test_nothing_is_read_that_the_schema_does_not_have() -> None:
+    unknown = [
+        f"{where}: {owner} has no {key}"
+        for owner, key, where in READS
+        if key not in {f.name for f in fields(CLASSES[owner])} | HYDRAS
+    ]
+    assert not unknown
+
+
+def test_the_commands_and_the_laboratory_were_looked_at() -> None:
+    """Else every rule above would hold of nothing."""
+    found = {(owner, key, where.partition(":")[0]) for owner, key, where in READS}
+    assert ("SampleConfig", "top_p", "src/sample.py") in found  # a command's config, which is Any
+    assert ("Config", "register", "src/sweeps/hydra_callback.py") in found  # Hydra's
+    assert ("AdamConfig", "beta1", "src/training/factory.py") in found  # behind `case AdamConfig():`
+    assert len(found) > 100

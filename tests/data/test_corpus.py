@@ -1,0 +1,245 @@
+"""A text, prepared: its files, its tokens, its manifest, and when it is prepared anew."""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from src.common.errors import InputError
+from src.data import sources
+from src.data.bytes_to_text import characters
+from src.data.corpus import FORMAT, Corpus, Settings, load, prepare
+from src.data.normalization import Normalisation
+from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
+
+
+def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file below a folder: its bytes and when it was written."""
+    return {
+        p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus, tmp_path: Path) -> None:
+    assert {p.name for p in tmp_path.iterdir()} == {corpus.folder.name, "tiny.txt"}
+    assert {p.name for p in corpus.folder.iterdir()} == {
+        "tokens.npy",
+        "vocab.json",
+        "manifest.json",
+        "text.txt",
+    }
+    assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
+
+
+def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path: Path) -> None:
+    shown = tmp_path / "tiny.txt"
+    written = shown.lstat().st_ino
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.lstat().st_ino == written
+    prepare(whole(b"Another text " * 30), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == "another text " * 30
+    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert shown.read_text() == NORMAL
+
+
+def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
+    assert (corpus.name, corpus.normalisation) == ("tiny", PLAIN)
+
+
+def test_text_with_half_characters_is_kept_as_it_is(tmp_path: Path) -> None:
+    """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
+    settings = replace(SETTINGS, encoding="utf-7", normalisation=RAW_TEXT, split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"
+
+
+def test_tokens_are_the_normalised_text(corpus: Corpus) -> None:
+    assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
+    assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
+    assert corpus.tokens.dtype == np.uint8
+
+
+def test_more_than_256_characters_take_two_bytes(tmp_path: Path) -> None:
+    raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
+    corpus, _ = prepare(whole(raw), SETTINGS, 5, tmp_path)
+    assert corpus.tokens.dtype == np.uint16
+    assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
+
+
+def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -> None:
+    assert isinstance(corpus.tokens, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.tokens[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        corpus.split("val")[0] = 1
+
+
+def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
+    manifest = json.loads((corpus.folder / "manifest.json").read_text())
+    tokens = np.load(corpus.folder / "tokens.npy")
+    assert manifest["format"] == FORMAT
+    assert manifest["source"] == {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)}
+    assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
+    assert manifest["characters"] == len(NORMAL)
+    assert manifest["vocabulary"]["size"] == len(set(NORMAL))
+    assert manifest["settings"]["normalisation"] == {
+        "lowercase": True,
+        "letters_only": True,
+        "collapse_spaces": False,
+    }
+    assert corpus.digest == manifest["digest"]
+    assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
+
+
+def test_manifest_of_a_text_in_pieces_is_that_of_the_whole(corpus: Corpus, tmp_path: Path) -> None:
+    cut, _ = prepare(lambda: [RAW[:100], RAW[100:]], SETTINGS, 5, tmp_path / "not" / "yet" / "there")
+    assert (cut.folder / "manifest.json").read_bytes() == (corpus.folder / "manifest.json").read_bytes()
+
+
+def test_digest_is_the_one_that_older_corpora_bear(corpus: Corpus) -> None:
+    """Another one, and each text would be prepared anew beside what stands there."""
+    assert corpus.digest == "d53433831fab62f6de4aeba628e2497b9b66927aa3f977ed9ad1c36a1c4dfa5c"
+
+
+def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    before = files_of(tmp_path)
+    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    assert made is False
+    assert files_of(tmp_path) == before
+    assert again.tokens.tobytes() == corpus.tokens.tobytes()
+    assert vars(again) | {"tokens": None} == vars(corpus) | {"tokens": None}
+
+
+def test_first_time_says_that_it_was_made(tmp_path: Path) -> None:
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path)[1] is True
+
+
+def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    again, made = prepare(whole(RAW), SETTINGS, 9, tmp_path)
+    assert (again.folder, made) == (corpus.folder, False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SETTINGS, name="other"),
+        replace(SETTINGS, encoding="latin-1"),
+        replace(SETTINGS, split=(0.7, 0.2, 0.1)),
+        replace(SETTINGS, normalisation=replace(PLAIN, lowercase=False)),
+        replace(SETTINGS, normalisation=replace(PLAIN, letters_only=False)),
+        replace(SETTINGS, normalisation=replace(PLAIN, collapse_spaces=True)),
+    ],
+    ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
+)
+def test_other_settings_make_another_corpus_beside_it(
+    corpus: Corpus, tmp_path: Path, other: Settings
+) -> None:
+    second, made = prepare(whole(RAW), other, 5, tmp_path)
+    assert made is True
+    assert second.digest != corpus.digest
+    assert second.folder != corpus.folder
+    assert load(corpus.folder).digest == corpus.digest
+
+
+def test_other_text_makes_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    second, made = prepare(whole(RAW + b"!"), SETTINGS, 5, tmp_path)
+    assert made is True
+    assert second.folder != corpus.folder
+
+
+def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
+    parts = [corpus.split(name) for name in ("train", "val", "test")]
+    assert [part.size for part in parts] == [320, 40, 40]
+    assert np.concatenate(parts).tobytes() == corpus.tokens.tobytes()
+    assert corpus.final_split == "test"
+
+
+def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
+        prepare(whole(RAW), SETTINGS, 40, tmp_path)
+
+
+def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, encoding="latin-1")
+    corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
+    assert corpus.vocabulary.characters == " acf\u00e9"
+
+
+@examples(deadline=None, max_examples=150)
+@given(
+    st.binary(max_size=300) | st.text(min_size=30).map(str.encode),
+    st.sampled_from(["utf-8", "latin-1", "bytes", "utf-16", "cp1252", "shift_jis"]),
+    st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans()),
+    st.integers(1, 50),
+)
+@example(bytes(range(256)) * 2, "bytes", Normalisation(False, False, False), 50)
+@example(bytes(range(256)) * 2, "latin-1", Normalisation(False, False, False), 3)
+@example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalisation(False, False, True), 1)
+def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
+    raw: bytes, encoding: str, normalisation: Normalisation, size: int
+) -> None:
+    settings = replace(SETTINGS, encoding=encoding, normalisation=normalisation)
+    pieces = [raw[k : k + size] for k in range(0, len(raw), size)]
+    with tempfile.TemporaryDirectory() as temporary:
+        data_dir = Path(temporary)
+        try:
+            corpus, made = prepare(lambda: pieces, settings, 1, data_dir)
+        except InputError as refused:
+            message = str(refused)
+        if not any(data_dir.iterdir()):
+            assert len(message.splitlines()) == 1
+            return
+        expected = normalisation.apply("".join(characters([raw], encoding)))
+        assert made
+        assert corpus.vocabulary.decode(corpus.tokens) == expected
+        assert corpus.vocabulary.encode(expected).tolist() == corpus.tokens.tolist()
+        written = (data_dir / "tiny.txt").read_bytes()
+        assert written.decode("utf-8", "surrogatepass") == expected
+        if encoding == "bytes" and not any((normalisation.lowercase, normalisation.letters_only)):
+            assert normalisation.collapse_spaces or expected.encode("latin-1") == raw
+        again, made = prepare(whole(raw), settings, 1, data_dir)
+        assert (again.digest, made) == (corpus.digest, False)
+
+
+@pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
+def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
+    plain = replace(SETTINGS, normalisation=Normalisation(False, False, False), split=(0.5, 0.5, 0.0))
+    corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
+
+
+def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
+    ):
+        prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
+    assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "normalisation", "expected"),
+    [
+        ("smallshake", PLAIN, "4df563537ec3a6ca830c1c4d0483552adf43d4876bca7880da5d19e87b13980e"),
+        ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
+    ],
+)
+def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(
+    tmp_path: Path, name: str, normalisation: Normalisation, expected: str
+) -> None:
+    settings = replace(SETTINGS, name=name, normalisation=normalisation)
+    corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
+    assert hashlib.sha256(corpus.tokens.tobytes()).hexdigest() == expected

@@ -1,0 +1,97 @@
+"""Normalisation against the same in plain Python, character by character."""
+
+import re
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from src.data.normalization import Normalisation, Normaliser, code_points, from_code_points
+
+ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
+NORMALISATIONS = st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans())
+LETTERS_ONLY = Normalisation(lowercase=False, letters_only=True, collapse_spaces=False)
+fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def oracle(n: Normalisation, text: str) -> str:
+    text = "".join(c.lower()[0] for c in text) if n.lowercase else text
+    text = "".join(c if c.isalpha() else " " for c in text) if n.letters_only else text
+    return re.sub(" +", " ", text) if n.collapse_spaces else text
+
+
+@fast
+@given(ANY)
+@example("\ud800 \udcff")  # lone surrogates, as bytes that are no UTF-8 come from a terminal
+def test_text_to_code_points_and_back(text: str) -> None:
+    codes = code_points(text)
+    assert codes.tolist() == [ord(c) for c in text]
+    assert from_code_points(codes) == text
+
+
+@fast
+@given(NORMALISATIONS, ANY)
+def test_normalised_text_is_that_of_plain_python(normalisation: Normalisation, text: str) -> None:
+    assert normalisation.apply(text) == oracle(normalisation, text)
+
+
+@fast
+@given(NORMALISATIONS, ANY)
+def test_normalising_twice_changes_nothing_more(normalisation: Normalisation, text: str) -> None:
+    """So that a prompt in the words of the corpus passes through unchanged."""
+    once = normalisation.apply(text)
+    assert normalisation.apply(once) == once
+
+
+@fast
+@given(ANY)
+def test_every_character_that_is_no_letter_becomes_exactly_one_space(text: str) -> None:
+    normalised = LETTERS_ONLY.apply(text)
+    assert len(normalised) == len(text)
+    assert all(b == (a if a.isalpha() else " ") for a, b in zip(text, normalised, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((False, False, False), "Ah!  O,\nÉté 9"),
+        ((True, False, False), "ah!  o,\nété 9"),
+        ((False, True, False), "Ah   O  Été  "),
+        ((False, False, True), "Ah! O,\nÉté 9"),
+        ((True, True, True), "ah o été "),
+    ],
+)
+def test_each_setting_by_example(flags: tuple[bool, bool, bool], expected: str) -> None:
+    assert Normalisation(*flags).apply("Ah!  O,\nÉté 9") == expected
+
+
+def test_collapsing_keeps_one_space_of_each_run_at_the_ends_too() -> None:
+    collapse = Normalisation(lowercase=False, letters_only=False, collapse_spaces=True)
+    assert collapse.apply("   a  b c   ") == " a b c "
+
+
+@pytest.mark.parametrize("flags", list(product((False, True), repeat=3)))
+def test_nothing_stays_nothing(flags: tuple[bool, bool, bool]) -> None:
+    assert Normalisation(*flags).apply("") == ""
+
+
+@fast
+@given(NORMALISATIONS, st.lists(ANY))
+@example(Normalisation(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
+def test_text_in_pieces_is_normalised_as_in_one(normalisation: Normalisation, pieces: list[str]) -> None:
+    normaliser = Normaliser(normalisation)
+    text = "".join([normaliser.next(piece) for piece in pieces])
+    assert text == normalisation.apply("".join(pieces))
+    assert normaliser.characters() == "".join(sorted(set(text)))
+
+
+def test_lower_case_is_one_character_for_one_whatever_stands_beside_it() -> None:
+    lower = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
+    assert lower.apply("\u0391\u03a3 \u0130") == "\u03b1\u03c3 i"  # no final sigma, no dot above
+
+
+def test_letters_beyond_ascii_are_letters() -> None:
+    text = "\u0416\u0443\u043a, na\u00efve; \u4f60\u597d! \u0627\u0644\u0639"
+    assert LETTERS_ONLY.apply(text) == "".join(c if c.isalpha() else " " for c in text)
+    assert "\u0416\u0443\u043a  na\u00efve  \u4f60\u597d" in LETTERS_ONLY.apply(text)

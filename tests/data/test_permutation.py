@@ -1,0 +1,106 @@
+"""A computed permutation is one, and cannot be told from a shuffled one by what training could notice."""
+
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.batches import Ids
+from src.data.permutation import ROUNDS, draw_keys, permuted
+
+KEYS = st.lists(st.integers(0, 2**32 - 1), min_size=ROUNDS, max_size=ROUNDS)
+BILLION = 1_000_000_000
+
+
+def orders(count: int, draws: int, seed: int = 0) -> Ids:
+    """That many permutations of 0..count-1, a row each."""
+    rng = np.random.default_rng(seed)
+    return np.array([permuted(0, count, count, draw_keys(rng)) for _ in range(draws)])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 3000), KEYS)
+def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
+    found = permuted(0, count, count, keys)
+    assert found.dtype == np.intp
+    assert sorted(found.tolist()) == list(range(count))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 2**40), KEYS, st.data())
+def test_a_block_is_what_its_pieces_are(count: int, keys: list[int], data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, count - 1))
+    stop = min(count, start + data.draw(st.integers(1, 60)))
+    block = permuted(start, stop, count, keys)
+    assert block.min() >= 0
+    assert block.max() < count
+    assert len(set(block.tolist())) == stop - start
+    assert block.tolist() == [int(permuted(k, k + 1, count, keys)[0]) for k in range(start, stop)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_of_a_few_things_every_order_is_as_likely(count: int) -> None:
+    every = list(permutations(range(count)))
+    found = [tuple(row) for row in orders(count, 200 * len(every)).tolist()]
+    chi_squared = sum((found.count(order) - 200) ** 2 / 200 for order in every)
+    freedom = len(every) - 1
+    assert chi_squared < freedom + 5 * (2 * freedom) ** 0.5 + 5
+
+
+def test_places_tell_nothing_of_what_stands_there() -> None:
+    """Ten parts of the places against ten parts of the values, over 300 orders of 1,000."""
+    table = np.zeros((10, 10))
+    for order in orders(1000, 300):
+        np.add.at(table, (np.arange(1000) // 100, order // 100), 1)
+    chi_squared = ((table - 3000) ** 2 / 3000).sum()
+    assert chi_squared < 81 + 5 * 162**0.5  # 9 by 9 degrees of freedom
+
+
+def test_neighbours_stand_together_as_seldom_as_in_a_shuffled_order() -> None:
+    found = orders(1000, 300)
+    steps = np.diff(found, axis=1)
+    for step in (-2, -1, 1, 2):  # about one of each in an order, as in any: Poisson
+        assert abs((steps == step).sum() - 300) < 5 * 300**0.5
+    assert abs((steps > 0).mean() - 0.5) < 5 / (12 * 999 * 300) ** 0.5 * 2
+    assert abs((found == np.arange(1000)).sum() - 300) < 5 * 300**0.5
+
+
+def test_orders_of_two_epochs_have_nothing_in_common() -> None:
+    found = orders(1000, 300)
+    correlations = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(found)]
+    assert abs(np.mean(correlations)) < 5 / (1000 * 299) ** 0.5
+    assert np.std(correlations) == pytest.approx(1000**-0.5, rel=0.25)
+
+
+def test_one_key_changed_is_another_order() -> None:
+    keys = draw_keys(np.random.default_rng(0))
+    for k in range(ROUNDS):
+        other = [key ^ (j == k) for j, key in enumerate(keys)]
+        same = permuted(0, 1000, 10**6, keys) == permuted(0, 1000, 10**6, other)
+        assert same.mean() < 0.02
+
+
+def test_a_billion_windows_are_spread_evenly() -> None:
+    found = permuted(0, 100_000, BILLION, draw_keys(np.random.default_rng(0)))
+    assert len(set(found.tolist())) == 100_000
+    counts = np.bincount(found * 100 // BILLION, minlength=100)
+    assert ((counts - 1000) ** 2 / 1000).sum() < 99 + 5 * 198**0.5
+
+
+def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
+    """`rerun=` repeats a run to the bit only in the order that it was trained in."""
+    keys = draw_keys(np.random.default_rng(7))
+    assert keys[:2] == [4058335883, 2684764585]
+    assert permuted(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
+    assert permuted(10**11, 10**11 + 2, 2**40, keys).tolist() == [384404693457, 852068282514]
+    huge = [830460355114629199, 458352808747553499, 877012530631624343]  # where 64-bit floats are 128 apart
+    assert permuted(10**18, 10**18 + 3, 2**60, keys).tolist() == huge
+    assert permuted(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]
+
+
+def test_keys_come_in_pairs() -> None:
+    """A key too few, as from a damaged checkpoint, must not quietly give another order."""
+    with pytest.raises(ValueError, match="shorter"):
+        permuted(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])

@@ -1,0 +1,213 @@
+"""neurons.html: what it holds, how large it may be, and what a reader in a browser sees and does."""
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.atomic_io import write_text
+from src.data.corpus import Corpus, bounds_of
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.diagnostics.activation_page import CHARACTERS, LIKELIEST, likeliest_of, page
+from src.diagnostics.unit_analysis import read
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture, Array
+
+CHROMIUM = shutil.which("chromium")
+PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
+TEXT = 'She said: "the <b>sea</b>\nis & was" </script>\u2028 \U0001f30a; '
+SPLIT = (0.5, 0.2, 0.3)
+
+
+def corpus_of(text: str, split: tuple[float, float, float] = SPLIT) -> Corpus:
+    vocabulary = Vocabulary.of(text)
+    tokens = vocabulary.encode(text)
+    plain = Normalisation(False, False, False)
+    return Corpus(Path("unused"), "sea", "0" * 64, vocabulary, plain, tokens, bounds_of(tokens.size, split))
+
+
+def network(
+    corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1
+) -> tuple[Architecture, Array]:
+    architecture = Architecture(len(corpus.vocabulary), hidden, cell, layers)
+    rng = np.random.default_rng(0)
+    flat = initialise(architecture, "uniform", rng)
+    return architecture, flat + rng.normal(0, 0.3, flat.size).astype(np.float32)
+
+
+def data_of(html: str) -> dict[str, Any]:
+    """What the page's script reads."""
+    (line,) = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def numbers(packed: str, dtype: str, columns: int) -> Array:
+    return np.frombuffer(base64.b64decode(packed), dtype).reshape(-1, columns)
+
+
+@pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 1), ("lstm", 2)])
+def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> None:
+    corpus = corpus_of(TEXT * 40)
+    architecture, flat = network(corpus, 6, cell, layers)
+    html = page("r", architecture, flat, corpus)
+    data, tokens = data_of(html), corpus.split("test")
+    reading = read(architecture, flat, tokens)
+    (ids,) = numbers(data["ids"], "<u2", tokens.size)
+    assert corpus.vocabulary.decode(ids) == corpus.vocabulary.decode(tokens)
+    assert data["characters"] == list(corpus.vocabulary.characters)
+    activations = numbers(data["activations"], "<i1", tokens.size)
+    assert len(activations) == len(data["units"]) == 6 * layers
+    assert {(unit["layer"], unit["number"]) for unit in data["units"]} == {
+        (layer, number) for layer in range(1, layers + 1) for number in range(6)
+    }
+    for unit, row in zip(data["units"], activations / 127, strict=True):
+        exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
+        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=1e-4)
+        np.testing.assert_allclose(row * unit["scale"], exact, atol=unit["scale"] / 127 * 0.51 + 1e-5)
+    scores = [unit["r"] ** 2 for unit in data["units"]]
+    np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 1e-3)
+    likeliest = numbers(data["likeliest"], "<u2", LIKELIEST)
+    shares = numbers(data["shares"], "<u2", LIKELIEST) / 65535
+    exact = -np.sort(-reading.probabilities, axis=1)[:, :LIKELIEST]
+    np.testing.assert_allclose(shares, exact, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
+
+
+def test_it_needs_no_network_and_no_text_ends_its_script() -> None:
+    corpus = corpus_of(TEXT * 40)
+    html = page("</title><b>", *network(corpus), corpus)
+    assert not re.search(r"https?:|src=|@import|url\(", html)
+    assert html.count("</script>") == 1
+    assert "&lt;/title&gt;" in html
+    assert "<b>" not in html
+
+
+@pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (512, 3)])
+def test_it_stays_below_two_megabytes(hidden: int, layers: int) -> None:
+    corpus = corpus_of(TEXT * 400)
+    html = page("r", *network(corpus, hidden, "rnn", layers), corpus)
+    assert len(html.encode()) <= 2_000_000
+    data = data_of(html)
+    assert len(base64.b64decode(data["ids"])) == 2 * CHARACTERS
+    assert len(data["units"]) == min(hidden * layers, 333)
+    if hidden > 128:
+        assert "Of 1536 units, the first 333." in html
+
+
+def test_a_corpus_without_a_test_split_a_dead_unit_and_two_characters() -> None:
+    corpus = corpus_of("ab" * 200, (0.9, 0.1, 0.0))
+    architecture, flat = network(corpus)
+    html = page("r", architecture, np.zeros_like(flat), corpus)
+    assert "validation split" in html
+    data = data_of(html)
+    assert not numbers(data["activations"], "<i1", 40).any()
+    assert numbers(data["likeliest"], "<u2", 2).shape == (40, 2)
+
+
+def test_the_likeliest_characters_come_in_their_order() -> None:
+    likeliest, shares = likeliest_of(np.array([[0.1, 0.3, 0.2, 0.25, 0.05, 0.1], [1, 0, 0, 0, 0, 0]]))
+    assert likeliest[0, :3].tolist() == [1, 3, 2]
+    assert shares[:, 0].tolist() == [0.3, 1]
+    assert likeliest.shape == shares.shape == (2, 5)
+
+
+# --- in a browser ---
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The page, opened from disk; one of two layers, so that units have both names."""
+    from playwright.sync_api import sync_playwright
+
+    file = tmp_path_factory.mktemp("neurons") / "neurons.html"
+    corpus = corpus_of(TEXT * 40)
+    write_text(file, page("a run", *network(corpus, 6, "gru", 2), corpus))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+        shown = context.new_page()
+        shown.set_default_timeout(PATIENCE)
+        errors: list[str] = []
+        shown.on("pageerror", lambda error: errors.append(str(error)))
+        shown.goto(file.as_uri())
+        yield shown, data_of(file.read_text(encoding="utf-8")), corpus
+        assert errors == []
+        chromium.close()
+
+
+def colours_of(shown: Any) -> list[list[int]]:
+    """Red, green and blue behind each character."""
+    styles = "spans => spans.map(s => getComputedStyle(s).backgroundColor.match(/\\d+/g).map(Number))"
+    found: list[list[int]] = shown.locator("#text span").evaluate_all(styles)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's")
+def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: Any) -> None:
+    shown, data, corpus = opened
+    tokens = corpus.split("test")
+    text = corpus.vocabulary.decode(tokens)
+    assert "".join(shown.locator("#text span").all_text_contents()).replace("\u21b5\n", "\n") == text
+    activations = numbers(data["activations"], "<i1", tokens.size).astype(int)
+
+    def check(unit: int) -> None:
+        """The colours are those of this unit: red above 0, blue below, the more so the stronger."""
+        found, values = np.array(colours_of(shown)), activations[unit]
+        redder = found[:, 0] - found[:, 2]
+        assert (redder[values > 10] > 0).all()
+        assert (redder[values < -10] < 0).all()
+        assert (found[values == 127] == [178, 24, 43]).all()
+        assert (found[values == -127] == [33, 102, 172]).all()
+        underlined = [
+            int(k) for k in shown.locator("#text span.low").evaluate_all("s => s.map(e => e.dataset.k)")
+        ]
+        assert underlined == np.flatnonzero(values < -42).tolist()
+        named = data["units"][unit]
+        assert f"layer {named['layer']} unit {named['number']}: " in shown.locator("#told").inner_text()
+
+    options = [
+        line.replace("\u00a0", " ").split() for line in shown.locator("#units option").all_text_contents()
+    ]
+    assert [line[:4] for line in options] == [
+        ["layer", str(unit["layer"]), "unit", str(unit["number"])] for unit in data["units"]
+    ]
+    assert [float(line[4]) for line in options] == pytest.approx(
+        [u["r"] ** 2 for u in data["units"]], abs=0.006
+    )
+    check(0)
+    shown.keyboard.press("ArrowDown")
+    shown.keyboard.press("ArrowDown")
+    shown.keyboard.press("ArrowUp")
+    check(1)
+    shown.locator("#units").select_option(index=5)
+    check(5)
+
+    shown.locator("#text span").nth(7).hover()
+    place = shown.locator("#place").inner_text()
+    assert place.startswith(f"character 8 of {tokens.size}: ")
+    told = float(place.rpartition(" ")[2].replace("\u2212", "-"))
+    assert told == pytest.approx(activations[5, 7] / 127 * data["units"][5]["scale"], abs=6e-4)
+    shares = numbers(data["shares"], "<u2", LIKELIEST)[7] / 65535
+    bars = shown.locator("#bars > span").all_inner_texts()
+    assert [float(bar.removesuffix("%")) for bar in bars] == pytest.approx((100 * shares).tolist(), abs=0.06)
+    widths = shown.locator("#bars > div").evaluate_all(
+        "bars => bars.map(b => b.getBoundingClientRect().width)"
+    )
+    assert np.allclose(np.array(widths) / widths[0], shares / shares[0], rtol=0.05)
+    shown.keyboard.press("ArrowRight")
+    assert shown.locator("#place").inner_text().startswith("character 9 of")
+    check(5)
+
+    contained = "() => document.documentElement.scrollWidth <= window.innerWidth"
+    assert shown.evaluate(contained)
+    shown.set_viewport_size({"width": 420, "height": 800})  # a telephone
+    assert shown.evaluate(contained)

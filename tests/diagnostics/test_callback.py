@@ -1,0 +1,160 @@
+"""What a run keeps of its inside: curves, figures, the page; with probe=false nothing of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.diagnostics.callback import Inside, distances_of
+from src.plots.diagnostics import chosen, gradient_through_time, moments, singular_values
+from src.rnn.parameters import Architecture
+from tests.small_training import BASE, CORPUS
+
+PROJECT = Path(__file__).resolve().parents[2]
+FILES = ("gradient_through_time.json", "neurons.html")
+FIGURES = ("gradient_through_time.png", "singular_values.png")
+
+
+def told_by(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
+    import mlflow
+    from matplotlib.image import imread
+
+    client = mlflow.MlflowClient(trained.uri)
+    last = trained.curve("train/loss")[-1][0]
+    probed = [0, *range(200, last + 1, 200)]
+    for name in ("spectral_radius", "saturated", "gradient_far_over_near"):
+        points = client.get_metric_history(trained.run_id, f"inside/{name}")
+        assert sorted(point.step for point in points) == [*probed, last + 1], name
+        assert all(np.isfinite(point.value) for point in points)
+    for name in ("", "_wx", "_wh", "_wy"):
+        points = client.get_metric_history(trained.run_id, f"inside/update_ratio{name}")
+        assert sorted(point.step for point in points) == list(range(100, last + 1, 100)), name
+        assert all(0 < point.value < 0.2 for point in points)
+    assert {file.path for file in client.list_artifacts(trained.run_id)} >= set(FILES)
+    figures = {file.path for file in client.list_artifacts(trained.run_id, "figures")}
+    assert figures >= {f"figures/{name}" for name in FIGURES}
+    for name in FIGURES:
+        picture = imread(trained.folder / "figures" / name)
+        assert picture.shape[0] >= 400
+        assert picture.shape[1] >= 600
+        colours = picture[:, :, :3]
+        assert float(abs(colours - colours.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
+        assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "something is drawn, on white"
+    told = told_by(trained.folder)
+    assert told["distances"] == list(range(20))
+    (kept,) = [
+        step for step, value, _ in trained.curve("val/loss")[:-1] if value == trained.curve("val/loss")[-1][1]
+    ]
+    assert [row["step"] for row in told["steps"]] == sorted({*probed, kept})
+    norms = np.array([row["norms"] for row in told["steps"]])
+    assert norms.shape == (len(told["steps"]), 1, 1, 20)
+    ratio = {step: value for step, value, _ in trained.curve("inside/gradient_far_over_near")}
+    assert ratio[0] == pytest.approx(norms[0, 0, 0, -1] / norms[0, 0, 0, 0], rel=1e-4)
+    assert ratio[last + 1] == pytest.approx(norms[-1, 0, 0, -1] / norms[-1, 0, 0, 0], rel=1e-4)
+    assert 0.3 < ratio[0] <= 1, "an orthogonal matrix at the beginning"
+    assert ratio[last + 1] < 0.1 * ratio[0], "what is learned is forgotten in time"
+    radii = {step: value for step, value, _ in trained.curve("inside/spectral_radius")}
+    assert radii[0] == pytest.approx(1, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
+    typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    weights = []
+    for probe in ("true", "false"):
+        places = [f"outputs={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+        small = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=5", "workers=1", "model=lstm")
+        ended = typed("train", f"probe={probe}", *small, *places)
+        assert ended.rc == 0, ended.err
+        (folder,) = (tmp_path / probe / "runs").iterdir()
+        weights.append((folder / "model" / "weights.safetensors").read_bytes())
+        here = {file.name for file in folder.rglob("*")}
+        told = (folder / "journal.jsonl").read_text(encoding="utf-8")
+        assert ({*FILES, *FIGURES} <= here) == (not here.isdisjoint({*FILES, *FIGURES})) == (probe == "true")
+        assert ("inside/" in told) == ("neurons.html" in told) == (probe == "true")
+    assert weights[0] == weights[1]
+
+
+def inside_of(folder: Path) -> Inside:
+    """Of a run that is probed every 200 steps."""
+    config = replace(BASE, batch_size=64)
+    return Inside(config, Architecture(len(CORPUS.vocabulary), config.hidden), CORPUS, folder)
+
+
+def test_curves_go_on_where_they_were_interrupted(tmp_path: Path) -> None:
+    first = inside_of(tmp_path)
+    begun = first.begin()
+    assert begun["inside/spectral_radius"] == pytest.approx(1, rel=2e-3)
+    flat = np.full(first.architecture.size(), 0.1, np.float32)
+    assert first.evaluated(100, flat) == {}, "too soon after the last"
+    once = first.evaluated(200, flat)
+    whole = told_by(tmp_path)
+    assert [row["step"] for row in whole["steps"]] == [0, 200]
+    again = inside_of(tmp_path)
+    assert again.begin() == begun, "told again as it was, and taken once: reports are"
+    assert again.evaluated(200, flat) == once
+    assert told_by(tmp_path) == whole
+    again.evaluated(400, flat)
+    assert [row["step"] for row in told_by(tmp_path)["steps"]] == [0, 200, 400]
+
+
+def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
+    inside = inside_of(tmp_path)
+    with np.errstate(all="ignore"):
+        inside.evaluated(200, np.full(inside.architecture.size(), np.nan, np.float32))
+    assert told_by(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 99, 100, 101, 5000])
+def test_long_windows_have_fewer_points_than_characters(steps: int) -> None:
+    distances = distances_of(steps)
+    assert (distances[0], distances[-1]) == (0, steps - 1)
+    assert distances == sorted(set(distances))
+    assert len(distances) == steps if steps <= 100 else 50 < len(distances) <= 100
+
+
+def told(steps: list[int], layers: int, states: int) -> dict[str, Any]:
+    norms = [[[0.5**k if k < 2 else None for k in range(4)]] * states] * layers
+    return {"distances": [0, 1, 2, 3], "steps": [{"step": step, "norms": norms} for step in steps]}
+
+
+@pytest.mark.parametrize(("layers", "states", "panels"), [(1, 1, 1), (3, 2, 6), (9, 1, 4)])
+def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
+    layers: int, states: int, panels: int
+) -> None:
+    figure = gradient_through_time(told([0, 250, 500], layers, states), 500)
+    assert len(figure.axes) == panels
+    assert "distance k to the loss [characters]" in [ax.get_xlabel() for ax in figure.axes]
+    assert "[nats]" in figure.axes[0].get_ylabel()
+    lines = figure.axes[0].get_lines()
+    assert [line.get_label() for line in lines] == [
+        "step 0 (before training)",
+        "step 250",
+        "step 500 (weights kept)",
+    ]
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 3
+    assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[1.0, 0.5]] * 3
+    spectra = [np.linspace(2, 0, 8)] * layers
+    drawn = singular_values([np.ones(8)] * layers, spectra, gated=states == 2)
+    assert len(drawn.axes) == min(layers, 4)
+    assert ("candidate" in drawn.axes[0].get_ylabel()) == (states == 2)
+
+
+def test_moments_are_close_together_where_most_happens() -> None:
+    assert moments([0, *range(250, 6001, 250)], 6000) == [0, 250, 1000, 2500, 6000]
+    assert moments([0, 250, 500, 750], 500) == [0, 250, 500]
+    assert moments([0], 0) == [0]
+    assert chosen(3, 4) == [0, 1, 2]
+    assert chosen(10, 4) == [0, 3, 6, 9]

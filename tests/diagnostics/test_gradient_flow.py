@@ -1,0 +1,224 @@
+"""Looks inside during training: what they measure, how often, and that training knows nothing of them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.config.schema import SgdConfig
+from src.diagnostics.callback import Inside, drawn_weights
+from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Prober, probe, saturation
+from src.rnn.cells import CELLS
+from src.rnn.init import initialise
+from src.rnn.network import Buffers
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
+
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+
+
+def sized(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> Architecture:
+    return Architecture(len(CORPUS.vocabulary), hidden, kind[0], layers, kind[1])
+
+
+def network(
+    kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, hidden: int = 8
+) -> tuple[Architecture, Array]:
+    architecture = sized(hidden, kind, layers)
+    return architecture, initialise(architecture, "orthogonal", np.random.default_rng(0))
+
+
+# --- training knows nothing of it ---
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_path: Path) -> None:
+    """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
+    changes: dict[str, Any] = {
+        "model": model_config(("lstm", "tanh"), 2, 0.3), "average": 0.9, "max_epochs": 1.5, "eval_every": 3,
+        "workers": workers, "optimizer": replace(ADAM, weight_decay=0.1),
+    }  # fmt: skip
+    architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
+    config = replace(BASE, **changes, probe=True)
+    inside = Inside(config, architecture, CORPUS, tmp_path)
+    told: dict[int, dict[str, float]] = {}
+
+    def look(_: Architecture, flat: Array) -> None:
+        told[len(told)] = inside.take(len(told), inside.prober.look(flat))
+
+    inside.begin()
+    plain, probed = Trained(**changes), Trained(**changes, probe=True, callback=look)
+    assert len(told) > 5
+    assert probed.last.tobytes() == plain.last.tobytes()
+    assert probed.outcome.flat.tobytes() == plain.outcome.flat.tobytes()
+    assert probed.curve("val/loss") == plain.curve("val/loss")
+    assert not [name for _, metrics in plain.metrics for name in metrics if name.startswith("inside/")]
+    assert probed.curve("inside/update_ratio")
+
+
+def test_the_weights_before_training_are_those_that_training_begins_with() -> None:
+    """After a step of no length."""
+    trained = Trained(optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
+    assert trained.outcome.steps == 1
+    begin = drawn_weights(trained.config, trained.architecture)
+    assert begin.dtype == trained.last.dtype
+    assert abs(begin - trained.last).max() < 1e-25
+
+
+# --- what a look measures ---
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], layers: int) -> None:
+    architecture, flat = network(kind, layers)
+    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    first, again = prober.look(flat), prober.look(flat.copy())
+    assert first.gradients.shape == (layers, architecture.states, BASE.seq_len)
+    assert first.gradients.tobytes() == again.gradients.tobytes()
+    metrics = first.metrics()
+    assert metrics == again.metrics()
+    expected = {"inside/spectral_radius", "inside/gradient_far_over_near"}
+    expected |= {"inside/spectral_radius2"} if layers == 2 else set()
+    gates = [f"_{letter}" for letter in architecture.kind.gates[: architecture.kind.sigmoids]]
+    expected |= {
+        ("rnn", "tanh"): {"inside/saturated"},
+        ("rnn", "relu"): {"inside/dead"},
+    }.get(kind, {f"inside/saturated{gate}" for gate in ("", *gates)})
+    expected |= {"inside/gradient_far_over_near_c"} if architecture.states == 2 else set()
+    assert metrics.keys() == expected
+    assert all(type(value) is float for value in metrics.values())
+    top = first.gradients[-1, 0]
+    assert metrics["inside/gradient_far_over_near"] == top[-1] / top[0]
+    w = named_views(architecture, flat)["wh"].reshape(-1, 8, 8)[-1]
+    assert metrics["inside/spectral_radius"] == pytest.approx(abs(np.linalg.eigvals(w)).max(), rel=5e-3)
+
+
+def test_saturated_units_are_counted() -> None:
+    """Two units, one that hears nothing and one that is pushed to its end."""
+    architecture, flat = network(hidden=2)
+    p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
+    ids, targets = np.zeros((5, 3), np.intp), np.zeros(3, np.intp)
+    p.layers[0].b[0] = 0, -2
+    assert probe(flat, ids, targets, buffers).shares == {"inside/saturated": 0.5}
+    p.layers[0].b[0] = 1.4, -1.5  # tanh: 0.885, -0.905
+    assert probe(flat, ids, targets, buffers).shares == {"inside/saturated": 0.5}
+
+
+def test_dead_units_are_those_that_never_answer() -> None:
+    architecture, flat = network(("rnn", "relu"), hidden=4)
+    p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 2, 2)
+    p.layers[0].wx[0, 1] = 1, 0, 0, -1  # only for character 1
+    p.layers[0].b[0] = -0.5, 0.5, -0.5, -0.5
+    found = probe(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).shares
+    assert found == {"inside/dead": 0.5}
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("gru", "rz"), ("lstm", "oif")])
+def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: str) -> None:
+    architecture, flat = network((cell, "tanh"), hidden=4)
+    p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 3, 2)
+    p.layers[0].b[0] = 3, -3, 2, 0  # sigma: 0.95, 0.05, 0.88, 0.5
+    p.layers[0].b[1] = 3
+    found = probe(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).shares
+    share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
+    named = {f"inside/saturated_{name}": value for name, value in share.items()}
+    assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates))}
+
+
+def test_weights_that_are_no_numbers_are_left_out() -> None:
+    architecture, flat = network()
+    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    with np.errstate(all="ignore"):
+        assert prober.look(np.full_like(flat, np.nan)).metrics().keys() == {"inside/saturated"}
+
+
+# --- on what, and how often ---
+
+
+def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
+    architecture, flat = network()
+    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    text = CORPUS.vocabulary.decode(CORPUS.split("val"))
+    assert prober.ids.shape == (BASE.seq_len, WINDOWS)
+    read = [CORPUS.vocabulary.decode(column) for column in np.vstack([prober.ids, prober.targets]).T]
+    assert all(window in text for window in read)
+    assert read[0] == text[: BASE.seq_len + 1]
+    assert read[-1] == text[-BASE.seq_len - 1 :]
+    prober.look(flat)
+    assert not prober.buffers.tapes[0].h[0].any()
+
+
+def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:
+    architecture, _ = network()
+    val = CORPUS.split("val").size
+    few = Prober(replace(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
+    assert few.ids.shape == (val - 3, 3)
+    one = Prober(replace(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
+    assert one.ids.shape == (val - 1, 1)
+    assert Prober(replace(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
+
+
+def test_probes_keep_their_distance() -> None:
+    """Each costs about a step's time or, of a wide network read in small batches, more, and then they lie
+    further apart. What they cost is measured in benchmarks/."""
+    every = {}
+    for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
+        prober = Prober(replace(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS)
+        every[hidden, batch, evaluated] = prober.every
+        assert prober.every % evaluated == 0
+        assert prober.due(prober.every)
+        assert not prober.due(prober.every - evaluated) or prober.every == evaluated
+    assert every[8, 64, 250] == 250
+    assert every[8, 64, 100] == every[8, 64, 5] == 200
+    assert every[512, 64, 250] <= 2000
+    assert every[512, 1, 250] > 10 * every[512, 64, 250]
+
+
+# --- updates ---
+
+
+def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it() -> None:
+    """Evaluated at every step, the weights are seen before and behind each."""
+    decayed = replace(ADAM, weight_decay=0.2)
+    trained = Trained(
+        max_epochs=0.5, eval_every=1, probe=True, optimizer=decayed, model=model_config(layers=2)
+    )
+    ratios = trained.curve("inside/update_ratio")
+    assert len(ratios) == trained.outcome.steps > 3
+    before, behind = trained.seen[2], trained.seen[3]
+    assert ratios[3] == pytest.approx(np.linalg.norm(behind - before) / np.linalg.norm(before), rel=1e-4)
+    views = [named_views(trained.architecture, flat) for flat in (before, behind)]
+    names = [name for name in views[0] if name[0] == "w"]
+    assert names == ["wx", "wh", "wx2", "wh2", "wy"]
+    for name in names:
+        w, after = (view[name] for view in views)
+        expected = np.linalg.norm(after - w) / np.linalg.norm(w)
+        assert trained.curve(f"inside/update_ratio_{name}")[3] == pytest.approx(expected, rel=1e-4), name
+
+
+def test_updates_are_measured_at_evaluations_only() -> None:
+    trained = Trained(max_epochs=1, eval_every=7, probe=True)
+    last = trained.outcome.steps
+    assert list(trained.curve("inside/update_ratio")) == list(range(7, last + 1, 7))
+    assert list(trained.curve("val/loss"))[-1] == last
+
+
+def test_weights_that_are_zero_have_no_ratio() -> None:
+    architecture, flat = network()
+    flat[:] = 0
+    update = LastUpdate(replace(BASE, eval_every=1, probe=True), architecture, flat)
+    update.before(1)
+    flat += 1
+    update.after()
+    assert update.ratios == {}
+
+
+def test_saturation_pools_the_layers() -> None:
+    architecture, flat = network(layers=2, hidden=2)
+    p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
+    p.layers[1].b[0] = 2, 2
+    probe(flat, np.zeros((5, 3), np.intp), np.zeros(3, np.intp), buffers)
+    assert saturation(architecture, buffers) == {"inside/saturated": 0.5}

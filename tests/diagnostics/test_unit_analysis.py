@@ -1,0 +1,126 @@
+"""What units respond to: properties of a text, correlations with them, and the order of the units."""
+
+import numpy as np
+import pytest
+
+from src.diagnostics.unit_analysis import Feature, correlations, features, ranked, read
+from src.rnn.cells import CELLS
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture
+from src.rnn.step import Stepper
+
+TEXT = "The old man's sea\nis Blue, and so am I; " * 12
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+
+
+def values_of(text: str) -> dict[str, Feature]:
+    return {feature.name: feature for feature in features(text)}
+
+
+def test_properties_of_a_text_character_by_character() -> None:
+    found = values_of(TEXT)
+    begin = slice(0, 21)  # "The old man's sea\nis "
+    expected = {
+        "inside a word": "111011101111101110110",
+        "distance to the word's start": "123 123 12345 123 12 ",
+        "last letter of a word": "001 001 00001 001 01 ",
+        "vowel, not consonant": "001 100 010 0 011 10 ",
+        "capital, not small letter": "100 000 000 0 000 00 ",
+        "distance to the line's start": None,
+    }
+    assert found.keys() == expected.keys()
+    for name, marks in expected.items():
+        feature = found[name]
+        assert feature.values.shape == feature.where.shape == (len(TEXT),)
+        if marks is None:
+            assert feature.values[begin].tolist() == [*range(1, 18), 0, 1, 2, 3]
+            assert feature.where.all()
+            continue
+        told = zip(feature.values[begin], feature.where[begin], strict=True)
+        assert "".join(str(int(value)) if counts else " " for value, counts in told) == marks, name
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("all in one line " * 20, {"distance to the line's start", "capital, not small letter"}),
+        (
+            "\u05d0\u05d1 \u05d2\u05d3\u05d4 \u05d5\u05d6 " * 30,
+            {"vowel, not consonant", "distance to the line's start"},
+        ),
+        ("0123456789 " * 30, {"inside a word", "vowel, not consonant"}),
+        ("too short", {"inside a word", "vowel, not consonant"}),
+        ("", {"inside a word"}),
+    ],
+)
+def test_what_a_text_has_not_is_no_property_of_it(text: str, missing: set[str]) -> None:
+    assert not missing & values_of(text).keys()
+
+
+def test_an_accent_makes_no_consonant() -> None:
+    vowels = values_of("é à ü b c ñ " * 20)["vowel, not consonant"]
+    assert vowels.values[[0, 2, 4, 6, 8, 10]].tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_correlation_is_pearsons_over_the_characters_in_question() -> None:
+    rng = np.random.default_rng(0)
+    values, where = rng.random(50), rng.random(50) < 0.6
+    activations = rng.standard_normal((4, 50)).astype(np.float32)
+    activations[1] = -3 * values + 2
+    activations[2] = np.where(where, 0.25, activations[2])  # constant where it counts
+    r = correlations(activations, Feature("x", values, where))
+    expected = np.corrcoef(activations[0, where], values[where])[0, 1]
+    assert r[0] == pytest.approx(expected, rel=1e-5)
+    assert r[1] == pytest.approx(-1, rel=1e-5)
+    assert r[2] == 0
+    assert abs(r).max() <= 1 + 1e-12
+
+
+def test_units_are_ranked_by_what_explains_them_best() -> None:
+    found = features(TEXT)
+    by_name = values_of(TEXT)
+    noise = np.random.default_rng(0).standard_normal((4, len(TEXT)))
+    activations = 0.1 * noise
+    activations[2] -= by_name["inside a word"].values
+    activations[1] += 0.05 * by_name["vowel, not consonant"].values
+    units = ranked(activations, found, hidden=2)
+    assert [row for row, _ in units][:2] == [2, 1]
+    best, second = (unit for _, unit in units[:2])
+    assert (best.layer, best.number, best.feature) == (2, 0, "inside a word")
+    assert best.r < -0.9
+    assert best.score == best.r**2
+    assert (second.layer, second.number, second.feature) == (1, 1, "vowel, not consonant")
+    assert [unit.score for _, unit in units] == sorted((unit.score for _, unit in units), reverse=True)
+
+
+def test_without_a_property_units_stand_in_their_own_order() -> None:
+    units = ranked(np.ones((4, 9)), [], hidden=2)
+    assert [(row, unit.layer, unit.number, unit.feature) for row, unit in units] == [
+        (0, 1, 0, ""), (1, 1, 1, ""), (2, 2, 0, ""), (3, 2, 1, ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_a_text_is_read_as_when_writing_one_character_after_the_other(
+    kind: tuple[str, str], layers: int
+) -> None:
+    """Across the pieces in which it is read."""
+    architecture = Architecture(6, 5, kind[0], layers, kind[1])
+    rng = np.random.default_rng(0)
+    flat = initialise(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size()).astype(
+        np.float32
+    )
+    ids = rng.integers(6, size=600)
+    reading = read(architecture, flat, ids)
+    assert reading.activations.shape == (5 * layers, 600)
+    assert reading.probabilities.shape == (600, 6)
+    np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=1e-5)
+    stepper = Stepper(architecture, flat, 1)
+    for k, character in enumerate(ids):
+        logits = stepper.step(np.array([character]))[0]
+        states = stepper.state[:, 1, 0] if kind[0] == "lstm" else stepper.state[:, 0, 0]
+        shown = np.tanh(states) if kind[0] == "lstm" else states
+        np.testing.assert_allclose(reading.activations[:, k], shown.ravel(), rtol=1e-3, atol=1e-4)
+        p = np.exp(logits - logits.max())
+        np.testing.assert_allclose(reading.probabilities[k], p / p.sum(), rtol=1e-3, atol=1e-5)

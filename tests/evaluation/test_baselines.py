@@ -1,0 +1,250 @@
+"""Kneser-Ney by hand and by a plain loop, compressors by direct calls, and what is kept of both."""
+
+import bz2
+import gzip
+import json
+import lzma
+import time
+from collections import Counter
+from math import log2
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.common.errors import InputError
+from src.data.corpus import Corpus, Settings, prepare
+from src.data.normalization import Normalisation
+from src.evaluation.baselines import (
+    XZ_SHORTEST,
+    baselines,
+    baselines_of,
+    best,
+    best_ngram_losses,
+    compressed_bits,
+    label,
+    xz,
+)
+from src.evaluation.ngram import losses, orders
+
+ABA = np.array([0, 1, 0, 1, 1], np.uint8)  # "babaa" over an alphabet of three, whose 2 never comes
+TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(lambda ids: np.array(ids, np.uint8))
+
+
+def tokens(*ids: int) -> Any:
+    return np.array(ids, np.uint8)
+
+
+def probability(train: Any, context: list[int], c: int, vocabulary: int, order: int) -> float:
+    """What the n-gram of this order says of c after context (order - 1 characters)."""
+    *_, (_, bits) = (of for of in losses(train, tokens(*context, c), vocabulary) if of[0] <= order)
+    return float(2 ** -bits[-1])
+
+
+def test_unigram_by_hand() -> None:
+    # 0 comes twice in 5, 1 three times: n_1 = 0, so D = 1/2; two kinds come, V = 3
+    lower = 0.5 * 2 / 3
+    expected = [(2 - 0.5 + lower) / 5, (3 - 0.5 + lower) / 5, lower / 5]
+    assert [probability(ABA, [0], c, 3, 1) for c in range(3)] == pytest.approx(expected, rel=1e-14)
+
+
+def test_bigram_by_hand() -> None:
+    # below: 0 stands behind one character (1), 1 behind two (0 and 1): n_1 = 1, n_2 = 1, D = 1/3
+    q = [(1 - 1 / 3 + (1 / 3) * 2 / 3) / 3, (2 - 1 / 3 + (1 / 3) * 2 / 3) / 3, (1 / 3) * (2 / 3) / 3]
+    assert sum(q) == pytest.approx(1)
+    # pairs: 01 twice, 10 once, 11 once: n_1 = 2, n_2 = 1, D = 2 / (2 + 2) = 1/2
+    after_0 = [(0 + 0.5 * q[0]) / 2, (2 - 0.5 + 0.5 * q[1]) / 2, 0.5 * q[2] / 2]
+    after_1 = [(1 - 0.5 + 0.5 * 2 * q[0]) / 2, (1 - 0.5 + 0.5 * 2 * q[1]) / 2, 0.5 * 2 * q[2] / 2]
+    for context, expected in ((0, after_0), (1, after_1), (2, q)):  # 2 was never seen: the order below
+        assert [probability(ABA, [context], c, 3, 2) for c in range(3)] == pytest.approx(expected, rel=1e-14)
+
+
+def naive(train: list[int], context: list[int], c: int, vocabulary: int, order: int) -> float:
+    """The equations, one dictionary an order."""
+
+    def counted(k: int, top: bool) -> Counter[tuple[int, ...]]:
+        if top:
+            return Counter(tuple(train[i : i + k]) for i in range(len(train) - k + 1))
+        return Counter(gram[1:] for gram in {tuple(train[i : i + k + 1]) for i in range(len(train) - k)})
+
+    def p(k: int, top: bool) -> float:
+        if k == 0:
+            return 1 / vocabulary
+        lower, counts = p(k - 1, False), counted(k, top)
+        once, twice = (sum(n == few for n in counts.values()) for few in (1, 2))
+        d = once / (once + 2 * twice) if once else 0.5
+        h = tuple(context[len(context) - k + 1 :])
+        following: dict[int, int] = {gram[-1]: n for gram, n in counts.items() if gram[:-1] == h}
+        if not following:
+            return lower
+        return (max(following.get(c, 0) - d, 0) + d * len(following) * lower) / sum(following.values())
+
+    return p(order, True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS, st.lists(st.integers(0, 3), min_size=3, max_size=3), st.integers(1, 4))
+def test_it_is_what_a_plain_loop_says_and_sums_to_one_after_every_context(
+    train: Any, context: list[int], order: int
+) -> None:
+    found = [probability(train, context, c, 4, order) for c in range(4)]
+    assert sum(found) == pytest.approx(1, abs=1e-12)
+    assert min(found) > 0
+    expected = [naive(train.tolist(), context, c, 4, order) for c in range(4)]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_order_scores_the_predictions_of_a_network() -> None:
+    """All characters but the first; where the context is short, the order that it suffices for answers."""
+    scored = tokens(0, 1, 1, 0, 1)
+    by_order = dict(losses(ABA, scored, 3))
+    assert list(by_order) == list(range(1, 9))
+    assert {bits.shape for bits in by_order.values()} == {(4,)}
+    assert {bits.dtype for bits in by_order.values()} == {np.dtype(np.float64)}
+    for order, bits in by_order.items():
+        before = [scored[:i].tolist() for i in range(1, 5)]
+        p = [
+            naive(ABA.tolist(), h, int(c), 3, min(order, len(h) + 1))
+            for h, c in zip(before, scored[1:], strict=True)
+        ]
+        assert bits == pytest.approx(-np.log2(p), rel=1e-12)
+
+
+def test_large_ids_of_a_byte_text_do_not_overflow() -> None:
+    train = np.array([254, 255] * 10, np.uint8)
+    (*_, (last, bits)) = losses(train, train, 256)
+    assert last == 8
+    assert bits[-1] < 0.2  # what always comes is nearly certain
+
+
+def test_orders_that_64_bits_hold() -> None:
+    assert [orders(v)[-1] for v in (2, 27, 256, 257, 5000, 65536)] == [8, 8, 8, 7, 5, 4]
+
+
+def test_compressors_are_those_of_the_standard_library() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 27, size=(40, 6))
+    train, scored = (words[rng.integers(40, size=n)].reshape(-1).astype(np.uint8) for n in (3000, 400))
+    before, both = train.tobytes(), train.tobytes() + scored.tobytes()
+    found = compressed_bits(train, scored)
+
+    def paid(compress: Any) -> float:
+        return 8 * (len(compress(both)) - len(compress(before))) / scored.size
+
+    assert found == {
+        "gzip": paid(lambda data: gzip.compress(data, 9, mtime=0)),
+        "bzip2": paid(lambda data: bz2.compress(data, 9)),
+        "xz": paid(lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
+    }
+    assert all(0.5 < bits < 1.7 for bits in found.values())  # log2(40) / 6 = 0.89, and its overhead
+
+
+def test_xz_reads_what_it_wrote_whatever_the_length() -> None:
+    for size in (0, 1, XZ_SHORTEST, XZ_SHORTEST + 1):
+        assert lzma.decompress(xz(bytes(size))) == bytes(size)
+
+
+def test_wide_ids_are_two_bytes() -> None:
+    train, scored = np.arange(300, dtype=np.uint16), np.arange(200, dtype=np.uint16)
+    expected = 8 * (
+        len(gzip.compress(train.tobytes() + scored.tobytes(), 9)) - len(gzip.compress(train.tobytes(), 9))
+    )
+    assert compressed_bits(train, scored)["gzip"] == expected / 200
+
+
+NAMES = ["uniform", "unigram", *(f"ngram{k}" for k in range(2, 9)), "gzip", "bzip2", "xz"]
+
+
+def test_each_name_stands_for_its_baseline() -> None:
+    rng = np.random.default_rng(1)
+    train = rng.integers(0, 3, 500).astype(np.uint8)
+    found = baselines(train, train[:100], 3)
+    assert list(found) == NAMES
+    assert found["uniform"] == log2(3)
+    for order, bits in losses(train, train[:100], 3):
+        assert found["unigram" if order == 1 else f"ngram{order}"] == bits.mean()
+
+
+def test_the_best_and_their_labels() -> None:
+    bits = {
+        "uniform": 4.0,
+        "unigram": 3.0,
+        "ngram2": 2.0,
+        "ngram3": 2.5,
+        "gzip": 1.5,
+        "bzip2": 1.0,
+        "xz": 1.2,
+    }
+    assert (best(bits, compressor=False), best(bits, compressor=True)) == ("ngram2", "bzip2")
+    assert [label(name) for name in ("uniform", "ngram5", "gzip")] == [
+        "uniform",
+        "5-gram",
+        "gzip, window of 32 kB",
+    ]
+
+
+def test_nothing_known_is_never_the_best() -> None:
+    assert best({"uniform": 1.0, "unigram": 1.1, "xz": 2.0}, compressor=False) == "unigram"
+
+
+def corpus(folder: Path) -> Corpus:
+    text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
+    made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
+    return prepare(lambda: [text.encode()], made, 5, folder)[0]
+
+
+def test_they_are_kept_with_the_corpus_and_read_again(tmp_path: Path) -> None:
+    own = corpus(tmp_path)
+    first = baselines_of(own, own.split("test"))
+    assert first == baselines(own.split("train"), own.split("test"), len(own.vocabulary))
+    file = own.folder / "baselines.json"
+    assert json.loads(file.read_text())["bpc"] == first
+    changed = json.loads(file.read_text()) | {"bpc": {"uniform": 1.0}}
+    file.write_text(json.dumps(changed))
+    assert baselines_of(own, own.split("test")) == {"uniform": 1.0}  # read, not reckoned
+    for key in ("format", "learned", "scored"):  # of another version, from less, for less: reckoned again
+        file.write_text(json.dumps(changed | {key: changed[key] - 1}))
+        assert baselines_of(own, own.split("test")) == first
+        assert json.loads(file.read_text())["bpc"] == first
+
+
+def test_they_are_those_of_what_is_scored_and_of_the_end_of_a_long_training_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = corpus(tmp_path)
+    train, scored = own.split("train"), own.split("test")
+    of_all = baselines_of(own, scored)
+    assert baselines_of(own, scored[:50]) == baselines(train, scored[:50], len(own.vocabulary)) != of_all
+    monkeypatch.setattr("src.evaluation.baselines.MOST", 300)
+    of_end = baselines_of(own, scored)
+    assert of_end == baselines(train[-300:], scored, len(own.vocabulary)) != of_all
+    bits = best_ngram_losses(own, scored, of_end)
+    assert bits.mean() == of_end[best(of_end, compressor=False)]
+
+
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "learned": 749, "scored": 94, "bpc": 3}']
+)
+def test_a_damaged_file_is_named(damaged: str, tmp_path: Path) -> None:
+    own = corpus(tmp_path)
+    (own.folder / "baselines.json").write_text(damaged)
+    with pytest.raises(InputError, match=r"data_dir: expected .* damaged ones in .*baselines\.json"):
+        baselines_of(own, own.split("test"))
+
+
+@pytest.mark.slow
+def test_five_megabytes_take_as_long_as_some_sorts() -> None:
+    """Processor time against that of sorting as many numbers in the same process."""
+    rng = np.random.default_rng(3)
+    words = [rng.integers(0, 60, size=rng.integers(2, 9)) for _ in range(5000)]
+    zipf = np.minimum(rng.zipf(1.3, 900_000), 5000) - 1
+    text = np.concatenate([words[k] for k in zipf[:1_000_000]]).astype(np.uint8)[:5_000_000]
+    begun = time.process_time()
+    np.sort(rng.integers(0, 2**63, text.size))
+    sort = time.process_time() - begun
+    begun = time.process_time()
+    assert sum(1 for _ in losses(text[:4_500_000], text[4_500_000:], 60)) == 8
+    assert (time.process_time() - begun) / sort < 8 * 25

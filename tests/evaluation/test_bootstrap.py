@@ -1,0 +1,81 @@
+"""The block bootstrap where the truth is known."""
+
+import numpy as np
+import pytest
+
+from src.evaluation.bootstrap import MOST_BLOCKS, autocovariance, block_length, bootstrap
+
+
+def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.ndarray:
+    """AR(1) series (texts, n) of mean 0, warmed up: each value is phi times the one before, and noise."""
+    noise = rng.standard_normal((n + 200, texts))
+    x = np.zeros_like(noise)
+    for i in range(1, len(noise)):
+        x[i] = phi * x[i - 1] + noise[i]
+    return x[200:].T
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.6])
+def test_it_holds_the_mean_of_correlated_values_about_as_often_as_it_says(phi: float) -> None:
+    rng = np.random.default_rng(0)
+    texts = correlated(rng, 100, 600, phi)
+    held = [i.low <= 0 <= i.high for i in (bootstrap(x, rng) for x in texts)]
+    assert 0.87 <= np.mean(held) <= 0.99
+
+
+def test_without_blocks_it_would_not() -> None:
+    """Or the test above would pass for want of correlation: the naive interval is half as wide."""
+    rng = np.random.default_rng(0)
+    (x,) = correlated(rng, 1, 1500, 0.6)
+    interval = bootstrap(x, rng)
+    assert interval.high - interval.low > 1.5 * 2 * 1.96 * x.std() / np.sqrt(x.size)
+
+
+def test_blocks_are_longer_where_values_hang_together_longer() -> None:
+    rng = np.random.default_rng(1)
+    found = [np.mean([block_length(x) for x in correlated(rng, 10, 2000, phi)]) for phi in (0, 0.5, 0.9)]
+    assert found[0] < 8 < found[1] < 30 < found[2] < 150
+
+
+def test_independent_values_by_the_textbook() -> None:
+    x = np.random.default_rng(2).exponential(size=4000).astype(np.float32)
+    interval = bootstrap(x, np.random.default_rng(0))
+    half = 1.96 * x.std() / np.sqrt(x.size)
+    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.15)
+    assert (interval.high + interval.low) / 2 == pytest.approx(x.mean(), abs=half / 5)
+
+
+def test_the_same_generator_gives_the_same_interval() -> None:
+    x = np.random.default_rng(3).standard_normal(500)
+    assert bootstrap(x, np.random.default_rng(5)) == bootstrap(x, np.random.default_rng(5))
+
+
+def test_more_certainty_is_wider() -> None:
+    x = np.random.default_rng(4).standard_normal(500)
+    half, most = (bootstrap(x, np.random.default_rng(0), level) for level in (0.5, 0.99))
+    assert most.low < half.low < half.high < most.high
+
+
+def test_a_long_text_has_long_blocks() -> None:
+    x = np.random.default_rng(5).standard_normal(MOST_BLOCKS * 25)
+    assert bootstrap(x, np.random.default_rng(0)).block >= 25
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 30])
+def test_few_values_do_not_break_it(n: int) -> None:
+    x = np.random.default_rng(6).standard_normal(n)
+    interval = bootstrap(x, np.random.default_rng(0))
+    assert x.min() - 1e-9 <= interval.low <= interval.high <= x.max() + 1e-9
+
+
+def test_equal_values_leave_no_doubt() -> None:
+    interval = bootstrap(np.full(100, 2.5), np.random.default_rng(0))
+    assert interval.low == pytest.approx(2.5, rel=1e-12)
+    assert interval.high == pytest.approx(2.5, rel=1e-12)
+
+
+def test_autocovariance_is_the_sum_of_its_definition() -> None:
+    x = np.random.default_rng(7).standard_normal(50)
+    d = x - x.mean()
+    expected = [(d[: 50 - k] * d[k:]).sum() / 50 for k in range(10)]
+    assert autocovariance(x, 9) == pytest.approx(expected, abs=1e-14)

@@ -1,0 +1,240 @@
+"""Single predictions, their breakdowns and calibration: known numbers, sums that come back to the whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.corpus import Corpus, Settings, prepare
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
+from src.evaluation.calibration import BINS, expected_calibration_error, reliability
+from src.evaluation.evaluate import Evaluation, evaluate_network
+from src.evaluation.scoring import (
+    Predictions,
+    Score,
+    predict_carried,
+    predict_reset,
+    score_carried,
+    score_reset,
+)
+from src.evaluation.text_quality import Judge
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture, Array
+from tests.rounding import UNIT, contractive, loss_error
+
+LINE = "the rain, in spain: stays mainly!\n"
+
+
+def network(vocab: int) -> tuple[Architecture, Array]:
+    architecture = Architecture(vocab=vocab, hidden=8)
+    flat = 3 * initialise(architecture, "orthogonal", np.random.default_rng(1), np.float32)
+    return architecture, contractive(architecture, flat)
+
+
+def text(count: int) -> Any:
+    return np.random.default_rng(2).integers(0, 6, count).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("count", "seq_len"), [(300, 7), (301, 7), (300, 300), (20, 50), (2, 1), (600, 200)])
+def test_single_predictions_are_those_of_the_score_in_the_order_of_the_text(count: int, seq_len: int) -> None:
+    """Two ways to read a window round differently: each is within `loss_error` of the exact losses."""
+    architecture, flat = network(6)
+    tokens = text(count)
+    carried = predict_carried(architecture, flat, tokens)
+    reset = predict_reset(architecture, flat, tokens, seq_len)
+    assert carried.score == score_carried(architecture, flat, tokens)
+    assert reset.score == score_reset(architecture, flat, tokens, seq_len)
+    for p in (carried, reset):
+        assert (p.nats.shape, p.hits.shape, p.confidence.shape) == ((count - 1,),) * 3
+        assert [a.dtype.name for a in (p.nats, p.hits, p.confidence)] == ["float32", "bool", "float32"]
+        assert p.nats.mean() == pytest.approx(p.score.nats, rel=1e-5)
+        assert p.hits.mean() == pytest.approx(p.score.accuracy, rel=1e-12)
+        assert (p.confidence >= np.exp(-p.nats) - 1e-6).all()
+        assert np.exp(-p.nats)[p.hits] == pytest.approx(p.confidence[p.hits], rel=1e-5)
+    bound = loss_error(architecture, flat)
+    assert bound < 1e-3, "else nothing is compared"
+    for begin in range(0, count - 1, seq_len):  # each window on its own
+        piece = tokens[begin : begin + seq_len + 1]
+        window = predict_carried(architecture, flat, piece).nats
+        exact = predict_carried(architecture, flat.astype(np.float64), piece).nats
+        for found in (reset.nats[begin : begin + seq_len], window):
+            np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # UNIT: nats are kept in float32
+
+
+def test_windows_read_in_groups_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of another size round differently: both are within `loss_error` of the exact losses."""
+    architecture, flat = network(6)
+    tokens = text(1003)
+    together = predict_reset(architecture, flat, tokens, 20)
+    monkeypatch.setattr("src.evaluation.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    groups = predict_reset(architecture, flat, tokens, 20)
+    exact = predict_reset(architecture, flat.astype(np.float64), tokens, 20)
+    bound = loss_error(architecture, flat)
+    for found in (groups, together):
+        np.testing.assert_allclose(found.nats, exact.nats, rtol=UNIT, atol=bound)
+    tied = exact.nats + np.log(exact.confidence) <= 2 * bound  # of two likeliest, rounding may choose either
+    assert (groups.hits == together.hits)[~tied].all()
+    assert (groups.hits != together.hits).mean() < 0.01
+
+
+def mean(groups: list[Group]) -> float:
+    return sum(g.count * g.bpc for g in groups) / sum(g.count for g in groups)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text("ab c,é1\n", min_size=2, max_size=60), st.integers(1, 70))
+def test_the_groups_add_up_to_the_whole(written: str, seq_len: int) -> None:
+    if len(set(written)) < 2:
+        written += "ab"
+    vocabulary = Vocabulary.of(written)
+    tokens = vocabulary.encode(written)
+    n = tokens.size - 1
+    rng = np.random.default_rng(0)
+    nats, hits = rng.exponential(size=n).astype(np.float32), rng.random(n) < 0.5
+    p = Predictions(Score("carried", float(nats.mean()), float(hits.mean()), n), nats, hits, nats)
+    for groups in (
+        by_window_position(p, seq_len),
+        by_character(p, tokens, vocabulary),
+        by_word_position(p, tokens, vocabulary),
+    ):
+        assert sum(g.count for g in groups) == n
+        assert mean(groups) == pytest.approx(nats.mean(dtype=np.float64) / np.log(2), rel=1e-6)
+        assert sum(g.count * g.accuracy for g in groups) == pytest.approx(hits.sum())
+
+
+def test_positions_by_hand() -> None:
+    written = "ab, élan x"
+    vocabulary = Vocabulary.of(written)
+    tokens = vocabulary.encode(written)
+    nats = np.arange(1, 10, dtype=np.float32) * np.float32(np.log(2))  # 1 bit for the b, 9 for the x
+    p = Predictions(Score("carried", 0, 0, 9), nats, np.zeros(9, bool), nats)
+
+    def bits(groups: list[Group]) -> dict[str, float]:
+        return {g.name: round(g.bpc, 5) for g in groups}
+
+    words = {"between words": (2 + 3 + 8) / 3, "1": (4 + 9) / 2, "2": (1 + 5) / 2, "3": 6, "4": 7}
+    assert bits(by_word_position(p, tokens, vocabulary)) == pytest.approx(words, abs=1e-5)
+    assert bits(by_window_position(p, 4)) == {"1": 5, "2": 4, "3": 5, "4": 6}
+    spaces = {g.name: (g.count, round(g.bpc, 5)) for g in by_character(p, tokens, vocabulary)}
+    assert spaces[" "] == (2, 5.5)
+    assert spaces["x"] == (1, 9)
+
+
+def test_a_long_word_ends_in_one_group() -> None:
+    tokens = np.zeros(30, np.uint8)
+    nats = np.ones(29, np.float32)
+    p = Predictions(Score("carried", 1, 0, 29), nats, np.zeros(29, bool), nats)
+    groups = by_word_position(p, tokens, Vocabulary("ab"))
+    assert [g.name for g in groups] == [*(str(k) for k in range(2, 13)), "13 and on"]
+    assert groups[-1].count == 30 - 12
+
+
+def test_a_calibrated_predictor_has_hardly_an_error() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.05, 1, 200_000).astype(np.float32)
+    bins = reliability(confidence, rng.random(confidence.size) < confidence)
+    assert expected_calibration_error(bins) < 0.006
+    assert len(bins) == BINS
+
+
+def test_an_overconfident_predictor_has_the_error_that_it_was_made_with() -> None:
+    """Always 0.9 sure, right 6 times in 10; and half of the time 0.5 sure and right."""
+    confidence = np.full(1000, 0.9)
+    hits = np.arange(1000) % 10 < 6
+    (only,) = reliability(confidence, hits)
+    assert (only.count, only.accuracy) == (1000, 0.6)
+    assert expected_calibration_error([only]) == pytest.approx(0.3, abs=1e-12)
+    mixed = reliability(np.where(np.arange(1000) < 500, 0.9, 0.5), hits | (np.arange(1000) >= 500))
+    assert expected_calibration_error(mixed) == pytest.approx((0.3 + 0.5) / 2, abs=1e-12)
+
+
+def test_bins_are_closed_above() -> None:
+    edges = np.arange(1, BINS + 1) / BINS
+    bins = reliability(np.array([0.0, *edges]), np.ones(BINS + 1, bool))
+    assert [b.count for b in bins] == [2] + [1] * (BINS - 1)
+    assert all(b.low <= b.confidence <= b.high for b in bins)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
+    return prepare(lambda: [(LINE * 60).encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
+
+
+@pytest.fixture(scope="module")
+def evaluation(corpus: Corpus) -> Evaluation:
+    architecture, flat = network(len(corpus.vocabulary))
+    return evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0))
+
+
+def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
+    metrics = evaluation.metrics()
+    for prefix in ("test", "test_reset"):
+        assert metrics[f"{prefix}/bpc_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_high"]
+    assert mean(evaluation.by_window) == pytest.approx(metrics["test_reset/bpc"], rel=1e-5)
+    for groups in (evaluation.by_character, evaluation.by_word):
+        assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=1e-5)
+    lead = metrics["test/bpc"] - min(metrics[f"test/ngram{k}_bpc"] for k in range(2, 9))
+    assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=1e-5)
+    assert metrics["test/bpc_minus_ngram_low"] < lead < metrics["test/bpc_minus_ngram_high"]
+    right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.carried.characters
+    assert right == pytest.approx(metrics["test/accuracy"])
+    assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
+    assert metrics["test/ngram8_bpc"] < 0.3  # the text repeats one line
+    assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
+    metrics = evaluation.metrics()
+    ends = f"[{metrics['test/bpc_low']:.3f}, {metrics['test/bpc_high']:.3f}]"
+    for table in (evaluation.table(), evaluation.table(full=True)):
+        (line,) = [line for line in table.splitlines() if line.startswith("network, state carried")]
+        assert f"{metrics['test/bpc']:.4f}  {ends}" in line
+        assert f"{metrics['test/ece']:.1%}" in table
+        assert max(map(len, table.splitlines()[:9])) <= 100
+    full, short = evaluation.table(full=True), evaluation.table()
+    for name in ("uniform", "unigram", *(f"{k}-gram" for k in range(2, 9)), "gzip", "bzip2", "xz"):
+        assert f"\n{name}" in full
+    assert "best n-gram: " in short
+    assert "best compressor: " in short
+    assert len(short.splitlines()) == 9
+    assert f"{metrics['test/bpc_minus_ngram_low']:.3f}, " in short
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_what_knows_the_end_of_the_training_split_only_says_so(
+    most: int, corpus: Corpus, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = corpus.split("train").size
+    assert evaluation.report([])["baselines_learned_from"] == {"last": train, "of": train}
+    assert "learned from" not in evaluation.table()
+    monkeypatch.setattr("src.evaluation.baselines.MOST", 1000)
+    architecture, flat = network(len(corpus.vocabulary))
+    some = evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0), most)
+    line = f"baselines learned from, texts judged against the last 1,000 of {train:,} training characters"
+    assert line in some.table().splitlines()
+    assert line in some.table(full=True).splitlines()
+    assert some.report([])["baselines_learned_from"] == {"last": 1000, "of": train}
+    assert Judge(corpus).tokens.tobytes() == corpus.split("train")[-1000:].tobytes()
+    assert all(np.isfinite(value) for value in some.metrics().values())
+
+
+def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
+    report = json.loads(json.dumps(evaluation.report([])))
+    assert report["contexts"]["carried"]["bpc"] == evaluation.carried.bpc
+    assert len(report["by_position_in_window"]) == 5
+    assert {row["name"] for row in report["by_character"]} <= set(LINE)
+
+
+def test_the_figures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
+    from src.plots import evaluation as evaluation_plots
+
+    evaluation_plots.reliability(evaluation.bins, tmp_path / "a.png")
+    evaluation_plots.window(evaluation, tmp_path / "b.png")
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))

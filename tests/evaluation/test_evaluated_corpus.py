@@ -1,0 +1,82 @@
+"""How much of a split the final scores are of, and which corpus a configuration names."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.config.schema import DataConfig, PlacesConfig
+from src.data.corpus import Corpus, corpus_of
+from src.evaluate import evaluate
+from src.evaluation.evaluate import Evaluation, evaluate_network
+from src.models.serialization import Model
+from src.rnn.parameters import Architecture, Array
+from src.tracking.run_lookup import Found
+
+TEXT = "The rain in Spain stays mainly in the plain.\n" * 100
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataConfig:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    path = str(tmp_path / "text.txt")
+    return DataConfig("file", path, False, False, False, "utf-8", [0.6, 0.2, 0.2], 1, 10_000)
+
+
+def network(corpus: Corpus) -> tuple[Architecture, Array]:
+    architecture = Architecture(len(corpus.vocabulary), 8)
+    rng = np.random.default_rng(0)
+    return architecture, rng.standard_normal(architecture.size()).astype(np.float32)
+
+
+def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_path: Path) -> None:
+    corpus, _ = corpus_of(data, 5, tmp_path)
+    architecture, flat = network(corpus)
+
+    def evaluated(of: Corpus, most: int | None = None) -> Evaluation:
+        return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
+
+    whole = evaluated(corpus)
+    assert whole.table().splitlines()[0] == "899 characters of the test split"
+    assert evaluated(corpus, 899).metrics() == whole.metrics()
+    some = evaluated(corpus, 300)
+    assert some.table().splitlines()[0] == "the first 300 of 899 characters of the test split"
+    start, _ = corpus.bounds["test"]
+    shorter = replace(corpus, bounds={**corpus.bounds, "test": (start, start + 301)})
+    assert some.metrics() == evaluated(shorter).metrics()
+
+
+def test_run_of_a_version_without_limits_is_scored_as_it_was(data: DataConfig, tmp_path: Path) -> None:
+    corpus, _ = corpus_of(data, 5, tmp_path)
+    architecture, flat = network(corpus)
+    known = {key: value for key, value in vars(data).items() if key != "max_vocabulary"}
+    model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    places = PlacesConfig(outputs=str(tmp_path), data_dir=str(tmp_path))
+    config = {"seq_len": 5, "seed": 1, "data": known}
+    found = Found("old", "old", "old", None, model, config, places, None)
+    evaluation, _ = evaluate(found, places)
+    assert evaluation.carried.characters == 899
+
+
+def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:
+    raw = bytes(range(256)) * 4 + b"\r\n\xef\xbb\xbf" * 40
+    (tmp_path / "text.txt").write_bytes(raw)
+    corpus, _ = corpus_of(replace(data, encoding="bytes"), 5, tmp_path)
+    assert len(corpus.vocabulary) == 256
+    assert corpus.tokens.tobytes() == raw
+
+
+@pytest.mark.parametrize("key", ["lowercase", "letters_only"])
+def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
+    changes: dict[str, Any] = {"encoding": "bytes", key: True}
+    with pytest.raises(InputError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
+        corpus_of(replace(data, **changes), 5, tmp_path)
+
+
+def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
+        corpus_of(replace(data, max_vocabulary=12), 5, tmp_path)
+    assert not list(tmp_path.glob("file*"))

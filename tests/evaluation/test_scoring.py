@@ -1,0 +1,213 @@
+"""Scores against a loop that reads one character at a time."""
+
+import tracemalloc
+from itertools import pairwise
+from math import log
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from src.evaluation.scoring import Score, Tokens, score_carried, score_reset, validation_loss
+from src.rnn.cells import CELLS
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.step import Stepper
+
+ARCHITECTURE = Architecture(vocab=6, hidden=8)
+
+
+def network(recurrence: float, dtype: type[np.floating] = np.float64) -> Array:
+    """Confident weights, so that what was read matters; every length of h shrinks to `recurrence` a step."""
+    rng = np.random.default_rng(1)
+    flat = initialise(ARCHITECTURE, "orthogonal", rng, np.float64)
+    p = named_views(ARCHITECTURE, flat)
+    p["wh"] *= recurrence
+    p["wx"] *= 5
+    p["wy"] *= 5
+    p["b"][:] = rng.standard_normal(p["b"].shape)
+    p["by"][:] = rng.standard_normal(p["by"].shape)
+    return flat.astype(dtype)
+
+
+def text(count: int, seed: int = 2) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(6, size=count).astype(np.uint8)
+
+
+def read(flat: Array, tokens: Tokens) -> tuple[Array, Array]:
+    """Nats and hits of each prediction in a piece of text, from a zero state, by the equations."""
+    p = named_views(ARCHITECTURE, flat.astype(np.float64))
+    h, nats, hits = np.zeros(ARCHITECTURE.hidden), [], []
+    for token, target in pairwise(tokens):
+        h = np.tanh(p["wx"][token] + h @ p["wh"] + p["b"])
+        logits = h @ p["wy"] + p["by"]
+        nats.append(np.log(np.exp(logits).sum()) - logits[target])
+        hits.append(logits.argmax() == target)
+    return np.array(nats), np.array(hits)
+
+
+@pytest.mark.parametrize("count", [2, 128, 129, 130, 300])
+def test_carried_score_is_that_of_reading_step_by_step(count: int) -> None:
+    flat, tokens = network(0.9), text(count)
+    nats, hits = read(flat, tokens)
+    score = score_carried(ARCHITECTURE, flat, tokens)
+    assert score.context == "carried"
+    assert score.characters == count - 1
+    assert score.nats == pytest.approx(nats.mean(), rel=1e-12)
+    assert score.accuracy == pytest.approx(hits.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "seq_len"), [(61, 20), (54, 20), (42, 20), (41, 20), (2, 20), (300, 1), (300, 170)]
+)
+def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(
+    count: int, seq_len: int
+) -> None:
+    flat, tokens = network(0.9), text(count)
+    pieces = [read(flat, tokens[s : s + seq_len + 1]) for s in range(0, count - 1, seq_len)]
+    nats, hits = (np.concatenate(kind) for kind in zip(*pieces, strict=True))
+    score = score_reset(ARCHITECTURE, flat, tokens, seq_len)
+    assert score.context == "reset"
+    assert score.characters == nats.size == count - 1
+    assert score.nats == pytest.approx(nats.mean(), rel=1e-12)
+    assert score.accuracy == pytest.approx(hits.mean(), rel=1e-12)
+
+
+def test_context_makes_a_difference_to_this_network() -> None:
+    """Or the two tests above would pass with the state handled in any way."""
+    flat, tokens = network(0.9), text(300)
+    carried = score_carried(ARCHITECTURE, flat, tokens).nats
+    assert abs(score_reset(ARCHITECTURE, flat, tokens, 5).nats / carried - 1) > 0.01
+
+
+@pytest.mark.parametrize("count", [5000, 5003, 5025, 2050, 2049])
+def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count: int) -> None:
+    """At half a state a step, 64 characters of warm-up leave 1e-19 of it: what differs is rounding."""
+    flat, tokens = network(0.5), text(count)
+    exact = score_carried(ARCHITECTURE, flat, tokens).nats
+    assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=1e-11)
+
+
+def test_validation_loss_of_a_network_that_remembers_is_close() -> None:
+    flat, tokens = network(1.0, np.float32), text(5000)
+    exact = score_carried(ARCHITECTURE, flat, tokens).nats
+    assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0.005)
+
+
+@pytest.mark.parametrize("count", [2, 50, 2000])
+def test_validation_loss_of_a_short_text_is_the_carried_score(count: int) -> None:
+    flat, tokens = network(1.0), text(count)
+    assert validation_loss(ARCHITECTURE, flat, tokens) == score_carried(ARCHITECTURE, flat, tokens).nats
+
+
+def test_network_that_knows_nothing_needs_log2_v_bits() -> None:
+    flat, tokens = np.zeros(ARCHITECTURE.size(), np.float32), text(3000)
+    for score in (score_carried(ARCHITECTURE, flat, tokens), score_reset(ARCHITECTURE, flat, tokens, 20)):
+        assert score.bpc == pytest.approx(np.log2(6), rel=1e-6)
+        assert score.perplexity == pytest.approx(6, rel=1e-6)
+    assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(log(6), rel=1e-6)
+
+
+def test_bits_and_perplexity_by_hand() -> None:
+    score = Score("carried", nats=log(8), accuracy=0.5, characters=10)
+    assert score.bpc == pytest.approx(3, rel=1e-15)
+    assert score.perplexity == pytest.approx(8, rel=1e-15)
+
+
+def test_scoring_leaves_the_weights_and_repeats_to_the_bit() -> None:
+    flat, tokens = network(0.9, np.float32), text(3000)
+    before = flat.tobytes()
+
+    def scores() -> tuple[Score, Score, float]:
+        return (
+            score_carried(ARCHITECTURE, flat, tokens),
+            score_reset(ARCHITECTURE, flat, tokens, 20),
+            validation_loss(ARCHITECTURE, flat, tokens),
+        )
+
+    first = scores()
+    assert flat.tobytes() == before
+    assert scores() == first
+
+
+def any_network(kind: tuple[str, str], layers: int, scale: float) -> tuple[Architecture, Array]:
+    """A random network of any cell; the smaller the scale, the sooner it forgets."""
+    architecture = Architecture(6, 8, kind[0], layers, kind[1])
+    flat = scale * np.random.default_rng(3).standard_normal(architecture.size())
+    return architecture, flat
+
+
+def step_by_step(architecture: Architecture, flat: Array, tokens: Tokens) -> tuple[Array, Array]:
+    """Nats and hits of each prediction from a zero state."""
+    stepper, nats, hits = Stepper(architecture, flat, 1), [], []
+    for token, target in pairwise(tokens):
+        logits = stepper.step(np.array([token]))[0]
+        nats.append(np.log(np.exp(logits).sum()) - logits[target])
+        hits.append(logits.argmax() == target)
+    return np.array(nats), np.array(hits)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind: tuple[str, str], layers: int) -> None:
+    """300 characters: three pieces, so the whole state of every layer is carried between them."""
+    architecture, flat = any_network(kind, layers, 0.35)
+    tokens = text(300)
+    nats, hits = step_by_step(architecture, flat, tokens)
+    carried = score_carried(architecture, flat, tokens)
+    assert carried.nats == pytest.approx(nats.mean(), rel=1e-12)
+    assert carried.accuracy == pytest.approx(hits.mean(), rel=1e-12)
+    pieces = [step_by_step(architecture, flat, tokens[s : s + 21])[0] for s in range(0, 299, 20)]
+    reset = score_reset(architecture, flat, tokens, 20)
+    assert reset.nats == pytest.approx(np.concatenate(pieces).mean(), rel=1e-12)
+    assert reset.nats != pytest.approx(carried.nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_validation_loss_of_every_cell_is_the_carried_score(kind: tuple[str, str], layers: int) -> None:
+    """Also the first stream's: it begins behind the warm-up from a state that is zero in every part."""
+    architecture, flat = any_network(kind, layers, 0.2)
+    if kind[0] == "lstm":
+        for layer in unflatten(architecture, flat).layers:
+            layer.b[1] -= 1  # what its forget gates keep after 64 characters is rounding
+    elif kind[0] == "gru":
+        for layer in unflatten(architecture, flat).layers:
+            layer.b[1] -= 1  # its update gate
+    tokens = text(4001)
+    exact = score_carried(architecture, flat, tokens).nats
+    assert validation_loss(architecture, flat, tokens) == pytest.approx(exact, rel=1e-10)
+
+
+def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts() -> None:
+    flat, tokens = network(0.5), text(64_001)  # parts of 2,000 characters
+    bounded = validation_loss(ARCHITECTURE, flat, tokens, most=3200)
+    pieces = [read(flat, tokens[max(0, k - 64) : k + 101])[0][-100:] for k in range(0, 64_000, 2000)]
+    assert bounded == pytest.approx(np.concatenate(pieces).mean(), rel=1e-9)
+    whole = validation_loss(ARCHITECTURE, flat, tokens)
+    assert bounded != pytest.approx(whole, rel=1e-6)
+    assert validation_loss(ARCHITECTURE, flat, tokens, most=64_000) == whole
+
+
+def test_windows_scored_in_groups_are_those_scored_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, tokens = network(0.9), text(3003)
+    together = score_reset(ARCHITECTURE, flat, tokens, 20)
+    monkeypatch.setattr("src.evaluation.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
+    groups = score_reset(ARCHITECTURE, flat, tokens, 20)
+    assert groups.nats == pytest.approx(together.nats, rel=1e-12)
+    assert (groups.accuracy, groups.characters) == (together.accuracy, together.characters)
+
+
+def test_scoring_takes_no_more_memory_for_more_text() -> None:
+    flat = network(0.9, np.float32)
+
+    def peak(tokens: Tokens) -> int:
+        tracemalloc.start()
+        validation_loss(ARCHITECTURE, flat, tokens, most=10_000)
+        score_reset(ARCHITECTURE, flat, tokens[:200_000], 100)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    tokens = text(2_000_000)
+    assert peak(tokens) < 1.05 * peak(tokens[:200_000]) + 100_000

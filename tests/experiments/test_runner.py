@@ -1,0 +1,85 @@
+"""experiments/: each with its folder, its configs and claims; what is typed for it; whether a claim holds."""
+
+import json
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.config.schema import EXPERIMENTS as NAMES
+from src.config.schema import PARTS
+from src.experiments.claims import Claim, read_claims, verdicts
+from src.experiments.report import page, section
+from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, named, run
+from tests.conftest import PROJECT
+
+
+def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interrupted() -> None:
+    line = command(EXPERIMENTS["state"], "quick", ["outputs=x"], None)
+    assert line[:2] == ["--multirun", "experiment=state_quick"]
+    assert {"skip_finished=true", "hydra/launcher=joblib", "outputs=x"} <= set(line)
+    full = command(EXPERIMENTS["karpathy2015"], "full", [], "book.txt")
+    assert {"experiment=karpathy2015", "data.path=book.txt"} <= set(full)
+    assert "hydra/launcher=joblib" not in command(EXPERIMENTS["tinyshakespeare"], "full", [], None)
+
+
+def test_an_experiment_without_its_text_is_left_out_and_says_what_to_type(tmp_path: Path) -> None:
+    outcome = run(EXPERIMENTS["karpathy2015"], "full", [], tmp_path, {})
+    assert outcome.missing == "it needs your copy of the text: warandpeace=FILE"
+    assert "not run" in section(outcome).note
+
+
+def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
+    assert set(NAMES) == set(EXPERIMENTS)
+    assert set(QUICK) <= set(NAMES)
+    for name, experiment in EXPERIMENTS.items():
+        readme = (FOLDER / name / "README.md").read_text(encoding="utf-8")
+        assert readme.startswith(f"# {name}: ")
+        assert f"experiment={name}" in readme or name == "tinyshakespeare"
+        for size in ("quick", "full"):
+            assert (PROJECT / "conf" / "experiment" / f"{experiment.config(size)}.yaml").exists()
+        assert read_claims(FOLDER / name / "expected.json", "full"), name
+
+
+def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
+    claims = [
+        {"claim": "a", "measure": "x", "source": "s", "most": 1},
+        {"claim": "b", "measure": "x - y", "source": "s", "least": 1, "size": "full"},
+    ]
+    (tmp_path / "expected.json").write_text(json.dumps({"claims": claims}))
+    assert [c.claim for c in read_claims(tmp_path / "expected.json", "quick")] == ["a"]
+    found = verdicts(read_claims(tmp_path / "expected.json", "full"), {"x": 2.0, "y": 0.5})
+    assert [(v.held, v.value, v.word) for v in found] == [
+        (False, 2.0, "NOT reproduced"),
+        (True, 1.5, "reproduced"),
+    ]
+
+
+@pytest.mark.parametrize("value", [inf, float("nan")])
+def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
+    assert not Claim("c", "x", "s", least=0).holds({"x": value})
+
+
+def test_every_part_has_its_config_and_claims() -> None:
+    for name in PARTS:
+        part = named(name)
+        assert part.asked == part.config("quick") == part.config("full") == name
+        text = (PROJECT / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+        variants = text.rpartition("variant: ")[2].strip().split(",")
+        assert [v.rpartition("_")[2] for v in variants] == [part.part] * 3
+        asked = [c for c in read_claims(FOLDER / part.name / "expected.json", "full") if c.measure]
+        assert sum(f"_{part.part}/" in claim.measure for claim in asked) == 3
+
+
+@pytest.mark.slow
+def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any) -> None:
+    places = [f"outputs={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+    small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
+    outcome = run(EXPERIMENTS["temperature"], "quick", [*places, *small], tmp_path, {})
+    assert not outcome.missing, capfd.readouterr().err
+    assert [r.status for r in outcome.rows] == ["FINISHED"]
+    assert outcome.measures["known_words@0.1"] >= 0
+    assert [k for k, _ in outcome.rows[0].gradient] == list(range(20)), "of the weights that were kept"
+    assert not all(v.held for v in outcome.verdicts), "eight units and some steps know no words"
+    assert "NOT reproduced" in page([section(outcome)], {})

@@ -1,0 +1,94 @@
+"""A process that has imported what the commands need and forks for each command line that it is sent.
+
+    python -m tests.fork_server
+
+Each line of standard input is a JSON object: module, arguments, folder (to stand in), environment, out and
+err (files for what the command prints), seconds (what it may take); the answer is a line with the exit
+status, negative for a signal. The child runs the module as `python -m` does. What is saved are the imports:
+of matplotlib, Hydra and MLflow they take longer than a small training.
+"""
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+import traceback
+from importlib import import_module
+
+IMPORTED = (
+    "hydra",
+    "hydra._internal.hydra",
+    "src.sweeps.hydra_callback",
+    "src.cli.main",
+    "src.cli.error_messages",
+    "src.evaluation.evaluate",
+    "src.runner",
+    "src.plots.training",
+    "src.tracking.run_lookup",
+    "src.experiments.rerun",
+    "src.tracking.mlflow_store",
+    "src.config.deserialize",
+)
+
+
+def child(told: dict[str, object]) -> int:
+    """The command, in this process, to its exit status."""
+    gc.disable()  # it ends in a moment
+    for name, number in (("out", 1), ("err", 2)):
+        os.dup2(os.open(str(told[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(str(told["folder"]))
+    environment = told["environment"]
+    assert isinstance(environment, dict)
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.alarm(int(str(told["seconds"])))  # what does not end by itself ends so, with a status of its own
+    arguments = told["arguments"]
+    assert isinstance(arguments, list)
+    sys.argv = [str(told["module"]), *arguments]
+    try:
+        runpy.run_module(str(told["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def warm_up() -> None:
+    """Find Hydra's plugins and read its grammar once, not once for each command."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from src.cli.main import register
+    from src.common.paths import CONF
+
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("config", ["hidden=1", "data.split=[1,2]", "prompt='a'"], return_hydra_config=True)
+    GlobalHydra.instance().clear()
+    gc.freeze()  # what is there is not looked through again in every child
+
+
+def main() -> None:
+    for name in IMPORTED:
+        import_module(name)
+    warm_up()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            status = child(json.loads(line))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""One character from the logits of all: temperature, top_k and top_p, and how often each is chosen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.generation.sampling import choose, restrict
+from src.rnn.parameters import Array
+
+COARSEST, FINEST = 0.0, 1 - 2**-53  # the ends of what Generator.random gives
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_choice_follows_softmax_of_logits_over_temperature(temperature: float) -> None:
+    logits = np.array([0.5, -1.0, 2.0, 0.0])
+    share = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
+    uniforms = (np.arange(10_000) + 0.5) / 10_000
+    chosen = np.bincount([choose(logits, temperature, u) for u in uniforms], minlength=4)
+    np.testing.assert_allclose(chosen / 10_000, share, atol=1e-4)
+
+
+@pytest.mark.parametrize("uniform", [COARSEST, 0.5, FINEST])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-3, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_next_to_temperature_zero_the_likeliest_is_chosen_without_a_warning(
+    uniform: float, temperature: float, dtype: type[np.floating]
+) -> None:
+    assert choose(np.array([-80.0, 3.0, 2.0, -90.0], dtype), temperature, uniform) == 1
+
+
+@pytest.mark.parametrize("uniform", [COARSEST, FINEST])
+def test_impossible_characters_are_never_chosen(uniform: float) -> None:
+    assert choose(np.array([-1e5, 0.0, -1e5, 0.0, -1e5]), 1.0, uniform) in (1, 3)
+
+
+@pytest.mark.parametrize("uniform", [COARSEST, FINEST])
+def test_huge_logits_and_temperatures_do_not_overflow(uniform: float) -> None:
+    logits = np.array([1e4, -1e4, 1e4])
+    assert choose(logits, 1.0, uniform) == (0 if uniform == COARSEST else 2)
+    assert choose(logits, 1e300, 0.5) == 1
+
+
+def test_choosing_leaves_the_logits() -> None:
+    logits = np.array([1.0, 2.0])
+    choose(logits, 0.7, 0.5)
+    assert logits.tolist() == [1, 2]
+
+
+# --- top_k and top_p ---
+
+GRID = (np.arange(10_000) + 0.5) / 10_000  # uniform numbers that meet every choice in its share
+
+
+def shares(logits: Sequence[float] | Array, temperature: float = 1.0, **restrictions: Any) -> Array:
+    """How often each id is chosen."""
+    many = np.broadcast_to(np.asarray(logits, dtype=float), (GRID.size, len(logits)))
+    return np.bincount(choose(many, temperature, GRID, **restrictions), minlength=len(logits)) / GRID.size
+
+
+def softmax(logits: Sequence[float] | Array, temperature: float = 1.0) -> Array:
+    p: Array = np.exp((np.asarray(logits) - np.max(logits)) / temperature)
+    p /= p.sum()
+    return p
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("top_k", [1, 2, 3, 5, 99])
+def test_top_k_leaves_the_k_likeliest_in_their_proportion(temperature: float, top_k: int) -> None:
+    logits = np.array([0.5, -1.0, 2.0, 0.0, 1.0])
+    expected = softmax(logits, temperature)
+    expected[np.argsort(-logits)[top_k:]] = 0
+    np.testing.assert_allclose(shares(logits, temperature, top_k=top_k), expected / expected.sum(), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("top_p", "left"), [(1e-9, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.95, 4)]
+)
+def test_top_p_leaves_the_smallest_set_with_that_share(top_p: float, left: int) -> None:
+    p = np.array([0.1, 0.4, 0.2, 0.3])
+    expected = np.where(np.isin(np.arange(4), [1, 3, 2, 0][:left]), p, 0)
+    np.testing.assert_allclose(shares(np.log(p), top_p=top_p), expected / expected.sum(), atol=2e-4)
+
+
+def test_temperature_comes_before_top_p() -> None:
+    """What is flattened first has a wider nucleus."""
+    p = np.log([0.7, 0.1, 0.1, 0.1])
+    assert np.count_nonzero(shares(p, 1.0, top_p=0.6)) == 1
+    assert np.count_nonzero(shares(p, 5.0, top_p=0.6)) == 3
+
+
+def test_top_p_is_a_share_of_what_top_k_leaves() -> None:
+    p = np.log([0.4, 0.3, 0.2, 0.1])
+    assert np.count_nonzero(shares(p, top_p=0.57)) == 2
+    assert np.count_nonzero(shares(p, top_k=2, top_p=0.57)) == 1  # 0.4 of 0.7
+
+
+def test_of_equals_the_first_count() -> None:
+    assert np.flatnonzero(shares([1.0, 2.0, 2.0, 2.0], top_k=2)).tolist() == [1, 2]
+    assert np.flatnonzero(shares([0.0] * 10, top_p=0.25)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 0.7, 1e300])
+def test_the_likeliest_alone_is_the_argmax_at_every_temperature(temperature: float) -> None:
+    """At 1e300 the exponential rounds all to one number: the order is that of the logits."""
+    logits = np.array([0.0, 3.0, 3.0 + 1e-9, 1.0])
+    for restrictions in ({"top_k": 1}, {"top_p": 1e-12}, {"top_k": 1, "top_p": 1.0}):
+        for uniform in (COARSEST, 0.5, FINEST):
+            assert choose(logits, temperature, uniform, **restrictions) == 2
+
+
+@pytest.mark.parametrize("restrictions", [{"top_k": 27}, {"top_p": 1.0}, {"top_k": 99, "top_p": 1.0}])
+def test_a_restriction_that_drops_nothing_changes_nothing(restrictions: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    logits, uniforms = 5 * rng.standard_normal((2000, 27)), rng.random(2000)
+    chosen = choose(logits, 0.7, uniforms, **restrictions)
+    assert chosen.tolist() == choose(logits, 0.7, uniforms).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_streams_are_restricted_each_by_its_own_logits(dtype: type[np.floating]) -> None:
+    rng = np.random.default_rng(0)
+    logits, uniforms = rng.standard_normal((50, 27)).astype(dtype), rng.random(50)
+    together = choose(logits, 0.7, uniforms, 5, 0.8)
+    alone = [int(choose(logits[k], 0.7, uniforms[k], 5, 0.8)) for k in range(50)]
+    assert together.tolist() == alone
+
+
+@given(
+    st.lists(st.floats(-50, 50), min_size=1, max_size=30),
+    st.floats(0.05, 10),
+    st.integers(1, 40),
+    st.floats(1e-6, 1),
+)
+def test_what_is_left_is_the_smallest_sufficient_set(
+    logits: list[float], temperature: float, top_k: int, top_p: float
+) -> None:
+    p = softmax(logits, temperature)
+    left = p.copy()
+    restrict(left, np.array(logits), top_k, top_p)
+    kept = np.flatnonzero(left)
+    assert 1 <= kept.size <= top_k
+    assert (left[kept] == p[kept]).all()
+    ranked = sorted(range(p.size), key=lambda k: (-logits[k], k))
+    assert set(kept) == set(ranked[: kept.size])  # the likeliest, the first of equals
+    total = p[ranked[:top_k]].sum()
+    assert p[ranked[: kept.size]].sum() >= top_p * total * (1 - 1e-12) or kept.size == np.count_nonzero(p)
+    assert p[ranked[: kept.size - 1]].sum() <= top_p * total * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (4, None), (None, 0.8), (6, 0.9)])
+def test_drawn_characters_follow_the_restricted_distribution(top_k: int | None, top_p: float | None) -> None:
+    """A chi-square test of 50,000 draws; its threshold is passed by one right sampler in 10,000."""
+    rng = np.random.default_rng(1)
+    logits = 2 * rng.standard_normal(12)
+    p = softmax(logits, 0.8)
+    order = np.argsort(-p)
+    kept = order[:top_k]
+    if top_p is not None:
+        enough = np.searchsorted(np.cumsum(p[kept]) / p[kept].sum(), top_p) + 1
+        kept = kept[:enough]
+    drawn = choose(np.broadcast_to(logits, (50_000, 12)), 0.8, rng.random(50_000), top_k, top_p)
+    counts = np.bincount(drawn, minlength=12)
+    assert counts.sum() == counts[kept].sum()
+    expected = 50_000 * p[kept] / p[kept].sum()
+    degrees = kept.size - 1
+    quantile = degrees * (1 - 2 / (9 * degrees) + 3.72 * np.sqrt(2 / (9 * degrees))) ** 3  # Wilson-Hilferty
+    assert ((counts[kept] - expected) ** 2 / expected).sum() < quantile

@@ -1,0 +1,99 @@
+"""Same config, seed and number of workers: the same bits, whatever one looks at meanwhile."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from src.config.schema import Config
+from src.data.corpus import corpus_of
+from src.rnn.parameters import Array
+from src.runner import architecture_of
+from src.training.trainer import train
+
+Typed = Callable[..., Any]
+TINY = ("hidden=16", "max_epochs=0.02", "schedule.warmup=5", "average=0.9", "batch_size=64", "patience=null")
+# Bounds of the relative difference of the weights, and of val/loss, behind 24 steps with 1, 2 and 4 workers;
+# measured: 8e-8 and 5e-10. benchmarks/determinism.json has the whole default training.
+WEIGHTS, LOSS = 1e-5, 1e-6
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("determinism")
+
+
+@pytest.fixture
+def trained(typed: Typed, places: Path) -> Callable[..., tuple[Array, float]]:
+    """The weights at the end of a training with these arguments, and their val/loss."""
+
+    def trained(*arguments: str) -> tuple[Array, float]:
+        configs: list[Config] = []
+        assert typed("train", *TINY, *arguments, body=configs.append).rc == 0
+        (config,) = configs
+        corpus, _ = corpus_of(config.data, config.seq_len, places)
+        seen: list[Array] = []
+        losses: list[float] = []
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            losses.extend([metrics["val/loss"]] if "val/loss" in metrics else [])
+
+        rng = np.random.default_rng(config.seed)
+        train(
+            config,
+            architecture_of(config, corpus),
+            corpus,
+            rng,
+            report,
+            lambda s, flat: seen.append(flat.copy()),
+        )
+        assert seen[-1].dtype == np.float32
+        return seen[-1], losses[-1]
+
+    return trained
+
+
+def test_the_number_of_workers_changes_little_and_the_same_number_nothing(trained: Any) -> None:
+    ends = {workers: trained(f"workers={workers}") for workers in (1, 2, 4)}
+    flat, loss = trained("workers=4")
+    assert (flat.tobytes(), loss) == (ends[4][0].tobytes(), ends[4][1])
+    flat, loss = ends[1]
+    assert flat.tobytes() != ends[2][0].tobytes(), "else nothing is compared here"
+    for other, other_loss in (ends[2], ends[4]):
+        assert np.linalg.norm(flat - other) / np.linalg.norm(flat) < WEIGHTS
+        assert abs(loss - other_loss) / loss < LOSS
+
+
+def test_the_threads_of_blas_change_nothing(trained: Any) -> None:
+    bits = set()
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads, user_api="blas"):
+            flat, loss = trained("workers=1")
+        bits.add((flat.tobytes(), loss))
+    assert len(bits) == 1
+
+
+def test_looking_does_not_change_a_tracked_training(typed: Typed, places: Path, tmp_path: Path) -> None:
+    """The whole command: evaluations, points of the curves and samples, of another prompt and temperature."""
+    ways = {
+        "seldom": ("eval_every=1000", "log_every=1000", "length=0"),
+        "often": ("eval_every=3", "log_every=1", "prompt=o ", "temperature=1.3", "length=50"),
+        "greedy": ("eval_every=8", "log_every=7", "prompt=", "temperature=0"),
+    }
+    told = {}
+    for name, arguments in ways.items():
+        outputs = (f"outputs={tmp_path / name}", f"data_dir={places}", "tracking=none", "workers=1")
+        ended = typed("train", *TINY, *arguments, *outputs)
+        assert ended.rc == 0, ended.err
+        (folder,) = (tmp_path / name / "runs").iterdir()
+        scores = json.loads((folder / "scores.json").read_text())
+        del scores["job_digest"]  # of the config
+        told[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
+        assert "weights kept: those of step 24," in ended.err, "the last step's, in each of the three"
+    assert told["seldom"] == told["often"] == told["greedy"]

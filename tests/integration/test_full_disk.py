@@ -1,0 +1,79 @@
+"""A disk without room: one clear line, exit status 2, nothing half-written, what was there before intact.
+
+Imitated by a limit on the size of a file, which ends a write with the same kind of error.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.models import serialization
+from src.tracking import event_log
+from tests.commands import TIME_LIMIT, unmeasured
+from tests.conftest import PROJECT
+
+LIMITED = """
+import resource, runpy, sys
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+runpy.run_module("src.train", run_name="__main__")
+"""
+SAVING = """
+import resource, sys
+from pathlib import Path
+from src.common.errors import InputError
+from src.models import serialization
+folder = Path(sys.argv[1])
+model = serialization.load(folder)
+model.flat[:] = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+try:
+    serialization.save(model, folder)
+except InputError as error:
+    print(error)
+"""
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=PROJECT, env=unmeasured(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path) -> None:
+    """In the middle of the training, by its journal."""
+    asked = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none")
+    done = python(LIMITED, "100000", *asked, f"outputs={tmp_path}", f"data_dir={trained.root / 'data'}")
+    (folder,) = (tmp_path / "runs").iterdir()
+    line = f"train: expected a place to write to, got {folder} (File too large): change outputs or data_dir"
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+    assert done.stderr.splitlines()[-1] == line
+    assert done.stdout == ""
+    records = [record for _, record in event_log.read(folder, 0)]
+    assert records[-1]["kind"] == "metrics"
+    assert (folder / event_log.NAME).read_bytes().endswith(b"}\n")
+    assert not list(folder.rglob("*.tmp"))
+    from src.tracking.stale_runs import mark_dead
+
+    assert mark_dead(tmp_path) == [folder], "its end is told as soon as there is room"
+
+
+@pytest.mark.slow
+def test_weights_that_find_no_room_leave_those_before_intact(trained: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    kept = serialization.load(trained.folder / "model")
+    serialization.save(kept, folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    done = python(SAVING, str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    file = folder / "weights.safetensors"
+    wanted = f"expected a place to write to, got {file} (File too large): change outputs or data_dir\n"
+    assert done.stdout == wanted
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -1,0 +1,141 @@
+"""Any text as a prompt, and any configuration within the ranges: text, three steps, or one line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from src.common.errors import Diverged, InputError
+from src.config.schema import (
+    AdagradConfig,
+    AdamConfig,
+    Config,
+    ConstantConfig,
+    CosineConfig,
+    ModelConfig,
+    MomentumConfig,
+    PlateauConfig,
+    RmspropConfig,
+    SgdConfig,
+)
+from src.config.validation import check
+from src.data.corpus import Corpus, bounds_of
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.generation.sampling import sample
+from src.models.serialization import Model
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture
+from src.training.trainer import make_batches, train
+from tests.small_training import BASE
+
+TEXT = "the sun is up and so am i, " * 12
+KNOWN = Vocabulary.of(TEXT)
+PLAIN = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
+CORPUS = Corpus(
+    Path("unused"), "verse", "0" * 64, KNOWN, PLAIN, KNOWN.encode(TEXT), bounds_of(len(TEXT), (0.8, 0.1, 0.1))
+)
+SMALL = Architecture(len(KNOWN), 4)
+WRITER = Model(SMALL, initialise(SMALL, "uniform", np.random.default_rng(0)), KNOWN, PLAIN)
+
+PROMPTS = st.one_of(st.text(), st.text(KNOWN.characters + KNOWN.characters.upper()))
+
+
+@settings(deadline=None, max_examples=200)
+@given(PROMPTS, st.one_of(st.just(0.0), st.floats(0, 1e300)), st.integers(0, 2**63))
+def test_any_text_is_a_prompt_or_refused_in_a_line(prompt: str, temperature: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    if set(PLAIN.apply(prompt)) - set(KNOWN.characters):
+        with pytest.raises(InputError, match=r"\Aprompt: expected only the .*\Z"):
+            list(sample(WRITER, prompt, temperature, 5, rng))
+        return
+    written = "".join(sample(WRITER, prompt, temperature, 5, rng))
+    assert len(written) == 5
+    assert set(written) <= set(KNOWN.characters)
+
+
+def share(least: float = 0.0, below: float = 1.0) -> st.SearchStrategy[float]:
+    return st.floats(least, below, exclude_max=True)
+
+
+ABOVE = st.floats(0, 1e6, exclude_min=True)
+MODELS = st.builds(
+    ModelConfig,
+    name=st.sampled_from(["rnn", "gru", "lstm"]),
+    layers=st.integers(1, 3),
+    dropout=share(),
+    init=st.sampled_from(["uniform", "orthogonal", "identity"]),
+    activation=st.sampled_from(["tanh", "relu"]),
+)
+DECAY = st.floats(0, 1e6)
+OPTIMISERS = st.one_of(
+    st.builds(SgdConfig, name=st.just("sgd"), weight_decay=DECAY),
+    st.builds(MomentumConfig, name=st.just("momentum"), weight_decay=DECAY, momentum=share(),
+              nesterov=st.booleans()),
+    st.builds(AdagradConfig, name=st.just("adagrad"), weight_decay=DECAY, eps=ABOVE),
+    st.builds(RmspropConfig, name=st.just("rmsprop"), weight_decay=DECAY, decay=share(), eps=ABOVE),
+    st.builds(
+        AdamConfig, name=st.just("adam"), weight_decay=DECAY, beta1=share(), beta2=share(), eps=ABOVE
+    ),
+)  # fmt: skip
+COURSES = st.one_of(
+    st.builds(ConstantConfig, name=st.just("constant"), warmup=st.integers(0, 10**9)),
+    st.builds(CosineConfig, name=st.just("cosine"), warmup=st.integers(0, 10**9), final=st.floats(0, 1)),
+    st.builds(
+        PlateauConfig,
+        name=st.just("plateau"),
+        warmup=st.integers(0, 10**9),
+        factor=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        patience=st.integers(1, 10**9),
+        least=st.floats(0, 1),
+    ),
+)
+CONFIGS = st.builds(
+    replace,
+    st.just(BASE),
+    hidden=st.integers(1, 20),
+    seq_len=st.integers(1, 20),
+    lr=ABOVE,
+    clip=st.one_of(st.none(), ABOVE),
+    clip_mode=st.sampled_from(["norm", "value"]),
+    patience=st.one_of(st.none(), st.integers(1, 10**9)),
+    min_delta=st.floats(0, 1e6),
+    eval_every=st.integers(1, 5),
+    log_every=st.integers(1, 5),
+    seed=st.integers(0, 2**70),
+    batch_size=st.integers(1, 40),
+    average=share(),
+    batching=st.sampled_from(["windows", "stream"]),
+    state=st.sampled_from(["reset", "carry"]),
+    data=st.builds(replace, st.just(BASE.data), stride=st.integers(1, 10**9)),
+    model=MODELS,
+    optimizer=OPTIMISERS,
+    schedule=COURSES,
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=120)
+@given(CONFIGS)
+def test_any_configuration_trains_three_steps(config: Config) -> None:
+    """Or diverges, and that only where a step moves a unit's weights by as much as they are."""
+    try:
+        check(config)
+    except InputError:  # what only one cell has
+        assume(False)
+    rng = np.random.default_rng(config.seed)
+    per_epoch = make_batches(config, CORPUS, rng).steps_per_epoch
+    config = replace(config, max_epochs=3 / per_epoch)
+    m = config.model
+    architecture = Architecture(len(KNOWN), config.hidden, m.name, m.layers, m.activation)
+    try:
+        outcome = train(config, architecture, CORPUS, rng, lambda step, told: None, lambda step, flat: None)
+    except Diverged:
+        assert config.lr * (1 + config.optimizer.weight_decay) * config.hidden > 0.5
+        return
+    assert outcome.steps == 3 or outcome.ended == "early stopping"
+    assert outcome.flat.dtype == np.float32
+    assert np.isfinite(outcome.flat).all()

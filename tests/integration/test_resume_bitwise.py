@@ -1,0 +1,173 @@
+"""Real trainings, killed and gone on with: the weights and every point are those of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import TIME_LIMIT
+from tests.conftest import PROJECT, Ended, environ
+from tests.interrupted import only_run, points
+from tests.kill_probe import IN_A_CHECKPOINT, PLACES
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+KILLS = 25
+SMALL = (
+    "max_epochs=0.35",
+    "eval_every=10",
+    "log_every=4",
+    "length=20",
+    "patience=null",
+    "schedule.warmup=20",
+)
+DEEP = (
+    *SMALL,
+    *("model=lstm", "hidden=8", "model.layers=2", "model.dropout=0.2", "batching=stream", "state=carry"),
+    *("average=0.9", "workers=1", "tracking=none", "on_divergence=rollback", "max_epochs=7"),
+)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert (one / "model/weights.safetensors").read_bytes() == (
+        other / "model/weights.safetensors"
+    ).read_bytes()
+    assert points(one) == points(other)
+    for file in sorted((one / "samples").iterdir()):
+        assert file.read_text() == (other / "samples" / file.name).read_text(), file.name
+    last = [sorted((run / "checkpoints").iterdir())[-1] for run in (one, other)]
+    assert last[0].name == last[1].name
+    from src.training import checkpoint
+
+    arrays = [checkpoint.load(path).arrays for path in last]
+    assert arrays[0].keys() == arrays[1].keys()
+    for name, array in arrays[0].items():
+        assert array.tobytes() == arrays[1][name].tobytes(), name
+
+
+def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    """Killed outright at random moments: in a step, while a line of the journal is written, and before, while
+    and after a checkpoint is."""
+    straight, killed = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed"))
+    ended = command("src.train", *DEEP, *straight)
+    assert ended.rc == 0, ended.err
+    rng = random.Random(7)
+    places = [rng.choice(PLACES) for _ in range(KILLS - 1)]
+    assert sum(place in IN_A_CHECKPOINT for place in places) >= 5
+    assert set(places) == set(PLACES)
+    done = command("tests.kill_probe", "gradient", "25", *DEEP, *killed)
+    assert done.rc == -signal.SIGKILL, done.err
+    folder = only_run(tmp_path / "killed")
+    counts = {"gradient": (1, 25), "half a line": (1, 9), "time": (1, 200)}
+    for place in places:
+        count = rng.randint(*counts.get(place, (1, 2)))
+        done = command("tests.kill_probe", place, str(count), "resume=latest", *killed)
+        assert done.rc == -signal.SIGKILL, (place, done.err)
+    ended = command("src.train", "resume=latest", *killed)
+    assert ended.rc == 0, ended.err
+    assert only_run(tmp_path / "killed") == folder
+    assert_equal_runs(only_run(tmp_path / "straight"), folder)
+    assert len(list((folder / "checkpoints").iterdir())) == 2, "the last two, and nothing half written"
+    records = [json.loads(line)["kind"] for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert records.count("resumed") == KILLS
+
+
+def test_a_worker_that_the_system_kills_ends_the_run_in_one_line_and_it_goes_on(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    settings = (*SMALL, "hidden=8", "batching=stream", "max_epochs=7", "workers=2", "tracking=none")
+    straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
+    ended = command("src.train", *settings, *straight)
+    assert ended.rc == 0, ended.err
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *settings, *broken],
+        cwd=PROJECT, env=environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("step 50/"))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(worker), signal.SIGKILL)  # as a machine does that is out of memory
+    _, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    expected = (
+        "train: workers: expected 2 processes to the end, got one that was killed by SIGKILL: out of memory?"
+    )
+    assert err.splitlines()[-1].startswith(expected)
+    folder = only_run(tmp_path / "broken")
+    last = json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
+    assert (last["kind"], last["status"]) == ("end", "FAILED")
+
+    ended = command("src.train", "resume=latest", *broken)
+    assert ended.rc == 0, ended.err
+    assert_equal_runs(only_run(tmp_path / "straight"), folder)
+
+
+def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, float]]:
+    return sorted((m.step, name, m.value) for name in names for m in client.get_metric_history(run_id, name))
+
+
+def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
+    data: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    """SIGTERM, then SIGKILL, then to the end, in one run of MLflow; two processes share the batches."""
+    settings = (*SMALL, "hidden=8", "batching=stream", "state=carry", "max_epochs=7", "workers=2")
+    straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
+    ended = command("src.train", *settings, *straight, "tracking=none")
+    assert ended.rc == 0, ended.err
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *settings, *broken, "max_epochs=7"],
+        cwd=PROJECT, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("step 50/"))
+    os.killpg(process.pid, signal.SIGTERM)  # as a cluster does: to every process of the job
+    out, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 143, err
+    assert (out, "Traceback" in err) == ("", False)
+    folder = only_run(tmp_path / "broken")
+    how = f"python -m src.train resume={folder.name} outputs={tmp_path / 'broken'}"
+    assert err.splitlines()[-1] == f"train: ended by SIGTERM; go on with: {how}"
+
+    from src.tracking.mlflow_client import connect
+
+    def delivered() -> Any:
+        """Once all that there is has been delivered."""
+        for _ in range(300):  # the process that the training left behind may still be at it
+            ended = command("src.sync", str(folder))
+            if "in which no other process is at work" not in ended.err:
+                break
+        assert ended.rc == 0, ended.err
+        run_id = json.loads((folder / "delivered.json").read_text())["run_id"]
+        return connect(f"sqlite:///{tmp_path / 'broken' / 'mlflow.db'}").get_run(run_id)
+
+    run = delivered()
+    assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "SIGTERM")
+    done = command("tests.kill_probe", "gradient", "20", f"resume={run.info.run_id}", *broken)
+    assert done.rc == -signal.SIGKILL, done.err
+    assert delivered().info.status == "FAILED"
+    ended = command("src.train", f"resume={folder}", *broken)
+    assert ended.rc == 0, ended.err
+    assert ended.out.splitlines()[-1].endswith(f"run={run.info.run_id}")
+    assert delivered().info.status == "FINISHED"
+
+    assert_equal_runs(only_run(tmp_path / "straight"), folder)
+    client = connect(f"sqlite:///{tmp_path / 'broken' / 'mlflow.db'}")
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    told = points(folder)
+    told_in_mlflow = history(client, run.info.run_id, {name for _, name, _ in told})
+    assert told_in_mlflow == sorted(told), "nothing twice, nothing missing"
+    assert len(client.get_run(run.info.run_id).outputs.model_outputs) == 1

@@ -1,0 +1,274 @@
+"""A sweep as one thing: parent and children, failures, reuse, interruption, the table at the end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.common.job_result import Row, best_of
+from src.sweeps.sweep import Job, Sweep
+from tests.commands import TIME_LIMIT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
+PROJECT = Path(__file__).resolve().parents[2]
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
+
+
+def places(root: Path) -> list[str]:
+    return [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+
+
+def swept(command: Any, root: Path, *arguments: str) -> Any:
+    return command("src.train", "--multirun", *arguments, *SMALL, *places(root))
+
+
+def client_of(root: Path) -> Any:
+    from src.tracking.mlflow_client import connect
+
+    return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
+
+
+def runs_of(client: Any, where: str) -> list[Any]:
+    experiment = client.get_experiment_by_name("char-rnn").experiment_id
+    return list(client.search_runs([experiment], where, order_by=["attributes.start_time"]))
+
+
+# --- what needs no training ---
+
+
+def job(keys: list[str], **overrides: str) -> Job:
+    return Job(Sweep("parent", "sweep", keys), 3, overrides)
+
+
+def test_a_job_is_named_after_what_was_swept() -> None:
+    assert job(["hidden", "clip"], seed="1", clip="5", hidden="64").name == "hidden=64 clip=5"
+    assert job([], seed="1").name == "job 3"
+
+
+def test_a_sweep_is_announced_to_what_this_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAR_RNN_SWEEP", "")
+    assert Sweep.announced() is None
+    sweep = Sweep("id", "name", ["hidden"])
+    sweep.announce()
+    assert Sweep.announced() == sweep
+
+
+def row(number: int, status: str = "FINISHED", /, **metrics: float) -> Row:
+    return Row(f"hidden={number}", number, {"hidden": str(number)}, str(number), status, metrics=metrics)
+
+
+def test_the_best_row_is_the_finished_one_with_the_lowest_val_loss() -> None:
+    low = {"val/loss": 1.0}
+    rows = [row(1, **{"val/loss": 2.0}), row(2, **{"val/loss": 1.5}), row(3, "FAILED", **low), row(4)]
+    assert best_of(rows) is rows[1]
+    assert best_of([rows[2], rows[3]]) is None
+    assert best_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "params", "keys"),
+    [
+        (["hidden=64,128", "seed=1", "clip=1,5"], {}, ["hidden", "clip"]),
+        (["hidden=64", "seed=range(3)"], {"lr": "interval(1,2)"}, ["seed", "lr"]),
+        (["model=rnn,lstm", "+x=choice(1,2)"], {}, ["model", "+x"]),
+        (["prompt='a,b'"], {}, []),
+    ],
+)
+def test_swept_keys_are_those_with_several_values(
+    typed: list[str], params: dict[str, str], keys: list[str]
+) -> None:
+    from src.sweeps.hydra_callback import swept_keys
+
+    assert swept_keys(typed, params) == keys
+
+
+# --- a sweep with a job that fails ---
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweep")
+
+
+@pytest.fixture(scope="module")
+def done(command: Any, root: Path) -> Any:
+    return swept(command, root, "hidden=8,0,16", "clip=1")
+
+
+@pytest.fixture(scope="module")
+def parent(done: Any, root: Path) -> Any:
+    (found,) = runs_of(client_of(root), "tags.stage = 'sweep'")
+    return found
+
+
+@pytest.fixture(scope="module")
+def children(parent: Any, root: Path) -> list[Any]:
+    return runs_of(client_of(root), f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+
+
+@pytest.mark.slow
+def test_a_failing_job_does_not_end_the_sweep_but_tells_in_the_status(done: Any) -> None:
+    assert done.rc == 1
+    assert "Traceback" not in done.err
+    complaint = "expected an integer >= 1, got 0"
+    assert f"train: hidden=0: hidden: {complaint}" in done.err
+    assert f"FAILED hidden=0: hidden: {complaint}" in done.err
+
+
+@pytest.mark.slow
+def test_each_job_is_a_child_named_after_what_was_swept(parent: Any, children: list[Any]) -> None:
+    assert parent.info.run_name == "hidden=8,0,16"
+    assert [child.info.run_name for child in children] == ["hidden=8", "hidden=0", "hidden=16"]
+    assert [child.info.status for child in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert [child.data.params["hidden"] for child in children] == ["8", "0", "16"]
+    assert "expected an integer >= 1, got 0" in children[1].data.tags["ended"]
+
+
+@pytest.mark.slow
+def test_the_parent_carries_the_best_child_and_the_page(
+    parent: Any, children: list[Any], root: Path, done: Any
+) -> None:
+    losses = [child.data.metrics["val/loss"] for child in (children[0], children[2])]
+    best = min((children[0], children[2]), key=lambda child: child.data.metrics["val/loss"])
+    assert parent.data.tags["sweep.best"] == best.info.run_name
+    assert parent.data.tags["sweep.best_run"] == best.info.run_id
+    assert parent.data.metrics["val/loss"] == pytest.approx(min(losses))
+    assert parent.data.metrics["test/bpc"] == best.data.metrics["test/bpc"]
+    assert parent.data.metrics["sweep/jobs"] == 3
+    assert parent.data.metrics["sweep/failed"] == 1
+    assert parent.info.status == "FAILED"
+    client = client_of(root)
+    assert "comparison.html" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+    assert f"best: {best.info.run_name} val/loss={min(losses):.4f} run={best.info.run_id}" in done.out
+
+
+@pytest.mark.slow
+def test_the_table_has_a_line_for_each_job_the_best_first(done: Any, children: list[Any]) -> None:
+    lines = [line for line in done.out.splitlines() if re.search(r"[0-9a-f]{32}", line) and "\u2502" in line]
+    assert len(lines) == 3
+    finished = sorted((children[0], children[2]), key=lambda child: child.data.metrics["val/loss"])
+    for line, child in zip(lines, [*finished, children[1]], strict=True):
+        assert child.info.run_id in line
+        assert child.info.status in line
+    for line, child in zip(lines, finished, strict=False):
+        assert f"{child.data.metrics['val/loss']:.4f}" in line
+        assert f"{child.data.metrics['test/bpc']:.4f}" in line
+    assert "best" in lines[0]
+
+
+@pytest.mark.slow
+def test_jobs_with_a_finished_run_are_reused_when_asked(
+    done: Any, parent: Any, children: list[Any], command: Any, root: Path
+) -> None:
+    again = swept(command, root, "hidden=8,16,12", "clip=1", "skip_finished=true")
+    assert again.rc == 0, again.err
+    for child in (children[0], children[2]):
+        assert f"{child.info.run_name}: reused run {child.info.run_id}" in again.err
+    client = client_of(root)
+    second = next(
+        run for run in runs_of(client, "tags.stage = 'sweep'") if run.info.run_id != parent.info.run_id
+    )
+    trained = runs_of(client, f"tags.`mlflow.parentRunId` = '{second.info.run_id}'")
+    assert [run.info.run_name for run in trained] == ["hidden=12"]
+    assert second.data.metrics["sweep/jobs"] == 3
+    assert again.out.count("reused") == 2
+    # Another seed is another job.
+    other = swept(command, root, "seed=2,3", "hidden=8", "clip=1", "skip_finished=true")
+    assert "reused" not in other.err
+
+
+@pytest.mark.slow
+def test_a_sweep_without_a_tracker_has_its_table_too(
+    command: Any, tmp_path: Path, root: Path, done: Any
+) -> None:
+    where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
+    asked = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *where)
+    ended = command(*asked)
+    assert ended.rc == 1
+    assert "best: hidden=8 val/loss=" in ended.out
+    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in ended.err
+    (page,) = tmp_path.glob("sweeps/*/comparison.html")
+    assert "hidden=8" in page.read_text(encoding="utf-8")
+    again = command(*asked, "skip_finished=true")
+    assert "hidden=8: reused run" in again.err
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any) -> None:
+    where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", "--multirun", "hidden=8,64", "max_epochs=500", "patience=null",
+         "eval_every=20", "length=20", "workers=1", *where],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + TIME_LIMIT
+        while time.monotonic() < until and not any(
+            '"metrics"' in file.read_text() for file in tmp_path.glob("runs/*/journal.jsonl")
+        ):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    from src.tracking.mlflow_client import connect
+
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (parent,) = runs_of(client, "tags.stage = 'sweep'")
+    children = runs_of(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert parent.info.status == "KILLED"
+    assert [(child.info.status, child.data.tags["ended"]) for child in children] == [
+        ("FINISHED", "interrupted")
+    ]
+    assert "test/bpc" in children[0].data.metrics
+
+
+@pytest.mark.slow
+def test_a_bug_in_a_job_is_recorded_and_shown(
+    typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    from src.sweeps import job as sweep_job
+
+    def broken(config: Any, job: Any, cores: int) -> float:
+        if config.hidden == 8:
+            raise ZeroDivisionError("a bug")
+        return 1.0
+
+    monkeypatch.setattr(sweep_job, "run_job", broken)
+    ended = launched(
+        monkeypatch, "hidden=8,16", "tracking=none", f"outputs={tmp_path}", f"data_dir={root / 'data'}"
+    )
+    assert ended == 1
+    (told,) = tmp_path.glob("runs/*/sweep.json")
+    assert json.loads(told.read_text())["name"] == "hidden=8"
+    records = [json.loads(line) for line in (told.parent / "journal.jsonl").read_text().splitlines()]
+    assert records[-1]["status"] == "FAILED"
+    assert "ZeroDivisionError: a bug" in records[-1]["reason"]
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """`python -m src.train --multirun ARGUMENTS` in this process; its exit status."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from src import train
+    from src.cli.main import launch
+
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["train.py", "--multirun", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("CHAR_RNN_SWEEP", "")
+    try:
+        launch("train", "config", train.body, train.failed)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

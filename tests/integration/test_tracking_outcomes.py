@@ -1,0 +1,143 @@
+"""What MLflow is told of a run that ends otherwise: killed, diverged, by Ctrl-C; and no tracker at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import TIME_LIMIT
+from tests.conftest import PROJECT
+from tests.tracked_run import history, only_run
+
+# MLflow's own warnings, about its own dependencies, are not ours to mend.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+def start_training(*arguments: str) -> subprocess.Popen[str]:
+    """A long training in a process group of its own, as a shell starts it."""
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    long = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10")
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *long, *arguments],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"step {step}/"):
+            return
+    raise AssertionError(f"training ended before step {step}")
+
+
+def test_a_killed_run_is_told_as_failed(
+    command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
+) -> None:
+    process = start_training(*trained.places, "tracking.experiment=killed")
+    wait_for_step(process, 200)
+    process.kill()
+    process.communicate(timeout=TIME_LIMIT)
+    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "killed")]
+    deadline = time.monotonic() + TIME_LIMIT
+    # where there are cores to spare, the run's own deliverer has seen it already
+    while (folder / "deliver.log").exists() and time.monotonic() < deadline:
+        note = folder / "delivered.json"
+        if note.exists() and json.loads(note.read_text())["ended"]:
+            break
+        time.sleep(0.1)
+    ended = command("src.sync", str(folder))
+    assert ended.rc == 0, ended.err
+    run = only_run(client, "killed")
+    assert run.info.status == "FAILED"
+    assert "without a word" in run.data.tags["ended"]
+    assert run.info.run_id in ended.out
+    journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    points = [(r["step"], r["values"]["lr"], r["time"]) for r in journal if "lr" in r.get("values", {})]
+    assert len(points) >= 20
+    assert history(client, run.info.run_id, "lr") == points, "all it told before is kept"
+
+
+def is_of(folder: Path, experiment: str) -> bool:
+    return f'"experiment": "{experiment}"' in (folder / "journal.jsonl").read_text()[:200]
+
+
+def test_a_diverged_run_is_failed_with_its_reason(
+    command: Callable[..., Any], client: Any, trained: Any
+) -> None:
+    settings = ("hidden=8", "lr=1e30", "clip=null", "tracking.experiment=diverged")
+    ended = command("src.train", *settings, *trained.places)
+    run = only_run(client, "diverged")
+    assert run.info.status == "FAILED"
+    assert "expected training to stay finite" in run.data.tags["ended"]
+    assert "lr" in run.data.tags["ended"]
+    assert ended.rc != 0
+    assert ended.out == ""
+    complaint = ended.err.splitlines()[-1]
+    assert complaint.startswith("train: lr: expected training to stay finite, got ")
+    assert "1e+30" in complaint
+    others = [
+        line for line in ended.err.splitlines()[:-1] if not line.startswith(("[", "smallshake: ", "step "))
+    ]
+    assert others == [], "one line, and no warning of NumPy's before it"
+
+
+def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
+    process = start_training(*trained.places, "tracking.experiment=interrupted")
+    wait_for_step(process, 200)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    out, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert "ended by interrupted" in err
+    run = only_run(client, "interrupted")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["ended"] == "interrupted"
+    last = out.splitlines()[-1]
+    assert last.startswith("test/bpc=")
+    assert last.endswith(f"run={run.info.run_id}")
+    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "interrupted")]
+    assert (folder / "model" / "weights.safetensors").exists()
+    told = [v for r in map(json.loads, (folder / "journal.jsonl").read_text().splitlines())
+            if (v := r.get("values", {}).get("val/loss")) is not None]  # fmt: skip
+    assert run.data.metrics["val/loss"] == min(told)
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_without_a_tracker_there_is_no_database(
+    typed: Callable[..., Any], trained: Any, tmp_path: Path
+) -> None:
+    """And the commands find the run all the same."""
+    places = [f"outputs={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
+    ended = typed("train", "hidden=8", "max_epochs=0.02", "workers=1", *places)
+    assert ended.rc == 0, ended.err
+    assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}
+    (folder,) = (tmp_path / "o" / "runs").iterdir()
+    assert not [
+        name for name in ("tracking.json", "deliver.log", "delivered.json") if (folder / name).exists()
+    ]
+    assert ended.out.splitlines()[-1].endswith(f"run={folder.name}")
+    evaluated = typed("evaluate", *places)
+    assert evaluated.rc == 0, evaluated.err
+    assert "test split" in evaluated.out
+    kept, own = (
+        json.loads((folder / name).read_text()) for name in ("evaluation/scores.json", "scores.json")
+    )
+    assert kept == {key: own[key] for key in kept}
+    sampled = typed("sample", f"run={folder.name}", "length=30", *places)
+    assert sampled.rc == 0, sampled.err
+    (file,) = (folder / "samples").glob("written_*.txt")
+    assert sampled.out == file.read_text()
+    assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}

@@ -1,0 +1,89 @@
+"""Every key of the schema: a wrong type, and values outside of its range."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from src.cli.main import VERBATIM, register
+from src.common.paths import CONF
+from src.config.constraints import Allowed
+from src.config.schema import COMMANDS, OPTIMIZERS, SCHEDULES
+from src.config.validation import walk
+from tests.invalid_inputs.case import PLACES, Case
+
+WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhaps", "a text": "[1,2]"}
+
+
+def wrong_values(key: str, allowed: Allowed) -> Iterator[str]:
+    """A value of another type, and one outside of the range (tests/config/test_schema.py has both ends)."""
+    if key == "data.split":
+        yield from (
+            "half",
+            "[0.5,0.4]",
+            "[0.8,0.3,-0.1]",
+            "[1,0,0]",
+            "[0,0.5,0.5]",
+            "[a,b,c]",
+            "[]",
+            "[nan,1,0]",
+        )
+        return
+    if allowed.several:
+        yield from ("3", "[]", "[speed]")
+        return
+    if allowed.choices:
+        yield "none_of_these"
+        return
+    if key in VERBATIM:  # any text is one
+        if not allowed.optional:
+            yield "null"
+        return
+    yield WRONG_TYPE[allowed.kind]
+    step = 1 if allowed.kind == "an integer" else 0.1
+    ends = (allowed.most, step), (allowed.below, 0), (allowed.above, 0), (allowed.least, -step)
+    for end, beyond in ends:
+        if end is not None:
+            yield f"{end + beyond:.9g}"
+            return
+
+
+def places(key: str) -> tuple[str, ...]:
+    return tuple(place for place in PLACES if place.partition("=")[0] != key)
+
+
+def schema_cases() -> Iterator[Case]:
+    GlobalHydra.instance().clear()
+    register()
+    seen: set[tuple[str, str]] = set()
+    choices = [[f"{group}={name}"] for group, kinds in CHOICES.items() for name in kinds]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for primary in COMMANDS:
+            command = "train" if primary == "config" else primary
+            for chosen in [[], *choices] if primary == "config" else [[]]:
+                config: Any = OmegaConf.to_object(compose(primary, chosen))
+                for key, allowed, _ in walk(config):
+                    common = primary != "config" and key.partition(".")[0] in (
+                        "outputs",
+                        "data_dir",
+                        "tracking",
+                    )
+                    mark = (command, key) if not chosen else (chosen[0], key)
+                    grouped = key.partition(".")[0] in CHOICES
+                    if (
+                        common
+                        or mark in seen
+                        or (chosen and key.partition(".")[0] != chosen[0].partition("=")[0])
+                    ):
+                        continue
+                    if grouped and not chosen:
+                        continue  # with its choice, below
+                    seen.add(mark)
+                    for value in wrong_values(key, allowed):
+                        named = key.partition(".")[0] if key.endswith(".name") else key
+                        yield Case(command, (*chosen, f"{key}={value}", *places(key)), (named,))
+
+
+CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}

@@ -1,0 +1,167 @@
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from src.common.errors import InputError
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.models.serialization import Model, load, save
+from src.rnn.parameters import Architecture
+
+DAMAGED = "run: expected a whole model, got a damaged one in"
+
+
+ARCHITECTURES = [Architecture(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3), ("rnn", 2, "relu"))]
+
+
+@pytest.fixture
+def model() -> Model:
+    return model_of(ARCHITECTURES[0])
+
+
+def model_of(architecture: Architecture) -> Model:
+    flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
+    return Model(
+        architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
+    )
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path) -> Path:
+    save(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(folder: Path) -> bool:
+    with pytest.raises(InputError, match=DAMAGED) as caught:
+        load(folder)
+    return "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: f"{a.cell}-{a.layers}-{a.activation}")
+def test_loaded_model_is_the_saved_one_to_the_bit(
+    architecture: Architecture, tmp_path: Path, dtype: type[np.floating]
+) -> None:
+    model = model_of(architecture)
+    flat = model.flat.astype(dtype)
+    save(Model(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.flat.dtype == dtype
+    assert loaded.flat.tobytes() == flat.tobytes()
+    assert loaded.architecture == model.architecture
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.normalisation == model.normalisation
+
+
+def test_loaded_weights_can_be_written_to(folder: Path) -> None:
+    load(folder).flat[:] = 0
+
+
+def test_saved_model_is_two_files_named_tensors_and_json(folder: Path, model: Model) -> None:
+    assert {p.name for p in folder.iterdir()} == {"weights.safetensors", "model.json"}
+    shapes = {name: tensor.shape for name, tensor in load_file(folder / "weights.safetensors").items()}
+    assert shapes == model.architecture.shapes()
+
+
+def test_saving_again_replaces_the_model(folder: Path, model: Model) -> None:
+    other = Model(model.architecture, model.flat + 1, model.vocabulary, model.normalisation)
+    save(other, folder)
+    assert load(folder).flat.tobytes() == other.flat.tobytes()
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
+def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None:
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: int(kept * len(whole))])
+    assert refused(folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+def test_missing_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert refused(folder)
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
+def test_json_of_another_kind_is_refused(folder: Path, value: str) -> None:
+    (folder / "model.json").write_text(value)
+    assert refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("architecture", {"vocab": 5, "hidden": 4}),
+        ("architecture", {"vocab": 4, "hidden": 3}),
+        ("architecture", {"vocab": 5, "hidden": 3, "layers": 2}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "lstm"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "transformer"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "activation": "step"}),
+        ("architecture", {"vocab": 5, "hidden": 3, "cell": "gru", "activation": "relu"}),
+        ("architecture", {"vocab": "5", "hidden": "3"}),
+        ("architecture", None),
+        ("characters", ["a", "b"]),
+        ("characters", None),
+        ("characters", [1, 2, 3, 4, 5]),
+        ("normalisation", {"lowercase": True}),
+        ("normalisation", None),
+    ],
+)
+def test_description_that_does_not_fit_the_weights_is_refused(folder: Path, key: str, value: object) -> None:
+    file = folder / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {key: value}))
+    assert refused(folder)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "transposed"])
+def test_tensors_that_do_not_fit_are_refused(folder: Path, change: str) -> None:
+    tensors = load_file(folder / "weights.safetensors")
+    if change == "missing":
+        del tensors["wh"]
+    elif change == "extra":
+        tensors["more"] = np.zeros(3, np.float32)
+    else:
+        tensors["wx"] = np.ascontiguousarray(tensors["wx"].T)
+    save_file(tensors, folder / "weights.safetensors")
+    assert refused(folder)
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
+    payload, trace = pickle.dumps(Bomb(tmp_path / "trace")), tmp_path / "trace"
+    (folder / "weights.safetensors").write_bytes(payload)
+    assert refused(folder)
+    assert not trace.exists()
+    pickle.loads(payload)  # the bomb was live
+    assert trace.exists()
+
+
+def test_model_of_an_earlier_release_is_read(folder: Path, model: Model) -> None:
+    """Its description knows nothing but the sizes of a one-layer tanh RNN."""
+    file = folder / "model.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(described | {"architecture": {"vocab": 5, "hidden": 3}}))
+    loaded = load(folder)
+    assert loaded.architecture == model.architecture
+    assert loaded.flat.tobytes() == model.flat.tobytes()

@@ -1,0 +1,33 @@
+"""The figures that a run leaves, drawn by a real training: nothing that they say is cut off."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from tests.commands import Ended
+from tests.figure_checks import cut_off
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rnn", "lstm"])
+def test_everything_that_a_runs_figures_say_is_within_them(
+    model: str, typed: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: dict[str, list[str]] = {}
+    save = Figure.savefig
+
+    def watched(figure: Figure, file: Any, **how: Any) -> None:
+        drawn[Path(file).name] = cut_off(figure)
+        save(figure, file, **how)
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "workers=1", "length=40")
+    places = (f"outputs={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}", "tracking=none")
+    ended = typed("train", f"model={model}", *small, *places)
+    assert ended.rc == 0, ended.err
+    (folder,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert len(drawn) == len(list((folder / "figures").iterdir())) >= 7
+    assert not {name: lost for name, lost in drawn.items() if lost}

@@ -1,0 +1,31 @@
+"""The programs whose speed is measured run: what `make bench` would otherwise find out after an hour."""
+
+import subprocess
+import sys
+
+import pytest
+
+from src.common.paths import PROJECT
+from tests.commands import TIME_LIMIT
+
+PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str) -> None:
+    sizes = map(
+        str, (8, 5, 4, *((2, 2) if program == "numpy" else (1, 1)))
+    )  # hidden, seq_len, batch, layers, threads
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.programs", program, cell, *sizes],
+        cwd=PROJECT,
+        input="2\n3\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIME_LIMIT,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [float(line) > 0 for line in ended.stdout.split()] == [True, True]

@@ -1,0 +1,27 @@
+"""The examples in the docstrings of src are what really comes out."""
+
+import doctest
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+MODULES = [
+    ".".join(file.relative_to(PROJECT).with_suffix("").parts)
+    for file in sorted((PROJECT / "src").rglob("*.py"))
+    if ">>> " in file.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name: str) -> None:
+    found = doctest.testmod(import_module(name), report=True)
+    assert found.attempted > 0
+    assert found.failed == 0, "the differences are in the output"
+
+
+def test_where_an_example_says_it_best_there_is_one() -> None:
+    text = {f"src.data.{name}" for name in ("normalization", "permutation", "vocabulary")}
+    rnn = {f"src.rnn.{name}" for name in ("loss", "clipping", "schedules")}
+    assert text | rnn | {"src.generation.sampling"} <= set(MODULES)

@@ -1,0 +1,260 @@
+"""The rules of which part may look at which (design, section 3), read from the source itself."""
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.doc_pages import rows
+
+PROJECT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "sync", "reproduce"
+}  # fmt: skip
+FINDINGS = "src.experiments.analyses"
+# Packages, and modules beside the commands, from the lowest.
+ORDER = (
+    "common",
+    "config",
+    "rnn",
+    "data",
+    "models",
+    "generation",
+    "evaluation",
+    "diagnostics",
+    "plots",
+    "serving",
+    "tracking",
+    "training",
+    "final_evaluation",
+    "runner",
+    "sweeps",
+    "experiments",
+    "playground",
+    "cli",
+)
+
+
+def name_of(file: Path) -> str:
+    """src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
+    dotted = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
+
+
+FILES = {name_of(file): file for file in sorted((PROJECT / "src").rglob("*.py"))}
+
+
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Dotted names of every import, those inside functions too; a name of ours down to its module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            base = node.module or ""
+            inner = {f"{base}.{alias.name}" for alias in node.names}
+            found |= (inner & FILES.keys()) or {base}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            pytest.fail(f"{module} imports by string: {ast.unparse(node)}")
+    return frozenset(found)
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def packages_of(module: str) -> set[str]:
+    return {top(name) for name in imports_of(module)}
+
+
+def importers(package: str) -> set[str]:
+    """Modules of src that import a package of others."""
+    return {module for module in FILES if package in packages_of(module)}
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in imports_of(module) if top(name) == "src"}
+
+
+def part_of(module: str) -> str:
+    """src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
+    return f"{module}.".split(".")[1]
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def test_the_source_was_found() -> None:
+    """Else every rule below would hold of nothing."""
+    assert {"src.cli.main", "src.rnn.vanilla", "src.tracking.sync"} <= FILES.keys()
+    assert "src.config.schema" in imports_of("src.training.trainer")
+    inside_a_function = imports_of("src.tracking.run_lookup")  # as `from PACKAGE import MODULE`
+    assert "src.tracking.mlflow_store" in inside_a_function
+    assert "numpy" in packages_of("src.rnn.vanilla")
+    assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if within(m, "src.rnn")])
+def test_the_mathematics_imports_numpy_and_nothing_else(module: str) -> None:
+    others = {name for name in imports_of(module) if not within(name, "src.rnn", "numpy")}
+    assert {top(name) for name in others} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if part_of(m) in ORDER])
+def test_every_package_imports_itself_and_those_before_it(module: str) -> None:
+    allowed = [f"src.{part}" for part in ORDER[: ORDER.index(part_of(module)) + 1]]
+    assert not {name for name in ours(module) if not within(name, *allowed)}
+
+
+def test_what_is_in_no_package_is_a_command() -> None:
+    assert {part_of(module) for module in FILES} - {"", *ORDER} == COMMANDS | {"gradcheck"}
+
+
+def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_own_words() -> None:
+    page = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = [tuple(row) for row in rows(page, "packages")]
+    own = [ast.get_docstring(ast.parse(FILES[f"src.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
+    assert told == [(f"`{p}`", text) for p, text in zip(ORDER, own, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("package", "where"),
+    [
+        (
+            "mlflow",
+            {
+                "src.tracking.mlflow_client",
+                "src.tracking.sync",
+                "src.tracking.mlflow_store",
+                "src.serving.pyfunc",  # where a logged model is loaded, MLflow is at work already
+                "src.tracking.mlflow_writer",
+            },
+        ),
+        (
+            "matplotlib",
+            {
+                "src.plots.evaluation",
+                "src.experiments.aggregate",
+                "src.experiments.runner",
+                "src.plots.training",
+                "src.plots.diagnostics",
+                "src.experiments.results",
+                "src.plots.sweep",
+                *(name for name in FILES if within(name, FINDINGS) and not name.endswith("sonnets")),
+            }
+            - {FINDINGS},
+        ),
+        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.activation_page", "src.experiments.report"}),
+        ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
+        ("pooch", {"src.data.sources"}),
+        ("rich", {"src.training.progress", "src.sweeps.summary"}),
+        (
+            "hydra",
+            {
+                "src.sweeps.hydra_callback",
+                "src.cli.main",
+                "src.cli.error_messages",
+                "src.cli.completion",
+                "src.pipeline",
+                "src.config.resolvers",
+                "src.train",
+            },
+        ),
+        ("optuna", {"src.sweeps.optuna_search"}),
+        (
+            "omegaconf",
+            {
+                "src.config.constraints",
+                "src.sweeps.hydra_callback",
+                "src.cli.main",
+                "src.cli.error_messages",
+                "src.config.schema",
+                "src.sweeps.launchers",
+                "src.config.resolvers",
+                "src.config.deserialize",
+            },
+        ),
+        ("nicegui", {"src.playground.app"}),
+        ("torch", set()),
+        ("pickle", set()),
+    ],
+)
+def test_each_package_is_imported_in_its_own_place(package: str, where: set[str]) -> None:
+    assert importers(package) == where
+
+
+def test_no_torch_anywhere_not_even_by_name() -> None:
+    for module, file in FILES.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert "torch" not in names, module
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_commands_do_not_import_one_another(command: str) -> None:
+    others = {f"src.{other}" for other in COMMANDS}
+    assert not imports_of(f"src.{command}") & others
+
+
+def test_nothing_below_imports_a_command() -> None:
+    commands = {f"src.{command}" for command in COMMANDS}
+    for module in FILES.keys() - commands:
+        assert not imports_of(module) & commands, module
+
+
+def test_the_config_imports_nothing_of_ours_but_the_error() -> None:
+    assert ours("src.config.schema") == {"src.config.constraints"}
+    assert ours("src.config.validation") == {
+        "src.config.constraints",
+        "src.config.schema",
+        "src.common.errors",
+    }
+
+
+def test_no_import_cycle() -> None:
+    finished: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in finished:
+            return
+        for name in sorted(ours(module) & FILES.keys()):
+            visit(name, (*path, module))
+        finished.add(module)
+
+    for module in FILES:
+        visit(module, ())
+    assert finished == FILES.keys()
+
+
+SLOW = {
+    "src.tracking.mlflow_client": "mlflow",
+    "src.tracking.mlflow_writer": "mlflow",
+    "src.tracking.sync": "mlflow",
+    "src.tracking.mlflow_store": "mlflow",
+    "src.plots.evaluation": "matplotlib",
+    "src.plots.training": "matplotlib",
+    "src.plots.diagnostics": "matplotlib",
+    "src.plots.sweep": "matplotlib",
+}
+
+
+@pytest.mark.parametrize("slow", sorted(SLOW))
+def test_what_is_slow_to_import_is_imported_inside_functions(slow: str) -> None:
+    """MLflow takes some 4 seconds, matplotlib one: training waits for neither."""
+    package = SLOW[slow]
+    for module, file in FILES.items():
+        if package in packages_of(module):
+            continue
+        at_once = [
+            n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ImportFrom)
+        ]
+        names = {f"{n.module}.{alias.name}" for n in at_once for alias in n.names} | {
+            n.module for n in at_once
+        }
+        assert slow not in names, f"{module} imports {slow}, and with it {package}, at once"

@@ -1,0 +1,190 @@
+"""What the README says is what the committed measurements say, and what it tells to type exists."""
+
+import json
+import re
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.promises import least_digits
+from src.experiments.analyses.tinyshakespeare import RECIPE
+
+PROJECT = Path(__file__).resolve().parents[2]
+NANOGPT = RECIPE[1]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+
+
+def measured(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PROJECT / file).read_text(encoding="utf-8"))
+    return found
+
+
+def between(mark: str, page: str = README) -> str:
+    """The part of a page between <!-- mark --> and <!-- /mark -->."""
+    return page.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "test/bpc",
+        "test_reset/bpc",
+        "test/bpc_low",
+        "test/bpc_high",
+        "test_reset/bpc_low",
+        "test_reset/bpc_high",
+        "test/bpc_minus_ngram",
+        "test/bpc_minus_ngram_low",
+        "test/bpc_minus_ngram_high",
+        "test/ngram5_bpc",
+        "test/ngram3_bpc",
+        "test/ngram2_bpc",
+        "test/unigram_bpc",
+        "test/uniform_bpc",
+        "test/gzip_bpc",
+        "test/bzip2_bpc",
+        "test/xz_bpc",
+    ],
+)
+def test_scores_are_those_that_were_measured(metric: str) -> None:
+    value = measured("experiments/sonnets/measured.json")["metrics"][metric]
+    assert f"{value:.3f}" in between("scores")
+
+
+def test_the_sample_was_written_by_the_measured_run() -> None:
+    text = measured("experiments/sonnets/measured.json")["samples"]["0.7"]
+    shown = between("sample").strip().removeprefix("> ")
+    assert len(shown) > 80
+    assert shown in text
+
+
+def test_speed_is_that_of_the_benchmark() -> None:
+    found = measured("benchmarks/throughput.json")
+    rows = {
+        tuple(row["case"][k] for k in ("cell", "hidden", "batch")): row["ratio"] for row in found["training"]
+    }
+    assert f"{rows['rnn', 128, 64]:.2f} times PyTorch's" in README
+    assert f"{rows['rnn', 128, 64]:.1f} times as fast on a CPU" in README
+    assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in README
+    assert f"| {found['naive']['ratio']:.0f} times |" in README
+    assert f"{found['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
+    lengths = {
+        tuple(row["case"][k] for k in ("cell", "hidden", "seq_len", "batch")): row["ratio"]
+        for row in found["training"]
+    }
+    small, large = lengths["rnn", 128, 20, 64], lengths["rnn", 512, 64, 64]
+    assert f"{small:.2f} times its training speed at 128 units, {large:.2f} at 512" in README
+
+
+def test_the_other_figures_are_those_that_were_measured() -> None:
+    tiny = measured("experiments/tinyshakespeare/measured.json")["measures"]["loss"]
+    tracking = measured("benchmarks/tracking_cost.json")
+    low, high = tracking["interval"]
+    assert f"{tiny:.3f} nats (nanoGPT's CPU recipe: {NANOGPT:.3f})" in README
+    assert f"{tiny:.3f} nats to its {NANOGPT:.3f}" in README
+    assert f"{tiny / log(2):.3f} bits" in README
+    assert f"{tracking['cost']:+.1%} ({low:+.1%} to {high:+.1%}) of the training time" in README
+    assert (low <= 0 <= high) == ("of the training time: nothing measurable" in README)
+    assert f"{measured('benchmarks/probing_cost.json')['share']:.1%} of the training time" in README
+    sweep = measured("benchmarks/sweep_time.json")
+    assert sweep["ratio"] <= sweep["bound"] == 0.6
+    assert f"{sweep['ratio']:.2f} of the time" in README
+
+
+def test_what_the_first_minute_shows_is_what_was_measured() -> None:
+    screen = README.partition("## The first minute")[2].partition("<!-- scores -->")[0]
+    found = measured("experiments/sonnets/measured.json")
+    metrics = found["metrics"]
+    assert f"test_reset/bpc - test/bpc = {metrics['test_reset/bpc'] - metrics['test/bpc']:.4f}" in screen
+    assert f"step {found['best_step']}/{found['steps']} " in screen
+    assert f"val {metrics['val/loss']:.3f} nats" in screen
+    claims = [claim["claim"] for claim in measured("experiments/sonnets/expected.json")["claims"]]
+    shown = re.findall(r"^reproduced {6}(.*)$", screen, re.MULTILINE)
+    assert len(shown) == 2
+    assert set(shown) <= set(claims)
+
+
+def test_what_workers_part_by_is_what_was_measured() -> None:
+    found = measured("benchmarks/determinism.json")
+    assert set(found["repeats"].values()) == {True}
+    weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
+    scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
+    assert between("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
+
+
+def test_what_kernels_part_by_is_what_was_measured() -> None:
+    found = measured("benchmarks/kernels.json")
+    assert found["threads_matter"] == []
+    assert {"Prescott", "Haswell"} <= found["families"].keys()
+    scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
+    loss, bpc = (least_digits(found, name) for name in ("val/loss", "test/bpc"))
+    assert between("digits", scores) == f"{loss} for `val/loss`, {bpc} for `test/bpc`"
+    assert min(loss, bpc) > 4
+
+
+def test_one_blas_thread_costs_an_evaluation_less_than_a_tenth() -> None:
+    found = measured("benchmarks/evaluation_cost.json")["evaluations"]
+    assert len(found) == 6
+    assert max(row["ratio"] for row in found) < 1.1
+
+
+def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
+    files = [
+        *PROJECT.glob("*.md"),
+        *(f for folder in ("docs", "experiments", "benchmarks") for f in (PROJECT / folder).rglob("*.md")),
+    ]
+    pages = [file.read_text(encoding="utf-8") for file in files]
+    named = {
+        target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
+    }
+    explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+    assert {"reproduce", "test", "ui", "help", "bench", "dev", "first-contact", "record"} <= named
+    assert named <= explained
+
+
+def test_every_target_of_the_makefile_is_explained_and_phony() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    phony = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
+    explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+    assert targets == phony == explained
+
+
+@pytest.mark.parametrize("lock", [f"requirements{of}.lock" for of in ("", "-run", "-uv", "-cluster")])
+def test_locks_carry_hashes_and_no_address(lock: str) -> None:
+    text = (PROJECT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    requirements = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert requirements
+    assert all("==" in pin and "--hash=sha256:" in pin for pin in requirements)
+
+
+def test_the_gradients_are_as_exact_as_told() -> None:
+    """`make gradcheck` writes cell, activation, layers, dropout, worst relative error, parameter."""
+    table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
+    worst = [float(line.split()[4]) for line in table[1:-1]]
+    assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})
+    bound = re.search(r"gradients against complex steps.*relative error at most (\S+) ", README)
+    assert bound
+    assert max(worst) <= float(bound.group(1))
+    assert table[-1].endswith("so it is")
+
+
+def test_the_changes_that_tests_notice_are_those_of_the_table() -> None:
+    """`make mutation`: changes, noticed, endless loops (noticed, too), explained, open, not run."""
+    table = (PROJECT / "benchmarks" / "mutation.md").read_text(encoding="utf-8")
+    found = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
+    assert found
+    changes, noticed, endless, explained, opened, missing = map(int, found.groups())
+    assert (opened, missing) == (0, 0)
+    assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in README
+
+
+def test_what_the_tests_reach_is_what_was_measured() -> None:
+    """`make coverage`: its last line but one is the sum."""
+    report = (PROJECT / "benchmarks" / "coverage.txt").read_text(encoding="utf-8")
+    (total,) = re.findall(r"^TOTAL .* (\d+)%$", report, re.MULTILINE)
+    assert f"that the tests reach | {total}% |" in README
+    assert int(total) >= 95

@@ -1,0 +1,249 @@
+"""What no other file tests: sizes of files, licence, citation, changelog, links, locks, pictures."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from benchmarks import cold_start, first_contact
+from benchmarks.marked import between, write_between
+from src.cli.help import COMMANDS
+
+PROJECT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+MADE = {"data", "outputs"}  # folders with more in them than what is ours
+PAGES = sorted(
+    file
+    for pattern in ("*.md", "[!.]*/**/*.md")
+    for file in PROJECT.glob(pattern)
+    if file.relative_to(PROJECT).parts[0] not in MADE
+)
+
+
+def read(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+CODE = sorted(file for part in ("src", "benchmarks", "docs") for file in (PROJECT / part).rglob("*.py"))
+
+
+def test_no_file_is_long() -> None:
+    lines = {str(file.relative_to(PROJECT)): file.read_text(encoding="utf-8").count("\n") for file in CODE}
+    assert {name.split("/")[0] for name in lines} == {"src", "benchmarks", "docs"}
+    assert not {name: count for name, count in lines.items() if count > 300}
+
+
+# --- licence, citation, changelog ---
+
+
+def test_the_licence_is_the_one_that_is_named() -> None:
+    text = read("LICENSE")
+    assert text.startswith("MIT License\n\nCopyright (c) 2026 the authors of char-rnn-laboratory\n")
+    assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text
+    project = PYPROJECT["project"]
+    assert (project["license"], project["license-files"], project["readme"]) == (
+        "MIT",
+        ["LICENSE"],
+        "README.md",
+    )
+
+
+def cited() -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(PROJECT / "CITATION.cff")))
+
+
+def test_the_citation_is_valid_and_of_this_version() -> None:
+    """The Citation File Format 1.2.0: what must be there, and nothing that it does not know."""
+    found = cited()
+    assert {"cff-version", "message", "title", "authors"} <= found.keys()
+    known = {"abstract", "type", "version", "date-released", "license", "keywords", "references"}
+    assert found.keys() <= known | {"cff-version", "message", "title", "authors"}
+    assert (found["cff-version"], found["type"]) == ("1.2.0", "software")
+    assert all(author.keys() == {"name"} for author in found["authors"])  # an entity, not a person
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", found["date-released"])
+    for reference in found["references"]:
+        assert {"type", "title", "authors", "year"} <= reference.keys()
+        assert all({"family-names", "given-names"} == person.keys() for person in reference["authors"])
+    assert found["license"] == PYPROJECT["project"]["license"]
+    assert found["version"] == PYPROJECT["project"]["version"]
+
+
+def test_the_changelogs_newest_version_is_this_one() -> None:
+    versions = re.findall(r"^## \[(\S+)\] - (\d{4}-\d{2}-\d{2})$", read("CHANGELOG.md"), re.MULTILINE)
+    assert versions[0][0] == PYPROJECT["project"]["version"]
+    assert versions[0][1] == cited()["date-released"]
+    for kind in re.findall(r"^### (.*)$", read("CHANGELOG.md"), re.MULTILINE):
+        assert kind in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+# --- links ---
+
+
+def prose(page: str) -> str:
+    """A page without what is quoted as code."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL)
+
+
+def anchors(page: str) -> set[str]:
+    """What a heading is called in an address, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_every_relative_link_leads_somewhere(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(text)) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.M)
+    for target in targets:
+        if "://" in target:
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        there = (file.parent / path).resolve() if path else file
+        assert there.exists(), f"{file.name}: {target}"
+        assert there.is_relative_to(PROJECT)
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}"
+
+
+def test_pages_and_links_were_found() -> None:
+    """Else the test above would hold of nothing."""
+    names = {str(file.relative_to(PROJECT)) for file in PAGES}
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/commands.md"} <= names
+    assert len(re.findall(r"\]\([^)\s]+\)", prose(read("README.md")))) > 20
+    assert anchors("# A b\n## C, `d`: e\n") == {"a-b", "c-d-e"}
+
+
+# --- pictures ---
+
+
+def test_pictures_are_small_readable_and_shown() -> None:
+    pictures = sorted((PROJECT / "docs" / "pictures").iterdir())
+    assert {file.name for file in pictures} == {"mlflow.png", "neurons.png"}
+    assert sum(file.stat().st_size for file in pictures) < 600_000
+    for file in pictures:
+        assert f"](docs/pictures/{file.name})" in read("README.md")
+        with Image.open(file) as image:
+            assert image.width >= 1200
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "something is drawn"
+
+
+# --- locks ---
+
+
+def pinned(lock: str) -> dict[str, str]:
+    """Name and version (with its marker) to the lines of the pin."""
+    pins = re.split(r"^(?=[a-z0-9])", read(lock), flags=re.MULTILINE)[1:]
+    return {pin.partition(" \\")[0]: re.sub(r"^ *#.*\n?", "", pin, flags=re.MULTILINE) for pin in pins}
+
+
+def test_what_a_run_needs_is_part_of_the_whole_lock_and_has_no_tools_in_it() -> None:
+    run, whole = pinned("requirements-run.lock"), pinned("requirements.lock")
+    assert run.items() <= whole.items()
+    names = {pin.partition("==")[0] for pin in run}
+    direct = {re.split(r"[^\w-]", text)[0] for text in PYPROJECT["project"]["dependencies"]}
+    tools = {re.split(r"[^\w-]", text)[0] for text in PYPROJECT["dependency-groups"]["dev"]}
+    assert direct <= names
+    assert not tools & names
+    assert tools <= {pin.partition("==")[0] for pin in whole}
+
+
+def test_a_target_that_uses_a_tool_installs_it() -> None:
+    tools = re.compile(r"\$\(RUN\) -m (pytest|ruff|mypy|coverage|benchmarks\.pictures)\b")
+    found = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
+    using = {name: needs.split() for name, needs, recipe in found if tools.search(recipe)}
+    assert {"test", "test-fast", "test-cluster", "lint", "format", "pictures"} <= using.keys()
+    assert [name for name, needs in using.items() if "dev" not in needs] == []
+
+
+# --- what benchmarks write into pages ---
+
+
+def test_only_what_stands_between_the_marks_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("a <!-- x -->old<!-- /x --> b <!-- y -->old<!-- /y -->\n")
+    write_between(file, "x", "new")
+    assert file.read_text() == "a <!-- x -->new<!-- /x --> b <!-- y -->old<!-- /y -->\n"
+    assert between(file.read_text(), "x") == "new"
+    for name in ("z", "/x"):
+        with pytest.raises(ValueError, match="expected <!-- "):
+            write_between(file, name, "new")
+
+
+def told(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_first_contact_is_as_measured() -> None:
+    found = told(first_contact.RESULT)
+    assert between(read("README.md"), "first-contact") == first_contact.sentence(found)
+    assert found["warnings"] == 0
+    assert found["commands"] == len(first_contact.COMMANDS) == len(found["seconds"])
+    assert found["sample_characters"] > 300
+    assert "://" not in json.dumps(found)
+
+
+def test_cold_starts_are_as_measured_and_ours_is_under_a_second() -> None:
+    found = told(cold_start.RESULT)
+    assert between(read("docs/commands.md"), "cold-start") == "\n" + cold_start.table(found)
+    assert found["ours_at_most"] == max(start["ours"] for start in found["starts"]) < found["bound"] == 1.0
+    names = {start["command"] for start in found["starts"]}
+    assert {f"{command} --help" for command in COMMANDS} | {"train", "pipeline", "preprocess"} <= names
+    for start in found["starts"]:
+        assert sum(start[kind] for kind in cold_start.SHARES) == pytest.approx(start["seconds"], rel=0.2)
+
+
+def test_a_cold_start_is_split_into_what_it_goes_into() -> None:
+    lines = [
+        "import time: self [us] | cumulative | imported package",
+        "import time:    100000 |     100000 | site",
+        "mark python 10.3",
+        "import time:    200000 |     200000 |   src.cli.main",
+        "mark compose 10.6",
+        "import time:    300000 |     300000 |     hydra.main",
+        "import time:    100000 |     100000 |       numpy._core",
+        "mark body 11.5",
+        "import time:    400000 |     400000 | mlflow",
+        "something else",
+        "mark step 12.0",
+        "import time:    900000 |     900000 | matplotlib",
+    ]
+    seconds = {kind: 2 * share for kind, share in cold_start.shares(10.0, lines, "step").items()}
+    expected = {"python": 0.4, "hydra": 0.8, "others": 0.4, "ours": 0.4}
+    assert seconds == pytest.approx(expected)
+
+
+def test_a_package_is_measured_by_the_files_it_tells_of(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, size in (("large", 3_000_000), ("small", 1000)):
+        (site / f"{name}-1.0.dist-info").mkdir(parents=True)
+        (site / f"{name}.so").write_bytes(b"0" * size)
+        (site / f"{name}-1.0.dist-info" / "RECORD").write_text(f"{name}.so,sha256=x,{size}\ngone.py,,\n")
+    assert first_contact.largest(tmp_path) == {"large": 3.0, "small": 0.0}
+    (site / "again.so").hardlink_to(site / "large.so")
+    assert first_contact.megabytes(site.glob("*.so")) == pytest.approx(3.001)
+
+
+@pytest.mark.parametrize("line", ["WARNING: x", "y.py:3: DeprecationWarning: z", "a warning"])
+def test_warnings_are_seen(line: str) -> None:
+    assert first_contact.WARNING.search(line)
+    assert not first_contact.WARNING.search("trained 1196 steps (1.00 epochs) in 2.1 s")
+
+
+def test_nothing_but_what_is_ours_is_in_the_repository() -> None:
+    """An environment or an output that was added by mistake."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    if len(listed) < 2:
+        pytest.skip("this copy is no checkout")
+    foreign = [name for name in listed if re.match(r"(\.venv|outputs/(?!README)|data/(?!README))", name)]
+    assert foreign == []

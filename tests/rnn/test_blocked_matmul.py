@@ -1,0 +1,159 @@
+"""The products in tiles are the same products.
+
+The products in chunks are the same products.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.rnn.blocked_matmul import (
+    AT_ONCE,
+    FEWEST_ROWS,
+    SMALL,
+    SMALL_TRANSPOSED,
+    Tiling,
+    chunk_of_rows,
+    chunk_of_sum,
+    product_with_rows,
+    sum_of_products,
+)
+
+SIZES = [
+    (32, 128),
+    (64, 256),
+    (32, 512),
+    (64, 512),
+    (16, 96),
+    (100, 100),
+    (1, 128),
+    (32, 7),
+    (32, 1024),
+    (33, 512),
+]
+
+
+@pytest.mark.parametrize(("batch", "units"), SIZES)
+@pytest.mark.parametrize("gates", [1, 4])
+def test_the_product_in_tiles_is_the_product(batch: int, units: int, gates: int) -> None:
+    rng = np.random.default_rng(0)
+    h, w = rng.standard_normal((batch, units)), rng.standard_normal((gates, units, units))
+    tiling, out = Tiling.of(batch, units), np.full((gates, batch, units), np.nan)
+    np.matmul(tiling.left(h), tiling.weights(w), out=tiling.result(out))
+    np.testing.assert_allclose(out, h @ w, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("batch", "units"), SIZES)
+def test_one_gates_product_too(batch: int, units: int) -> None:
+    rng = np.random.default_rng(0)
+    h, w = rng.standard_normal((batch, units)), rng.standard_normal((units, units))
+    tiling, out = Tiling.of(batch, units), np.full((batch, units), np.nan)
+    tiling.multiply(tiling.left(h), tiling.weights(w), out=tiling.result(out))
+    np.testing.assert_allclose(out, h @ w, rtol=1e-12, atol=1e-12)
+
+
+def test_every_gate_with_a_left_factor_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    for batch, units in SIZES:
+        a, w = rng.standard_normal((3, batch, units)), rng.standard_normal((3, units, units))
+        tiling, out = Tiling.of(batch, units), np.full((3, batch, units), np.nan)
+        np.matmul(tiling.left(a), tiling.weights(w), out=tiling.result(out))
+        np.testing.assert_allclose(out, a @ w, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("batch", "units", "rows", "columns"),
+    [(32, 128, 32, 64), (32, 256, 32, 32), (32, 512, 32, 32), (64, 512, 32, 32), (16, 96, 16, 48)],
+)
+def test_tiles_are_small_enough_for_blas_to_take_them_as_they_are(
+    batch: int, units: int, rows: int, columns: int
+) -> None:
+    tiling = Tiling.of(batch, units)
+    assert (tiling.rows, tiling.columns) == (rows, columns)
+    assert rows * units * columns <= SMALL
+
+
+@pytest.mark.parametrize(
+    ("batch", "units"), [(FEWEST_ROWS - 1, 128), (1, 128), (32, 7), (32, 31), (32, 1024)]
+)
+def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> None:
+    tiling = Tiling.of(batch, units)
+    assert (tiling.rows, tiling.columns) == (batch, units)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_the_weights_keep_their_precision_when_cut(dtype: type[np.inexact]) -> None:
+    """Or each product would be taken in the higher one."""
+    for batch, units in SIZES:
+        assert Tiling.of(batch, units).weights(np.ones((units, units), dtype)).dtype == dtype
+
+
+def test_a_transposed_matrix_is_cut_as_itself() -> None:
+    w = np.random.default_rng(0).standard_normal((128, 128))
+    tiling = Tiling.of(32, 128)
+    assert (tiling.weights(w.T) == tiling.weights(w.T.copy())).all()
+
+
+@pytest.mark.parametrize(
+    ("v", "n"), [(27, 640), (27, 2048), (65, 2048), (65, 8192), (2, 20), (200, 512), (27, 256)]
+)
+@pytest.mark.parametrize("h", [64, 128, 100])
+def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((v, n)), rng.standard_normal((3, n, h))
+    out, partial = np.full((3, v, h), np.nan), np.full((AT_ONCE + 1, 3, v, h), np.nan)
+    sum_of_products(left, right, out, partial)
+    np.testing.assert_allclose(out, left @ right, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("v", "n", "chunk"),
+    [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048), (27, 256, 128), (27, 128, 128)],
+)
+def test_chunks_of_a_sum(v: int, n: int, chunk: int) -> None:
+    assert chunk_of_sum(v, n) == chunk
+
+
+@pytest.mark.parametrize("v", [2, 27, 65, 140, 256])
+@pytest.mark.parametrize(("n", "h"), [(1, 8), (640, 128), (20, 128), (100, 64), (64, 1024)])
+def test_the_product_with_rows_is_the_product(v: int, n: int, h: int) -> None:
+    rng = np.random.default_rng(0)
+    w, rows, out = rng.standard_normal((h, v)), rng.standard_normal((n, h)), np.full((v, n), np.nan)
+    product_with_rows(w, rows, out)
+    np.testing.assert_allclose(out, w.T @ rows.T, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("v", "n", "h", "chunk"),
+    [
+        (27, 640, 128, 16),
+        (75, 640, 128, 16),  # 1,200 numbers of the result
+        (76, 640, 128, 8),
+        (150, 640, 128, 8),
+        (151, 640, 128, 640),
+        (27, 24, 128, 8),
+        (27, 20, 128, 20),
+        (50, 640, 1250, 16),  # 10^6 multiplications
+        (50, 640, 1251, 8),
+    ],
+)
+def test_chunks_of_rows(v: int, n: int, h: int, chunk: int) -> None:
+    assert chunk_of_rows(v, n, h) == chunk
+
+
+def test_every_product_is_small_enough_for_blas_to_take_it_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply, sizes = np.matmul, []
+
+    def watched(left: Any, right: Any, out: Any) -> Any:
+        sizes.append((left.shape[-2], left.shape[-1], right.shape[-1]))
+        return multiply(left, right, out=out)
+
+    monkeypatch.setattr(np, "matmul", watched)
+    v, n, h = 27, 2048, 128
+    partial = np.empty((AT_ONCE + 1, 1, v, h))
+    sum_of_products(np.ones((v, n)), np.ones((1, n, h)), np.empty((1, v, h)), partial)
+    assert all(rows * terms * columns <= SMALL for rows, terms, columns in sizes)
+    sizes.clear()
+    product_with_rows(np.ones((h, v)), np.ones((n, h)), np.empty((v, n)))
+    assert all(rows * columns <= SMALL_TRANSPOSED for rows, _, columns in sizes)

@@ -1,0 +1,262 @@
+"""What every cell must satisfy, one suite for all of them, against an oracle written from the equations."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from src.evaluation.scoring import score_carried
+from src.generation.sampling import continue_streams
+from src.rnn.cells import CELLS
+from src.rnn.loss import cross_entropy_and_gradient
+from src.rnn.network import Ids, dropout_masks, forward
+from src.rnn.parameters import Array, Layer, Parameters
+from src.rnn.step import Stepper
+from tests.cell_example import Example
+
+# T, B, H, V; the last one is large enough for products in tiles.
+SHAPES = [(1, 3, 4, 5), (6, 1, 4, 5), (6, 3, 1, 5), (6, 3, 4, 2), (1, 1, 1, 2), (7, 3, 5, 6), (3, 16, 96, 5)]
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+LAYERS = pytest.mark.parametrize("layers", [1, 2])
+DTYPES = pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
+
+
+def sigmoid(a: Array) -> Array:
+    return 1 / (1 + np.exp(-a))
+
+
+def vanilla(layer: Layer, x: Array, h: Array, f: Callable[[Array], Array]) -> tuple[Array, ...]:
+    (wx,), (wh,), (b,), _ = layer
+    return (f(x @ wx + h @ wh + b),)
+
+
+def lstm(layer: Layer, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+    o, i, f, g = (x @ wx + h @ wh + b for wx, wh, b in zip(layer.wx, layer.wh, layer.b, strict=True))
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(layer: Layer, x: Array, h: Array) -> tuple[Array, ...]:
+    (xr, xz, xn), (hr, hz, hn), (br, bz, bn) = layer.wx, layer.wh, layer.b
+    r = sigmoid(x @ xr + h @ hr + br)
+    z = sigmoid(x @ xz + h @ hz + bz)
+    n = np.tanh(x @ xn + bn + r * (h @ hn + layer.bh))
+    return ((1 - z) * n + z * h,)
+
+
+ORACLES: dict[tuple[str, str], Callable[..., tuple[Array, ...]]] = {
+    ("rnn", "tanh"): partial(vanilla, f=np.tanh),
+    ("rnn", "relu"): partial(vanilla, f=lambda a: np.maximum(a, 0)),
+    ("gru", "tanh"): gru,
+    ("lstm", "tanh"): lstm,
+}
+
+
+def naive(
+    kind: tuple[str, str], p: Parameters, ids: Ids, state: Array, masks: Array | None = None
+) -> tuple[Array, Array]:
+    """Logits (T, B, V) and the last state, one sequence and one step at a time, inputs as one-hot vectors."""
+    logits, last = np.empty((*ids.shape, p.by.size)), np.array(state, np.float64)
+    for column in range(ids.shape[1]):
+        for t, character in enumerate(ids[:, column]):
+            x = np.eye(p.by.size)[character]
+            for k, layer in enumerate(p.layers):
+                last[k, :, column] = ORACLES[kind](layer, x, *last[k, :, column])
+                x = last[k, 0, column]
+                if masks is not None and k < len(masks):
+                    x = x * masks[k, t, column]
+            logits[t, column] = x @ p.wy + p.by
+    return logits, last
+
+
+def test_every_cell_has_an_oracle() -> None:
+    assert ORACLES.keys() == CELLS.keys()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@LAYERS
+@KINDS
+def test_logits_and_state_are_those_of_the_equations(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int], dropout: float
+) -> None:
+    e = Example(kind, layers, shape)
+    masks, buffers = None, e.buffers()
+    if dropout:
+        rng = np.random.default_rng(0)
+        masks = dropout_masks(e.architecture, e.steps, e.batch, dropout, rng, np.float64)
+    expected, last = naive(kind, e.p, e.ids, e.state, masks)
+    np.testing.assert_allclose(e.logits(e.ids, buffers, masks), expected, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(buffers.state(), last, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6])
+@LAYERS
+@KINDS
+def test_two_pieces_with_the_state_handed_on_are_the_whole(
+    kind: tuple[str, str], layers: int, cut: int
+) -> None:
+    e = Example(kind, layers)
+    whole, first = e.buffers(), e.buffers(cut)
+    logits, before = e.logits(e.ids, whole), e.logits(e.ids[:cut], first)
+    second = e.buffers(7 - cut, state=first.state())
+    after = e.logits(e.ids[cut:], second)
+    np.testing.assert_allclose(np.concatenate((before, after)), logits, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(second.state(), whole.state(), rtol=1e-12, atol=1e-13)
+
+
+@LAYERS
+@KINDS
+def test_two_pieces_with_the_state_carried_in_the_buffers_are_the_whole(
+    kind: tuple[str, str], layers: int
+) -> None:
+    e = Example(kind, layers, (8, 3, 5, 6))
+    whole, half = e.buffers(), e.buffers(4)
+    logits, before = e.logits(e.ids, whole), e.logits(e.ids[:4], half)
+    half.carry()
+    after = e.logits(e.ids[4:], half)
+    np.testing.assert_allclose(np.concatenate((before, after)), logits, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(half.state(), whole.state(), rtol=1e-12, atol=1e-13)
+
+
+@LAYERS
+@KINDS
+def test_reset_begins_from_zero_and_the_state_is_a_copy(kind: tuple[str, str], layers: int) -> None:
+    e = Example(kind, layers)
+    buffers = e.buffers()
+    e.logits(e.ids, buffers)
+    state = buffers.state()
+    kept = state.tobytes()
+    buffers.reset()
+    again = e.logits(e.ids, buffers)
+    zero = e.logits(e.ids, e.buffers(state=np.zeros_like(e.state)))
+    assert again.tobytes() == zero.tobytes()
+    assert state.tobytes() == kept
+
+
+@LAYERS
+@KINDS
+def test_state_where_a_sequence_begins_matters_in_every_part(kind: tuple[str, str], layers: int) -> None:
+    """Or the pieces above would fit together whatever was carried."""
+    e = Example(kind, layers)
+    logits = e.logits(e.ids, e.buffers())
+    for index in np.ndindex(*e.state.shape[:2]):
+        state = e.state.copy()
+        state[index] += 0.5
+        assert abs(e.logits(e.ids, e.buffers(state=state)) - logits).max() > 1e-6, index
+
+
+@LAYERS
+@KINDS
+def test_permuting_the_batch_permutes_states_and_logits_and_leaves_the_gradient(
+    kind: tuple[str, str], layers: int
+) -> None:
+    e = Example(kind, layers, (7, 5, 6, 6))
+    order = np.array([3, 0, 4, 2, 1])
+    straight, permuted = e.buffers(), e.buffers(state=e.state[:, :, order])
+    logits = e.logits(e.ids, straight)
+    np.testing.assert_allclose(e.logits(e.ids[:, order], permuted), logits[:, order], rtol=1e-12, atol=1e-13)
+    for tape, other in zip(straight.tapes, permuted.tapes, strict=True):
+        np.testing.assert_allclose(other.h, tape.h[:, order], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(other.c, tape.c[:, order], rtol=1e-12, atol=1e-13)
+    masks = dropout_masks(e.architecture, 7, 5, 0.5, np.random.default_rng(0), np.float64)
+    loss, g = e.backward(e.ids, e.targets, e.state, masks)
+    again = e.backward(
+        e.ids[:, order], e.targets[:, order], e.state[:, :, order], np.ascontiguousarray(masks[:, :, order])
+    )
+    assert again[0] == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(again[1], g, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@LAYERS
+@KINDS
+def test_precision_stays_what_it_was(kind: tuple[str, str], layers: int, dtype: type[np.floating]) -> None:
+    e = Example(kind, layers, dtype=dtype)
+    masks = dropout_masks(e.architecture, 7, 3, 0.25, np.random.default_rng(0), dtype)
+    buffers = e.buffers()
+    z = forward(e.p, e.ids, buffers, masks)
+    assert z.dtype == buffers.state().dtype == dtype
+    assert cross_entropy_and_gradient(z, e.targets.reshape(-1)).dtype == dtype
+    assert z.dtype == dtype
+    _, g = e.backward(e.ids, e.targets, e.state, masks)
+    assert g.dtype == dtype
+    assert np.isfinite(g).all()
+    stepper = Stepper(e.architecture, e.flat, 3)
+    assert stepper.step(e.ids[0]).dtype == stepper.state.dtype == dtype
+
+
+@LAYERS
+@KINDS
+def test_single_precision_is_the_double_one_rounded(kind: tuple[str, str], layers: int) -> None:
+    single, double = (Example(kind, layers, dtype=dtype) for dtype in (np.float32, np.float64))
+    logits = single.logits(single.ids, single.buffers())
+    np.testing.assert_allclose(logits, double.logits(double.ids, double.buffers()), rtol=1e-4, atol=1e-4)
+
+
+@LAYERS
+@KINDS
+def test_forward_in_evaluation_leaves_other_buffers(kind: tuple[str, str], layers: int) -> None:
+    """Scoring and sampling in the middle of a training step: what the backward pass needs is still there."""
+    e = Example(kind, layers)
+    masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
+    training = e.buffers(training=True)
+    forward(e.p, e.ids, training, masks)
+    held = [training.z, *training.dropped, *(a for t in training.tapes for a in (t.gates, t.h, t.c, t.kept))]
+    before, weights = [array.tobytes() for array in held], e.flat.tobytes()
+    e.logits(e.ids[::-1], e.buffers(state=-e.state))
+    score_carried(e.architecture, e.flat, np.tile(np.arange(6, dtype=np.uint8), 30))
+    Stepper(e.architecture, e.flat, 3).step(e.ids[0])
+    assert [array.tobytes() for array in held] == before
+    assert e.flat.tobytes() == weights
+
+
+@KINDS
+def test_dropout_changes_training_and_nothing_else(kind: tuple[str, str]) -> None:
+    """Masks are an argument of the training pass; what is read without them is the plain network."""
+    e = Example(kind, 2)
+    masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
+    plain = e.logits(e.ids, e.buffers())
+    assert abs(e.logits(e.ids, e.buffers(), masks) - plain).max() > 0.01
+    np.testing.assert_allclose(e.logits(e.ids, e.buffers(), np.ones_like(masks)), plain, rtol=1e-13)
+    buffers = e.buffers()
+    e.logits(e.ids, buffers, masks)
+    buffers.set_state(e.state)
+    assert e.logits(e.ids, buffers).tobytes() == plain.tobytes()
+
+
+@DTYPES
+@LAYERS
+@KINDS
+def test_stepper_goes_step_by_step_where_forward_goes(
+    kind: tuple[str, str], layers: int, dtype: type[np.floating], rtol: float
+) -> None:
+    e = Example(kind, layers, (9, 4, 6, 5), dtype)
+    buffers, stepper = e.buffers(), Stepper(e.architecture, e.flat, 4)
+    stepper.state[:] = e.state
+    expected = e.logits(e.ids, buffers)
+    logits = np.stack([stepper.step(row) for row in e.ids])
+    np.testing.assert_allclose(logits, expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(stepper.state, buffers.state(), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@LAYERS
+@KINDS
+def test_three_streams_at_once_are_three_single_ones(
+    kind: tuple[str, str], layers: int, temperature: float
+) -> None:
+    e = Example(kind, layers, (1, 3, 6, 5))
+    uniforms = np.random.default_rng(0).random((20, 3))
+
+    def written(columns: list[int]) -> Ids:
+        stepper = Stepper(e.architecture, e.flat, len(columns))
+        stepper.state[:] = e.state[:, :, columns]
+        logits = stepper.step(e.ids[0, columns])
+        return np.array(list(continue_streams(stepper, logits, temperature, uniforms[:, columns])))
+
+    together = written([0, 1, 2])
+    assert together.shape == (20, 3)
+    for column in range(3):
+        assert written([column])[:, 0].tolist() == together[:, column].tolist()

@@ -1,0 +1,130 @@
+"""Every gradient of every cell against differentiation that knows nothing of its derivation.
+
+Complex step: df/dx = Im f(x + i eps) / eps. Nothing is subtracted, so eps can be so small that the
+derivative is exact to rounding (Squire and Trapp 1998, "Using complex variables to estimate derivatives
+of real functions").
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.rnn.blocked_matmul import chunk_of_sum
+from src.rnn.cells import CELLS
+from src.rnn.gradient_check import Case, worst
+from src.rnn.init import initialise
+from src.rnn.network import Buffers, loss_and_gradient
+from src.rnn.parameters import Architecture, unflatten
+
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+SHAPES = [  # T, B, H, V
+    (1, 1, 1, 2),
+    (1, 1, 3, 4),
+    (1, 3, 2, 2),
+    (4, 1, 1, 3),
+    (3, 2, 1, 2),
+    (5, 1, 4, 3),
+    (9, 2, 3, 2),
+]
+
+
+def drawn(
+    kind: tuple[str, str], layers: int, dropout: float, shape: tuple[int, int, int, int], seed: int = 0
+) -> Case:
+    steps, batch, hidden, vocab = shape
+    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    rng = np.random.default_rng([seed, layers, *shape])
+    return Case.draw(architecture, steps, batch, dropout, rng)
+
+
+def full_size(kind: tuple[str, str], layers: int, dropout: float) -> Case:
+    """H=128 and V=27 with weights of a size at which one trains."""
+    case = drawn(kind, layers, dropout, (20, 8, 128, 27))
+    flat = initialise(case.architecture, "orthogonal", np.random.default_rng(0), np.float64)
+    return replace(case, flat=flat + 0.01 * case.flat)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@KINDS
+def test_gradient_is_the_complex_step_derivative(kind: tuple[str, str], layers: int, dropout: float) -> None:
+    case = drawn(kind, layers, dropout, (4, 3, 5, 7))
+    exact = case.complex_step()
+    assert np.linalg.norm(exact) > 0
+    name, error = worst(case.architecture, case.gradient(), exact)
+    assert error <= 1e-10, name
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_gradient_is_the_complex_step_derivative_at_the_edges(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
+    case = drawn(kind, layers, 0.3, shape)
+    name, error = worst(case.architecture, case.gradient(), case.complex_step())
+    assert error <= 1e-10, name
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (4, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("layers", [1, 2])
+@KINDS
+def test_gradient_is_the_finite_difference(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
+    case = drawn(kind, layers, 0.3, shape)
+    assert case.gradient() == pytest.approx(case.finite_differences(), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(("layers", "dropout"), [(1, 0.0), (2, 0.3)])
+@KINDS
+def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int, dropout: float) -> None:
+    case = full_size(kind, layers, dropout)
+    for direction in range(3):
+        v = np.random.default_rng(direction).standard_normal(case.flat.size)
+        by_hand, along = case.projection(v)
+        assert abs(by_hand - along) <= 1e-10 * abs(along)
+
+
+@KINDS
+def test_projection_of_a_gradient_that_is_summed_in_chunks(kind: tuple[str, str]) -> None:
+    """A batch so long that the products over time are taken some steps at a time."""
+    case = drawn(kind, 1, 0.0, (8, 48, 64, 3))
+    case = replace(case, flat=0.2 * case.flat)  # or it explodes
+    assert chunk_of_sum(3, case.ids.size) < case.ids.size
+    by_hand, along = case.projection(np.random.default_rng(0).standard_normal(case.flat.size))
+    assert abs(by_hand - along) <= 1e-10 * abs(along)
+
+
+@KINDS
+def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, str]) -> None:
+    case = full_size(kind, 2, 0.0)
+    flat, single = case.flat.astype(np.float32), np.full(case.flat.size, np.nan, np.float32)
+    steps, batch = case.ids.shape
+    buffers = Buffers.allocate(case.architecture, steps, batch, np.float32, training=True)
+    buffers.set_state(case.state)
+    p, g = unflatten(case.architecture, flat), unflatten(case.architecture, single)
+    loss_and_gradient(p, g, case.ids, case.targets, buffers)
+    exact = case.gradient()
+    assert np.linalg.norm(single - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
+def test_a_case_has_the_dropout_asked_for_in_double_precision_and_a_state() -> None:
+    """Or what is proved above with dropout would be proved without."""
+    with_dropout, without = (drawn(("lstm", "tanh"), 3, dropout, (4, 3, 5, 7)) for dropout in (0.4, 0.0))
+    assert without.masks is None
+    assert with_dropout.masks is not None
+    assert with_dropout.masks.shape == (2, 4, 3, 5)
+    assert np.unique(with_dropout.masks).tolist() == [0, 1 / (1 - 0.4)]
+    assert with_dropout.state.all()
+
+
+def test_the_check_sees_a_wrong_gradient() -> None:
+    """Or everything above would prove nothing: a thousandth off in one parameter is reported by name."""
+    case = drawn(("gru", "tanh"), 2, 0.0, (4, 3, 5, 7))
+    wrong = case.gradient()
+    unflatten(case.architecture, wrong).layers[1].bh[:] *= 1.001
+    name, error = worst(case.architecture, wrong, case.complex_step())
+    assert name == "bh2"
+    assert error == pytest.approx(1e-3, rel=1e-6)

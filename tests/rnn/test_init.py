@@ -1,0 +1,107 @@
+"""How the parameters begin."""
+
+import numpy as np
+import pytest
+
+from src.rnn.cells import CELLS
+from src.rnn.init import SCHEMES, initialise
+from src.rnn.parameters import Architecture, Array, Parameters, unflatten
+
+PAIRS = [(kind, scheme) for kind in CELLS for scheme in SCHEMES if scheme != "identity" or kind[0] == "rnn"]
+IDS = ["-".join((*kind, scheme)) for kind, scheme in PAIRS]
+EVERY = pytest.mark.parametrize(("kind", "scheme"), PAIRS, ids=IDS)
+
+
+def fresh(
+    scheme: str,
+    seed: int = 0,
+    dtype: type[np.floating] = np.float64,
+    hidden: int = 32,
+    kind: tuple[str, str] = ("rnn", "tanh"),
+    layers: int = 1,
+) -> tuple[Array, Parameters]:
+    architecture = Architecture(27, hidden, kind[0], layers, kind[1])
+    flat = initialise(architecture, scheme, np.random.default_rng(seed), dtype)
+    return flat, unflatten(architecture, flat)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-6)])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_orthogonal_recurrent_weights_of_every_gate_are_orthogonal(
+    kind: tuple[str, str], dtype: type[np.floating], tolerance: float
+) -> None:
+    _, p = fresh("orthogonal", dtype=dtype, kind=kind, layers=2)
+    gates = [gate for layer in p.layers for gate in layer.wh]
+    for gate in gates:
+        np.testing.assert_allclose(gate.T @ gate, np.eye(32), atol=tolerance)
+    assert len({gate.tobytes() for gate in gates}) == len(gates)
+
+
+def test_orthogonal_recurrent_weights_are_uniform_over_the_group() -> None:
+    """Of a Haar-distributed matrix the trace has mean 0 and variance 1; of a bare QR factor it has not."""
+    traces = [np.trace(fresh("orthogonal", seed, hidden=4)[1].layers[0].wh[0]) for seed in range(400)]
+    assert abs(np.mean(traces)) < 0.2
+    assert 0.75 < np.var(traces) < 1.25
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_identity_is_the_identity_in_every_layer(activation: str) -> None:
+    _, p = fresh("identity", kind=("rnn", activation), layers=3)
+    for layer in p.layers:
+        assert (layer.wh == np.eye(32)).all()
+
+
+@EVERY
+def test_uniform_weights_fill_their_bounds(kind: tuple[str, str], scheme: str) -> None:
+    _, p = fresh(scheme, kind=kind, layers=2)
+    bound = 1 / np.sqrt(32)
+    matrices = [layer.wx for layer in p.layers] + [p.wy]
+    if scheme == "uniform":
+        matrices += [layer.wh for layer in p.layers]
+    for matrix in matrices:
+        assert 0.95 * bound < matrix.max() <= bound
+        assert -bound <= matrix.min() < -0.95 * bound
+        assert abs(matrix.mean()) < 0.1 * bound
+
+
+@EVERY
+def test_biases_begin_at_zero_but_the_forget_gates_at_one(kind: tuple[str, str], scheme: str) -> None:
+    """A forget gate, by what it does: the one whose bias keeps the cell state."""
+    _, p = fresh(scheme, kind=kind, layers=2)
+    assert not p.by.any()
+    for layer in p.layers:
+        assert not layer.bh.any()
+        expected = np.zeros_like(layer.b)
+        if kind[0] == "lstm":
+            expected[2] = 1  # o, i, f, g
+        assert (layer.b == expected).all()
+
+
+@EVERY
+def test_same_seed_same_bits_another_seed_others(kind: tuple[str, str], scheme: str) -> None:
+    flat = fresh(scheme, 3, kind=kind, layers=2)[0].tobytes()
+    assert fresh(scheme, 3, kind=kind, layers=2)[0].tobytes() == flat
+    assert fresh(scheme, 4, kind=kind, layers=2)[0].tobytes() != flat
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@EVERY
+def test_weights_begin_in_the_precision_asked_for_and_finite(
+    kind: tuple[str, str], scheme: str, dtype: type[np.floating]
+) -> None:
+    flat, _ = fresh(scheme, dtype=dtype, kind=kind)
+    assert flat.dtype == dtype
+    assert np.isfinite(flat).all()
+
+
+def test_unknown_initialisation_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="expected the initialisation uniform, orthogonal, identity, got 'xavier'"
+    ):
+        fresh("xavier")
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_identity_with_gates_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match=f"expected cell rnn for the initialisation identity, got {cell}"):
+        fresh("identity", kind=(cell, "tanh"))

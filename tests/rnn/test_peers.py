@@ -1,0 +1,184 @@
+"""PyTorch as an oracle: the same weights give the same loss and gradients, and training the same curve.
+
+Skipped where there is no torch; `.venv-peers` has one (`make peers`).
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.rnn.cells import CELLS
+from src.rnn.clipping import clip_norm, global_norm
+from src.rnn.init import initialise
+from src.rnn.network import Buffers, Ids, loss_and_gradient
+from src.rnn.optimizers import Adam
+from src.rnn.parameters import Architecture, Array, named_views, unflatten
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what torch says while it is imported is its own affair
+    torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed here (see peers)")
+
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+LAYERS = pytest.mark.parametrize("layers", [1, 2])
+TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [1, 2, 3, 0]}  # our gates in the order of torch's
+DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Peer:
+    """torch.nn's recurrent layers and a linear one, with the weights of a flat vector of ours."""
+
+    def __init__(self, architecture: Architecture, flat: Array) -> None:
+        self.architecture, self.order = architecture, TORCH_ORDER[architecture.cell]
+        a, self.dtype = architecture, DTYPES[flat.dtype.type]
+        kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[a.cell]
+        more = {"nonlinearity": a.activation} if a.cell == "rnn" else {}
+        self.recurrent = kind(a.vocab, a.hidden, a.layers, dtype=self.dtype, **more)
+        self.linear = torch.nn.Linear(a.hidden, a.vocab, dtype=self.dtype)
+        self.parameters = [*self.recurrent.parameters(), *self.linear.parameters()]
+        p = unflatten(architecture, flat)
+        with torch.no_grad():
+            for k, layer in enumerate(p.layers):
+                self.of(k, "weight_ih").copy_(self.rows(layer.wx))
+                self.of(k, "weight_hh").copy_(self.rows(layer.wh))
+                self.of(k, "bias_ih").copy_(torch.from_numpy(layer.b[self.order].reshape(-1)))
+                self.of(k, "bias_hh").zero_()
+                if layer.bh.size:
+                    self.of(k, "bias_hh")[2 * a.hidden :] = torch.from_numpy(layer.bh)
+            self.linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(p.wy.T)))
+            self.linear.bias.copy_(torch.from_numpy(p.by))
+        # Torch has a second bias in every gate. Ours has it in the GRU's candidate alone.
+        self.free = torch.zeros_like(self.of(0, "bias_hh"))
+        if a.cell == "gru":
+            self.free[2 * a.hidden :] = 1
+
+    def of(self, layer: int, name: str) -> Any:
+        return getattr(self.recurrent, f"{name}_l{layer}")
+
+    def rows(self, gates: Array) -> Any:
+        """(G, D, H) of ours as torch's (G*H, D)."""
+        return torch.from_numpy(np.concatenate([gates[g].T for g in self.order]))
+
+    def gates(self, rows: Any) -> Array:
+        """And back."""
+        blocks = rows.numpy().reshape(len(self.order), self.architecture.hidden, -1)
+        ours = np.empty((len(self.order), blocks.shape[2], self.architecture.hidden), blocks.dtype)
+        for block, g in zip(blocks, self.order, strict=True):
+            ours[g] = block.T
+        return ours
+
+    def loss_and_backward(self, ids: Ids, targets: Ids, state: Array) -> float:
+        """The mean loss; the gradients are then in the parameters."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        x = torch.nn.functional.one_hot(torch.from_numpy(ids), self.architecture.vocab).to(self.dtype)
+        start = [torch.from_numpy(np.ascontiguousarray(state[:, s])) for s in range(state.shape[1])]
+        h, _ = self.recurrent(x, tuple(start) if len(start) == 2 else start[0])
+        logits = self.linear(h).reshape(-1, self.architecture.vocab)
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets).reshape(-1))
+        loss.backward()
+        for k in range(self.architecture.layers):
+            self.of(k, "bias_hh").grad *= self.free
+        return float(loss.item())
+
+    def gradient(self) -> Array:
+        """In our layout."""
+        flat = np.full(self.architecture.size(), np.nan)
+        g = unflatten(self.architecture, flat)
+        for k, layer in enumerate(g.layers):
+            layer.wx[:] = self.gates(self.of(k, "weight_ih").grad)
+            layer.wh[:] = self.gates(self.of(k, "weight_hh").grad)
+            layer.b[self.order] = self.of(k, "bias_ih").grad.numpy().reshape(layer.b.shape)
+            if layer.bh.size:
+                layer.bh[:] = self.of(k, "bias_hh").grad.numpy()[2 * self.architecture.hidden :]
+        g.wy[:] = self.linear.weight.grad.numpy().T
+        g.by[:] = self.linear.bias.grad.numpy()
+        return flat
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
+@LAYERS
+@KINDS
+def test_loss_and_every_gradient_are_those_of_torch(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
+    steps, batch, hidden, vocab = shape
+    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    rng = np.random.default_rng([layers, *shape])
+    flat = rng.normal(0, 0.7 / np.sqrt(hidden), architecture.size())
+    ids, targets = rng.integers(vocab, size=(2, steps, batch))
+    state = rng.uniform(-0.9, 0.9, (layers, architecture.states, batch, hidden))
+    buffers = Buffers.allocate(architecture, steps, batch, np.float64, training=True)
+    buffers.set_state(state)
+    g = np.full_like(flat, np.nan)
+    loss = loss_and_gradient(unflatten(architecture, flat), unflatten(architecture, g), ids, targets, buffers)
+    peer = Peer(architecture, flat)
+    assert loss == pytest.approx(peer.loss_and_backward(ids, targets, state), rel=1e-10)
+    expected = named_views(architecture, peer.gradient())
+    for name, found in named_views(architecture, g).items():
+        difference = np.linalg.norm(found - expected[name])
+        assert difference <= 1e-10 * np.linalg.norm(expected[name]), name
+
+
+def curves(
+    kind: tuple[str, str], layers: int, dtype: type[np.floating], limit: float, lr: float = 2e-3
+) -> tuple[Array, Array, int]:
+    """Loss of ours and of torch's at each of two hundred steps, and how many were clipped: the same batches
+    of a text with some order in it, Adam, clipping by the norm."""
+    steps, batch, hidden, vocab = 16, 16, 32, 12
+    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    rng = np.random.default_rng(0)
+    flat = initialise(architecture, "orthogonal", rng, dtype)
+    peer = Peer(architecture, flat)
+    theirs = torch.optim.Adam(peer.parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8)
+    ours = Adam(0.9, 0.999, 1e-8)
+    remembered, g = ours.state(flat), np.zeros_like(flat)
+    p, views = unflatten(architecture, flat), unflatten(architecture, g)
+    buffers = Buffers.allocate(architecture, steps, batch, dtype, training=True)
+    zero = np.zeros((layers, architecture.states, batch, hidden), dtype)
+    successor = rng.permutation(vocab)
+    losses, clipped = [], 0
+    for _ in range(200):
+        text = np.empty((steps + 1, batch), np.intp)
+        text[0] = rng.integers(vocab, size=batch)
+        for t in range(steps):
+            noise = rng.integers(vocab, size=batch)
+            text[t + 1] = np.where(rng.random(batch) < 0.8, successor[text[t]], noise)
+        ids, targets = text[:-1], text[1:]
+        buffers.reset()
+        loss = loss_and_gradient(p, views, ids, targets, buffers)
+        clipped += clip_norm(g, global_norm(g), limit)
+        ours.update(remembered, flat, g, lr)
+        losses.append((loss, peer.loss_and_backward(ids, targets, zero)))
+        torch.nn.utils.clip_grad_norm_(peer.parameters, limit)
+        theirs.step()
+    return *np.array(losses).T, clipped
+
+
+@LAYERS
+@KINDS
+def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(
+    kind: tuple[str, str], layers: int
+) -> None:
+    """In single precision; about half of the steps are clipped."""
+    ours, theirs, clipped = curves(kind, layers, np.float32, limit=0.3)
+    assert clipped > 10
+    assert ours[-20:].mean() < 0.6 * ours[0]  # it learned: the curves are no flat lines
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+
+
+@KINDS
+def test_in_double_precision_the_curves_are_one(kind: tuple[str, str]) -> None:
+    """Without clipping, in which torch adds 1e-6 to the norm: what is left is rounding."""
+    ours, theirs, _ = curves(kind, 2, np.float64, limit=np.inf)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-11)

@@ -1,0 +1,145 @@
+"""The gradient of one loss with respect to every state before it, against complex steps through the cells.
+
+The oracle is that of the cells, one sequence at a time; a state is pushed by i eps where it arises, and
+everything behind it, in time and above it, goes on from there.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from src.rnn.cells import CELLS
+from src.rnn.gradient_check import EPS
+from src.rnn.network import Buffers, zero_state
+from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.state_gradients import norm_by_distance, state_gradients
+from tests.rnn.test_cells import ORACLES
+
+KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+
+
+class Example:
+    """A random network, windows, and a state that is not zero."""
+
+    def __init__(
+        self,
+        kind: tuple[str, str],
+        layers: int,
+        shape: tuple[int, int, int, int],
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
+        self.kind = kind
+        self.steps, self.batch, hidden, vocab = shape
+        rng = np.random.default_rng([layers, *shape])
+        self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+        self.flat = (0.6 * rng.standard_normal(self.architecture.size())).astype(dtype)
+        self.p = unflatten(self.architecture, self.flat)
+        self.ids = rng.integers(vocab, size=(self.steps, self.batch))
+        self.targets = rng.integers(vocab, size=self.batch)
+        self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
+        self.buffers = Buffers.allocate(self.architecture, self.steps, self.batch, dtype)
+
+    def gradients(self) -> Array:
+        self.buffers.set_state(self.state)
+        return state_gradients(self.p, self.ids, self.targets, self.buffers)
+
+    def loss(self, column: int, place: tuple[int, int, int], push: Array) -> complex:
+        """Of the last character of one window, `push` added to the state at place (layer, state, step)."""
+        last, target = self.state[:, :, column].astype(complex), self.targets[column]
+        for t, character in enumerate(self.ids[:, column]):
+            x = np.eye(self.p.by.size)[character]
+            for k, layer in enumerate(self.p.layers):
+                states = list(ORACLES[self.kind](layer, x, *last[k]))
+                if place == (k, 0, t):
+                    states[0] = states[0] + push
+                elif place == (k, 1, t):
+                    h, c = states
+                    states = [h / np.tanh(c) * np.tanh(c + push), c + push]
+                last[k] = states
+                x = last[k, 0]
+        z = x @ self.p.wy + self.p.by
+        return complex(np.log(np.exp(z).sum()) - z[target])
+
+    def complex_steps(self) -> Array:
+        """(L, S, T, B, H)."""
+        a = self.architecture
+        shape = (a.layers, a.states, self.steps, self.batch, a.hidden)
+        derivative, pushes = np.empty(shape), np.eye(a.hidden) * EPS * 1j
+        for k, s, t, column in np.ndindex(*shape[:4]):
+            at = partial(self.loss, column, (k, s, t))
+            derivative[k, s, t, column] = [at(push).imag / EPS for push in pushes]
+        return derivative
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 4, 6), (1, 2, 3, 4), (4, 1, 1, 2)], ids=str)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@KINDS
+def test_gradients_are_complex_step_derivatives(
+    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
+) -> None:
+    example = Example(kind, layers, shape)
+    exact, found = example.complex_steps(), example.gradients()
+    assert found.shape == exact.shape
+    for k, s, t in np.ndindex(*exact.shape[:3]):
+        scale = max(float(np.linalg.norm(exact[k, s])), 1e-300)
+        assert np.linalg.norm(found[k, s, t] - exact[k, s, t]) <= 1e-12 * scale, (k, s, t)
+    assert np.linalg.norm(exact[-1, 0, -1]) > 0.01
+
+
+@KINDS
+def test_one_unit_pushed_changes_the_loss_by_as_much(kind: tuple[str, str]) -> None:
+    """Central differences, which know nothing of complex numbers."""
+    example = Example(kind, 2, (4, 2, 3, 5))
+    found = example.gradients()
+    width = 1e-5
+    for k, t in np.ndindex(2, 4):
+        push = np.array([0, width, 0])
+        above, below = (example.loss(1, (k, 0, t), sign * push).real for sign in (1, -1))
+        assert found[k, 0, t, 1, 1] == pytest.approx((above - below) / (2 * width), rel=1e-5, abs=1e-9)
+
+
+@KINDS
+def test_in_single_precision_it_is_the_same_rounded(kind: tuple[str, str]) -> None:
+    single, double = (Example(kind, 2, (9, 3, 32, 7), dtype) for dtype in (np.float32, np.float64))
+    found = single.gradients()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, double.gradients(), rtol=1e-3, atol=1e-4 * abs(found).max())
+
+
+@KINDS
+def test_what_forward_left_is_still_there_and_a_second_look_sees_the_same(kind: tuple[str, str]) -> None:
+    example = Example(kind, 2, (6, 3, 4, 5))
+    first = example.gradients()
+    weights = example.flat.tobytes()
+    blocks = [tape.blocks.tobytes() for tape in example.buffers.tapes]
+    assert example.gradients().tobytes() == first.tobytes()
+    assert [tape.blocks.tobytes() for tape in example.buffers.tapes] == blocks
+    assert example.flat.tobytes() == weights
+
+
+def test_norms_stand_by_distance_averaged_over_the_windows() -> None:
+    gradients = np.zeros((1, 2, 3, 2, 2), np.float32)
+    gradients[0, 0, 2] = [[3, 4], [0, 1]]  # at the loss
+    gradients[0, 0, 0] = [[0.0, 0.5], [0.0, 0.0]]
+    gradients[0, 1, 1] = [[1, 0], [1, 0]]
+    norms = norm_by_distance(gradients)
+    assert norms.dtype == np.float64
+    assert norms.tolist() == [[[3, 0, 0.25], [0, 1, 0]]]
+
+
+def test_squares_of_small_gradients_do_not_vanish() -> None:
+    assert norm_by_distance(np.full((1, 1, 1, 1, 4), 1e-30, np.float32)).item() == pytest.approx(2e-30)
+
+
+def test_an_orthogonal_linear_network_hands_its_gradient_back_undiminished() -> None:
+    """With a relu that is always on: the border between vanishing and exploding, and both sides of it."""
+    example = Example(("rnn", "relu"), 1, (8, 2, 4, 3))
+    permutation = np.eye(4)[[2, 0, 3, 1]]
+    example.p.wy[...] *= 1e-3  # else a softmax of such large states is certain
+    example.p.layers[0].b[...] = 20  # on, whatever is read
+    for factor in (1.0, 0.5, 2.0):
+        example.p.layers[0].wh[0] = permutation * factor
+        norms = norm_by_distance(example.gradients())[0, 0]
+        assert norms[0] > 1e-4
+        np.testing.assert_allclose(norms, norms[0] * factor ** np.arange(8.0), rtol=1e-9)

@@ -1,0 +1,33 @@
+"""What is prepared for stepping. (That it goes where `forward` goes stands in test_cells.py.)"""
+
+import numpy as np
+import pytest
+
+from src.rnn.cells import CELLS
+from src.rnn.network import Buffers, forward
+from src.rnn.parameters import Architecture, unflatten
+from src.rnn.step import Stepper
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_what_is_prepared_has_the_precision_of_the_weights(
+    kind: tuple[str, str], dtype: type[np.floating]
+) -> None:
+    """Or each product of a single with a double precision matrix would convert the whole of it first."""
+    architecture = Architecture(5, 4, kind[0], 2, kind[1])
+    stepper = Stepper(architecture, np.ones(architecture.size(), dtype), 3)
+    prepared = [*stepper.inputs, *stepper.biases, *stepper.recurrent, stepper.state]
+    assert {array.dtype for array in prepared} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_steps_from_a_zero_state_are_a_forward_pass(kind: tuple[str, str], layers: int) -> None:
+    architecture = Architecture(5, 4, kind[0], layers, kind[1])
+    flat = np.random.default_rng(layers).standard_normal(architecture.size())
+    ids = np.random.default_rng(0).integers(5, size=(6, 3))
+    buffers, stepper = Buffers.allocate(architecture, 6, 3, flat.dtype), Stepper(architecture, flat, 3)
+    expected = forward(unflatten(architecture, flat), ids, buffers).T.reshape(6, 3, 5)
+    logits = np.stack([stepper.step(row) for row in ids])
+    np.testing.assert_allclose(logits, expected, rtol=1e-12, atol=1e-13)

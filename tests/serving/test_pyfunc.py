@@ -1,0 +1,245 @@
+"""`mlflow models serve -m models:/char-rnn@champion`: a real server of a really trained, registered model."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import TIME_LIMIT
+
+BIN = Path(sys.executable).parent
+PARAMS = "temperature, length, seed, top_k, top_p"
+
+Ask = Callable[[Any], tuple[int, Any]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the server, which is asked from the moment when it answers a ping."""
+    if not (BIN / "mlflow").exists() or not shutil.which("uvicorn", path=str(BIN)):
+        pytest.skip("the programs mlflow and uvicorn are not beside this Python")
+    from src.tracking import mlflow_store
+
+    mlflow_store.register(trained.uri, trained.run_id)
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": trained.uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    }
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [str(BIN / "mlflow"), "models", "serve", "-m", "models:/char-rnn@champion",
+             "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        await_answer(f"{address}/ping", server, folder / "log")
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def await_answer(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + TIME_LIMIT
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server does not answer: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def ask(served: str) -> Ask:
+    """Status and body of an answer."""
+
+    def post(asked: Any) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"{served}/invocations",
+            data=json.dumps(asked).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIME_LIMIT) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, json.load(refused)
+
+    return post
+
+
+def request(*prompts: str, **params: Any) -> dict[str, Any]:
+    return {"inputs": {"prompt": list(prompts)}, "params": params}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+def test_it_writes_what_the_command_writes(ask: Ask, typed: Callable[..., Any], trained: Any) -> None:
+    params = {"temperature": 0.8, "length": 50, "seed": 3, "top_k": 6, "top_p": 0.9}
+    status, answer = ask(request("when ", **params))
+    assert status == 200
+    arguments = [f"{name}={value}" for name, value in params.items()]
+    ended = typed("sample", "run=champion", "prompt=when ", *arguments, *trained.places)
+    assert ended.out == f"when {answer['predictions'][0]}\n"
+    assert f"run=champion: {trained.run_id}" in ended.err
+
+
+@pytest.mark.slow
+def test_every_param_is_heard(ask: Ask) -> None:
+    plain = {"temperature": 1.0, "length": 60, "seed": 1}
+    _, first = ask(request("when ", **plain))
+    assert ask(request("when ", **plain)) == (200, first)
+    for change in ({"temperature": 0.2}, {"length": 10}, {"seed": 2}, {"top_k": 2}, {"top_p": 0.2}):
+        status, other = ask(request("when ", **(plain | change)))
+        assert status == 200
+        assert other != first, change
+    off = ask(request("when ", **plain, top_k=0, top_p=1))  # JSON's 1 is a whole number
+    assert off == (200, first)
+    several = ask(request("when ", "if ", **plain))[1]["predictions"]
+    assert several[0] == first["predictions"][0]
+    assert len(several) == 2
+    assert [len(text) for text in ask(request("when "))[1]["predictions"]] == [300]  # the default
+
+
+@pytest.mark.slow
+def test_prompt_and_params_may_stand_side_by_side(ask: Ask) -> None:
+    params = {"temperature": 0.5, "length": 20, "seed": 2}
+    status, texts = ask({"prompt": "when ", **params})
+    assert status == 200
+    assert texts == ask(request("when ", **params))[1]["predictions"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"temperature": -1}, "temperature: expected a number >= 0, got -1"),
+        ({"temperature": float("inf")}, "temperature: expected a number >= 0, got inf"),
+        ({"temperature": "hot"}, "'temperature': double"),
+        ({"temperature": None}, "temperature: expected a number >= 0, got null"),
+        ({"temperature": True}, "'temperature': double"),
+        ({"length": -5}, "length: expected an integer from 0 to 100000, got -5"),
+        ({"length": 10**9}, "length: expected an integer from 0 to 100000, got 1000000000"),
+        ({"length": 1.5}, "'length': long"),
+        ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
+        ({"top_k": -1}, "top_k: expected an integer >= 0 (0: off), got -1"),
+        ({"top_p": 2}, "top_p: expected a number > 0 and <= 1 (1: off), got 2"),
+        ({"top_p": float("nan")}, "top_p: expected a number > 0 and <= 1 (1: off), got nan"),
+        ({"temprature": 0.5}, f"expected only {PARAMS}, got temprature: did you mean temperature?"),
+        ({"x": 1}, f"expected only {PARAMS}, got x"),
+    ],
+)
+def test_a_bad_param_is_a_400_that_says_what_was_expected(
+    ask: Ask, params: dict[str, Any], expected: str
+) -> None:
+    for asked in (request("when ", **params), {"prompt": "when ", **params}):
+        status, answer = ask(asked)
+        assert status == 400
+        assert expected in answer["message"]
+        assert "Traceback" not in json.dumps(answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (request("straße"), "prompt: expected only the 27 characters that the model knows"),
+        ({"inputs": {"promt": ["when "]}}, "Model is missing inputs ['prompt']"),
+        ({"prompt": None}, "prompt: expected a text, got None"),
+        ({"inputs": {"prompt": ["when "]}, "params": [1]}, "Parameters must be a dictionary"),
+        ({"prompt": "when ", "params": {"length": 3}}, f"expected only {PARAMS}, got params"),
+        ({}, "exactly one of the input fields"),
+    ],
+)
+def test_a_bad_request_is_a_400_too(ask: Ask, asked: Any, expected: str) -> None:
+    status, answer = ask(asked)
+    assert status == 400
+    assert expected in answer["message"]
+    assert "Traceback" not in json.dumps(answer)
+
+
+# --- the filter alone ---
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("mlflow.models.utils", logging.WARNING, "", 0, text, None, None)
+
+
+def dropped(names: str, known: str) -> logging.LogRecord:
+    """As MLflow words it."""
+    return record(
+        f"Unrecognized params {names} are ignored for inference. Supported params are: {known}. "
+        "To enable them, please add corresponding schema in ModelSignature."
+    )
+
+
+OURS = "{'seed', 'length', 'top_p', 'temperature', 'top_k'}"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_what_is_said_of_this_model_becomes_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from src.serving.pyfunc import NoSilence
+
+    monkeypatch.delenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", raising=False)
+    heard = NoSilence()
+    with pytest.raises(MlflowException, match="got a]b, lenght: did you mean length"):
+        heard.filter(dropped("['lenght', 'a]b']", OURS))
+    extra = record(
+        "Found extra inputs in the model input that are not defined in the model signature: `['id']`. "
+        "These inputs will be ignored."
+    )
+    for other in (dropped("['lenght']", "{'length'}"), extra, record("something else")):
+        assert heard.filter(other)
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    with pytest.raises(MlflowException, match="got id"):
+        heard.filter(extra)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_quieter_mlflow_refuses_as_well_and_a_table_may_have_other_columns(
+    trained: Any, tmp_path: Path
+) -> None:
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import os, sys\n"
+        "os.environ |= {'MLFLOW_LOGGING_LEVEL': 'ERROR', 'MLFLOW_DISABLE_TELEMETRY': 'true'}\n"
+        "import mlflow, pandas\n"
+        "mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[2])\n"
+        "table = pandas.DataFrame({'id': [1, 2], 'prompt': ['when ', 'if ']})\n"
+        "print([len(text) for text in model.predict(table, {'length': 7})])\n"
+        "model.predict(table, {'lenght': 7})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), trained.uri, f"runs:/{trained.run_id}/model"],
+        capture_output=True, text=True, timeout=TIME_LIMIT, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout == "[7, 7]\n"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("got lenght: did you mean length?")

@@ -1,0 +1,245 @@
+"""comparison.html: what stands in it, read with the standard library's parser; no browser needed."""
+
+import re
+from html import escape
+from html.parser import HTMLParser
+from math import inf, log, nan
+from typing import Any
+
+import pytest
+
+from src.common.job_result import Curves, Row
+from src.sweeps.html_report import page, ranked
+
+VOID = {"meta", "br", "link", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Elements by name, the text of the table's cells, of the elements with an id and of the samples."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.headings: list[str] = []
+        self.rows: list[list[str]] = []
+        self.kinds: list[str] = []
+        self.values: list[list[str]] = []
+        self.texts: dict[str, str] = {}
+        self.cards: list[str] = []
+        self.inside: list[tuple[str, str]] = []  # tag and id of the open elements
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        known = {name: value or "" for name, value in attrs}
+        if tag == "tr":
+            self.rows.append([])
+            self.values.append([])
+            self.kinds.append(known.get("class", ""))
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.values[-1].append(known.get("data-value", ""))
+        elif tag == "pre":
+            self.cards.append("")
+        if tag not in VOID:
+            self.inside.append((tag, known.get("id", "")))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.inside and self.inside.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        tags = [tag for tag, _ in self.inside]
+        if "td" in tags or "th" in tags:
+            self.rows[-1][-1] += data.strip()
+        if "pre" in tags:
+            self.cards[-1] += data
+        for _, name in self.inside:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+
+
+def curves(last: float, steps: int = 3) -> Curves:
+    points = [(20 * n, last + 1 - n / steps) for n in range(1, steps + 1)]
+    return {"val/loss": points, "train/loss": [(step, value + 0.1) for step, value in points]}
+
+
+def sample(
+    temperature: float = 0.7, text: str = "summer", prompt: str = "shall i ", seed: int = 1
+) -> dict[str, Any]:
+    return {"temperature": temperature, "prompt": prompt, "text": text, "seed": seed}
+
+
+def finished(number: int, loss: float, swept: dict[str, str] | None = None, **more: Any) -> Row:
+    swept = swept or {"hidden": str(2 ** (3 + number)), "clip": "1"}
+    name = " ".join(f"{key}={value}" for key, value in swept.items())
+    metrics = {"val/loss": loss, "test/bpc": loss / log(2)}
+    known = {"metrics": metrics, "curves": curves(loss), "samples": [sample()], "seconds": 12.34}
+    return Row(name, number, swept, f"id{number}", "FINISHED", **{**known, **more})
+
+
+def refused(number: int) -> Row:
+    reason = "hidden: expected an integer >= 1, got 0"
+    return Row("hidden=0 clip=1", number, {"hidden": "0", "clip": "1"}, f"id{number}", "FAILED", reason)
+
+
+ROWS = [finished(0, 2.5), refused(1), finished(2, 2.25, reused=True), finished(3, 3.0)]
+
+
+def test_the_table_has_every_run_the_best_first() -> None:
+    read = Reader(page("hidden=8,0,32,64", ROWS))
+    assert read.rows[0] == ["hidden", "clip", "val/loss", "test/bpc", "seconds", "status", "ended by", "run"]
+    assert read.rows[1] == [
+        "32",
+        "1",
+        "2.2500",
+        f"{2.25 / log(2):.4f}",
+        "12.3",
+        "FINISHED, reused, best",
+        "",
+        "id2",
+    ]
+    assert [row[-1] for row in read.rows[1:]] == ["id2", "id0", "id3", "id1"]
+    assert read.rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
+    assert read.kinds == ["", "best", "", "", "failed"]
+    assert float(read.values[1][3]) == 2.25 / log(2)  # sorted by all digits
+    assert "Best: hidden=32 clip=1, val/loss 2.2500" in page("", ROWS)
+
+
+def test_the_figures_name_runs_axes_and_units() -> None:
+    texts = Reader(page("sweep", ROWS)).texts
+    for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
+        assert words in texts["curves"]
+    assert "hidden=0" not in texts["curves"]
+    for words in ("optimiser step", "loss [nats per character]"):
+        assert words in texts["curves"]
+    for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
+        assert words in texts["marginals"]
+    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # each value has its tick
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [20, 50])
+def test_many_runs_are_all_in_the_legend(count: int) -> None:
+    rows = [finished(n, 2 + n / count, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(count)]
+    text = Reader(page("many", rows)).texts["curves"]
+    for place, row in enumerate(rows, 1):
+        assert f"{place}: {row.name}, {row.loss:.4f}" in text
+
+
+def test_samples_stand_side_by_side_at_the_same_settings() -> None:
+    both = [sample(0.4, "cold"), sample(0.7, "warm"), sample(1.0, "hot")]
+    rows = [finished(0, 2.0, samples=both), finished(1, 2.1, samples=both[::-1]), refused(2)]
+    text = page("sweep", rows)
+    assert Reader(text).cards == ["shall i warm", "shall i warm"]
+    assert "at temperature 0.7, seed 1" in text
+
+
+def test_a_sample_at_other_settings_says_so() -> None:
+    rows = [finished(0, 2.0), finished(1, 2.1), finished(2, 2.2, samples=[sample(0.1, "cold")])]
+    read = Reader(page("sweep", rows))
+    assert read.cards == ["shall i summer", "shall i summer", "shall i cold"]
+    assert "at temperature 0.1, seed 1" in read.texts["samples"]
+    assert "at temperature 0.7" not in read.texts["samples"]
+
+
+def test_nothing_that_a_text_holds_becomes_markup() -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    swept = {"prompt": evil, "hidden": "8"}
+    rows = [
+        finished(0, 2.0, swept, samples=[sample(0.7, evil + " $x_1$", prompt=evil)]),
+        finished(1, 2.2, {"prompt": "a & b $y$", "hidden": "8"}),
+        Row(evil, 2, swept, "id2", "FAILED", reason=f"prompt: got {evil}"),
+    ]
+    text = page(f"prompt={evil}", rows)
+    read = Reader(text)
+    assert read.tags.count("script") == 1
+    assert "img" not in read.tags
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert evil + evil + " $x_1$" in read.cards
+    assert evil in read.texts["curves"]
+    assert "a & b $y$" in read.texts["marginals"]  # no mathematics made of the dollars
+
+
+def test_the_page_needs_nothing_else() -> None:
+    text = page("sweep", ROWS)
+    assert not re.search(r"https?:|src=|@import|url\((?!#)", text)
+    read = Reader(text)
+    assert not {"link", "iframe", "img"} & set(read.tags)
+    assert all((value or "").startswith("#") for name, value in read.attributes if name.endswith("href"))
+
+
+def test_ids_are_unique_and_references_have_their_target() -> None:
+    text = page("sweep", ROWS)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    wanted = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
+    assert wanted
+    assert not set(wanted) - set(ids)
+
+
+def test_no_run_at_all() -> None:
+    text = page("empty", [])
+    assert "0 jobs, 0 finished. None of them has a val/loss." in text
+    assert "No job has reported a loss." in text
+    assert "No job has written a sample." in text
+    assert "svg" not in Reader(text).tags
+
+
+def test_no_finished_run() -> None:
+    text = page("failed", [refused(0), refused(1)])
+    assert "2 jobs, 0 finished. None of them has a val/loss." in text
+    assert text.count(escape(ROWS[1].reason)) == 4  # shown, and what its cell sorts by
+    assert "best" not in Reader(text).kinds
+
+
+def test_one_run() -> None:
+    read = Reader(page("hidden=8", [ROWS[0]]))
+    assert len(read.rows) == 2
+    assert "1: hidden=8 clip=1, 2.5000" in read.texts["curves"]
+    assert "hidden" in read.texts["marginals"]
+    assert read.cards == ["shall i summer"]
+
+
+@pytest.mark.parametrize("value", [inf, nan, 1e30])
+def test_a_diverged_run_spoils_nothing(value: float) -> None:
+    points = curves(2.0)["val/loss"]
+    broken = {"val/loss": [*points, (80, value)], "train/loss": [(20, value)]}
+    swept = {"hidden": "16", "clip": "1"}
+    gone = Row(
+        "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
+    )
+    read = Reader(page("sweep", [finished(0, 2.5), gone, refused(2)]))
+    assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
+    assert "2: hidden=16 clip=1" in read.texts["curves"]
+    assert "nan" not in read.texts["marginals"]
+    only = Reader(page("sweep", [gone]))
+    assert "No job with a val/loss" in only.texts["marginals"]
+
+
+def test_a_run_whose_every_point_diverged() -> None:
+    lost = Row(
+        "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
+    )
+    assert "No job has reported a loss." in page("lr=9", [lost])
+
+
+def test_ranked_puts_what_finished_first_and_nan_behind_numbers() -> None:
+    rows = [finished(0, nan), refused(1), finished(2, 3.0), finished(3, inf), finished(4, 1.0)]
+    assert [row.number for row in ranked(rows)] == [4, 2, 0, 3, 1]
+
+
+def test_repeats_over_seeds_have_mean_and_deviation() -> None:
+    rows = [finished(n, 2.0 + n / 10, {"hidden": "8", "seed": str(n)}) for n in range(3)]
+    assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(page("seeds", rows)).texts["repeats"]
+    assert "repeats" not in Reader(page("sweep", ROWS)).texts
+
+
+def test_a_corpus_without_a_test_split_shows_its_own_score() -> None:
+    row = finished(0, 2.0, metrics={"val/loss": 2.0, "val_final/bpc": 3.125})
+    read = Reader(page("sweep", [row]))
+    assert "val_final/bpc" in read.rows[0]
+    assert "3.1250" in read.rows[1]

@@ -1,0 +1,213 @@
+"""Sweeps with hydra/launcher=...: the configs, what a job is told, the cores that it may use."""
+
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from src.cli.main import register
+from src.common.paths import CONF
+from src.common.process import available_cores
+from src.sweeps.sweep import Sweep
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+
+ELSEWHERE = ("ray", "submitit_local", "submitit_slurm")  # those that another lock brings
+LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
+
+
+@pytest.fixture
+def hydra_ready() -> Any:
+    GlobalHydra.instance().clear()
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+# --- the configs ---
+
+
+def test_the_launchers_that_are_promised_are_there() -> None:
+    assert {"joblib", *ELSEWHERE} <= set(LAUNCHERS)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_key_of_a_launcher_is_explained_in_the_line_above(launcher: str) -> None:
+    lines = (CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text().splitlines()
+    for above, line in pairwise(lines):
+        if not line.strip().startswith("#"):
+            assert above.strip().startswith("# "), line
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin", "schema"),
+    [
+        ("joblib", "hydra_joblib_launcher.config", "JobLibLauncherConf"),
+        ("submitit_local", "hydra_submitit_launcher.config", "LocalQueueConf"),
+        ("submitit_slurm", "hydra_submitit_launcher.config", "SlurmQueueConf"),
+        ("ray", "hydra_ray_launcher._config", "RayLauncherConf"),
+    ],
+)
+def test_a_launcher_has_every_key_of_the_plugins_own_config(launcher: str, plugin: str, schema: str) -> None:
+    """Ours comes first in Hydra's search path, so what it leaves out is nowhere."""
+    module = pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"needs the plugin of {launcher}")
+    theirs = OmegaConf.structured(getattr(module, schema))
+    ours = yaml.safe_load((CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text())
+    assert ours.keys() == theirs.keys()
+    assert ours["_target_"] == theirs["_target_"]
+    assert (
+        OmegaConf.select(OmegaConf.merge(theirs, ours), "_target_") == ours["_target_"]
+    )  # of the types that it wants
+
+
+@pytest.mark.parametrize("launcher", ELSEWHERE)
+def test_a_missing_plugin_gets_one_line(
+    launcher: str, typed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from src.sweeps import launchers
+
+    monkeypatch.setattr(launchers, "present", lambda module: module in ("hydra_plugins", "submitit", "ray"))
+    ended = typed("train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"outputs={tmp_path}/o")
+    package = "hydra-ray-launcher" if launcher == "ray" else "hydra-submitit-launcher"
+    assert ended.rc == 2
+    assert ended.complaint == (
+        f"train: hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
+    )
+    assert not (tmp_path / "o").exists()  # no sweep was opened
+
+
+def test_an_unknown_launcher_gets_one_line(typed: Any) -> None:
+    ended = typed("train", "--multirun", "hydra/launcher=jobblib", "hidden=8,16")
+    assert ended.rc == 2
+    assert "hydra/launcher: expected one of" in ended.complaint
+    assert ended.complaint.endswith("got jobblib")
+
+
+def test_no_jobs_at_a_time_get_one_line(typed: Any, tmp_path: Path) -> None:
+    asked = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hidden=8,16", "tracking=none")
+    ended = typed("train", "--multirun", *asked, f"outputs={tmp_path}")
+    assert ended.rc == 2
+    assert ended.complaint == (
+        "train: hydra.launcher.n_jobs: expected a number of jobs, or -1 for one on each core, got 0"
+    )
+
+
+@pytest.mark.usefixtures("hydra_ready")
+def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On another machine, or through a queue that hands no environment on."""
+    from src.sweeps.launchers import tell_jobs
+
+    sweep = Sweep("id", """a ~ b, "c"=${d} 'e' [f] 50% é\\""", ["hidden", "+x"])
+    monkeypatch.setenv("CHAR_RNN_SWEEP", "")
+    sweep.announce()
+    config = compose("config", ["hydra/launcher=joblib"], return_hydra_config=True)
+    config.hydra.job.config_name = "config"
+    tell_jobs(config)
+    monkeypatch.delenv("CHAR_RNN_SWEEP")
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    job = hydra.config_loader.load_sweep_config(config, ["hidden=8"])
+    monkeypatch.setenv("CHAR_RNN_SWEEP", job.hydra.job.env_set.CHAR_RNN_SWEEP)
+    assert Sweep.announced() == sweep
+
+
+# --- the cores of a job ---
+
+
+@pytest.mark.usefixtures("hydra_ready")
+@pytest.mark.parametrize(
+    ("overrides", "cores"),
+    [
+        (["joblib"], 1),
+        (["joblib", "hydra.launcher.n_jobs=-2"], 1),
+        (["joblib", "hydra.launcher.n_jobs=1"], 8),
+        (["joblib", "hydra.launcher.n_jobs=3"], 2),
+        (["joblib", "hydra.launcher.n_jobs=4"], 2),
+        (["joblib", "hydra.launcher.n_jobs=64"], 1),
+        (["submitit_local"], 1),
+        (["submitit_slurm", "hydra.launcher.cpus_per_task=4"], 4),
+        (["submitit_slurm", "hydra.launcher.cpus_per_task=null"], 8),
+        (["ray"], 1),
+        (["ray", "hydra.launcher.ray.remote.num_cpus=3"], 3),
+        (["ray", "hydra.launcher.ray.remote.num_cpus=0.5"], 1),
+        (["basic"], 8),
+    ],
+)
+def test_a_job_may_use_its_share_of_the_cores(
+    overrides: list[str], cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from src import train
+    from src.common import process
+
+    launcher, *rest = overrides
+    config = compose("config", [f"hydra/launcher={launcher}", *rest], return_hydra_config=True)
+    monkeypatch.setattr(process, "available_cores", lambda: 8)
+    monkeypatch.setattr(HydraConfig, "get", lambda: config.hydra)
+    assert train.cores_of_a_job() == cores
+
+
+@pytest.mark.usefixtures("hydra_ready")
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_job_keeps_its_workers_to_its_share(
+    cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from src.sweeps import job as sweep_job
+    from src.sweeps.sweep import Job
+
+    seen = []
+
+    def run_on(corpus: Any, config: Any, *rest: Any) -> Any:
+        seen.append(config.workers)
+        return SimpleNamespace(outcome=SimpleNamespace(ended="max_epochs"))
+
+    monkeypatch.setattr(sweep_job, "run_on", run_on)
+    config: Any = OmegaConf.to_object(compose("config", ["workers=3", f"data_dir={tmp_path}"]))
+    sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}), cores)
+    assert seen == [cores]
+
+
+def blas() -> list[int]:
+    """Threads of each BLAS in this process."""
+    from threadpoolctl import threadpool_info
+
+    return [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], list[float]]:
+    """Threads of BLAS before and within the Engine, and the gradient that it computes."""
+    import numpy as np
+
+    from src.rnn.parameters import Architecture
+    from src.training.data_parallel import Engine, Job
+
+    before = blas()
+    engine = Engine(Job(Architecture(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
+    engine.weights[:] = np.random.default_rng(1).normal(size=engine.weights.size) * 0.1
+    ids = np.random.default_rng(2).integers(5, size=(4, 32))
+    with engine:
+        within = blas()
+        engine.loss_and_gradient(ids, ids)
+        return before, within, engine.gradient.tolist()
+
+
+@pytest.mark.slow
+def test_joblibs_processes_leave_each_job_its_threads_and_the_engine_one() -> None:
+    from joblib import Parallel, delayed
+
+    kinds = [1, 2]
+    out = Parallel(n_jobs=2, backend="loky")(delayed(trained_in_a_process_of_joblib)(k) for k in kinds)
+    for workers, (before, within, gradient) in zip(kinds, out, strict=True):
+        assert before
+        assert max(before) <= max(1, available_cores() // 2)
+        assert set(within) == {1}
+        assert gradient == trained_in_a_process_of_joblib(workers)[2]  # and helpers can be started there

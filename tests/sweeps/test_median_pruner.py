@@ -1,0 +1,92 @@
+"""Jobs of a sweep that are given up: the median rule, and a sweep that follows it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.sweeps.median_pruner import FIRST, LEAST, Median
+from src.tracking.event_log import Journal
+
+
+def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s") -> None:
+    """A job's folder with val/loss at steps 10, 20, ...; status "" leaves it running."""
+    folder = runs / f"{sweep}-{number}"
+    folder.mkdir(parents=True)
+    told = {"sweep": sweep, "number": number, "name": f"hidden={number}", "swept": {"hidden": str(number)}}
+    (folder / "sweep.json").write_text(json.dumps(told))
+    journal = Journal(folder)
+    journal.start("e", "n", {}, {}, None)
+    for at, loss in enumerate(losses, 1):
+        journal.metrics(10 * at, {"val/loss": loss})
+    if status:
+        journal.end(status, "")
+    journal.file.close()
+
+
+def evaluated(rule: Median, step: int, loss: float) -> bool:
+    """The answer to the evaluation at `step`, which is not one of the first."""
+    rule.evaluations = FIRST
+    return rule(step, loss)
+
+
+def test_behind_is_above_the_median_of_the_finished_at_the_same_step(tmp_path: Path) -> None:
+    for number in range(5):  # at step 10: 3.0 to 3.4, at step 20: 2.0 to 2.4
+        job(tmp_path, number, [3 + number / 10, 2 + number / 10])
+    rule = Median(tmp_path, "s")
+    assert evaluated(rule, 10, 3.21)
+    assert not evaluated(rule, 10, 3.2)  # at the median is not above it
+    assert evaluated(rule, 20, 2.21)
+    assert not evaluated(rule, 15, 3.0)  # between two evaluations the earlier one counts
+    assert not evaluated(rule, 5, 9.0)  # where nobody has been, nobody is behind
+
+
+def test_the_lowest_so_far_counts_and_not_the_last(tmp_path: Path) -> None:
+    for number in range(5):
+        job(tmp_path, number, [2.0, 5.0])
+    assert evaluated(Median(tmp_path, "s"), 20, 2.1)
+
+
+def test_only_finished_jobs_of_the_same_sweep_count(tmp_path: Path) -> None:
+    for number in range(LEAST - 1):
+        job(tmp_path, number, [2.0])
+    job(tmp_path, 7, [2.0], "FAILED")
+    job(tmp_path, 8, [2.0], "")
+    job(tmp_path, 9, [2.0], sweep="another")
+    rule = Median(tmp_path, "s")
+    assert not evaluated(rule, 10, 9.0)
+    job(tmp_path, 10, [2.0])  # one more finishes meanwhile
+    assert evaluated(rule, 10, 9.0)
+
+
+def test_the_first_evaluations_are_left_to_every_job(tmp_path: Path) -> None:
+    for number in range(LEAST):
+        job(tmp_path, number, [2.0])
+    rule = Median(tmp_path, "s")
+    assert [rule(10 * k, 9.0) for k in range(1, FIRST + 2)] == [False] * (FIRST - 1) + [True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any], tmp_path: Path) -> None:
+    """Typed again it takes the others as done: by what MLflow knows, and by what stands in the folders."""
+    asked = [
+        "src.train", "--multirun", "lr=0.05,0.04,0.03,0.02,0.01,1e-6", "hidden=8", "max_epochs=0.1",
+        "eval_every=20", "length=20", "workers=1", "probe=false", "give_up=true", "skip_finished=true",
+        f"outputs={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
+    ]  # fmt: skip
+    ended = command(*asked)
+    assert ended.rc == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if "hopeless" in line]
+    assert "1e-06" in line or "1e-6" in line
+    assert "FINISHED" in line
+    assert "best" not in line
+    assert ended.err.count("ended by hopeless") == 1
+    assert "steps=60 " in ended.out  # the third evaluation
+    # What was given up is no finished job; where the others need no training, it has nobody to be behind.
+    for tracking, reused in (("mlflow", 5), ("none", 6)):
+        again = command(*asked, f"tracking={tracking}")
+        assert again.rc == 0, again.err
+        assert again.err.count("reused run") == reused, again.err

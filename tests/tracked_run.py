@@ -1,0 +1,44 @@
+"""What tests ask MLflow about a run, and the shared run's journal to deliver once more."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CURVES = ("train/loss", "val/loss", "val/bpc", "grad/norm", "grad/clipped", "lr", "chars_per_second")
+
+
+def history(client: Any, run_id: str, name: str) -> list[tuple[int, float, int]]:
+    points = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run_id, name)]
+    return sorted(points)
+
+
+def text_of(client: Any, run: Any, name: str) -> str:
+    import mlflow
+
+    return str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
+
+
+def only_run(client: Any, experiment: str) -> Any:
+    """The one run of an experiment."""
+    found = client.get_experiment_by_name(experiment)
+    (run,) = client.search_runs([found.experiment_id])
+    return run
+
+
+def delivered_copy(trained: Any, folder: Path, experiment: str) -> Path:
+    """The journal of the shared run as that of a run of its own, which has not been delivered."""
+    shutil.copytree(trained.folder, folder)
+    (folder / "delivered.json").unlink()
+    journal = folder / "journal.jsonl"
+    start, *rest = journal.read_text().splitlines(keepends=True)
+    told = json.loads(start) | {"experiment": experiment}
+    journal.write_text(json.dumps(told) + "\n" + "".join(line for line in rest if '"model"' not in line))
+    return folder
+
+
+def deliver(trained: Any, folder: Path, alive: Callable[[], bool] = lambda: False) -> Any:
+    from src.tracking import sync
+
+    return sync.deliver(folder, trained.uri, (trained.outputs / "artifacts").as_uri(), alive)

@@ -1,0 +1,180 @@
+"""The addresses that open a sweep in MLflow's UI: what they say, and the view that they name.
+
+That MLflow shows what they promise is tested in a browser (test_browser.py).
+"""
+
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+import pytest
+
+from src.common.paths import PROJECT
+from src.config.schema import PlacesConfig, TrackingConfig
+from src.sweeps.sweep import Job, Sweep
+from src.tracking import mlflow_links
+
+SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
+
+
+def config(outputs: Path, uri: str | None = None) -> PlacesConfig:
+    tracking = TrackingConfig(name="mlflow", uri=uri, experiment="char-rnn", run_name=None)
+    return PlacesConfig(outputs=str(outputs), data_dir="", tracking=tracking)
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_each_address_can_be_taken_apart() -> None:
+    shown = mlflow_links.addresses("http://host:1", "7", SWEEP.id, ["b", "a"])
+    for address, mode in ((shown.table, "TABLE"), (shown.charts, "CHART")):
+        place, _, query = address.partition("?")
+        assert place == "http://host:1/#/experiments/7/runs"
+        assert parse_qs(query) == {
+            "workflowType": ["machine_learning"],
+            "compareRunsMode": [mode],
+            "viewStateShareKey": [SWEEP.id],
+        }
+    place, _, query = shown.compare.partition("?")
+    assert place == "http://host:1/#/compare-runs"
+    assert {key: json.loads(value) for key, (value,) in parse_qs(query).items()} == {
+        "runs": ["b", "a"],
+        "experiments": ["7"],
+    }
+    assert not set('[]"` ') & set(shown.table + shown.charts + shown.compare + shown.page)
+    assert shown.page == "http://host:1/#/experiments/7/runs/0123abcd/artifacts/comparison.html"
+
+
+def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run() -> None:
+    many = [f"run{n}" for n in range(90)]
+    assert (
+        json.loads(unquote(mlflow_links.addresses("", "1", "id", many).compare.split("=")[1].split("&")[0]))
+        == many[:20]
+    )
+    none = mlflow_links.addresses("http://host", "1", "id", [])
+    assert none.compare == ""
+    assert [line.split()[0] for line in none.lines()] == ["table", "charts", "page"]
+    assert mlflow_links.addresses("", "1", "id", ["one"]).compare.endswith(
+        "runs=%5B%22one%22%5D&experiments=%5B%221%22%5D"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "uri", "server", "command"),
+    [
+        (PROJECT / "outputs", None, mlflow_links.LOCAL, "make ui"),
+        (Path("/else/where"), None, mlflow_links.LOCAL, "python -m src.ui outputs=/else/where"),
+        (
+            PROJECT / "outputs",
+            "sqlite:////else/m.db",
+            mlflow_links.LOCAL,
+            "python -m src.ui tracking.uri=sqlite:////else/m.db",
+        ),
+        (Path("/else/where"), "http://tracker:5000/", "http://tracker:5000", ""),
+    ],
+)
+def test_where_the_addresses_answer(outputs: Path, uri: str | None, server: str, command: str) -> None:
+    assert mlflow_links.server_of(config(outputs, uri)) == (server, command)
+
+
+def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
+    state = mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=4)
+    assert state["searchFilter"] == "tags.`sweep.0123abcd` != ''"
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/loss`", True)
+    columns = [
+        "params.`hidden`",
+        "params.`model`",
+        "params.`data.stride`",
+        "metrics.`val/loss`",
+        "metrics.`test/bpc`",
+    ]
+    assert state["selectedColumns"][:5] == columns
+    assert state["columnOrder"] == state["selectedColumns"]
+    lines = [chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
+    assert [chart["metricKey"] for chart in lines] == ["val/loss", "train/loss"]
+    (parallel,) = [chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert parallel["selectedParams"] == ["hidden", "model", "data.stride"]
+    assert state["runsHiddenMode"] == "SHOW_ALL"
+    assert mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=200)["runsHiddenMode"] == "FIRST_20_RUNS"
+    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == [
+        "LINE",
+        "LINE",
+    ]
+
+
+def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
+    assert [mlflow_links.param_of(key) for key in ("hidden", "model.layers", "optimizer.name", "+x")] == [
+        "hidden",
+        "model.layers",
+        "optimizer",
+        "x",
+    ]
+
+
+def tracked(uri: str) -> tuple[Sweep, list[str]]:
+    """A sweep of three jobs in a fresh store, one without a val/loss."""
+    from src.tracking import mlflow_store
+    from src.tracking.mlflow_client import connect, experiment_id
+
+    parent = mlflow_store.create_parent(uri, "char-rnn", "", "hidden=1,2,3", {"stage": "sweep"})
+    sweep = Sweep(parent, "hidden=1,2,3", ["hidden"])
+    client = connect(uri)
+    runs = []
+    for number, loss in enumerate((2.5, None, 1.5)):
+        tags = Job(sweep, number, {"hidden": str(number)}).tags()
+        run = client.create_run(experiment_id(client, "char-rnn", ""), tags=tags, run_name=f"hidden={number}")
+        if loss:
+            client.log_metric(run.info.run_id, "val/loss", loss)
+        client.set_terminated(run.info.run_id)
+        runs.append(run.info.run_id)
+    return sweep, [runs[2], runs[0], runs[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's, of its own SQLAlchemy
+def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
+    from src.tracking.mlflow_client import connect
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    where = config(tmp_path)
+    connect(uri)
+    assert mlflow_links.latest(where, "http://host") is None  # no experiment
+    first, runs = tracked(uri)
+    assert mlflow_links.latest(where, "http://host") is None  # not ended
+    told = mlflow_links.publish(first.id, first.name, first.keys, where, runs)
+    experiment = connect(uri).get_experiment_by_name("char-rnn")
+    assert told == mlflow_links.addresses(mlflow_links.LOCAL, experiment.experiment_id, first.id, runs)
+    again = mlflow_links.addresses("http://host", experiment.experiment_id, first.id, runs)
+    assert mlflow_links.latest(where, "http://host") == ("hidden=1,2,3", again)
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{first.id}"])
+    assert view["name"] == "sweep hidden=1,2,3"
+    assert json.loads(view["state"]) == mlflow_links.view_state(first.id, first.keys, 3)
+    assert 1.6e12 < view["createdAt"] == view["updatedAt"]
+    colours = [connect(uri).get_run(run).data.tags["mlflow.runColor"] for run in runs]
+    assert len(set(colours)) == 3
+    second, others = tracked(uri)
+    found = mlflow_links.latest(where, "http://host")
+    assert found is not None
+    assert first.id in found[1].table  # the second is still at work
+    mlflow_links.publish(second.id, second.name, second.keys, where, others)
+    found = mlflow_links.latest(where, "http://host")
+    assert found is not None
+    assert second.id in found[1].table
+
+
+def test_a_sweep_of_the_largest_size_fits_into_mlflows_tag() -> None:
+    """20,000 characters; the keys alone make it grow."""
+    keys = [
+        "hidden",
+        "seq_len",
+        "lr",
+        "clip",
+        "patience",
+        "temperature",
+        "model.layers",
+        "optimizer.weight_decay",
+    ]
+    state = mlflow_links.view_state("f" * 32, keys * 2, jobs=5000)
+    assert len(json.dumps(json.dumps(state))) < 15_000

@@ -1,0 +1,145 @@
+"""src/training/checkpoint.py: whole or not at all, the last two, the older if the newer is damaged."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from hypothesis.extra.numpy import arrays as any_array
+
+from src.common.errors import InputError
+from src.training import checkpoint
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
+STATE = {"journal": 10, "rng": {"state": 2**127 + 1, "name": "PCG64"}, "best": float("inf"), "lr": 0.1 + 0.2}
+
+
+def arrays(seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {
+        "weights": rng.random(500, np.float32),
+        "optimizer.step": np.array(7 + seed, np.int64),
+        "carried": rng.random((2, 1, 3, 4), np.float32),
+    }
+
+
+def saved(folder: Path, *steps: int) -> list[Path]:
+    return [checkpoint.save(folder, step, arrays(step), STATE) for step in steps]
+
+
+def test_what_is_loaded_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, 1200)
+    assert path == tmp_path / "checkpoints" / "step_00001200.safetensors"
+    found = checkpoint.load(path)
+    assert found.state == STATE
+    assert found.arrays.keys() == arrays(1200).keys()
+    for name, array in arrays(1200).items():
+        loaded = found.arrays[name]
+        assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
+        assert loaded.tobytes() == array.tobytes()
+
+
+def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    path = checkpoint.save(tmp_path, 1, {"part": whole[:, ::2]}, STATE)
+    assert checkpoint.load(path).arrays["part"].tolist() == whole[:, ::2].tolist()
+
+
+def test_the_last_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
+    saved(tmp_path, 100, 200)
+    torn = tmp_path / "checkpoints" / ".step_00000300.safetensors.77.tmp"
+    torn.write_bytes(b"half")
+    saved(tmp_path, 99_999_999, 100_000_000)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step_100000000.safetensors", "step_99999999.safetensors"]
+    assert checkpoint.newest(tmp_path, 10).arrays["optimizer.step"] == 100_000_007
+
+
+@pytest.mark.parametrize("place", [0.0, 0.02, 0.3, 0.6, 0.999])
+def test_any_flipped_bit_and_any_cut_is_noticed(place: float, tmp_path: Path) -> None:
+    (path,) = saved(tmp_path, 1)
+    whole = path.read_bytes()
+    at = int(place * len(whole))
+    for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"."):
+            checkpoint.load(path)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+ARRAYS = st.dictionaries(
+    NAMES,
+    st.sampled_from(["f4", "f8", "i8", "u1", "u2", "?"]).flatmap(
+        lambda kind: any_array(kind, array_shapes(min_dims=0, min_side=0, max_side=3))
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ARRAYS, st.dictionaries(NAMES, JSON, max_size=4), st.data())
+def test_any_arrays_and_state_come_back_and_any_flipped_byte_is_noticed(
+    given_arrays: dict[str, Any], state: dict[str, Any], data: st.DataObject
+) -> None:
+    """(A blank of the header that becomes another blank changes nothing of what is read.)"""
+
+    def same(found: checkpoint.Checkpoint) -> bool:
+        def shown(arrays: dict[str, Any]) -> dict[str, Any]:
+            return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
+
+        return shown(found.arrays) == shown(given_arrays) and found.state == state
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = checkpoint.save(Path(folder), 1, given_arrays, state)
+        assert same(checkpoint.load(path))
+        whole = path.read_bytes()
+        for _ in range(20):
+            at = data.draw(st.integers(0, len(whole) - 1))
+            flipped = whole[at] ^ data.draw(st.integers(1, 255))
+            path.write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
+            try:
+                found = checkpoint.load(path)
+            except ValueError:
+                continue
+            assert same(found)
+            assert (whole[at : at + 1] + bytes([flipped])).isspace(), (at, whole[at], flipped)
+
+
+def test_a_damaged_newest_falls_back_to_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = saved(tmp_path, 1, 2)
+    second.write_bytes(second.read_bytes()[:-100])
+    assert checkpoint.newest(tmp_path, 10).path == first
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"resume: {second.name} is damaged (")
+    first.write_bytes(b"")
+    both = r"got step_00000002.safetensors is damaged \(.* and step_00000001.safetensors is"
+    with pytest.raises(InputError, match=rf"resume: expected a whole checkpoint in .*, {both}"):
+        checkpoint.newest(tmp_path, 10)
+
+
+def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> None:
+    """The machine went down, and the journal's last lines were not on the disk."""
+    saved(tmp_path, 1)
+    checkpoint.save(tmp_path, 2, arrays(), STATE | {"journal": 11})
+    assert checkpoint.newest(tmp_path, 11).path.name == "step_00000002.safetensors"
+    assert checkpoint.newest(tmp_path, 10).path.name == "step_00000001.safetensors"
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(InputError, match="expected a place to write to"):
+        saved(tmp_path, 1)

@@ -1,0 +1,265 @@
+"""One batch shared out among processes against the same batch in one."""
+
+import gc
+import multiprocessing as mp
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from src.common.errors import InputError
+from src.rnn.cells import CELLS
+from src.rnn.init import initialise
+from src.rnn.network import Buffers, Ids, forward
+from src.rnn.parameters import Architecture, Array, unflatten
+from src.training import data_parallel
+from src.training.data_parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
+
+STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
+PLAIN = Job(Architecture(vocab=7, hidden=12), STEPS, BATCH)
+DEEP = Architecture(vocab=7, hidden=12, cell="lstm", layers=2)
+
+
+def batch(seed: int) -> tuple[Ids, Ids]:
+    ids, targets = np.random.default_rng(seed).integers(7, size=(2, STEPS, BATCH))
+    return ids, targets
+
+
+def begin(job: Job) -> Array:
+    return initialise(job.architecture, "orthogonal", np.random.default_rng(0))
+
+
+def computed(engine: Engine, seed: int, fresh: bool = True, dropout_seed: int = 0) -> tuple[float, Array]:
+    """Loss and gradient of a batch, the gradient as a copy."""
+    loss = engine.loss_and_gradient(*batch(seed), fresh, dropout_seed)
+    return loss, engine.gradient.copy()
+
+
+def blas_threads() -> list[int]:
+    """Of NumPy's BLAS: the first, as they are listed in the order in which they were loaded."""
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"][:1]
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Engine]:
+    with Engine(PLAIN, 1) as engine:
+        engine.weights[:] = begin(PLAIN)
+        yield engine
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def shared(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with Engine(PLAIN, request.param) as engine:
+        assert len(engine.processes) == request.param - 1
+        engine.weights[:] = begin(PLAIN)
+        yield engine
+
+
+def test_loss_and_gradient_are_those_of_one_process(alone: Engine, shared: Engine) -> None:
+    for seed in (1, 2):
+        loss, gradient = computed(alone, seed)
+        shared_loss, shared_gradient = computed(shared, seed)
+        assert shared_loss == pytest.approx(loss, rel=1e-6)
+        assert np.linalg.norm(shared_gradient - gradient) <= 1e-6 * np.linalg.norm(gradient)
+
+
+def test_same_batch_gives_the_same_bits_again(shared: Engine) -> None:
+    loss, gradient = computed(shared, 1)
+    computed(shared, 2)
+    again_loss, again = computed(shared, 1)
+    assert again_loss == loss
+    assert again.tobytes() == gradient.tobytes()
+
+
+def test_helpers_see_the_weights_of_the_moment(alone: Engine, shared: Engine) -> None:
+    for engine in (alone, shared):
+        engine.weights *= 0.5
+    try:
+        loss, gradient = computed(alone, 1)
+        shared_loss, shared_gradient = computed(shared, 1)
+        assert shared_loss == pytest.approx(loss, rel=1e-6)
+        np.testing.assert_allclose(shared_gradient, gradient, atol=1e-7)
+    finally:
+        for engine in (alone, shared):
+            engine.weights[:] = begin(PLAIN)
+
+
+def test_gradient_may_be_overwritten_between_steps(shared: Engine) -> None:
+    _, gradient = computed(shared, 1)
+    shared.gradient[:] = np.nan
+    assert computed(shared, 1)[1].tobytes() == gradient.tobytes()
+
+
+@pytest.mark.slow
+def test_helper_that_is_killed_is_reported() -> None:
+    raised = []
+
+    def compute(engine: Engine) -> None:
+        try:
+            engine.loss_and_gradient(*batch(1))
+        except InputError as error:
+            raised.append(str(error))
+
+    with Engine(PLAIN, 2) as engine:
+        helper = engine.processes[0]
+        helper.kill()
+        helper.join()
+        thread = threading.Thread(target=compute, args=(engine,), daemon=True)
+        thread.start()
+        thread.join(20)  # a test that waits for ever would say less
+        assert raised == [
+            "workers: expected 2 processes to the end, got one that was killed by SIGKILL: out of memory? "
+            "Try fewer workers, or a smaller hidden, batch_size or seq_len"
+        ]
+
+
+def test_a_helper_that_ends_by_itself_is_a_bug_and_not_the_persons() -> None:
+    error = data_parallel.died(1, 2, 1)
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "helper process 1 of 2 ended with exit code 1"
+
+
+@pytest.fixture
+def own_settings() -> Iterator[None]:
+    """What a helper sets for its whole process, put back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with np.errstate(), threadpool_limits(1, user_api="blas"):
+        yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_settings")
+def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`serve` itself, here: two batches, then the first process is dead."""
+    alive = iter([True, True, True, False])
+    monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
+    monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
+    context = mp.get_context("spawn")
+    shared, edges = Shared(context, PLAIN, 2), [0, 12, BATCH]
+    shared.weights()[:] = begin(PLAIN)
+    shared.ids()[:] = batch(1)
+    shared.orders()[:] = 1, 0, COMPUTE
+    go, done = context.Semaphore(2), context.Semaphore(0)
+    serve(PLAIN, shared, 1, edges, go, done, spins=0)
+    assert next(alive, None) is None
+    assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
+    own = Part(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.carried())
+    assert shared.losses()[1] == own.run(*batch(1), shared.orders())
+    assert shared.gradients()[1].tobytes() == own.gradient.tobytes()
+    assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
+
+
+def test_an_engine_computes_with_one_blas_thread() -> None:
+    with threadpool_limits(2, user_api="blas"), Engine(PLAIN, 2):
+        assert set(blas_threads()) == {1}
+
+
+def test_helpers_end_with_the_engine() -> None:
+    with Engine(PLAIN, 2) as engine:
+        processes = list(engine.processes)
+        assert all(process.is_alive() for process in processes)
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_semaphores_are_given_back_though_somebody_holds_the_engine() -> None:
+    """As the traceback of a divergence does: Python would say at the exit that they are leaked."""
+    with Engine(PLAIN, 2) as engine:
+        used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
+    gc.collect()
+    assert [ref() for ref in used] == [None, None]
+    assert engine.processes
+
+
+def test_one_worker_starts_no_process(alone: Engine) -> None:
+    assert alone.processes == []
+
+
+@pytest.mark.parametrize(
+    ("workers", "batch_size", "useful"),
+    [(1, 64, 1), (2, 64, 2), (8, 64, 8), (9, 64, 8), (2, 16, 2), (2, 15, 1), (4, 7, 1), (3, 1, 1)],
+)
+def test_no_process_is_given_fewer_than_eight_columns(workers: int, batch_size: int, useful: int) -> None:
+    assert useful_workers(workers, batch_size) == useful
+
+
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> None:
+    """Each process the state of its own columns; a fresh batch begins from zero again."""
+    job = Job(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, carry=True)
+    with Engine(job, 1) as one, Engine(job, 2) as two:
+        one.weights[:] = two.weights[:] = begin(job)
+        first = computed(two, 1, fresh=True)
+        for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
+            loss, gradient = computed(one, seed, fresh)
+            shared_loss, shared_gradient = computed(two, seed, fresh)
+            assert shared_loss == pytest.approx(loss, rel=1e-6)
+            assert np.linalg.norm(shared_gradient - gradient) <= 1e-5 * np.linalg.norm(gradient)
+            if fresh:
+                assert shared_loss == first[0]
+                assert shared_gradient.tobytes() == first[1].tobytes()
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
+    """Two batches one after the other against one pass over both."""
+    job = Job(DEEP, STEPS, BATCH, carry=carry)
+    buffers = Buffers.allocate(DEEP, STEPS, BATCH)
+    with Engine(job, 1) as engine:
+        engine.weights[:] = begin(job)
+        computed(engine, 1, fresh=True)
+        went_on, _ = computed(engine, 2, fresh=False)
+        from_zero, _ = computed(engine, 2, fresh=True)
+        p = unflatten(DEEP, engine.weights)
+        for seed in (1, 2):
+            buffers.carry()
+            ids, targets = batch(seed)
+            log_p = forward(p, ids, buffers).astype(np.float64)
+            log_p -= np.log(np.exp(log_p).sum(axis=0))
+    expected = -log_p[targets.reshape(-1), np.arange(targets.size)].mean()
+    assert (went_on != from_zero) == carry
+    if carry:
+        assert went_on == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
+    job = Job(DEEP, STEPS, BATCH, dropout=0.5)
+    drawn = []
+    for _ in range(2):
+        with Engine(job, workers) as engine:
+            engine.weights[:] = begin(job)
+            drawn.append([computed(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
+    (five, other, again), elsewhere = drawn[0], drawn[1][0]
+    for loss, gradient in (again, elsewhere):
+        assert loss == five[0]
+        assert gradient.tobytes() == five[1].tobytes()
+    assert other[0] != five[0]
+
+
+def test_each_process_draws_masks_of_its_own() -> None:
+    """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
+    job = Job(DEEP, STEPS, 16, dropout=0.5)
+    ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
+    with Engine(job, 2) as engine:
+        engine.weights[:] = begin(job)
+        engine.loss_and_gradient(ids, targets, True, 3)
+        both, second = engine.gradient.copy(), engine.gradients[1].copy()
+    assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
+
+
+def test_one_layer_has_nothing_to_drop() -> None:
+    losses = []
+    for dropout in (0.0, 0.5):
+        job = Job(PLAIN.architecture, STEPS, BATCH, dropout)
+        with Engine(job, 1) as engine:
+            engine.weights[:] = begin(job)
+            losses.append(computed(engine, 1)[0])
+    assert losses[0] == losses[1]

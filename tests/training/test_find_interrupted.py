@@ -1,0 +1,157 @@
+"""Which run goes on under skip_finished=true: what was cut off, from its newest whole checkpoint."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.common.file_lock import hold
+from src.config.schema import Config
+from src.sweeps.job_store import find_finished
+from src.tracking.event_log import Journal, read
+from src.tracking.stale_runs import REASON
+from src.training import checkpoint
+from src.training.resume import find_unfinished, saved_config
+from tests.conftest import run_command
+from tests.interrupted import JOB, STEPS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+
+
+@pytest.fixture(scope="module")
+def trained_alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """The directory of an untracked run of 60 steps."""
+    outputs = tmp_path_factory.mktemp("alone")
+    places = (f"outputs={outputs}", f"data_dir={data}", "tracking=none")
+    ended = run_command("src.train", "hidden=8", *JOB, *places)
+    assert ended.rc == 0, ended.err
+    (folder,) = (outputs / "runs").iterdir()
+    return folder
+
+
+class Runs:
+    """Copies of one run that ended otherwise."""
+
+    def __init__(self, model: Path, outputs: Path) -> None:
+        self.model, self.outputs = model, outputs
+        self.config: Config = saved_config(model)
+        self.config.outputs = str(outputs)
+        self.records = [record for _, record in read(model, 0)]
+        self.digest = self.records[0]["tags"]["job_digest"]
+
+    def add(self, name: str, status: str = "", reason: str = "", step: int = STEPS) -> Path:
+        """status: how it ended, "" for not at all. step: of its newest checkpoint."""
+        folder = self.outputs / "runs" / name
+        shutil.copytree(self.model, folder)
+        lines = [json.dumps(record) for record in self.records if record["kind"] != "end"]
+        (folder / "journal.jsonl").write_text("\n".join(lines) + "\n")
+        if status:
+            Journal(folder).end(status, reason)
+        for path in checkpoint.all_of(folder):
+            if int(path.stem.partition("_")[2]) > step:
+                path.unlink()
+        return folder
+
+    def find(self, digest: str = "") -> Any:
+        return find_unfinished(self.config, digest or self.digest, "hidden=8")
+
+
+@pytest.fixture
+def runs(trained_alone: Path, tmp_path: Path) -> Runs:
+    return Runs(trained_alone, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("status", "reason", "goes_on"),
+    [
+        ("", "", True),
+        ("FAILED", REASON, True),
+        ("KILLED", "interrupted", True),
+        ("KILLED", "SIGTERM", True),
+        ("FINISHED", "interrupted", True),
+        ("FAILED", "MemoryError: ", True),
+        ("FINISHED", "max_epochs", False),
+        ("FINISHED", "hopeless", False),
+        ("FAILED", "Diverged: lr: expected training to stay finite", False),
+        ("FAILED", "InputError: prompt: expected", False),
+    ],
+)
+def test_what_was_cut_off_goes_on_and_what_would_fail_again_does_not(
+    runs: Runs, status: str, reason: str, goes_on: bool
+) -> None:
+    folder = runs.add("one", status, reason)
+    found = runs.find()
+    assert bool(found) == goes_on
+    if found:
+        assert (found.folder, found.step, found.status) == (folder, STEPS, status or "RUNNING")
+        found.release()
+
+
+@pytest.mark.slow
+def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_once(runs: Runs) -> None:
+    """Ctrl-C left it FINISHED with scores, for what it had."""
+    folder = runs.add("one", "FINISHED", "interrupted")
+    assert (folder / "scores.json").exists()
+    assert find_finished(runs.config, runs.digest) is None
+    Journal(folder).resume()
+    assert find_finished(runs.config, runs.digest) is None
+    Journal(folder).end("KILLED", "SIGTERM")
+    assert find_finished(runs.config, runs.digest) is None
+    runs.add("two", "FINISHED", "max_epochs")
+    found = find_finished(runs.config, runs.digest)
+    assert found
+    assert found[0] == "two"
+
+
+@pytest.mark.slow
+def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(runs: Runs) -> None:
+    runs.add("a", step=40)
+    further = runs.add("b")
+    runs.add("c", "KILLED", "SIGTERM", step=40)
+    found = runs.find()
+    assert (found.folder, found.step) == (further, STEPS)
+    for name in ("a", "c"):
+        hold(runs.outputs / "runs" / name, patience=0).release()
+    assert runs.find("another job") is None
+    second = runs.find()
+    assert second.step == 40, "the first one is at work: two never go on with the same run"
+    third = runs.find()
+    assert {second.folder.name, third.folder.name} == {"a", "c"}
+    assert runs.find() is None
+    for each in (found, second, third):
+        each.release()
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_begins_anew(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runs.add("one")
+    newest, older = checkpoint.all_of(folder)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    found = runs.find()
+    assert found.step == 40
+    found.release()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hidden=8: {newest.name} is damaged")
+    older.write_bytes(b"\0" * older.stat().st_size)
+    assert runs.find() is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hidden=8: run one cannot go on: expected a whole checkpoint in ")
+    hold(folder, patience=0).release()
+
+
+@pytest.mark.slow
+def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -> None:
+    folder = runs.add("one", "KILLED", "SIGTERM")
+    (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
+    (folder / "delivered.json").write_text(json.dumps({"offset": 10, "run_id": "f" * 32}))
+    runs.config.tracking.name = "mlflow"
+    assert runs.find() is None
+    runs.config.tracking.uri = "sqlite:////elsewhere.db"
+    found = runs.find()
+    assert found.folder == folder
+    found.release()

@@ -1,0 +1,233 @@
+"""Training stopped, saved, loaded and gone on with is, to the bit, training that was never stopped."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.signals import Preempted
+from src.config.schema import (
+    AdagradConfig,
+    AdamConfig,
+    Config,
+    ConstantConfig,
+    CosineConfig,
+    ModelConfig,
+    MomentumConfig,
+    PlateauConfig,
+    RmspropConfig,
+    SgdConfig,
+)
+from src.config.validation import check
+from src.rnn.parameters import Architecture
+from src.training import checkpoint, trainer
+from src.training.data_parallel import Engine
+from src.training.train_state import Snapshot
+from src.training.trainer import train
+from tests.small_training import BASE, CORPUS
+
+pytestmark = pytest.mark.slow  # every one of them trains
+
+TIMES = {"chars_per_second"}
+Points = list[tuple[int, str, float]]
+
+
+class Run:
+    """Trainings of one config, each from the checkpoint of the one before."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        self.config: Config = replace(BASE, **changes)
+        check(self.config)
+        model = self.config.model
+        self.architecture = Architecture(
+            len(CORPUS.vocabulary), self.config.hidden, model.name, model.layers, model.activation
+        )
+        self.points: Points = []
+        self.last: dict[str, bytes] = {}
+        self.steps: list[int] = []
+
+    def train(self, begin: Snapshot | None = None) -> Any:
+        def report(step: int, metrics: dict[str, float]) -> None:
+            self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMES]
+
+        def keep(snapshot: Snapshot) -> None:
+            checkpoint.save(self.folder, snapshot.step, snapshot.arrays, {"training": snapshot.state})
+            self.last = {name: array.tobytes() for name, array in snapshot.arrays.items()}
+            self.steps.append(snapshot.step)
+
+        rng = np.random.default_rng(self.config.seed)
+        return train(
+            self.config,
+            self.architecture,
+            CORPUS,
+            rng,
+            report,
+            lambda step, flat: None,
+            keep=keep,
+            begin=begin,
+        )
+
+    def go_on(self) -> Any:
+        loaded = checkpoint.load(checkpoint.all_of(self.folder)[0])
+        state = loaded.state["training"]
+        step = state["now"]["step"]
+        self.points = [point for point in self.points if point[0] <= step]
+        return self.train(Snapshot(step, state, loaded.arrays))
+
+
+class Killed(Exception):
+    """Instead of the next step."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def terminate() -> None:
+    """As a cluster does; the handler is there only while training."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> None:
+    """Let something happen in front of the step-th batch's gradient."""
+    compute, count = Engine.loss_and_gradient, [0]
+
+    def counted(*arguments: Any) -> float:
+        count[0] += 1
+        if count[0] == step:
+            stop()
+        return compute(*arguments)
+
+    monkeypatch.setattr(Engine, "loss_and_gradient", counted)
+
+
+def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: str = "tanh") -> ModelConfig:
+    return ModelConfig(kind, layers, dropout, "orthogonal", activation)
+
+
+STRIDES = replace(BASE.data, stride=10)  # an epoch of shuffled windows is as short as one of streams
+CASES: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer": SgdConfig("sgd", 0.1), "clip_mode": "value", "clip": 0.1},
+    "momentum, constant": {
+        "optimizer": MomentumConfig("momentum", 0.0, 0.9, True),
+        "schedule": ConstantConfig("constant", 7),
+    },
+    "adagrad, cosine": {
+        "optimizer": AdagradConfig("adagrad", 0.0, 1e-8),
+        "schedule": CosineConfig("cosine", 9, 0.1),
+    },
+    "rmsprop, plateau": {
+        "optimizer": RmspropConfig("rmsprop", 0.0, 0.9, 1e-8),
+        "schedule": PlateauConfig("plateau", 3, 0.5, 1, 0.01),
+        "min_delta": 0.05,
+    },
+    "adam, averaged": {"average": 0.9, "optimizer": AdamConfig("adam", 1e-3, 0.9, 0.99, 1e-8)},
+    "gru, windows, dropout": {"model": model("gru", 2, 0.3), "batching": "windows", "state": "reset"},
+    "lstm, windows, carried": {"model": model("lstm"), "batching": "windows", "state": "carry"},
+    "lstm, stream, carried, dropout": {"model": model("lstm", 2, 0.2), "average": 0.5},
+    "relu, going back": {"model": model(activation="relu"), "on_divergence": "rollback"},
+    "stream, state reset": {"state": "reset"},
+    "two processes": {"workers": 2, "model": model("lstm", 2, 0.2), "average": 0.9},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(("stop", "how", "kept"), [(die, Killed, 20), (terminate, Preempted, 28)])
+def test_training_that_was_stopped_goes_on_to_the_bit(
+    changes: dict[str, Any],
+    stop: Callable[[], None],
+    how: type[BaseException],
+    kept: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed: since the last evaluation everything is lost. Preempted: nothing is."""
+    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "data": STRIDES} | changes
+    straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
+    whole = straight.train()
+    assert 28 < whole.steps < 40
+    with monkeypatch.context() as patched:
+        stopped_at(patched, 28, stop)
+        with pytest.raises(how):
+            broken.train()
+    assert broken.steps[-1] == kept
+    again = broken.go_on()
+    assert broken.last == straight.last, "weights, optimiser, average, best, carried state at the end"
+    assert again.flat.tobytes() == whole.flat.tobytes()
+    assert again.flat.dtype == np.float32
+    told = ("val_loss", "best_step", "steps", "epochs", "ended")
+    assert [getattr(again, name) for name in told] == [getattr(whole, name) for name in told]
+    assert broken.points == straight.points
+
+
+def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends there with the best weights so far; the checkpoint is that of before."""
+    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "average": 0.9}
+    straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
+    whole = straight.train()
+    with monkeypatch.context() as patched:
+        stopped_at(patched, 23, lambda: os.kill(os.getpid(), signal.SIGINT))
+        outcome = broken.train()
+    assert (outcome.ended, outcome.steps, broken.steps) == ("interrupted", 23, [10, 20, 23])
+    again = broken.go_on()
+    assert again.flat.tobytes() == whole.flat.tobytes()
+    assert broken.last == straight.last
+    assert [p for p in broken.points if p not in straight.points] == [
+        p for p in broken.points if p[0] == 23 and p[1].startswith("val/")
+    ]
+    assert [p for p in broken.points if p in straight.points] == straight.points
+
+
+def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
+    """With a constant schedule as if they had been asked for at once, but for the points of the first end."""
+    settings = {"hidden": 8, "eval_every": 10, "log_every": 4, "schedule": ConstantConfig("constant", 3)}
+    long, short = Run(tmp_path / "long", **settings, max_epochs=3), Run(tmp_path / "short", **settings)
+    long.train()
+    short.config = replace(short.config, max_epochs=1.9)
+    assert short.train().steps == 27
+    short.config = replace(short.config, max_epochs=3)
+    short.go_on()
+    assert short.last == long.last
+    assert [p for p in short.points if p in long.points] == long.points
+    assert {step for step, _, _ in short.points} - {step for step, _, _ in long.points} == {27}
+
+
+def test_early_stopping_goes_on_with_more_patience(tmp_path: Path) -> None:
+    settings = {"hidden": 8, "eval_every": 5, "log_every": 5, "min_delta": 100.0, "max_epochs": 3}
+    whole, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
+    run.config = replace(run.config, patience=2)
+    ended = run.train()
+    assert (ended.ended, ended.steps) == ("early stopping", 15)
+    assert run.go_on().steps == 15, "with the same patience there is nothing left to do"
+    run.config = replace(run.config, patience=3)
+    assert run.go_on().steps == 20
+    run.config = replace(run.config, patience=None)
+    run.go_on()
+    whole.train()
+    assert (run.last, run.points) == (whole.last, whole.points)
+
+
+def test_the_budget_of_time_counts_what_was_trained_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count()  # a millisecond each time that it is looked at
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
+    run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
+    first = run.train()
+    assert first.ended == "max_seconds"
+    again = run.go_on()
+    assert (again.ended, again.steps) == ("max_seconds", first.steps)
+    run.config = replace(run.config, max_seconds=0.6)
+    longer = run.go_on()
+    assert longer.steps > first.steps
+    assert 0.6 <= longer.seconds < 0.65

@@ -1,0 +1,179 @@
+"""The training loop: what it learns of a small text, what a step does, and what must not disturb it."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.errors import Diverged
+from src.config.schema import PlateauConfig, SgdConfig
+from src.data.batches import Streams, Windows
+from src.data.corpus import Corpus
+from src.evaluation.scoring import validation_loss
+from src.generation.sampling import sample
+from src.models.serialization import Model
+from src.rnn.cells import CELLS
+from src.rnn.init import initialise
+from src.rnn.parameters import Architecture, Array
+from src.rnn.schedules import Plateau
+from src.training.trainer import make_batches
+from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config
+
+
+def unigram(corpus: Corpus) -> float:
+    """Nats a character of the validation split by the frequencies of the training split."""
+    count = np.bincount(corpus.split("train"), minlength=len(corpus.vocabulary))
+    return float(-np.log(count[corpus.split("val")] / count.sum()).mean())
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str], layers: int) -> None:
+    trained = Trained(model=model_config(kind, layers), max_epochs=5)
+    losses = list(trained.curve("val/loss").values())
+    assert trained.outcome.val_loss == min(losses) < 0.6 * unigram(CORPUS)
+    assert trained.curve("train/loss")[10] > list(trained.curve("train/loss").values())[-1]
+    kept = validation_loss(trained.architecture, trained.outcome.flat, CORPUS.split("val"))
+    assert kept == trained.outcome.val_loss
+
+
+@pytest.mark.parametrize(
+    ("batching", "state"), [("windows", "reset"), ("stream", "reset"), ("windows", "carry")]
+)
+def test_other_ways_of_batching_learn_too(batching: str, state: str) -> None:
+    trained = Trained(batching=batching, state=state, max_epochs=3 if batching == "stream" else 0.5)
+    assert trained.outcome.val_loss < 0.8 * unigram(CORPUS)
+
+
+def test_state_is_carried_only_where_the_config_says_so() -> None:
+    carried, reset = (Trained(state=state, max_epochs=1) for state in ("carry", "reset"))
+    assert carried.last.tobytes() != reset.last.tobytes()
+    first = replace(BASE, log_every=1)
+    begin = [
+        Trained(state=state, max_epochs=1, log_every=first.log_every).curve("train/loss")
+        for state in ("carry", "reset")
+    ]
+    assert begin[0][1] == begin[1][1]  # the first batch of an epoch begins from zero either way
+    assert begin[0][2] != begin[1][2]
+
+
+def test_batching_names_the_supply() -> None:
+    rng = np.random.default_rng(0)
+    assert isinstance(make_batches(BASE, CORPUS, rng), Streams)
+    assert isinstance(make_batches(replace(BASE, batching="windows"), CORPUS, rng), Windows)
+
+
+def write_and_score(architecture: Architecture, flat: Array) -> None:
+    """What a callback may do: sample and score, with all of NumPy's global random numbers."""
+    model = Model(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
+    np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
+    validation_loss(architecture, flat, CORPUS.split("val"))
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
+def test_evaluating_and_sampling_leave_no_trace(kind: tuple[str, str], average: float) -> None:
+    """However often one looks, and whatever one does there, the weights behind the last step are the same
+    to the bit. (With the state carried and dropout on, so that both could be disturbed.)"""
+    changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "average": average, "max_epochs": 1.5}
+    rare = Trained(**changes, eval_every=10_000)
+    often = Trained(**changes, eval_every=3, log_every=1, callback=write_and_score)
+    assert len(rare.seen) == 1
+    assert len(often.seen) > 5
+    assert often.outcome.steps == rare.outcome.steps
+    assert often.last.tobytes() == rare.last.tobytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_training_with_dropout_repeats_to_the_bit(workers: int) -> None:
+    def trained(seed: int) -> bytes:
+        model = model_config(("lstm", "tanh"), 2, 0.3)
+        return Trained(model=model, workers=workers, max_epochs=1, seed=seed).last.tobytes()
+
+    assert trained(1) == trained(1)
+    assert trained(1) != trained(2)
+
+
+def test_dropout_is_used_in_training_and_not_in_evaluation() -> None:
+    plain, dropped = (Trained(model=model_config(layers=2, dropout=d), max_epochs=1) for d in (0.0, 0.5))
+    assert plain.last.tobytes() != dropped.last.tobytes()
+    for step, flat in dropped.seen.items():
+        expected = validation_loss(dropped.architecture, flat, CORPUS.split("val"))
+        assert dropped.curve("val/loss")[step] == expected
+
+
+def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = []
+
+    class Watched(Plateau):
+        def observe(self, improved: bool) -> None:
+            observed.append(improved)
+            super().observe(improved)
+
+    monkeypatch.setattr("src.rnn.schedules.Plateau", Watched)
+    schedule = PlateauConfig("plateau", 0, factor=0.5, patience=2, least=0.2)
+    trained = Trained(NOISE, max_epochs=8, eval_every=5, log_every=1, schedule=schedule)
+    lr, losses = trained.curve("lr"), list(trained.curve("val/loss").values())
+    expected, lowest = [], math.inf
+    for loss in losses:
+        expected.append(loss < lowest)
+        lowest = min(lowest, loss)
+    assert observed == expected[: len(observed)]
+    assert len(expected) - len(observed) <= 1  # after the last step there is nobody to tell
+    assert {round(value / BASE.lr, 6) for value in lr.values()} == {1.0, 0.5, 0.25, 0.2}
+    assert sorted(lr.values(), reverse=True) == list(lr.values())
+
+
+@pytest.mark.parametrize("mode", ["norm", "value"])
+def test_share_of_clipped_steps_is_reported(mode: str) -> None:
+    shares = {}
+    for clip in (1e-6, 1e6, None, 0.05 if mode == "value" else 0.5):
+        shares[clip] = list(Trained(clip=clip, clip_mode=mode, max_epochs=2).curve("grad/clipped").values())
+    assert set(shares[1e-6]) == {1.0}
+    assert set(shares[1e6]) == set(shares[None]) == {0.0}
+    between = next(values for clip, values in shares.items() if clip in (0.05, 0.5))
+    assert all(0 <= share <= 1 for share in between)
+    assert 0 < np.mean(between) < 1
+
+
+@pytest.mark.parametrize(("mode", "order"), [("norm", 2), ("value", np.inf)])
+def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
+    """One step of plain gradient descent from weights that are known."""
+    trained = Trained(
+        clip=0.01, clip_mode=mode, optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1.0, max_epochs=1e-6
+    )
+    assert trained.outcome.steps == 1
+    begin = initialise(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    assert np.linalg.norm(trained.last - begin, order) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
+    sgd = SgdConfig("sgd", weight_decay=0.0)
+    plain, decayed = (
+        Trained(optimizer=o, lr=0.1, max_epochs=1e-6, model=model_config(("gru", "tanh"), 2))
+        for o in (sgd, replace(sgd, weight_decay=0.5))
+    )
+    begin = initialise(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    from src.rnn.parameters import named_views
+
+    views = [named_views(plain.architecture, flat) for flat in (plain.last, decayed.last, begin)]
+    for name, without in views[0].items():
+        share = 0.05 if name[0] == "w" else 0.0
+        np.testing.assert_allclose(views[1][name], without - share * views[2][name], atol=1e-6, err_msg=name)
+
+
+def test_divergence_is_reported_with_its_step() -> None:
+    with pytest.raises(Diverged, match="lr: expected training to stay finite"):
+        Trained(model=model_config(("rnn", "relu"), 2), optimizer=SgdConfig("sgd", 0.0), lr=1e6, clip=None)
+
+
+def test_evaluations_read_what_eval_chars_allows() -> None:
+    verse = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=30_000)))
+    assert verse.split("val").size > 2100
+    trained = Trained(verse, max_epochs=0.1, eval_chars=320)
+    curve = trained.curve("val/loss")
+    for step, flat in trained.seen.items():
+        bounded = validation_loss(trained.architecture, flat, verse.split("val"), 320)
+        assert curve[step] == bounded != validation_loss(trained.architecture, flat, verse.split("val"))

@@ -1,0 +1,138 @@
+"""That learning really happens, and what decides it: short trainings on the sonnets in this process."""
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.config.schema import Config
+from src.data.corpus import Corpus
+from src.evaluation.baselines import baselines
+from src.rnn.parameters import Architecture, Array
+from src.training.trainer import Outcome, train
+
+Typed = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    from src.config.schema import DataConfig
+    from src.data.corpus import corpus_of
+
+    data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1, 10000)
+    return corpus_of(data, 20, tmp_path_factory.mktemp("sonnets"))[0]
+
+
+@pytest.fixture
+def config(typed: Typed) -> Callable[..., Config]:
+    """A config as typed, for a short training in this process."""
+
+    def compose(*arguments: str) -> Config:
+        configs: list[Config] = []
+        settings = ("hidden=32", "workers=1", "patience=null", "eval_every=50", *arguments)
+        ended = typed("train", *settings, body=configs.append)
+        assert ended.rc == 0, ended.err
+        return configs[0]
+
+    return compose
+
+
+def trained_with(config: Config, corpus: Corpus) -> tuple[Outcome, list[tuple[int, float]], Array]:
+    """Outcome, the validation curve in bits, and the weights at the end (not the kept ones)."""
+    curve: list[tuple[int, float]] = []
+    last: list[Array] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if "val/bpc" in metrics:
+            curve.append((step, metrics["val/bpc"]))
+
+    def evaluated(step: int, flat: Array) -> None:
+        last[:] = [flat.copy()]
+
+    rng = np.random.default_rng(config.seed)
+    outcome = train(
+        config, Architecture(len(corpus.vocabulary), config.hidden), corpus, rng, report, evaluated
+    )
+    return outcome, curve, last[0]
+
+
+@pytest.mark.slow
+def test_it_learns_first_letters_then_pairs_of_letters(
+    config: Callable[..., Config], sonnets: Corpus
+) -> None:
+    """Below the unigram the network knows how often letters are, below the bigram what follows what."""
+    known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
+    outcome, curve, _ = trained_with(config("max_epochs=0.35"), sonnets)
+    bits = [value for _, value in curve]
+    assert bits[0] < known["uniform"]
+    first = {
+        name: next(step for step, value in curve if value < known[name]) for name in ("unigram", "ngram2")
+    }
+    assert first["unigram"] < first["ngram2"] <= outcome.steps
+    assert outcome.val_loss / log(2) == min(bits) < known["ngram2"] - 0.1
+    assert outcome.seconds < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd lr=1", "momentum lr=0.1", "adagrad lr=0.05", "rmsprop lr=2e-3"])
+def test_every_optimiser_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
+    name, lr = optimizer.split()
+    known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
+    chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup=20", "average=0.9")
+    outcome, _, _ = trained_with(chosen, sonnets)
+    assert outcome.val_loss / log(2) < known["unigram"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("average", "schedule"), [(0, "cosine"), (0.99, "constant")])
+def test_watching_does_not_change_what_is_learned(
+    average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
+) -> None:
+    """The weights at the last step are the same to the bit however often one evaluates and logs."""
+    settings = ("max_epochs=0.06", f"average={average}", f"schedule={schedule}", "hidden=16")
+    seldom = trained_with(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
+    often = trained_with(config(*settings, "eval_every=7", "log_every=1"), sonnets)
+    assert seldom[0].steps == often[0].steps
+    assert len(seldom[1]) == 1
+    assert len(often[1]) > 8
+    assert np.array_equal(seldom[2], often[2])
+
+
+@pytest.mark.slow
+def test_seed_and_settings_do_change_what_is_learned(config: Callable[..., Config], sonnets: Corpus) -> None:
+    settings = ("max_epochs=0.02", "hidden=16")
+    first = trained_with(config(*settings), sonnets)[2]
+    assert np.array_equal(first, trained_with(config(*settings), sonnets)[2])
+    for change in (
+        "seed=2",
+        "lr=2e-3",
+        "clip=0.1",
+        "clip=0.01 clip_mode=value",
+        "model.init=uniform",
+        "average=0.5",
+    ):
+        assert not np.array_equal(first, trained_with(config(*settings, *change.split()), sonnets)[2]), change
+
+
+@pytest.mark.slow
+def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: Corpus) -> None:
+    """A learning rate far too high does not get better for long."""
+    restless = config("lr=0.5", "max_epochs=20", "patience=3", "average=0", "eval_every=20", "hidden=16")
+    outcome, curve, _ = trained_with(restless, sonnets)
+    assert outcome.ended == "early stopping"
+    best_step, best = min(curve, key=lambda point: point[1])
+    assert outcome.best_step == best_step
+    assert outcome.val_loss == pytest.approx(best * log(2))
+    assert len(curve) >= 4
+    assert curve[-1][0] == outcome.steps
+    assert outcome.steps - best_step >= 3 * 20
+
+
+@pytest.mark.slow
+def test_time_is_a_budget_too(config: Callable[..., Config], sonnets: Corpus) -> None:
+    outcome, _, _ = trained_with(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
+    assert outcome.ended == "max_seconds"
+    assert outcome.seconds >= 0.4
+    assert outcome.epochs < 1000
