@@ -56,7 +56,7 @@ reproduce: setup  ## the sonnets and three experiments in minutes; every claim: 
 	@$(RUN) -m src.reproduce
 
 reproduce-full: setup  ## every experiment at full size, for hours; goes on where it was interrupted; WARANDPEACE=FILE
-	@$(RUN) -m src.reproduce size=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
+	@$(RUN) -m src.reproduce preset=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
 
 results: setup  ## write the README's table of results from what experiments/ has measured
 	@$(RUN) -m src.experiments.results
@@ -141,7 +141,7 @@ promises: setup  ## nothing lost, measured: kills and resume, an outage, a text 
 	@$(RUN) -m benchmarks.promises
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
-	@$(RUN) -m src.reproduce size=full only=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
+	@$(RUN) -m src.reproduce preset=full experiments=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
 	@$(KEEP)
 
 record: setup  ## write down what reproduce measured as experiments/*/measured.json, and the table of it

@@ -104,7 +104,7 @@ def train(text: Path, data_dir: Path) -> Cost:
         "data=file",
         f"data.path={text}",
         f"data_dir={data_dir}",
-        f"outputs={data_dir.parent / 'outputs'}",
+        f"output_dir={data_dir.parent / 'outputs'}",
         "tracking=none",
         "workers=1",
         f"max_epochs={epochs:.9f}",

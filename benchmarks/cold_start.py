@@ -122,7 +122,7 @@ def measured(name: str, arguments: list[str], until: str) -> Start:
 def cases(folder: Path) -> list[tuple[str, list[str], str]]:
     """Name, arguments, what is waited for; of the commands that look up a run, a run to look up is made here,
     and with it the corpus, and what Python compiles."""
-    places = [f"outputs={folder / 'outputs'}", f"data_dir={folder / 'data'}"]
+    places = [f"output_dir={folder / 'outputs'}", f"data_dir={folder / 'data'}"]
     probed(["train", *SMALL, *places], "step")
     helps = [(f"{c} --help", [c, "--help"], "help") for c in sorted([*COMMANDS, "sync"])]
     return [

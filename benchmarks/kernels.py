@@ -29,7 +29,7 @@ THREADS = (1, 2)
 
 def trained(processor: Processor, threads: int, folder: Path, *arguments: str) -> dict[str, Any]:
     """Train as on a processor: its scores, the digest of its weights and what its bits depend on."""
-    places = (f"outputs={folder / f'{processor.core_type}-{threads}'}", f"data_dir={folder / 'data'}")
+    places = (f"output_dir={folder / f'{processor.core_type}-{threads}'}", f"data_dir={folder / 'data'}")
     subprocess.run(
         [sys.executable, "-m", "src.train", *arguments, *places, "tracking=none"],
         cwd=PROJECT, env=environment_of(processor, threads), check=True, capture_output=True,

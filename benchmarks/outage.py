@@ -69,7 +69,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
     database, uri = f"sqlite:///{root / 'server.db'}", f"http://127.0.0.1:{port}"
     with running(options, "127.0.0.1", port, root / "first.log", database) as server:
         log = root / "said.log"
-        run = start(log, *TRAINING, f"tracking.uri={uri}", f"outputs={root}", f"data_dir={data}")
+        run = start(log, *TRAINING, f"tracking.uri={uri}", f"output_dir={root}", f"data_dir={data}")
         try:
             wait_for("a run", lambda: list(root.glob("runs/*/journal.jsonl")))
             (folder,) = root.glob("runs/*")
@@ -159,7 +159,7 @@ def at_once(root: Path, data: Path, count: int = 8) -> dict[str, Any]:
     uri = f"sqlite:///{root / 'mlflow.db'}"
     began = time.monotonic()
     logs = [root / f"said-{k}.log" for k in range(count)]
-    places = (f"outputs={root}", f"data_dir={data}")
+    places = (f"output_dir={root}", f"data_dir={data}")
     runs = [start(log, *SHORT, f"seed={k}", *places) for k, log in enumerate(logs)]
     try:
         for run in runs:

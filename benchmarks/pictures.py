@@ -26,7 +26,7 @@ PICTURES = PROJECT / "docs" / "pictures"
 SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")
 # Capitals, punctuation and lines, so that there is more than words for a unit to follow.
 UNITS = (
-    "model=gru", "seq_len=50", "batching=stream", "state=carry", "max_epochs=25",
+    "model=gru", "seq_len=50", "batching=contiguous", "stateful=true", "max_epochs=25",
     "data.letters_only=false", "data.lowercase=false",
 )  # fmt: skip
 PATIENCE = 120_000  # milliseconds for a page to show what it should
@@ -35,7 +35,7 @@ PATIENCE = 120_000  # milliseconds for a page to show what it should
 def trained(folder: Path, arguments: tuple[str, ...]) -> None:
     """Run `python -m src.train` with its outputs in `folder`, unless they are there."""
     if not (folder / "finished").exists():
-        places = [f"outputs={folder}", f"data_dir={folder / 'data'}"]
+        places = [f"output_dir={folder}", f"data_dir={folder / 'data'}"]
         subprocess.run([sys.executable, "-m", "src.train", *arguments, *places], cwd=PROJECT, check=True)
         (folder / "finished").touch()
 
@@ -51,7 +51,7 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
     """The MLflow UI on `folder`; yields the addresses of its latest sweep."""
     log = folder / "ui.log"
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "src.ui", f"port={free_port()}", f"outputs={folder}"]
+        command = [sys.executable, "-m", "src.ui", f"port={free_port()}", f"output_dir={folder}"]
         server = subprocess.Popen(command, cwd=PROJECT, stdout=file, stderr=file, process_group=0)
     try:
         while "page" not in (found := dict(re.findall(r"^  (\w+) +(http\S+)$", log.read_text(), re.M))):

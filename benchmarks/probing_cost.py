@@ -41,7 +41,7 @@ RESULT = Path(__file__).with_name("probing_cost.json")
 
 def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
     """Seconds of training, of the probes in it, and their number, of one run in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.probing_cost", "--one", *arguments, f"outputs={outputs}"]
+    command = [sys.executable, "-m", "benchmarks.probing_cost", "--one", *arguments, f"output_dir={outputs}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     training, probes, count = (float(word) for word in done.stdout.splitlines()[-1].split())
     return {"training_s": training, "probes_s": probes, "probes": count, "share": probes / training}
@@ -83,9 +83,9 @@ def one() -> None:
 
 def end_seconds(probe: str, outputs: Path) -> float:
     """Seconds from the end of training to the end of the command, of a short default run."""
-    command = [sys.executable, "-m", "src.train", "max_epochs=0.5", "tracking=none", f"probe={probe}"]
+    command = [sys.executable, "-m", "src.train", "max_epochs=0.5", "tracking=none", f"diagnostics={probe}"]
     process = subprocess.Popen(
-        [*command, f"outputs={outputs}"],
+        [*command, f"output_dir={outputs}"],
         cwd=PROJECT,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

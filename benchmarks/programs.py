@@ -53,7 +53,8 @@ def numpy_train(case: Case) -> Steps:
     data = DataConfig("random", None, False, False, False, "utf-8", [0.8, 0.2, 0.0], 1)
     config = Config(
         hidden=case.hidden, seq_len=case.seq_len, batch_size=case.batch, workers=case.threads, lr=LR,
-        clip=CLIP, clip_mode="norm", average=0.0, min_delta=0.0, probe=True, eval_every=10**9, data=data,
+        clip=CLIP, clip_mode="norm", ema_decay=0.0, min_delta=0.0, diagnostics=True, eval_every=10**9,
+        data=data,
         model=ModelConfig(case.cell, case.layers, 0.0, "uniform", "tanh"),
         optimizer=AdamConfig("adam", 0.0, 0.9, 0.999, 1e-8), schedule=ConstantConfig("constant", 0),
     )  # fmt: skip

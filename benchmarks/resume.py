@@ -41,7 +41,7 @@ SETTINGS = [
         "log_every=5",
         "length=20",
     ),
-    *("model=gru", "batching=windows", "state=carry", "schedule.warmup=20", "patience=null"),
+    *("model=gru", "batching=shuffled", "stateful=true", "schedule.warmup=20", "patience=null"),
 ]
 
 
@@ -75,7 +75,7 @@ def points(folder: Path) -> list[Any]:
 
 def killed(root: Path) -> dict[str, Any]:
     """What comes of a training that is killed KILLS times, against one that is not."""
-    straight, broken = ([f"outputs={root / name}", f"data_dir={root}"] for name in ("straight", "broken"))
+    straight, broken = ([f"output_dir={root / name}", f"data_dir={root}"] for name in ("straight", "broken"))
     train(*SETTINGS, *straight).check_returncode()
     rng, places = random.Random(), ["gradient"]  # another seed each time: the moments are random
     done = train(*SETTINGS, *broken, probe=("tests/kill_probe.py", "gradient", "30"))
@@ -102,7 +102,7 @@ def killed(root: Path) -> dict[str, Any]:
 
 def cost(root: Path) -> dict[str, float]:
     """Milliseconds and bytes of a checkpoint of the default network, the journal's fsync included."""
-    places = [f"outputs={root / 'default'}", f"data_dir={root}"]
+    places = [f"output_dir={root / 'default'}", f"data_dir={root}"]
     train("tracking=none", "max_epochs=0.3", *places).check_returncode()
     folder = only_run(root / "default")
     found = checkpoint.newest(folder, 2**60)
@@ -121,7 +121,7 @@ def cost(root: Path) -> dict[str, float]:
 def seconds_to_end(root: Path) -> float:
     """From SIGTERM to the end of the process, in the middle of the default training, tracked."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", f"outputs={root / 'ended'}", f"data_dir={root}"],
+        [sys.executable, "-m", "src.train", f"output_dir={root / 'ended'}", f"data_dir={root}"],
         cwd=PROJECT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

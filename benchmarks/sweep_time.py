@@ -38,7 +38,7 @@ def seconds(side: str, outputs: Path) -> float:
     command = [sys.executable, "-m", "src.train", "--multirun", *SIDES[side], *JOBS]
     began = time.perf_counter()
     done = subprocess.run(
-        [*command, f"outputs={outputs}"], cwd=PROJECT, capture_output=True, text=True, check=False
+        [*command, f"output_dir={outputs}"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     took = time.perf_counter() - began
     if done.returncode != 0:

@@ -27,7 +27,7 @@ RESULT = Path(__file__).with_name("tracking_cost.json")
 
 def training_seconds(tracking: str, outputs: Path) -> float:
     """Seconds of training of one default run."""
-    command = [sys.executable, "-m", "src.train", f"tracking={tracking}", f"outputs={outputs}"]
+    command = [sys.executable, "-m", "src.train", f"tracking={tracking}", f"output_dir={outputs}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     found = re.search(r"^trained .* in ([0-9.]+) s,", done.stderr, re.MULTILINE)
     if found is None:

@@ -37,7 +37,7 @@ def evaluate(found: "Found", places: "PlacesConfig") -> "tuple[Evaluation, Corpu
             "other characters: has the text changed?"
         )
     network, rng = found.model, np.random.default_rng(found.config["seed"])
-    most = found.config.get("eval_chars")
+    most = found.config.get("max_eval_chars")
     return evaluate_network(network.architecture, network.flat, corpus, seq_len, rng, most), corpus
 
 

@@ -62,7 +62,7 @@ def finish(
     serialization.save(model, record.folder / "model")
     say(f"[3/4] evaluate: on the {final_split_of(corpus)}")
     rng = np.random.default_rng(config.seed)
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.eval_chars)
+    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.max_eval_chars)
     temperatures = sorted({*config.temperatures, config.temperature})
     each = ", ".join(f"{t:g}" for t in temperatures)
     say(f"[4/4] sample: {counted(config.length, 'character')} at each temperature of {each}")
@@ -83,7 +83,7 @@ def finish(
     write_json(record.folder / "evaluation.json", evaluation.report(judged))
     record.keep(record.folder / "evaluation.json")
     draw(record, config, evaluation, [*judged, judge.held_out(config.length)], outcome.best_step)
-    if config.probe:
+    if config.diagnostics:
         finish_inside(record, config, corpus, architecture, outcome)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(record.folder / "scores.json", {**kept, **scores, **digests})

@@ -25,20 +25,20 @@ def reproduce(config: Any) -> None:
     from src.experiments.results import measured_before, record
     from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, named, run
 
-    outputs, typed = absolute(config.outputs), places(config)
+    outputs, typed = absolute(config.output_dir), places(config)
     outcomes = outputs / "reproduction"
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
-    names = config.only or (QUICK if config.size == "quick" else tuple(EXPERIMENTS))
-    check_texts(texts, [named(name) for name in config.only or ()])
+    names = config.experiments or (QUICK if config.preset == "quick" else tuple(EXPERIMENTS))
+    check_texts(texts, [named(name) for name in config.experiments or ()])
     sections, found = [], []
-    if config.only is None:
+    if config.experiments is None:
         say("== sonnets")
         found += sonnets(typed, outputs)
         sections.append(sonnets_section(outputs))
     for name in names:
         experiment = named(name)
         say(f"\n== {name}")
-        size = "full" if experiment.part else config.size
+        size = "full" if experiment.part else config.preset
         earlier = measured_before(outcomes, experiment.name, size) if experiment.part else None
         outcome = run(experiment, size, typed, outputs, texts, earlier)
         if not outcome.missing:
@@ -53,10 +53,10 @@ def reproduce(config: Any) -> None:
             flush=True,
         )
     file = outputs / "reproduction.html"
-    write_text(file, page(sections, facts(config.size)))
+    write_text(file, page(sections, facts(config.preset)))
     print(f"\n{tally(found)}; the claims, figures and samples: {file}", flush=True)
     missing = sum(s.note.startswith("not run") for s in sections)
-    if not all_held(found) or (missing and (config.size == "quick" or config.only is not None)):
+    if not all_held(found) or (missing and (config.preset == "quick" or config.experiments is not None)):
         sys.exit(1)
 
 

@@ -191,10 +191,10 @@ def train_stage(
     begin: Snapshot | Array | None,
 ) -> Outcome:
     """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
-    hopeless = job.pruner(record.folder.parent) if job and config.give_up else never
+    hopeless = job.pruner(record.folder.parent) if job and config.prune else never
     shared = counted(useful_workers(config.workers, config.batch_size), "worker")
     say(f"[2/4] train: {architecture.size():,} parameters, {shared}: {record.folder}")
-    inside = Inside(config, architecture, corpus, record.folder) if config.probe else None
+    inside = Inside(config, architecture, corpus, record.folder) if config.diagnostics else None
 
     def evaluated(step: int, flat: Array) -> None:
         model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)

@@ -19,11 +19,11 @@ def body(config: Any) -> None:
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     rng = np.random.default_rng(config.seed)
     grown = sample_many(
-        found.model, config.prompt, config.temperature, config.length, rng, config.samples, **restrictions
+        found.model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
     )
     say(found.describe())
     written = []
-    for part in shown(config.prompt, config.samples, grown):
+    for part in shown(config.prompt, config.num_samples, grown):
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
@@ -56,8 +56,8 @@ def file_name(config: Any) -> str:
         name += f"_top_k_{config.top_k}"
     if config.top_p is not None:
         name += f"_top_p_{config.top_p:g}"
-    if config.samples > 1:
-        name += f"_samples_{config.samples}"
+    if config.num_samples > 1:
+        name += f"_samples_{config.num_samples}"
     return name + ".txt"
 
 

@@ -14,10 +14,10 @@ def body(config: Any) -> None:
     from src.tracking.stale_runs import attend
 
     store = store_of(config)
-    absolute(config.outputs).mkdir(parents=True, exist_ok=True)
+    absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
-    attend(absolute(config.outputs))
+    attend(absolute(config.output_dir))
     from src.tracking import mlflow_links, mlflow_store
 
     experiment = mlflow_store.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
@@ -29,7 +29,7 @@ def body(config: Any) -> None:
     base = f"http://{reachable(config.host)}:{config.port}"
     lines = [f"open {base}{page}  (Ctrl-C ends the server)"]
     lines += lines_of_sweep(mlflow_links.latest(config, base))
-    log = absolute(config.outputs) / "mlflow-server.log"
+    log = absolute(config.output_dir) / "mlflow-server.log"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so ends the server, too
     with suppress(KeyboardInterrupt):
         with running(["--workers", "1"], config.host, config.port, log, store["uri"]) as server:

@@ -83,7 +83,7 @@ class Trained:
     @property
     def places(self) -> list[str]:
         """The arguments that make a command read and write where this run did."""
-        return [f"outputs={self.outputs}", f"data_dir={self.root / 'data'}"]
+        return [f"output_dir={self.outputs}", f"data_dir={self.root / 'data'}"]
 
     @property
     def uri(self) -> str:
@@ -118,7 +118,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     `latest` and `best` stay this one.
     """
     root = tmp_path_factory.mktemp("trained")
-    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     ended = run_command("src.train", *SMALL, *places)
     assert ended.rc == 0, ended.err
     return Trained(root, ended.out.splitlines()[-1].rpartition("run=")[2], ended)

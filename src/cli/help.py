@@ -34,14 +34,18 @@ COMMANDS = {
         "write text with a trained model, to the terminal and to its run",
         [
             'run=best prompt="shall i" temperature=0.7 length=400',
-            "run=champion top_p=0.9 samples=8",
+            "run=champion top_p=0.9 num_samples=8",
             "temperature=0 length=100",
         ],
     ),
     "ui": ("serve the MLflow UI on this machine and print the address to open", ["", "port=5001"]),
     "server": (
         "run an MLflow server with a database, to which the jobs of many machines report",
-        ["", "backend=postgresql://USER:PASSWORD@HOST/NAME", "host=10.0.0.5 names=lab.example:5000"],
+        [
+            "",
+            "backend_store_uri=postgresql://USER:PASSWORD@HOST/NAME",
+            "host=10.0.0.5 allowed_hosts=lab.example:5000",
+        ],
     ),
     "play": (
         "serve a page on this machine on which two trained runs write side by side",
@@ -49,7 +53,7 @@ COMMANDS = {
     ),
     "reproduce": (
         "run the sonnets and the experiments, check every claim, write one page with what came out",
-        ["", "only=[clipping]", "size=full warandpeace=warpeace_input.txt"],
+        ["", "experiments=[clipping]", "preset=full warandpeace=warpeace_input.txt"],
     ),
     "pipeline": (
         "the four stages as one tracked run, then the claims of experiments/, checked one by one",
@@ -59,7 +63,7 @@ COMMANDS = {
 # They serve until they are ended, or run over everything by themselves: there is no sweep of them.
 ALONE = ("ui", "server", "play", "reproduce")
 # All that a command reads of the keys that it shares with others.
-READS = {"preprocess": ("seq_len", "outputs", "data_dir", "data")}
+READS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
 
 
 def page(command: str, config_name: str) -> str:

@@ -40,5 +40,5 @@ def write_json(path: Path, value: Any) -> None:
 def cannot_write(path: Path, error: OSError) -> InputError:
     """The one line for a place that cannot be written to."""
     return InputError(
-        f"expected a place to write to, got {path} ({error.strerror}): change outputs or data_dir"
+        f"expected a place to write to, got {path} ({error.strerror}): change output_dir or data_dir"
     )

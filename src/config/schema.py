@@ -15,7 +15,7 @@ EXPERIMENTS = (  # folders of experiments/ that are sweeps
 )  # fmt: skip
 PARTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # that may be run by themselves
 # Where a run is made and what is done with it there, groups by their names. It comes to the same with any.
-ASIDE = ("outputs", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
+ASIDE = ("output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
 # What a search may ask for (Config.objectives), and which way is better.
 OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
@@ -137,7 +137,7 @@ class TrackingConfig:
 class PlacesConfig:
     """What every command has: where it reads and writes, and where it tracks."""
 
-    outputs: str = text()
+    output_dir: str = text()
     data_dir: str = text()
     tracking: TrackingConfig = MISSING
 
@@ -154,7 +154,7 @@ class Config(PlacesConfig):
     patience: int | None = integer(1, optional="no early stopping")
     min_delta: float = number(least=0)
     eval_every: int = integer(1)
-    eval_chars: int | None = integer(1, optional="all of them")
+    max_eval_chars: int | None = integer(1, optional="all of them")
     temperature: float = number(least=0)
     temperatures: list[float] = field(
         default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
@@ -165,22 +165,22 @@ class Config(PlacesConfig):
     batch_size: int = integer(1)
     max_epochs: float = number(above=0, most=1e6)
     max_seconds: float | None = number(above=0, optional="no limit")
-    average: float = number(least=0, below=1)
+    ema_decay: float = number(least=0, below=1)
     workers: int = integer(1)
-    batching: str = choice("windows", "stream")
-    state: str = choice("reset", "carry")
+    batching: str = choice("shuffled", "contiguous")
+    stateful: bool = flag()
     log_every: int = integer(1)
-    probe: bool = flag()
+    diagnostics: bool = flag()
     skip_finished: bool = flag()
     objectives: list[str] = field(
         default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}
     )
-    give_up: bool = flag()
+    prune: bool = flag()
     register: bool = flag()
     resume: str | None = text(optional="a run of its own")
     init_from: str | None = text(optional="weights drawn at random")
     on_divergence: str = choice("stop", "rollback")
-    rollback_lr: float = number(above=0, below=1)
+    rollback_lr_factor: float = number(above=0, below=1)
     max_rollbacks: int = integer(1)
     rerun: str | None = text(optional="a run of the config as typed")
     data: DataConfig = MISSING
@@ -212,7 +212,7 @@ class SampleConfig(PlacesConfig):
     top_p: float | None = number(above=0, most=1, optional="all of them")
     length: int = integer(0)
     seed: int = integer(0)
-    samples: int = integer(1)
+    num_samples: int = integer(1)
 
 
 @dataclass
@@ -229,8 +229,8 @@ class ServerConfig(PlacesConfig):
 
     host: str = text()
     port: int = integer(1, most=65535)
-    backend: str | None = text(optional="an SQLite file under outputs/")
-    names: str | None = text(optional="the loopback and private addresses")
+    backend_store_uri: str | None = text(optional="an SQLite file under outputs/")
+    allowed_hosts: str | None = text(optional="the loopback and private addresses")
 
 
 @dataclass
@@ -251,12 +251,12 @@ class PlayConfig(UiConfig):
 class ReproduceConfig(PlacesConfig):
     """reproduce."""
 
-    size: str = choice("quick", "full")
-    only: list[str] | None = field(
+    preset: str = choice("quick", "full")
+    experiments: list[str] | None = field(
         default=MISSING,
         metadata={
             "allowed": Allowed(
-                "a list", choices=EXPERIMENTS + PARTS, several=True, optional="those of the size"
+                "a list", choices=EXPERIMENTS + PARTS, several=True, optional="those of the preset"
             )
         },
     )

@@ -59,7 +59,7 @@ class Windows:
         self.block: Ids = np.arange(0)  # what stands there from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
-        """Inputs and targets, (T, B) each. Only the first batch is fresh: with state=carry every further
+        """Inputs and targets, (T, B) each. Only the first batch is fresh: with stateful=true every further
         one is handed a state that belongs to other windows, which is the mistake to be shown."""
         fresh = not self.keys
         taken = self.steps_per_epoch * self.batch_size  # of an epoch's windows

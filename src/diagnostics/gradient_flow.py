@@ -125,7 +125,7 @@ class LastUpdate:
     """
 
     def __init__(self, config: Config, architecture: Architecture, weights: Array) -> None:
-        self.every = config.eval_every if config.probe else 0
+        self.every = config.eval_every if config.diagnostics else 0
         self.architecture, self.weights = architecture, weights
         self.kept: Array | None = None
         self.ratios: dict[str, float] = {}

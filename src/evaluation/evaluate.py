@@ -190,7 +190,7 @@ def evaluate_network(
             raise Diverged(
                 f"model: expected a network that stays finite along the {final_split_of(corpus)}, got a "
                 f"loss of {score.nats:g} (state {score.context}) over {score.characters:,} characters: "
-                "train it with state=carry, or with model.activation=tanh"
+                "train it with stateful=true, or with model.activation=tanh"
             )
     intervals = {p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)}
     known = baselines_of(corpus, tokens)

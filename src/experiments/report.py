@@ -75,7 +75,7 @@ def page(sections: list[Section], facts: dict[str, Any]) -> str:
 
 def places(config: ReproduceConfig) -> list[str]:
     """Where the commands that it starts are to keep things."""
-    found = [f"outputs={absolute(config.outputs)}", f"data_dir={absolute(config.data_dir)}"]
+    found = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
     found.append(f"tracking={config.tracking.name}")
     if config.tracking.name != "none":
         found += [f"tracking.uri={store_of(config)['uri']}"] if config.tracking.uri else []

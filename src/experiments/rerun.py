@@ -18,7 +18,7 @@ from src.tracking.logged_run import CURVES, Original, local
 from src.tracking.run_lookup import lookup
 from src.training.data_parallel import useful_workers
 
-PLACES = ("rerun", "outputs", "data_dir", "data.path", "tracking")
+PLACES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 UNTIMELY = {
     "interrupted": "was ended by Ctrl-C",
     "hopeless": "was given up by its sweep",
@@ -50,7 +50,7 @@ def refuse_overrides(overrides: list[str]) -> None:
         key = override.lstrip("+~").partition("=")[0]
         if key not in PLACES and not key.startswith("tracking."):
             raise InputError(
-                "rerun: expected no other keys beside it than outputs, data_dir, data.path and tracking, as "
+                "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, as "
                 f"the run's own config is trained again, got {override}: leave it out"
             )
 

@@ -46,7 +46,7 @@ class Experiment:
 
     @property
     def asked(self) -> str:
-        """As `only=` names it."""
+        """As `experiments=` names it."""
         return f"{self.name}_{self.part}" if self.part else self.name
 
     def config(self, size: str) -> str:
@@ -130,9 +130,8 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
                 raise InputError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in asked:
         if experiment.needs_copy and texts.get(experiment.text) is None:
-            raise InputError(
-                f"{experiment.text}: expected your copy of the text, for only=[{experiment.asked}], got null"
-            )
+            needed = f"your copy of the text, for experiments=[{experiment.asked}]"
+            raise InputError(f"{experiment.text}: expected {needed}, got null")
 
 
 def run(

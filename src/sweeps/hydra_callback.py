@@ -55,7 +55,7 @@ class SweepCallback(Callback):
                 allowed = Config.__dataclass_fields__["objectives"].metadata["allowed"]
                 if not allowed.accepts(list(config.objectives)):  # before a study is made of them
                     raise refuse("objectives", allowed, config.objectives)
-                absolute(places.outputs).mkdir(parents=True, exist_ok=True)
+                absolute(places.output_dir).mkdir(parents=True, exist_ok=True)
                 check(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
                 SweepCallback.objectives = list(config.objectives)
             launcher = str(config.hydra.launcher.get("_target_"))
@@ -108,7 +108,7 @@ def check_alone(config: DictConfig, keys: list[str]) -> None:
 def places_of(config: DictConfig) -> PlacesConfig:
     """Where the sweep is tracked. (The rest of the config has no value yet where a key is swept.)"""
     tracking = cast("TrackingConfig", OmegaConf.to_object(config.tracking))
-    return PlacesConfig(outputs=config.outputs, data_dir=config.data_dir, tracking=tracking)
+    return PlacesConfig(output_dir=config.output_dir, data_dir=config.data_dir, tracking=tracking)
 
 
 def swept_keys(typed: list[str], params: dict[str, Any]) -> list[str]:

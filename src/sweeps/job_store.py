@@ -16,7 +16,7 @@ from src.tracking.run_record import local_row, local_rows
 def rows_of(sweep: Sweep, config: PlacesConfig) -> list[Row]:
     """A row for each of the sweep's jobs, in the order of their numbers."""
     if config.tracking.name == "none":
-        return local_rows(absolute(config.outputs) / "runs", sweep.id)
+        return local_rows(absolute(config.output_dir) / "runs", sweep.id)
     from src.tracking import mlflow_store
 
     return mlflow_store.rows(store_of(config)["uri"], config.tracking.experiment, sweep.id)
@@ -34,7 +34,7 @@ def record_refusal(config: PlacesConfig, job: Job, reason: str) -> None:
 def find_finished(config: Config, digest: str) -> tuple[str, dict[str, float]] | None:
     """The id and the metrics of a FINISHED run of the same job, if there is one."""
     if config.tracking.name == "none":
-        for file in sorted((absolute(config.outputs) / "runs").glob("*/scores.json"), reverse=True):
+        for file in sorted((absolute(config.output_dir) / "runs").glob("*/scores.json"), reverse=True):
             scores = json.loads(file.read_text(encoding="utf-8"))
             if scores.get("job_digest") == digest:
                 told = {"name": "", "number": 0, "swept": {}}
@@ -50,7 +50,7 @@ def find_finished(config: Config, digest: str) -> tuple[str, dict[str, float]] |
 def reuse(config: Config, job: Job, run_id: str) -> None:
     """Make a finished run a member of this sweep, too."""
     if config.tracking.name == "none":
-        folder = absolute(config.outputs) / "runs" / run_id
+        folder = absolute(config.output_dir) / "runs" / run_id
         write_json(folder / f"sweep-{job.sweep.id}.json", {**job.describe(), "reused": True})
         return
     from src.tracking import mlflow_store
@@ -60,4 +60,4 @@ def reuse(config: Config, job: Job, run_id: str) -> None:
 
 def folder_of(config: PlacesConfig, sweep: Sweep) -> Path:
     """Where the sweep's own files are."""
-    return absolute(config.outputs) / "sweeps" / sweep.id
+    return absolute(config.output_dir) / "sweeps" / sweep.id

@@ -40,7 +40,7 @@ class SweepRecord:
             folder.mkdir(parents=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        dead = [each for each in mark_dead(absolute(config.outputs)) if (each / TRACKING).exists()]
+        dead = [each for each in mark_dead(absolute(config.output_dir)) if (each / TRACKING).exists()]
         self.held = hold(folder)
         self.journal = Journal(folder)
         self.journal.start(config.tracking.experiment, name, {}, tags, None)
@@ -89,7 +89,7 @@ def settle(config: PlacesConfig) -> None:
     if config.tracking.name == "none":
         return
     uri = store_of(config)["uri"]
-    if folders := [each for each in left_over(absolute(config.outputs)) if store_in(each) == uri]:
+    if folders := [each for each in left_over(absolute(config.output_dir)) if store_in(each) == uri]:
         deliver_beside(folders, brisk=True).wait()
 
 
@@ -113,13 +113,13 @@ def open_sweep(
     if config.tracking.name == "none":
         sweep = Sweep(own, name, keys)
     elif local:
-        folder = absolute(config.outputs) / "sweeps" / own
+        folder = absolute(config.output_dir) / "sweeps" / own
         record = SweepRecord(config, folder, name, tags)
         sweep = Sweep(own, name, keys, str(folder))
     else:
         from src.tracking import mlflow_store  # slow to import
 
-        absolute(config.outputs).mkdir(parents=True, exist_ok=True)
+        absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
         store = store_of(config)
         parent = mlflow_store.create_parent(
             store["uri"], config.tracking.experiment, store["artifacts"], name, tags

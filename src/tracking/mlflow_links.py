@@ -58,7 +58,7 @@ def server_of(config: PlacesConfig) -> tuple[str, str]:
     uri = store_of(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
-    moved = {"outputs": config.outputs, "tracking.uri": config.tracking.uri}
+    moved = {"output_dir": config.output_dir, "tracking.uri": config.tracking.uri}
     typed = [
         f"{key}={value}" for key, value in moved.items() if value not in (None, str(PROJECT / "outputs"))
     ]

@@ -32,15 +32,16 @@ def check_database(backend: str) -> None:
         dialect = url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
-            f"backend: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, got {backend}"
+            "backend_store_uri: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, got "
+            f"{backend}"
         ) from error
     try:
         dialect.import_dbapi()
     except ImportError as error:
         shown = url.render_as_string(hide_password=True)
         raise InputError(
-            f"backend: expected a database whose driver is installed, got {shown}, for which {error.name} is "
-            "missing: make cluster installs that of PostgreSQL"
+            f"backend_store_uri: expected a database whose driver is installed, got {shown}, for which "
+            f"{error.name} is missing: make cluster installs that of PostgreSQL"
         ) from error
 
 

@@ -248,7 +248,7 @@ def samples_of(run: Any) -> list[dict[str, Any]]:
 
 def gradient_of(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """How far the gradient of the kept weights reaches; none where the run was not probed."""
-    if run.data.params.get("probe") != "True" or run.info.status != "FINISHED":
+    if run.data.params.get("diagnostics") != "True" or run.info.status != "FINISHED":
         return []
     try:
         told = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{GRADIENTS}")

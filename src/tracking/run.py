@@ -40,7 +40,7 @@ def store_of(config: PlacesConfig) -> dict[str, str]:
         if relative != uri and not relative.startswith("/"):
             uri = f"sqlite:///{absolute(relative)}"
         return {"uri": uri, "artifacts": ""}
-    outputs = absolute(config.outputs)
+    outputs = absolute(config.output_dir)
     return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
 
 
@@ -66,7 +66,7 @@ class Run:
         held: Held | None = None,
     ) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.folder = folder or absolute(config.outputs) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
+        self.folder = folder or absolute(config.output_dir) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=folder is not None)
         except OSError as error:
@@ -108,7 +108,7 @@ class Run:
             write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
             sync_queue.enter(self.sweep, self.folder)
             return
-        self.dead = [f for f in mark_dead(absolute(self.config.outputs)) if (f / TRACKING).exists()]
+        self.dead = [f for f in mark_dead(absolute(self.config.output_dir)) if (f / TRACKING).exists()]
         if tracked:
             write_json(self.folder / TRACKING, store_of(self.config))
             self.spare = available_cores() > busy_cores
@@ -143,7 +143,7 @@ class Run:
         if not (self.folder / "checkpoints").exists():
             return "nothing was trained yet"
         outputs = self.folder.parent.parent
-        moved = "" if outputs == PROJECT / "outputs" else f" outputs={outputs}"
+        moved = "" if outputs == PROJECT / "outputs" else f" output_dir={outputs}"
         return f"go on with: python -m src.train resume={self.folder.name}{moved}"
 
     def end(self, status: str, reason: str, wait: bool = True) -> str:
@@ -168,7 +168,7 @@ class Run:
 def delivered_as(run: str, config: PlacesConfig) -> str:
     """What a run that a person names is called in MLflow: of a directory's name under outputs/runs the run's
     id, of anything else itself. Raises InputError for a run that has not been delivered."""
-    folder = absolute(config.outputs) / "runs" / run
+    folder = absolute(config.output_dir) / "runs" / run
     if Path(run).name != run or not (folder / TRACKING).exists():
         return run
     run_id = Delivered.of(folder).run_id
@@ -185,7 +185,7 @@ def find_untracked(run: str, config: PlacesConfig, key: str = "run") -> Path:
 
     key: where the name was typed.
     """
-    runs = absolute(config.outputs) / "runs"
+    runs = absolute(config.output_dir) / "runs"
     finished = sorted(file.parent for file in runs.glob("*/scores.json"))
     if run in ("latest", "best") and not finished:
         raise InputError(f"{key}: expected a finished run under {runs}, got none: train one first")

@@ -61,7 +61,7 @@ def lookup(run: str, places: PlacesConfig) -> Found:
 
     With tracking=none among the directories under outputs/runs, else in the tracking store.
     """
-    attend(absolute(places.outputs))
+    attend(absolute(places.output_dir))
     if places.tracking.name == "none":
         return untracked(run, places)
     run_id = delivered_as(run, places)

@@ -61,7 +61,7 @@ class RunList:
     def all(self) -> list[Listed]:
         """Every finished run, newest first. Raises InputError when the store is out of reach."""
         if not self.tracked:
-            scored = (absolute(self.places.outputs) / "runs").glob("*/scores.json")
+            scored = (absolute(self.places.output_dir) / "runs").glob("*/scores.json")
             newest = sorted(scored, key=lambda file: file.stat().st_mtime_ns, reverse=True)
             return [untracked(file.parent) for file in newest]
         from src.tracking import mlflow_store  # slow to import

@@ -41,7 +41,7 @@ class Rollback:
         if not self.on or self.count >= self.config.max_rollbacks:
             raise self.diverged(step, what)
         self.count += 1
-        self.scale *= self.config.rollback_lr
+        self.scale *= self.config.rollback_lr_factor
         for name, array in arrays.items():
             array[...] = self.good[name]
 

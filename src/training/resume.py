@@ -27,10 +27,10 @@ BUDGET = ("max_epochs", "max_seconds", "patience")
 # What changes no step that has been taken.
 MAY_CHANGE = {
     *BUDGET,
-    *("on_divergence", "rollback_lr", "max_rollbacks"),
+    *("on_divergence", "rollback_lr_factor", "max_rollbacks"),
     *("prompt", "temperature", "temperatures", "length"),
-    *("outputs", "data_dir", "tracking.name", "tracking.uri", "register", "skip_finished", "objectives"),
-    "give_up",
+    *("output_dir", "data_dir", "tracking.name", "tracking.uri", "register", "skip_finished", "objectives"),
+    "prune",
 }
 
 
@@ -73,7 +73,7 @@ def resumption(config: Config, typed: set[str]) -> Resumption:
         except ValueError as error:
             raise InputError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
     else:
-        folder = find(name, absolute(config.outputs) / "runs", bool(typed & set(BUDGET)))
+        folder = find(name, absolute(config.output_dir) / "runs", bool(typed & set(BUDGET)))
         size = (folder / JOURNAL).stat().st_size
         found = checkpoint.newest(folder, size)
     ended = run_record.read(folder)
@@ -141,9 +141,9 @@ def own_config(folder: Path, composed: Config, typed: set[str]) -> Config:
         )
     for key in changed & MAY_CHANGE:
         put(config, key, theirs[key])
-    config.outputs, config.data_dir = composed.outputs, composed.data_dir
+    config.output_dir, config.data_dir = composed.output_dir, composed.data_dir
     if folder.parent.name == "runs":  # wherever that is by now
-        config.outputs = str(folder.parent.parent)
+        config.output_dir = str(folder.parent.parent)
     check(config)
     return config
 
@@ -192,7 +192,7 @@ def find_unfinished(config: Config, digest: str, name: str) -> Resumption | None
     line and passed over, as is, in silence, one on which another process is at work.
     """
     furthest: Resumption | None = None
-    for folder in begun(absolute(config.outputs) / "runs", digest):
+    for folder in begun(absolute(config.output_dir) / "runs", digest):
         found = claimed(folder, config, name)
         if found and furthest:
             found, behind = sorted((found, furthest), key=lambda each: each.step, reverse=True)

@@ -63,7 +63,7 @@ class Outcome:
 def make_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:
     """The supply of training batches that `batching` names."""
     tokens = corpus.split("train")
-    if config.batching == "stream":
+    if config.batching == "contiguous":
         return Streams(tokens, config.seq_len, config.batch_size, rng)
     return Windows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
 
@@ -88,7 +88,7 @@ def train(
     drawn = initialise(architecture, config.model.init, rng)
     batches = make_batches(config, corpus, rng)
     total = total_steps(config, batches)
-    job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.state == "carry")
+    job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.stateful)
     with interruptible() as stop, Engine(job, config.workers) as engine:
         engine.weights[:] = begin if isinstance(begin, np.ndarray) else drawn
         loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless, keep)
@@ -127,7 +127,7 @@ class Loop:
         self.averaged = engine.weights.copy()
         self.best = Best(engine.weights)
         self.moving = {"weights": engine.weights}
-        if config.average:
+        if config.ema_decay:
             self.moving["averaged"] = self.averaged
         self.moving |= {f"optimizer.{name}": array for name, array in self.state.items()}
         self.rollback = Rollback(config)
@@ -210,8 +210,8 @@ class Loop:
             decay_weights(self.matrices, now.lr * config.optimizer.weight_decay)
         self.optimizer.update(self.state, self.engine.weights, g, now.lr)
         self.last_update.after()
-        if config.average:
-            average_weights(self.averaged, self.engine.weights, config.average, now.step)
+        if config.ema_decay:
+            average_weights(self.averaged, self.engine.weights, config.ema_decay, now.step)
         now.since.steps += 1
         now.since.loss += loss
         now.since.norm += norm
@@ -239,9 +239,9 @@ class Loop:
 
     def evaluate(self, stop: Stop) -> bool | None:
         """Validation loss of the averaged weights; whether it improved, None where it was no number."""
-        now, flat = self.now, self.averaged if self.config.average else self.engine.weights
+        now, flat = self.now, self.averaged if self.config.ema_decay else self.engine.weights
         with stop.at_once():
-            loss = validation_loss(self.architecture, flat, self.val, self.config.eval_chars)
+            loss = validation_loss(self.architecture, flat, self.val, self.config.max_eval_chars)
         now.evaluated = now.step
         if not finite(loss, flat, self.engine.weights):
             self.go_back("weights that are no numbers" if finite(loss) else f"validation loss {loss:g}")
@@ -258,7 +258,7 @@ class Loop:
         self.kept = self.now.step, self.now.evaluated
         self.look_at_clock()
         arrays = self.moving | {"best": self.best.flat}
-        if self.config.state == "carry":
+        if self.config.stateful:
             arrays["carried"] = self.engine.state()
         if self.rollback.on and self.rollback.good_at != self.now.step:
             arrays |= {f"good.{name}": array for name, array in self.rollback.good.items()}
@@ -278,7 +278,7 @@ class Loop:
         arrays, state = snapshot.arrays, snapshot.state
         for name, array in (self.moving | {"best": self.best.flat}).items():
             array[...] = arrays[name]
-        if self.config.state == "carry":
+        if self.config.stateful:
             self.engine.set_state(arrays["carried"])
         self.now = Counters(**{**state["now"], "since": Since(**state["now"]["since"])})
         self.kept = self.now.step, self.now.evaluated

@@ -56,7 +56,7 @@ def model_named(name: str, config: Config) -> Model:
     try:
         if path.is_file():
             return model_of(checkpoint.load(path))
-        folder = find_by_name(name, absolute(config.outputs) / "runs", "init_from")
+        folder = find_by_name(name, absolute(config.output_dir) / "runs", "init_from")
     except ValueError as error:
         raise InputError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
     except InputError:

@@ -67,7 +67,7 @@ def test_every_candidate_is_a_key_of_the_command(
     command: str, key: str, offered: Callable[[str], list[str]]
 ) -> None:
     found = offered(f"python -m src.{command} ")
-    assert {key, "outputs=", "tracking=", "hydra/"} <= set(found)
+    assert {key, "output_dir=", "tracking=", "hydra/"} <= set(found)
     assert not [name for name in found if name.startswith(("schema", "variant"))]
     assert ("model=" in found) == (command == "train")
 

@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture
 def places(tmp_path: Path) -> list[str]:
-    return [f"outputs={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
+    return [f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
 
 
 # --- bad input ---
@@ -160,10 +160,10 @@ def test_a_run_that_there_is_not(
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("place", ["outputs", "data_dir"])
+@pytest.mark.parametrize("place", ["output_dir", "data_dir"])
 def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    both = {"outputs": tmp_path / "o", "data_dir": tmp_path / "d", place: tmp_path / "file" / "below"}
+    both = {"output_dir": tmp_path / "o", "data_dir": tmp_path / "d", place: tmp_path / "file" / "below"}
     ended = typed("train", "tracking=none", *(f"{key}={value}" for key, value in both.items()))
     assert ended.rc != 0
     last = ended.err.splitlines()[-1]
@@ -202,7 +202,7 @@ def test_what_serves_or_runs_everything_is_not_swept(
 def test_other_keys_change_nothing_of_what_preprocess_makes(typed: Command, tmp_path: Path) -> None:
     """As its page says."""
     for folder, more in (("plain", []), ("more", ["hidden=8", "model=gru", "seed=9", "prompt=QQ"])):
-        ended = typed("preprocess", f"data_dir={tmp_path / folder}", f"outputs={tmp_path / 'o'}", *more)
+        ended = typed("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more)
         assert ended.rc == 0, ended.err
     made = [
         {f.relative_to(tmp_path / name): f.read_bytes() for f in (tmp_path / name).rglob("*") if f.is_file()}
@@ -263,8 +263,8 @@ def test_a_prompt_arrives_verbatim(prompt: str, typed: Command) -> None:
 
 def test_a_path_arrives_verbatim(typed: Command) -> None:
     path = "/tmp/my texts, 2 (old): {draft} 'x' = y.txt"
-    config = arrived(typed, "train", "data=file", f"data.path={path}", f"outputs={path}")
-    assert (config.data.path, config.outputs) == (path, path)
+    config = arrived(typed, "train", "data=file", f"data.path={path}", f"output_dir={path}")
+    assert (config.data.path, config.output_dir) == (path, path)
 
 
 ODD = st.one_of(st.sampled_from("ab '\"\\$,:={}[]()#~+\n\t?"), st.characters(exclude_categories=["Cs"]))
@@ -289,12 +289,12 @@ def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
 
 
 def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None:
-    config = arrived(typed, "sample", "prompt='a, b'", 'outputs="c: d"')
-    assert (config.prompt, config.outputs) == ("a, b", "c: d")
+    config = arrived(typed, "sample", "prompt='a, b'", 'output_dir="c: d"')
+    assert (config.prompt, config.output_dir) == ("a, b", "c: d")
 
 
 @pytest.mark.slow
 def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path: Path, command: Command) -> None:
-    places = (f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
+    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     ended = command("src.preprocess", *places, "--multirun", "seq_len=10,20")
     assert (ended.rc, ended.out.count("train")) == (0, 2)

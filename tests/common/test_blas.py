@@ -128,7 +128,7 @@ def test_the_same_command_gives_the_same_scores_with_any_number_of_blas_threads(
     """Whole processes, whose BLAS begins with 1 and with 2 threads; with AVX2 the last digits parted."""
     told = []
     for number in ("1", "2"):
-        places = [f"outputs={tmp_path / number}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+        places = [f"output_dir={tmp_path / number}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
         small = ["hidden=64", "max_epochs=0.2", "eval_every=100", "length=120", "workers=1"]
         done = subprocess.run(
             [sys.executable, "-m", "src.train", *small, *places],

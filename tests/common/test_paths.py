@@ -16,7 +16,7 @@ def test_default_places_lie_in_the_project_wherever_one_stands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = composed(primary)
-    assert absolute(config.outputs) == PROJECT / "outputs"
+    assert absolute(config.output_dir) == PROJECT / "outputs"
     assert absolute(config.data_dir) == PROJECT / "data"
     assert store_of(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
 
@@ -26,8 +26,8 @@ def test_a_typed_place_is_relative_to_where_one_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = composed("config", "outputs=x", "data_dir=y")
-    assert absolute(config.outputs) == tmp_path / "x"
+    config = composed("config", "output_dir=x", "data_dir=y")
+    assert absolute(config.output_dir) == tmp_path / "x"
     assert absolute(config.data_dir) == tmp_path / "y"
     assert store_of(config) == {
         "uri": f"sqlite:///{tmp_path / 'x' / 'mlflow.db'}",

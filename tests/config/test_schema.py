@@ -103,7 +103,7 @@ def test_an_experiment_overrides_the_root() -> None:
     assert (config.hidden, config.model.name, config.batching, config.max_seconds) == (
         256,
         "gru",
-        "stream",
+        "contiguous",
         132,
     )
     assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64
@@ -211,7 +211,7 @@ def test_flat_names_are_those_that_a_person_types() -> None:
 
 
 def test_flat_values_hold_no_path_of_this_machine(tmp_path: Path) -> None:
-    places = [f"outputs={tmp_path}/o", f"data_dir={tmp_path}/d", f"data.path={tmp_path}/t"]
+    places = [f"output_dir={tmp_path}/o", f"data_dir={tmp_path}/d", f"data.path={tmp_path}/t"]
     flat = flatten(composed("config", *places, f"tracking.uri=sqlite:///{tmp_path}/m.db"))
     for key, value in flat.items():
         assert str(tmp_path) not in str(value), key
@@ -222,7 +222,7 @@ def test_flat_values_hold_no_path_of_this_machine(tmp_path: Path) -> None:
 def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
     typed = {
         "tracking": ["tracking=none", "tracking.experiment=another", "tracking.run_name=mine"],
-        "outputs": ["outputs=o"],
+        "output_dir": ["output_dir=o"],
         "data_dir": ["data_dir=d"],
         "skip_finished": ["skip_finished=true"],
         "objectives": ["objectives=[chars_per_second]"],
@@ -240,7 +240,7 @@ def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
 
 def test_the_claims_are_of_the_defaults_wherever_they_are_put() -> None:
     assert not differs_from_default(
-        ["outputs=o", "data_dir=d", "tracking.uri=sqlite:///m.db", "register=true"]
+        ["output_dir=o", "data_dir=d", "tracking.uri=sqlite:///m.db", "register=true"]
     )
     changes = ["hidden=64", "data.path=other.txt", "resume=latest", "optimizer.beta1=0.8"]
-    assert differs_from_default([*changes, "outputs=o"]) == changes
+    assert differs_from_default([*changes, "output_dir=o"]) == changes

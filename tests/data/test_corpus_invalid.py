@@ -81,7 +81,9 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path)
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"^expected a place to write to, got .*change outputs or data_dir$"):
+    with pytest.raises(
+        InputError, match=r"^expected a place to write to, got .*change output_dir or data_dir$"
+    ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
 
 

@@ -1,4 +1,4 @@
-"""What a run keeps of its inside: curves, figures, the page; with probe=false nothing of it."""
+"""What a run keeps of its inside: curves, figures, the page; with diagnostics=false nothing of it."""
 
 import json
 from collections.abc import Callable
@@ -74,9 +74,9 @@ def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
 ) -> None:
     weights = []
     for probe in ("true", "false"):
-        places = [f"outputs={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+        places = [f"output_dir={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
         small = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=5", "workers=1", "model=lstm")
-        ended = typed("train", f"probe={probe}", *small, *places)
+        ended = typed("train", f"diagnostics={probe}", *small, *places)
         assert ended.rc == 0, ended.err
         (folder,) = (tmp_path / probe / "runs").iterdir()
         weights.append((folder / "model" / "weights.safetensors").read_bytes())

@@ -37,11 +37,11 @@ def network(
 def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_path: Path) -> None:
     """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
     changes: dict[str, Any] = {
-        "model": model_config(("lstm", "tanh"), 2, 0.3), "average": 0.9, "max_epochs": 1.5, "eval_every": 3,
+        "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1.5, "eval_every": 3,
         "workers": workers, "optimizer": replace(ADAM, weight_decay=0.1),
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
-    config = replace(BASE, **changes, probe=True)
+    config = replace(BASE, **changes, diagnostics=True)
     inside = Inside(config, architecture, CORPUS, tmp_path)
     told: dict[int, dict[str, float]] = {}
 
@@ -49,7 +49,7 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
         told[len(told)] = inside.take(len(told), inside.prober.look(flat))
 
     inside.begin()
-    plain, probed = Trained(**changes), Trained(**changes, probe=True, callback=look)
+    plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
     assert len(told) > 5
     assert probed.last.tobytes() == plain.last.tobytes()
     assert probed.outcome.flat.tobytes() == plain.outcome.flat.tobytes()
@@ -184,7 +184,7 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
     """Evaluated at every step, the weights are seen before and behind each."""
     decayed = replace(ADAM, weight_decay=0.2)
     trained = Trained(
-        max_epochs=0.5, eval_every=1, probe=True, optimizer=decayed, model=model_config(layers=2)
+        max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
     )
     ratios = trained.curve("inside/update_ratio")
     assert len(ratios) == trained.outcome.steps > 3
@@ -200,7 +200,7 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
 
 
 def test_updates_are_measured_at_evaluations_only() -> None:
-    trained = Trained(max_epochs=1, eval_every=7, probe=True)
+    trained = Trained(max_epochs=1, eval_every=7, diagnostics=True)
     last = trained.outcome.steps
     assert list(trained.curve("inside/update_ratio")) == list(range(7, last + 1, 7))
     assert list(trained.curve("val/loss"))[-1] == last
@@ -209,7 +209,7 @@ def test_updates_are_measured_at_evaluations_only() -> None:
 def test_weights_that_are_zero_have_no_ratio() -> None:
     architecture, flat = network()
     flat[:] = 0
-    update = LastUpdate(replace(BASE, eval_every=1, probe=True), architecture, flat)
+    update = LastUpdate(replace(BASE, eval_every=1, diagnostics=True), architecture, flat)
     update.before(1)
     flat += 1
     update.after()

@@ -54,7 +54,7 @@ def test_run_of_a_version_without_limits_is_scored_as_it_was(data: DataConfig, t
     architecture, flat = network(corpus)
     known = {key: value for key, value in vars(data).items() if key != "max_vocabulary"}
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    places = PlacesConfig(outputs=str(tmp_path), data_dir=str(tmp_path))
+    places = PlacesConfig(output_dir=str(tmp_path), data_dir=str(tmp_path))
     config = {"seq_len": 5, "seed": 1, "data": known}
     found = Found("old", "old", "old", None, model, config, places, None)
     evaluation, _ = evaluate(found, places)

@@ -38,7 +38,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Path:
     root = tmp_path_factory.mktemp("first")
     (root / "text.txt").write_text("what a piece of work is a man, " * 100)
     text = ["data=file", f"data.path={root / 'text.txt'}", "prompt=what ", "seq_len=10", "max_epochs=0.5"]
-    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
+    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
     ended = command("src.train", *TINY, *text, *places)
     assert ended.rc == 0, ended.err
     return root
@@ -56,7 +56,7 @@ def logged(first: Path, tmp_path: Path) -> Path:
 def again(typed: Typed, logged: Path) -> Callable[..., Any]:
     """`rerun=` of the copy, with more arguments."""
     root = logged.parent.parent.parent
-    places = (f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none")
+    places = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none")
     return lambda *arguments: typed("train", *(arguments or (f"rerun={logged.name}",)), *places)
 
 
@@ -73,7 +73,7 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
     client = mlflow.MlflowClient(trained.uri)
     client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
     experiment = f"tracking.experiment={tmp_path.name}"
-    places = (f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", f"tracking.uri={trained.uri}")
+    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", f"tracking.uri={trained.uri}")
     ended = typed("train", f"rerun={trained.run_id}", *places, experiment)
     assert ended.rc == 0, ended.err
     *findings, verdict = ended.out.splitlines()
@@ -97,7 +97,7 @@ def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     from src.config.schema import PlacesConfig
     from src.tracking.run import delivered_as
 
-    places = PlacesConfig(outputs=str(trained.outputs), data_dir="unused")
+    places = PlacesConfig(output_dir=str(trained.outputs), data_dir="unused")
     assert delivered_as(trained.folder.name, places) == trained.run_id
     assert delivered_as("../runs", places) == "../runs"
     import mlflow
@@ -105,11 +105,11 @@ def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     client = mlflow.MlflowClient(trained.uri)
     experiment = client.create_experiment(tmp_path.name, artifact_location=tmp_path.as_uri())
     empty = client.create_run(experiment).info.run_id
-    ended = typed("train", f"rerun={empty}", f"tracking.uri={trained.uri}", f"outputs={tmp_path / 'o'}")
+    ended = typed("train", f"rerun={empty}", f"tracking.uri={trained.uri}", f"output_dir={tmp_path / 'o'}")
     assert ended.rc == 2
     assert f"got {empty}, which has no config.json" in ended.complaint
     unknown = "0" * 32
-    ended = typed("train", f"rerun={unknown}", f"tracking.uri={trained.uri}", f"outputs={tmp_path / 'o'}")
+    ended = typed("train", f"rerun={unknown}", f"tracking.uri={trained.uri}", f"output_dir={tmp_path / 'o'}")
     assert ended.rc == 2
     assert ended.complaint.startswith("train: rerun: expected latest, best, ")
     assert unknown in ended.complaint
@@ -178,7 +178,7 @@ def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path)
 
 @pytest.mark.slow
 def test_a_job_of_a_sweep_is_repeated_alone(typed: Typed, first: Path, tmp_path: Path) -> None:
-    places = (f"outputs={tmp_path / 'o'}", f"data_dir={first / 'data'}", "tracking=none")
+    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={first / 'data'}", "tracking=none")
     text = ("data=file", f"data.path={first / 'text.txt'}", "prompt=what ", "seq_len=10")
     assert typed("train", "--multirun", "hidden=4,8", *TINY[1:], *text, *places).rc == 0
     (job,) = [
@@ -255,7 +255,7 @@ def test_a_missing_or_damaged_file_is_named(file: str, again: Typed, logged: Pat
 
 
 @pytest.mark.parametrize(
-    "override", ["hidden=16", "seed=2", "optimizer=sgd", "give_up=true", "data=smallshake"]
+    "override", ["hidden=16", "seed=2", "optimizer=sgd", "prune=true", "data=smallshake"]
 )
 def test_other_keys_beside_it_are_refused(override: str, again: Typed, logged: Path) -> None:
     ended = again(f"rerun={logged.name}", override)
@@ -272,7 +272,7 @@ def test_an_unknown_run_is_refused(name: str, again: Typed) -> None:
 
 @pytest.mark.parametrize("command", ["preprocess", "pipeline"])
 def test_other_commands_have_no_rerun(command: str, typed: Typed, tmp_path: Path) -> None:
-    ended = typed(command, "rerun=latest", f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
+    ended = typed(command, "rerun=latest", f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     assert ended.rc == 2
     assert ended.complaint == (
         f"{command}: rerun: expected null but for python -m src.train without --multirun, got latest"

@@ -39,7 +39,7 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
 
 
 def row_of_the_table(size: str, loss: float, folder: Path) -> Outcome:
-    """What `python -m src.reproduce only=[karpathy2015_SIZE]` comes to where three jobs end with a loss."""
+    """The outcome of `python -m src.reproduce experiments=[karpathy2015_SIZE]`: three jobs with one loss."""
     jobs = arms(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
     earlier = measured_before(folder, "karpathy2015", "full")
     outcome = conclude(named(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier)

@@ -16,9 +16,9 @@ from tests.conftest import PROJECT
 
 
 def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interrupted() -> None:
-    line = command(EXPERIMENTS["state"], "quick", ["outputs=x"], None)
+    line = command(EXPERIMENTS["state"], "quick", ["output_dir=x"], None)
     assert line[:2] == ["--multirun", "experiment=state_quick"]
-    assert {"skip_finished=true", "hydra/launcher=joblib", "outputs=x"} <= set(line)
+    assert {"skip_finished=true", "hydra/launcher=joblib", "output_dir=x"} <= set(line)
     full = command(EXPERIMENTS["karpathy2015"], "full", [], "book.txt")
     assert {"experiment=karpathy2015", "data.path=book.txt"} <= set(full)
     assert "hydra/launcher=joblib" not in command(EXPERIMENTS["tinyshakespeare"], "full", [], None)
@@ -74,7 +74,7 @@ def test_every_part_has_its_config_and_claims() -> None:
 
 @pytest.mark.slow
 def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any) -> None:
-    places = [f"outputs={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+    places = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
     small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
     outcome = run(EXPERIMENTS["temperature"], "quick", [*places, *small], tmp_path, {})
     assert not outcome.missing, capfd.readouterr().err

@@ -56,7 +56,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Iterator[Shown]:
     root = tmp_path_factory.mktemp("browser")
-    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
     said = command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *places)
     assert said.rc == 0, said.err
@@ -113,7 +113,7 @@ def visit(browser: Any, shown: Shown, request: pytest.FixtureRequest) -> Iterato
 def test_the_end_of_the_sweep_prints_the_addresses_that_the_ui_prints(shown: Shown) -> None:
     told = addresses_in(shown.said.err)
     assert set(told) == {"table", "charts", "compare", "page"} == set(shown.addresses)
-    assert f"once `python -m src.ui outputs={shown.outputs}` runs" in shown.said.err
+    assert f"once `python -m src.ui output_dir={shown.outputs}` runs" in shown.said.err
     for name, address in told.items():
         assert address.startswith("http://127.0.0.1:5000/#/")
         if name != "compare":  # there runs of the same val/loss may stand in either order

@@ -71,7 +71,7 @@ def check_sweep(done: Ended, outputs: Path) -> None:
 
 
 def sweep(root: Path, *arguments: str) -> Ended:
-    places = (f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}")
+    places = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}")
     return run_command("src.train", "--multirun", "hidden=8,0,12", *arguments, *SMALL, *places)
 
 
@@ -96,7 +96,7 @@ def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """`python -m src.server`, from its line to Ctrl-C; its address."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.server", f"port={port}", f"outputs={root}", *arguments],
+        [sys.executable, "-m", "src.server", f"port={port}", f"output_dir={root}", *arguments],
         cwd=PROJECT, env=environ(**environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -139,7 +139,7 @@ def spread(places: Places, address: str) -> subprocess.CompletedProcess[str]:
     """
     return subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
-         "hidden=8,12", *SMALL, "outputs=outputs", "data_dir=data", f"tracking.uri={address}",
+         "hidden=8,12", *SMALL, "output_dir=outputs", "data_dir=data", f"tracking.uri={address}",
          "hydra.job.chdir=true", f"hydra.sweep.dir={places.jobs}"],
         cwd=places.launcher, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
         timeout=TIME_LIMIT, check=False,
@@ -238,7 +238,7 @@ def postgres(folder: Path) -> Iterator[str]:
 @pytest.mark.skipif(os.getuid() == 0 and not shutil.which("runuser"), reason="PostgreSQL refuses root")
 def test_two_jobs_that_share_nothing_with_postgresql_behind_the_server(places: Places) -> None:
     with postgres(places.server.parent / "postgres") as url:
-        with server(places.server, f"backend={url}") as address:
+        with server(places.server, f"backend_store_uri={url}") as address:
             check_spread(places, address, spread(places, address))
         assert not (places.server / "server.db").exists()
 
@@ -254,11 +254,17 @@ def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_p
         for asked, line in [
             (f"port={port}", f"port: expected a free port, got {port}, where something answers already"),
             ("host=192.0.2.1", "host: expected an address of this machine, got 192.0.2.1 ("),
-            ("backend=nonsense", "backend: expected a database's URL such as postgresql://"),
-            ("backend=oracle://u:secret@h/n", "backend: expected a database whose driver is installed, got "),
+            (
+                "backend_store_uri=nonsense",
+                "backend_store_uri: expected a database's URL such as postgresql://",
+            ),
+            (
+                "backend_store_uri=oracle://u:secret@h/n",
+                "backend_store_uri: expected a database whose driver is installed, got ",
+            ),
         ]:
             rest = [] if asked.startswith("port") else [f"port={free_port()}"]
-            ended = run_command("src.server", asked, *rest, f"outputs={tmp_path}")
+            ended = run_command("src.server", asked, *rest, f"output_dir={tmp_path}")
             assert ended.rc == 2
             assert ended.complaint.startswith(f"server: {line}")
             assert "secret" not in ended.err
@@ -266,7 +272,7 @@ def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_p
 
 def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> None:
     (tmp_path / "server.db").write_text("no database")
-    ended = run_command("src.server", f"port={free_port()}", f"outputs={tmp_path}")
+    ended = run_command("src.server", f"port={free_port()}", f"output_dir={tmp_path}")
     assert ended.rc == 2
     log = tmp_path / "server.log"
     assert (

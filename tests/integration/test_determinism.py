@@ -16,7 +16,14 @@ from src.runner import architecture_of
 from src.training.trainer import train
 
 Typed = Callable[..., Any]
-TINY = ("hidden=16", "max_epochs=0.02", "schedule.warmup=5", "average=0.9", "batch_size=64", "patience=null")
+TINY = (
+    "hidden=16",
+    "max_epochs=0.02",
+    "schedule.warmup=5",
+    "ema_decay=0.9",
+    "batch_size=64",
+    "patience=null",
+)
 # Bounds of the relative difference of the weights, and of val/loss, behind 24 steps with 1, 2 and 4 workers;
 # measured: 8e-8 and 5e-10. benchmarks/determinism.json has the whole default training.
 WEIGHTS, LOSS = 1e-5, 1e-6
@@ -88,7 +95,7 @@ def test_looking_does_not_change_a_tracked_training(typed: Typed, places: Path, 
     }
     told = {}
     for name, arguments in ways.items():
-        outputs = (f"outputs={tmp_path / name}", f"data_dir={places}", "tracking=none", "workers=1")
+        outputs = (f"output_dir={tmp_path / name}", f"data_dir={places}", "tracking=none", "workers=1")
         ended = typed("train", *TINY, *arguments, *outputs)
         assert ended.rc == 0, ended.err
         (folder,) = (tmp_path / name / "runs").iterdir()

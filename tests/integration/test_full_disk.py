@@ -48,9 +48,11 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path) -> None:
     """In the middle of the training, by its journal."""
     asked = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none")
-    done = python(LIMITED, "100000", *asked, f"outputs={tmp_path}", f"data_dir={trained.root / 'data'}")
+    done = python(LIMITED, "100000", *asked, f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}")
     (folder,) = (tmp_path / "runs").iterdir()
-    line = f"train: expected a place to write to, got {folder} (File too large): change outputs or data_dir"
+    line = (
+        f"train: expected a place to write to, got {folder} (File too large): change output_dir or data_dir"
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "Error" not in done.stderr
@@ -74,6 +76,6 @@ def test_weights_that_find_no_room_leave_those_before_intact(trained: Any, tmp_p
     done = python(SAVING, str(folder))
     assert (done.returncode, done.stderr) == (0, "")
     file = folder / "weights.safetensors"
-    wanted = f"expected a place to write to, got {file} (File too large): change outputs or data_dir\n"
+    wanted = f"expected a place to write to, got {file} (File too large): change output_dir or data_dir\n"
     assert done.stdout == wanted
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -49,7 +49,7 @@ def weights(folder: Path) -> bytes:
 def straight(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[int, Path]:
     """The jobs of a sweep that nothing happened to."""
     outputs = tmp_path_factory.mktemp("straight")
-    where = (f"outputs={outputs}", f"data_dir={data}", "tracking=none")
+    where = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
     ended = run_command("src.train", "--multirun", "hidden=8,12", *JOB, *where)
     assert ended.rc == 0, ended.err
     return by_hidden(outputs)
@@ -62,7 +62,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
 ) -> None:
     """Killed behind the second checkpoint of the second job, whichever way its jobs were delivered. To the
     bit, in the same run of MLflow, which is a job of the new sweep."""
-    where = (f"outputs={tmp_path}", f"data_dir={data}")
+    where = (f"output_dir={tmp_path}", f"data_dir={data}")
     asked = ("hidden=8,12", *JOB, *where)
     done = broken("checkpoint renamed", 5, *asked, first)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -100,7 +100,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
 def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     straight: dict[int, Path], data: Path, tmp_path: Path
 ) -> None:
-    where = (f"outputs={tmp_path}", f"data_dir={data}", "tracking=none")
+    where = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     asked = ("hidden=8,12", *JOB, *where, "skip_finished=true")
     done = broken("Ctrl-C", 30, *asked)
     assert done.returncode == 130, done.stderr
@@ -128,7 +128,7 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
 ) -> None:
     """Over joblib's processes: ended when both have a checkpoint; the lengths are theirs alone. SIGTERM to
     the launching process closes the sweep and leaves none of its processes behind."""
-    where = (f"outputs={tmp_path}", f"data_dir={data}", "tracking=none")
+    where = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     asked = ("hidden=8,12", *JOB, "max_epochs=3", "patience=null", *where, "skip_finished=true",
              "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
     process = started("src.train", "--multirun", *asked)
@@ -173,7 +173,13 @@ def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds
 @pytest.mark.slow
 @pytest.mark.parametrize("told", ["it alone", "all, as a terminal does"])
 def test_reproduce_ends_cleanly_on_ctrl_c_and_goes_on(told: str, data: Path, tmp_path: Path) -> None:
-    line = ["src.reproduce", "only=[state]", f"outputs={tmp_path / 'o'}", f"data_dir={data}", "tracking=none"]
+    line = [
+        "src.reproduce",
+        "experiments=[state]",
+        f"output_dir={tmp_path / 'o'}",
+        f"data_dir={data}",
+        "tracking=none",
+    ]
     said = tmp_path / "stderr.txt"
 
     def interrupted(seen: Callable[[], bool]) -> str:
@@ -189,7 +195,10 @@ def test_reproduce_ends_cleanly_on_ctrl_c_and_goes_on(told: str, data: Path, tmp
         err = said.read_text()
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert f"go on where it was interrupted with: {sys.executable} -m src.reproduce 'only=[state]'" in err
+        assert (
+            f"go on where it was interrupted with: {sys.executable} -m src.reproduce 'experiments=[state]'"
+            in err
+        )
         assert err.splitlines()[-1] == "reproduce: interrupted"
         return err
 

@@ -13,7 +13,7 @@ from tests.conftest import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "probe=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false")
 PROCESSES = 4
 HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
 
@@ -30,7 +30,7 @@ def done(root: Path) -> Any:
     return run_command(
         "src.train", "--multirun", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={PROCESSES}",
         f"hidden={','.join(map(str, HIDDEN))}", *SMALL,
-        f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}",
+        f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}",
         "+hydra.callbacks.probe._target_=tests.job_probe.Probe", f"+hydra.callbacks.probe.folder={probe}",
         f"+hydra.callbacks.probe.together={PROCESSES}",
         timeout=TIME_LIMIT,

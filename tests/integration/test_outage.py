@@ -204,7 +204,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
 ) -> None:
     """The jobs' table has no ids then; the command that the message names brings parent and jobs."""
     settings = ("hidden=8,12", "max_epochs=0.02", "workers=1", "length=20", "tracking.experiment=swept late")
-    places = (f"outputs={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
+    places = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
     ended = command("src.train", "--multirun", *settings, *places)
     assert ended.rc == 0, ended.err
     (folder,) = tmp_path.glob("sweeps/*/journal.jsonl")
@@ -229,7 +229,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     assert {child.data.tags["directory"] for child in children} == names
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert parent.data.tags["sweep.best_run"] in {child.info.run_id for child in children}
-    by_name = command("src.evaluate", f"run={names.pop()}", f"outputs={tmp_path}", f"data_dir={data}",
+    by_name = command("src.evaluate", f"run={names.pop()}", f"output_dir={tmp_path}", f"data_dir={data}",
                       f"tracking.uri={trained.uri}")  # fmt: skip
     assert by_name.rc == 0, by_name.err
 

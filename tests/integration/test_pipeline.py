@@ -43,7 +43,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_stages_one_after_another_on_a_text_of_ones_own(
     text: Path, command: Callable[..., Any], typed: Typed, tmp_path: Path
 ) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}"]
 
     first = command("src.preprocess", *data, *places)
@@ -97,7 +97,7 @@ def test_the_stages_one_after_another_on_a_text_of_ones_own(
 def test_without_a_test_split_the_scores_are_the_validation_splits(
     text: Path, typed: Typed, tmp_path: Path
 ) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}", "data.split=[0.9,0.1,0.0]", "prompt=the "]
     ended = typed("train", "hidden=8", "max_epochs=0.1", "workers=1", *data, *places)
     assert ended.rc == 0, ended.err
@@ -155,7 +155,7 @@ def test_the_shared_run_beats_the_bigram(trained: Any) -> None:
 def test_the_same_command_gives_the_same_bits_tracked_or_not(
     command: Callable[..., Any], trained: Any, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     ended = command("src.train", *small, *places)
     assert ended.rc == 0, ended.err
     assert weights_of(tmp_path / "o") == (trained.folder / "model" / "weights.safetensors").read_bytes()
@@ -169,7 +169,7 @@ def test_the_same_command_gives_the_same_bits_tracked_or_not(
 
 @pytest.mark.slow
 def test_a_time_budget_on_the_command_line(typed: Typed, tmp_path: Path) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     ended = typed("train", "max_seconds=1", "max_epochs=1000", "hidden=16", "workers=1", "length=10", *places)
     assert ended.rc == 0, ended.err
     said = re.search(
@@ -181,7 +181,7 @@ def test_a_time_budget_on_the_command_line(typed: Typed, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_pipeline_says_when_claims_are_not_checked(typed: Typed, tmp_path: Path) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     ended = typed("pipeline", "hidden=8", "max_epochs=0.05", "workers=1", "length=30", *places)
     assert ended.rc == 0, ended.err
     assert "claims not checked" in ended.out
@@ -215,7 +215,7 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
 
 @pytest.mark.slow
 def test_a_sample_appears_while_it_is_written(typed: Typed, text: Path, tmp_path: Path) -> None:
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}", "prompt=the "]
     assert typed("train", "hidden=8", "max_epochs=0.02", "workers=1", "length=5", *data, *places).rc == 0
     endless = ["prompt=the ", "length=5000000", *places]

@@ -30,8 +30,15 @@ SMALL = (
 )
 DEEP = (
     *SMALL,
-    *("model=lstm", "hidden=8", "model.layers=2", "model.dropout=0.2", "batching=stream", "state=carry"),
-    *("average=0.9", "workers=1", "tracking=none", "on_divergence=rollback", "max_epochs=7"),
+    *(
+        "model=lstm",
+        "hidden=8",
+        "model.layers=2",
+        "model.dropout=0.2",
+        "batching=contiguous",
+        "stateful=true",
+    ),
+    *("ema_decay=0.9", "workers=1", "tracking=none", "on_divergence=rollback", "max_epochs=7"),
 )
 
 
@@ -57,7 +64,9 @@ def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
 ) -> None:
     """Killed outright at random moments: in a step, while a line of the journal is written, and before, while
     and after a checkpoint is."""
-    straight, killed = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed"))
+    straight, killed = (
+        [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed")
+    )
     ended = command("src.train", *DEEP, *straight)
     assert ended.rc == 0, ended.err
     rng = random.Random(7)
@@ -84,8 +93,10 @@ def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
 def test_a_worker_that_the_system_kills_ends_the_run_in_one_line_and_it_goes_on(
     data: Path, tmp_path: Path, command: Callable[..., Ended]
 ) -> None:
-    settings = (*SMALL, "hidden=8", "batching=stream", "max_epochs=7", "workers=2", "tracking=none")
-    straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
+    settings = (*SMALL, "hidden=8", "batching=contiguous", "max_epochs=7", "workers=2", "tracking=none")
+    straight, broken = (
+        [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
+    )
     ended = command("src.train", *settings, *straight)
     assert ended.rc == 0, ended.err
 
@@ -122,8 +133,10 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
     data: Path, tmp_path: Path, command: Callable[..., Ended]
 ) -> None:
     """SIGTERM, then SIGKILL, then to the end, in one run of MLflow; two processes share the batches."""
-    settings = (*SMALL, "hidden=8", "batching=stream", "state=carry", "max_epochs=7", "workers=2")
-    straight, broken = ([f"outputs={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken"))
+    settings = (*SMALL, "hidden=8", "batching=contiguous", "stateful=true", "max_epochs=7", "workers=2")
+    straight, broken = (
+        [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
+    )
     ended = command("src.train", *settings, *straight, "tracking=none")
     assert ended.rc == 0, ended.err
 
@@ -139,7 +152,7 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
     assert process.returncode == 143, err
     assert (out, "Traceback" in err) == ("", False)
     folder = only_run(tmp_path / "broken")
-    how = f"python -m src.train resume={folder.name} outputs={tmp_path / 'broken'}"
+    how = f"python -m src.train resume={folder.name} output_dir={tmp_path / 'broken'}"
     assert err.splitlines()[-1] == f"train: ended by SIGTERM; go on with: {how}"
 
     from src.tracking.mlflow_client import connect

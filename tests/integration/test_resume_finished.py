@@ -20,7 +20,7 @@ def finished(
 ) -> tuple[Path, list[str]]:
     """A small finished run, and where it is."""
     outputs = tmp_path_factory.mktemp("outputs")
-    places = [f"outputs={outputs}", f"data_dir={data}", "tracking=none"]
+    places = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20")
     ended = command("src.train", *settings, *places)
     assert ended.rc == 0, ended.err
@@ -89,7 +89,7 @@ def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any
     files = sorted((folder / "checkpoints").iterdir())
     kept = serialization.load(folder / "model").flat
     assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != kept.tobytes()
-    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "average=0")
+    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
     for name in (folder.name, str(folder), str(files[-1])):
         ended = typed("train", *settings, f"init_from={name}", *places)
         assert ended.rc == 0, ended.err

@@ -27,7 +27,7 @@ def write(typed: Typed, trained: Any) -> Typed:
 
 @pytest.mark.slow
 def test_several_samples_come_one_behind_the_other_and_are_kept(write: Typed, trained: Any) -> None:
-    ended = write("samples=3", "top_k=9")
+    ended = write("num_samples=3", "top_k=9")
     assert ended.rc == 0, ended.err
     lines = ended.out.splitlines()
     assert lines[0::3] == ["--- 1 of 3", "--- 2 of 3", "--- 3 of 3"]
@@ -44,7 +44,7 @@ def test_several_samples_come_one_behind_the_other_and_are_kept(write: Typed, tr
 @pytest.mark.slow
 def test_top_k_and_top_p_are_off_unless_asked_for(write: Typed, trained: Any) -> None:
     plain = write()
-    assert plain.out == write("top_k=null", "top_p=null", "samples=1").out
+    assert plain.out == write("top_k=null", "top_p=null", "num_samples=1").out
     assert plain.out == write("top_k=27", "top_p=1").out
     assert plain.out != write("top_p=0.3").out
     assert kept(trained, "_top_p_0.3").exists()
@@ -65,7 +65,7 @@ def test_the_run_in_use_is_told_beside_the_text(write: Typed, trained: Any) -> N
         ("top_k=1.5", "top_k: expected an integer >= 1, or null for all of them, got 1.5"),
         ("top_p=0", "top_p: expected a number > 0 and <= 1, or null for all of them, got 0.0"),
         ("top_p=2", "top_p: expected a number > 0 and <= 1, or null for all of them, got 2.0"),
-        ("samples=0", "samples: expected an integer >= 1, got 0"),
+        ("num_samples=0", "num_samples: expected an integer >= 1, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(typed: Typed, typed_in: str, said: str) -> None:

@@ -14,13 +14,13 @@ from src.common.paths import CONF
 # MLflow warns about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
 OPTUNA = "hydra/sweeper=optuna"
 SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "hydra.sweeper.n_trials=3")
 
 
 def sweep(command: Any, root: Path, *typed: str) -> Any:
-    where = [f"outputs={root / 'outputs'}", f"data_dir={root.parent / 'data'}"]
+    where = [f"output_dir={root / 'outputs'}", f"data_dir={root.parent / 'data'}"]
     return command("src.train", "--multirun", *typed, *SMALL, *where)
 
 

@@ -18,11 +18,11 @@ from tests.commands import TIME_LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
 
 
 def places(root: Path) -> list[str]:
-    return [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    return [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
 
 
 def swept(command: Any, root: Path, *arguments: str) -> Any:
@@ -188,7 +188,7 @@ def test_jobs_with_a_finished_run_are_reused_when_asked(
 def test_a_sweep_without_a_tracker_has_its_table_too(
     command: Any, tmp_path: Path, root: Path, done: Any
 ) -> None:
-    where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
+    where = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
     asked = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *where)
     ended = command(*asked)
     assert ended.rc == 1
@@ -203,7 +203,7 @@ def test_a_sweep_without_a_tracker_has_its_table_too(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any) -> None:
-    where = [f"outputs={tmp_path}", f"data_dir={root / 'data'}"]
+    where = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,64", "max_epochs=500", "patience=null",
          "eval_every=20", "length=20", "workers=1", *where],
@@ -246,7 +246,7 @@ def test_a_bug_in_a_job_is_recorded_and_shown(
 
     monkeypatch.setattr(sweep_job, "run_job", broken)
     ended = launched(
-        monkeypatch, "hidden=8,16", "tracking=none", f"outputs={tmp_path}", f"data_dir={root / 'data'}"
+        monkeypatch, "hidden=8,16", "tracking=none", f"output_dir={tmp_path}", f"data_dir={root / 'data'}"
     )
     assert ended == 1
     (told,) = tmp_path.glob("runs/*/sweep.json")

@@ -120,7 +120,7 @@ def test_without_a_tracker_there_is_no_database(
     typed: Callable[..., Any], trained: Any, tmp_path: Path
 ) -> None:
     """And the commands find the run all the same."""
-    places = [f"outputs={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
+    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
     ended = typed("train", "hidden=8", "max_epochs=0.02", "workers=1", *places)
     assert ended.rc == 0, ended.err
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}

@@ -10,7 +10,7 @@ TINY = (
     "data=file", "data.path=text.txt", "prompt=the ", "seq_len=10", "hidden=8", "max_epochs=0.05",
     "eval_every=10", "length=20", "workers=1", "tracking=none",
 )  # fmt: skip
-PLACES = ("outputs=outputs", "data_dir=data")
+PLACES = ("output_dir=outputs", "data_dir=data")
 PORT = 58899  # nobody listens there
 ROOT = os.geteuid() == 0
 

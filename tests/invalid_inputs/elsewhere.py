@@ -15,13 +15,13 @@ OUT_OF_REACH = ["/proc/none", "/dev/null/x", "text.txt", "text.txt/below"] + (
 REFUSED_PLACES = [
     Case("train", (*TINY, f"{key}={place}", f"{other}=elsewhere"), ("a place to write to", place), no_entry,
          makes=() if key == "data_dir" else ("elsewhere", "elsewhere/*", "elsewhere/*/*"))
-    for key, other in (("outputs", "data_dir"), ("data_dir", "outputs"))
+    for key, other in (("output_dir", "data_dir"), ("data_dir", "output_dir"))
     for place in OUT_OF_REACH
 ]  # fmt: skip
 REFUSED_PLACES += [
     Case("ui", ("host=256.0.0.1", *PLACES), ("host", "256.0.0.1"), makes=("outputs",)),
     Case("server", ("host=nowhere.invalid", *PLACES), ("host", "nowhere.invalid")),
-    Case("server", ("backend=klingon://x", f"port={PORT}", *PLACES), ("backend",)),
+    Case("server", ("backend_store_uri=klingon://x", f"port={PORT}", *PLACES), ("backend_store_uri",)),
 ]
 
 

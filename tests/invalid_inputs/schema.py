@@ -66,7 +66,7 @@ def schema_cases() -> Iterator[Case]:
                 config: Any = OmegaConf.to_object(compose(primary, chosen))
                 for key, allowed, _ in walk(config):
                     common = primary != "config" and key.partition(".")[0] in (
-                        "outputs",
+                        "output_dir",
                         "data_dir",
                         "tracking",
                     )

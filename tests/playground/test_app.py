@@ -177,13 +177,13 @@ def test_an_unknown_run_is_one_line_that_names_its_side(typed: Command, tmp_path
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"val/loss": 1.5}))
-    ended = typed("play", "tracking=none", f"outputs={tmp_path}", f"port={free_port()}", "right=two")
+    ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}", "right=two")
     expected = f"expected latest, best or the name of a run under {tmp_path / 'runs'}, got two"
     assert (ended.rc, ended.complaint) == (2, f"play: right: {expected}")
 
 
 def test_no_runs_are_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", "tracking=none", f"outputs={tmp_path}", f"port={free_port()}")
+    ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}")
     said = f"play: run: expected a finished run under {tmp_path / 'runs'}, got none: train one first"
     assert (ended.rc, ended.complaint) == (2, said)
 
@@ -191,7 +191,7 @@ def test_no_runs_are_one_line(typed: Command, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 def test_no_runs_in_mlflow_are_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", f"outputs={tmp_path}", f"port={free_port()}")
+    ended = typed("play", f"output_dir={tmp_path}", f"port={free_port()}")
     said = "play: run: expected a finished run in experiment char-rnn, got none: train one first"
     assert (ended.rc, ended.complaint) == (2, said)
     assert not (tmp_path / "mlflow.db").exists()
@@ -203,14 +203,14 @@ def test_a_busy_port_is_one_line(typed: Command, tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert answers("127.0.0.1", port)
-        ended = typed("play", f"outputs={tmp_path}", f"port={port}")
+        ended = typed("play", f"output_dir={tmp_path}", f"port={port}")
     assert ended.rc == 2
     assert ended.complaint == f"play: port: expected a free port, got {port}, where something answers already"
     assert not answers("127.0.0.1", port)
 
 
 def test_a_host_that_is_not_this_machine_is_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", f"outputs={tmp_path}", "host=no.such.host.invalid")
+    ended = typed("play", f"output_dir={tmp_path}", "host=no.such.host.invalid")
     assert ended.rc == 2
     assert ended.complaint.startswith(
         "play: host: expected an address of this machine, got no.such.host.invalid"

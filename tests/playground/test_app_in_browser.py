@@ -27,7 +27,7 @@ TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1")
 def places(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
     """Two tiny trained runs, hidden=16 and hidden=24, and a finished one without a model."""
     root = tmp_path_factory.mktemp("play")
-    places = [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     for hidden in (16, 24):
         ended = command("src.train", f"hidden={hidden}", *TINY, *places)
         assert ended.rc == 0, ended.err

@@ -160,7 +160,7 @@ def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
     }
     assert all(in_the_code(name.removesuffix("ID")) for name in own)
     assert {"model", "model.layers", "optimizer", "parameters"} <= run.data.params.keys()
-    assert not {"outputs", "data.path"} & run.data.params.keys()
+    assert not {"output_dir", "data.path"} & run.data.params.keys()
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "smallshake"
     (reasons,) = (row[1] for row in rows(PIPELINE, "tags") if "`ended`" in row[0])

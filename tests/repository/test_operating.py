@@ -52,9 +52,9 @@ def test_every_message_is_one_that_the_software_has(message: str) -> None:
         ("distinct characters", "train", ("data=file", "data.path={latin}", "data.max_vocabulary=2")),
         ("for one window", "train", ("data=file", "data.path={short}")),
         ("that the model knows", "train", ("data.letters_only=false", "prompt=\N{SNOWMAN}")),
-        ("a place to write to", "train", ("outputs={short}/below", "tracking=none", "hidden=8")),
+        ("a place to write to", "train", ("output_dir={short}/below", "tracking=none", "hidden=8")),
         ("that was interrupted", "train", ("resume=latest",)),
-        ("whose driver is installed", "server", ("backend=oracle://u:p@h/n", "port=59731")),
+        ("whose driver is installed", "server", ("backend_store_uri=oracle://u:p@h/n", "port=59731")),
     ],
 )
 def test_messages_of_the_table_come_when_provoked(
@@ -66,7 +66,7 @@ def test_messages_of_the_table_come_when_provoked(
     given = [text.format(**places) for text in arguments]
     if "max_vocabulary" in given[-1]:
         given.append("data.encoding=latin-1")
-    elsewhere = [] if given[0].startswith("outputs=") else [f"outputs={tmp_path / 'outputs'}"]
+    elsewhere = [] if given[0].startswith("output_dir=") else [f"output_dir={tmp_path / 'outputs'}"]
     if command == "train":
         given += ["max_epochs=0.01", "workers=1"]  # should one of them be accepted after all
     ended = typed(command, *given, *elsewhere, f"data_dir={tmp_path / 'data'}")

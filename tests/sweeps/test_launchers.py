@@ -73,7 +73,9 @@ def test_a_missing_plugin_gets_one_line(
     from src.sweeps import launchers
 
     monkeypatch.setattr(launchers, "present", lambda module: module in ("hydra_plugins", "submitit", "ray"))
-    ended = typed("train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"outputs={tmp_path}/o")
+    ended = typed(
+        "train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"output_dir={tmp_path}/o"
+    )
     package = "hydra-ray-launcher" if launcher == "ray" else "hydra-submitit-launcher"
     assert ended.rc == 2
     assert ended.complaint == (
@@ -91,7 +93,7 @@ def test_an_unknown_launcher_gets_one_line(typed: Any) -> None:
 
 def test_no_jobs_at_a_time_get_one_line(typed: Any, tmp_path: Path) -> None:
     asked = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hidden=8,16", "tracking=none")
-    ended = typed("train", "--multirun", *asked, f"outputs={tmp_path}")
+    ended = typed("train", "--multirun", *asked, f"output_dir={tmp_path}")
     assert ended.rc == 2
     assert ended.complaint == (
         "train: hydra.launcher.n_jobs: expected a number of jobs, or -1 for one on each core, got 0"

@@ -221,7 +221,7 @@ def test_the_studys_name_stands_for_all_that_decides_what_a_job_comes_to(
         return str(composed(*typed).hydra.sweeper.study_name)
 
     assert re.fullmatch(r"search-[0-9a-f]{8}", name())
-    assert name() == name("outputs=elsewhere", "tracking=none", "skip_finished=true")
+    assert name() == name("output_dir=elsewhere", "tracking=none", "skip_finished=true")
     assert name("hydra.sweeper.n_trials=3") == name()
     others = ["seed=2", "data=shakespeare", "objectives=[val/loss,chars_per_second]",
               "hydra.sweeper.params={lr: 'interval(0,1)'}"]  # fmt: skip

@@ -154,7 +154,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     step, _, line = done.stdout.partition(" ")
     assert line == (
-        f"expected a place to write to, got {tmp_path} (File too large): change outputs or data_dir\n"
+        f"expected a place to write to, got {tmp_path} (File too large): change output_dir or data_dir\n"
     )
     records = [record for _, record in read(tmp_path, 0)]
     assert [record["step"] for record in records] == list(range(int(step)))

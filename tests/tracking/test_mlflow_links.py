@@ -19,7 +19,7 @@ SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "dat
 
 def config(outputs: Path, uri: str | None = None) -> PlacesConfig:
     tracking = TrackingConfig(name="mlflow", uri=uri, experiment="char-rnn", run_name=None)
-    return PlacesConfig(outputs=str(outputs), data_dir="", tracking=tracking)
+    return PlacesConfig(output_dir=str(outputs), data_dir="", tracking=tracking)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run()
     ("outputs", "uri", "server", "command"),
     [
         (PROJECT / "outputs", None, mlflow_links.LOCAL, "make ui"),
-        (Path("/else/where"), None, mlflow_links.LOCAL, "python -m src.ui outputs=/else/where"),
+        (Path("/else/where"), None, mlflow_links.LOCAL, "python -m src.ui output_dir=/else/where"),
         (
             PROJECT / "outputs",
             "sqlite:////else/m.db",

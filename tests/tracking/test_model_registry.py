@@ -11,7 +11,7 @@ from src.common.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "probe=false")
+SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
 # What a person sees of registering, and nothing of MLflow's beside it.
 SAID = re.compile(
     r"^registered: char-rnn version (\d+), alias champion, run (\w+)\n"
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def places(root: Path) -> list[str]:
-    return [f"outputs={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    return [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_without_a_finished_job_nothing_is_registered(
 @pytest.mark.parametrize("how", [(), ("--multirun", "hidden=8,16")])
 def test_without_a_tracker_there_is_no_registry(how: tuple[str, ...], command: Any, tmp_path: Path) -> None:
     ended = command(
-        "src.train", *how, "register=true", "tracking=none", *SMALL[1:], f"outputs={tmp_path / 'o'}"
+        "src.train", *how, "register=true", "tracking=none", *SMALL[1:], f"output_dir={tmp_path / 'o'}"
     )
     assert (ended.rc, ended.out) == (2, "")
     assert ended.complaint == (
@@ -179,7 +179,7 @@ def test_without_a_tracker_there_is_no_registry(how: tuple[str, ...], command: A
 def test_a_run_that_the_tracker_has_not_seen_is_not_registered(
     command: Any, places: Any, tmp_path: Path
 ) -> None:
-    away = ["tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path}", places[1]]
+    away = ["tracking.uri=http://127.0.0.1:9", f"output_dir={tmp_path}", places[1]]
     ended = command("src.train", "register=true", *SMALL, *away)
     assert ended.rc == 2
     assert "val/loss=" in ended.out  # what was trained is told all the same

@@ -96,7 +96,7 @@ def test_a_server_that_does_not_answer_is_one_line(typed: Callable[..., Any], tr
 
 
 def test_where_no_run_is_nothing_is_made(command: Callable[..., Any], tmp_path: Path) -> None:
-    ended = command("src.evaluate", f"outputs={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
+    ended = command("src.evaluate", f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     assert ended.rc == 2
     assert "run: expected a finished run" in ended.err
     assert not (tmp_path / "o" / "mlflow.db").exists()

@@ -98,7 +98,7 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
     journal_of(folder).file.close()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": tmp_path.as_uri()}))
-    typed("evaluate", "tracking.experiment=none there", f"outputs={tmp_path}", f"data_dir={tmp_path}")
+    typed("evaluate", "tracking.experiment=none there", f"output_dir={tmp_path}", f"data_dir={tmp_path}")
     until = time.monotonic() + TIME_LIMIT
     while undelivered(tmp_path) and time.monotonic() < until:
         time.sleep(0.1)

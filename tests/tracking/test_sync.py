@@ -73,7 +73,9 @@ def test_an_unreachable_server_loses_nothing(
 ) -> None:
     nowhere = "tracking.uri=http://127.0.0.1:9"
     settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", nowhere)
-    ended = command("src.train", *settings, f"outputs={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}")
+    ended = command(
+        "src.train", *settings, f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}"
+    )
     assert ended.rc == 0, ended.err
     assert "Traceback" not in ended.err
     assert ended.out.startswith("test/bpc=")

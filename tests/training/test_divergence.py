@@ -56,7 +56,7 @@ def test_rollback_goes_back_to_the_last_evaluation_and_on_with_half_the_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice, in the middle of an interval and at once again; the second time before anything was logged."""
-    run = Run(tmp_path, **SETTINGS, on_divergence="rollback", rollback_lr=0.25)
+    run = Run(tmp_path, **SETTINGS, on_divergence="rollback", rollback_lr_factor=0.25)
     poisoned(monkeypatch, 25, 26)
     outcome = run.train()
     assert (outcome.steps, outcome.ended) == (33, "max_epochs")
@@ -81,7 +81,7 @@ def test_rollback_puts_weights_and_optimiser_back_as_they_were(
 
     monkeypatch.setattr(trainer.Loop, "go_back", watched)
     poisoned(monkeypatch, 6, 25)
-    run = Run(tmp_path / "good", **SETTINGS, on_divergence="rollback", average=0.9)
+    run = Run(tmp_path / "good", **SETTINGS, on_divergence="rollback", ema_decay=0.9)
     kept: list[dict[str, bytes]] = []
     keep = trainer.Loop.keep_snapshot
 
@@ -110,7 +110,7 @@ def test_rollback_is_exact_across_an_interruption(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted in front of it, right behind it and later."""
-    settings = SETTINGS | {"on_divergence": "rollback", "batching": "windows", "max_epochs": 0.25}
+    settings = SETTINGS | {"on_divergence": "rollback", "batching": "shuffled", "max_epochs": 0.25}
     straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     with monkeypatch.context() as patched:
         poisoned_losses(patched, straight)
@@ -191,7 +191,7 @@ def test_a_score_that_is_no_number_is_a_failure_and_no_figure() -> None:
 
 def test_how_often_one_looks_logs_and_keeps_changes_nothing(tmp_path: Path) -> None:
     runs = [
-        Run(tmp_path / str(k), **SETTINGS | {"eval_every": e, "log_every": g, "average": 0.9})
+        Run(tmp_path / str(k), **SETTINGS | {"eval_every": e, "log_every": g, "ema_decay": 0.9})
         for k, (e, g) in enumerate([(1, 1), (7, 3), (100, 50)])
     ]
     ends = []

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own
 def trained_alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The directory of an untracked run of 60 steps."""
     outputs = tmp_path_factory.mktemp("alone")
-    places = (f"outputs={outputs}", f"data_dir={data}", "tracking=none")
+    places = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
     ended = run_command("src.train", "hidden=8", *JOB, *places)
     assert ended.rc == 0, ended.err
     (folder,) = (outputs / "runs").iterdir()
@@ -37,7 +37,7 @@ class Runs:
     def __init__(self, model: Path, outputs: Path) -> None:
         self.model, self.outputs = model, outputs
         self.config: Config = saved_config(model)
-        self.config.outputs = str(outputs)
+        self.config.output_dir = str(outputs)
         self.records = [record for _, record in read(model, 0)]
         self.digest = self.records[0]["tags"]["job_digest"]
 

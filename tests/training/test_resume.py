@@ -129,13 +129,13 @@ CASES: dict[str, dict[str, Any]] = {
         "schedule": PlateauConfig("plateau", 3, 0.5, 1, 0.01),
         "min_delta": 0.05,
     },
-    "adam, averaged": {"average": 0.9, "optimizer": AdamConfig("adam", 1e-3, 0.9, 0.99, 1e-8)},
-    "gru, windows, dropout": {"model": model("gru", 2, 0.3), "batching": "windows", "state": "reset"},
-    "lstm, windows, carried": {"model": model("lstm"), "batching": "windows", "state": "carry"},
-    "lstm, stream, carried, dropout": {"model": model("lstm", 2, 0.2), "average": 0.5},
+    "adam, averaged": {"ema_decay": 0.9, "optimizer": AdamConfig("adam", 1e-3, 0.9, 0.99, 1e-8)},
+    "gru, windows, dropout": {"model": model("gru", 2, 0.3), "batching": "shuffled", "stateful": False},
+    "lstm, windows, carried": {"model": model("lstm"), "batching": "shuffled", "stateful": True},
+    "lstm, stream, carried, dropout": {"model": model("lstm", 2, 0.2), "ema_decay": 0.5},
     "relu, going back": {"model": model(activation="relu"), "on_divergence": "rollback"},
-    "stream, state reset": {"state": "reset"},
-    "two processes": {"workers": 2, "model": model("lstm", 2, 0.2), "average": 0.9},
+    "stream, state reset": {"stateful": False},
+    "two processes": {"workers": 2, "model": model("lstm", 2, 0.2), "ema_decay": 0.9},
 }
 
 
@@ -172,7 +172,7 @@ def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run ends there with the best weights so far; the checkpoint is that of before."""
-    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "average": 0.9}
+    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "ema_decay": 0.9}
     straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     whole = straight.train()
     with monkeypatch.context() as patched:

@@ -40,20 +40,20 @@ def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str]
 
 
 @pytest.mark.parametrize(
-    ("batching", "state"), [("windows", "reset"), ("stream", "reset"), ("windows", "carry")]
+    ("batching", "stateful"), [("shuffled", False), ("contiguous", False), ("shuffled", True)]
 )
-def test_other_ways_of_batching_learn_too(batching: str, state: str) -> None:
-    trained = Trained(batching=batching, state=state, max_epochs=3 if batching == "stream" else 0.5)
+def test_other_ways_of_batching_learn_too(batching: str, stateful: bool) -> None:
+    trained = Trained(batching=batching, stateful=stateful, max_epochs=3 if batching == "contiguous" else 0.5)
     assert trained.outcome.val_loss < 0.8 * unigram(CORPUS)
 
 
 def test_state_is_carried_only_where_the_config_says_so() -> None:
-    carried, reset = (Trained(state=state, max_epochs=1) for state in ("carry", "reset"))
+    carried, reset = (Trained(stateful=stateful, max_epochs=1) for stateful in (True, False))
     assert carried.last.tobytes() != reset.last.tobytes()
     first = replace(BASE, log_every=1)
     begin = [
-        Trained(state=state, max_epochs=1, log_every=first.log_every).curve("train/loss")
-        for state in ("carry", "reset")
+        Trained(stateful=stateful, max_epochs=1, log_every=first.log_every).curve("train/loss")
+        for stateful in (True, False)
     ]
     assert begin[0][1] == begin[1][1]  # the first batch of an epoch begins from zero either way
     assert begin[0][2] != begin[1][2]
@@ -62,7 +62,7 @@ def test_state_is_carried_only_where_the_config_says_so() -> None:
 def test_batching_names_the_supply() -> None:
     rng = np.random.default_rng(0)
     assert isinstance(make_batches(BASE, CORPUS, rng), Streams)
-    assert isinstance(make_batches(replace(BASE, batching="windows"), CORPUS, rng), Windows)
+    assert isinstance(make_batches(replace(BASE, batching="shuffled"), CORPUS, rng), Windows)
 
 
 def write_and_score(architecture: Architecture, flat: Array) -> None:
@@ -77,7 +77,7 @@ def write_and_score(architecture: Architecture, flat: Array) -> None:
 def test_evaluating_and_sampling_leave_no_trace(kind: tuple[str, str], average: float) -> None:
     """However often one looks, and whatever one does there, the weights behind the last step are the same
     to the bit. (With the state carried and dropout on, so that both could be disturbed.)"""
-    changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "average": average, "max_epochs": 1.5}
+    changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "ema_decay": average, "max_epochs": 1.5}
     rare = Trained(**changes, eval_every=10_000)
     often = Trained(**changes, eval_every=3, log_every=1, callback=write_and_score)
     assert len(rare.seen) == 1
@@ -172,7 +172,7 @@ def test_divergence_is_reported_with_its_step() -> None:
 def test_evaluations_read_what_eval_chars_allows() -> None:
     verse = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=30_000)))
     assert verse.split("val").size > 2100
-    trained = Trained(verse, max_epochs=0.1, eval_chars=320)
+    trained = Trained(verse, max_epochs=0.1, max_eval_chars=320)
     curve = trained.curve("val/loss")
     for step, flat in trained.seen.items():
         bounded = validation_loss(trained.architecture, flat, verse.split("val"), 320)

@@ -80,7 +80,7 @@ def test_it_learns_first_letters_then_pairs_of_letters(
 def test_every_optimiser_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
     name, lr = optimizer.split()
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
-    chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup=20", "average=0.9")
+    chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup=20", "ema_decay=0.9")
     outcome, _, _ = trained_with(chosen, sonnets)
     assert outcome.val_loss / log(2) < known["unigram"]
 
@@ -91,7 +91,7 @@ def test_watching_does_not_change_what_is_learned(
     average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
 ) -> None:
     """The weights at the last step are the same to the bit however often one evaluates and logs."""
-    settings = ("max_epochs=0.06", f"average={average}", f"schedule={schedule}", "hidden=16")
+    settings = ("max_epochs=0.06", f"ema_decay={average}", f"schedule={schedule}", "hidden=16")
     seldom = trained_with(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
     often = trained_with(config(*settings, "eval_every=7", "log_every=1"), sonnets)
     assert seldom[0].steps == often[0].steps
@@ -111,7 +111,7 @@ def test_seed_and_settings_do_change_what_is_learned(config: Callable[..., Confi
         "clip=0.1",
         "clip=0.01 clip_mode=value",
         "model.init=uniform",
-        "average=0.5",
+        "ema_decay=0.5",
     ):
         assert not np.array_equal(first, trained_with(config(*settings, *change.split()), sonnets)[2]), change
 
@@ -119,7 +119,7 @@ def test_seed_and_settings_do_change_what_is_learned(config: Callable[..., Confi
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: Corpus) -> None:
     """A learning rate far too high does not get better for long."""
-    restless = config("lr=0.5", "max_epochs=20", "patience=3", "average=0", "eval_every=20", "hidden=16")
+    restless = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
     outcome, curve, _ = trained_with(restless, sonnets)
     assert outcome.ended == "early stopping"
     best_step, best = min(curve, key=lambda point: point[1])

@@ -45,7 +45,7 @@ def check_claims(result: Result, config: Config) -> bool:
         "weights_sha256": result.weights_sha256,
         "samples": {f"{t:g}": config.prompt + text for t, text in result.samples.items()},
     }
-    file = absolute(config.outputs) / FIGURES
+    file = absolute(config.output_dir) / FIGURES
     write_json(file, report)
     print(f"\n{tally(found)}; the figures: {file}")
     return all_held(found)
