@@ -10,19 +10,19 @@ import numpy as np
 
 from src.common.atomic_io import write_json, write_text
 from src.common.console import counted, say
+from src.common.job_result import GRADIENTS
 from src.config.schema import Config
-from src.data.corpus import Corpus
-from src.diagnostics.callback import Inside, drawn_weights
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import Judge, Judgement, final_split_of
 from src.generation.sampling import sample
 from src.models import serialization
 from src.models.serialization import Model
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 from src.tracking.fingerprint import job_digest
 from src.tracking.run import Run
-from src.training.trainer import Outcome
+from src.training.train_state import TrainResult
+from src.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Result:
 
     run_id: str
     folder: Path
-    outcome: Outcome
+    training: TrainResult
     evaluation: Evaluation
     samples: dict[float, str]
     judged: list[Judgement]
@@ -42,64 +42,63 @@ class Result:
         """The line that a script reads."""
         return (
             f"{self.evaluation.prefix}/bpc={self.evaluation.carried.bpc:.4f} "
-            f"val/loss={self.outcome.val_loss:.4f} chars/s={self.outcome.chars_per_second:.0f} "
-            f"steps={self.outcome.steps} run={self.run_id}"
+            f"val/loss={self.training.val_loss:.4f} chars/s={self.training.chars_per_second:.0f} "
+            f"steps={self.training.steps} run={self.run_id}"
         )
 
 
-def write(config: Config, model: Model, temperature: float, length: int) -> str:
-    """A sample from the run's own seed: the same weights and settings write the same text."""
-    return "".join(sample(model, config.prompt, temperature, length, np.random.default_rng(config.seed)))
+def generate(config: Config, model: Model, temperature: float) -> str:
+    """Generate a sample from the run's own seed: the same weights and settings give the same text."""
+    rng = np.random.default_rng(config.seed)
+    return "".join(sample(model, config.prompt, temperature, config.length, rng))
 
 
-def finish(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
-) -> Result:
-    """Stages 3 and 4: score the kept weights on the final split, write samples, draw the figures."""
-    flat = outcome.flat
-    model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    kept_before = serialization.digest(record.folder / "model") if record.told.models else ""
-    serialization.save(model, record.folder / "model")
+def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
+    """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
+    config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
+    model = Model(architecture, params, corpus.vocabulary, corpus.normalisation)
+    kept_before = serialization.digest(run.folder / "model") if run.told.models else ""
+    serialization.save(model, run.folder / "model")
     say(f"[3/4] evaluate: on the {final_split_of(corpus)}")
     rng = np.random.default_rng(config.seed)
-    evaluation = evaluate_network(architecture, flat, corpus, config.seq_len, rng, config.max_eval_chars)
+    evaluation = evaluate_network(architecture, params, corpus, config.seq_len, rng, config.max_eval_chars)
     temperatures = sorted({*config.temperatures, config.temperature})
     each = ", ".join(f"{t:g}" for t in temperatures)
     say(f"[4/4] sample: {counted(config.length, 'character')} at each temperature of {each}")
-    samples = {t: write(config, model, t, config.length) for t in temperatures}
+    samples = {t: generate(config, model, t) for t in temperatures}
     judge = Judge(corpus)
     judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
-    digest = hashlib.sha256(flat.tobytes()).hexdigest()
+    digest = hashlib.sha256(params.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
-    kept = {"val/loss": outcome.val_loss, "val/bpc": outcome.val_loss / log(2)}
+    kept = {"val/loss": result.val_loss, "val/bpc": result.val_loss / log(2)}
     own = judged[temperatures.index(config.temperature)].measures()
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
-    record.report(outcome.steps + 1, kept)
+    run.log_metrics(kept, result.steps + 1)
     # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
-    final = 0 if all(record.told.points.get((0, n), v) == v for n, v in scores.items()) else outcome.steps
-    record.report(final, {**scores, "train/seconds": outcome.seconds})
-    keep_samples(record, config, samples, judged)
-    write_json(record.folder / "evaluation.json", evaluation.report(judged))
-    record.keep(record.folder / "evaluation.json")
-    draw(record, config, evaluation, [*judged, judge.held_out(config.length)], outcome.best_step)
+    final = 0 if all(run.told.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
+    run.log_metrics({**scores, "train/seconds": result.seconds}, final)
+    log_samples(run, config, samples, judged)
+    write_json(run.folder / "evaluation.json", evaluation.report(judged))
+    run.log_artifact(run.folder / "evaluation.json")
+    draw(run, config, evaluation, [*judged, judge.held_out(config.length)], result.best_step)
     if config.diagnostics:
-        finish_inside(record, config, corpus, architecture, outcome)
+        write_diagnostics(run, trainer, result)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
-    write_json(record.folder / "scores.json", {**kept, **scores, **digests})
-    record.keep(record.folder / "scores.json")
-    if kept_before != serialization.digest(record.folder / "model"):
-        record.journal.model(record.folder / "model")
-    return Result(record.folder.name, record.folder, outcome, evaluation, samples, judged, digest)
+    write_json(run.folder / "scores.json", {**kept, **scores, **digests})
+    run.log_artifact(run.folder / "scores.json")
+    if kept_before != serialization.digest(run.folder / "model"):
+        run.journal.model(run.folder / "model")
+    return Result(run.folder.name, run.folder, result, evaluation, samples, judged, digest)
 
 
-def keep_samples(record: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
+def log_samples(run: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
     """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
     for temperature, text in samples.items():
-        file = record.folder / "samples" / f"temperature_{temperature:g}.txt"
+        file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
-        record.keep(file, "samples")
-    record.journal.table(
+        run.log_artifact(file, "samples")
+    run.journal.table(
         "samples.json",
         [
             {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
@@ -108,17 +107,15 @@ def keep_samples(record: Run, config: Config, samples: dict[float, str], judged:
     )
 
 
-def draw(
-    record: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int
-) -> None:
+def draw(run: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int) -> None:
     """The figures of the training and of what came out."""
     from src.plots import (  # matplotlib takes a second to import, after training
         evaluation as evaluation_plots,
     )
     from src.plots import training as training_plots
 
-    folder, unigram_bpc = record.folder / "figures", evaluation.baselines["unigram"]
-    points_of = {name: points for name, points in record.curves.items() if "/" in name}
+    folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
+    points_of = {name: points for name, points in run.curves.items() if "/" in name}
     if "train/loss" in points_of:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}
@@ -128,42 +125,32 @@ def draw(
     evaluation_plots.window(evaluation, folder / "window.png")
     evaluation_plots.temperatures(judged, folder / "temperature.png")
     for file in sorted(folder.glob("*.png")):
-        record.keep(file, "figures")
+        run.log_artifact(file, "figures")
 
 
-def finish_inside(
-    record: Run, config: Config, corpus: Corpus, architecture: Architecture, outcome: Outcome
-) -> None:
-    """The kept weights: probed, drawn, and made a page."""
+def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
+    """Draw the diagnostics of the whole training, and write the page of the units' activations."""
     from src.diagnostics import activation_page
     from src.plots import (  # matplotlib takes a second to import, after training
         diagnostics as diagnostics_plots,
     )
     from src.plots import training as training_plots
 
-    inside = Inside(config, architecture, corpus, record.folder)
-    # As of val/loss, the last point is that of the kept weights: what a table of runs shows.
-    record.report(outcome.steps + 1, inside.take(outcome.best_step, inside.prober.look(outcome.flat)))
-    record.keep(inside.file)
+    record = json.loads((run.folder / GRADIENTS).read_text(encoding="utf-8"))
+    network = unflatten(trainer.architecture, result.params)
     drawn = {
-        "gradient_through_time": diagnostics_plots.gradient_through_time(
-            json.loads(inside.file.read_text(encoding="utf-8")), outcome.best_step
-        ),
+        "gradient_through_time": diagnostics_plots.gradient_through_time(record, result.best_step),
         "singular_values": diagnostics_plots.singular_values(
-            None if config.init_from else spectra(architecture, drawn_weights(config, architecture)),
-            spectra(architecture, outcome.flat),
-            gated=architecture.cell != "rnn",
+            [np.array(values, np.float64) for values in record["initial_singular_values"]],
+            [singular_values(w) for w in recurrent_matrices(network)],
+            gated=trainer.architecture.cell != "rnn",
         ),
     }
     for name, figure in drawn.items():
-        file = record.folder / "figures" / f"{name}.png"
+        file = run.folder / "figures" / f"{name}.png"
         training_plots.save(figure, file)
-        record.keep(file, "figures")
-    page = record.folder / "neurons.html"
-    write_text(page, activation_page.page(record.folder.name, architecture, outcome.flat, corpus))
-    record.keep(page)
-
-
-def spectra(architecture: Architecture, flat: Array) -> list[Array]:
-    """The singular values of each layer's recurrent matrix."""
-    return [singular_values(w) for w in recurrent_matrices(unflatten(architecture, flat))]
+        run.log_artifact(file, "figures")
+    file = run.folder / "neurons.html"
+    page = activation_page.page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
+    write_text(file, page)
+    run.log_artifact(file)

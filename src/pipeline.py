@@ -10,11 +10,11 @@ def body(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from src.experiments.analyses.sonnets import check_claims, differs_from_default
-    from src.runner import overview, run
+    from src.runner import format_summary, run
     from src.tracking.model_registry import register_delivered
 
     result = run(config, "pipeline")
-    print("\n" + overview(result, config))
+    print("\n" + format_summary(result, config))
     changed = differs_from_default(list(HydraConfig.get().overrides.task))
     if changed:
         print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
@@ -23,7 +23,7 @@ def body(config: Any) -> float:
     print(result.summary(), flush=True)
     if config.register:
         register_delivered(result.run_id, result.folder.name, config)
-    return result.outcome.val_loss
+    return result.training.val_loss
 
 
 if __name__ == "__main__":

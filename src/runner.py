@@ -1,41 +1,42 @@
-"""One run from corpus to samples: the stages that `train` and `pipeline` share."""
+"""Run one experiment: corpus -> Trainer -> evaluation -> samples -> log."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from src.common.atomic_io import write_json
 from src.common.blas import single_blas_thread
+from src.common.callback import BaseCallback
 from src.common.console import counted, say
 from src.common.paths import absolute
 from src.config.schema import Config
 from src.config.validation import flatten, refuse
 from src.data.corpus import Corpus, corpus_of
-from src.diagnostics.callback import Inside
-from src.final_evaluation import Result, finish, write
-from src.models.serialization import Model
-from src.rnn.parameters import Architecture, Array
+from src.diagnostics.callback import DiagnosticsCallback
 from src.tracking.environment import environment, tags_of
 from src.tracking.fingerprint import job_digest
-from src.tracking.mlflow_links import server_of
 from src.tracking.run import Run, closed
-from src.training.checkpoint_callback import Keeper, check_fits
-from src.training.data_parallel import useful_workers
-from src.training.early_stopping import total_steps
-from src.training.progress import TrainingProgress
-from src.training.resume import Resumption
-from src.training.train_state import Snapshot
-from src.training.trainer import Outcome, make_batches, never, train
+from src.training.callbacks import Callback, SampleLogger
+from src.training.checkpoint import CheckpointCallback
+from src.training.data_parallel import effective_workers
+from src.training.early_stopping import EarlyStopping
+from src.training.progress import ProgressBar
+from src.training.resume import Resumption, check_resumable
+from src.training.trainer import Trainer
 from src.training.warm_start import initial_weights
 
-WATCHED = 80  # characters of the sample that each evaluation writes
+if TYPE_CHECKING:
+    from src.final_evaluation import Result
+
+SAMPLES = "samples/while_training.txt"
 
 
 class SweepJob(Protocol):
-    """The job of a sweep, as far as its run needs to know it. opened: whether a run has been begun for it."""
+    """The job of a sweep, as far as its run needs to know it.
+
+    Attributes:
+        opened: Whether a run has begun for it.
+    """
 
     opened: bool
 
@@ -49,16 +50,29 @@ class SweepJob(Protocol):
 
     def join(self, folder: Path) -> None: ...
 
-    def pruner(self, runs: Path) -> Callable[[int, float], bool]: ...
+    def pruner(self, runs: Path) -> Callback: ...
 
 
-def overview(result: Result, config: Config) -> str:
-    """Scores beside the baselines, the samples as they were judged, where to look."""
+class BackgroundSync(BaseCallback):
+    """Start the process that uploads the event log, as soon as it would not slow training down."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        """Start it when it is due."""
+        self.run.sync_when_due()
+
+
+def format_summary(result: "Result", config: Config) -> str:
+    """Format scores with their baselines, samples with their metrics, and where to look."""
     parts = [result.evaluation.table()]
     for text, judgement in zip(result.samples.values(), result.judged, strict=True):
         parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
+        from src.tracking.mlflow_links import server_of
+
         server, command = server_of(config)
         page = command or server
         if result.run_id == result.folder.name:
@@ -68,16 +82,18 @@ def overview(result: Result, config: Config) -> str:
 
 
 def prepare(config: Config, with_prompt: bool) -> Corpus:
-    """Stage 1: the corpus, made if need be.
+    """Prepare the corpus, or find it prepared.
 
-    with_prompt: the prompt will be needed: it is refused now, and not after the training, when the
-    vocabulary lacks one of its characters.
+    Args:
+        config: Names the text and how to prepare it.
+        with_prompt: Refuse a prompt that the vocabulary cannot encode now, and not after training.
+
+    Raises:
+        InputError: For a text that cannot be read, a prompt with other characters, `resume` or `rerun`.
     """
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
             raise refuse(key, "null but for python -m src.train without --multirun", getattr(config, key))
-    if config.data.path is not None:  # a run must find its text again from whichever directory
-        config.data.path = str(absolute(config.data.path))
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
@@ -89,76 +105,97 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     return corpus
 
 
-def run(config: Config, command: str) -> Result:
-    """All stages, tracked. command: the command that was typed, for the run's source.
-
-    Raises InputError; a run that had begun is then closed as FAILED with the reason.
-    """
-    return run_on(prepare(config, with_prompt=True), config, command)
-
-
-def resume(found: Resumption, command: str) -> Result:
-    """The same from a checkpoint on, in the same run."""
-    corpus = prepare(found.config, with_prompt=True)
-    per_epoch = make_batches(found.config, corpus, np.random.default_rng(0))
-    check_fits(found, corpus, total_steps(found.config, per_epoch))
-    return run_on(corpus, found.config, command, found=found)
-
-
 @single_blas_thread()
-def run_on(
-    corpus: Corpus,
+def run(
     config: Config,
     command: str,
+    corpus: Corpus | None = None,
     job: SweepJob | None = None,
-    found: Resumption | None = None,
+    resumed: Resumption | None = None,
     tags: dict[str, str] | None = None,
-) -> Result:
-    """The same on a corpus that is prepared. job: the sweep's that this is. found: a run to go on with. tags:
-    more of them."""
-    architecture = architecture_of(config, corpus)
-    begin = None if found else initial_weights(config, architecture, corpus.vocabulary)
-    entered = job.entered if job else None
-    record = Run(config, found.folder if found else None, entered, found.held if found else None)
+) -> "Result":
+    """Train, evaluate, sample and log one run.
+
+    Args:
+        config: Frozen configuration.
+        command: The command that was typed, for the run's source.
+        corpus: The corpus, where it is prepared already.
+        job: The job of a sweep that this run is.
+        resumed: A run and its checkpoint, to continue.
+        tags: More tags of the run.
+
+    Returns:
+        The result, with the run's id.
+
+    Raises:
+        InputError: For bad input. A run that had begun is closed as FAILED with the reason.
+    """
+    if config.data.path is not None:  # the run must find its text again from any directory
+        config = replace(config, data=replace(config.data, path=str(absolute(config.data.path))))
+    corpus = corpus or prepare(config, with_prompt=True)
+    trainer = Trainer(config, corpus, None if resumed else initial_weights(config, corpus))
+    if resumed and job is None:
+        check_resumable(resumed, corpus, trainer.max_steps)
+    workers = effective_workers(config.workers, config.batch_size)
+    log = Run(
+        config,
+        resumed.folder if resumed else None,
+        job.entered if job else None,
+        resumed.held if resumed else None,
+    )
     if job:
         job.opened = True
-        job.join(record.folder)
-    with closed(record) as closing:
-        if found:
-            say(f"{job.name if job else 'resume'}: goes on: run {found.folder.name} from step {found.step}")
-            busy = useful_workers(config.workers, config.batch_size)
-            record.resume(busy, job.tags() if job else None)
+        job.join(log.folder)
+    with closed(log) as outcome:
+        if resumed:
+            name = job.name if job else "resume"
+            say(f"{name}: goes on: run {log.folder.name} from step {resumed.step}")
+            log.resume(workers, job.tags() if job else None)
         else:
-            open_run(record, config, corpus, architecture, command, job, tags or {})
-        keeper = Keeper(record, corpus, architecture)
-        start = keeper.resume(found) if found else begin
-        outcome = train_stage(record, config, corpus, architecture, job, keeper, start)
-        record.deliver()
-        result = finish(record, config, corpus, architecture, outcome)
-        closing.reason = outcome.ended
-    return replace(result, run_id=closing.run_id)
+            log_run_start(log, trainer, command, workers, job, tags or {})
+        say(
+            f"[2/4] train: {trainer.architecture.size():,} parameters, {counted(workers, 'worker')}: "
+            f"{log.folder}"
+        )
+        samples = SampleLogger(log, log.folder / SAMPLES)
+        if resumed:
+            samples.restore(resumed.checkpoint.state["sample_chars"])
+        with ProgressBar(samples) as progress:
+            callbacks = [BackgroundSync(log), samples, progress, *optional_callbacks(log, config, job)]
+            # The checkpoint is the last: it contains what the others have logged.
+            callbacks.append(CheckpointCallback(log, samples))
+            result = trainer.fit(log, callbacks, resumed.train_state if resumed else None)
+        say(
+            f"trained {counted(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
+            f"s, ended by {result.stop_reason}; weights kept: those of step {result.best_step}, "
+            f"val/loss {result.val_loss:.4f}"
+        )
+        log.deliver()
+        from src.final_evaluation import evaluate_and_log  # what training does not need is imported after it
+
+        final = evaluate_and_log(log, trainer, result)
+        outcome.reason = result.stop_reason
+    return replace(final, run_id=outcome.run_id)
 
 
-def architecture_of(config: Config, corpus: Corpus) -> Architecture:
-    """The sizes of the network that a config names for a corpus."""
-    m = config.model
-    return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
+def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[Callback]:
+    """Build the callbacks that a config or a sweep asks for."""
+    callbacks: list[Callback] = [EarlyStopping(config.patience)]
+    if job and config.prune:
+        callbacks.append(job.pruner(log.folder.parent))
+    if config.diagnostics:
+        callbacks.append(DiagnosticsCallback(log, log.folder))
+    return callbacks
 
 
-def open_run(
-    record: Run,
-    config: Config,
-    corpus: Corpus,
-    architecture: Architecture,
-    command: str,
-    job: SweepJob | None,
-    more_tags: dict[str, str],
+def log_run_start(
+    log: Run, trainer: Trainer, command: str, workers: int, job: SweepJob | None, more_tags: dict[str, str]
 ) -> None:
-    """What is known before the first step."""
-    workers = useful_workers(config.workers, config.batch_size)
-    around = {**environment(workers), "data_digest": corpus.digest}
+    """Log what is known before the first step: params, tags, dataset and environment."""
+    config, corpus = trainer.config, trainer.corpus
+    env: dict[str, Any] = {**environment(workers), "data_digest": corpus.digest}
     tags = {
-        **tags_of(around),
+        **tags_of(env),
         "stage": "train",
         "final_split": corpus.final_split,
         "mlflow.source.name": f"src.{command}",
@@ -174,52 +211,7 @@ def open_run(
     }
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
     named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
-    name = job.name if job else named
-    params = flatten(config) | {"parameters": architecture.size()}
-    record.start(name, params, tags, data, busy_cores=workers)
-    write_json(record.folder / "environment.json", around)
-    record.keep(record.folder / "environment.json")
-
-
-def train_stage(
-    record: Run,
-    config: Config,
-    corpus: Corpus,
-    architecture: Architecture,
-    job: SweepJob | None,
-    keeper: Keeper,
-    begin: Snapshot | Array | None,
-) -> Outcome:
-    """Stage 2: train, with a short sample and a checkpoint at every evaluation, and keep the best weights."""
-    hopeless = job.pruner(record.folder.parent) if job and config.prune else never
-    shared = counted(useful_workers(config.workers, config.batch_size), "worker")
-    say(f"[2/4] train: {architecture.size():,} parameters, {shared}: {record.folder}")
-    inside = Inside(config, architecture, corpus, record.folder) if config.diagnostics else None
-
-    def evaluated(step: int, flat: Array) -> None:
-        model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-        text = write(config, model, config.temperature, WATCHED)
-        progress.show(text)
-        keeper.watch(f"step {step}: {config.prompt}{text}\n")
-        if inside and (seen := inside.evaluated(step, flat)):
-            record.report(step, seen)
-
-    batches = make_batches(config, corpus, np.random.default_rng(0))
-    before = begin.state["now"]["seconds"] if isinstance(begin, Snapshot) else 0.0
-    total = total_steps(config, batches)
-    with TrainingProgress(total, batches.steps_per_epoch, config.max_seconds, before) as progress:
-
-        def report(step: int, metrics: dict[str, float]) -> None:
-            record.report(step, metrics)
-            progress.report(step, metrics)
-
-        if inside and not isinstance(begin, Snapshot):
-            record.report(0, inside.begin(begin))
-        rng = np.random.default_rng(config.seed)
-        outcome = train(config, architecture, corpus, rng, report, evaluated, hopeless, keeper.keep, begin)
-    say(
-        f"trained {counted(outcome.steps, 'step')} ({outcome.epochs:.2f} epochs) in {outcome.seconds:.1f} s, "
-        f"ended by {outcome.ended}; weights kept: those of step {outcome.best_step}, "
-        f"val/loss {outcome.val_loss:.4f}"
-    )
-    return outcome
+    params = flatten(config) | {"parameters": trainer.architecture.size()}
+    log.start(job.name if job else named, params, tags, data, busy_cores=workers)
+    write_json(log.folder / "environment.json", env)
+    log.log_artifact(log.folder / "environment.json")

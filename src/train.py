@@ -8,7 +8,7 @@ from src.common.console import say
 
 
 def body(config: Any) -> float | list[float]:
-    from src.runner import overview, resume, run
+    from src.runner import format_summary, run
     from src.tracking.model_registry import register_delivered
     from src.training.resume import resumption
 
@@ -21,19 +21,19 @@ def body(config: Any) -> float | list[float]:
         else:
             found = resumption(config, typed_keys(config))
             config = found.config
-            result = resume(found, "train")
-        say("\n" + overview(result, config) + "\n")
+            result = run(config, "train", resumed=found)
+        say("\n" + format_summary(result, config) + "\n")
         print(result.summary(), flush=True)
         if config.register:
             register_delivered(result.run_id, result.folder.name, config)
-        return result.outcome.val_loss
+        return result.training.val_loss
     from src.sweeps.job import objectives, run_job
 
     done = run_job(config, job, cores_of_a_job())
     if isinstance(done, float | list):
         return done
     print(done.summary(), flush=True)
-    outcome = done.outcome
+    outcome = done.training
     return objectives(config, {"val/loss": outcome.val_loss, "chars_per_second": outcome.chars_per_second})
 
 

@@ -1,74 +1,137 @@
-"""What a run shows of its inside: metrics and curves while it trains, figures and a page when it has."""
+"""Training diagnostics as a callback: gradient flow and saturation while a network trains."""
 
 import json
 from math import isfinite
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from src.common.atomic_io import write_text
+from src.common.callback import BaseCallback
 from src.common.job_result import GRADIENTS
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import Probe, Prober
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.spectrum import recurrent_matrices, singular_values
 
 ABOUT = (
     "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "
     "window's last character with respect to the hidden state distances[i] characters before it; state 1, of "
-    "the LSTM, is the cell state."
+    "the LSTM, is the cell state. initial_singular_values[layer]: of the recurrent matrix before the first "
+    "step."
 )
-DISTANCES = 100  # points of a curve; of longer windows they lie closer together near the loss
+DISTANCES = 100  # points of a curve; in longer windows they are denser near the loss
 
 
-class Inside:
-    """Probes while a run trains. Their curves stand in a file of the run's directory from the first on; a run
-    that goes on after an interruption goes on in it."""
+class TrainerView(Protocol):
+    """What the callback reads of a trainer."""
 
-    def __init__(self, config: Config, architecture: Architecture, corpus: Corpus, folder: Path) -> None:
-        self.config, self.architecture = config, architecture
-        self.prober = Prober(config, architecture, corpus)
-        self.distances = distances_of(config.seq_len)
-        self.file = folder / GRADIENTS
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def corpus(self) -> Corpus: ...
+
+    @property
+    def architecture(self) -> Architecture: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def params(self) -> Array: ...
+
+    @property
+    def eval_params(self) -> Array: ...
+
+
+class ResultView(Protocol):
+    """What the callback reads of the result of a training."""
+
+    @property
+    def params(self) -> Array: ...
+
+    @property
+    def best_step(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+
+class MetricLogger(Protocol):
+    """Where metrics and the file go."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
+
+    def log_artifact(self, path: Path, folder: str = "") -> None: ...
+
+
+class DiagnosticsCallback(BaseCallback):
+    """Measure gradient flow and saturation on fixed windows of the validation split.
+
+    The curves are in a file of the run's directory from the first measurement on; a resumed run continues
+    that file.
+
+    Args:
+        logger: Where metrics go.
+        folder: The run's directory.
+    """
+
+    def __init__(self, logger: MetricLogger, folder: Path) -> None:
+        self.logger, self.file = logger, folder / GRADIENTS
         self.lines: dict[int, str] = {}  # step to its line of the file
+        self.initial: list[list[float | None]] | None = None
         if self.file.exists():
-            told = json.loads(self.file.read_text(encoding="utf-8"))["steps"]
-            self.lines = {row["step"]: json.dumps(row) for row in told}
+            record = json.loads(self.file.read_text(encoding="utf-8"))
+            self.lines = {row["step"]: json.dumps(row) for row in record["steps"]}
+            self.initial = record["initial_singular_values"]
 
-    def begin(self, weights: Array | None = None) -> dict[str, float]:
-        """The metrics of the weights before the first step. weights: those, where they are not drawn."""
-        first = drawn_weights(self.config, self.architecture) if weights is None else weights
-        return self.take(0, self.prober.look(first))
+    def on_train_start(self, trainer: TrainerView) -> None:
+        """Measure the initial weights."""
+        self.prober = Prober(trainer.config, trainer.architecture, trainer.corpus)
+        self.distances = distances_of(trainer.config.seq_len)
+        if trainer.step == 0:
+            matrices = recurrent_matrices(unflatten(trainer.architecture, trainer.params))
+            self.initial = [[rounded(v) for v in singular_values(w).tolist()] for w in matrices]
+            self.logger.log_metrics(self.measure(0, trainer.params), 0)
 
-    def evaluated(self, step: int, flat: Array) -> dict[str, float]:
-        """The metrics of the weights at an evaluation; none where probing so often would cost too much."""
-        return self.take(step, self.prober.look(flat)) if self.prober.due(step) else {}
+    def on_validation_end(self, trainer: TrainerView, val_loss: float) -> None:
+        """Measure, unless that would be so often that it slows training down."""
+        if self.prober.due(trainer.step):
+            self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
 
-    def take(self, step: int, probe: Probe) -> dict[str, float]:
+    def on_train_end(self, trainer: TrainerView, result: ResultView) -> None:
+        """Measure the best weights: like val/loss, the last point of each curve is theirs."""
+        self.logger.log_metrics(self.measure(result.best_step, result.params), result.steps + 1)
+        self.logger.log_artifact(self.file)
+
+    def measure(self, step: int, params: Array) -> dict[str, float]:
+        """Measure the weights `params` (n,) of a step; write the file and return the metrics."""
+        probe: Probe = self.prober.look(params)
         norms = [
             [[rounded(n) for n in s] for s in layer]
             for layer in probe.gradients[..., self.distances].tolist()
         ]
         self.lines[step] = json.dumps({"step": step, "norms": norms})
+        head: dict[str, Any] = {
+            "about": ABOUT,
+            "distances": self.distances,
+            "initial_singular_values": self.initial,
+        }
         steps = ",\n".join(line for _, line in sorted(self.lines.items()))
-        head = json.dumps({"about": ABOUT, "distances": self.distances})[:-1]
-        write_text(self.file, f'{head}, "steps": [\n{steps}\n]}}\n')
+        write_text(self.file, f'{json.dumps(head)[:-1]}, "steps": [\n{steps}\n]}}\n')
         return probe.metrics()
 
 
 def distances_of(steps: int) -> list[int]:
-    """0 to steps - 1, all of them or DISTANCES at most."""
+    """Return 0 to steps - 1, all of them or at most DISTANCES."""
     if steps <= DISTANCES:
         return list(range(steps))
     return sorted({round(d) - 1 for d in np.geomspace(1, steps, DISTANCES).tolist()})
 
 
 def rounded(value: float) -> float | None:
-    """To six digits; None for what is no finite number, which JSON does not know."""
+    """Round to six digits; None for a value that is not finite, which JSON cannot hold."""
     return float(f"{value:.6g}") if isfinite(value) else None
-
-
-def drawn_weights(config: Config, architecture: Architecture) -> Array:
-    """Those that training begins with, unless they are another run's: the first that its generator draws."""
-    return initialise(architecture, config.model.init, np.random.default_rng(config.seed))

@@ -12,11 +12,11 @@ from src.common.console import say
 from src.common.errors import InputError
 from src.config.schema import Config
 from src.models.serialization import load
-from src.runner import prepare, run_on
+from src.runner import prepare, run
 from src.tracking.environment import numerics
 from src.tracking.logged_run import CURVES, Original, local
 from src.tracking.run_lookup import lookup
-from src.training.data_parallel import useful_workers
+from src.training.data_parallel import effective_workers
 
 PLACES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 UNTIMELY = {
@@ -76,7 +76,7 @@ def repeat(original: Original, config: Config) -> bool:
             f"another (digest {corpus.digest[:12]}): the text has changed, name the run's own with "
             "data.path=FILE"
         )
-    result = run_on(corpus, config, "train", tags={"rerun_of": original.run_id})
+    result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
     again = local(result.folder)
     findings = [weights(original, again, result.folder, config), scores(original, again)]
     findings += [curve(name, original, again) for name in CURVES] + [samples(original, again)]
@@ -97,7 +97,7 @@ def cautions(original: Original, config: Config) -> Iterator[str]:
             "comes depends on the machine, so its result may not repeat"
         )
     known = flat(original.environment.get("numerics"))
-    workers = useful_workers(config.workers, config.batch_size)
+    workers = effective_workers(config.workers, config.batch_size)
     for key, now in flat(numerics(workers)).items():
         if key in known and known[key] != now:
             yield (

@@ -1,11 +1,12 @@
 """One job of a sweep: trained, or reused when it was trained before, or failed without ending the others."""
 
 import traceback
+from dataclasses import replace
 
 from src.common.console import say
 from src.config.schema import Config, PlacesConfig
 from src.final_evaluation import Result
-from src.runner import prepare, run_on
+from src.runner import prepare, run
 from src.sweeps.job_store import find_finished, record_refusal, reuse
 from src.sweeps.sweep import Job
 from src.tracking.fingerprint import job_digest
@@ -20,7 +21,7 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
     """
     if config.workers > cores:
         say(f"{job.name}: workers={cores} instead of {config.workers}, as many cores as each job has")
-        config.workers = cores
+        config = replace(config, workers=cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
     if config.skip_finished:
@@ -31,8 +32,8 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
             say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
             return objectives(config, metrics)
         unfinished = find_unfinished(config, digest, job.name)
-    result = run_on(corpus, config, "train", job, unfinished)
-    if result.outcome.ended == "interrupted":  # the job keeps what it has, but the sweep is to end
+    result = run(config, "train", corpus, job, unfinished)
+    if result.training.stop_reason == "interrupted":  # the job keeps what it has, but the sweep is to end
         raise KeyboardInterrupt
     return result
 

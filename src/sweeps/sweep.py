@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from src.common.atomic_io import write_json
-from src.sweeps.median_pruner import Median
+from src.sweeps.median_pruner import MedianPruner
 from src.tracking.run import MEMBER
 
 VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as quoted JSON; "" outside a sweep
@@ -88,9 +88,9 @@ class Job:
                 write_json(folder / f"sweep-{told['sweep']}.json", {**told, "reused": True})
         write_json(file, self.describe())
 
-    def pruner(self, runs: Path) -> Median:
-        """What gives it up, by the finished jobs of its sweep among the folders of `runs`."""
-        return Median(runs, self.sweep.id)
+    def pruner(self, runs: Path) -> MedianPruner:
+        """Build the pruner, which compares with the finished jobs among the folders of `runs`."""
+        return MedianPruner(runs, self.sweep.id)
 
 
 def shorter(value: str) -> str:

@@ -118,12 +118,19 @@ class Run:
     def curves(self) -> Curves:
         return self.told.curves
 
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        """Take what the trainer measured; what has been told is not told again."""
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log those metrics that the event log does not have at this step: a resumed run repeats some."""
         if new := self.told.add(step, metrics):
             self.journal.metrics(step, new)
+
+    def sync_when_due(self) -> None:
+        """Start the background sync as soon as training leaves it a core, or has lasted long enough."""
         if time.monotonic() > self.deliver_after:
             self.deliver(brisk=self.spare)
+
+    def sync_event_log(self) -> int:
+        """Wait until the event log is on the disk; return its size in bytes."""
+        return self.journal.sync()
 
     def deliver(self, brisk: bool = True) -> None:
         """Start the process that delivers the journal, if there is a tracker and it does not run yet.
@@ -134,9 +141,9 @@ class Run:
         if self.deliver_after < inf and self.deliverer is None:
             self.deliverer = deliver_beside([self.folder, *self.dead], brisk)
 
-    def keep(self, file: Path, folder: str = "") -> None:
-        """Keep a file of the directory with the tracked run."""
-        self.journal.artifact(file, folder)
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Log a file of the run's directory, below `folder` of its artifacts."""
+        self.journal.artifact(path, folder)
 
     def how_to_resume(self) -> str:
         """What a person types to go on with the run."""

@@ -8,18 +8,25 @@ one is good whatever happens to the other.
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from src.common.atomic_io import cannot_write, write_atomically
+from src.common.callback import BaseCallback
 from src.common.console import say
 from src.common.errors import InputError
 from src.rnn.parameters import Array
+from src.tracking.fingerprint import code_digest
+from src.tracking.run import Run
+from src.training.callbacks import SampleLogger
+
+if TYPE_CHECKING:
+    from src.training.trainer import Trainer
 
 FOLDER = "checkpoints"
 FORMAT = 1
@@ -87,7 +94,7 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
     for path in all_of(run):
         try:
             found = load(path)
-            if found.state["journal"] > journal_bytes:
+            if found.state["event_log_bytes"] > journal_bytes:
                 raise ValueError(f"the journal ends before it, at {journal_bytes} bytes")
         except ValueError as error:
             damaged.append(f"{path.name} is damaged ({error})")
@@ -122,3 +129,52 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class CheckpointCallback(BaseCallback):
+    """Save a checkpoint after each validation, and at the end of the steps.
+
+    The last one is saved before the final validation, so that a training that continues from it is the one
+    that was never interrupted.
+
+    Args:
+        run: The run whose checkpoints they are.
+        samples: The samples that were generated so far belong to a checkpoint.
+    """
+
+    def __init__(self, run: Run, samples: SampleLogger) -> None:
+        self.run, self.samples = run, samples
+        self.saved = (0, 0)  # step and last validated step of the last checkpoint
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        """Note where a resumed training continues: that checkpoint exists."""
+        self.saved = trainer.step, trainer.counters.validated
+
+    def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
+        """Save, except at the final validation, which a longer training would not have made."""
+        if not trainer.stop_reason:
+            self.save(trainer)
+
+    def on_steps_end(self, trainer: "Trainer") -> None:
+        """Save where there were steps since the last checkpoint."""
+        self.save(trainer)
+
+    def save(self, trainer: "Trainer") -> None:
+        """Write a checkpoint; the event log is on the disk before it."""
+        if self.saved == (trainer.step, trainer.counters.validated):
+            return
+        self.saved = trainer.step, trainer.counters.validated
+        training, corpus = trainer.train_state(), trainer.corpus
+        state = {
+            "training": training.state,
+            "event_log_bytes": self.run.sync_event_log(),
+            "sample_chars": len(self.samples.text),
+            "corpus": corpus.digest,
+            "code": code_digest(),
+            "model": {
+                "architecture": asdict(trainer.architecture),
+                "characters": list(corpus.vocabulary.characters),
+                "normalisation": asdict(corpus.normalisation),
+            },
+        }
+        save(self.run.folder, training.step, training.arrays, state)

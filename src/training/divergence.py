@@ -1,4 +1,4 @@
-"""Divergence: a loss, gradient or weight that is no number, and the way back from it."""
+"""Divergence: a loss, a gradient or weights that are not finite, and the rollback from it."""
 
 from typing import Any
 
@@ -10,24 +10,24 @@ Arrays = dict[str, Array]
 
 
 class Rollback:
-    """The last good arrays of a training, and how often it has gone back to them.
+    """The last good arrays of a training, and how often they have been restored.
 
-    With on_divergence=stop nothing is kept. Good are the arrays of the last evaluation, before the first one
-    those of the beginning. What changes only at an evaluation (the best weights, early stopping, the
-    schedule) is still as it was then and needs no way back.
+    With on_divergence=stop nothing is saved. The arrays of the last validation are good, before the first one
+    the initial ones. What changes only at a validation (the best weights, early stopping, the schedule) is
+    still as it was then and need not be restored.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.on = config.on_divergence == "rollback"
+        self.enabled = config.on_divergence == "rollback"
         self.good: Arrays = {}
         self.good_at = 0  # step
         self.count = 0
         self.scale = 1.0  # of the learning rate
 
-    def keep(self, arrays: Arrays, step: int) -> None:
-        """These are good, as they are behind `step`."""
-        if not self.on:
+    def save(self, arrays: Arrays, step: int) -> None:
+        """Copy arrays that are good after `step`."""
+        if not self.enabled:
             return
         self.good_at = step
         if not self.good:
@@ -35,21 +35,30 @@ class Rollback:
         for name, array in arrays.items():
             self.good[name][...] = array
 
-    def back(self, arrays: Arrays, step: int, what: str) -> None:
-        """Put the last good arrays in the place of `arrays`. Raises Diverged when that is not wanted, or has
-        been done often enough."""
-        if not self.on or self.count >= self.config.max_rollbacks:
-            raise self.diverged(step, what)
+    def restore_last_good(self, arrays: Arrays, step: int, what: str) -> None:
+        """Overwrite `arrays` with the last good ones and lower the learning rate.
+
+        Args:
+            arrays: The arrays of the training, by name.
+            step: The step that diverged.
+            what: What was not finite, for the error.
+
+        Raises:
+            Diverged: When rollback is off, or has been done max_rollbacks times.
+        """
+        if not self.enabled or self.count >= self.config.max_rollbacks:
+            raise self.divergence_error(step, what)
         self.count += 1
         self.scale *= self.config.rollback_lr_factor
         for name, array in arrays.items():
             array[...] = self.good[name]
 
-    def diverged(self, step: int, what: str) -> Diverged:
+    def divergence_error(self, step: int, what: str) -> Diverged:
+        """Build the error that says what to try."""
         config = self.config
         clip = "null" if config.clip is None else f"{config.clip:g}"
         after = f" after {self.count} rollbacks" if self.count else ""
-        way_back = "" if self.on else ", or on_divergence=rollback"
+        way_back = "" if self.enabled else ", or on_divergence=rollback"
         lr = f"{config.lr:g}" + (f" times {self.scale:g}" if self.count else "")
         return Diverged(
             f"lr: expected training to stay finite, got {what} at step {step}{after}: try a smaller lr "
@@ -57,10 +66,10 @@ class Rollback:
         )
 
     def state(self) -> dict[str, Any]:
-        """All but the arrays, ready for JSON."""
+        """Return everything but the arrays, ready for JSON."""
         return {"count": self.count, "scale": self.scale, "good_at": self.good_at}
 
     def restore(self, state: dict[str, Any], good: Arrays) -> None:
-        """Go on from what `state` said. good: the arrays of step good_at."""
+        """Restore what `state` returned; `good` are the arrays of step good_at."""
         self.count, self.scale = state["count"], state["scale"]
-        self.keep(good, state["good_at"])
+        self.save(good, state["good_at"])

@@ -1,31 +1,51 @@
-"""The best weights so far, and how long there have been none better: what early stopping goes by.
+"""The best weights so far, early stopping, and the budget of a training."""
 
-How long a training may take, and when that is spent.
-"""
+from math import inf
+from typing import TYPE_CHECKING, Any
 
-from math import ceil, inf
-from typing import Any
-
+from src.common.callback import BaseCallback
 from src.config.schema import Config
-from src.data.batches import Batches
 from src.rnn.parameters import Array
 
+if TYPE_CHECKING:
+    from src.training.trainer import Trainer
 
-class Best:
-    """The lowest validation loss so far, its weights, and for how long there was none to count as better."""
+EARLY_STOPPING = "early stopping"  # the stop reason
 
-    def __init__(self, flat: Array) -> None:
-        self.flat = flat.copy()
+
+class BestWeights:
+    """The weights with the lowest validation loss.
+
+    Attributes:
+        params: Those weights, a copy, (n,).
+        loss: Their loss in nats.
+        step: The step at which they were validated.
+        reference: The last loss that counted as an improvement.
+        waited: Validations since then.
+    """
+
+    def __init__(self, params: Array) -> None:
+        self.params = params.copy()
         self.loss = inf
         self.step = 0
         self.waited = 0
         self.reference = inf
 
-    def observe(self, loss: float, flat: Array, step: int, min_delta: float) -> bool:
-        """Take note of an evaluation; True when it was better by at least min_delta."""
+    def update(self, loss: float, params: Array, step: int, min_delta: float) -> bool:
+        """Take a validation into account.
+
+        Args:
+            loss: Validation loss in nats.
+            params: The weights (n,) that have it.
+            step: Their step.
+            min_delta: By how much a loss must be lower to count as an improvement.
+
+        Returns:
+            Whether it was an improvement. (The lowest loss is kept in any case.)
+        """
         if loss < self.loss:
             self.loss, self.step = loss, step
-            self.flat[:] = flat
+            self.params[:] = params
         improved = loss < self.reference - min_delta
         if improved:
             self.reference = loss
@@ -33,24 +53,38 @@ class Best:
         return improved
 
     def state(self) -> dict[str, Any]:
-        """All but the weights, ready for JSON."""
+        """Return everything but the weights, ready for JSON."""
         return {"loss": self.loss, "step": self.step, "waited": self.waited, "reference": self.reference}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` said."""
+        """Restore what `state` returned."""
         self.loss, self.step = state["loss"], state["step"]
         self.waited, self.reference = state["waited"], state["reference"]
 
 
-def total_steps(config: Config, batches: Batches) -> int:
-    """Steps of max_epochs."""
-    return max(1, ceil(config.max_epochs * batches.steps_per_epoch))
+class EarlyStopping(BaseCallback):
+    """Stop when the validation loss has not improved for `patience` validations; None: never."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        """Stop a resumed training at once whose patience is exhausted."""
+        if exhausted(self.patience, trainer.best.waited):
+            trainer.request_stop(EARLY_STOPPING)
+
+    def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
+        """Stop when the patience is exhausted."""
+        self.on_train_start(trainer)
 
 
-def budget_spent(config: Config, step: int, total: int, waited: int, seconds: float) -> str:
-    """Why training ends behind this step, "" where it goes on. waited: evaluations without a better one."""
-    if config.patience is not None and waited >= config.patience:
-        return "early stopping"
+def exhausted(patience: int | None, waited: int) -> bool:
+    """Return whether early stopping ends a training that has waited for so many validations."""
+    return patience is not None and waited >= patience
+
+
+def budget_spent(config: Config, step: int, max_steps: int, seconds: float) -> str:
+    """Return the stop reason of a training whose budget is spent, "" while there is some left."""
     if config.max_seconds is not None and seconds >= config.max_seconds:
         return "max_seconds"
-    return "max_epochs" if step >= total else ""
+    return "max_epochs" if step >= max_steps else ""

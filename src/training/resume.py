@@ -15,13 +15,17 @@ from src.common.file_lock import Held, held, hold
 from src.common.paths import absolute
 from src.config.schema import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.config.validation import check, walk
+from src.data.corpus import Corpus
 from src.tracking import event_log, run_record
 from src.tracking.event_log import NAME as JOURNAL
+from src.tracking.fingerprint import code_digest
 from src.tracking.run import store_of
 from src.tracking.run_record import Told
 from src.tracking.sync_state import Delivered, store_in
 from src.training import checkpoint
 from src.training.checkpoint import Checkpoint
+from src.training.early_stopping import EARLY_STOPPING, budget_spent, exhausted
+from src.training.train_state import TrainState
 
 BUDGET = ("max_epochs", "max_seconds", "patience")
 # What changes no step that has been taken.
@@ -49,7 +53,12 @@ class Resumption:
     @property
     def step(self) -> int:
         """Behind which it goes on."""
-        return int(self.checkpoint.state["training"]["now"]["step"])
+        return int(self.checkpoint.state["training"]["counters"]["step"])
+
+    @property
+    def train_state(self) -> TrainState:
+        """The state of the trainer at the checkpoint."""
+        return TrainState(self.step, self.checkpoint.state["training"], self.checkpoint.arrays)
 
     def release(self) -> None:
         """Leave the directory to others."""
@@ -247,3 +256,34 @@ def known_there(folder: Path, config: Config) -> bool:
     another one."""
     tracked = config.tracking.name == "mlflow" and bool(Delivered.of(folder).run_id)
     return not tracked or store_in(folder) == store_of(config)["uri"]
+
+
+def check_resumable(found: Resumption, corpus: Corpus, max_steps: int) -> None:
+    """Check that a checkpoint continues on this corpus; warn when the code is not that of the checkpoint.
+
+    Args:
+        found: The run and its checkpoint.
+        corpus: The corpus as it is prepared now.
+        max_steps: Steps of the whole training.
+
+    Raises:
+        InputError: For another text, and for a finished run whose budget is spent.
+    """
+    state, folder, config = found.checkpoint.state, found.folder, found.config
+    if state["corpus"] != corpus.digest:
+        raise InputError(
+            f"resume: expected the corpus of run {folder.name} (digest {state['corpus'][:12]}), got another "
+            f"{corpus.name} ({corpus.digest[:12]}): has the text changed?"
+        )
+    counters, best = state["training"]["counters"], state["training"]["best"]
+    spent = budget_spent(config, counters["step"], max_steps, counters["seconds"])
+    if exhausted(config.patience, best["waited"]):
+        spent = EARLY_STOPPING
+    if found.status == "FINISHED" and spent:
+        key = "patience" if spent == EARLY_STOPPING else spent
+        raise InputError(
+            f"resume: expected a run with something left to do, got {folder.name}, finished by {spent}: to "
+            f"train it further give a larger {key} (now {getattr(config, key):g})"
+        )
+    if state["code"] != code_digest():
+        say("resume: warning: the code is not that of the checkpoint: the result may not be bit-identical")

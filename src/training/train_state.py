@@ -1,4 +1,4 @@
-"""What of a training changes from step to step: its counters, and all of it as one value."""
+"""The state of a training: its counters, and all of it as one value for checkpoints."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,9 +7,14 @@ from src.rnn.parameters import Array
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What training goes on from as if it had never ended. state: ready for JSON. arrays: by name, views of
-    those at work: to be written or copied before training goes on."""
+class TrainState:
+    """Everything from which a training continues as if it had never been interrupted.
+
+    Attributes:
+        step: The last optimizer step.
+        state: All that is not an array, ready for JSON.
+        arrays: By name; views of the arrays in use, to be written or copied before the next step.
+    """
 
     step: int
     state: dict[str, Any]
@@ -17,7 +22,7 @@ class Snapshot:
 
 
 @dataclass
-class Since:
+class RunningSums:
     """Sums since the last point of the training curves."""
 
     steps: int = 0
@@ -26,6 +31,7 @@ class Since:
     clipped: int = 0
 
     def metrics(self, lr: float, chars_per_second: float) -> dict[str, float]:
+        """Return the means by metric name, with the learning rate and the throughput."""
         return {
             "train/loss": self.loss / self.steps,
             "grad/norm": self.norm / self.steps,
@@ -37,14 +43,47 @@ class Since:
 
 @dataclass
 class Counters:
-    """What changes from step to step, beside the arrays. step: the last one taken. evaluated: that of the
-    last evaluation. lr: of the last step. seconds: of training so far; of these in_steps. fresh: the next
-    batch begins from a zero state, wherever it stands."""
+    """Numbers that change from step to step.
+
+    Attributes:
+        step: The last optimizer step.
+        validated: The step of the last validation.
+        lr: Learning rate of the last step.
+        seconds: Training time so far, validations included.
+        in_steps: Seconds of it in optimizer steps.
+        reset_state: Whether the next batch begins from a zero state, wherever it stands.
+        since: Sums since the last point of the training curves.
+    """
 
     step: int = 0
-    evaluated: int = 0
+    validated: int = 0
     lr: float = 0.0
     seconds: float = 0.0
     in_steps: float = 0.0
-    fresh: bool = False
-    since: Since = field(default_factory=Since)
+    reset_state: bool = False
+    since: RunningSums = field(default_factory=RunningSums)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to.
+
+    Attributes:
+        params: The weights (n,) with the lowest validation loss.
+        val_loss: That loss, in nats.
+        best_step: The step at which it was found.
+        steps: Optimizer steps of the whole training.
+        epochs: The same in epochs.
+        seconds: Time of the whole training, validations included.
+        chars_per_second: Characters trained on per second of the optimizer steps alone.
+        stop_reason: `max_epochs`, `max_seconds`, `early stopping`, `interrupted`, or what a callback gave.
+    """
+
+    params: Array
+    val_loss: float
+    best_step: int
+    steps: int
+    epochs: float
+    seconds: float
+    chars_per_second: float
+    stop_reason: str

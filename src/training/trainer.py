@@ -1,291 +1,293 @@
-"""Training: batches in, best weights out. Knows no file, no terminal and no tracker.
+"""The training loop: batches in, best weights out.
 
-What it measures goes to `report(step, metrics)`, the weights at each evaluation to `evaluated(step, flat)`
-and everything that it would go on from to `keep(snapshot)`.
+The trainer knows no file, no terminal and no tracker: see `callbacks.py`.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from math import inf, isfinite, log
+from collections.abc import Iterable
+from dataclasses import asdict
+from math import ceil, inf, isfinite, log
 
 import numpy as np
 
 from src.common.signals import Preempted, Stop, interruptible
 from src.config.schema import Config
-from src.data.batches import Batches, Streams, Windows
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import LastUpdate
 from src.evaluation.scoring import finite, validation_loss
 from src.rnn.clipping import clip_norm, clip_value, global_norm
 from src.rnn.init import initialise
 from src.rnn.optimizers import average_weights, decay_weights
-from src.rnn.parameters import Architecture, Array, unflatten
-from src.training.data_parallel import Engine, Job
+from src.rnn.parameters import Array, unflatten
+from src.training.callbacks import Callback, Logger
+from src.training.data_parallel import DataParallel
 from src.training.divergence import Rollback
-from src.training.early_stopping import Best, budget_spent, total_steps
-from src.training.factory import make_optimizer, make_schedule
-from src.training.train_state import Counters, Since, Snapshot
-
-Report = Callable[[int, dict[str, float]], None]
-Hopeless = Callable[[int, float], bool]  # of a step and the best val/loss up to it
+from src.training.early_stopping import BestWeights, budget_spent
+from src.training.factory import build_architecture, build_batches, build_optimizer, build_schedule
+from src.training.shard import ShardSpec
+from src.training.train_state import Counters, RunningSums, TrainResult, TrainState
 
 
-def never(step: int, loss: float) -> bool:
-    """No job is given up."""
-    return False
+class Trainer:
+    """Train a network on the training split of a corpus, validate on its validation split, keep the best.
 
+    Args:
+        config: Frozen configuration; its seed draws the initial weights and the order of the windows.
+        corpus: Prepared text.
+        initial_params: Weights (n,) to begin with in place of those that are drawn.
 
-def forget(snapshot: Snapshot) -> None:
-    """Nothing is kept."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training came to.
-
-    flat (n,): the weights with the lowest validation loss. val_loss in nats, found at best_step. steps,
-    epochs, seconds: all of the training, evaluations included. chars_per_second: characters trained on a
-    second of the optimiser steps alone. ended: `max_epochs`, `max_seconds`, `early stopping`,
-    `hopeless` or `interrupted`.
+    Attributes:
+        params: The weights (n,) at the current step, float32.
+        eval_params: The weights that are validated and kept: `params` or their moving average.
+        best: The best weights so far.
+        batches: The supply of batches.
+        max_steps: Steps of max_epochs.
+        stop_reason: Why the steps ended; "" while training.
     """
 
-    flat: Array
-    val_loss: float
-    best_step: int
-    steps: int
-    epochs: float
-    seconds: float
-    chars_per_second: float
-    ended: str
-
-
-def make_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:
-    """The supply of training batches that `batching` names."""
-    tokens = corpus.split("train")
-    if config.batching == "contiguous":
-        return Streams(tokens, config.seq_len, config.batch_size, rng)
-    return Windows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
-
-
-def train(
-    config: Config,
-    architecture: Architecture,
-    corpus: Corpus,
-    rng: np.random.Generator,
-    report: Report,
-    evaluated: Callable[[int, Array], None],
-    hopeless: Hopeless = never,
-    keep: Callable[[Snapshot], None] = forget,
-    begin: Snapshot | Array | None = None,
-) -> Outcome:
-    """Train on the corpus' training split, evaluate on its validation split, keep the best weights.
-
-    rng draws the initial weights and the order of the windows. begin: a snapshot to go on from, or other
-    initial weights (n,). Raises Diverged when a loss or a gradient is no number (and there is no way back),
-    Preempted on SIGTERM, both after the last snapshot was kept.
-    """
-    drawn = initialise(architecture, config.model.init, rng)
-    batches = make_batches(config, corpus, rng)
-    total = total_steps(config, batches)
-    job = Job(architecture, config.seq_len, batches.batch_size, config.model.dropout, config.stateful)
-    with interruptible() as stop, Engine(job, config.workers) as engine:
-        engine.weights[:] = begin if isinstance(begin, np.ndarray) else drawn
-        loop = Loop(config, architecture, corpus, batches, engine, rng, report, evaluated, hopeless, keep)
-        if isinstance(begin, Snapshot):
-            loop.restore(begin)
-        with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
-            return loop.run(total, stop)
-
-
-class Loop:
-    """The training loop over steps 1, 2, ...; holds what changes from step to step."""
-
-    def __init__(
-        self,
-        config: Config,
-        architecture: Architecture,
-        corpus: Corpus,
-        batches: Batches,
-        engine: Engine,
-        rng: np.random.Generator,
-        report: Report,
-        evaluated: Callable[[int, Array], None],
-        hopeless: Hopeless,
-        keep: Callable[[Snapshot], None],
-    ) -> None:
-        self.config, self.architecture, self.batches, self.engine = config, architecture, batches, engine
-        self.rng = rng
-        self.val = corpus.split("val")
-        self.report, self.evaluated, self.hopeless, self.keep = report, evaluated, hopeless, keep
-        self.behind = False  # of the others of the sweep, at the last evaluation
-        self.optimizer = make_optimizer(config.optimizer)
-        self.schedule = make_schedule(config.schedule, config.max_epochs)
-        self.state = self.optimizer.state(engine.weights)
-        self.matrices = unflatten(architecture, engine.weights).matrices()
-        self.last_update = LastUpdate(config, architecture, engine.weights)
-        self.averaged = engine.weights.copy()
-        self.best = Best(engine.weights)
-        self.moving = {"weights": engine.weights}
-        if config.ema_decay:
-            self.moving["averaged"] = self.averaged
-        self.moving |= {f"optimizer.{name}": array for name, array in self.state.items()}
+    def __init__(self, config: Config, corpus: Corpus, initial_params: Array | None = None) -> None:
+        self.config, self.corpus = config, corpus
+        self.rng = np.random.default_rng(config.seed)
+        self.architecture = build_architecture(config, corpus)
+        # Drawn in any case: the order of the windows takes the next numbers of the same generator.
+        drawn = initialise(self.architecture, config.model.init, self.rng)
+        self.params = drawn if initial_params is None else initial_params
+        self.batches = build_batches(config, corpus, self.rng)
+        self.max_steps = max(1, ceil(config.max_epochs * self.batches.steps_per_epoch))
+        self.optimizer = build_optimizer(config.optimizer)
+        self.schedule = build_schedule(config.schedule, config.max_epochs)
         self.rollback = Rollback(config)
-        self.rollback.keep(self.moving, 0)
-        self.now = Counters()
-        self.kept = (0, 0)  # step of the last snapshot, and of the last evaluation in front of it
+        self.counters = Counters()
+        self.stop_reason = ""
+        self._requested = ""
 
-    def run(self, total: int, stop: Stop) -> Outcome:
-        """Train until step `total`, or until the time is up, nothing improves or somebody interrupts."""
-        config, now = self.config, self.now
-        self.began = time.perf_counter() - now.seconds
-        try:
-            while not (ended := self.look_up(total, stop)):
-                now.step += 1
-                progress = (now.step - 1) / total
-                if config.max_seconds is not None:
-                    self.look_at_clock()
-                    progress = max(progress, now.seconds / config.max_seconds)
-                now.lr = config.lr * self.rollback.scale * self.schedule.share(now.step, progress)
-                self.step()
-                if now.step % config.log_every == 0:
-                    self.log()
-        except Preempted:
-            self.keep_snapshot()
-            raise
-        self.keep_snapshot()  # before what only an end has, so that training can go on from here, too
-        if now.step == total:
-            self.log()
-        while now.evaluated != now.step or self.best.loss == inf:
-            self.evaluate(stop)
-        if stop.terminated:
-            raise Preempted("SIGTERM")
-        return Outcome(
-            flat=self.best.flat,
-            val_loss=self.best.loss,
-            best_step=self.best.step,
-            steps=now.step,
-            epochs=now.step / self.batches.steps_per_epoch,
-            seconds=self.look_at_clock(),
-            chars_per_second=self.chars_per_second(),
-            ended=ended,
+    @property
+    def step(self) -> int:
+        """The last optimizer step."""
+        return self.counters.step
+
+    def request_stop(self, reason: str) -> None:
+        """End the training before the next step; the first reason counts. For callbacks."""
+        self._requested = self._requested or reason
+
+    def fit(
+        self, logger: Logger, callbacks: Iterable[Callback] = (), state: TrainState | None = None
+    ) -> TrainResult:
+        """Train until the budget is spent, a callback requests a stop, or Ctrl-C.
+
+        Args:
+            logger: Where metrics go.
+            callbacks: Called in this order.
+            state: Of a checkpoint, to continue from.
+
+        Returns:
+            The best weights and how they were found.
+
+        Raises:
+            Diverged: When a loss or a gradient is not finite and rollback does not help.
+            Preempted: On SIGTERM, after `on_steps_end`.
+            KeyError, ValueError: For the state of another training.
+        """
+        self.logger, self.callbacks = logger, list(callbacks)
+        spec = ShardSpec(
+            self.architecture,
+            self.config.seq_len,
+            self.batches.batch_size,
+            self.config.model.dropout,
+            self.config.stateful,
         )
+        with (
+            interruptible() as stop,
+            DataParallel(spec, self.config.workers) as engine,
+            np.errstate(all="ignore"),  # what overflows ends in Diverged, which says more than a warning
+        ):
+            self._allocate(engine, state)
+            self.began = time.perf_counter() - self.counters.seconds
+            for callback in self.callbacks:
+                callback.on_train_start(self)
+            try:
+                while not (reason := self._stop_reason(stop)):
+                    self._train_step()
+            except Preempted:
+                self._end_steps("SIGTERM")
+                raise
+            self._end_steps(reason)
+            if self.step == self.max_steps:
+                self._log_training()
+            while self.counters.validated != self.step or self.best.loss == inf:
+                self._validate(stop)
+            if stop.terminated:
+                raise Preempted("SIGTERM")
+            result = TrainResult(
+                params=self.best.params,
+                val_loss=self.best.loss,
+                best_step=self.best.step,
+                steps=self.step,
+                epochs=self.step / self.batches.steps_per_epoch,
+                seconds=self._read_clock(),
+                chars_per_second=self._chars_per_second(),
+                stop_reason=reason,
+            )
+            for callback in self.callbacks:
+                callback.on_train_end(self, result)
+            return result
 
-    def look_up(self, total: int, stop: Stop) -> str:
-        """Between two steps: evaluate where it is time to. Why training ends here, "" where it goes on."""
-        now = self.now
-        if now.step % self.config.eval_every == 0 and now.evaluated != now.step:
-            improved = self.evaluate(stop)
-            if improved is not None:
-                self.schedule.observe(improved)
-                self.behind = self.hopeless(now.step, self.best.loss)
-                self.rollback.keep(self.moving, now.step)
-                self.keep_snapshot()
+    def log(self, metrics: dict[str, float]) -> None:
+        """Log metrics at the current step and hand them to the callbacks."""
+        self.logger.log_metrics(metrics, self.step)
+        for callback in self.callbacks:
+            callback.on_log(self, metrics)
+
+    def _allocate(self, engine: DataParallel, state: TrainState | None) -> None:
+        """Place the weights in the engine's memory and allocate what moves with them."""
+        engine.params[:] = self.params
+        self.engine, self.params = engine, engine.params
+        self.optimizer_state = self.optimizer.state(self.params)
+        self.matrices = unflatten(self.architecture, self.params).matrices()
+        self.update_ratio = LastUpdate(self.config, self.architecture, self.params)
+        self.averaged = self.params.copy()
+        self.eval_params = self.averaged if self.config.ema_decay else self.params
+        self.best = BestWeights(self.params)
+        self.moving = {"weights": self.params}
+        if self.config.ema_decay:
+            self.moving["averaged"] = self.averaged
+        self.moving |= {f"optimizer.{name}": array for name, array in self.optimizer_state.items()}
+        self.rollback.save(self.moving, 0)
+        if state is not None:
+            self.load_state(state)
+
+    def _stop_reason(self, stop: Stop) -> str:
+        """Validate between two steps when it is due; return why training ends here, "" while it does not."""
+        counters = self.counters
+        if counters.step % self.config.eval_every == 0 and counters.validated != counters.step:
+            self._validate(stop)
         else:
-            self.look_at_clock()  # a snapshot has done so: what ends training behind it, it knows
+            self._read_clock()  # a checkpoint reads it, too: what ends training next must have its time
         if stop.terminated:
             raise Preempted("SIGTERM")
         if stop.interrupted:
             return "interrupted"
-        spent = budget_spent(self.config, now.step, total, self.best.waited, now.seconds)
-        return "hopeless" if self.behind and spent != "early stopping" else spent
+        return self._requested or budget_spent(self.config, self.step, self.max_steps, counters.seconds)
 
-    def step(self) -> None:
-        """Batch, forward, backward, clip, update."""
-        config, now, g, began = self.config, self.now, self.engine.gradient, time.perf_counter()
-        ids, targets, fresh = self.batches.next()
+    def _end_steps(self, reason: str) -> None:
+        self.stop_reason = reason
+        for callback in self.callbacks:
+            callback.on_steps_end(self)
+
+    def _train_step(self) -> None:
+        """Take a step: batch, forward, backward, clip, update."""
+        config, counters, g = self.config, self.counters, self.engine.gradient
+        counters.step += 1
+        counters.lr = self._learning_rate()
+        began = time.perf_counter()
+        ids, targets, reset_state = self.batches.next()
         seed = int(self.rng.integers(2**63)) if config.model.dropout else 0
-        loss = self.engine.loss_and_gradient(ids, targets, fresh or now.fresh, seed)
-        now.fresh = False
+        loss = self.engine.loss_and_gradient(ids, targets, reset_state or counters.reset_state, seed)
+        counters.reset_state = False
         norm = global_norm(g)
-        if not (isfinite(loss) and isfinite(norm)):
-            self.go_back(f"loss {loss:g} and gradient norm {norm:g}")
-            return
-        if config.clip is not None:
-            by_norm = config.clip_mode == "norm"
-            clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
-            now.since.clipped += clipped
-        self.last_update.before(now.step)
-        if config.optimizer.weight_decay:
-            decay_weights(self.matrices, now.lr * config.optimizer.weight_decay)
-        self.optimizer.update(self.state, self.engine.weights, g, now.lr)
-        self.last_update.after()
-        if config.ema_decay:
-            average_weights(self.averaged, self.engine.weights, config.ema_decay, now.step)
-        now.since.steps += 1
-        now.since.loss += loss
-        now.since.norm += norm
-        now.in_steps += time.perf_counter() - began
+        if isfinite(loss) and isfinite(norm):
+            if config.clip is not None:
+                by_norm = config.clip_mode == "norm"
+                clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
+                counters.since.clipped += clipped
+            self.update_ratio.before(counters.step)
+            if config.optimizer.weight_decay:
+                decay_weights(self.matrices, counters.lr * config.optimizer.weight_decay)
+            self.optimizer.update(self.optimizer_state, self.params, g, counters.lr)
+            self.update_ratio.after()
+            if config.ema_decay:
+                average_weights(self.averaged, self.params, config.ema_decay, counters.step)
+            counters.since.steps += 1
+            counters.since.loss += loss
+            counters.since.norm += norm
+            counters.in_steps += time.perf_counter() - began
+        else:
+            self._roll_back(f"loss {loss:g} and gradient norm {norm:g}")
+        if counters.step % config.log_every == 0:
+            self._log_training()
 
-    def go_back(self, what: str) -> None:
-        """To the last good weights, with a smaller learning rate; the step and what is random go on."""
-        self.rollback.back(self.moving, self.now.step, what)
-        self.now.fresh = True
-        self.report(self.now.step, {"rollbacks": float(self.rollback.count)})
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the current step."""
+        progress = (self.step - 1) / self.max_steps
+        if self.config.max_seconds is not None:
+            progress = max(progress, self._read_clock() / self.config.max_seconds)
+        return self.config.lr * self.rollback.scale * self.schedule.share(self.step, progress)
 
-    def look_at_clock(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        self.now.seconds = time.perf_counter() - self.began
-        return self.now.seconds
-
-    def chars_per_second(self) -> float:
-        characters = self.now.step * self.batches.batch_size * self.config.seq_len
-        return characters / self.now.in_steps if self.now.in_steps else 0.0
-
-    def log(self) -> None:
-        if self.now.since.steps:
-            self.report(self.now.step, self.now.since.metrics(self.now.lr, self.chars_per_second()))
-        self.now.since = Since()
-
-    def evaluate(self, stop: Stop) -> bool | None:
-        """Validation loss of the averaged weights; whether it improved, None where it was no number."""
-        now, flat = self.now, self.averaged if self.config.ema_decay else self.engine.weights
+    def _validate(self, stop: Stop) -> None:
+        """Compute the validation loss of `eval_params`, log it and call the callbacks."""
+        counters = self.counters
         with stop.at_once():
-            loss = validation_loss(self.architecture, flat, self.val, self.config.max_eval_chars)
-        now.evaluated = now.step
-        if not finite(loss, flat, self.engine.weights):
-            self.go_back("weights that are no numbers" if finite(loss) else f"validation loss {loss:g}")
-            return None
-        improved = self.best.observe(loss, flat, now.step, self.config.min_delta)
-        self.report(now.step, {"val/loss": loss, "val/bpc": loss / log(2), **self.last_update.ratios})
-        self.evaluated(now.step, flat)
-        return improved
-
-    def keep_snapshot(self) -> None:
-        """Hand over everything that training would go on from, where that has not been done already."""
-        if self.kept == (self.now.step, self.now.evaluated):
+            loss = validation_loss(
+                self.architecture, self.eval_params, self.corpus.split("val"), self.config.max_eval_chars
+            )
+        counters.validated = counters.step
+        if not finite(loss, self.eval_params, self.params):
+            self._roll_back("weights that are no numbers" if finite(loss) else f"validation loss {loss:g}")
             return
-        self.kept = self.now.step, self.now.evaluated
-        self.look_at_clock()
-        arrays = self.moving | {"best": self.best.flat}
+        improved = self.best.update(loss, self.eval_params, counters.step, self.config.min_delta)
+        self.log({"val/loss": loss, "val/bpc": loss / log(2), **self.update_ratio.ratios})
+        self.schedule.observe(improved)
+        self.rollback.save(self.moving, counters.step)
+        for callback in self.callbacks:
+            callback.on_validation_end(self, loss)
+
+    def _roll_back(self, what: str) -> None:
+        """Restore the last good weights with a smaller learning rate; step and generator are not restored."""
+        self.rollback.restore_last_good(self.moving, self.step, what)
+        self.counters.reset_state = True
+        self.log({"rollbacks": float(self.rollback.count)})
+
+    def _read_clock(self) -> float:
+        """Update and return the seconds of training so far, those before an interruption included."""
+        self.counters.seconds = time.perf_counter() - self.began
+        return self.counters.seconds
+
+    def _chars_per_second(self) -> float:
+        characters = self.step * self.batches.batch_size * self.config.seq_len
+        return characters / self.counters.in_steps if self.counters.in_steps else 0.0
+
+    def _log_training(self) -> None:
+        """Log the means since the last point of the training curves."""
+        since, self.counters.since = self.counters.since, RunningSums()
+        if since.steps:
+            self.log(since.metrics(self.counters.lr, self._chars_per_second()))
+
+    def train_state(self) -> TrainState:
+        """Return everything from which `fit` can continue; its arrays are views."""
+        self._read_clock()
+        arrays = self.moving | {"best": self.best.params}
         if self.config.stateful:
             arrays["carried"] = self.engine.state()
-        if self.rollback.on and self.rollback.good_at != self.now.step:
+        if self.rollback.enabled and self.rollback.good_at != self.step:
             arrays |= {f"good.{name}": array for name, array in self.rollback.good.items()}
         state = {
-            "now": asdict(self.now),
+            "counters": asdict(self.counters),
             "best": self.best.state(),
             "rollback": self.rollback.state(),
             "schedule": self.schedule.state(),
             "batches": self.batches.state(),
-            "ratios": self.last_update.ratios,
+            "update_ratios": self.update_ratio.ratios,
             "rng": self.rng.bit_generator.state,
         }
-        self.keep(Snapshot(self.now.step, state, arrays))
+        return TrainState(self.step, state, arrays)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Stand where the snapshot was taken. Raises KeyError or ValueError for one of another training."""
-        arrays, state = snapshot.arrays, snapshot.state
-        for name, array in (self.moving | {"best": self.best.flat}).items():
+    def load_state(self, saved: TrainState) -> None:
+        """Restore what `train_state` returned.
+
+        Raises:
+            KeyError, ValueError: For the state of another training.
+        """
+        arrays, state = saved.arrays, saved.state
+        for name, array in (self.moving | {"best": self.best.params}).items():
             array[...] = arrays[name]
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
-        self.now = Counters(**{**state["now"], "since": Since(**state["now"]["since"])})
-        self.kept = self.now.step, self.now.evaluated
+        counters = state["counters"]
+        self.counters = Counters(**{**counters, "since": RunningSums(**counters["since"])})
         self.best.restore(state["best"])
         self.schedule.restore(state["schedule"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
         self.rollback.restore(state["rollback"], good)
         self.batches.restore(state["batches"])
-        self.last_update.ratios = dict(state["ratios"])
+        self.update_ratio.ratios = dict(state["update_ratios"])
         self.rng.bit_generator.state = state["rng"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from src.common.errors import InputError
 from src.common.paths import absolute
 from src.config.schema import Config
+from src.data.corpus import Corpus
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
@@ -16,16 +17,19 @@ from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.run_lookup import lookup
 from src.training import checkpoint
 from src.training.checkpoint import Checkpoint
+from src.training.factory import build_architecture
 from src.training.resume import find_by_name
 
 
-def initial_weights(config: Config, architecture: Architecture, vocabulary: Vocabulary) -> Array | None:
-    """The weights (n,) that init_from names, None where it names none.
+def initial_weights(config: Config, corpus: Corpus) -> Array | None:
+    """Load the weights (n,) that init_from names; None where it names none.
 
-    Raises InputError when there is no such model, or it has other sizes or other characters.
+    Raises:
+        InputError: When there is no such model, or it has other sizes or other characters.
     """
     if config.init_from is None:
         return None
+    architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
     model = named_model(config.init_from, config)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:

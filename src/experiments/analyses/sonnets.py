@@ -3,16 +3,16 @@
 import hashlib
 from typing import Any
 
-import numpy as np
-
 from src.common.atomic_io import write_json
 from src.common.console import say
 from src.common.paths import PROJECT, absolute
 from src.config.schema import ASIDE, Config
 from src.experiments.claims import all_held, read_claims, tally, verdicts
 from src.final_evaluation import Result
-from src.runner import architecture_of, prepare
-from src.training.trainer import train
+from src.runner import prepare
+from src.training.callbacks import NullLogger
+from src.training.early_stopping import EarlyStopping
+from src.training.trainer import Trainer
 
 EXPECTED = PROJECT / "experiments" / "sonnets" / "expected.json"
 FIGURES = "reproduction.json"  # under outputs/
@@ -21,10 +21,8 @@ FIGURES = "reproduction.json"  # under outputs/
 def repeated_digest(config: Config) -> str:
     """sha256 of the weights that a second training with the same config comes to."""
     corpus = prepare(config, with_prompt=False)
-    architecture = architecture_of(config, corpus)
-    rng = np.random.default_rng(config.seed)
-    outcome = train(config, architecture, corpus, rng, lambda step, metrics: None, lambda step, flat: None)
-    return hashlib.sha256(outcome.flat.tobytes()).hexdigest()
+    result = Trainer(config, corpus).fit(NullLogger(), [EarlyStopping(config.patience)])
+    return hashlib.sha256(result.params.tobytes()).hexdigest()
 
 
 def check_claims(result: Result, config: Config) -> bool:
@@ -34,14 +32,14 @@ def check_claims(result: Result, config: Config) -> bool:
     """
     say("\ntraining once more, for the claim that the weights come out the same")
     identical = repeated_digest(config) == result.weights_sha256
-    metrics = {**result.evaluation.metrics(), "val/loss": result.outcome.val_loss}
+    metrics = {**result.evaluation.metrics(), "val/loss": result.training.val_loss}
     metrics["repeat/identical"] = float(identical)
     found = verdicts(read_claims(EXPECTED), metrics)
     print("\n" + "\n".join(v.line() for v in found))
     report: dict[str, Any] = {
         "metrics": metrics,
-        "best_step": result.outcome.best_step,
-        "steps": result.outcome.steps,
+        "best_step": result.training.best_step,
+        "steps": result.training.steps,
         "weights_sha256": result.weights_sha256,
         "samples": {f"{t:g}": config.prompt + text for t, text in result.samples.items()},
     }

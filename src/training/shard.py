@@ -1,0 +1,144 @@
+"""What one process computes of a batch, and the memory that all processes share."""
+
+from dataclasses import dataclass
+from math import prod
+from multiprocessing.context import SpawnContext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.rnn.aligned import CACHE_LINE, at_cache_line
+from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
+from src.rnn.parameters import Architecture, Array, unflatten
+
+LINE = CACHE_LINE // 4  # numbers of a cache line: each gradient begins at one
+
+COMPUTE, GET_STATE, SET_STATE = range(3)  # commands to a worker
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """What all processes know from the beginning.
+
+    Attributes:
+        architecture: Sizes of the network.
+        steps: T, time steps of a batch.
+        batch: B, sequences of a batch, those of all processes.
+        dropout: Probability with which a unit is dropped between layers.
+        stateful: Whether a batch begins in the state in which the one before ended.
+    """
+
+    architecture: Architecture
+    steps: int
+    batch: int
+    dropout: float = 0.0
+    stateful: bool = False
+
+    @property
+    def predictions(self) -> int:
+        """T B, the number that the mean loss is over."""
+        return self.steps * self.batch
+
+
+class Shard:
+    """The share of the batch that one process computes: columns [first, last) of ids and targets (T, B)."""
+
+    def __init__(
+        self, spec: ShardSpec, first: int, last: int, params: Array, gradient: Array, carried: Array
+    ) -> None:
+        self.spec = spec
+        self.gradient, self.carried = gradient, carried[:, :, first:last]
+        self.p, self.g = unflatten(spec.architecture, params), unflatten(spec.architecture, gradient)
+        self.columns = slice(first, last)
+        self.buffers = Buffers.allocate(spec.architecture, spec.steps, last - first, training=True)
+
+    def prepare(self, ids: Ids, targets: Ids, reset_state: bool, seed: int) -> tuple[Ids, Ids, Array | None]:
+        """Set the initial state of a batch.
+
+        Args:
+            ids: Characters (T, B) of the whole batch.
+            targets: The characters that follow them, (T, B).
+            reset_state: Begin from a zero state, also where the state is carried.
+            seed: Of the dropout masks of this step.
+
+        Returns:
+            The columns of `ids` and `targets` of this shard, contiguous, and its dropout masks.
+        """
+        spec = self.spec
+        if reset_state or not spec.stateful:
+            self.buffers.reset()
+        else:
+            self.buffers.carry()
+        masks = None
+        if spec.dropout and spec.architecture.layers > 1:
+            width = self.columns.stop - self.columns.start
+            rng = np.random.default_rng([seed, self.columns.start])
+            masks = dropout_masks(spec.architecture, spec.steps, width, spec.dropout, rng)
+        columns = self.columns
+        return np.ascontiguousarray(ids[:, columns]), np.ascontiguousarray(targets[:, columns]), masks
+
+    def execute(self, ids: Ids, targets: Ids, commands: NDArray[np.int64]) -> float:
+        """Carry out a command in a worker.
+
+        Args:
+            ids: Characters (T, B) of the whole batch.
+            targets: The characters that follow them, (T, B).
+            commands: reset_state, the seed of the dropout masks, and COMPUTE, GET_STATE or SET_STATE.
+
+        Returns:
+            The shard's share of the mean loss in nats; its gradient is in `self.gradient`. 0 for a command
+            that exchanges the carried state.
+        """
+        reset_state, seed, command = commands.tolist()
+        if command == GET_STATE:
+            self.carried[...] = self.buffers.state()
+            return 0.0
+        if command == SET_STATE:
+            self.buffers.end_with(self.carried)
+            return 0.0
+        own_ids, own_targets, masks = self.prepare(ids, targets, bool(reset_state), seed)
+        p, g, buffers = self.p, self.g, self.buffers
+        return loss_and_gradient(p, g, own_ids, own_targets, buffers, masks, self.spec.predictions)
+
+
+class Shared:
+    """Memory that all processes see: the weights, a gradient and a loss for each process, the batch, and the
+    carried state, which is written only on GET_STATE and SET_STATE."""
+
+    def __init__(self, context: SpawnContext, spec: ShardSpec, workers: int) -> None:
+        size, steps, batch = spec.architecture.size(), spec.steps, spec.batch
+        self.size, self.padded = size, -(-size // LINE) * LINE
+        self.shape = (size, steps, batch, workers)
+        a = spec.architecture
+        self.states = (a.layers, a.states, batch, a.hidden)
+        sizes = {
+            "params": 4 * size,
+            "gradients": 4 * self.padded * workers,
+            "ids": 2 * steps * batch * np.intp(0).nbytes,
+            "losses": 8 * workers,
+            "commands": 8 * 3,
+            "carried": 4 * prod(self.states),
+        }
+        self.memory = {name: context.RawArray("b", size + CACHE_LINE) for name, size in sizes.items()}
+
+    def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        return at_cache_line(np.frombuffer(self.memory[name], np.uint8), dtype, shape)
+
+    def params(self) -> Array:
+        return self.view("params", np.float32, (self.shape[0],))
+
+    def gradients(self) -> Array:
+        return self.view("gradients", np.float32, (self.shape[3], self.padded))[:, : self.size]
+
+    def ids(self) -> Ids:
+        return self.view("ids", np.intp, (2, *self.shape[1:3]))
+
+    def commands(self) -> NDArray[np.int64]:
+        return self.view("commands", np.int64, (3,))
+
+    def carried(self) -> Array:
+        return self.view("carried", np.float32, self.states)
+
+    def losses(self) -> NDArray[np.float64]:
+        return self.view("losses", np.float64, (self.shape[3],))
