@@ -59,15 +59,15 @@ def main() -> None:
 
 def watch_steps() -> None:
     """Mark the end of the first training step."""
-    from src.training.trainer import Loop
+    from src.training.trainer import Trainer
 
-    step = Loop.step
+    step = Trainer.train_step
 
-    def marked(self: Loop) -> None:
+    def marked(self: Trainer) -> None:
         step(self)
         mark("step")
 
-    Loop.step = marked  # type: ignore[method-assign]
+    Trainer.train_step = marked  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

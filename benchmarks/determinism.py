@@ -9,6 +9,7 @@ benchmarks/determinism.json.
 """
 
 import tempfile
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from src.cli.main import register
 from src.common.atomic_io import write_json
+from src.common.callback import BaseCallback
 from src.common.paths import CONF
 from src.data.corpus import Corpus, corpus_of
 from src.rnn.parameters import Array
-from src.runner import architecture_of
 from src.tracking.environment import environment
-from src.training.trainer import train
+from src.training.callbacks import NullLogger
+from src.training.trainer import Trainer
 
 WORKERS = (1, 2, 4)
 SHOWN = (10, 100, 1000)  # steps that are reported beside the last
@@ -41,21 +43,15 @@ def default(*overrides: str) -> Any:
 
 def trained(config: Any, corpus: Corpus, workers: int) -> dict[int, tuple[Array, float]]:
     """The weights that are evaluated and their val/loss, at the steps to show and at the last."""
-    config.workers = workers
     seen: dict[int, tuple[Array, float]] = {}
-    losses: dict[int, float] = {}
 
-    def report(step: int, metrics: dict[str, float]) -> None:
-        if "val/loss" in metrics:
-            losses[step] = metrics["val/loss"]
+    class Recorder(BaseCallback):
+        def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
+            for old in seen.keys() - {*SHOWN}:
+                del seen[old]
+            seen[trainer.step] = (trainer.eval_params.copy(), val_loss)
 
-    def evaluated(step: int, flat: Array) -> None:
-        for old in seen.keys() - {*SHOWN}:
-            del seen[old]
-        seen[step] = (flat.copy(), losses[step])
-
-    rng = np.random.default_rng(config.seed)
-    train(config, architecture_of(config, corpus), corpus, rng, report, evaluated)
+    Trainer(replace(config, workers=workers), corpus).fit(NullLogger(), [Recorder()])
     return seen
 
 

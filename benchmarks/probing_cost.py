@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from src import runner
+from src import final_evaluation, runner
 from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
 from src.diagnostics import gradient_flow
-from src.diagnostics.callback import Inside
-from src.final_evaluation import finish
+from src.diagnostics.callback import DiagnosticsCallback
+from src.final_evaluation import evaluate_and_log
 from src.tracking.environment import environment
 
 CASES: dict[str, list[str]] = {
@@ -66,17 +66,17 @@ def one() -> None:
 
         setattr(owner, name, run)
 
-    timed(Inside, "begin", True)
-    timed(Inside, "evaluated", True)
+    timed(DiagnosticsCallback, "on_train_start", True)
+    timed(DiagnosticsCallback, "on_validation_end", True)
     timed(gradient_flow.LastUpdate, "before", False)
     timed(gradient_flow.LastUpdate, "after", False)
 
     def noted(*arguments: Any) -> Any:
         found.append((arguments[-1].seconds, spent[0], count[0]))
-        return finish(*arguments)
+        return evaluate_and_log(*arguments)
 
     sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
-    with patch.object(runner, "finish", noted):
+    with patch.object(final_evaluation, "evaluate_and_log", noted):
         launch("train", "config", lambda config: runner.run(config, "train"))
     print(*found[0])
 

@@ -38,45 +38,33 @@ Steps = Callable[[int], None]
 
 def numpy_train(case: Case) -> Steps:
     """This project's own training loop, without what only the product adds (averaging, weight decay)."""
+    from pathlib import Path
+
     import numpy as np
 
-    from src.config.schema import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig
-    from src.data.batches import Windows
+    from benchmarks.determinism import default
     from src.data.corpus import Corpus
-    from src.rnn.init import initialise
-    from src.rnn.parameters import Architecture
-    from src.training.data_parallel import Engine, Job
-    from src.training.trainer import Loop, forget, never
+    from src.data.normalization import Normalisation
+    from src.data.vocabulary import Vocabulary
+    from src.training.callbacks import NullLogger
+    from src.training.trainer import Trainer
 
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
-    data = DataConfig("random", None, False, False, False, "utf-8", [0.8, 0.2, 0.0], 1)
-    config = Config(
-        hidden=case.hidden, seq_len=case.seq_len, batch_size=case.batch, workers=case.threads, lr=LR,
-        clip=CLIP, clip_mode="norm", ema_decay=0.0, min_delta=0.0, diagnostics=True, eval_every=10**9,
-        data=data,
-        model=ModelConfig(case.cell, case.layers, 0.0, "uniform", "tanh"),
-        optimizer=AdamConfig("adam", 0.0, 0.9, 0.999, 1e-8), schedule=ConstantConfig("constant", 0),
+    config = default(
+        f"hidden={case.hidden}", f"seq_len={case.seq_len}", f"batch_size={case.batch}", f"lr={LR}",
+        f"workers={case.threads}", f"clip={CLIP}", f"model={case.cell}", f"model.layers={case.layers}",
+        "model.init=uniform", "ema_decay=0", "optimizer.weight_decay=0", "schedule=constant",
+        "batching=shuffled", "stateful=false", f"eval_every={10**9}", f"log_every={10**9}", "max_epochs=1e6",
     )  # fmt: skip
-    architecture = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
-    windows = Windows(tokens, case.seq_len, case.batch, 1, rng)
-    corpus = Corpus.__new__(Corpus)  # the loop asks it for a validation split only
-    object.__setattr__(corpus, "tokens", tokens)
-    object.__setattr__(corpus, "bounds", {"val": (0, 0)})
-    engine = Engine(Job(architecture, case.seq_len, case.batch), case.threads).__enter__()
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
+    bounds = {"train": (0, CHARACTERS), "val": (0, 0), "test": (0, 0)}
+    plain, letters = Normalisation(False, False, False), Vocabulary(" abcdefghijklmnopqrstuvwxyz")
+    trainer = Trainer(config, Corpus(Path("unused"), "random", "0" * 64, letters, plain, tokens, bounds))
+    engine = trainer.start(NullLogger(), []).__enter__()
     atexit.register(engine.__exit__, None, None, None)  # before multiprocessing waits for its processes
-    engine.weights[:] = initialise(architecture, "uniform", rng)
-
-    def ignore(step: int, told: object) -> None:
-        """Nobody is told."""
-
-    loop = Loop(config, architecture, corpus, windows, engine, rng, ignore, ignore, never, forget)
-    loop.now.lr = LR
 
     def steps(count: int) -> None:
         for _ in range(count):
-            loop.now.step += 1
-            loop.step()
+            trainer.train_step()
 
     return steps
 

@@ -112,7 +112,7 @@ def cost(root: Path) -> dict[str, float]:
         began = time.perf_counter()
         journal.sync()
         path = checkpoint.save(
-            folder, found.state["training"]["now"]["step"] + step, found.arrays, found.state
+            folder, found.state["training"]["counters"]["step"] + step, found.arrays, found.state
         )
         milliseconds.append(1000 * (time.perf_counter() - began))
     return {"milliseconds": statistics.median(milliseconds), "bytes": path.stat().st_size}

@@ -31,7 +31,7 @@ from src.rnn.optimizers import Adam, Optimizer, Sgd
 from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
-from src.training.early_stopping import Best
+from src.training.early_stopping import BestWeights
 
 FIGURES = Path(__file__).resolve().parent / "figures"
 STEPS, BATCH, HIDDEN = 20, 64, 64  # of a window, a batch, the hidden state
@@ -45,7 +45,7 @@ class Trained:
     (step, validation loss)."""
 
     flat: Array
-    best: Best
+    best: BestWeights
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     val: list[tuple[int, float]] = field(default_factory=list)
@@ -72,7 +72,7 @@ def train(
     """The training loop of training-and-sampling.md. every: updates between two validations on val."""
     rng = np.random.default_rng(1)
     flat = initialise(architecture, "orthogonal", rng)
-    gradient, state, trained = np.empty_like(flat), optimizer.state(flat), Trained(flat, Best(flat))
+    gradient, state, trained = np.empty_like(flat), optimizer.state(flat), Trained(flat, BestWeights(flat))
     p, g = unflatten(architecture, flat), unflatten(architecture, gradient)
     batches = Windows(tokens, STEPS, BATCH, stride, rng)
     buffers = Buffers.allocate(architecture, STEPS, BATCH, training=True)
@@ -86,7 +86,7 @@ def train(
         optimizer.update(state, flat, gradient, lr)
         if every and step % every == 0:
             loss = validation_loss(architecture, flat, val)
-            trained.best.observe(loss, flat, step, 0)
+            trained.best.update(loss, flat, step, 0)
             trained.val.append((step, loss))
     return trained
 

@@ -17,7 +17,7 @@ from src.cli.main import launch
 from src.tracking.event_log import Journal
 from src.train import body, failed
 from src.training import checkpoint
-from src.training.data_parallel import Engine
+from src.training.data_parallel import DataParallel
 
 IN_A_CHECKPOINT = ("half a checkpoint", "checkpoint not renamed", "checkpoint renamed")
 PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")
@@ -61,7 +61,7 @@ def half_a_line(journal: Journal, kind: str, **fields: Any) -> None:
 
 def arm(where: str, count: int) -> None:
     """Lay the trap."""
-    to_disk, compute = checkpoint.to_disk, Engine.loss_and_gradient
+    to_disk, compute = checkpoint.to_disk, DataParallel.loss_and_gradient
     match where:
         case "half a checkpoint":  # to_disk is called twice: for the file, then for the directory
             checkpoint.to_disk = counted(2 * count - 1, to_disk, half_a_checkpoint)
@@ -70,10 +70,10 @@ def arm(where: str, count: int) -> None:
         case "checkpoint renamed":
             checkpoint.to_disk = counted(2 * count, to_disk, lambda path: die())
         case "gradient":
-            instead(Engine, "loss_and_gradient", counted(count, compute, lambda *arguments: die()))
+            instead(DataParallel, "loss_and_gradient", counted(count, compute, lambda *arguments: die()))
         case "Ctrl-C":
             press = counted(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
-            instead(Engine, "loss_and_gradient", press)
+            instead(DataParallel, "loss_and_gradient", press)
         case "half a line":
             append, calls = Journal.append, [0]
 
@@ -87,7 +87,7 @@ def arm(where: str, count: int) -> None:
         case "time":
             timer = threading.Timer(count / 1000, die)
             timer.daemon = True
-            instead(Engine, "loss_and_gradient", counted(1, compute, lambda *arguments: timer.start()))
+            instead(DataParallel, "loss_and_gradient", counted(1, compute, lambda *arguments: timer.start()))
         case _:
             sys.exit(f"expected one of {PLACES}, got {where}")
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from src.common.callback import BaseCallback
 from src.config.schema import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig, TrackingConfig
 from src.config.validation import check
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.rnn.parameters import Architecture, Array
-from src.training.trainer import train
+from src.training.early_stopping import EarlyStopping
+from src.training.trainer import Trainer
 
 VERSE = "the sun is up and so am i, "
 SPLIT = (0.8, 0.1, 0.1)
@@ -74,8 +76,28 @@ CORPUS = corpus_of(VERSE * 110)
 NOISE = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=3000)))
 
 
-class Trained:
-    """One training, everything that it reported, and the weights at each evaluation."""
+class Recorder(BaseCallback):
+    """Records all metrics, and the weights at each validation."""
+
+    def __init__(self) -> None:
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.seen: dict[int, Array] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics.append((step, metrics))
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Nothing is kept."""
+
+    def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
+        self.seen[trainer.step] = trainer.eval_params.copy()
+
+    def curve(self, name: str) -> dict[int, float]:
+        return {step: metrics[name] for step, metrics in self.metrics if name in metrics}
+
+
+class Trained(Recorder):
+    """One training, everything that it logged, and the weights at each validation."""
 
     def __init__(
         self,
@@ -83,32 +105,23 @@ class Trained:
         callback: Callable[[Architecture, Array], None] | None = None,
         **changes: Any,
     ) -> None:
+        super().__init__()
         self.config = replace(BASE, **changes)
         check(self.config)
-        model, rng = self.config.model, np.random.default_rng(self.config.seed)
-        self.architecture = Architecture(
-            len(corpus.vocabulary), self.config.hidden, model.name, model.layers, model.activation
-        )
-        self.metrics: list[tuple[int, dict[str, float]]] = []
-        self.seen: dict[int, Array] = {}
         self.callback = callback
-        self.outcome = train(self.config, self.architecture, corpus, rng, self.report, self.evaluated)
+        trainer = Trainer(self.config, corpus)
+        self.architecture = trainer.architecture
+        self.result = trainer.fit(self, [self, EarlyStopping(self.config.patience)])
 
-    def report(self, step: int, metrics: dict[str, float]) -> None:
-        self.metrics.append((step, metrics))
-
-    def evaluated(self, step: int, flat: Array) -> None:
-        self.seen[step] = flat.copy()
+    def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
+        super().on_validation_end(trainer, val_loss)
         if self.callback:
-            self.callback(self.architecture, flat)
-
-    def curve(self, name: str) -> dict[int, float]:
-        return {step: metrics[name] for step, metrics in self.metrics if name in metrics}
+            self.callback(trainer.architecture, trainer.eval_params)
 
     @property
     def last(self) -> Array:
         """The weights behind the last step."""
-        return self.seen[self.outcome.steps]
+        return self.seen[self.result.steps]
 
 
 def model_config(

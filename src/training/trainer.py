@@ -88,26 +88,19 @@ class Trainer:
             Preempted: On SIGTERM, after `on_steps_end`.
             KeyError, ValueError: For the state of another training.
         """
-        self.logger, self.callbacks = logger, list(callbacks)
-        spec = ShardSpec(
-            self.architecture,
-            self.config.seq_len,
-            self.batches.batch_size,
-            self.config.model.dropout,
-            self.config.stateful,
-        )
         with (
             interruptible() as stop,
-            DataParallel(spec, self.config.workers) as engine,
+            self.start(logger, callbacks),
             np.errstate(all="ignore"),  # what overflows ends in Diverged, which says more than a warning
         ):
-            self._allocate(engine, state)
+            if state is not None:
+                self.load_state(state)
             self.began = time.perf_counter() - self.counters.seconds
             for callback in self.callbacks:
                 callback.on_train_start(self)
             try:
                 while not (reason := self._stop_reason(stop)):
-                    self._train_step()
+                    self.train_step()
             except Preempted:
                 self._end_steps("SIGTERM")
                 raise
@@ -138,10 +131,24 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_log(self, metrics)
 
-    def _allocate(self, engine: DataParallel, state: TrainState | None) -> None:
-        """Place the weights in the engine's memory and allocate what moves with them."""
-        engine.params[:] = self.params
-        self.engine, self.params = engine, engine.params
+    def start(self, logger: Logger, callbacks: Iterable[Callback]) -> DataParallel:
+        """Allocate what changes from step to step.
+
+        Returns:
+            The context manager in which `train_step` may be called: the worker processes.
+        """
+        self.logger, self.callbacks = logger, list(callbacks)
+        config, initial = self.config, self.params
+        spec = ShardSpec(
+            self.architecture,
+            config.seq_len,
+            self.batches.batch_size,
+            config.model.dropout,
+            config.stateful,
+        )
+        self.engine = DataParallel(spec, config.workers)
+        self.params = self.engine.params
+        self.params[:] = initial
         self.optimizer_state = self.optimizer.state(self.params)
         self.matrices = unflatten(self.architecture, self.params).matrices()
         self.update_ratio = LastUpdate(self.config, self.architecture, self.params)
@@ -153,8 +160,7 @@ class Trainer:
             self.moving["averaged"] = self.averaged
         self.moving |= {f"optimizer.{name}": array for name, array in self.optimizer_state.items()}
         self.rollback.save(self.moving, 0)
-        if state is not None:
-            self.load_state(state)
+        return self.engine
 
     def _stop_reason(self, stop: Stop) -> str:
         """Validate between two steps when it is due; return why training ends here, "" while it does not."""
@@ -174,7 +180,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_steps_end(self)
 
-    def _train_step(self) -> None:
+    def train_step(self) -> None:
         """Take a step: batch, forward, backward, clip, update."""
         config, counters, g = self.config, self.counters, self.engine.gradient
         counters.step += 1

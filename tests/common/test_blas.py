@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from src.rnn import network, step
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture, Array
 from tests.commands import PROJECT, TIME_LIMIT, environ
+from tests.small_training import BASE, CORPUS
 
 VOCABULARY = Vocabulary("abcdef")
 ARCHITECTURE = Architecture(vocab=6, hidden=8)
@@ -112,13 +112,13 @@ def test_a_whole_run_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     seen = []
 
-    def architecture_of(*_: object) -> float:
+    def trainer(*_: object) -> float:
         seen.append(threads())
         return 1 / 0
 
-    monkeypatch.setattr(runner, "architecture_of", architecture_of)
+    monkeypatch.setattr(runner, "Trainer", trainer)
     with pytest.raises(ZeroDivisionError):
-        runner.run_on(SimpleNamespace(), SimpleNamespace(), "train")  # type: ignore[arg-type]
+        runner.run(BASE, "train", corpus=CORPUS)
     assert seen == [1]
     assert threads() == 2
 

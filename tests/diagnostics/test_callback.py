@@ -4,15 +4,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.diagnostics.callback import Inside, distances_of
+from src.diagnostics.callback import DiagnosticsCallback, distances_of
 from src.plots.diagnostics import chosen, gradient_through_time, moments, singular_values
+from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
-from tests.small_training import BASE, CORPUS
+from tests.small_training import BASE, CORPUS, Recorder
+
+ARCHITECTURE = Architecture(len(CORPUS.vocabulary), BASE.hidden)
 
 PROJECT = Path(__file__).resolve().parents[2]
 FILES = ("gradient_through_time.json", "neurons.html")
@@ -87,33 +91,47 @@ def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
     assert weights[0] == weights[1]
 
 
-def inside_of(folder: Path) -> Inside:
-    """Of a run that is probed every 200 steps."""
+def view(step: int, params: Any) -> Any:
+    """A trainer as the callback sees it; measured every 200 steps."""
     config = replace(BASE, batch_size=64)
-    return Inside(config, Architecture(len(CORPUS.vocabulary), config.hidden), CORPUS, folder)
+    return SimpleNamespace(
+        config=config, architecture=ARCHITECTURE, corpus=CORPUS, step=step, params=params, eval_params=params
+    )
 
 
-def test_curves_go_on_where_they_were_interrupted(tmp_path: Path) -> None:
-    first = inside_of(tmp_path)
-    begun = first.begin()
+def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
+    first, initial = Recorder(), initialise(ARCHITECTURE, "orthogonal", np.random.default_rng(1))
+    params = np.full(ARCHITECTURE.size(), 0.1, np.float32)
+    diagnostics = DiagnosticsCallback(first, tmp_path)
+    diagnostics.on_train_start(view(0, initial))
+    begun = first.metrics[-1][1]
     assert begun["inside/spectral_radius"] == pytest.approx(1, rel=2e-3)
-    flat = np.full(first.architecture.size(), 0.1, np.float32)
-    assert first.evaluated(100, flat) == {}, "too soon after the last"
-    once = first.evaluated(200, flat)
+    diagnostics.on_validation_end(view(100, params), 1.0)
+    assert len(first.metrics) == 1, "too soon after the last"
+    diagnostics.on_validation_end(view(200, params), 1.0)
     whole = told_by(tmp_path)
     assert [row["step"] for row in whole["steps"]] == [0, 200]
-    again = inside_of(tmp_path)
-    assert again.begin() == begun, "told again as it was, and taken once: reports are"
-    assert again.evaluated(200, flat) == once
+    assert whole["initial_singular_values"] == [pytest.approx([1.0] * BASE.hidden, rel=1e-5)]
+    again = Recorder()
+    resumed = DiagnosticsCallback(again, tmp_path)
+    resumed.on_train_start(view(100, params))
+    assert again.metrics == [], "the initial weights were measured before"
+    resumed.on_validation_end(view(200, params), 1.0)
+    assert again.metrics == [(200, first.metrics[-1][1])]
     assert told_by(tmp_path) == whole
-    again.evaluated(400, flat)
+    resumed.on_validation_end(view(400, params), 1.0)
     assert [row["step"] for row in told_by(tmp_path)["steps"]] == [0, 200, 400]
+    resumed.on_train_end(view(400, params), SimpleNamespace(params=params, best_step=300, steps=400))
+    assert again.metrics[-1][0] == 401
+    assert [row["step"] for row in told_by(tmp_path)["steps"]] == [0, 200, 300, 400]
 
 
 def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
-    inside = inside_of(tmp_path)
+    diagnostics = DiagnosticsCallback(Recorder(), tmp_path)
+    params = np.full(ARCHITECTURE.size(), np.nan, np.float32)
     with np.errstate(all="ignore"):
-        inside.evaluated(200, np.full(inside.architecture.size(), np.nan, np.float32))
+        diagnostics.on_train_start(view(200, params))
+        diagnostics.on_validation_end(view(200, params), 1.0)
     assert told_by(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
 
 

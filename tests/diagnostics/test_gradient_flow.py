@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from src.config.schema import SgdConfig
-from src.diagnostics.callback import Inside, drawn_weights
-from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Prober, probe, saturation
+from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Probe, Prober, probe, saturation
 from src.rnn.cells import CELLS
 from src.rnn.init import initialise
 from src.rnn.network import Buffers
 from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.training.trainer import Trainer
 from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
@@ -41,30 +41,28 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
         "workers": workers, "optimizer": replace(ADAM, weight_decay=0.1),
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
-    config = replace(BASE, **changes, diagnostics=True)
-    inside = Inside(config, architecture, CORPUS, tmp_path)
-    told: dict[int, dict[str, float]] = {}
+    prober = Prober(replace(BASE, **changes, diagnostics=True), architecture, CORPUS)
+    told: list[Probe] = []
 
     def look(_: Architecture, flat: Array) -> None:
-        told[len(told)] = inside.take(len(told), inside.prober.look(flat))
+        told.append(prober.look(flat))
 
-    inside.begin()
     plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
     assert len(told) > 5
     assert probed.last.tobytes() == plain.last.tobytes()
-    assert probed.outcome.flat.tobytes() == plain.outcome.flat.tobytes()
+    assert probed.result.params.tobytes() == plain.result.params.tobytes()
     assert probed.curve("val/loss") == plain.curve("val/loss")
     assert not [name for _, metrics in plain.metrics for name in metrics if name.startswith("inside/")]
     assert probed.curve("inside/update_ratio")
 
 
-def test_the_weights_before_training_are_those_that_training_begins_with() -> None:
+def test_the_initial_weights_are_those_that_training_begins_with() -> None:
     """After a step of no length."""
     trained = Trained(optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
-    assert trained.outcome.steps == 1
-    begin = drawn_weights(trained.config, trained.architecture)
-    assert begin.dtype == trained.last.dtype
-    assert abs(begin - trained.last).max() < 1e-25
+    assert trained.result.steps == 1
+    initial = Trainer(trained.config, CORPUS).params
+    assert initial.dtype == trained.last.dtype
+    assert abs(initial - trained.last).max() < 1e-25
 
 
 # --- what a look measures ---
@@ -187,7 +185,7 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
         max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
     )
     ratios = trained.curve("inside/update_ratio")
-    assert len(ratios) == trained.outcome.steps > 3
+    assert len(ratios) == trained.result.steps > 3
     before, behind = trained.seen[2], trained.seen[3]
     assert ratios[3] == pytest.approx(np.linalg.norm(behind - before) / np.linalg.norm(before), rel=1e-4)
     views = [named_views(trained.architecture, flat) for flat in (before, behind)]
@@ -201,7 +199,7 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
 
 def test_updates_are_measured_at_evaluations_only() -> None:
     trained = Trained(max_epochs=1, eval_every=7, diagnostics=True)
-    last = trained.outcome.steps
+    last = trained.result.steps
     assert list(trained.curve("inside/update_ratio")) == list(range(7, last + 1, 7))
     assert list(trained.curve("val/loss"))[-1] == last
 

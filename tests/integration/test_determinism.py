@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 from src.config.schema import Config
 from src.data.corpus import corpus_of
 from src.rnn.parameters import Array
-from src.runner import architecture_of
-from src.training.trainer import train
+from src.training.trainer import Trainer
+from tests.small_training import Recorder
 
 Typed = Callable[..., Any]
 TINY = (
@@ -45,23 +45,10 @@ def trained(typed: Typed, places: Path) -> Callable[..., tuple[Array, float]]:
         assert typed("train", *TINY, *arguments, body=configs.append).rc == 0
         (config,) = configs
         corpus, _ = corpus_of(config.data, config.seq_len, places)
-        seen: list[Array] = []
-        losses: list[float] = []
-
-        def report(step: int, metrics: dict[str, float]) -> None:
-            losses.extend([metrics["val/loss"]] if "val/loss" in metrics else [])
-
-        rng = np.random.default_rng(config.seed)
-        train(
-            config,
-            architecture_of(config, corpus),
-            corpus,
-            rng,
-            report,
-            lambda s, flat: seen.append(flat.copy()),
-        )
-        assert seen[-1].dtype == np.float32
-        return seen[-1], losses[-1]
+        recorder = Recorder()
+        result = Trainer(config, corpus).fit(recorder, [recorder])
+        assert recorder.seen[result.steps].dtype == np.float32
+        return recorder.seen[result.steps], recorder.curve("val/loss")[result.steps]
 
     return trained
 

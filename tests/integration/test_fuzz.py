@@ -29,7 +29,10 @@ from src.generation.sampling import sample
 from src.models.serialization import Model
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
-from src.training.trainer import make_batches, train
+from src.training.callbacks import NullLogger
+from src.training.early_stopping import EarlyStopping
+from src.training.factory import build_batches
+from src.training.trainer import Trainer
 from tests.small_training import BASE
 
 TEXT = "the sun is up and so am i, " * 12
@@ -126,16 +129,13 @@ def test_any_configuration_trains_three_steps(config: Config) -> None:
         check(config)
     except InputError:  # what only one cell has
         assume(False)
-    rng = np.random.default_rng(config.seed)
-    per_epoch = make_batches(config, CORPUS, rng).steps_per_epoch
+    per_epoch = build_batches(config, CORPUS, np.random.default_rng(0)).steps_per_epoch
     config = replace(config, max_epochs=3 / per_epoch)
-    m = config.model
-    architecture = Architecture(len(KNOWN), config.hidden, m.name, m.layers, m.activation)
     try:
-        outcome = train(config, architecture, CORPUS, rng, lambda step, told: None, lambda step, flat: None)
+        outcome = Trainer(config, CORPUS).fit(NullLogger(), [EarlyStopping(config.patience)])
     except Diverged:
         assert config.lr * (1 + config.optimizer.weight_decay) * config.hidden > 0.5
         return
-    assert outcome.steps == 3 or outcome.ended == "early stopping"
-    assert outcome.flat.dtype == np.float32
-    assert np.isfinite(outcome.flat).all()
+    assert outcome.steps == 3 or outcome.stop_reason == "early stopping"
+    assert outcome.params.dtype == np.float32
+    assert np.isfinite(outcome.params).all()

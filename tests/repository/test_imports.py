@@ -46,11 +46,28 @@ def name_of(file: Path) -> str:
 FILES = {name_of(file): file for file in sorted((PROJECT / "src").rglob("*.py"))}
 
 
+def is_type_checking(node: ast.AST) -> bool:
+    """Whether a node is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def stays_in_package(module: str, node: ast.AST) -> bool:
+    """Whether a node imports from the module's own package, or (the runner) from the module beside it."""
+    if not isinstance(node, ast.ImportFrom):
+        return False
+    return (node.module or "").split(".")[:-1] == module.split(".")[:-1]
+
+
 @cache
 def imports_of(module: str) -> frozenset[str]:
     """Dotted names of every import, those inside functions too; a name of ours down to its module."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    # What only the type checker imports within a package makes no cycle.
+    typed = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in typed and stays_in_package(module, node):
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

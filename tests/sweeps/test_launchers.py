@@ -168,11 +168,11 @@ def test_a_job_keeps_its_workers_to_its_share(
 
     seen = []
 
-    def run_on(corpus: Any, config: Any, *rest: Any) -> Any:
+    def run(config: Any, *rest: Any) -> Any:
         seen.append(config.workers)
-        return SimpleNamespace(outcome=SimpleNamespace(ended="max_epochs"))
+        return SimpleNamespace(training=SimpleNamespace(stop_reason="max_epochs"))
 
-    monkeypatch.setattr(sweep_job, "run_on", run_on)
+    monkeypatch.setattr(sweep_job, "run", run)
     config: Any = OmegaConf.to_object(compose("config", ["workers=3", f"data_dir={tmp_path}"]))
     sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}), cores)
     assert seen == [cores]
@@ -186,15 +186,16 @@ def blas() -> list[int]:
 
 
 def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], list[float]]:
-    """Threads of BLAS before and within the Engine, and the gradient that it computes."""
+    """Threads of BLAS before and within the DataParallel, and the gradient that it computes."""
     import numpy as np
 
     from src.rnn.parameters import Architecture
-    from src.training.data_parallel import Engine, Job
+    from src.training.data_parallel import DataParallel
+    from src.training.shard import ShardSpec
 
     before = blas()
-    engine = Engine(Job(Architecture(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
-    engine.weights[:] = np.random.default_rng(1).normal(size=engine.weights.size) * 0.1
+    engine = DataParallel(ShardSpec(Architecture(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
+    engine.params[:] = np.random.default_rng(1).normal(size=engine.params.size) * 0.1
     ids = np.random.default_rng(2).integers(5, size=(4, 32))
     with engine:
         within = blas()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.sweeps.median_pruner import FIRST, LEAST, Median
+from src.sweeps.median_pruner import N_STARTUP_JOBS, N_WARMUP_VALIDATIONS, MedianPruner
 from src.tracking.event_log import Journal
 
 
@@ -26,16 +26,16 @@ def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", 
     journal.file.close()
 
 
-def evaluated(rule: Median, step: int, loss: float) -> bool:
+def evaluated(rule: MedianPruner, step: int, loss: float) -> bool:
     """The answer to the evaluation at `step`, which is not one of the first."""
-    rule.evaluations = FIRST
-    return rule(step, loss)
+    rule.validations = N_WARMUP_VALIDATIONS
+    return rule.should_prune(step, loss)
 
 
 def test_behind_is_above_the_median_of_the_finished_at_the_same_step(tmp_path: Path) -> None:
     for number in range(5):  # at step 10: 3.0 to 3.4, at step 20: 2.0 to 2.4
         job(tmp_path, number, [3 + number / 10, 2 + number / 10])
-    rule = Median(tmp_path, "s")
+    rule = MedianPruner(tmp_path, "s")
     assert evaluated(rule, 10, 3.21)
     assert not evaluated(rule, 10, 3.2)  # at the median is not above it
     assert evaluated(rule, 20, 2.21)
@@ -46,26 +46,28 @@ def test_behind_is_above_the_median_of_the_finished_at_the_same_step(tmp_path: P
 def test_the_lowest_so_far_counts_and_not_the_last(tmp_path: Path) -> None:
     for number in range(5):
         job(tmp_path, number, [2.0, 5.0])
-    assert evaluated(Median(tmp_path, "s"), 20, 2.1)
+    assert evaluated(MedianPruner(tmp_path, "s"), 20, 2.1)
 
 
 def test_only_finished_jobs_of_the_same_sweep_count(tmp_path: Path) -> None:
-    for number in range(LEAST - 1):
+    for number in range(N_STARTUP_JOBS - 1):
         job(tmp_path, number, [2.0])
     job(tmp_path, 7, [2.0], "FAILED")
     job(tmp_path, 8, [2.0], "")
     job(tmp_path, 9, [2.0], sweep="another")
-    rule = Median(tmp_path, "s")
+    rule = MedianPruner(tmp_path, "s")
     assert not evaluated(rule, 10, 9.0)
     job(tmp_path, 10, [2.0])  # one more finishes meanwhile
     assert evaluated(rule, 10, 9.0)
 
 
 def test_the_first_evaluations_are_left_to_every_job(tmp_path: Path) -> None:
-    for number in range(LEAST):
+    for number in range(N_STARTUP_JOBS):
         job(tmp_path, number, [2.0])
-    rule = Median(tmp_path, "s")
-    assert [rule(10 * k, 9.0) for k in range(1, FIRST + 2)] == [False] * (FIRST - 1) + [True, True]
+    rule = MedianPruner(tmp_path, "s")
+    assert [rule.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_VALIDATIONS + 2)] == [False] * (
+        N_WARMUP_VALIDATIONS - 1
+    ) + [True, True]
 
 
 @pytest.mark.slow

@@ -15,7 +15,12 @@ from src.common.errors import InputError
 from src.training import checkpoint
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
-STATE = {"journal": 10, "rng": {"state": 2**127 + 1, "name": "PCG64"}, "best": float("inf"), "lr": 0.1 + 0.2}
+STATE = {
+    "event_log_bytes": 10,
+    "rng": {"state": 2**127 + 1, "name": "PCG64"},
+    "best": float("inf"),
+    "lr": 0.1 + 0.2,
+}
 
 
 def arrays(seed: int = 0) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
 def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> None:
     """The machine went down, and the journal's last lines were not on the disk."""
     saved(tmp_path, 1)
-    checkpoint.save(tmp_path, 2, arrays(), STATE | {"journal": 11})
+    checkpoint.save(tmp_path, 2, arrays(), STATE | {"event_log_bytes": 11})
     assert checkpoint.newest(tmp_path, 11).path.name == "step_00000002.safetensors"
     assert checkpoint.newest(tmp_path, 10).path.name == "step_00000001.safetensors"
 

@@ -18,10 +18,11 @@ from src.rnn.init import initialise
 from src.rnn.network import Buffers, Ids, forward
 from src.rnn.parameters import Architecture, Array, unflatten
 from src.training import data_parallel
-from src.training.data_parallel import COMPUTE, Engine, Job, Part, Shared, serve, useful_workers
+from src.training.data_parallel import DataParallel, effective_workers, worker_loop
+from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
 
 STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
-PLAIN = Job(Architecture(vocab=7, hidden=12), STEPS, BATCH)
+PLAIN = ShardSpec(Architecture(vocab=7, hidden=12), STEPS, BATCH)
 DEEP = Architecture(vocab=7, hidden=12, cell="lstm", layers=2)
 
 
@@ -30,13 +31,15 @@ def batch(seed: int) -> tuple[Ids, Ids]:
     return ids, targets
 
 
-def begin(job: Job) -> Array:
+def begin(job: ShardSpec) -> Array:
     return initialise(job.architecture, "orthogonal", np.random.default_rng(0))
 
 
-def computed(engine: Engine, seed: int, fresh: bool = True, dropout_seed: int = 0) -> tuple[float, Array]:
+def computed(
+    engine: DataParallel, seed: int, reset_state: bool = True, dropout_seed: int = 0
+) -> tuple[float, Array]:
     """Loss and gradient of a batch, the gradient as a copy."""
-    loss = engine.loss_and_gradient(*batch(seed), fresh, dropout_seed)
+    loss = engine.loss_and_gradient(*batch(seed), reset_state, dropout_seed)
     return loss, engine.gradient.copy()
 
 
@@ -46,21 +49,21 @@ def blas_threads() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def alone() -> Iterator[Engine]:
-    with Engine(PLAIN, 1) as engine:
-        engine.weights[:] = begin(PLAIN)
+def alone() -> Iterator[DataParallel]:
+    with DataParallel(PLAIN, 1) as engine:
+        engine.params[:] = begin(PLAIN)
         yield engine
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def shared(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with Engine(PLAIN, request.param) as engine:
+def shared(request: pytest.FixtureRequest) -> Iterator[DataParallel]:
+    with DataParallel(PLAIN, request.param) as engine:
         assert len(engine.processes) == request.param - 1
-        engine.weights[:] = begin(PLAIN)
+        engine.params[:] = begin(PLAIN)
         yield engine
 
 
-def test_loss_and_gradient_are_those_of_one_process(alone: Engine, shared: Engine) -> None:
+def test_loss_and_gradient_are_those_of_one_process(alone: DataParallel, shared: DataParallel) -> None:
     for seed in (1, 2):
         loss, gradient = computed(alone, seed)
         shared_loss, shared_gradient = computed(shared, seed)
@@ -68,7 +71,7 @@ def test_loss_and_gradient_are_those_of_one_process(alone: Engine, shared: Engin
         assert np.linalg.norm(shared_gradient - gradient) <= 1e-6 * np.linalg.norm(gradient)
 
 
-def test_same_batch_gives_the_same_bits_again(shared: Engine) -> None:
+def test_same_batch_gives_the_same_bits_again(shared: DataParallel) -> None:
     loss, gradient = computed(shared, 1)
     computed(shared, 2)
     again_loss, again = computed(shared, 1)
@@ -76,9 +79,9 @@ def test_same_batch_gives_the_same_bits_again(shared: Engine) -> None:
     assert again.tobytes() == gradient.tobytes()
 
 
-def test_helpers_see_the_weights_of_the_moment(alone: Engine, shared: Engine) -> None:
+def test_helpers_see_the_weights_of_the_moment(alone: DataParallel, shared: DataParallel) -> None:
     for engine in (alone, shared):
-        engine.weights *= 0.5
+        engine.params *= 0.5
     try:
         loss, gradient = computed(alone, 1)
         shared_loss, shared_gradient = computed(shared, 1)
@@ -86,10 +89,10 @@ def test_helpers_see_the_weights_of_the_moment(alone: Engine, shared: Engine) ->
         np.testing.assert_allclose(shared_gradient, gradient, atol=1e-7)
     finally:
         for engine in (alone, shared):
-            engine.weights[:] = begin(PLAIN)
+            engine.params[:] = begin(PLAIN)
 
 
-def test_gradient_may_be_overwritten_between_steps(shared: Engine) -> None:
+def test_gradient_may_be_overwritten_between_steps(shared: DataParallel) -> None:
     _, gradient = computed(shared, 1)
     shared.gradient[:] = np.nan
     assert computed(shared, 1)[1].tobytes() == gradient.tobytes()
@@ -99,13 +102,13 @@ def test_gradient_may_be_overwritten_between_steps(shared: Engine) -> None:
 def test_helper_that_is_killed_is_reported() -> None:
     raised = []
 
-    def compute(engine: Engine) -> None:
+    def compute(engine: DataParallel) -> None:
         try:
             engine.loss_and_gradient(*batch(1))
         except InputError as error:
             raised.append(str(error))
 
-    with Engine(PLAIN, 2) as engine:
+    with DataParallel(PLAIN, 2) as engine:
         helper = engine.processes[0]
         helper.kill()
         helper.join()
@@ -119,9 +122,9 @@ def test_helper_that_is_killed_is_reported() -> None:
 
 
 def test_a_helper_that_ends_by_itself_is_a_bug_and_not_the_persons() -> None:
-    error = data_parallel.died(1, 2, 1)
+    error = data_parallel.worker_error(1, 2, 1)
     assert isinstance(error, RuntimeError)
-    assert str(error) == "helper process 1 of 2 ended with exit code 1"
+    assert str(error) == "worker process 1 of 2 ended with exit code 1"
 
 
 @pytest.fixture
@@ -138,32 +141,32 @@ def own_settings() -> Iterator[None]:
 def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`serve` itself, here: two batches, then the first process is dead."""
+    """`worker_loop` itself, here: two batches, then the first process is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
     monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
     context = mp.get_context("spawn")
     shared, edges = Shared(context, PLAIN, 2), [0, 12, BATCH]
-    shared.weights()[:] = begin(PLAIN)
+    shared.params()[:] = begin(PLAIN)
     shared.ids()[:] = batch(1)
-    shared.orders()[:] = 1, 0, COMPUTE
+    shared.commands()[:] = 1, 0, COMPUTE
     go, done = context.Semaphore(2), context.Semaphore(0)
-    serve(PLAIN, shared, 1, edges, go, done, spins=0)
+    worker_loop(PLAIN, shared, 1, edges, go, done, spins=0)
     assert next(alive, None) is None
     assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
-    own = Part(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.carried())
-    assert shared.losses()[1] == own.run(*batch(1), shared.orders())
+    own = Shard(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.carried())
+    assert shared.losses()[1] == own.execute(*batch(1), shared.commands())
     assert shared.gradients()[1].tobytes() == own.gradient.tobytes()
     assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 
 def test_an_engine_computes_with_one_blas_thread() -> None:
-    with threadpool_limits(2, user_api="blas"), Engine(PLAIN, 2):
+    with threadpool_limits(2, user_api="blas"), DataParallel(PLAIN, 2):
         assert set(blas_threads()) == {1}
 
 
 def test_helpers_end_with_the_engine() -> None:
-    with Engine(PLAIN, 2) as engine:
+    with DataParallel(PLAIN, 2) as engine:
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
@@ -171,14 +174,14 @@ def test_helpers_end_with_the_engine() -> None:
 
 def test_semaphores_are_given_back_though_somebody_holds_the_engine() -> None:
     """As the traceback of a divergence does: Python would say at the exit that they are leaked."""
-    with Engine(PLAIN, 2) as engine:
+    with DataParallel(PLAIN, 2) as engine:
         used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
     gc.collect()
     assert [ref() for ref in used] == [None, None]
     assert engine.processes
 
 
-def test_one_worker_starts_no_process(alone: Engine) -> None:
+def test_one_worker_starts_no_process(alone: DataParallel) -> None:
     assert alone.processes == []
 
 
@@ -187,16 +190,16 @@ def test_one_worker_starts_no_process(alone: Engine) -> None:
     [(1, 64, 1), (2, 64, 2), (8, 64, 8), (9, 64, 8), (2, 16, 2), (2, 15, 1), (4, 7, 1), (3, 1, 1)],
 )
 def test_no_process_is_given_fewer_than_eight_columns(workers: int, batch_size: int, useful: int) -> None:
-    assert useful_workers(workers, batch_size) == useful
+    assert effective_workers(workers, batch_size) == useful
 
 
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> None:
     """Each process the state of its own columns; a fresh batch begins from zero again."""
-    job = Job(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, carry=True)
-    with Engine(job, 1) as one, Engine(job, 2) as two:
-        one.weights[:] = two.weights[:] = begin(job)
-        first = computed(two, 1, fresh=True)
+    job = ShardSpec(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
+    with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
+        one.params[:] = two.params[:] = begin(job)
+        first = computed(two, 1, reset_state=True)
         for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
             loss, gradient = computed(one, seed, fresh)
             shared_loss, shared_gradient = computed(two, seed, fresh)
@@ -210,14 +213,14 @@ def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> Non
 @pytest.mark.parametrize("carry", [False, True])
 def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
     """Two batches one after the other against one pass over both."""
-    job = Job(DEEP, STEPS, BATCH, carry=carry)
+    job = ShardSpec(DEEP, STEPS, BATCH, stateful=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
-    with Engine(job, 1) as engine:
-        engine.weights[:] = begin(job)
-        computed(engine, 1, fresh=True)
-        went_on, _ = computed(engine, 2, fresh=False)
-        from_zero, _ = computed(engine, 2, fresh=True)
-        p = unflatten(DEEP, engine.weights)
+    with DataParallel(job, 1) as engine:
+        engine.params[:] = begin(job)
+        computed(engine, 1, reset_state=True)
+        went_on, _ = computed(engine, 2, reset_state=False)
+        from_zero, _ = computed(engine, 2, reset_state=True)
+        p = unflatten(DEEP, engine.params)
         for seed in (1, 2):
             buffers.carry()
             ids, targets = batch(seed)
@@ -231,11 +234,11 @@ def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
-    job = Job(DEEP, STEPS, BATCH, dropout=0.5)
+    job = ShardSpec(DEEP, STEPS, BATCH, dropout=0.5)
     drawn = []
     for _ in range(2):
-        with Engine(job, workers) as engine:
-            engine.weights[:] = begin(job)
+        with DataParallel(job, workers) as engine:
+            engine.params[:] = begin(job)
             drawn.append([computed(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
     (five, other, again), elsewhere = drawn[0], drawn[1][0]
     for loss, gradient in (again, elsewhere):
@@ -246,10 +249,10 @@ def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
 
 def test_each_process_draws_masks_of_its_own() -> None:
     """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
-    job = Job(DEEP, STEPS, 16, dropout=0.5)
+    job = ShardSpec(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
-    with Engine(job, 2) as engine:
-        engine.weights[:] = begin(job)
+    with DataParallel(job, 2) as engine:
+        engine.params[:] = begin(job)
         engine.loss_and_gradient(ids, targets, True, 3)
         both, second = engine.gradient.copy(), engine.gradients[1].copy()
     assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
@@ -258,8 +261,8 @@ def test_each_process_draws_masks_of_its_own() -> None:
 def test_one_layer_has_nothing_to_drop() -> None:
     losses = []
     for dropout in (0.0, 0.5):
-        job = Job(PLAIN.architecture, STEPS, BATCH, dropout)
-        with Engine(job, 1) as engine:
-            engine.weights[:] = begin(job)
+        job = ShardSpec(PLAIN.architecture, STEPS, BATCH, dropout)
+        with DataParallel(job, 1) as engine:
+            engine.params[:] = begin(job)
             losses.append(computed(engine, 1)[0])
     assert losses[0] == losses[1]

@@ -14,7 +14,7 @@ from src.evaluation.scoring import validation_loss
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
 from src.training import trainer
-from src.training.data_parallel import Engine
+from src.training.data_parallel import DataParallel
 from tests.small_training import CORPUS
 from tests.training.test_resume import Run, die, stopped_at
 
@@ -23,15 +23,15 @@ SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "l
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, *steps: int, of: str = "loss") -> None:
     """Let the loss, or one number of the gradient, of these batches be none."""
-    compute, count = Engine.loss_and_gradient, [0]
+    compute, count = DataParallel.loss_and_gradient, [0]
 
-    def poison(engine: Engine, *arguments: Any) -> float:
+    def poison(engine: DataParallel, *arguments: Any) -> float:
         loss, count[0] = compute(engine, *arguments), count[0] + 1
         if count[0] in steps and of == "gradient":
             engine.gradient[3] = np.inf
         return math.nan if count[0] in steps and of == "loss" else loss
 
-    monkeypatch.setattr(Engine, "loss_and_gradient", poison)
+    monkeypatch.setattr(DataParallel, "loss_and_gradient", poison)
 
 
 @pytest.mark.parametrize("of", ["loss", "gradient"])
@@ -59,7 +59,7 @@ def test_rollback_goes_back_to_the_last_evaluation_and_on_with_half_the_rate(
     run = Run(tmp_path, **SETTINGS, on_divergence="rollback", rollback_lr_factor=0.25)
     poisoned(monkeypatch, 25, 26)
     outcome = run.train()
-    assert (outcome.steps, outcome.ended) == (33, "max_epochs")
+    assert (outcome.steps, outcome.stop_reason) == (33, "max_epochs")
     at = {name: [(s, v) for s, n, v in run.points if n == name] for name in ("rollbacks", "lr", "train/loss")}
     assert at["rollbacks"] == [(25, 1.0), (26, 2.0)]
     rates = {step: value / 0.02 for step, value in at["lr"]}
@@ -73,23 +73,23 @@ def test_rollback_puts_weights_and_optimiser_back_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, bytes]] = []
-    back = trainer.Loop.go_back
+    back = trainer.Trainer._roll_back
 
-    def watched(loop: trainer.Loop, what: str) -> None:
+    def watched(loop: trainer.Trainer, what: str) -> None:
         back(loop, what)
         seen.append({name: array.tobytes() for name, array in loop.moving.items()})
 
-    monkeypatch.setattr(trainer.Loop, "go_back", watched)
+    monkeypatch.setattr(trainer.Trainer, "_roll_back", watched)
     poisoned(monkeypatch, 6, 25)
     run = Run(tmp_path / "good", **SETTINGS, on_divergence="rollback", ema_decay=0.9)
     kept: list[dict[str, bytes]] = []
-    keep = trainer.Loop.keep_snapshot
+    save = Run.save
 
-    def remember(loop: trainer.Loop) -> None:
-        keep(loop)
+    def remember(run: Run, loop: trainer.Trainer) -> None:
+        save(run, loop)
         kept.append({name: array.tobytes() for name, array in loop.moving.items()})
 
-    monkeypatch.setattr(trainer.Loop, "keep_snapshot", remember)
+    monkeypatch.setattr(Run, "save", remember)
     run.train()
     assert seen[1] == kept[1], "as at step 20"
     begin = initialise(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
@@ -126,25 +126,25 @@ def test_rollback_is_exact_across_an_interruption(
     assert [p for p in straight.points if p[1] == "rollbacks"] == [(24, "rollbacks", 1.0)]
     assert broken.points == straight.points
     assert broken.last == straight.last
-    assert again.flat.tobytes() == whole.flat.tobytes()
+    assert again.params.tobytes() == whole.params.tobytes()
 
 
 def poisoned_losses(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     """Step 24 diverges, by its number and not by how often this process has computed."""
-    step = trainer.Loop.step
-    current: list[trainer.Loop] = []
-    compute = Engine.loss_and_gradient
+    step = trainer.Trainer.train_step
+    current: list[trainer.Trainer] = []
+    compute = DataParallel.loss_and_gradient
 
-    def noted(loop: trainer.Loop) -> None:
+    def noted(loop: trainer.Trainer) -> None:
         current[:] = [loop]
         step(loop)
 
     def poison(*arguments: Any) -> float:
         loss = compute(*arguments)
-        return math.nan if current[0].now.step == 24 else loss
+        return math.nan if current[0].step == 24 else loss
 
-    monkeypatch.setattr(trainer.Loop, "step", noted)
-    monkeypatch.setattr(Engine, "loss_and_gradient", poison)
+    monkeypatch.setattr(trainer.Trainer, "train_step", noted)
+    monkeypatch.setattr(DataParallel, "loss_and_gradient", poison)
 
 
 @pytest.mark.parametrize("step", [20, 33])
@@ -168,7 +168,7 @@ def test_a_validation_loss_that_is_no_number_is_divergence_too(
     assert [(s, v) for s, n, v in run.points if n == "rollbacks"] == [(step, 1.0)]
     assert step not in [s for s, n, _ in run.points if n == "val/loss"]
     assert math.isfinite(outcome.val_loss)
-    assert np.isfinite(outcome.flat).all()
+    assert np.isfinite(outcome.params).all()
 
 
 def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:

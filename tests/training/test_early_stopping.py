@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from src.training import trainer
-from src.training.early_stopping import Best
-from src.training.trainer import make_batches
+from src.training.early_stopping import BestWeights
+from src.training.factory import build_batches
 from tests.small_training import BASE, CORPUS, NOISE, Trained
 
 
 @pytest.mark.parametrize("max_epochs", [0.5, 1, 2.25])
 def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs: float) -> None:
     trained = Trained(max_epochs=max_epochs, eval_every=7)
-    per_epoch = make_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
-    outcome = trained.outcome
-    assert outcome.ended == "max_epochs"
+    per_epoch = build_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
+    outcome = trained.result
+    assert outcome.stop_reason == "max_epochs"
     assert outcome.steps == math.ceil(max_epochs * per_epoch)
     assert outcome.epochs == outcome.steps / per_epoch
     assert set(trained.seen) == {*range(7, outcome.steps + 1, 7), outcome.steps}
@@ -29,50 +29,50 @@ def test_early_stopping_waits_for_patience_evaluations() -> None:
     """Noise teaches nothing but the frequencies: soon the validation loss only rises."""
     trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
     losses = list(trained.curve("val/loss").values())
-    assert trained.outcome.ended == "early stopping"
-    assert trained.outcome.steps == 5 * len(losses)
+    assert trained.result.stop_reason == "early stopping"
+    assert trained.result.steps == 5 * len(losses)
     assert min(losses) == losses[-4]
     assert all(loss > losses[-4] for loss in losses[-3:])
 
 
 def test_improvement_below_min_delta_counts_as_none() -> None:
     trained = Trained(max_epochs=50, patience=2, min_delta=100.0, eval_every=5)
-    assert trained.outcome.ended == "early stopping"
-    assert trained.outcome.steps == 15  # the first counts, whatever it is
-    assert trained.outcome.best_step == 15  # but the lowest is kept
+    assert trained.result.stop_reason == "early stopping"
+    assert trained.result.steps == 15  # the first counts, whatever it is
+    assert trained.result.best_step == 15  # but the lowest is kept
 
 
 def test_max_seconds_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count()  # a millisecond each time that it is looked at
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     trained = Trained(max_epochs=10_000, max_seconds=0.2)
-    assert trained.outcome.ended == "max_seconds"
-    assert 0.2 <= trained.outcome.seconds < 0.25
+    assert trained.result.stop_reason == "max_seconds"
+    assert 0.2 <= trained.result.seconds < 0.25
 
 
 def test_best_keeps_the_lowest_and_a_copy() -> None:
     flat = np.zeros(2, np.float32)
-    best = Best(flat)
+    best = BestWeights(flat)
     observed = []
     for step, loss in enumerate([3.0, 2.0, 2.5, 1.95, 1.85, 1.99], start=1):
         flat[:] = step
-        observed.append((best.observe(loss, flat, step, 0.1), best.waited, best.step))
+        observed.append((best.update(loss, flat, step, 0.1), best.waited, best.step))
     expected = [(True, 0, 1), (True, 0, 2), (False, 1, 2), (False, 2, 4), (True, 0, 5), (False, 1, 5)]
     assert observed == expected
     assert best.loss == 1.85
-    assert best.flat.tolist() == [5, 5]
+    assert best.params.tolist() == [5, 5]
 
 
 def test_best_of_a_loss_that_is_no_number_is_what_was() -> None:
-    best = Best(np.zeros(1))
-    best.observe(2.0, np.ones(1), 1, 0.0)
-    assert not best.observe(math.nan, np.full(1, 9.0), 2, 0.0)
-    assert (best.loss, best.step, best.flat.tolist()) == (2.0, 1, [1.0])
+    best = BestWeights(np.zeros(1))
+    best.update(2.0, np.ones(1), 1, 0.0)
+    assert not best.update(math.nan, np.full(1, 9.0), 2, 0.0)
+    assert (best.loss, best.step, best.params.tolist()) == (2.0, 1, [1.0])
 
 
 def test_kept_weights_are_those_of_the_lowest_evaluation() -> None:
     trained = Trained(NOISE, max_epochs=10, eval_every=5)
     losses = trained.curve("val/loss")
     best = min(losses, key=lambda step: losses[step])
-    assert trained.outcome.best_step == best < trained.outcome.steps
-    assert trained.outcome.flat.tobytes() == trained.seen[best].tobytes()
+    assert trained.result.best_step == best < trained.result.steps
+    assert trained.result.params.tobytes() == trained.seen[best].tobytes()

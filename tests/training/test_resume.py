@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.common.callback import BaseCallback
 from src.common.signals import Preempted
 from src.config.schema import (
     AdagradConfig,
@@ -26,11 +27,12 @@ from src.config.schema import (
     SgdConfig,
 )
 from src.config.validation import check
-from src.rnn.parameters import Architecture
 from src.training import checkpoint, trainer
-from src.training.data_parallel import Engine
-from src.training.train_state import Snapshot
-from src.training.trainer import train
+from src.training.data_parallel import DataParallel
+from src.training.early_stopping import EarlyStopping
+from src.training.factory import build_architecture
+from src.training.train_state import TrainResult, TrainState
+from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS
 
 pytestmark = pytest.mark.slow  # every one of them trains
@@ -39,48 +41,53 @@ TIMES = {"chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
-class Run:
+class Run(BaseCallback):
     """Trainings of one config, each from the checkpoint of the one before."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
         self.config: Config = replace(BASE, **changes)
         check(self.config)
-        model = self.config.model
-        self.architecture = Architecture(
-            len(CORPUS.vocabulary), self.config.hidden, model.name, model.layers, model.activation
-        )
+        self.architecture = build_architecture(self.config, CORPUS)
         self.points: Points = []
         self.last: dict[str, bytes] = {}
         self.steps: list[int] = []
+        self.saved = (0, 0)
 
-    def train(self, begin: Snapshot | None = None) -> Any:
-        def report(step: int, metrics: dict[str, float]) -> None:
-            self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMES]
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMES]
 
-        def keep(snapshot: Snapshot) -> None:
-            checkpoint.save(self.folder, snapshot.step, snapshot.arrays, {"training": snapshot.state})
-            self.last = {name: array.tobytes() for name, array in snapshot.arrays.items()}
-            self.steps.append(snapshot.step)
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Nothing is kept."""
 
-        rng = np.random.default_rng(self.config.seed)
-        return train(
-            self.config,
-            self.architecture,
-            CORPUS,
-            rng,
-            report,
-            lambda step, flat: None,
-            keep=keep,
-            begin=begin,
-        )
+    def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
+        if not trainer.stop_reason:
+            self.save(trainer)
 
-    def go_on(self) -> Any:
+    def on_steps_end(self, trainer: Trainer) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """As CheckpointCallback, which needs a run's directory with a log."""
+        if self.saved == (trainer.step, trainer.counters.validated):
+            return
+        self.saved = trainer.step, trainer.counters.validated
+        state = trainer.train_state()
+        checkpoint.save(self.folder, state.step, state.arrays, {"training": state.state})
+        self.last = {name: array.tobytes() for name, array in state.arrays.items()}
+        self.steps.append(state.step)
+
+    def train(self, state: TrainState | None = None) -> TrainResult:
+        counters = state.state["counters"] if state else {"step": 0, "validated": 0}
+        self.saved = counters["step"], counters["validated"]
+        return Trainer(self.config, CORPUS).fit(self, [EarlyStopping(self.config.patience), self], state)
+
+    def go_on(self) -> TrainResult:
         loaded = checkpoint.load(checkpoint.all_of(self.folder)[0])
         state = loaded.state["training"]
-        step = state["now"]["step"]
+        step = state["counters"]["step"]
         self.points = [point for point in self.points if point[0] <= step]
-        return self.train(Snapshot(step, state, loaded.arrays))
+        return self.train(TrainState(step, state, loaded.arrays))
 
 
 class Killed(Exception):
@@ -98,7 +105,7 @@ def terminate() -> None:
 
 def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> None:
     """Let something happen in front of the step-th batch's gradient."""
-    compute, count = Engine.loss_and_gradient, [0]
+    compute, count = DataParallel.loss_and_gradient, [0]
 
     def counted(*arguments: Any) -> float:
         count[0] += 1
@@ -106,7 +113,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], No
             stop()
         return compute(*arguments)
 
-    monkeypatch.setattr(Engine, "loss_and_gradient", counted)
+    monkeypatch.setattr(DataParallel, "loss_and_gradient", counted)
 
 
 def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: str = "tanh") -> ModelConfig:
@@ -161,9 +168,9 @@ def test_training_that_was_stopped_goes_on_to_the_bit(
     assert broken.steps[-1] == kept
     again = broken.go_on()
     assert broken.last == straight.last, "weights, optimiser, average, best, carried state at the end"
-    assert again.flat.tobytes() == whole.flat.tobytes()
-    assert again.flat.dtype == np.float32
-    told = ("val_loss", "best_step", "steps", "epochs", "ended")
+    assert again.params.tobytes() == whole.params.tobytes()
+    assert again.params.dtype == np.float32
+    told = ("val_loss", "best_step", "steps", "epochs", "stop_reason")
     assert [getattr(again, name) for name in told] == [getattr(whole, name) for name in told]
     assert broken.points == straight.points
 
@@ -178,9 +185,9 @@ def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
     with monkeypatch.context() as patched:
         stopped_at(patched, 23, lambda: os.kill(os.getpid(), signal.SIGINT))
         outcome = broken.train()
-    assert (outcome.ended, outcome.steps, broken.steps) == ("interrupted", 23, [10, 20, 23])
+    assert (outcome.stop_reason, outcome.steps, broken.steps) == ("interrupted", 23, [10, 20, 23])
     again = broken.go_on()
-    assert again.flat.tobytes() == whole.flat.tobytes()
+    assert again.params.tobytes() == whole.params.tobytes()
     assert broken.last == straight.last
     assert [p for p in broken.points if p not in straight.points] == [
         p for p in broken.points if p[0] == 23 and p[1].startswith("val/")
@@ -207,7 +214,7 @@ def test_early_stopping_goes_on_with_more_patience(tmp_path: Path) -> None:
     whole, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
     run.config = replace(run.config, patience=2)
     ended = run.train()
-    assert (ended.ended, ended.steps) == ("early stopping", 15)
+    assert (ended.stop_reason, ended.steps) == ("early stopping", 15)
     assert run.go_on().steps == 15, "with the same patience there is nothing left to do"
     run.config = replace(run.config, patience=3)
     assert run.go_on().steps == 20
@@ -224,9 +231,9 @@ def test_the_budget_of_time_counts_what_was_trained_before(
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
     first = run.train()
-    assert first.ended == "max_seconds"
+    assert first.stop_reason == "max_seconds"
     again = run.go_on()
-    assert (again.ended, again.steps) == ("max_seconds", first.steps)
+    assert (again.stop_reason, again.steps) == ("max_seconds", first.steps)
     run.config = replace(run.config, max_seconds=0.6)
     longer = run.go_on()
     assert longer.steps > first.steps

@@ -18,7 +18,7 @@ from src.rnn.cells import CELLS
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture, Array
 from src.rnn.schedules import Plateau
-from src.training.trainer import make_batches
+from src.training.factory import build_batches
 from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config
 
 
@@ -33,10 +33,10 @@ def unigram(corpus: Corpus) -> float:
 def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str], layers: int) -> None:
     trained = Trained(model=model_config(kind, layers), max_epochs=5)
     losses = list(trained.curve("val/loss").values())
-    assert trained.outcome.val_loss == min(losses) < 0.6 * unigram(CORPUS)
+    assert trained.result.val_loss == min(losses) < 0.6 * unigram(CORPUS)
     assert trained.curve("train/loss")[10] > list(trained.curve("train/loss").values())[-1]
-    kept = validation_loss(trained.architecture, trained.outcome.flat, CORPUS.split("val"))
-    assert kept == trained.outcome.val_loss
+    kept = validation_loss(trained.architecture, trained.result.params, CORPUS.split("val"))
+    assert kept == trained.result.val_loss
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str]
 )
 def test_other_ways_of_batching_learn_too(batching: str, stateful: bool) -> None:
     trained = Trained(batching=batching, stateful=stateful, max_epochs=3 if batching == "contiguous" else 0.5)
-    assert trained.outcome.val_loss < 0.8 * unigram(CORPUS)
+    assert trained.result.val_loss < 0.8 * unigram(CORPUS)
 
 
 def test_state_is_carried_only_where_the_config_says_so() -> None:
@@ -61,8 +61,8 @@ def test_state_is_carried_only_where_the_config_says_so() -> None:
 
 def test_batching_names_the_supply() -> None:
     rng = np.random.default_rng(0)
-    assert isinstance(make_batches(BASE, CORPUS, rng), Streams)
-    assert isinstance(make_batches(replace(BASE, batching="shuffled"), CORPUS, rng), Windows)
+    assert isinstance(build_batches(BASE, CORPUS, rng), Streams)
+    assert isinstance(build_batches(replace(BASE, batching="shuffled"), CORPUS, rng), Windows)
 
 
 def write_and_score(architecture: Architecture, flat: Array) -> None:
@@ -82,7 +82,7 @@ def test_evaluating_and_sampling_leave_no_trace(kind: tuple[str, str], average: 
     often = Trained(**changes, eval_every=3, log_every=1, callback=write_and_score)
     assert len(rare.seen) == 1
     assert len(often.seen) > 5
-    assert often.outcome.steps == rare.outcome.steps
+    assert often.result.steps == rare.result.steps
     assert often.last.tobytes() == rare.last.tobytes()
 
 
@@ -144,7 +144,7 @@ def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
     trained = Trained(
         clip=0.01, clip_mode=mode, optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1.0, max_epochs=1e-6
     )
-    assert trained.outcome.steps == 1
+    assert trained.result.steps == 1
     begin = initialise(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     assert np.linalg.norm(trained.last - begin, order) == pytest.approx(0.01, rel=1e-4)
 

@@ -10,8 +10,11 @@ import pytest
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.evaluation.baselines import baselines
-from src.rnn.parameters import Architecture, Array
-from src.training.trainer import Outcome, train
+from src.rnn.parameters import Array
+from src.training.early_stopping import EarlyStopping
+from src.training.train_state import TrainResult
+from src.training.trainer import Trainer
+from tests.small_training import Recorder
 
 Typed = Callable[..., Any]
 
@@ -39,23 +42,11 @@ def config(typed: Typed) -> Callable[..., Config]:
     return compose
 
 
-def trained_with(config: Config, corpus: Corpus) -> tuple[Outcome, list[tuple[int, float]], Array]:
-    """Outcome, the validation curve in bits, and the weights at the end (not the kept ones)."""
-    curve: list[tuple[int, float]] = []
-    last: list[Array] = []
-
-    def report(step: int, metrics: dict[str, float]) -> None:
-        if "val/bpc" in metrics:
-            curve.append((step, metrics["val/bpc"]))
-
-    def evaluated(step: int, flat: Array) -> None:
-        last[:] = [flat.copy()]
-
-    rng = np.random.default_rng(config.seed)
-    outcome = train(
-        config, Architecture(len(corpus.vocabulary), config.hidden), corpus, rng, report, evaluated
-    )
-    return outcome, curve, last[0]
+def trained_with(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, float]], Array]:
+    """The result, the validation curve in bits, and the weights at the end (not the best ones)."""
+    recorder = Recorder()
+    result = Trainer(config, corpus).fit(recorder, [recorder, EarlyStopping(config.patience)])
+    return result, list(recorder.curve("val/bpc").items()), recorder.seen[result.steps]
 
 
 @pytest.mark.slow
@@ -121,7 +112,7 @@ def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: C
     """A learning rate far too high does not get better for long."""
     restless = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
     outcome, curve, _ = trained_with(restless, sonnets)
-    assert outcome.ended == "early stopping"
+    assert outcome.stop_reason == "early stopping"
     best_step, best = min(curve, key=lambda point: point[1])
     assert outcome.best_step == best_step
     assert outcome.val_loss == pytest.approx(best * log(2))
@@ -133,6 +124,6 @@ def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: C
 @pytest.mark.slow
 def test_time_is_a_budget_too(config: Callable[..., Config], sonnets: Corpus) -> None:
     outcome, _, _ = trained_with(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
-    assert outcome.ended == "max_seconds"
+    assert outcome.stop_reason == "max_seconds"
     assert outcome.seconds >= 0.4
     assert outcome.epochs < 1000
