@@ -12,7 +12,6 @@ from src.common.paths import absolute
 from src.config.schema import Config
 from src.config.validation import flatten, refuse
 from src.data.corpus import Corpus, corpus_of
-from src.diagnostics.callback import DiagnosticsCallback
 from src.tracking.environment import environment, tags_of
 from src.tracking.fingerprint import job_digest
 from src.tracking.run import Run, closed
@@ -21,12 +20,12 @@ from src.training.checkpoint import CheckpointCallback
 from src.training.data_parallel import effective_workers
 from src.training.early_stopping import EarlyStopping
 from src.training.progress import ProgressBar
-from src.training.resume import Resumption, check_resumable
 from src.training.trainer import Trainer
-from src.training.warm_start import initial_weights
 
 if TYPE_CHECKING:
     from src.final_evaluation import Result
+    from src.rnn.parameters import Array
+    from src.training.resume import Resumption
 
 SAMPLES = "samples/while_training.txt"
 
@@ -111,7 +110,7 @@ def run(
     command: str,
     corpus: Corpus | None = None,
     job: SweepJob | None = None,
-    resumed: Resumption | None = None,
+    resumed: "Resumption | None" = None,
     tags: dict[str, str] | None = None,
 ) -> "Result":
     """Train, evaluate, sample and log one run.
@@ -133,8 +132,10 @@ def run(
     if config.data.path is not None:  # the run must find its text again from any directory
         config = replace(config, data=replace(config.data, path=str(absolute(config.data.path))))
     corpus = corpus or prepare(config, with_prompt=True)
-    trainer = Trainer(config, corpus, None if resumed else initial_weights(config, corpus))
+    trainer = Trainer(config, corpus, None if resumed else warm_start(config, corpus))
     if resumed and job is None:
+        from src.training.resume import check_resumable
+
         check_resumable(resumed, corpus, trainer.max_steps)
     workers = effective_workers(config.workers, config.batch_size)
     log = Run(
@@ -184,8 +185,19 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
     if job and config.prune:
         callbacks.append(job.pruner(log.folder.parent))
     if config.diagnostics:
+        from src.diagnostics.callback import DiagnosticsCallback
+
         callbacks.append(DiagnosticsCallback(log, log.folder))
     return callbacks
+
+
+def warm_start(config: Config, corpus: Corpus) -> "Array | None":
+    """Load the weights that init_from names; None where it names none."""
+    if config.init_from is None:
+        return None
+    from src.training.warm_start import initial_weights
+
+    return initial_weights(config, corpus)
 
 
 def log_run_start(

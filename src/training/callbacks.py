@@ -12,8 +12,6 @@ import numpy as np
 
 from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
-from src.generation.sampling import sample
-from src.models.serialization import Model
 
 if TYPE_CHECKING:
     from src.training.train_state import TrainResult
@@ -75,6 +73,9 @@ class SampleLogger(BaseCallback):
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
         """Generate, keep and log a sample."""
+        from src.generation.sampling import sample
+        from src.models.serialization import Model
+
         config, corpus = trainer.config, trainer.corpus
         model = Model(trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalisation)
         rng = np.random.default_rng(config.seed)

@@ -21,14 +21,13 @@ from src.training.factory import build_architecture
 from src.training.resume import find_by_name
 
 
-def initial_weights(config: Config, corpus: Corpus) -> Array | None:
-    """Load the weights (n,) that init_from names; None where it names none.
+def initial_weights(config: Config, corpus: Corpus) -> Array:
+    """Load the weights (n,) that init_from names.
 
     Raises:
         InputError: When there is no such model, or it has other sizes or other characters.
     """
-    if config.init_from is None:
-        return None
+    assert config.init_from is not None
     architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
     model = named_model(config.init_from, config)
     ours, theirs = asdict(architecture), asdict(model.architecture)
