@@ -1,7 +1,6 @@
 """The last stages of a run: what the kept weights are worth and what they write, kept with the run."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 
 from src.common.atomic_io import write_json, write_text
 from src.common.console import counted, say
-from src.common.job_result import GRADIENTS
+from src.common.job_result import GRADIENTS, GradientFile
+from src.common.json_file import read_json
 from src.config.schema import Config
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import Judge, Judgement, final_split_of
@@ -57,7 +57,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
     """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
     model = Model(architecture, params, corpus.vocabulary, corpus.normalisation)
-    kept_before = serialization.digest(run.folder / "model") if run.told.models else ""
+    kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
     serialization.save(model, run.folder / "model")
     say(f"[3/4] evaluate: on the {final_split_of(corpus)}")
     rng = np.random.default_rng(config.seed)
@@ -76,7 +76,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
     # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
-    final = 0 if all(run.told.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
+    final = 0 if all(run.history.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
     log_samples(run, config, samples, judged)
     write_json(run.folder / "evaluation.json", evaluation.report(judged))
@@ -136,7 +136,7 @@ def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
     )
     from src.plots import training as training_plots
 
-    record = json.loads((run.folder / GRADIENTS).read_text(encoding="utf-8"))
+    record = read_json(run.folder / GRADIENTS, GradientFile)
     network = unflatten(trainer.architecture, result.params)
     drawn = {
         "gradient_through_time": diagnostics_plots.gradient_through_time(record, result.best_step),

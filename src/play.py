@@ -7,16 +7,15 @@ from src.cli.main import launch
 
 def body(config: Any) -> None:
     from src.tracking.mlflow_server import check_free
-    from src.tracking.run_store import RunList
+    from src.tracking.run_store import open_store
 
     check_free(config.host, config.port)
-    wait = "" if config.tracking.name == "none" else " (MLflow takes some seconds to start)"
-    print(f"reading the list of runs{wait}", flush=True)
-    runs = RunList(config)
-    left, right = runs.find("left", config.left), runs.find("right", config.right)
+    print("reading the list of runs", flush=True)
+    store = open_store(config)
+    left, right = store.find(config.left, "left"), store.find(config.right, "right")
     from src.playground import app
 
-    app.serve(config, runs, left, right)
+    app.serve(config, store, left, right)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,25 @@ from src.common.console import say
 def body(config: Any) -> None:
     import numpy as np
 
+    from src.common.atomic_io import write_text
     from src.generation.sampling import sample_many
-    from src.tracking.run_lookup import lookup
+    from src.tracking.run_store import open_attended_store
 
-    found = lookup(config.run, config)
+    store = open_attended_store(config)
+    run = store.find(config.run)
+    model = store.load_model(run)
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     rng = np.random.default_rng(config.seed)
     grown = sample_many(
-        found.model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
+        model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
     )
-    say(found.describe())
+    say(run.describe(config.run))
     written = []
     for part in shown(config.prompt, config.num_samples, grown):
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
-    found.keep(f"samples/{file_name(config)}", "".join(written))
+    store.save_file(run, f"samples/{file_name(config)}", lambda file: write_text(file, "".join(written)))
 
 
 def shown(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator[str]:

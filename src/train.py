@@ -43,12 +43,13 @@ def rerun(config: Any) -> NoReturn:
 
     from src.config.deserialize import restored
     from src.experiments.rerun import refuse_overrides, repeat
-    from src.tracking.logged_run import load
+    from src.tracking.run_store import open_store
 
     refuse_overrides(list(HydraConfig.get().overrides.task))
-    original = load(config.rerun, config)
-    commit = original.environment.get("git_commit")
-    sys.exit(0 if repeat(original, restored(original.config, original.run_id, commit, config)) else 1)
+    store = open_store(config)
+    original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
+    config = restored(original.config, original.run_id, original.environment.get("git_commit"), config)
+    sys.exit(0 if repeat(original, config, store) else 1)
 
 
 def failed(config: Any, error: Exception, line: str | None) -> None:

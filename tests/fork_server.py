@@ -26,7 +26,7 @@ IMPORTED = (
     "src.evaluation.evaluate",
     "src.runner",
     "src.plots.training",
-    "src.tracking.run_lookup",
+    "src.tracking.run_store",
     "src.experiments.rerun",
     "src.tracking.mlflow_store",
     "src.config.deserialize",

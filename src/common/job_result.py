@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from src.common.atomic_io import write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
@@ -19,7 +21,7 @@ class Row:
     """One job. name: `hidden=64 clip=1`. swept: key to value as text. status: FINISHED, FAILED, KILLED or
     RUNNING; reason: why it ended so. reused: it was trained for an earlier sweep. seconds: from beginning to
     end. metrics: the last value of each. curves: (step, value) of train/loss and val/loss. samples: prompt,
-    temperature, seed and text of each. gradient: what `kept_gradient` says."""
+    temperature, seed and text of each. gradient: what `best_gradient_norms` says."""
 
     name: str
     number: int
@@ -70,17 +72,38 @@ def final_score(rows: list[Row]) -> str:
     return "val_final/bpc" if scored == {"val_final/bpc"} else "test/bpc"
 
 
-def kept_gradient(told: str, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """How far the gradient of the kept weights reaches: (k, mean norm of dL_T/dh_{T-k} in nats) of the top
-    layer, k characters before the loss; none for weights that were not probed.
+class GradientNorms(TypedDict):
+    """Gradient norms of the weights at a step. norms[layer][state][i]: at distance i; None for one that is
+    not finite."""
 
-    told: the text of a gradient_through_time.json. val: (step, value) of val/loss, whose lowest is the kept.
+    step: int
+    norms: list[list[list[float | None]]]
+
+
+class GradientFile(TypedDict):
+    """gradient_through_time.json. about: what the numbers are. distances: characters before the loss.
+    initial_singular_values[layer]: of the recurrent matrix before the first step."""
+
+    about: str
+    distances: list[int]
+    initial_singular_values: list[list[float | None]]
+    steps: list[GradientNorms]
+
+
+def best_gradient_norms(file: GradientFile, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Select the gradient norms of the best weights.
+
+    Args:
+        file: Content of a gradient_through_time.json.
+        val: (step, value) of val/loss; the lowest is that of the best weights.
+
+    Returns:
+        (k, mean norm of dL_T/dh_{T-k} in nats) of the top layer, k characters before the loss; empty where
+        these weights were not measured.
     """
-    if not val:
-        return []
-    kept, found = min(val, key=lambda point: point[1])[0], json.loads(told)
-    for row in found["steps"]:
-        if row["step"] == kept:
+    best = min(val, key=lambda point: point[1])[0] if val else None
+    for row in file["steps"]:
+        if row["step"] == best:
             norms = row["norms"][-1][0]
-            return [(k, norm) for k, norm in zip(found["distances"], norms, strict=True) if norm is not None]
+            return [(k, norm) for k, norm in zip(file["distances"], norms, strict=True) if norm is not None]
     return []

@@ -9,7 +9,8 @@ import numpy as np
 
 from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
-from src.common.job_result import GRADIENTS
+from src.common.job_result import GRADIENTS, GradientFile
+from src.common.json_file import read_json
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import Probe, Prober
@@ -84,7 +85,7 @@ class DiagnosticsCallback(BaseCallback):
         self.lines: dict[int, str] = {}  # step to its line of the file
         self.initial: list[list[float | None]] | None = None
         if self.file.exists():
-            record = json.loads(self.file.read_text(encoding="utf-8"))
+            record = read_json(self.file, GradientFile)
             self.lines = {row["step"]: json.dumps(row) for row in record["steps"]}
             self.initial = record["initial_singular_values"]
 

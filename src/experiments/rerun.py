@@ -11,11 +11,11 @@ import numpy as np
 from src.common.console import say
 from src.common.errors import InputError
 from src.config.schema import Config
-from src.models.serialization import load
+from src.models import serialization
 from src.runner import prepare, run
 from src.tracking.environment import numerics
-from src.tracking.logged_run import CURVES, Original, local
-from src.tracking.run_lookup import lookup
+from src.tracking.run_record import COMPARED_CURVES, RunRecord
+from src.tracking.run_store import RunStore
 from src.training.data_parallel import effective_workers
 
 PLACES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
@@ -55,7 +55,7 @@ def refuse_overrides(overrides: list[str]) -> None:
             )
 
 
-def repeat(original: Original, config: Config) -> bool:
+def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:
     """Train `original` again as a new run that says `rerun_of`; print what is identical and what is not.
 
     config: the run's own, in today's places. Returns whether everything is identical. Raises InputError
@@ -77,9 +77,9 @@ def repeat(original: Original, config: Config) -> bool:
             "data.path=FILE"
         )
     result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
-    again = local(result.folder)
-    findings = [weights(original, again, result.folder, config), scores(original, again)]
-    findings += [curve(name, original, again) for name in CURVES] + [samples(original, again)]
+    again = RunRecord.load(result.folder)
+    findings = [weights(original, again, store, result.folder), scores(original, again)]
+    findings += [curve(name, original, again) for name in COMPARED_CURVES] + [samples(original, again)]
     identical = not any(finding.parted for finding in findings)
     print("\n".join(finding.line for finding in findings))
     if not identical:
@@ -89,7 +89,7 @@ def repeat(original: Original, config: Config) -> bool:
     return identical
 
 
-def cautions(original: Original, config: Config) -> Iterator[str]:
+def cautions(original: RunRecord, config: Config) -> Iterator[str]:
     """Why a run may come out otherwise, known before it is trained."""
     if config.max_seconds is not None:
         yield (
@@ -104,25 +104,25 @@ def cautions(original: Original, config: Config) -> Iterator[str]:
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
                 "equal bits cannot be expected"
             )
-    if original.ended in UNTIMELY:
-        yield f"run {original.run_id} {UNTIMELY[original.ended]}: its result may not repeat"
+    if original.stop_reason in UNTIMELY:
+        yield f"run {original.run_id} {UNTIMELY[original.stop_reason]}: its result may not repeat"
 
 
-def weights(original: Original, again: Original, folder: Path, config: Config) -> Finding:
+def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Finding:
     if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
         return Finding("weights", "")
     try:
-        before = lookup(original.run_id, config).model.flat
+        before = store.load_model(original).flat
     except InputError:
         return Finding("weights", "another sha256, and no weights were logged to compare with")
-    after = load(folder / "model").flat
+    after = serialization.load(folder / "model").flat
     if before.shape != after.shape:
         return Finding("weights", f"{before.size} and {after.size} of them")
     largest = float(np.abs(before - after).max())
     return Finding("weights", f"largest difference {largest:.3g}" if largest else "another sha256 was logged")
 
 
-def scores(original: Original, again: Original) -> Finding:
+def scores(original: RunRecord, again: RunRecord) -> Finding:
     parted = []
     for name in sorted({*original.scores, *again.scores} - {*DIGESTS}):
         before, after = original.scores.get(name), again.scores.get(name)
@@ -134,9 +134,9 @@ def scores(original: Original, again: Original) -> Finding:
     return Finding("final scores", f"{len(parted)} of them, largest difference {largest:.3g}: {words}")
 
 
-def curve(name: str, original: Original, again: Original) -> Finding:
+def curve(name: str, original: RunRecord, again: RunRecord) -> Finding:
     """Every point of a metric's curve."""
-    before, after = original.curves[name], again.curves[name]
+    before, after = (dict(run.curves.get(name, [])) for run in (original, again))
     parted = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
     if not parted:
         return Finding(name, "")
@@ -147,9 +147,10 @@ def curve(name: str, original: Original, again: Original) -> Finding:
     return Finding(name, f"first at step {first} ({pair}), largest difference {words} at step {-at}")
 
 
-def samples(original: Original, again: Original) -> Finding:
-    for temperature in sorted({*original.samples, *again.samples}):
-        before, after = original.samples.get(temperature), again.samples.get(temperature)
+def samples(original: RunRecord, again: RunRecord) -> Finding:
+    first, second = ({row["temperature"]: row["text"] for row in run.samples} for run in (original, again))
+    for temperature in sorted({*first, *second}):
+        before, after = first.get(temperature), second.get(temperature)
         if before is None or after is None:
             return Finding("samples", f"one has none at temperature {temperature:g}")
         if before != after:
@@ -165,7 +166,7 @@ def distance(before: Any, after: Any) -> float:
     return abs(before - after) if numbers else inf
 
 
-def differences(original: Original, again: Original) -> str:
+def differences(original: RunRecord, again: RunRecord) -> str:
     """List the differences between two environments: first those that equal bits do not allow."""
     before, after = flat(original.environment), flat(again.environment)
     lines = {

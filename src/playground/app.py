@@ -15,8 +15,10 @@ from nicegui import app, ui
 from src.common.errors import InputError
 from src.config.schema import PlayConfig
 from src.playground.generation import KEYS, Stream, Wish, complaint, wish_of
+from src.playground.runs import ModelCache, option_label, score, settings_diff
 from src.tracking.mlflow_server import answers, reachable
-from src.tracking.run_store import Listed, RunList, told
+from src.tracking.run_record import RunRecord
+from src.tracking.run_store import RunStore
 
 TICK = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
@@ -60,12 +62,12 @@ h1 { font-size: 1.35rem; line-height: 1.3; font-weight: 600; margin: 0; }
 class Column:
     """One run and the text that it writes. side: `left` or `right`."""
 
-    def __init__(self, side: str, runs: RunList, listed: dict[str, Listed], chosen: str) -> None:
-        self.side, self.runs, self.listed = side, runs, listed
+    def __init__(self, side: str, models: ModelCache, listed: dict[str, RunRecord], chosen: str) -> None:
+        self.side, self.models, self.listed = side, models, listed
         self.turn = 0  # counts what was asked for: an older text than the last one asked for ends
         self.on_choice: Callable[[], None] = lambda: None
         with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
-            options = {run_id: run.line for run_id, run in listed.items()}
+            options = {run_id: option_label(run) for run_id, run in listed.items()}
             self.select = ui.select(
                 options, label=f"Run on the {side}", value=chosen, with_input=True, on_change=self.choose
             )
@@ -82,7 +84,7 @@ class Column:
         self.clear()
 
     @property
-    def run(self) -> Listed:
+    def run(self) -> RunRecord:
         return self.listed[str(self.select.value)]
 
     def choose(self) -> None:
@@ -91,12 +93,12 @@ class Column:
         self.clear()
         self.on_choice()
 
-    def describe(self, other: Listed) -> None:
+    def describe(self, other: RunRecord) -> None:
         """Show the run's score and settings, those that the other run has otherwise in bold."""
-        self.score.set_text(self.run.score)
+        self.score.set_text(score(self.run))
         self.settings.clear()
         with self.settings:
-            for setting, differs in told(self.run, other):
+            for setting, differs in settings_diff(self.run, other):
                 ui.label(setting).classes("differs" if differs else "")
 
     def clear(self, rate: str = "nothing written yet") -> None:
@@ -119,7 +121,7 @@ class Column:
         turn = self.turn
         self.clear("reading the model")
         try:
-            model = await asyncio.to_thread(self.runs.model, self.run.run_id)
+            model = await asyncio.to_thread(self.models.load, self.run)
             stream = Stream(model, wish)
         except InputError as error:
             if turn == self.turn and not self.text.is_deleted:
@@ -155,7 +157,7 @@ class Page:
     """What one visitor sees."""
 
     def __init__(
-        self, config: PlayConfig, runs: RunList, listed: dict[str, Listed], sides: list[str]
+        self, config: PlayConfig, models: ModelCache, listed: dict[str, RunRecord], sides: list[str]
     ) -> None:
         ui.colors(primary="#1f1f1f")
         ui.add_css(STYLE)
@@ -172,7 +174,9 @@ class Page:
             self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
             ui.label("Ctrl+Enter in the prompt, or Enter in a number, writes, too.").classes("note")
         with ui.element("div").classes("columns"):
-            self.columns = [Column(s, runs, listed, c) for s, c in zip(("left", "right"), sides, strict=True)]
+            self.columns = [
+                Column(s, models, listed, c) for s, c in zip(("left", "right"), sides, strict=True)
+            ]
         for column in self.columns:
             column.on_choice = self.describe
         self.describe()
@@ -214,19 +218,21 @@ class Page:
             column.stop()
 
 
-def serve(config: PlayConfig, runs: RunList, left: Listed, right: Listed) -> None:
+def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord) -> None:
     """Serve the page until Ctrl-C; print its address once it answers."""
+
+    models = ModelCache(store)
 
     @ui.page("/", response_timeout=60)  # a store across a network may take its time
     async def page() -> None:
         try:
-            found = await asyncio.to_thread(runs.all)  # anew for each visit: trainings may have ended
+            found = await asyncio.to_thread(store.finished)  # anew for each visit: trainings may have ended
         except InputError as error:
             ui.label(str(error)).props('role="alert"')
             return
         listed = {run.run_id: run for run in [*found, left, right]}
         listed |= {run.run_id: run for run in found}  # with their aliases
-        Page(config, runs, listed, [left.run_id, right.run_id])
+        Page(config, models, listed, [left.run_id, right.run_id])
 
     async def announce() -> None:
         while not await asyncio.to_thread(answers, config.host, config.port):

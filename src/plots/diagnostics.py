@@ -1,12 +1,11 @@
 """Figures of a run's inside: axes with units, told apart in black and white by line style and marker."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from src.common.job_result import GradientFile
 from src.rnn.parameters import Array
 
 LINES = (("0.6", ":", "o"), ("0.45", "-.", "s"), ("0.3", "--", "^"), ("0.15", "-", "v"), ("k", "-", "D"))
@@ -39,9 +38,9 @@ def moments(steps: list[int], kept: int) -> list[int]:
     return [until[place] for place in places]
 
 
-def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
-    """told: what gradient_through_time.json holds. kept: the step of the kept weights."""
-    curves = {row["step"]: row["norms"] for row in told["steps"]}
+def gradient_through_time(file: GradientFile, kept: int) -> Figure:
+    """Plot the gradient norms of a gradient_through_time.json. kept: the step of the kept weights."""
+    curves = {row["step"]: row["norms"] for row in file["steps"]}
     steps, some = moments(sorted(curves), kept), next(iter(curves.values()))
     layers = chosen(len(some), PANELS)
     figure, axes = panels(len(some[0]), len(layers))
@@ -50,7 +49,7 @@ def gradient_through_time(told: dict[str, Any], kept: int) -> Figure:
         for layer, ax in zip(layers, row, strict=True):
             for step, (colour, style, marker) in zip(steps, LINES[-len(steps) :], strict=True):
                 norms = curves[step][layer][state]
-                points = [(k, n) for k, n in zip(told["distances"], norms, strict=True) if n]
+                points = [(k, n) for k, n in zip(file["distances"], norms, strict=True) if n]
                 name = f"step {step}" + (
                     " (weights kept)" if step == kept else " (before training)" if step == 0 else ""
                 )

@@ -7,9 +7,10 @@ from src.common.console import say
 from src.config.schema import Config, PlacesConfig
 from src.final_evaluation import Result
 from src.runner import prepare, run
-from src.sweeps.job_store import find_finished, record_refusal, reuse
+from src.sweeps.job_store import record_refusal
 from src.sweeps.sweep import Job
 from src.tracking.fingerprint import job_digest
+from src.tracking.run_store import open_store
 from src.training.resume import find_unfinished
 
 
@@ -26,11 +27,12 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
     unfinished = None
     if config.skip_finished:
         digest = job_digest(config, corpus.digest)
-        if found := find_finished(config, digest):
-            run_id, metrics = found
-            reuse(config, job, run_id)
-            say(f"{job.name}: reused run {run_id}, which finished with the same config, data and code")
-            return objectives(config, metrics)
+        store = open_store(config)
+        if finished := store.find_job(digest):
+            store.add_to_sweep(finished.run_id, job.describe())
+            same = "which finished with the same config, data and code"
+            say(f"{job.name}: reused run {finished.run_id}, {same}")
+            return objectives(config, finished.metrics)
         unfinished = find_unfinished(config, digest, job.name)
     result = run(config, "train", corpus, job, unfinished)
     if result.training.stop_reason == "interrupted":  # the job keeps what it has, but the sweep is to end

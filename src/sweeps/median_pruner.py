@@ -1,12 +1,11 @@
 """Median pruning, against the finished jobs of the same sweep (as `optuna.pruners.MedianPruner`)."""
 
-import json
 from pathlib import Path
 from statistics import median
 
 from src.common.callback import BaseCallback
 from src.common.job_result import HOPELESS
-from src.tracking.run_record import local_row
+from src.tracking.run_record import JOB_NOTE, read_events, read_job_note
 from src.training.trainer import Trainer
 
 N_STARTUP_JOBS = 5  # finished jobs; a median of fewer is chance
@@ -50,16 +49,15 @@ class MedianPruner(BaseCallback):
 
     def _refresh(self) -> None:
         """Read the jobs that have finished since the last validation."""
-        for file in self.runs.glob("*/sweep.json"):
+        for file in self.runs.glob(f"*/{JOB_NOTE}"):
             folder = file.parent
             if folder in self.finished or folder in self.ignored:
                 continue
-            told = json.loads(file.read_text(encoding="utf-8"))
-            if told["sweep"] != self.sweep:
+            if read_job_note(file)["sweep"] != self.sweep:
                 self.ignored.add(folder)
                 continue
-            row = local_row(folder, told)
-            if row.status == "FINISHED":
-                self.finished[folder] = row.curves.get("val/loss", [])
-            elif row.status != "RUNNING":
+            run = read_events(folder)
+            if run.status == "FINISHED":
+                self.finished[folder] = run.curves.get("val/loss", [])
+            elif run.status != "RUNNING":
                 self.ignored.add(folder)

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from src.common.atomic_io import write_json
 from src.sweeps.median_pruner import MedianPruner
 from src.tracking.run import MEMBER
+from src.tracking.run_record import JOB_NOTE, read_job_note
 
 VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as quoted JSON; "" outside a sweep
 
@@ -81,11 +82,11 @@ class Job:
     def join(self, folder: Path) -> None:
         """Note in a run's directory whose job it is. The sweep for which it was begun, if it was another,
         keeps it as a job that was reused."""
-        file = folder / "sweep.json"
+        file = folder / JOB_NOTE
         if file.exists():
-            told = json.loads(file.read_text(encoding="utf-8"))
-            if told["sweep"] != self.sweep.id:
-                write_json(folder / f"sweep-{told['sweep']}.json", {**told, "reused": True})
+            note = read_job_note(file)
+            if note["sweep"] != self.sweep.id:
+                write_json(folder / f"sweep-{note['sweep']}.json", {**note, "reused": True})
         write_json(file, self.describe())
 
     def pruner(self, runs: Path) -> MedianPruner:

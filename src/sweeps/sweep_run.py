@@ -19,7 +19,7 @@ from src.tracking import mlflow_links
 from src.tracking.background_sync import deliver_beside, finished
 from src.tracking.event_log import Journal
 from src.tracking.run import store_of
-from src.tracking.run_record import folder_row
+from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
 from src.tracking.stale_runs import close, left_over, mark_dead
 from src.tracking.sync_queue import jobs_of
 from src.tracking.sync_state import TRACKING, Delivered, store_in
@@ -58,7 +58,10 @@ class SweepRecord:
         while not all(ids.values()) and self.deliverer.poll() is None:
             time.sleep(LOOK)
             ids = {job: run_id or Delivered.of(job).run_id for job, run_id in ids.items()}
-        return sorted((folder_row(job, run_id) for job, run_id in ids.items()), key=lambda row: row.number)
+        return sorted(
+            (job_result(job, read_job_note(job / JOB_NOTE), run_id) for job, run_id in ids.items()),
+            key=lambda row: row.number,
+        )
 
     def end(
         self,

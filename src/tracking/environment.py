@@ -68,6 +68,7 @@ def tags_of(around: dict[str, Any]) -> dict[str, str]:
         "git_dirty": None if around["git_dirty"] is None else str(around["git_dirty"]).lower(),
         "code_sha256": around["code_sha256"],
         "lock_sha256": around["lock_sha256"],
+        "data_digest": around.get("data_digest"),  # which runs `best` compares
         "processor": around["processor"],
         "blas": " ".join(filter(None, (numerics["blas"], numerics["blas_kernels"]))),
     }

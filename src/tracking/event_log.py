@@ -11,6 +11,7 @@ definition. Behind an end there may be more: the run was resumed.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,8 +20,10 @@ from typing import Any, BinaryIO
 
 from src.common.atomic_io import cannot_write
 from src.common.errors import InputError
+from src.common.json_file import parse_json
 
 NAME = "journal.jsonl"
+KIND = re.compile(rb'\{"kind": "(\w+)"')  # how `append` begins a line
 REASON = 1000  # characters of an end's reason that are kept
 
 
@@ -121,14 +124,17 @@ def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
     A last line that is still being written is left for the next time. Raises InputError for a line that is
     no record.
     """
+    from src.tracking.formats import Event  # slow to import
+
+    schema: Any = Event
     with (folder / NAME).open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             try:
-                record = dict(json.loads(line))
-            except (ValueError, TypeError) as error:
+                record = dict(parse_json(line, schema))
+            except ValueError as error:
                 raise InputError(
                     f"expected a whole {NAME}, got a damaged one in {folder} (at byte {offset}: {error})"
                 ) from error
@@ -157,10 +163,8 @@ def last_kind(folder: Path) -> str:
             return ""
         file.seek(max(0, whole - 16 * REASON))  # an end, of which alone is asked, is shorter
         line = file.read(whole - file.tell()).splitlines()[-1]
-    try:
-        return str(json.loads(line)["kind"])
-    except (ValueError, TypeError):  # a longer record, of which this is the end
-        return "other"
+    kind = KIND.match(line)
+    return kind[1].decode() if kind else "other"  # of a longer record this is the end
 
 
 def ended(folder: Path) -> bool:

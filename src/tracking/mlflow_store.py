@@ -3,7 +3,6 @@
 A sweep's parent and its jobs, in MLflow.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,17 @@ from mlflow.entities import LoggedModelStatus, ViewType
 from mlflow.exceptions import MlflowException
 
 from src.common.errors import InputError
-from src.common.job_result import CUT_SHORT, GRADIENTS, Row, kept_gradient
+from src.common.job_result import CUT_SHORT, GRADIENTS, Curves, GradientFile, Row, best_gradient_norms
+from src.common.json_file import parse_json
+from src.tracking.formats import JobNote, SampleTable
 from src.tracking.mlflow_client import DIRECTORY, connect, experiment_id, out_of_reach
 from src.tracking.mlflow_writer import MODEL
 
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
+
+FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
+LAST_FIRST = ["attributes.end_time DESC"]
 
 # Error codes of MLflow for what is not there, or cannot be by its name.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
@@ -29,13 +33,15 @@ def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
     return experiment_id(connect(uri), name, artifacts)
 
 
-def find(run: str, uri: str, experiment: str, key: str = "run") -> Any:
-    """The MLflow run that a person means: `latest`, the run that finished last; `best`, the lowest val/loss
-    (of equals the first); an alias of the registered model; models:/NAME@ALIAS; or a run id.
+def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str = "") -> Any:
+    """Find the MLflow run that a person names, as `RunStore.find` describes it. Of equal losses the first
+    run is the best.
 
-    key: where the name was typed. Raises InputError when there is none.
+    Raises:
+        InputError: There is none.
     """
-    nothing = f"{key}: expected a finished run in experiment {experiment}, got none: train one first"
+    on_text = " on the configured text" if data_digest else ""
+    nothing = f"{key}: expected a finished run{on_text} in experiment {experiment}, got none: train one first"
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise InputError(nothing)  # MLflow would make the database
     client = connect(uri)
@@ -43,11 +49,13 @@ def find(run: str, uri: str, experiment: str, key: str = "run") -> Any:
         if run not in ("latest", "best"):
             return run_of(client, run, key)
         found = client.get_experiment_by_name(experiment)
-        lowest = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
-        order = lowest if run == "best" else ["attributes.end_time DESC"]
-        where = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
         ids = [found.experiment_id] if found else []
-        runs = client.search_runs(ids, where, ViewType.ACTIVE_ONLY, 1, order) if ids else []
+        runs = client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, 1, LAST_FIRST) if ids else []
+        if run == "best" and runs:
+            digest = data_digest or runs[0].data.tags.get("data_digest", "")
+            where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
+            order = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
+            runs = client.search_runs(ids, where, ViewType.ACTIVE_ONLY, 1, order)
     except MlflowException as error:
         raise out_of_reach(uri, error) from error
     if not runs:
@@ -75,44 +83,39 @@ def run_of(client: Any, name: str, key: str = "run") -> Any:
         ) from error
 
 
-def download(run: Any, uri: str, destination: Path) -> tuple[Path, dict[str, Any]]:
-    """A run's model files and its config. Raises InputError for a run without them."""
+def download(run_id: str, uri: str, destination: Path) -> Path:
+    """Download a run's model files. Raises InputError for a run without them."""
     connect(uri)
-    run_id = run.info.run_id
     try:
-        config = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/config.json"))
-        folder = Path(
-            mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
-        )
+        folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
     except (MlflowException, OSError) as error:
         raise InputError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
-    return folder / "data" / MODEL, config
+    return Path(folder) / "data" / MODEL
 
 
-def logged(run: Any, uri: str, names: tuple[str, ...]) -> dict[str, str]:
+def logged(run_id: str, uri: str, names: tuple[str, ...]) -> dict[str, str]:
     """Files of a run as texts, those of `names` that it has."""
-    connect(uri)
+    client = connect(uri)
     texts = {}
     try:
-        there = {
-            file.path for file in mlflow.artifacts.list_artifacts(run_id=run.info.run_id, tracking_uri=uri)
-        }
+        location = client.get_run(run_id).info.artifact_uri
+        there = {file.path for file in client.list_artifacts(run_id)}
         for name in names:
             if name in there:
-                texts[name] = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
+                texts[name] = mlflow.artifacts.load_text(f"{location}/{name}")
     except (MlflowException, OSError) as error:
         raise out_of_reach(uri, error) from error
     return texts
 
 
-def history(run: Any, uri: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
-    """A run's metric curves: step to value."""
+def history(run_id: str, uri: str, names: tuple[str, ...]) -> Curves:
+    """A run's metric curves."""
     client = connect(uri)
     try:
-        points = {name: client.get_metric_history(run.info.run_id, name) for name in names}
+        points = {name: client.get_metric_history(run_id, name) for name in names}
     except MlflowException as error:
         raise out_of_reach(uri, error) from error
-    return {name: {point.step: point.value for point in told} for name, told in points.items()}
+    return {name: [(point.step, point.value) for point in curve] for name, curve in points.items()}
 
 
 def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:
@@ -127,10 +130,8 @@ def finished(uri: str, experiment: str, most: int = 1000) -> list[Any]:
     client = connect(uri)
     try:
         found = client.get_experiment_by_name(experiment)
-        where = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
-        order = ["attributes.end_time DESC"]
         ids = [found.experiment_id] if found else []
-        return list(client.search_runs(ids, where, ViewType.ACTIVE_ONLY, most, order)) if ids else []
+        return list(client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, most, LAST_FIRST)) if ids else []
     except MlflowException as error:
         raise out_of_reach(uri, error) from error
 
@@ -211,7 +212,7 @@ def rows(uri: str, experiment: str, parent: str) -> list[Row]:
 def row(client: Any, run: Any, parent: str) -> Row:
     """A job's row from its MLflow run."""
     tags, run_id = run.data.tags, run.info.run_id
-    job = json.loads(tags[f"sweep.{parent}"])
+    job = parse_json(tags[f"sweep.{parent}"], JobNote)
     ended = run.info.end_time or run.info.start_time
     curves = {
         name: [(m.step, m.value) for m in client.get_metric_history(run_id, name)]
@@ -240,7 +241,8 @@ def samples_of(run: Any) -> list[dict[str, Any]]:
     if "mlflow.loggedArtifacts" not in run.data.tags:
         return []
     try:
-        table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/samples.json"))
+        text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/samples.json")
+        table = parse_json(text, SampleTable)
     except (MlflowException, OSError):
         return []
     return [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
@@ -254,17 +256,17 @@ def gradient_of(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float
         told = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{GRADIENTS}")
     except (MlflowException, OSError):
         return []
-    return kept_gradient(told, sorted(val))
+    return best_gradient_norms(parse_json(told, GradientFile), sorted(val))
 
 
-def find_finished(uri: str, experiment: str, digest: str) -> tuple[str, dict[str, float]] | None:
-    """The id and the metrics of the latest FINISHED run of a job, by its digest."""
+def find_job(uri: str, experiment: str, digest: str) -> Any | None:
+    """The latest FINISHED run of a job, by its digest."""
     client = connect(uri)
     where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
     where += "".join(f" AND tags.ended != '{reason}'" for reason in CUT_SHORT)
     order = ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, 1, order)
-    return (found[0].info.run_id, dict(found[0].data.metrics)) if found else None
+    return found[0] if found else None
 
 
 def adopt(uri: str, run_id: str, tag: str, value: str) -> None:

@@ -3,7 +3,6 @@
 How a run ends, whatever happens.
 """
 
-import json
 import os
 import secrets
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from src.common.atomic_io import cannot_write, write_json
-from src.common.errors import InputError
 from src.common.file_lock import Held, hold
 from src.common.job_result import Curves
 from src.common.paths import PROJECT, absolute
@@ -25,7 +23,7 @@ from src.config.schema import PlacesConfig
 from src.tracking import sync_queue
 from src.tracking.background_sync import Deliverer, deliver_beside, finished
 from src.tracking.event_log import Journal
-from src.tracking.run_record import Told, read
+from src.tracking.run_record import History, read_events
 from src.tracking.stale_runs import mark_dead
 from src.tracking.sync_state import TRACKING, Delivered
 
@@ -73,7 +71,7 @@ class Run:
             raise cannot_write(self.folder, error) from error
         self.held = held or hold(self.folder)
         self.config, self.sweep = config, sweep
-        self.told = Told() if folder is None else read(folder)
+        self.history = History() if folder is None else History.of(read_events(folder))
         self.journal = Journal(self.folder)
         self.deliverer: Deliverer | None = None
         self.deliver_after = inf  # never
@@ -116,11 +114,11 @@ class Run:
 
     @property
     def curves(self) -> Curves:
-        return self.told.curves
+        return self.history.curves
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log those metrics that the event log does not have at this step: a resumed run repeats some."""
-        if new := self.told.add(step, metrics):
+        if new := self.history.add(step, metrics):
             self.journal.metrics(step, new)
 
     def sync_when_due(self) -> None:
@@ -170,40 +168,6 @@ class Run:
         if finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
             return Delivered.of(self.folder).run_id
         return self.folder.name
-
-
-def delivered_as(run: str, config: PlacesConfig) -> str:
-    """What a run that a person names is called in MLflow: of a directory's name under outputs/runs the run's
-    id, of anything else itself. Raises InputError for a run that has not been delivered."""
-    folder = absolute(config.output_dir) / "runs" / run
-    if Path(run).name != run or not (folder / TRACKING).exists():
-        return run
-    run_id = Delivered.of(folder).run_id
-    if not run_id:
-        raise InputError(
-            f"run: expected a run that has been delivered, got {run}: deliver it with python -m src.sync "
-            f"{folder}, or add tracking=none"
-        )
-    return run_id
-
-
-def find_untracked(run: str, config: PlacesConfig, key: str = "run") -> Path:
-    """`latest`, `best` or a directory's name among outputs/runs. Raises InputError when there is none.
-
-    key: where the name was typed.
-    """
-    runs = absolute(config.output_dir) / "runs"
-    finished = sorted(file.parent for file in runs.glob("*/scores.json"))
-    if run in ("latest", "best") and not finished:
-        raise InputError(f"{key}: expected a finished run under {runs}, got none: train one first")
-    if run == "latest":
-        return max(finished, key=lambda f: (f / "scores.json").stat().st_mtime_ns)
-    if run == "best":
-        return min(finished, key=lambda f: json.loads((f / "scores.json").read_text())["val/loss"])
-    folder = runs / run
-    if Path(run).name != run or not (folder / "scores.json").exists():  # a name, not a path that leads away
-        raise InputError(f"{key}: expected latest, best or the name of a run under {runs}, got {run}")
-    return folder
 
 
 @dataclass

@@ -1,30 +1,179 @@
-"""What a run has told already: its journal, read again when it goes on."""
+"""Everything that a run left on disk, read once into one value."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from src.common.job_result import GRADIENTS, Curves, Row, kept_gradient
+from src.common.errors import InputError
+from src.common.job_result import GRADIENTS, Curves, GradientFile, Row, best_gradient_norms
+from src.common.json_file import read_json
 from src.tracking import event_log
+
+if TYPE_CHECKING:
+    from src.tracking.formats import JobNote
+
+JOB_NOTE = "sweep.json"  # in a run's directory: the job of a sweep that it is
+SAMPLES = "samples.json"  # name of the table of samples
+# What a run must have to be repeated and compared.
+REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
+COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it was logged, in its directory or in MLflow.
+
+    Attributes:
+        run_id: Id in MLflow, or the name of the directory.
+        name: Name of the run, for people.
+        status: FINISHED, FAILED, KILLED, or RUNNING for a run without an end. A run that was resumed after
+            an end is RUNNING again.
+        stop_reason: Why it ended, like `max_epochs`.
+        start_time, end_time: Milliseconds since 1970; end_time is 0 while it is RUNNING.
+        params: The flattened config, as text.
+        tags: Of MLflow.
+        data_digest: Digest of the corpus; "" where none was logged.
+        metrics: The last value of each.
+        curves: (step, value) points by metric name, in the order in which they were logged.
+        samples: Rows of the table of samples.
+        num_models: How often a model was logged.
+        config, environment, scores: The JSON files of these names; empty where one is missing.
+        folder: The directory; None where it is not on this machine.
+        aliases: Of its registered model, like `char-rnn@champion`.
+    """
+
+    run_id: str
+    name: str = ""
+    status: str = "RUNNING"
+    stop_reason: str = ""
+    start_time: int = 0
+    end_time: int = 0
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    data_digest: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    num_models: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float | str] = field(default_factory=dict)
+    folder: Path | None = None
+    aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, folder: Path, key: str = "run") -> "RunRecord":
+        """Read a run's directory.
+
+        Args:
+            folder: The directory.
+            key: The config key that an error names.
+
+        Raises:
+            InputError: A file is damaged, or there is no event log.
+        """
+        try:
+            logged = read_events(folder)
+        except OSError as error:
+            raise InputError(
+                f"{key}: expected a run with an event log, got {folder}, which has none"
+            ) from error
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+        files = {
+            name: read_json(file, schema, key) if (file := folder / f"{name}.json").exists() else {}
+            for name, schema in SCHEMAS.items()
+        }
+        return replace(logged, **files)
+
+    @property
+    def val_loss(self) -> float | None:
+        """val/loss of the model; None where it is not known."""
+        loss = self.scores.get("val/loss", self.metrics.get("val/loss"))
+        return loss if isinstance(loss, float) else None
+
+    @property
+    def text(self) -> str:
+        """Name of the text that it was trained on: of a file its path."""
+        path = self.params.get("data.path", "null")
+        return self.params.get("data", "") if path == "null" else path
+
+    def describe(self, query: str) -> str:
+        """Describe the run in one line. query: the name by which it was found."""
+        parts = [f"run {self.run_id}"] if query == self.run_id else [f"run={query}: {self.run_id}"]
+        parts += [self.name] if self.name not in ("", self.run_id) else []
+        parts += [f"val/loss {self.val_loss:.4f}"] if self.val_loss is not None else []
+        if query == "best":
+            parts += [
+                f"the lowest on {self.text or 'its text'} (digest {self.data_digest[:12] or 'unknown'})"
+            ]
+        return ", ".join(parts)
+
+
+SCHEMAS: dict[str, Any] = {
+    "config": dict[str, Any],
+    "environment": dict[str, Any],
+    "scores": dict[str, float | str],
+}
+
+
+def read_events(folder: Path) -> RunRecord:
+    """Read a run's event log alone.
+
+    Raises:
+        FileNotFoundError: There is none.
+        InputError: It is damaged.
+    """
+    logged: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    curves: Curves = {}
+    num_models = 0
+    for _, event in event_log.read(folder, 0):
+        match event["kind"]:
+            case "start":
+                params = {k: "null" if v is None else str(v) for k, v in event["params"].items()}
+                digest = event["data"]["digest"] if event["data"] else ""
+                logged |= {"name": event["name"], "params": params, "tags": event["tags"]}
+                logged |= {"start_time": event["time"], "data_digest": digest}
+            case "metrics":
+                metrics |= event["values"]
+                for name, value in event["values"].items():
+                    curves.setdefault(name, []).append((event["step"], value))
+            case "table":
+                logged |= {"samples": event["rows"]} if event["name"] == SAMPLES else {}
+            case "model":
+                num_models += 1
+            case "resumed":
+                logged |= {"status": "RUNNING", "stop_reason": "", "end_time": 0}
+                logged["tags"] = logged.get("tags", {}) | event["tags"]
+            case "end":
+                logged |= {"status": event["status"], "stop_reason": event["reason"]}
+                logged["end_time"] = event["time"]
+    return RunRecord(
+        folder.name, metrics=metrics, curves=curves, num_models=num_models, folder=folder, **logged
+    )
 
 
 @dataclass
-class Told:
-    """points: value by step and name. models: how often the model was told. status, reason: how it ended
-    last, `RUNNING` for a run without an end. (A run that went on after an end is running again.)"""
+class History:
+    """What a run has logged so far.
+
+    A training that is resumed from a checkpoint computes steps again that it has logged, with the same
+    values: these are not logged twice.
+    """
 
     points: dict[tuple[int, str], float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
-    models: int = 0
-    status: str = "RUNNING"
-    reason: str = ""
+    num_models: int = 0
+
+    @classmethod
+    def of(cls, run: RunRecord) -> "History":
+        """The history of a run that is resumed."""
+        points = {(step, name): value for name, curve in run.curves.items() for step, value in curve}
+        return cls(points, run.curves, run.num_models)
 
     def add(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
-        """Take note of metrics; returns those of them that are new.
-
-        A training that goes on from a checkpoint comes by steps that it has told of, with the same values.
-        """
+        """Add metrics; returns those that are new."""
         new = {name: value for name, value in metrics.items() if (step, name) not in self.points}
         for name, value in new.items():
             self.points[step, name] = value
@@ -32,72 +181,51 @@ class Told:
         return new
 
 
-def read(folder: Path) -> Told:
-    """What the journal of a run's directory tells. Raises FileNotFoundError where there is none."""
-    told = Told()
-    for _, record in event_log.read(folder, 0):
-        match record["kind"]:
-            case "metrics":
-                told.add(record["step"], record["values"])
-            case "model":
-                told.models += 1
-            case "resumed":
-                told.status, told.reason = "RUNNING", ""
-            case "end":
-                told.status, told.reason = record["status"], record["reason"]
-    return told
+def read_job_note(file: Path) -> "JobNote":
+    """Read the note of a sweep's job in a run's directory. Raises InputError for a damaged one."""
+    from src.tracking.formats import JobNote  # slow to import
+
+    return read_json(file, JobNote)
 
 
-def local_rows(runs: Path, sweep: str) -> list[Row]:
-    """The rows of an untracked sweep, from the directories of its runs."""
-    rows = []
-    for file in sorted([*runs.glob("*/sweep.json"), *runs.glob(f"*/sweep-{sweep}.json")]):
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if told["sweep"] == sweep:
-            rows.append(local_row(file.parent, told))
-    return sorted(rows, key=lambda row: row.number)
-
-
-def folder_row(folder: Path, run_id: str) -> Row:
-    """The row of a job in its directory. run_id: "" for the directory's name."""
-    told = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    return replace(local_row(folder, told), run_id=run_id or folder.name)
-
-
-def local_row(folder: Path, told: dict[str, Any]) -> Row:
-    """A row from a run's journal."""
-    metrics: dict[str, float] = {}
-    curves: Curves = {}
-    samples: list[dict[str, Any]] = []
-    status, reason, began, ended = "RUNNING", "", 0, 0
-    for _, record in event_log.read(folder, 0):
-        match record["kind"]:
-            case "start":
-                began = record["time"]
-            case "metrics":
-                metrics |= record["values"]
-                for name, value in record["values"].items():
-                    curves.setdefault(name, []).append((record["step"], value))
-            case "table":
-                samples = record["rows"]
-            case "resumed":
-                status, reason = "RUNNING", ""
-            case "end":
-                status, reason, ended = record["status"], record["reason"], record["time"]
-    inside = folder / GRADIENTS
-    told_inside = inside.read_text(encoding="utf-8") if inside.exists() else ""
+def job_result(folder: Path, note: "JobNote", run_id: str = "") -> Row:
+    """The result of a job from its run's directory. run_id: "" for the directory's name."""
+    run = read_events(folder)
+    gradients = folder / GRADIENTS
     return Row(
-        name=told["name"],
-        number=told["number"],
-        swept=told["swept"],
-        run_id=folder.name,
-        status=status,
-        reason=reason,
-        reused=told.get("reused", False),
-        seconds=max(0, ended - began) / 1000,
-        metrics=metrics,
-        curves={name: curves[name] for name in ("train/loss", "val/loss") if name in curves},
-        samples=samples,
-        gradient=kept_gradient(told_inside, curves.get("val/loss", [])) if told_inside else [],
+        name=note["name"],
+        number=note["number"],
+        swept=note["swept"],
+        run_id=run_id or run.run_id,
+        status=run.status,
+        reason=run.stop_reason,
+        reused=note.get("reused", False),
+        seconds=max(0, run.end_time - run.start_time) / 1000,
+        metrics=run.metrics,
+        curves={name: run.curves[name] for name in ("train/loss", "val/loss") if name in run.curves},
+        samples=run.samples,
+        gradient=best_gradient_norms(read_json(gradients, GradientFile), run.curves.get("val/loss", []))
+        if gradients.exists()
+        else [],
         directory=folder.name,
     )
+
+
+def check_present(run: RunRecord, missing: list[str], key: str) -> None:
+    """Raise InputError for the first of the missing files."""
+    if missing:
+        raise InputError(
+            f"{key}: expected a finished run, with {', '.join(REQUIRED)}, got {run.run_id}, which has no "
+            f"{missing[0]}"
+        )
+
+
+def with_digests(run: RunRecord, key: str) -> RunRecord:
+    """Return the run. Raises InputError where a digest that a repetition is checked against is missing."""
+    for name, file, digest in (
+        ("environment.json", run.environment, "data_digest"),
+        ("scores.json", run.scores, "weights_sha256"),
+    ):
+        if digest not in file:
+            raise InputError(f"{key}: expected {digest} in {name} of run {run.run_id}, got none")
+    return run

@@ -16,11 +16,11 @@ from src.common.paths import absolute
 from src.config.schema import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.config.validation import check, walk
 from src.data.corpus import Corpus
-from src.tracking import event_log, run_record
 from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.fingerprint import code_digest
 from src.tracking.run import store_of
-from src.tracking.run_record import Told
+from src.tracking.run_record import RunRecord, read_events
+from src.tracking.run_store import find_folder
 from src.tracking.sync_state import Delivered, store_in
 from src.training import checkpoint
 from src.training.checkpoint import Checkpoint
@@ -82,33 +82,21 @@ def resumption(config: Config, typed: set[str]) -> Resumption:
         except ValueError as error:
             raise InputError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
     else:
-        folder = find(name, absolute(config.output_dir) / "runs", bool(typed & set(BUDGET)))
+        folder = find(name, absolute(config.output_dir), bool(typed & set(BUDGET)))
         size = (folder / JOURNAL).stat().st_size
         found = checkpoint.newest(folder, size)
-    ended = run_record.read(folder)
-    return Resumption(folder, own_config(folder, config, typed), found, ended.status, ended.reason)
+    ended = read_events(folder)
+    return Resumption(folder, own_config(folder, config, typed), found, ended.status, ended.stop_reason)
 
 
-def find(name: str, runs: Path, longer: bool) -> Path:
+def find(name: str, output_dir: Path, longer: bool) -> Path:
     """The directory of the run that a name means. longer: also a finished run may be trained further."""
     if name == "latest":
-        return latest(runs, longer)
-    folder = find_by_name(name, runs)
+        return latest(output_dir / "runs", longer)
+    folder = find_folder(name, output_dir, "resume")
     if not checkpoint.all_of(folder):
         raise InputError(f"resume: expected a run with a checkpoint, got {folder}, which has none")
     return folder
-
-
-def find_by_name(name: str, runs: Path, key: str = "resume") -> Path:
-    """The directory that a path, a directory's name or an id of MLflow's stands for."""
-    for folder in (absolute(name), runs / name):
-        if (folder / JOURNAL).is_file():
-            return folder
-    for note in runs.glob("*/delivered.json"):
-        if Delivered.of(note.parent).run_id == name:
-            return note.parent
-    expected = f"latest, a run id, the name of a directory under {runs}, or a path"
-    raise InputError(f"{key}: expected {expected}, got {name}")
 
 
 def latest(runs: Path, longer: bool) -> Path:
@@ -128,8 +116,8 @@ def latest(runs: Path, longer: bool) -> Path:
 
 def is_finished(folder: Path) -> bool:
     """Whether a run came to its own end."""
-    ended = run_record.read(folder)
-    return ended.status == "FINISHED" and ended.reason != "interrupted"
+    ended = read_events(folder)
+    return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
 
 def own_config(folder: Path, composed: Config, typed: set[str]) -> Config:
@@ -214,10 +202,10 @@ def begun(runs: Path, digest: str) -> Iterator[Path]:
     """The directories of the job's runs that have come to a checkpoint."""
     for folder in sorted(file.parent for file in runs.glob(f"*/{checkpoint.FOLDER}")):
         try:
-            start = next((record for _, record in event_log.read(folder, 0)), {})
+            run = read_events(folder)
         except (OSError, InputError):
             continue
-        if start.get("tags", {}).get("job_digest") == digest and checkpoint.all_of(folder):
+        if run.tags.get("job_digest") == digest and checkpoint.all_of(folder):
             yield folder
 
 
@@ -230,23 +218,23 @@ def claimed(folder: Path, config: Config, name: str) -> Resumption | None:
     except InputError:  # another process was faster
         return None
     try:
-        ended = run_record.read(folder)
+        ended = read_events(folder)
         if cut_off(ended) and known_there(folder, config):
-            whole = checkpoint.newest(folder, (folder / event_log.NAME).stat().st_size, name)
-            return Resumption(folder, config, whole, ended.status, ended.reason, mine)
+            whole = checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, name)
+            return Resumption(folder, config, whole, ended.status, ended.stop_reason, mine)
     except InputError as error:
         say(f"{name}: run {folder.name} cannot go on: {str(error).removeprefix(f'{name}: ')}")
     mine.release()
     return None
 
 
-def cut_off(ended: Told) -> bool:
+def cut_off(ended: RunRecord) -> bool:
     """Whether a run that nobody writes ended before its end, and not by what would end it again."""
     match ended.status:
         case "FINISHED":
-            return ended.reason == "interrupted"
+            return ended.stop_reason == "interrupted"
         case "FAILED":
-            return not ended.reason.startswith(FAILS_AGAIN)
+            return not ended.stop_reason.startswith(FAILS_AGAIN)
         case _:  # KILLED, or without a word
             return True
 

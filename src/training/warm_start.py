@@ -14,11 +14,10 @@ from src.models import serialization
 from src.models.serialization import Model
 from src.rnn.parameters import Architecture, Array
 from src.tracking.event_log import NAME as JOURNAL
-from src.tracking.run_lookup import lookup
+from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
 from src.training.checkpoint import Checkpoint
 from src.training.factory import build_architecture
-from src.training.resume import find_by_name
 
 
 def initial_weights(config: Config, corpus: Corpus) -> Array:
@@ -29,7 +28,7 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
     """
     assert config.init_from is not None
     architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
-    model = named_model(config.init_from, config)
+    model = named_model(config.init_from, config, corpus.digest)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:
         raise InputError(
@@ -45,27 +44,28 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
     return model.flat
 
 
-def named_model(name: str, config: Config) -> Model:
+def named_model(name: str, config: Config, data_digest: str) -> Model:
     """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
     try:
-        return model_named(name, config)
+        return model_named(name, config, data_digest)
     except InputError as error:
         raise InputError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
 
 
-def model_named(name: str, config: Config) -> Model:
+def model_named(name: str, config: Config, data_digest: str) -> Model:
     """The same, what is wrong with it told as of `run=`."""
     path = absolute(name)
     try:
         if path.is_file():
             return model_of(checkpoint.load(path))
-        folder = find_by_name(name, absolute(config.output_dir) / "runs", "init_from")
+        folder = find_folder(name, absolute(config.output_dir), "init_from")
     except ValueError as error:
         raise InputError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
     except InputError:
         if path.exists():
             raise
-        return lookup(name, config).model  # one that another machine trained, `best` or an alias
+        store = open_attended_store(config)  # a run of another machine, `best` or an alias
+        return store.load_model(store.find(name, data_digest=data_digest))
     return model_in(folder)
 
 

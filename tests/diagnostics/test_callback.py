@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.common.job_result import GradientFile
 from src.diagnostics.callback import DiagnosticsCallback, distances_of
 from src.plots.diagnostics import chosen, gradient_through_time, moments, singular_values
 from src.rnn.init import initialise
@@ -143,9 +144,14 @@ def test_long_windows_have_fewer_points_than_characters(steps: int) -> None:
     assert len(distances) == steps if steps <= 100 else 50 < len(distances) <= 100
 
 
-def told(steps: list[int], layers: int, states: int) -> dict[str, Any]:
+def told(steps: list[int], layers: int, states: int) -> GradientFile:
     norms = [[[0.5**k if k < 2 else None for k in range(4)]] * states] * layers
-    return {"distances": [0, 1, 2, 3], "steps": [{"step": step, "norms": norms} for step in steps]}
+    return {
+        "about": "",
+        "distances": [0, 1, 2, 3],
+        "initial_singular_values": [],
+        "steps": [{"step": step, "norms": norms} for step in steps],
+    }
 
 
 @pytest.mark.parametrize(("layers", "states", "panels"), [(1, 1, 1), (3, 2, 6), (9, 1, 4)])

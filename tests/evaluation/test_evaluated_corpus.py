@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.config.schema import DataConfig, PlacesConfig
+from src.config.schema import DataConfig
 from src.data.corpus import Corpus, corpus_of
 from src.evaluate import evaluate
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.models.serialization import Model
 from src.rnn.parameters import Architecture, Array
-from src.tracking.run_lookup import Found
 
 TEXT = "The rain in Spain stays mainly in the plain.\n" * 100
 
@@ -49,16 +48,16 @@ def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_pa
     assert some.metrics() == evaluated(shorter).metrics()
 
 
-def test_run_of_a_version_without_limits_is_scored_as_it_was(data: DataConfig, tmp_path: Path) -> None:
+def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path: Path) -> None:
     corpus, _ = corpus_of(data, 5, tmp_path)
     architecture, flat = network(corpus)
-    known = {key: value for key, value in vars(data).items() if key != "max_vocabulary"}
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    places = PlacesConfig(output_dir=str(tmp_path), data_dir=str(tmp_path))
-    config = {"seq_len": 5, "seed": 1, "data": known}
-    found = Found("old", "old", "old", None, model, config, places, None)
-    evaluation, _ = evaluate(found, places)
-    assert evaluation.carried.characters == 899
+    logged = {"seq_len": 5, "seed": 1, "data": vars(data), "max_eval_chars": 300}
+    evaluation, _ = evaluate("an id", model, logged, tmp_path)
+    assert (evaluation.carried.characters, evaluation.available) == (300, 899)
+    (tmp_path / "text.txt").write_text("another text. " * 100, encoding="utf-8")
+    with pytest.raises(InputError, match=r"^run: expected the corpus that run an id was trained on, got "):
+        evaluate("an id", model, logged, tmp_path)
 
 
 def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:

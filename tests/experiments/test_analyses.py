@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from src.common.job_result import GRADIENTS, Row, kept_gradient
+from src.common.job_result import GRADIENTS, GradientFile, Row, best_gradient_norms
 from src.experiments import results
 from src.experiments.analyses import (
     cells,
@@ -86,25 +86,26 @@ def test_what_was_not_probed_or_has_vanished_is_not_drawn() -> None:
 
 
 def test_the_gradient_of_the_kept_weights_is_read() -> None:
-    told = json.dumps(
-        {
-            "distances": [0, 1, 2],
-            "steps": [
-                {"step": step, "norms": [[[9, 9, 9]], [[scale, scale / 2, None]]]}
-                for step, scale in ((0, 1.0), (10, 4.0), (20, 8.0))
-            ],
-        }
-    )
+    file: GradientFile = {
+        "about": "",
+        "distances": [0, 1, 2],
+        "initial_singular_values": [[1.0]],
+        "steps": [
+            {"step": step, "norms": [[[9, 9, 9]], [[scale, scale / 2, None]]]}
+            for step, scale in ((0, 1.0), (10, 4.0), (20, 8.0))
+        ],
+    }
     val = [(10, 2.5), (20, 2.1), (30, 2.3), (31, 2.1)]  # the last one repeats that of the kept weights
-    assert kept_gradient(told, val) == [(0, 8.0), (1, 4.0)], "of the top layer, what is a number"
-    assert kept_gradient(told, [(5, 1.0)]) == []
-    assert kept_gradient(told, []) == []
+    assert best_gradient_norms(file, val) == [(0, 8.0), (1, 4.0)], "of the top layer, what is a number"
+    assert best_gradient_norms(file, [(5, 1.0)]) == []
+    assert best_gradient_norms(file, []) == []
 
 
 def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path) -> None:
     from src.tracking import mlflow_store
 
-    told = {"distances": [0, 1], "steps": [{"step": 10, "norms": [[[4.0, 2.0]]]}]}
+    steps = [{"step": 10, "norms": [[[4.0, 2.0]]]}]
+    told = {"about": "", "distances": [0, 1], "initial_singular_values": [], "steps": steps}
     (tmp_path / GRADIENTS).write_text(json.dumps(told))
     info = SimpleNamespace(status="FINISHED", artifact_uri=tmp_path.as_uri())
     run = SimpleNamespace(info=info, data=SimpleNamespace(params={"diagnostics": "True"}))

@@ -94,12 +94,10 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
 def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     typed: Typed, trained: Any, tmp_path: Path
 ) -> None:
-    from src.config.schema import PlacesConfig
-    from src.tracking.run import delivered_as
+    from src.tracking.mlflow_run_store import MlflowStore
 
-    places = PlacesConfig(output_dir=str(trained.outputs), data_dir="unused")
-    assert delivered_as(trained.folder.name, places) == trained.run_id
-    assert delivered_as("../runs", places) == "../runs"
+    store = MlflowStore(trained.uri, "unused", trained.outputs)
+    assert store.find(trained.folder.name).run_id == trained.run_id
     import mlflow
 
     client = mlflow.MlflowClient(trained.uri)
@@ -249,7 +247,7 @@ def test_what_cannot_be_repeated_is_refused_in_a_line(
 @pytest.mark.parametrize("file", ["config.json", "environment.json"])
 def test_a_missing_or_damaged_file_is_named(file: str, again: Typed, logged: Path) -> None:
     (logged / file).write_text('{"half')
-    assert f"expected a whole {file} in run {logged.name}, got a damaged one" in again().complaint
+    assert f"expected a whole {file}, got a damaged one in {logged}" in again().complaint
     (logged / file).unlink()
     assert f"got {logged.name}, which has no {file}" in again().complaint
 

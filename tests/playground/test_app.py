@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +10,17 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.config.schema import PlacesConfig, TrackingConfig
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import Model
 from src.playground import generation
 from src.playground.generation import Stream, Wish, complaint, wish_of
+from src.playground.runs import option_label, score, settings_diff
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
+from src.tracking.event_log import Journal
 from src.tracking.mlflow_server import answers, check_free
-from src.tracking.run_store import Listed, RunList, told
+from src.tracking.run_record import RunRecord
 from tests.conftest import Ended
 
 Command = Callable[..., Ended]
@@ -112,47 +112,20 @@ def test_a_character_that_the_model_does_not_know_is_refused(model: Model) -> No
 # --- the runs to choose from ---
 
 
-def test_what_differs_between_two_runs_is_told_behind_what_comes_first() -> None:
-    one = Listed(
-        "1", "one", 2.0, {"lr": "0.1", "seed": "1", "hidden": "8", "prompt": "a", "clip_mode": "norm"}
-    )
-    other = Listed(
-        "2", "other", None, {"lr": "0.1", "seed": "2", "hidden": "9", "prompt": "b", "clip_mode": "norm"}
-    )
-    assert told(one, other) == [("hidden=8", True), ("lr=0.1", False), ("seed=1", True)]
-    assert told(one, Listed("3", "old", 1.0, {})) == [
+def test_settings_that_differ_are_listed_after_the_leading_ones() -> None:
+    params = {"lr": "0.1", "seed": "1", "hidden": "8", "prompt": "a", "clip_mode": "norm"}
+    one = RunRecord("1", "one", metrics={"val/loss": 2.0}, params=params)
+    other = RunRecord("2", "other", params=params | {"seed": "2", "hidden": "9", "prompt": "b"})
+    assert settings_diff(one, other) == [("hidden=8", True), ("lr=0.1", False), ("seed=1", True)]
+    assert settings_diff(one, RunRecord("3")) == [
         ("hidden=8", True),
         ("lr=0.1", True),
         ("seed=1", True),
         ("clip_mode=norm", True),
     ]
-    assert told(one, one) == [("hidden=8", False), ("lr=0.1", False)]
-    assert one.line == "one · val/loss 2.0000 · 1"
-    assert other.score == "no val/loss"
-
-
-def test_directories_of_untracked_runs_are_listed_the_last_that_finished_first(tmp_path: Path) -> None:
-    runs = RunList(PlacesConfig(str(tmp_path), str(tmp_path), TrackingConfig("none", None, "e", None)))
-    assert runs.all() == []
-    for k, name in enumerate(["early", "late"]):
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
-        (folder / "scores.json").write_text(json.dumps({"val/loss": 1.5}))
-        start = {"kind": "start", "name": f"rnn {name}", "params": {"hidden": k}}
-        (folder / "journal.jsonl").write_text(json.dumps(start) + "\n")
-        time.sleep(0.02)
-    (tmp_path / "runs" / "under way").mkdir()
-    assert runs.all() == [
-        Listed("late", "rnn late", 1.5, {"hidden": "1"}),
-        Listed("early", "rnn early", 1.5, {"hidden": "0"}),
-    ]
-    (tmp_path / "runs" / "late" / "journal.jsonl").unlink()  # a damaged one hides none of the others
-    assert [run.name for run in runs.all()] == ["late", "rnn early"]
-    assert runs.find("left", "latest").run_id == "late"
-    with pytest.raises(InputError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
-        runs.find("right", "nobody")
-    with pytest.raises(InputError, match=r"^run: expected a whole run, got a damaged one in .*early \("):
-        runs.model("early")
+    assert settings_diff(one, one) == [("hidden=8", False), ("lr=0.1", False)]
+    assert option_label(one) == "one · val/loss 2.0000 · 1"
+    assert score(other) == "no val/loss"
 
 
 # --- what cannot be served ---
@@ -177,6 +150,9 @@ def test_an_unknown_run_is_one_line_that_names_its_side(typed: Command, tmp_path
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"val/loss": 1.5}))
+    journal = Journal(folder)
+    journal.start("e", "one", {}, {}, None)
+    journal.end("FINISHED")
     ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}", "right=two")
     expected = f"expected latest, best or the name of a run under {tmp_path / 'runs'}, got two"
     assert (ended.rc, ended.complaint) == (2, f"play: right: {expected}")
@@ -184,7 +160,7 @@ def test_an_unknown_run_is_one_line_that_names_its_side(typed: Command, tmp_path
 
 def test_no_runs_are_one_line(typed: Command, tmp_path: Path) -> None:
     ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}")
-    said = f"play: run: expected a finished run under {tmp_path / 'runs'}, got none: train one first"
+    said = f"play: left: expected a finished run under {tmp_path / 'runs'}, got none: train one first"
     assert (ended.rc, ended.complaint) == (2, said)
 
 
@@ -192,7 +168,7 @@ def test_no_runs_are_one_line(typed: Command, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 def test_no_runs_in_mlflow_are_one_line(typed: Command, tmp_path: Path) -> None:
     ended = typed("play", f"output_dir={tmp_path}", f"port={free_port()}")
-    said = "play: run: expected a finished run in experiment char-rnn, got none: train one first"
+    said = "play: left: expected a finished run in experiment char-rnn, got none: train one first"
     assert (ended.rc, ended.complaint) == (2, said)
     assert not (tmp_path / "mlflow.db").exists()
 

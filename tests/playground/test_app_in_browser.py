@@ -13,7 +13,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.config.schema import PlacesConfig, TrackingConfig
-from src.tracking.run_store import RunList
+from src.playground.runs import option_label
+from src.tracking.run_store import open_store
 from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
 from tests.playground_visits import PATIENCE, Served, Visit
@@ -253,19 +254,19 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_text(
 
 def test_registered_aliases_are_listed(places: list[str]) -> None:
     outputs = places[0].partition("=")[2]
-    runs = RunList(PlacesConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
-    names = [run.name for run in runs.all()]
+    store = open_store(PlacesConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
+    names = [run.name for run in store.finished()]
     assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]
     from src.tracking.mlflow_client import connect
 
     client = connect(f"sqlite:///{outputs}/mlflow.db")
-    best = runs.find("left", "best")
+    best = store.find("best", "left")
     client.create_registered_model("writer")
     version = client.create_model_version("writer", f"runs:/{best.run_id}/model", best.run_id)
     client.set_registered_model_alias("writer", "hero", version.version)
-    listed = {run.run_id: run for run in runs.all()}
+    listed = {run.run_id: run for run in store.finished()}
     assert listed[best.run_id].aliases == ("writer@hero",)
-    assert "writer@hero" in listed[best.run_id].line
+    assert "writer@hero" in option_label(listed[best.run_id])
     assert [run.aliases for run in listed.values()].count(()) == 2
     with pytest.raises(InputError, match=r"^left: expected latest, best.* got nobody$"):
-        runs.find("left", "nobody")
+        store.find("nobody", "left")

@@ -110,7 +110,7 @@ def test_the_source_was_found() -> None:
     """Else every rule below would hold of nothing."""
     assert {"src.cli.main", "src.rnn.vanilla", "src.tracking.sync"} <= FILES.keys()
     assert "src.config.schema" in imports_of("src.training.trainer")
-    inside_a_function = imports_of("src.tracking.run_lookup")  # as `from PACKAGE import MODULE`
+    inside_a_function = imports_of("src.tracking.mlflow_run_store")  # as `from PACKAGE import MODULE`
     assert "src.tracking.mlflow_store" in inside_a_function
     assert "numpy" in packages_of("src.rnn.vanilla")
     assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
@@ -169,6 +169,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("jinja2", {"src.sweeps.html_report", "src.diagnostics.activation_page", "src.experiments.report"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
+        ("pydantic", {"src.common.json_file", "src.tracking.formats"}),
         ("rich", {"src.training.progress", "src.sweeps.summary"}),
         (
             "hydra",

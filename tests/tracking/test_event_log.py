@@ -61,10 +61,11 @@ def test_reading_resumes_exactly_behind_any_record(tmp_path: Path) -> None:
 
 def test_offsets_count_bytes_not_characters(tmp_path: Path) -> None:
     """A journal written by another program may hold characters of several bytes."""
-    lines = [json.dumps({"kind": "metrics", "note": "ϕθ🎭"}, ensure_ascii=False), '{"kind": "end"}']
+    table = {"kind": "table", "name": "ϕθ🎭", "rows": []}
+    lines = [json.dumps(table, ensure_ascii=False), '{"kind": "closing"}']
     (tmp_path / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (offset, first), (_, second) = read(tmp_path, 0)
-    assert first["note"] == "ϕθ🎭"
+    assert first["name"] == "ϕθ🎭"
     assert [record for _, record in read(tmp_path, offset)] == [second]
 
 

@@ -274,19 +274,3 @@ def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPa
     }
     with pytest.raises(InputError, match=r"tracking\.uri: expected a store that answers at http://127"):
         call[ask]()
-
-
-def test_untracked_latest_ended_last(tmp_path: Path) -> None:
-    import os
-
-    from src.config.schema import PlacesConfig
-    from src.tracking.run import find_untracked
-
-    for name, ended, loss in (("20260101-000000-a", 300, 2.0), ("20260101-000001-b", 200, 1.0)):
-        file = tmp_path / "runs" / name / "scores.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(f'{{"val/loss": {loss}}}')
-        os.utime(file, (ended, ended))
-    places = PlacesConfig(str(tmp_path), "d")
-    assert find_untracked("latest", places).name == "20260101-000000-a"
-    assert find_untracked("best", places).name == "20260101-000001-b"

@@ -9,8 +9,8 @@ import pytest
 
 from src.common.file_lock import hold
 from src.config.schema import Config
-from src.sweeps.job_store import find_finished
 from src.tracking.event_log import Journal, read
+from src.tracking.run_store import open_store
 from src.tracking.stale_runs import REASON
 from src.training import checkpoint
 from src.training.resume import find_unfinished, saved_config
@@ -95,15 +95,15 @@ def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_onc
     """Ctrl-C left it FINISHED with scores, for what it had."""
     folder = runs.add("one", "FINISHED", "interrupted")
     assert (folder / "scores.json").exists()
-    assert find_finished(runs.config, runs.digest) is None
+    assert open_store(runs.config).find_job(runs.digest) is None
     Journal(folder).resume()
-    assert find_finished(runs.config, runs.digest) is None
+    assert open_store(runs.config).find_job(runs.digest) is None
     Journal(folder).end("KILLED", "SIGTERM")
-    assert find_finished(runs.config, runs.digest) is None
+    assert open_store(runs.config).find_job(runs.digest) is None
     runs.add("two", "FINISHED", "max_epochs")
-    found = find_finished(runs.config, runs.digest)
+    found = open_store(runs.config).find_job(runs.digest)
     assert found
-    assert found[0] == "two"
+    assert found.run_id == "two"
 
 
 @pytest.mark.slow

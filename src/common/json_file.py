@@ -1,0 +1,69 @@
+"""JSON files, each read by one function that checks types, keys and size against a schema."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from src.common.errors import InputError
+
+MAX_BYTES = 64 * 2**20  # no file of a run comes near: a larger one is not what its name says
+
+T = TypeVar("T")
+
+
+def read_json(path: Path, schema: type[T], key: str = "run") -> T:
+    """Read a JSON file and validate it.
+
+    Args:
+        path: The file.
+        schema: Type of its content: a `TypedDict`, or a type like `dict[str, float]`. Keys that it does
+            not have are errors, and no value is converted to another type.
+        key: The config key that the error names.
+
+    Returns:
+        The content.
+
+    Raises:
+        InputError: The file is missing, larger than MAX_BYTES, not UTF-8, not JSON, or not as the schema
+            says. The line names the file and the first problem.
+    """
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+        return parse_json(path.read_bytes(), schema)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"{key}: expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
+        ) from error
+
+
+def parse_json(text: str | bytes, schema: type[T]) -> T:
+    """Parse a JSON text and validate it, as `read_json` does.
+
+    Raises:
+        ValueError: One line: the place of the first problem in the text, and what it is.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("too many nested brackets") from error
+    from pydantic import ValidationError  # takes 50 ms to import, which no training waits for
+
+    hashable: Any = schema
+    try:
+        checked: T = validator(hashable).validate_python(value, strict=True, extra="forbid")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "content"
+        raise ValueError(f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    return checked
+
+
+@cache
+def validator(schema: Any) -> Any:
+    """The pydantic validator of a schema. It takes milliseconds to build, so each is built once."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(schema)

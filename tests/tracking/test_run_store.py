@@ -1,0 +1,175 @@
+"""Finished runs in directories: found by name, compared on one text, damaged ones skipped."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.data.normalization import Normalisation
+from src.data.vocabulary import Vocabulary
+from src.models import serialization
+from src.models.serialization import Model
+from src.rnn.parameters import Architecture
+from src.tracking.directory_store import DirectoryStore
+from src.tracking.event_log import NAME, Journal
+from src.tracking.run_record import RunRecord
+from src.tracking.run_store import find_folder
+
+
+class Outputs:
+    """Directories of runs, each written later than the one before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = DirectoryStore(folder)
+        self.runs, self.count = folder / "runs", 0
+
+    def add(
+        self, name: str, loss: float = 1.5, digest: str = "d" * 64, status: str = "FINISHED", **tags: str
+    ) -> Path:
+        """status: "" for a run without an end."""
+        folder = self.runs / name
+        folder.mkdir(parents=True)
+        journal = Journal(folder)
+        data = {"name": "tiny", "digest": digest, "source": "s", "profile": {}}
+        journal.start("e", f"rnn {name}", {"hidden": 8, "clip": None, "data": "tiny"}, tags, data)
+        journal.metrics(10, {"val/loss": 3.0})
+        journal.metrics(20, {"val/loss": loss})
+        journal.table("samples.json", [{"temperature": 0.5, "text": "a\udcff"}])
+        if status:
+            journal.end(status, "max_epochs")
+        journal.file.close()
+        (folder / "config.json").write_text(json.dumps({"hidden": 8}))
+        (folder / "scores.json").write_text(json.dumps({"val/loss": loss, "weights_sha256": "0"}))
+        self.count += 1
+        os.utime(folder / "scores.json", (self.count, self.count))
+        return folder
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    return Outputs(tmp_path)
+
+
+def test_a_record_holds_what_the_directory_holds(outputs: Outputs) -> None:
+    folder = outputs.add("one", job_digest="j")
+    run = RunRecord.load(folder)
+    assert (run.run_id, run.name, run.status, run.stop_reason) == ("one", "rnn one", "FINISHED", "max_epochs")
+    assert run.params == {"hidden": "8", "clip": "null", "data": "tiny"}
+    assert (run.tags, run.data_digest, run.metrics) == ({"job_digest": "j"}, "d" * 64, {"val/loss": 1.5})
+    assert run.curves == {"val/loss": [(10, 3.0), (20, 1.5)]}
+    assert run.samples == [{"temperature": 0.5, "text": "a\udcff"}]
+    assert (run.config, run.environment, run.val_loss) == ({"hidden": 8}, {}, 1.5)
+    assert 0 < run.start_time <= run.end_time
+    journal = Journal(folder)
+    journal.resume({"sweep.s": "{}"})
+    journal.file.close()
+    again = RunRecord.load(folder)
+    assert (again.status, again.stop_reason, again.end_time) == ("RUNNING", "", 0)
+    assert again.tags == {"job_digest": "j", "sweep.s": "{}"}
+
+
+def test_latest_and_finished_are_ordered_by_their_end(outputs: Outputs) -> None:
+    assert outputs.store.finished() == []
+    for name in ("early", "late"):
+        outputs.add(name)
+    outputs.add("killed", status="KILLED")
+    outputs.add("running", status="")
+    assert [run.run_id for run in outputs.store.finished()] == ["late", "early"]
+    assert outputs.store.find("latest").run_id == "late"
+    assert outputs.store.find("early").run_id == "early"
+
+
+def test_best_compares_runs_on_the_text_of_the_latest_and_names_it(outputs: Outputs) -> None:
+    """The lower loss on another text is not better."""
+    outputs.add("another text", loss=0.5, digest="e" * 64)
+    outputs.add("best", loss=1.0)
+    outputs.add("worse", loss=1.2)
+    best = outputs.store.find("best")
+    assert best.run_id == "best"
+    assert best.describe("best").endswith("val/loss 1.0000, the lowest on tiny (digest dddddddddddd)")
+    assert outputs.store.find("best", data_digest="e" * 64).run_id == "another text"
+    with pytest.raises(InputError, match=r"^run: expected a finished run on the configured text "):
+        outputs.store.find("best", data_digest="f" * 64)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("scores.json", b'{"val/loss": "low"', "scores.json"),
+        ("scores.json", b'{"val/loss": [1]}', "val/loss"),
+        ("scores.json", b"\xff", "can't decode"),
+        ("scores.json", b"[" * 100_000, "too many nested brackets"),
+        ("config.json", b"[]", "valid dictionary"),
+        (NAME, b'{"kind": "start"}\n', "start.experiment: field required"),
+        (NAME, b'{"kind": "metrics", "step": 1.5, "values": {}, "time": 1}\n', "metrics.step"),
+        (NAME, b'{"kind": "closing", "more": 1}\n', "closing.more"),
+        (NAME, b'{"kind": "unknown"}\n', "kind"),
+    ],
+)
+def test_a_damaged_run_is_skipped_with_a_line_that_names_it(
+    outputs: Outputs, file: str, text: bytes, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs.add("good")
+    (outputs.add("damaged") / file).write_bytes(text)
+    for query in ("latest", "best"):
+        assert outputs.store.find(query).run_id == "good"
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("skipped run damaged: expected a whole ")
+        assert problem in line
+    with pytest.raises(InputError, match=r"^left: expected a whole .*, got a damaged one in .*damaged"):
+        outputs.store.find("damaged", "left")
+
+
+def test_a_file_that_is_too_large_is_not_read(outputs: Outputs) -> None:
+    with (outputs.add("large") / "scores.json").open("wb") as file:
+        file.truncate(65 * 2**20)
+    with pytest.raises(InputError, match=r"68,157,440 bytes, at most 67,108,864 are read"):
+        outputs.store.find("large")
+
+
+def test_a_run_that_is_not_there_is_one_line(outputs: Outputs) -> None:
+    with pytest.raises(InputError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
+        outputs.store.find("nobody", "right")
+    with pytest.raises(InputError, match=r"^left: expected a finished run under .* got none: train one"):
+        outputs.store.find("best", "left")
+    outputs.add("one")
+    with pytest.raises(InputError, match=r"^run: expected latest, best or the name .* got \.\./runs/"):
+        outputs.store.find("../runs/one")
+    with pytest.raises(InputError, match=r"^rerun: expected a finished run, .* has no environment.json"):
+        outputs.store.load_details(outputs.store.find("one"), "rerun")
+    shutil.rmtree(outputs.runs / "one")
+    with pytest.raises(InputError, match=r"^resume: expected latest, a run id, .* got one$"):
+        find_folder("one", outputs.runs.parent, "resume")
+
+
+def test_a_job_is_found_by_its_digest_unless_it_was_cut_short(outputs: Outputs) -> None:
+    pruned = outputs.add("pruned", job_digest="j")
+    text = (pruned / NAME).read_text()
+    (pruned / NAME).write_text(text.replace("max_epochs", "hopeless"))
+    assert outputs.store.find_job("j") is None
+    outputs.add("done", job_digest="j")
+    found = outputs.store.find_job("j")
+    assert found is not None
+    assert found.run_id == "done"
+    note: dict[str, Any] = {"sweep": "s", "number": 2, "name": "hidden=8", "swept": {"hidden": "8"}}
+    outputs.store.add_to_sweep("done", note)
+    (row,) = outputs.store.job_results("s")
+    assert (row.run_id, row.number, row.reused, row.loss) == ("done", 2, True, 1.5)
+
+
+def test_models_and_files_belong_to_their_run(outputs: Outputs) -> None:
+    folder = outputs.add("one")
+    architecture, vocabulary = Architecture(3, 4), Vocabulary("abc")
+    flat = np.arange(architecture.size(), dtype=np.float32)
+    plain = Normalisation(False, False, False)
+    serialization.save(Model(architecture, flat, vocabulary, plain), folder / "model")
+    run = outputs.store.find("one")
+    assert outputs.store.load_model(run).flat.tobytes() == flat.tobytes()
+    assert outputs.store.load_config(run) == {"hidden": 8}
+    outputs.store.save_file(run, "note.txt", lambda file: file.write_text("kept"))
+    assert (folder / "note.txt").read_text() == "kept"
