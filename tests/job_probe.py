@@ -40,7 +40,8 @@ def state() -> dict[str, Any]:
     me = os.getpid()
     return {
         "pid": me,
-        "environment": dict(os.environ),
+        # The variable is set by threadpoolctl when it is imported.
+        "environment": {k: v for k, v in os.environ.items() if k != "KMP_DUPLICATE_LIB_OK"},
         "directory": os.getcwd(),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "files": sorted(filter(None, map(open_file, Path(f"/proc/{me}/fd").iterdir()))),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.evaluation import learned
+from src.evaluation import baselines
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.text_quality import Judge
 from src.evaluation.scoring import validation_loss
@@ -49,7 +49,7 @@ architecture = Architecture(len(corpus.vocabulary), 16)
 flat = np.zeros(architecture.size(), np.float32)
 validation_loss(architecture, flat, corpus.split("val"), 32_000)
 
-learned.MOST = 300_000  # what the memory is proportional to, less of it: sooner done
+baselines.MOST = 300_000  # what the memory is proportional to, less of it: sooner done
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[1], hard))
 evaluation = evaluate_network(architecture, flat, corpus, 20, np.random.default_rng(0), 5_000)
 assert "from, texts judged against the last 300,000 of " in evaluation.table()
