@@ -39,19 +39,17 @@ def main() -> None:
     sys.stdout = Marked(sys.stdout)
     from src.cli import main as cli
 
-    compose = cli.compose_and_run
+    compose = cli.compose
 
-    def composed(config_name: str, body: Any, failed: Any) -> None:
-        def at_work(config: Any) -> Any:
-            mark("body")
-            if sys.argv[0].endswith(("train.py", "pipeline.py")):
-                watch_steps()
-            return body(config)
-
+    def marked_compose(config_name: str, main: Any) -> Any:
         mark("compose")
-        compose(config_name, at_work, failed)
+        composed = compose(config_name, main)
+        mark("body")
+        if sys.argv[0].endswith(("train.py", "pipeline.py")):
+            watch_steps()
+        return composed
 
-    cli.compose_and_run = composed
+    cli.compose = marked_compose
     command = sys.argv[1]
     sys.argv[:] = [f"src/{command}.py", *sys.argv[2:]]
     runpy.run_module(f"src.{command}", run_name="__main__", alter_sys=False)

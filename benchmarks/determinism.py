@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
-from src.cli.main import register
+from src.cli.main import register_configs
 from src.common.atomic_io import write_json
 from src.common.callback import BaseCallback
 from src.common.paths import CONF
@@ -36,7 +36,7 @@ RESULT = Path(__file__).with_name("determinism.json")
 
 def default(*overrides: str) -> Any:
     """The default config, typed."""
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_object(compose("config", list(overrides)))
 

@@ -77,7 +77,7 @@ def one() -> None:
 
     sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
     with patch.object(final_evaluation, "evaluate_and_log", noted):
-        launch("train", "config", lambda config: runner.run(config, "train"))
+        launch("train", "config", lambda config, _: runner.run(config, "train"))
     print(*found[0])
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 from src.common.console import say
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def evaluate(
     return evaluate_network(model.architecture, model.flat, corpus, seq_len, rng, most), corpus
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     from src.common.atomic_io import write_json
     from src.common.paths import absolute
     from src.evaluation.text_quality import Judge, judged_table, judged_temperatures
@@ -73,4 +73,4 @@ def body(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("evaluate", "evaluate", body)
+    launch("evaluate", "evaluate", main)

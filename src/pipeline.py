@@ -2,20 +2,18 @@
 
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 from src.common.errors import InputError
 
 
-def body(config: Any) -> float:
-    from hydra.core.hydra_config import HydraConfig
-
+def main(config: Any, invocation: Invocation) -> float:
     from src.experiments.analyses.sonnets import check_claims, differs_from_default
     from src.runner import format_summary, run
     from src.tracking.model_registry import register_delivered
 
     result = run(config, "pipeline")
     print("\n" + format_summary(result, config))
-    changed = differs_from_default(list(HydraConfig.get().overrides.task))
+    changed = differs_from_default(list(invocation.overrides))
     if changed:
         print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
     elif not check_claims(result, config):
@@ -27,4 +25,4 @@ def body(config: Any) -> float:
 
 
 if __name__ == "__main__":
-    launch("pipeline", "config", body)
+    launch("pipeline", "config", main)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     from src.tracking.mlflow_server import check_free
     from src.tracking.run_store import open_store
 
@@ -19,4 +19,4 @@ def body(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("play", "play", body)
+    launch("play", "play", main)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     from src.runner import prepare
 
     corpus = prepare(config, with_prompt=False)
@@ -14,4 +14,4 @@ def body(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("preprocess", "config", body)
+    launch("preprocess", "config", main)

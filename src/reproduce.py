@@ -4,11 +4,11 @@ import shlex
 import sys
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 from src.common.console import say
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     try:
         reproduce(config)
     except KeyboardInterrupt:
@@ -61,4 +61,4 @@ def reproduce(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("reproduce", "reproduce", body)
+    launch("reproduce", "reproduce", main)

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 from src.common.console import say
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     import numpy as np
 
     from src.common.atomic_io import write_text
@@ -65,4 +65,4 @@ def file_name(config: Any) -> str:
 
 
 if __name__ == "__main__":
-    launch("sample", "sample", body)
+    launch("sample", "sample", main)

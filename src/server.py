@@ -4,10 +4,10 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
     from src.tracking.mlflow_server import check_database, check_free, ended, reachable, running
 
@@ -33,4 +33,4 @@ def body(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("server", "server", body)
+    launch("server", "server", main)

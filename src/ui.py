@@ -4,10 +4,10 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from src.cli.main import launch
+from src.cli.main import Invocation, launch
 
 
-def body(config: Any) -> None:
+def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
     from src.tracking.mlflow_server import check_free, ended, reachable, running
     from src.tracking.run import store_of
@@ -47,4 +47,4 @@ def lines_of_sweep(found: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    launch("ui", "ui", body)
+    launch("ui", "ui", main)

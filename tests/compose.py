@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli.main import register
+from src.cli.main import register_configs
 from src.common.paths import CONF
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
@@ -16,7 +16,7 @@ PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "comm
 
 def as_hydra_has_it(primary: str, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(primary, list(overrides))
 

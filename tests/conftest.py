@@ -59,7 +59,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         rc = 0
         try:
-            launch(name, CONFIG_NAMES.get(name, name), body or import_module(f"src.{name}").body)
+            main = (lambda config, _: body(config)) if body else import_module(f"src.{name}").main
+            launch(name, CONFIG_NAMES.get(name, name), main)
         except SystemExit as ended:
             rc = int(ended.code or 0)
         said = capsys.readouterr()

@@ -3,19 +3,19 @@
 from dataclasses import replace
 from math import log
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 
 UNIFORM = 4.75
 
 
-def row(swept: dict[str, str], status: str = "FINISHED", **metrics: float) -> Row:
+def row(swept: dict[str, str], status: str = "FINISHED", **metrics: float) -> JobResult:
     found = {"test/uniform_bpc": UNIFORM} | {name.replace("__", "/"): v for name, v in metrics.items()}
     curve = [(10, 3.3), (20, 2.5), (30, metrics.get("val__loss", 2.0))]
     curves = {"train/loss": curve, "val/loss": curve}
-    return Row(str(swept), 0, swept, "id", status, metrics=found, curves=curves)
+    return JobResult(str(swept), 0, swept, "id", status, metrics=found, curves=curves)
 
 
-def clipped() -> list[Row]:
+def clipped() -> list[JobResult]:
     """A sweep in which only the high learning rate diverges."""
     rows = []
     for lr in ("0.3", "3"):
@@ -29,7 +29,7 @@ def clipped() -> list[Row]:
     return rows
 
 
-def arms(**bits: tuple[float, ...]) -> list[Row]:
+def arms(**bits: tuple[float, ...]) -> list[JobResult]:
     return [
         row({"variant": f"x/{name}", "seed": str(k)}, test__bpc=value, test_reset__bpc=value + 0.1,
             val__loss=value * log(2), test__loss=value * log(2), train__seconds=3.0)
@@ -38,16 +38,16 @@ def arms(**bits: tuple[float, ...]) -> list[Row]:
     ]  # fmt: skip
 
 
-def probed(model: str, length: int, fall: float, **swept: str) -> Row:
+def probed(model: str, length: int, fall: float, **swept: str) -> JobResult:
     """A job whose gradient falls by a factor with each character."""
     curve = [(k, 3 * fall**k) for k in range(length)]
     return replace(row({"model": model, "seq_len": str(length), **swept}, test__bpc=2.0), gradient=curve)
 
 
-def judged() -> list[Row]:
+def judged() -> list[JobResult]:
     samples = [
         {"temperature": t, "prompt": "o ", "text": "love", "seed": 1, "known_words": known, "distinct_2": 1.0,
          "repetition": None if t == 2 else 0.5, "copied": 10}
         for t, known in ((0.1, 0.9), (2.0, 0.2))
     ]  # fmt: skip
-    return [Row("seed=1", 0, {"seed": "1"}, "id", "FINISHED", samples=samples)]
+    return [JobResult("seed=1", 0, {"seed": "1"}, "id", "FINISHED", samples=samples)]

@@ -65,10 +65,10 @@ def warm_up() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.cli.main import register
+    from src.cli.main import register_configs
     from src.common.paths import CONF
 
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compose("config", ["hidden=1", "data.split=[1,2]", "prompt='a'"], return_hydra_config=True)
     GlobalHydra.instance().clear()

@@ -15,7 +15,7 @@ from typing import Any
 
 from src.cli.main import launch
 from src.tracking.event_log import Journal
-from src.train import body, failed
+from src.train import main
 from src.training import checkpoint
 from src.training.data_parallel import DataParallel
 
@@ -95,4 +95,4 @@ def arm(where: str, count: int) -> None:
 if __name__ == "__main__":
     arm(sys.argv[1], int(sys.argv[2]))
     del sys.argv[1:3]
-    launch("train", "config", body, failed)
+    launch("train", "config", main)

@@ -1,17 +1,15 @@
-"""What the commands share around Hydra: composing a checked, typed config, and how a command ends.
+"""Entry point of the commands: compose a validated config with Hydra, run the command, set the exit status.
 
-Hydra and OmegaConf are imported only once a command really composes a config, so that `--help` answers
-at once.
+Hydra and OmegaConf are imported only where a config is composed, so that `--help` answers at once.
 """
 
-import argparse
 import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import fields, is_dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from src.cli.completion import FLAGS, complete
 from src.cli.help import ALONE, page
@@ -20,7 +18,7 @@ from src.common.errors import InputError
 from src.common.paths import CONF
 
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
-VERBATIM = (
+RAW_STRING_KEYS = (
     "prompt",
     "run",
     "resume",
@@ -39,84 +37,122 @@ VERBATIM = (
     "tracking.run_name",
 )
 
-QUOTED = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
+QUOTED_RE = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
+MULTIRUN_FLAGS = ("-m", "--multirun")
 
 
-Body = Callable[[Any], Any]
-Failed = Callable[[Any, Exception, str | None], Any]
+@dataclass(frozen=True)
+class Invocation:
+    """What Hydra knows of a command line, besides the config that it composed.
+
+    Attributes:
+        config_name: The primary config, a file of conf/.
+        overrides: Overrides of the config as typed, without Hydra's own.
+        job: The sweep's job (`src.sweeps.sweep.Job`) that this process works on; None outside a sweep.
+    """
+
+    config_name: str
+    overrides: tuple[str, ...]
+    job: Any = None
 
 
-def launch(command: str, config_name: str, body: Body, failed: Failed | None = None) -> None:
-    """Compose the config from the command line, check it, run `body` with it.
+Main = Callable[[Any, Invocation], Any]
 
-    command: the module's name, for the help page. config_name: a file of conf/. body: takes the typed
-    config; what it returns is the objective of a sweep. failed: what a failing job of a sweep comes to, of
-    the config, the error and its one line (None for a bug); without it the sweep ends there.
-    Bad input ends in one line and exit status 2, a sweep with failed jobs in exit status 1.
+
+def launch(command: str, config_name: str, main: Main) -> None:
+    """Compose the config from the command line, validate it and call `main(config, invocation)`.
+
+    A single run calls `main` after Hydra has returned. The jobs of a sweep run inside Hydra; what `main`
+    returns for a job is its objective value.
+
+    The exit status is 0, or 1 (failed jobs of a sweep), 2 (bad input, in one line on standard error),
+    130 (Ctrl-C) or 143 (SIGTERM).
+
+    Args:
+        command: Name of the module, for the help page and the messages.
+        config_name: A file of conf/.
+        main: The command.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        try:
-            print(page(command, config_name), flush=True)
-        except BrokenPipeError:  # `| head` has seen enough; nor is there anything to say at the exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_help(command, config_name)
         return
-    sweeping = {"-m", "--multirun"} & set(sys.argv[1:])
-    for flag in sweeping:  # Hydra wants it in front of the overrides
-        sys.argv.remove(flag)
-        sys.argv.insert(1, flag)
     from src.cli.error_messages import explain
     from src.common.signals import Preempted, preemptible
+    from src.sweeps.session import SweepSession
 
-    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us: Hydra prints several lines
-    if not sweeping:
-        sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
-    else:
-        sys.argv.append(f"hydra.job.name={command}")  # Hydra would take this module's
-    os.environ["CHAR_RNN_SWEEP"] = ""  # this process works for no other's sweep
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    is_sweep = prepare_argv(command)
+    session = SweepSession()
     try:
-        if sweeping and command in ALONE:
+        if is_sweep and command in ALONE:
             raise InputError("expected one run of it, got --multirun: leave that out")
-        with preemptible() if sweeping else nullcontext():  # who waits for jobs of other processes, too
-            compose_and_run(config_name, body, failed)
+        # The process that waits for jobs of other processes ends on SIGTERM, too.
+        with preemptible() if is_sweep else nullcontext(), session.active():
+            composed = compose(config_name, main)
+        if composed:
+            main(*composed)
     except KeyboardInterrupt:
         say(f"{command}: interrupted")
-        with suppress(KeyboardInterrupt):  # pressed again: at once
-            end_sweep("KILLED")
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the command at once
+            session.finalize("KILLED")
         sys.exit(130)
     except Preempted as preempted:
         say(f"{command}: {preempted}")
-        end_sweep("KILLED")
+        session.finalize("KILLED")
         sys.exit(143)
     except Exception as error:
         line = explain(error, config_name)
-        if line is not None and not traceback_wanted:
+        if line is not None and not show_traceback:
             say(f"{command}: {line}")
-        failures = end_sweep("FAILED")
-        if line is None or traceback_wanted:
+        session.finalize("FAILED")
+        if line is None or show_traceback:
             raise
-        sys.exit(1 if failures else 2)
-    if end_sweep("FINISHED"):
+        sys.exit(1 if session.num_failed else 2)
+    session.finalize("FINISHED")
+    if session.num_failed:
         sys.exit(1)
 
 
-def end_sweep(status: str) -> int:
-    """Close the sweep that this process opened, if it is still open; how many of its jobs failed."""
-    callbacks = sys.modules.get("src.sweeps.hydra_callback")
-    if callbacks is None:
-        return 0
-    callbacks.SweepCallback.close(status)
-    failures, callbacks.SweepCallback.failures = callbacks.SweepCallback.failures, 0
-    return int(failures)
+def print_help(command: str, config_name: str) -> None:
+    """Print the help page of a command."""
+    try:
+        print(page(command, config_name), flush=True)
+    except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None:
-    """What `launch` does between the command line and the exit status; -sc answers the TAB key instead."""
+def prepare_argv(command: str) -> bool:
+    """Rewrite `sys.argv` and the environment into what Hydra expects.
+
+    Returns:
+        Whether the command line asks for a sweep.
+    """
+    is_sweep = bool(set(MULTIRUN_FLAGS) & set(sys.argv[1:]))
+    arguments = [argument for argument in sys.argv[1:] if argument not in MULTIRUN_FLAGS]
+    if (
+        is_sweep
+    ):  # Hydra expects the flag before the overrides, and would take the job's name from this module
+        sys.argv[1:] = ["--multirun", *arguments, f"hydra.job.name={command}"]
+    else:
+        sys.argv[1:] = [quote_override(argument) for argument in arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach `launch`; Hydra would print several lines
+    os.environ["CHAR_RNN_SWEEP"] = ""  # a process that types a command is no job of another's sweep
+    return is_sweep
+
+
+def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
+    """Let Hydra compose the config; run the jobs of a sweep.
+
+    Returns:
+        The validated config and the invocation of a single run; None after a sweep, or where the line only
+        asked Hydra for something (`--cfg job`, TAB completion).
+
+    Raises:
+        InputError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.
+    """
     if set(FLAGS) & set(sys.argv[1:]):
-        complete(config_name, register)
-        return
-    from unittest.mock import patch
-
+        complete(config_name, register_configs)
+        return None
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -124,76 +160,96 @@ def compose_and_run(config_name: str, body: Body, failed: Failed | None) -> None
 
     from src.cli.error_messages import explain
     from src.config.validation import check
-    from src.sweeps.hydra_callback import Refused
+    from src.sweeps.hydra_callback import CallbackError
 
-    register()
-    refused: list[Exception] = []
+    reject_unknown_options()
+    register_configs()
+    single_runs: list[tuple[DictConfig, Invocation]] = []
 
     def task(composed: DictConfig) -> Any:
-        config = None
+        overrides = tuple(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False) or ())
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            single_runs.append((composed, Invocation(config_name, overrides)))
+            return None
+        from src.sweeps.job import current_job, log_job_failure
+
+        job = current_job()
+        config: Any = None
         try:
             config = OmegaConf.to_object(composed)
-            check_known(composed, config)
+            reject_unknown_keys(composed, config)
             check(config)
-            return body(config)
+            return main(config, Invocation(config_name, overrides, job))
         except Exception as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN and failed and config is not None:
-                return failed(config, error, explain(error, config_name))
-            if explain(error, config_name) is None:
-                raise
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
-                raise  # Hydra names the job's overrides in a line before ours
-            refused.append(error)
-            return None
+            if job is None or config is None:
+                raise  # the sweep ends; Hydra names the job's overrides in a line before ours
+            log_job_failure(config, job, error, explain(error, config_name))
+            return None  # the sweep continues; nan would end a search, None is a failed trial
 
-    with patch.object(argparse.ArgumentParser, "error", refuse_option):  # its own prints eight lines of usage
-        try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
-        except Refused as refusal:
-            raise refusal.error from refusal
-    if refused:
-        raise refused[0]
-
-
-def refuse_option(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """In place of argparse's usage: one line for an option that there is not."""
-    got = message.removeprefix("unrecognized arguments: ")
-    raise InputError(f"expected key=value, or an option that --help lists, got {got}")
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+    except CallbackError as carrier:
+        raise carrier.error from carrier
+    for composed, invocation in single_runs:
+        config = OmegaConf.to_object(composed)
+        reject_unknown_keys(composed, config)
+        check(config)
+        return config, invocation
+    return None
 
 
-def check_known(composed: Any, config: Any, prefix: str = "") -> None:
-    """Refuse a key that `+key=value` put beside those of the schema."""
+def reject_unknown_options() -> None:
+    """Raise InputError for an option that Hydra does not have; argparse would print its usage and exit."""
+    from argparse import ArgumentError
+
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.exit_on_error = parser.allow_abbrev = False
+    try:
+        unknown = " ".join(parser.parse_known_args()[1])
+    except ArgumentError as error:
+        unknown = str(error)
+    if unknown:
+        raise InputError(f"expected key=value, or an option that --help lists, got {unknown}")
+
+
+def reject_unknown_keys(composed: Any, config: Any, prefix: str = "") -> None:
+    """Raise InputError for a key that `+key=value` added to those of the schema."""
     known = [f.name for f in fields(config)]
     for key in composed:
         if key not in known:
             raise InputError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
         if is_dataclass(getattr(config, key)):
-            check_known(composed[key], getattr(config, key), f"{prefix}{key}.")
+            reject_unknown_keys(composed[key], getattr(config, key), f"{prefix}{key}.")
 
 
-def typed_keys(config: Any) -> set[str]:
-    """The dotted keys that the command line gives a value, by themselves or in an experiment that it names.
+def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
+    """Dotted keys to which the command line gives a value, directly or by an experiment that it names.
 
-    config: as composed from it. Called while a command runs.
+    Args:
+        config: The config that was composed from the command line.
+        invocation: That command line.
     """
-    from hydra import compose
-    from hydra.core.hydra_config import HydraConfig
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
     from src.config.validation import walk
 
-    hydra = HydraConfig.get()
-    named = {text.lstrip("+~").partition("=")[0] for text in hydra.overrides.task}
-    now, usual = (
-        {key: value for key, _, value in walk(composed)}
-        for composed in (config, OmegaConf.to_object(compose(hydra.job.config_name)))
-    )
-    given = {key for key in now if key in named or key.removesuffix(".name") in named}
-    return given | {key for key in now if key not in usual or now[key] != usual[key]}
+    typed = {text.lstrip("+~").partition("=")[0] for text in invocation.overrides}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        default_config = OmegaConf.to_object(compose_config(invocation.config_name))
+    values, defaults = ({key: value for key, _, value in walk(c)} for c in (config, default_config))
+    return {
+        key
+        for key, value in values.items()
+        if key in typed or key.removesuffix(".name") in typed or key not in defaults or value != defaults[key]
+    }
 
 
-def register() -> None:
-    """Make the schemas and the resolvers of conf/ known to Hydra."""
+def register_configs() -> None:
+    """Register the schemas and the resolvers of conf/ with Hydra and OmegaConf."""
     from hydra.core.config_store import ConfigStore
 
     from src.config import schema
@@ -206,18 +262,18 @@ def register() -> None:
         for name, node in choices.items():
             store.store(group=f"schema/{group}", name=name, node=node)
     register_resolvers()
-    drop_configs_of_plugins()
+    remove_shadowed_plugin_configs()
 
 
-def drop_configs_of_plugins() -> None:
-    """Of the configs that plugins bring along, those that conf/hydra/ has itself.
+def remove_shadowed_plugin_configs() -> None:
+    """Remove the plugins' configs that conf/hydra/ replaces.
 
-    Hydra would check ours against a plugin's of the same name, and warn of it, or refuse it.
+    Hydra would validate ours against a plugin's of the same name, and warn or fail.
     """
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
-    Plugins.instance()  # finds the plugins, whose configs are then there
+    Plugins.instance()  # registers the plugins' configs
     for file in (CONF / "hydra").rglob("*.yaml"):
         folder: Any = ConfigStore.instance().repo
         for part in file.relative_to(CONF).parent.parts:
@@ -225,10 +281,10 @@ def drop_configs_of_plugins() -> None:
         folder.pop(file.name, None)
 
 
-def quoted(argument: str) -> str:
-    """`prompt=To be, or not` as Hydra must read it: the value in quotes, whatever it holds."""
+def quote_override(argument: str) -> str:
+    """Quote the value of a raw string key, `prompt=To be, or not`, for Hydra's override grammar."""
     key, equals, value = argument.partition("=")
-    if not equals or key not in VERBATIM or value in ("", "null") or QUOTED.fullmatch(value):
+    if not equals or key not in RAW_STRING_KEYS or value in ("", "null") or QUOTED_RE.fullmatch(value):
         return argument
     # Hydra's grammar: \" is a quote, and backslashes in front of a quote (or the end) come in pairs.
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)

@@ -12,16 +12,29 @@ from src.common.atomic_io import write_text
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
 GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/callback.py
-HOPELESS = "hopeless"  # why a job ended that was given up
-CUT_SHORT = (HOPELESS, "interrupted")  # such a run is finished, but does not stand for its job another time
+PRUNED = "hopeless"  # why a job ended that was given up
+INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but does not stand for its job another time
 
 
 @dataclass(frozen=True)
-class Row:
-    """One job. name: `hidden=64 clip=1`. swept: key to value as text. status: FINISHED, FAILED, KILLED or
-    RUNNING; reason: why it ended so. reused: it was trained for an earlier sweep. seconds: from beginning to
-    end. metrics: the last value of each. curves: (step, value) of train/loss and val/loss. samples: prompt,
-    temperature, seed and text of each. gradient: what `best_gradient_norms` says."""
+class JobResult:
+    """Result of one job.
+
+    Attributes:
+        name: `hidden=64 clip=1`.
+        number: Index of the job in its sweep.
+        swept: Swept key to value, as text.
+        run_id: MLflow's id, or the name of the run's directory.
+        status: FINISHED, FAILED, KILLED or RUNNING.
+        reason: Why it ended.
+        reused: Whether it was trained for an earlier sweep.
+        seconds: From start to end.
+        metrics: The last value of each metric.
+        curves: (step, value) of train/loss and val/loss.
+        samples: Prompt, temperature, seed, text and metrics of each sample.
+        gradient: See `best_gradient_norms`.
+        directory: Name of the run's directory, where it is on this machine.
+    """
 
     name: str
     number: int
@@ -43,12 +56,12 @@ class Row:
         return self.metrics.get("val/loss", float("inf"))
 
 
-def write_rows(file: Path, rows: list[Row]) -> None:
+def write_results(file: Path, rows: list[JobResult]) -> None:
     """jobs.json: the sweep as data."""
     write_text(file, json.dumps([asdict(row) for row in rows]) + "\n")
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_results(file: Path) -> list[JobResult]:
     """The rows of a jobs.json."""
     entries = json.loads(file.read_text(encoding="utf-8"))
     for entry in entries:
@@ -56,16 +69,16 @@ def read_rows(file: Path) -> list[Row]:
             name: [(step, value) for step, value in points] for name, points in entry["curves"].items()
         }
         entry["gradient"] = [(distance, norm) for distance, norm in entry.get("gradient", [])]
-    return [Row(**entry) for entry in entries]
+    return [JobResult(**entry) for entry in entries]
 
 
-def best_of(rows: list[Row]) -> Row | None:
+def best_of(rows: list[JobResult]) -> JobResult | None:
     """The finished row with the lowest val/loss."""
     finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
     return min(finished, key=lambda row: row.loss, default=None)
 
 
-def final_score(rows: list[Row]) -> str:
+def final_score(rows: list[JobResult]) -> str:
     """The metric of the final split: a corpus without a test split is scored on its validation split, under a
     name of its own."""
     scored = {name for row in rows for name in ("test/bpc", "val_final/bpc") if name in row.metrics}

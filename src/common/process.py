@@ -44,6 +44,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def jobs_at_once(n_jobs: int) -> int:
+def max_parallel_jobs(n_jobs: int) -> int:
     """How many jobs joblib runs side by side: n_jobs, of -1 one for each core, of -2 one fewer, ..."""
     return n_jobs if n_jobs > 0 else max(1, available_cores() + 1 + n_jobs)

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from src.common.paths import CONF
-from src.common.process import jobs_at_once
+from src.common.process import max_parallel_jobs
 from src.config.schema import ASIDE, OBJECTIVES
 
 # What makes no other search of it. (What is asked for does.)
@@ -43,4 +43,4 @@ def study(*, _root_: DictConfig) -> str:
 
 def side_by_side(*, _root_: DictConfig) -> int:
     """How many jobs the launcher runs at once on this machine; 1 where it does not say."""
-    return jobs_at_once(int(_root_.hydra.launcher.get("n_jobs", 1)))
+    return max_parallel_jobs(int(_root_.hydra.launcher.get("n_jobs", 1)))

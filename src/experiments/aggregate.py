@@ -10,17 +10,17 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 
 Measures = dict[str, float]
 
 
-def where(rows: Iterable[Row], **swept: str) -> list[Row]:
+def where(rows: Iterable[JobResult], **swept: str) -> list[JobResult]:
     """The rows with these swept values."""
     return [row for row in rows if all(row.swept.get(key) == value for key, value in swept.items())]
 
 
-def swept(rows: Iterable[Row], key: str) -> list[str]:
+def swept(rows: Iterable[JobResult], key: str) -> list[str]:
     """The values of a key, numbers in their order (null, for `off`, last), words in that of the jobs."""
     found = list(dict.fromkeys(row.swept[key] for row in rows if key in row.swept))
     try:
@@ -29,19 +29,19 @@ def swept(rows: Iterable[Row], key: str) -> list[str]:
         return found
 
 
-def values(rows: Iterable[Row], metric: str) -> list[float]:
+def values(rows: Iterable[JobResult], metric: str) -> list[float]:
     """Of the finished rows, where it is a number."""
     found = [row.metrics[metric] for row in rows if row.status == "FINISHED" and metric in row.metrics]
     return [value for value in found if isfinite(value)]
 
 
-def average(rows: Iterable[Row], metric: str) -> float:
+def average(rows: Iterable[JobResult], metric: str) -> float:
     """The mean over the finished rows; infinite where there is none: no claim holds of nothing."""
     found = values(rows, metric)
     return mean(found) if found else float("inf")
 
 
-def spread(rows: Iterable[Row], metric: str) -> float:
+def spread(rows: Iterable[JobResult], metric: str) -> float:
     """The sample's standard deviation, 0 for a single value."""
     found = values(rows, metric)
     return stdev(found) if len(found) > 1 else 0.0

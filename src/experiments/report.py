@@ -17,7 +17,7 @@ from src.config.schema import ReproduceConfig
 from src.experiments.analyses.sonnets import EXPECTED, FIGURES
 from src.experiments.claims import Verdict, read_claims, tally, verdicts
 from src.experiments.runner import FOLDER, Outcome
-from src.sweeps.html_report import side_by_side
+from src.sweeps.html_report import select_samples
 from src.tracking.environment import environment
 from src.tracking.run import store_of
 
@@ -52,7 +52,7 @@ def section(outcome: Outcome) -> Section:
         return Section(e.name, question(e.name), line, f"not run: {outcome.missing}", [], "", "", [])
     finished = sum(row.status == "FINISHED" for row in outcome.rows)
     note = f"{counted(len(outcome.rows), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
-    sampled, samples = side_by_side(outcome.rows)
+    sampled, samples = select_samples(outcome.rows)
     from src.plots.sweep import svg  # matplotlib takes a second to import
 
     drawing = svg(outcome.figure(), e.name)

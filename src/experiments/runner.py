@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from src.common.errors import InputError
-from src.common.job_result import Row, read_rows
+from src.common.job_result import JobResult, read_results
 from src.common.paths import PROJECT
 from src.common.process import run_to_its_end
 from src.data import sources
@@ -35,8 +35,8 @@ class Experiment:
     whose measures add up. part: the one that is run, "" for all of it."""
 
     name: str
-    measures: Callable[[list[Row]], Measures]
-    figure: Callable[[list[Row]], Figure]
+    measures: Callable[[list[JobResult]], Measures]
+    figure: Callable[[list[JobResult]], Figure]
     quick: bool = True
     text: str = ""
     needs_copy: bool = False
@@ -96,7 +96,7 @@ class Outcome:
 
     experiment: Experiment
     size: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[JobResult] = field(default_factory=list)
     measures: Measures = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     seconds: float = 0.0
@@ -159,13 +159,13 @@ def run(
         return Outcome(experiment, size, missing=f"the sweep ended with status {status}")
     file = max(files, key=lambda f: f.stat().st_mtime_ns)
     page = file.with_name("comparison.html")
-    return conclude(experiment, size, read_rows(file), time.perf_counter() - seconds, page, earlier)
+    return conclude(experiment, size, read_results(file), time.perf_counter() - seconds, page, earlier)
 
 
 def conclude(
     experiment: Experiment,
     size: str,
-    rows: list[Row],
+    rows: list[JobResult],
     seconds: float = 0.0,
     page: Path | None = None,
     earlier: Measures | None = None,

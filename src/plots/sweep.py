@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 
 LOSS = "[nats per character]"
 DECADE = 10  # values this far apart are drawn on a logarithmic axis
@@ -40,7 +40,7 @@ def finite(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [step for step, _ in kept], [value for _, value in kept]
 
 
-def loss_curves(rows: list[Row]) -> str:
+def loss_curves(rows: list[JobResult]) -> str:
     """train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
 
     rows: the best first; each line carries its place at its end, which the legend names. "" without a curve.
@@ -99,7 +99,7 @@ def loss_curves(rows: list[Row]) -> str:
     return svg(figure, "curves")
 
 
-def label(place: int, row: Row) -> str:
+def label(place: int, row: JobResult) -> str:
     """A job's line in the legend."""
     loss = f"{row.loss:.4f}" if isfinite(row.loss) else "no val/loss"
     return f"{place}: {shortened(row.name, 70)}, {loss}"
@@ -149,7 +149,7 @@ def as_number(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def marginals(keys: list[str], rows: list[Row]) -> str:
+def marginals(keys: list[str], rows: list[JobResult]) -> str:
     """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
 
     Numbers stand on an axis, logarithmic where they span a decade or more; anything else as categories.

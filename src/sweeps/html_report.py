@@ -1,7 +1,7 @@
 """comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 
 from src.common.console import counted
-from src.common.job_result import Row, best_of, final_score
-from src.sweeps.seed_stats import groups, told
+from src.common.job_result import JobResult, best_of, final_score
+from src.sweeps.seed_stats import seed_stats
 
 TEMPLATE = Path(__file__).with_name("html_report.html")
 UNSCORED = float("inf")
@@ -25,7 +25,7 @@ class Cell:
     kind: str = ""
 
 
-def ranked(rows: list[Row]) -> list[Row]:
+def ranked(rows: list[JobResult]) -> list[JobResult]:
     """The best row first, then by val/loss; those that did not finish or diverged last."""
     return sorted(
         rows,
@@ -33,21 +33,21 @@ def ranked(rows: list[Row]) -> list[Row]:
     )
 
 
-def page(title: str, rows: list[Row]) -> str:
+def page(title: str, rows: list[JobResult]) -> str:
     """The page as HTML."""
     from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
 
     rows, best = ranked(rows), best_of(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
-    sampled, samples = side_by_side(rows)
+    sampled, samples = select_samples(rows)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=f"sweep {title}",
         summary=summary(rows, best),
         headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "ended by", "run"],
         table=[line(row, keys, score, row is best) for row in rows],
-        repeats=[told(group) for group in groups(map(measured, rows))],
+        repeats=[group.describe() for group in seed_stats(rows)],
         curves=sweep_plots.loss_curves(rows),
         marginals=sweep_plots.marginals(keys, rows),
         sampled=sampled,
@@ -55,7 +55,7 @@ def page(title: str, rows: list[Row]) -> str:
     )
 
 
-def summary(rows: list[Row], best: Row | None) -> str:
+def summary(rows: list[JobResult], best: JobResult | None) -> str:
     """How many jobs there are, and which is the best."""
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{counted(len(rows), 'job')}, {finished} finished."
@@ -64,7 +64,7 @@ def summary(rows: list[Row], best: Row | None) -> str:
     return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
 
 
-def line(row: Row, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
+def line(row: JobResult, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
     """A line of the table."""
     notes = [row.status, *(["reused"] if row.reused else []), *(["best"] if is_best else [])]
     swept = [row.swept.get(key, "") for key in keys] or [row.name]
@@ -88,12 +88,7 @@ def number(value: float | None, digits: int) -> Cell:
     return Cell(f"{value:.{digits}f}", repr(value) if isfinite(value) else "diverged", "number")
 
 
-def measured(row: Row) -> Row:
-    """Without the metrics that are no numbers any more."""
-    return replace(row, metrics={name: value for name, value in row.metrics.items() if isfinite(value)})
-
-
-def side_by_side(rows: list[Row]) -> tuple[str, list[dict[str, str]]]:
+def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
     """One sample of each row at the settings that most of them share; the line that says which.
 
     A row without that one (its temperature was swept, say) shows its first and its own settings.

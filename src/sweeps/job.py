@@ -1,28 +1,48 @@
-"""One job of a sweep: trained, or reused when it was trained before, or failed without ending the others."""
+"""One job of a sweep: trained, replaced by a finished run of the same config, or recorded as failed."""
 
 import traceback
 from dataclasses import replace
 
+from src.common.atomic_io import write_json
 from src.common.console import say
 from src.config.schema import Config, PlacesConfig
+from src.config.validation import flatten
 from src.final_evaluation import Result
 from src.runner import prepare, run
-from src.sweeps.job_store import record_refusal
-from src.sweeps.sweep import Job
+from src.sweeps.sweep import Job, Sweep
 from src.tracking.fingerprint import job_digest
+from src.tracking.run import Run
+from src.tracking.run_record import JOB_NOTE
 from src.tracking.run_store import open_store
 from src.training.resume import find_unfinished
 
 
-def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float]:
-    """Train one job; with skip_finished=true a run that is finished already stands for it, and one that was
-    interrupted goes on.
+def current_job() -> Job | None:
+    """The job that Hydra runs in this process; None outside a sweep."""
+    from hydra.core.hydra_config import HydraConfig
 
-    cores: what the launcher leaves to each job. Returns what came out, or the objectives of the reused run.
+    from src.sweeps.launchers import cores_per_job
+
+    hydra, sweep = HydraConfig.get(), Sweep.from_env()
+    if sweep is None:
+        return None
+    pairs = [text.lstrip("+").partition("=") for text in hydra.overrides.task]
+    overrides = {key: value for key, _, value in pairs}
+    return Job(sweep, int(hydra.job.num), overrides, cores_per_job(hydra.launcher))
+
+
+def run_job(config: Config, job: Job) -> float | list[float]:
+    """Train a job and return its objective value, or a list of them where several are configured.
+
+    With `skip_finished=true` a finished run with the same config, data and code replaces the job, and an
+    interrupted one is resumed. `workers` is limited to the cores that the launcher leaves to the job.
+
+    Raises:
+        KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
     """
-    if config.workers > cores:
-        say(f"{job.name}: workers={cores} instead of {config.workers}, as many cores as each job has")
-        config = replace(config, workers=cores)
+    if config.workers > job.cores:
+        say(f"{job.name}: workers={job.cores} instead of {config.workers}, the cores that each job has")
+        config = replace(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
     if config.skip_finished:
@@ -35,23 +55,40 @@ def run_job(config: Config, job: Job, cores: int) -> Result | float | list[float
             return objectives(config, finished.metrics)
         unfinished = find_unfinished(config, digest, job.name)
     result = run(config, "train", corpus, job, unfinished)
-    if result.training.stop_reason == "interrupted":  # the job keeps what it has, but the sweep is to end
+    if result.training.stop_reason == "interrupted":  # the job keeps its results, the sweep ends
         raise KeyboardInterrupt
-    return result
+    print(result.summary(), flush=True)
+    return objectives(config, metrics_of(result))
+
+
+def metrics_of(result: Result) -> dict[str, float]:
+    """The metrics of a run that a search may optimize."""
+    return {"val/loss": result.training.val_loss, "chars_per_second": result.training.chars_per_second}
 
 
 def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:
-    """What a search is told of a job: a number, or a list of them where several are asked for."""
+    """The values that a search optimizes: a number, or a list of them where several are configured."""
     values = [metrics[name] for name in config.objectives]
     return values if len(values) > 1 else values[0]
 
 
-def note_failure(config: PlacesConfig, job: Job, error: Exception, line: str | None) -> None:
-    """Say on the terminal and in the tracker that a job failed. line: the error in one line, for bad input;
-    without one it is a bug, whose traceback is shown."""
+def log_job_failure(config: PlacesConfig, job: Job, error: Exception, line: str | None) -> None:
+    """Print why a job failed; log a FAILED run for a job that failed before its run began.
+
+    Args:
+        config: The job's config.
+        job: The job.
+        error: What it raised.
+        line: The error in one line; None for a bug, whose traceback is printed.
+    """
     reason = line or " ".join(f"{type(error).__name__}: {error}".split())
     if line is None:
         traceback.print_exception(error)
     say(f"train: {job.name}: {reason}")
-    if not job.opened:
-        record_refusal(config, job, reason)
+    if job.opened:  # its run records the reason
+        return
+    log = Run(config, sweep=job.entered)
+    write_json(log.folder / JOB_NOTE, job.describe())
+    params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
+    log.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
+    log.end("FAILED", reason)

@@ -1,57 +1,73 @@
-"""What the launchers of conf/hydra/launcher need beside their configs: the plugin, and word of the sweep."""
+"""Launchers: their plugins, the cores of each job, and the export of a sweep to its jobs."""
 
 import logging
 import os
 from importlib.util import find_spec
+from typing import Any
 
 from omegaconf import DictConfig, read_write
 
+from src.common import process
 from src.common.errors import InputError
-from src.sweeps.sweep import VARIABLE
+from src.sweeps.sweep import SWEEP_ENV
 
-BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
-# Part of a launcher's class -> its package, and what else must be there. None is in the default lock.
-ELSEWHERE = {
+# Module of a launcher's class -> its package, and the library that it needs. None is in the default lock.
+OPTIONAL_LAUNCHERS = {
     "hydra_submitit_launcher": ("hydra-submitit-launcher", "submitit"),
     "hydra_ray_launcher": ("hydra-ray-launcher", "ray"),
 }
 
 
 def prepare_launcher(config: DictConfig) -> None:
-    """Before a sweep is opened: can the launcher do it? Raises InputError.
+    """Check that the launcher can run, before a sweep is opened.
 
-    Ray reads its settings from the environment when it is imported, which comes later.
+    Raises:
+        InputError: For an invalid `n_jobs` or a missing plugin.
     """
     jobs = config.hydra.launcher.get("n_jobs", 1)
     if not isinstance(jobs, int) or jobs == 0:
-        wanted = "a number of jobs, or -1 for one on each core"
-        raise InputError(f"hydra.launcher.n_jobs: expected {wanted}, got {'null' if jobs is None else jobs}")
+        expected = "a number of jobs, or -1 for one on each core"
+        got = "null" if jobs is None else jobs
+        raise InputError(f"hydra.launcher.n_jobs: expected {expected}, got {got}")
     target = str(config.hydra.launcher.get("_target_", ""))
-    for module, (package, library) in ELSEWHERE.items():
+    for module, (package, library) in OPTIONAL_LAUNCHERS.items():
         if module not in target.split("."):
             continue
-        if not (present("hydra_plugins") and present(f"hydra_plugins.{module}") and present(library)):
+        if not all(map(is_installed, ("hydra_plugins", f"hydra_plugins.{module}", library))):
             choice = config.hydra.runtime.choices.get("hydra/launcher")
             raise InputError(
                 f"hydra/launcher: expected {package} for {choice}, got none: make cluster installs it"
             )
-        if library == "ray":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reporting: only if the user turns it on
-            logging.getLogger("ray").setLevel(logging.ERROR)  # else a line for each thing it sets up
+        if library == "ray":  # Ray reads its settings from the environment when it is imported, later
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt-in
+            logging.getLogger("ray").setLevel(logging.ERROR)  # else a line for each of its processes
 
 
-def present(module: str) -> bool:
+def is_installed(module: str) -> bool:
     """Whether a module can be imported."""
     return find_spec(module) is not None
 
 
-def tell_jobs(config: DictConfig) -> None:
-    """Let every job know of the announced sweep, also where the environment does not reach.
+def cores_per_job(launcher: Any) -> int:
+    """Cores that a launcher leaves to each job. launcher: the node `hydra.launcher`."""
+    cores = process.available_cores()
+    if "n_jobs" in launcher:  # joblib
+        return max(1, cores // process.max_parallel_jobs(int(launcher.n_jobs)))
+    if "cpus_per_task" in launcher:  # submitit
+        return int(launcher.cpus_per_task or cores)
+    if "ray" in launcher:
+        return max(1, int(launcher.ray.remote.get("num_cpus") or 1))
+    return cores
+
+
+def export_sweep_env(config: DictConfig) -> None:
+    """Export the sweep to its jobs, also where they do not inherit the environment.
 
     Each job's config is composed again, in its own process or on its own machine, from overrides that travel
-    with it; Hydra then sets the variable around the job, and takes it away again behind it.
+    with it. Hydra sets `hydra.job.env_set` around the job only.
     """
     with read_write(config.hydra):
-        config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{VARIABLE}={os.environ[VARIABLE]}")
+        config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{SWEEP_ENV}={os.environ[SWEEP_ENV]}")

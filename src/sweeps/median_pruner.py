@@ -4,12 +4,12 @@ from pathlib import Path
 from statistics import median
 
 from src.common.callback import BaseCallback
-from src.common.job_result import HOPELESS
+from src.common.job_result import PRUNED
 from src.tracking.run_record import JOB_NOTE, read_events, read_job_note
 from src.training.trainer import Trainer
 
-N_STARTUP_JOBS = 5  # finished jobs; a median of fewer is chance
-N_WARMUP_VALIDATIONS = 3  # the first validations say more about the warm-up than about the job
+N_STARTUP_TRIALS = 5  # finished jobs; a median of fewer is chance
+N_WARMUP_EVALS = 3  # the first validations say more about the warm-up than about the job
 
 
 class MedianPruner(BaseCallback):
@@ -33,7 +33,7 @@ class MedianPruner(BaseCallback):
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         """Request a stop when the job is pruned."""
         if self.should_prune(trainer.step, trainer.best.loss):
-            trainer.request_stop(HOPELESS)
+            trainer.request_stop(PRUNED)
 
     def should_prune(self, step: int, loss: float) -> bool:
         """Return whether the lowest val/loss up to `step` is above the median of the others."""
@@ -44,7 +44,7 @@ class MedianPruner(BaseCallback):
             for points in self.finished.values()
             if any(at <= step for at, _ in points)
         ]
-        enough = self.validations >= N_WARMUP_VALIDATIONS and len(lowest) >= N_STARTUP_JOBS
+        enough = self.validations >= N_WARMUP_EVALS and len(lowest) >= N_STARTUP_TRIALS
         return enough and loss > median(lowest)
 
     def _refresh(self) -> None:

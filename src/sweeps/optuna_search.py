@@ -1,6 +1,6 @@
-"""A search with Optuna: proposals that a resumed study does not repeat, and what the search came to.
+"""Hyperparameter search with Optuna: a sampler for resumable studies, checks, and the summary of a study.
 
-Hydra's plugin asks and tells the study in the process that launches the jobs; only there is this imported.
+Imported only in the process that launches the jobs, where Hydra's plugin asks and tells the study.
 """
 
 import json
@@ -8,8 +8,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,7 +22,8 @@ from src.common.console import counted, say
 from src.common.errors import InputError
 from src.config.constraints import Allowed
 from src.config.validation import refuse
-from src.sweeps.sweep import shorter
+from src.sweeps.session import SearchSummary, current_session
+from src.sweeps.sweep import format_value
 
 PLUGIN = "hydra_plugins.hydra_optuna_sweeper"
 FIELDS = {
@@ -34,24 +34,24 @@ FIELDS = {
 }
 
 
-class Seeded(BaseSampler):
-    """Makes a sampler for each trial, seeded with a seed and the trial's number.
+class PerTrialSeededSampler(BaseSampler):
+    """A sampler that creates another sampler for each trial, seeded with a seed and the trial's number.
 
-    A sampler that is seeded once proposes its first points again when a study is resumed. This one proposes
-    to the same study always the same next point, and a study that was interrupted and resumed the points of
-    one that was not.
+    A sampler that is seeded once proposes its first points again when a study is resumed. With this one a
+    resumed study gets the points that it would have got without the interruption.
 
-    current: the one that Hydra has made of the configuration last, for whoever ends the search.
+    Args:
+        sampler: Creates a sampler from a `seed`.
+        seed: Of the search.
     """
 
-    current: ClassVar["Seeded | None"] = None
-
     def __init__(self, sampler: Callable[..., BaseSampler], seed: int) -> None:
-        quieten()
+        silence_optuna()
         self.make, self.seed = sampler, seed
         self.study: Study | None = None
-        self.samplers: dict[int, BaseSampler] = {}  # by the number of a trial that has not ended
-        Seeded.current = self
+        self.samplers: dict[int, BaseSampler] = {}  # by the number of an unfinished trial
+        if session := current_session():
+            session.sampler = self
 
     def of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number not in self.samplers:
@@ -62,7 +62,7 @@ class Seeded(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if self.study is None:
             self.study = study
-            greet(study, trial.number)
+            print_study(study, trial.number)
         self.of(trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -84,26 +84,51 @@ class Seeded(BaseSampler):
         self.of(trial).after_trial(study, trial, state, values)
         del self.samplers[trial.number]
 
-    def abandon(self) -> None:
-        """Tell the study of the trials that were proposed and never came back: an interruption ended them."""
+    def fail_pending_trials(self) -> None:
+        """Tell the study that the trials without a result, which an interruption ended, have failed."""
         for number in list(self.samplers):
             if self.study is not None:
                 self.study.tell(number, state=TrialState.FAIL)
 
+    def summarize(self, objectives: list[str]) -> SearchSummary:
+        """End a search and summarize its study, with the trials of earlier commands.
 
-@dataclass(frozen=True)
-class Found:
-    """What a search came to. lines: for the terminal; tags: for the sweep's parent run."""
+        Args:
+            objectives: Metric names, in the order of the study's values.
+        """
+        study = self.study
+        if study is None:
+            return SearchSummary([], {})
+        try:
+            self.fail_pending_trials()
+            trials = study.get_trials(deepcopy=False)
+        except SQLAlchemyError as error:
+            return SearchSummary(
+                [f"study {study.study_name} does not answer: {' '.join(str(error).split())[:200]}"], {}
+            )
+        done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        lost = len(trials) - len(done)
+        heading = f"study {study.study_name}: {counted(len(trials), 'trial')}" + (
+            f", {lost} without a result" if lost else ""
+        )
+        tags = {"search.study": study.study_name, "search.trials": str(len(trials))}
+        if not done:
+            return SearchSummary([heading], tags)
+        if len(objectives) == 1:
+            best = study.best_trial
+            tags |= {"search.best_params": json.dumps(best.params), "search.best_value": repr(best.value)}
+            return SearchSummary([f"{heading}, best: {format_trial(best, objectives)}"], tags)
+        front = sorted(study.best_trials, key=lambda trial: trial.values)
+        tags["search.pareto"] = json.dumps([{"params": t.params, "values": t.values} for t in front])
+        heading += f", {len(front)} Pareto-optimal in {', '.join(objectives)}:"
+        return SearchSummary([heading, *(f"  {format_trial(trial, objectives)}" for trial in front)], tags)
 
-    lines: list[str]
-    tags: dict[str, str]
 
+def silence_optuna() -> None:
+    """Silence the messages of Optuna and its plugin.
 
-def quieten() -> None:
-    """Nothing of Optuna's and its plugin's own on the terminal.
-
-    Optuna announces every study, the plugin uses classes that are deprecated and tells failed jobs, which
-    have had a line of ours, a second time.
+    Optuna announces every study; the plugin uses deprecated classes and reports failed jobs, which have had
+    their line, again.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger(PLUGIN).setLevel(logging.CRITICAL)
@@ -112,10 +137,17 @@ def quieten() -> None:
 
 
 def check(sweeper: dict[str, Any]) -> None:
-    """Refuse a sweeper's value that is out of range, a store that does not answer, and a study of the same
-    name that has other objectives. sweeper: `hydra.sweeper`, resolved."""
-    quieten()
-    ours = sweeper["sampler"].get("_target_") == f"{Seeded.__module__}.{Seeded.__name__}"
+    """Validate the settings, the storage and the study of a search, before the sweep is opened.
+
+    Args:
+        sweeper: The node `hydra.sweeper`, resolved.
+
+    Raises:
+        InputError: For a value out of range, a storage that does not answer, or a study of the same name
+            with other objectives.
+    """
+    silence_optuna()
+    ours = sweeper["sampler"].get("_target_") == f"{__name__}.{PerTrialSeededSampler.__name__}"
     given = sweeper | {"sampler.seed": sweeper["sampler"].get("seed") if ours else 0}
     for key, allowed in FIELDS.items():
         value = given.get(key)
@@ -142,49 +174,13 @@ def check(sweeper: dict[str, Any]) -> None:
         )
 
 
-def greet(study: Study, before: int) -> None:
-    """Say whether the study is new. before: how many trials it holds."""
-    told = (
-        f"goes on with study {study.study_name}, {counted(before, 'trial')}"
-        if before
-        else f"new study {study.study_name}"
-    )
-    say(f"search: {told}")
+def print_study(study: Study, num_trials: int) -> None:
+    """Print whether the study is new. num_trials: those that it holds already."""
+    resumed = f"resumes study {study.study_name}, {counted(num_trials, 'trial')}"
+    say(f"search: {resumed if num_trials else f'new study {study.study_name}'}")
 
 
-def conclude(objectives: list[str]) -> Found:
-    """End the search of this process: what its study has come to, this and all earlier times.
-
-    objectives: their names, in the order of the study's values.
-    """
-    seeded, Seeded.current = Seeded.current, None
-    if seeded is None or seeded.study is None:
-        return Found([], {})
-    study = seeded.study
-    try:
-        seeded.abandon()
-        trials = study.get_trials(deepcopy=False)
-    except SQLAlchemyError as error:
-        return Found([f"study {study.study_name} does not answer: {' '.join(str(error).split())[:200]}"], {})
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    lost = len(trials) - len(done)
-    heading = f"study {study.study_name}: {counted(len(trials), 'trial')}" + (
-        f", {lost} without a result" if lost else ""
-    )
-    tags = {"search.study": study.study_name, "search.trials": str(len(trials))}
-    if not done:
-        return Found([heading], tags)
-    if len(objectives) == 1:
-        best = study.best_trial
-        tags |= {"search.best_params": json.dumps(best.params), "search.best_value": repr(best.value)}
-        return Found([f"{heading}, best: {said(best, objectives)}"], tags)
-    front = sorted(study.best_trials, key=lambda trial: trial.values)
-    tags["search.pareto"] = json.dumps([{"params": t.params, "values": t.values} for t in front])
-    heading += f", {len(front)} that none other beats in both of {', '.join(objectives)}:"
-    return Found([heading, *(f"  {said(trial, objectives)}" for trial in front)], tags)
-
-
-def said(trial: FrozenTrial, objectives: list[str]) -> str:
+def format_trial(trial: FrozenTrial, objectives: list[str]) -> str:
     """`val/loss=1.6012 with hidden=64 lr=0.003`."""
     scores = " ".join(f"{name}={value:.5g}" for name, value in zip(objectives, trial.values, strict=True))
-    return f"{scores} with {' '.join(f'{key}={shorter(str(v))}' for key, v in trial.params.items())}"
+    return f"{scores} with {' '.join(f'{key}={format_value(str(v))}' for key, v in trial.params.items())}"

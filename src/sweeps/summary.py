@@ -1,98 +1,124 @@
-"""The end of a sweep: its table on the terminal, its page, its parent run with the best job's scores."""
+"""Summary of a sweep: its table on the terminal, its page, and the scores of its parent run."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
 
 from src.common.atomic_io import write_text
 from src.common.console import say
-from src.common.job_result import HOPELESS, Row, best_of, final_score, write_rows
+from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
+from src.common.paths import absolute
 from src.config.schema import PlacesConfig
 from src.sweeps.html_report import page, ranked
-from src.sweeps.job_store import folder_of, rows_of
-from src.sweeps.seed_stats import groups, told
-from src.sweeps.sweep import Sweep, shorter
-from src.sweeps.sweep_run import SweepRecord
+from src.sweeps.seed_stats import seed_stats
+from src.sweeps.session import SearchSampler, SearchSummary
+from src.sweeps.sweep import Sweep, format_value
+from src.sweeps.sweep_run import SweepRun
 from src.tracking import mlflow_links, model_registry
 from src.tracking.run import store_of
+from src.tracking.run_store import open_store
 
-# Metrics of the best job that the parent shows.
-OF_THE_BEST = ("val/loss", "val/bpc", "test/bpc", "val_final/bpc")
+# Metrics of the best job that the parent run shows.
+PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "val_final/bpc")
 
 
-def close_sweep(
-    sweep: Sweep,
-    config: PlacesConfig,
-    status: str,
-    record: SweepRecord | None,
-    register: bool = False,
-    lines: Sequence[str] = (),
-    found: Mapping[str, str] = MappingProxyType({}),
-) -> int:
-    """Say what the sweep came to, on the terminal and in the tracker; returns how many jobs failed.
+@dataclass
+class OpenSweep:
+    """A sweep between its start and its end.
 
-    record: of a sweep that one process delivers. register: make the best job's model the champion, unless the
-    sweep was cut short. lines: what a search has to say beside its table; found: the same as tags of the
-    parent.
+    Attributes:
+        sweep: Its id, name and keys.
+        config: Where it is tracked.
+        run: The parent run, where one process syncs the whole sweep.
+        objectives: Metrics that a search optimizes; empty for a grid.
+        register: Whether the best job's model becomes the champion, once the sweep is FINISHED.
     """
-    rows = record.rows() if record else rows_of(sweep, config)
-    best, failed = best_of(rows), [row for row in rows if row.status not in ("FINISHED", "RUNNING")]
-    file = folder_of(config, sweep) / "comparison.html"
-    write_text(file, page(sweep.name, rows))
-    write_rows(file.with_name("jobs.json"), rows)
-    tell(sweep, rows, best)
-    for line in [*(told(group) for group in groups(rows)), *lines]:
-        print(line, flush=True)
-    for row in failed:
-        say(f"{row.status} {row.name}: {row.reason}")
-    say(f"side by side: {file}")
-    if config.tracking.name != "none":
-        metrics = {name: best.metrics[name] for name in OF_THE_BEST if best and name in best.metrics}
-        metrics |= {"sweep/jobs": len(rows), "sweep/failed": len(failed)}
-        ended = "FAILED" if failed and status == "FINISHED" else status
-        tags = {"sweep.best": best.name} if best else {}
-        if record:
-            tags |= {"sweep.best_run": best.directory} if best else {}
-            shown = record.end(ended, sweep, metrics, tags | dict(found), file, ranked(rows))
-        else:
-            tags |= {"sweep.best_run": best.run_id} if best else {}
-            shown = tell_tracker(sweep, config, ended, metrics, tags | dict(found), file, ranked(rows))
-        if shown:
-            say_where(config, shown)
-    if register:
-        register_best(best, config, status)
-    return len(failed)
+
+    sweep: Sweep
+    config: PlacesConfig
+    run: SweepRun | None
+    objectives: list[str]
+    register: bool
+
+    def finalize(self, status: str, sampler: SearchSampler | None) -> int:
+        """Print and store the summary, end the parent run, register the best job's model.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            sampler: The sampler of a search.
+
+        Returns:
+            The number of failed jobs.
+        """
+        sweep, config = self.sweep, self.config
+        results = self.run.results() if self.run else load_results(sweep, config)
+        search = sampler.summarize(self.objectives) if sampler and self.objectives else SearchSummary([], {})
+        best = best_of(results)
+        failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
+        file = sweep_dir(config, sweep) / "comparison.html"
+        write_text(file, page(sweep.name, results))
+        write_results(file.with_name("jobs.json"), results)
+        print_table(sweep, results, best)
+        for line in [*(group.describe() for group in seed_stats(results)), *search.lines]:
+            print(line, flush=True)
+        for result in failed:
+            say(f"{result.status} {result.name}: {result.reason}")
+        say(f"side by side: {file}")
+        if config.tracking.name != "none":
+            metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
+            metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
+            ended = "FAILED" if failed and status == "FINISHED" else status
+            tags = dict(search.tags)
+            if best:  # with one sync process, the run's id is not known yet
+                tags |= {"sweep.best": best.name}
+                tags |= {"sweep.best_run": best.directory if self.run else best.run_id}
+            if links := self.end_parent(ended, metrics, tags, file, ranked(results)):
+                print_links(config, links)
+        if self.register:
+            register_best(best, config, status)
+        return len(failed)
+
+    def end_parent(
+        self,
+        status: str,
+        metrics: dict[str, float],
+        tags: dict[str, str],
+        file: Path,
+        results: list[JobResult],
+    ) -> mlflow_links.Addresses | None:
+        """End the parent run; the links that open it in MLflow's UI. results: the best first."""
+        sweep, config = self.sweep, self.config
+        if self.run:
+            return self.run.end(status, sweep, metrics, tags, file, results)
+        from src.tracking import mlflow_store  # slow to import
+
+        mlflow_store.close_parent(store_of(config)["uri"], sweep.id, status, metrics, tags, [file])
+        run_ids = [result.run_id for result in results]
+        return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, config, run_ids)
 
 
-def tell_tracker(
-    sweep: Sweep,
-    config: PlacesConfig,
-    status: str,
-    metrics: dict[str, float],
-    tags: dict[str, str],
-    file: Path,
-    ranked: list[Row],
-) -> mlflow_links.Addresses:
-    """Close the parent of a sweep whose jobs delivered themselves; the addresses that open it."""
-    from src.tracking import mlflow_store  # slow to import
-
-    mlflow_store.close_parent(store_of(config)["uri"], sweep.id, status, metrics, tags, [file])
-    return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, config, [row.run_id for row in ranked])
+def load_results(sweep: Sweep, config: PlacesConfig) -> list[JobResult]:
+    """Results of a sweep whose jobs sync themselves, by number."""
+    return open_store(config).job_results(sweep.id)
 
 
-def say_where(config: PlacesConfig, shown: mlflow_links.Addresses) -> None:
-    """Print the addresses that open the sweep in MLflow's UI."""
+def sweep_dir(config: PlacesConfig, sweep: Sweep) -> Path:
+    """The directory of a sweep's own files."""
+    return absolute(config.output_dir) / "sweeps" / sweep.id
+
+
+def print_links(config: PlacesConfig, links: mlflow_links.Addresses) -> None:
+    """Print the links that open the sweep in MLflow's UI."""
     server, command = mlflow_links.server_of(config)
-    once = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
-    say("\n".join([f"in MLflow, {once}:", *shown.lines()]))
+    where = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
+    say("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
-def register_best(best: Row | None, config: PlacesConfig, status: str) -> None:
-    """Register the best job's model, or say why not."""
+def register_best(best: JobResult | None, config: PlacesConfig, status: str) -> None:
+    """Register the best job's model, or print why not."""
     if status != "FINISHED":
         say(f"registered: nothing, the sweep was cut short ({status})")
     elif best is None:
@@ -101,28 +127,27 @@ def register_best(best: Row | None, config: PlacesConfig, status: str) -> None:
         model_registry.register_delivered(best.run_id, best.directory, config)
 
 
-def tell(sweep: Sweep, rows: list[Row], best: Row | None) -> None:
-    """The table, the best job first, on standard output."""
+def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:
+    """Print a row for each job on standard output, the best first."""
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     table = Table(title=f"sweep {sweep.name}", title_justify="left")
     for key in sweep.keys:
         table.add_column(key)
-    shown = ("val/loss", final_score(rows))
-    for heading in (*shown, "seconds"):
+    scores = ("val/loss", final_score(results))
+    for heading in (*scores, "seconds"):
         table.add_column(heading, justify="right")
     for heading in ("status", "run"):
         table.add_column(heading)
-    for row in sorted(rows, key=lambda r: r.loss):
-        status = row.status + (", reused" if row.reused else "") + (", best" if row is best else "")
-        status += f", {HOPELESS}" if row.reason == HOPELESS else ""
-        scores = [number(row.metrics.get(name)) for name in shown]
-        swept = [shorter(row.swept.get(key, "")) for key in sweep.keys]
-        table.add_row(*swept, *scores, f"{row.seconds:.1f}", status, row.run_id)
+    for result in sorted(results, key=lambda r: r.loss):
+        notes = [result.status, "reused" * result.reused, "best" * (result is best)]
+        notes.append(PRUNED * (result.reason == PRUNED))
+        table.add_row(
+            *(format_value(result.swept.get(key, "")) for key in sweep.keys),
+            *(f"{result.metrics[name]:.4f}" if name in result.metrics else "" for name in scores),
+            f"{result.seconds:.1f}",
+            ", ".join(filter(None, notes)),
+            result.run_id,
+        )
     console.print(table)
     if best:
         print(f"best: {best.name} val/loss={best.loss:.4f} run={best.run_id}", flush=True)
-
-
-def number(value: float | None) -> str:
-    """To four digits; nothing for what was not measured."""
-    return "" if value is None else f"{value:.4f}"

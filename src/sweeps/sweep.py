@@ -1,7 +1,6 @@
-"""A sweep and its jobs, as their processes know of them, and the note in a run's directory that it is a job.
+"""A sweep and its jobs, and the note in a run's directory that says which job it is.
 
-The launching process announces the sweep; the jobs, in whichever process and on whichever machine, learn of
-it through an environment variable. It is opened and closed in src/sweeps/.
+The launching process exports the sweep in an environment variable, which every job inherits.
 """
 
 import json
@@ -16,72 +15,86 @@ from src.sweeps.median_pruner import MedianPruner
 from src.tracking.run import MEMBER
 from src.tracking.run_record import JOB_NOTE, read_job_note
 
-VARIABLE = "CHAR_RNN_SWEEP"  # what the jobs inherit: a Sweep as quoted JSON; "" outside a sweep
+SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """id: of the parent run; a name of its own with tracking=none, and where the parent is delivered later.
-    keys: what is swept, as ordered there. folder: where its jobs enter their journals, which one process
-    delivers; "" where each job delivers its own."""
+    """A sweep.
+
+    Attributes:
+        id: The parent run's id, or the name of the sweep's directory where there is no parent run yet.
+        name: As shown in tables and in MLflow.
+        keys: The swept keys, in the order typed.
+        folder: Directory in which the jobs register their event logs for one sync process; "" where each
+            job syncs its own.
+    """
 
     id: str
     name: str
     keys: list[str]
     folder: str = ""
 
-    def announce(self) -> None:
-        """Let processes that this one starts know of it."""
-        os.environ[VARIABLE] = quote(json.dumps(asdict(self)), safe="").replace("~", "%7E")
+    def export_env(self) -> None:
+        """Export the sweep to processes that this one starts."""
+        os.environ[SWEEP_ENV] = quote(json.dumps(asdict(self)), safe="").replace("~", "%7E")
 
     @classmethod
-    def announced(cls) -> "Sweep | None":
-        """The sweep that this process works for, if any."""
-        told = os.environ.get(VARIABLE)
-        return cls(**json.loads(unquote(told))) if told else None
+    def from_env(cls) -> "Sweep | None":
+        """The sweep that this process is a job of, if any."""
+        exported = os.environ.get(SWEEP_ENV)
+        return cls(**json.loads(unquote(exported))) if exported else None
 
 
 @dataclass
 class Job:
-    """One combination of a sweep. overrides: key to value, as Hydra made them. opened: whether a run has been
-    begun for it, which then says itself how it ended."""
+    """One combination of a sweep.
+
+    Attributes:
+        sweep: The sweep.
+        number: Index of the job, from 0.
+        overrides: Key to value, as Hydra made them.
+        cores: Cores that the launcher leaves to the job.
+        opened: Whether a run was created for it, which then records how the job ends.
+    """
 
     sweep: Sweep
     number: int
     overrides: dict[str, str]
+    cores: int = 1
     opened: bool = False
 
     @property
     def swept(self) -> dict[str, str]:
-        """Those of the overrides that the sweep varies, in its order."""
+        """The overrides that the sweep varies, in its order."""
         return {key: self.overrides[key] for key in self.sweep.keys if key in self.overrides}
 
     @property
     def entered(self) -> Path | None:
-        """The directory in which this job's journal is entered for delivery, if any."""
+        """Directory in which the job registers its event log for the sweep's sync process, if any."""
         return Path(self.sweep.folder) if self.sweep.folder else None
 
     @property
     def name(self) -> str:
-        """What tells it from the sweep's other jobs: `hidden=64 clip=1`."""
+        """The swept overrides: `hidden=64 clip=1`."""
         return (
-            " ".join(f"{key}={shorter(value)}" for key, value in self.swept.items()) or f"job {self.number}"
+            " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
+            or f"job {self.number}"
         )
 
     def tags(self) -> dict[str, str]:
-        """What marks a run as this job's."""
+        """Tags that make a run a member of the sweep."""
         return {
             "mlflow.parentRunId": self.sweep.id,
             MEMBER + self.sweep.id: json.dumps(self.describe()),
         }
 
     def describe(self) -> dict[str, Any]:
-        """As a run keeps it."""
+        """The note that a run keeps in sweep.json."""
         return {"sweep": self.sweep.id, "number": self.number, "name": self.name, "swept": self.swept}
 
     def join(self, folder: Path) -> None:
-        """Note in a run's directory whose job it is. The sweep for which it was begun, if it was another,
-        keeps it as a job that was reused."""
+        """Write the job's note into a run's directory; a note of another sweep stays, as a reused job's."""
         file = folder / JOB_NOTE
         if file.exists():
             note = read_job_note(file)
@@ -94,8 +107,8 @@ class Job:
         return MedianPruner(runs, self.sweep.id)
 
 
-def shorter(value: str) -> str:
-    """A value as a person reads it: of a drawn number like 0.0031622776601683795 four digits."""
+def format_value(value: str) -> str:
+    """Shorten a number with many digits, such as 0.0031622776601683795, to four."""
     if "." not in value:
         return value
     try:

@@ -1,7 +1,7 @@
-"""A sweep in the process that launched it: journal first, deliver behind, as a run.
+"""The parent run of a sweep, in the process that launches the jobs.
 
-The sweep's directory has a journal, of the parent run, and one process delivers that and the journals of all
-jobs. It makes the parent first, so that the launching process imports no MLflow and no job waits for it.
+The sweep's directory holds the parent's event log. One background process syncs it and the event logs of all
+jobs, the parent first, so that the launching process does not import MLflow and no job waits for it.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from src.common.atomic_io import cannot_write, write_json
 from src.common.file_lock import hold
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.common.paths import absolute
 from src.config.schema import PlacesConfig
 from src.sweeps.sweep import Sweep
@@ -24,14 +24,20 @@ from src.tracking.stale_runs import close, left_over, mark_dead
 from src.tracking.sync_queue import jobs_of
 from src.tracking.sync_state import TRACKING, Delivered, store_in
 
-LOOK = 0.05  # seconds between two looks at what the deliverer has noted
+POLL_SECONDS = 0.05  # between two reads of the sync state
 
 
-class SweepRecord:
-    """The open sweep.
+class SweepRun:
+    """The open parent run of a sweep whose jobs all run on this machine.
 
-    folder: its directory, whose name is the sweep's id until the parent run has one. tags: of the parent.
-    Raises InputError when the directory cannot be made.
+    Args:
+        config: Where the sweep is tracked.
+        folder: The sweep's directory; its name is the sweep's id until MLflow has given the parent one.
+        name: The parent run's name.
+        tags: The parent run's tags.
+
+    Raises:
+        InputError: When the directory cannot be created.
     """
 
     def __init__(self, config: PlacesConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
@@ -47,16 +53,19 @@ class SweepRecord:
         write_json(folder / TRACKING, store_of(config))
         self.deliverer = deliver_beside([folder, *dead], brisk=True)
 
-    def rows(self) -> list[Row]:
-        """A row for each job, in the order of their numbers, once MLflow has given each an id, or the store
-        does not answer: then the names of the directories stand for the ids."""
+    def results(self) -> list[JobResult]:
+        """Results of all jobs, by number.
+
+        Waits until MLflow has given each job an id. Where the store does not answer, the names of the run
+        directories take their place.
+        """
         self.journal.closing()
         jobs = jobs_of(self.folder)
         for job in jobs:
-            close(job)  # what an interruption killed
+            close(job)  # killed by an interruption
         ids = {job: Delivered.of(job).run_id for job in jobs}
         while not all(ids.values()) and self.deliverer.poll() is None:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
             ids = {job: run_id or Delivered.of(job).run_id for job, run_id in ids.items()}
         return sorted(
             (job_result(job, read_job_note(job / JOB_NOTE), run_id) for job, run_id in ids.items()),
@@ -70,10 +79,21 @@ class SweepRecord:
         metrics: dict[str, float],
         tags: dict[str, str],
         page: Path,
-        ranked: list[Row],
+        ranked: list[JobResult],
     ) -> mlflow_links.Addresses | None:
-        """Tell what the sweep came to, wait until everything is delivered; the addresses that open it, None
-        when the store has not answered. ranked: the rows, the best first; page: a file in the directory."""
+        """Log the sweep's outcome, end the parent run and wait until everything is synced.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            sweep: The sweep.
+            metrics: The parent's metrics.
+            tags: More tags of the parent.
+            page: The sweep's page, a file in its directory.
+            ranked: Results of all jobs, the best first.
+
+        Returns:
+            The links that open the sweep in MLflow's UI; None when the store did not answer.
+        """
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
@@ -87,8 +107,8 @@ class SweepRecord:
         )
 
 
-def settle(config: PlacesConfig) -> None:
-    """Bring what earlier commands have left to the tracker, which is asked for finished jobs."""
+def sync_pending(config: PlacesConfig) -> None:
+    """Sync the runs that earlier commands left behind, before the tracker is queried for finished jobs."""
     if config.tracking.name == "none":
         return
     uri = store_of(config)["uri"]
@@ -99,25 +119,32 @@ def settle(config: PlacesConfig) -> None:
 def open_sweep(
     config: PlacesConfig,
     keys: list[str],
-    typed: list[str],
-    title: str = "",
+    overrides: list[str],
+    name: str = "",
     local: bool = False,
-) -> tuple[Sweep, SweepRecord | None]:
-    """Open the sweep and announce it. typed: those overrides that hold several values; title: the sweep's
-    name where it is not these. local: all jobs run on this machine and ask the tracker nothing, so that one
-    process delivers the whole sweep, parent and jobs.
+) -> tuple[Sweep, SweepRun | None]:
+    """Open a sweep and export it to its jobs.
 
-    Otherwise the parent run is made now. Raises InputError when the store does not answer then.
+    Args:
+        config: Where the sweep is tracked.
+        keys: The swept keys.
+        overrides: The typed overrides with several values.
+        name: The sweep's name where it is not these overrides.
+        local: Whether all jobs run on this machine without querying the tracker, so that one process syncs
+            the parent and the jobs. Otherwise the parent run is created now.
+
+    Raises:
+        InputError: When the store does not answer.
     """
-    name = config.tracking.run_name or title or " ".join(typed) or "sweep"
+    name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
     own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.typed": " ".join(typed)}
-    record = None
+    tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.typed": " ".join(overrides)}
+    run = None
     if config.tracking.name == "none":
         sweep = Sweep(own, name, keys)
     elif local:
         folder = absolute(config.output_dir) / "sweeps" / own
-        record = SweepRecord(config, folder, name, tags)
+        run = SweepRun(config, folder, name, tags)
         sweep = Sweep(own, name, keys, str(folder))
     else:
         from src.tracking import mlflow_store  # slow to import
@@ -128,5 +155,5 @@ def open_sweep(
             store["uri"], config.tracking.experiment, store["artifacts"], name, tags
         )
         sweep = Sweep(parent, name, keys)
-    sweep.announce()
-    return sweep, record
+    sweep.export_env()
+    return sweep, run

@@ -7,7 +7,7 @@ from typing import Any
 from src.common.atomic_io import write_json
 from src.common.console import say
 from src.common.errors import InputError
-from src.common.job_result import CUT_SHORT, Row
+from src.common.job_result import INCOMPLETE, JobResult
 from src.common.json_file import read_json
 from src.models import serialization
 from src.models.serialization import Model
@@ -80,11 +80,11 @@ class DirectoryStore:
 
     def find_job(self, digest: str) -> RunRecord | None:
         for run in self._newest_first():
-            if run.tags.get("job_digest") == digest and run.stop_reason not in CUT_SHORT:
+            if run.tags.get("job_digest") == digest and run.stop_reason not in INCOMPLETE:
                 return run
         return None
 
-    def job_results(self, sweep: str) -> list[Row]:
+    def job_results(self, sweep: str) -> list[JobResult]:
         rows = []
         for file in sorted([*self.runs.glob(f"*/{JOB_NOTE}"), *self.runs.glob(f"*/sweep-{sweep}.json")]):
             try:

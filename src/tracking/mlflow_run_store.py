@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.common.json_file import parse_json
 from src.models import serialization
 from src.models.serialization import Model
@@ -104,7 +104,7 @@ class MlflowStore:
         run = mlflow_store.find_job(self.uri, self.experiment, digest)
         return record_of(run) if run else None
 
-    def job_results(self, sweep: str) -> list[Row]:
+    def job_results(self, sweep: str) -> list[JobResult]:
         from src.tracking import mlflow_store
 
         return mlflow_store.rows(self.uri, self.experiment, sweep)

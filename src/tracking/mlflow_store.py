@@ -12,7 +12,7 @@ from mlflow.entities import LoggedModelStatus, ViewType
 from mlflow.exceptions import MlflowException
 
 from src.common.errors import InputError
-from src.common.job_result import CUT_SHORT, GRADIENTS, Curves, GradientFile, Row, best_gradient_norms
+from src.common.job_result import GRADIENTS, INCOMPLETE, Curves, GradientFile, JobResult, best_gradient_norms
 from src.common.json_file import parse_json
 from src.tracking.formats import JobNote, SampleTable
 from src.tracking.mlflow_client import DIRECTORY, connect, experiment_id, out_of_reach
@@ -198,7 +198,7 @@ def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: di
     return str(run.info.run_id)
 
 
-def rows(uri: str, experiment: str, parent: str) -> list[Row]:
+def rows(uri: str, experiment: str, parent: str) -> list[JobResult]:
     """A row for each run that carries the sweep's tag."""
     client = connect(uri)
     tag = f"sweep.{parent}"
@@ -209,7 +209,7 @@ def rows(uri: str, experiment: str, parent: str) -> list[Row]:
     return sorted((row(client, run, parent) for run in found), key=lambda r: r.number)
 
 
-def row(client: Any, run: Any, parent: str) -> Row:
+def row(client: Any, run: Any, parent: str) -> JobResult:
     """A job's row from its MLflow run."""
     tags, run_id = run.data.tags, run.info.run_id
     job = parse_json(tags[f"sweep.{parent}"], JobNote)
@@ -219,7 +219,7 @@ def row(client: Any, run: Any, parent: str) -> Row:
         for name in CURVES
         if name in run.data.metrics
     }
-    return Row(
+    return JobResult(
         name=job["name"],
         number=job["number"],
         swept=job["swept"],
@@ -263,7 +263,7 @@ def find_job(uri: str, experiment: str, digest: str) -> Any | None:
     """The latest FINISHED run of a job, by its digest."""
     client = connect(uri)
     where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
-    where += "".join(f" AND tags.ended != '{reason}'" for reason in CUT_SHORT)
+    where += "".join(f" AND tags.ended != '{reason}'" for reason in INCOMPLETE)
     order = ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, 1, order)
     return found[0] if found else None

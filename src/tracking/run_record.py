@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import InputError
-from src.common.job_result import GRADIENTS, Curves, GradientFile, Row, best_gradient_norms
+from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
 from src.common.json_file import read_json
 from src.tracking import event_log
 
@@ -188,11 +188,11 @@ def read_job_note(file: Path) -> "JobNote":
     return read_json(file, JobNote)
 
 
-def job_result(folder: Path, note: "JobNote", run_id: str = "") -> Row:
+def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
     """The result of a job from its run's directory. run_id: "" for the directory's name."""
     run = read_events(folder)
     gradients = folder / GRADIENTS
-    return Row(
+    return JobResult(
         name=note["name"],
         number=note["number"],
         swept=note["swept"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from src.common.errors import InputError
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.common.paths import absolute
 from src.config.schema import PlacesConfig
 from src.models.serialization import Model
@@ -64,7 +64,7 @@ class RunStore(Protocol):
     def find_job(self, digest: str) -> RunRecord | None:
         """Find a finished run of a job, which was neither pruned nor interrupted. digest: of the job."""
 
-    def job_results(self, sweep: str) -> list[Row]:
+    def job_results(self, sweep: str) -> list[JobResult]:
         """Return the results of a sweep's jobs, in the order of their numbers. sweep: its id."""
 
     def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:

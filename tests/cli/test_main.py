@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.cli.help import ALONE
-from src.cli.main import quoted
+from src.cli.main import quote_override
 from tests.conftest import run_command
 
 Command = Callable[..., Any]
@@ -283,7 +283,7 @@ def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
     """But `null`, `???` (OmegaConf's mark of a missing value) and what stands in quotes already."""
     assume(prompt not in ("null", "???"))
     assume(not re.fullmatch(IN_QUOTES, prompt, re.DOTALL))
-    (override,) = OverridesParser.create().parse_overrides([quoted(f"prompt={prompt}")])
+    (override,) = OverridesParser.create().parse_overrides([quote_override(f"prompt={prompt}")])
     assert override.key_or_group == "prompt"
     assert OmegaConf.create({"prompt": override.value()})["prompt"] == prompt
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from src.common.job_result import GRADIENTS, GradientFile, Row, best_gradient_norms
+from src.common.job_result import GRADIENTS, GradientFile, JobResult, best_gradient_norms
 from src.experiments import results
 from src.experiments.analyses import (
     cells,
@@ -145,7 +145,7 @@ def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
     ],
 )  # fmt: skip
 def test_every_experiment_is_drawn_the_same_twice_with_labelled_axes(
-    name: str, rows: list[Row], tmp_path: Path
+    name: str, rows: list[JobResult], tmp_path: Path
 ) -> None:
     experiment = EXPERIMENTS[name]
     for k in ("first", "second"):

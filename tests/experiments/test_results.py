@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
-from src.common.job_result import read_rows, write_rows
+from src.common.job_result import read_results, write_results
 from src.experiments import results
 from src.experiments.claims import all_held, tally
 from src.experiments.report import page, section
@@ -19,8 +19,8 @@ from tests.fake_jobs import arms, clipped, judged, probed
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     rows = [*clipped(), *judged(), probed("gru", 5, 0.5)]
-    write_rows(tmp_path / "jobs.json", rows)
-    assert read_rows(tmp_path / "jobs.json") == rows
+    write_results(tmp_path / "jobs.json", rows)
+    assert read_results(tmp_path / "jobs.json") == rows
 
 
 def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None:

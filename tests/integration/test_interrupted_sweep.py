@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.common.job_result import read_rows
+from src.common.job_result import read_results
 from src.tracking.event_log import read
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, environ, run_command
@@ -78,7 +78,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
         assert points(folder) == points(straight[hidden])
 
     (file,) = tmp_path.glob("sweeps/*/jobs.json")
-    rows = {row.name: row for row in read_rows(file)}
+    rows = {row.name: row for row in read_results(file)}
     assert {name: (row.run_id, row.status, row.reused) for name, row in rows.items()} == {
         "hidden=8": (ids[8], "FINISHED", True),
         "hidden=12": (ids[12], "FINISHED", False),

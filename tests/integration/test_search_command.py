@@ -83,7 +83,7 @@ def test_the_same_line_typed_again_goes_on_with_new_points(first: Any, root: Pat
     assert first.rc == 0
     ended = sweep(command, root, *SEARCH, "tracking=none")
     assert ended.rc == 0, ended.err
-    assert re.search(r"^search: goes on with study search-[0-9a-f]{8}, 3 trials$", ended.err, re.M)
+    assert re.search(r"^search: resumes study search-[0-9a-f]{8}, 3 trials$", ended.err, re.M)
     drawn = [tuple(trial.params.values()) for trial in trials(root)]
     assert len(drawn) == len(set(drawn)) == 6
     assert "6 trials, best: val/loss=" in ended.out

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.common.job_result import Row, best_of
+from src.common.job_result import JobResult, best_of
 from src.sweeps.sweep import Job, Sweep
 from tests.commands import TIME_LIMIT
 
@@ -54,14 +54,16 @@ def test_a_job_is_named_after_what_was_swept() -> None:
 
 def test_a_sweep_is_announced_to_what_this_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
-    assert Sweep.announced() is None
+    assert Sweep.from_env() is None
     sweep = Sweep("id", "name", ["hidden"])
-    sweep.announce()
-    assert Sweep.announced() == sweep
+    sweep.export_env()
+    assert Sweep.from_env() == sweep
 
 
-def row(number: int, status: str = "FINISHED", /, **metrics: float) -> Row:
-    return Row(f"hidden={number}", number, {"hidden": str(number)}, str(number), status, metrics=metrics)
+def row(number: int, status: str = "FINISHED", /, **metrics: float) -> JobResult:
+    return JobResult(
+        f"hidden={number}", number, {"hidden": str(number)}, str(number), status, metrics=metrics
+    )
 
 
 def test_the_best_row_is_the_finished_one_with_the_lowest_val_loss() -> None:
@@ -239,7 +241,7 @@ def test_a_bug_in_a_job_is_recorded_and_shown(
 ) -> None:
     from src.sweeps import job as sweep_job
 
-    def broken(config: Any, job: Any, cores: int) -> float:
+    def broken(config: Any, job: Any) -> float:
         if config.hidden == 8:
             raise ZeroDivisionError("a bug")
         return 1.0
@@ -268,7 +270,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
     try:
-        launch("train", "config", train.body, train.failed)
+        launch("train", "config", train.main)
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

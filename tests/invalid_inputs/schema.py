@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from src.cli.main import VERBATIM, register
+from src.cli.main import RAW_STRING_KEYS, register_configs
 from src.common.paths import CONF
 from src.config.constraints import Allowed
 from src.config.schema import COMMANDS, OPTIMIZERS, SCHEDULES
@@ -37,7 +37,7 @@ def wrong_values(key: str, allowed: Allowed) -> Iterator[str]:
     if allowed.choices:
         yield "none_of_these"
         return
-    if key in VERBATIM:  # any text is one
+    if key in RAW_STRING_KEYS:  # any text is one
         if not allowed.optional:
             yield "null"
         return
@@ -56,7 +56,7 @@ def places(key: str) -> tuple[str, ...]:
 
 def schema_cases() -> Iterator[Case]:
     GlobalHydra.instance().clear()
-    register()
+    register_configs()
     seen: set[tuple[str, str]] = set()
     choices = [[f"{group}={name}"] for group, kinds in CHOICES.items() for name in kinds]
     with initialize_config_dir(str(CONF), version_base="1.3"):

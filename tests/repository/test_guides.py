@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from src.cli.main import quoted, register
+from src.cli.main import quote_override, register_configs
 from src.common.paths import CONF
 from src.config.validation import check
 from tests.conftest import CONFIG_NAMES, PROJECT, Trained
@@ -36,7 +36,7 @@ def test_every_command_is_on_the_page_and_every_command_of_a_page_exists() -> No
 @pytest.fixture
 def hydra_ready() -> Iterator[None]:
     GlobalHydra.instance().clear()
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
@@ -63,7 +63,7 @@ def test_every_command_of_every_page_composes_and_lies_within_its_ranges(
     options = set(arguments) - set(overrides)
     assert options <= {"--multirun", "--help", "--cfg", "job"}
     first: list[str] = []
-    for parsed in OverridesParser.create().parse_overrides([quoted(text) for text in overrides]):
+    for parsed in OverridesParser.create().parse_overrides([quote_override(text) for text in overrides]):
         if not parsed.is_sweep_override():
             first.append(parsed.input_line or "")
             continue

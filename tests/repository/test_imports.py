@@ -178,11 +178,11 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.cli.main",
                 "src.cli.error_messages",
                 "src.cli.completion",
-                "src.pipeline",
                 "src.config.resolvers",
-                "src.train",
+                "src.sweeps.job",
             },
         ),
+        ("pandas", {"src.sweeps.seed_stats"}),
         ("optuna", {"src.sweeps.optuna_search"}),
         (
             "omegaconf",

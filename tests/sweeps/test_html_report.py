@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.common.job_result import Curves, Row
+from src.common.job_result import Curves, JobResult
 from src.sweeps.html_report import page, ranked
 
 VOID = {"meta", "br", "link", "img", "input"}
@@ -73,17 +73,17 @@ def sample(
     return {"temperature": temperature, "prompt": prompt, "text": text, "seed": seed}
 
 
-def finished(number: int, loss: float, swept: dict[str, str] | None = None, **more: Any) -> Row:
+def finished(number: int, loss: float, swept: dict[str, str] | None = None, **more: Any) -> JobResult:
     swept = swept or {"hidden": str(2 ** (3 + number)), "clip": "1"}
     name = " ".join(f"{key}={value}" for key, value in swept.items())
     metrics = {"val/loss": loss, "test/bpc": loss / log(2)}
     known = {"metrics": metrics, "curves": curves(loss), "samples": [sample()], "seconds": 12.34}
-    return Row(name, number, swept, f"id{number}", "FINISHED", **{**known, **more})
+    return JobResult(name, number, swept, f"id{number}", "FINISHED", **{**known, **more})
 
 
-def refused(number: int) -> Row:
+def refused(number: int) -> JobResult:
     reason = "hidden: expected an integer >= 1, got 0"
-    return Row("hidden=0 clip=1", number, {"hidden": "0", "clip": "1"}, f"id{number}", "FAILED", reason)
+    return JobResult("hidden=0 clip=1", number, {"hidden": "0", "clip": "1"}, f"id{number}", "FAILED", reason)
 
 
 ROWS = [finished(0, 2.5), refused(1), finished(2, 2.25, reused=True), finished(3, 3.0)]
@@ -152,7 +152,7 @@ def test_nothing_that_a_text_holds_becomes_markup() -> None:
     rows = [
         finished(0, 2.0, swept, samples=[sample(0.7, evil + " $x_1$", prompt=evil)]),
         finished(1, 2.2, {"prompt": "a & b $y$", "hidden": "8"}),
-        Row(evil, 2, swept, "id2", "FAILED", reason=f"prompt: got {evil}"),
+        JobResult(evil, 2, swept, "id2", "FAILED", reason=f"prompt: got {evil}"),
     ]
     text = page(f"prompt={evil}", rows)
     read = Reader(text)
@@ -209,7 +209,7 @@ def test_a_diverged_run_spoils_nothing(value: float) -> None:
     points = curves(2.0)["val/loss"]
     broken = {"val/loss": [*points, (80, value)], "train/loss": [(20, value)]}
     swept = {"hidden": "16", "clip": "1"}
-    gone = Row(
+    gone = JobResult(
         "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
     )
     read = Reader(page("sweep", [finished(0, 2.5), gone, refused(2)]))
@@ -221,7 +221,7 @@ def test_a_diverged_run_spoils_nothing(value: float) -> None:
 
 
 def test_a_run_whose_every_point_diverged() -> None:
-    lost = Row(
+    lost = JobResult(
         "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
     )
     assert "No job has reported a loss." in page("lr=9", [lost])

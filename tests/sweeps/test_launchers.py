@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from src.cli.main import register
+from src.cli.main import register_configs
 from src.common.paths import CONF
 from src.common.process import available_cores
 from src.sweeps.sweep import Sweep
@@ -25,7 +25,7 @@ LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.y
 @pytest.fixture
 def hydra_ready() -> Any:
     GlobalHydra.instance().clear()
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
@@ -72,7 +72,9 @@ def test_a_missing_plugin_gets_one_line(
 ) -> None:
     from src.sweeps import launchers
 
-    monkeypatch.setattr(launchers, "present", lambda module: module in ("hydra_plugins", "submitit", "ray"))
+    monkeypatch.setattr(
+        launchers, "is_installed", lambda module: module in ("hydra_plugins", "submitit", "ray")
+    )
     ended = typed(
         "train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"output_dir={tmp_path}/o"
     )
@@ -105,20 +107,20 @@ def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On another machine, or through a queue that hands no environment on."""
-    from src.sweeps.launchers import tell_jobs
+    from src.sweeps.launchers import export_sweep_env
 
     sweep = Sweep("id", """a ~ b, "c"=${d} 'e' [f] 50% é\\""", ["hidden", "+x"])
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
-    sweep.announce()
+    sweep.export_env()
     config = compose("config", ["hydra/launcher=joblib"], return_hydra_config=True)
     config.hydra.job.config_name = "config"
-    tell_jobs(config)
+    export_sweep_env(config)
     monkeypatch.delenv("CHAR_RNN_SWEEP")
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     job = hydra.config_loader.load_sweep_config(config, ["hidden=8"])
     monkeypatch.setenv("CHAR_RNN_SWEEP", job.hydra.job.env_set.CHAR_RNN_SWEEP)
-    assert Sweep.announced() == sweep
+    assert Sweep.from_env() == sweep
 
 
 # --- the cores of a job ---
@@ -146,16 +148,13 @@ def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
 def test_a_job_may_use_its_share_of_the_cores(
     overrides: list[str], cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from src import train
     from src.common import process
+    from src.sweeps.launchers import cores_per_job
 
     launcher, *rest = overrides
     config = compose("config", [f"hydra/launcher={launcher}", *rest], return_hydra_config=True)
     monkeypatch.setattr(process, "available_cores", lambda: 8)
-    monkeypatch.setattr(HydraConfig, "get", lambda: config.hydra)
-    assert train.cores_of_a_job() == cores
+    assert cores_per_job(config.hydra.launcher) == cores
 
 
 @pytest.mark.usefixtures("hydra_ready")
@@ -170,11 +169,12 @@ def test_a_job_keeps_its_workers_to_its_share(
 
     def run(config: Any, *rest: Any) -> Any:
         seen.append(config.workers)
-        return SimpleNamespace(training=SimpleNamespace(stop_reason="max_epochs"))
+        training = SimpleNamespace(stop_reason="max_epochs", val_loss=2.0, chars_per_second=1.0)
+        return SimpleNamespace(training=training, summary=lambda: "")
 
     monkeypatch.setattr(sweep_job, "run", run)
     config: Any = OmegaConf.to_object(compose("config", ["workers=3", f"data_dir={tmp_path}"]))
-    sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}), cores)
+    sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}, cores))
     assert seen == [cores]
 
 

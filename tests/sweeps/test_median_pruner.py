@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.sweeps.median_pruner import N_STARTUP_JOBS, N_WARMUP_VALIDATIONS, MedianPruner
+from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from src.tracking.event_log import Journal
 
 
@@ -28,7 +28,7 @@ def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", 
 
 def evaluated(rule: MedianPruner, step: int, loss: float) -> bool:
     """The answer to the evaluation at `step`, which is not one of the first."""
-    rule.validations = N_WARMUP_VALIDATIONS
+    rule.validations = N_WARMUP_EVALS
     return rule.should_prune(step, loss)
 
 
@@ -50,7 +50,7 @@ def test_the_lowest_so_far_counts_and_not_the_last(tmp_path: Path) -> None:
 
 
 def test_only_finished_jobs_of_the_same_sweep_count(tmp_path: Path) -> None:
-    for number in range(N_STARTUP_JOBS - 1):
+    for number in range(N_STARTUP_TRIALS - 1):
         job(tmp_path, number, [2.0])
     job(tmp_path, 7, [2.0], "FAILED")
     job(tmp_path, 8, [2.0], "")
@@ -62,11 +62,11 @@ def test_only_finished_jobs_of_the_same_sweep_count(tmp_path: Path) -> None:
 
 
 def test_the_first_evaluations_are_left_to_every_job(tmp_path: Path) -> None:
-    for number in range(N_STARTUP_JOBS):
+    for number in range(N_STARTUP_TRIALS):
         job(tmp_path, number, [2.0])
     rule = MedianPruner(tmp_path, "s")
-    assert [rule.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_VALIDATIONS + 2)] == [False] * (
-        N_WARMUP_VALIDATIONS - 1
+    assert [rule.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_EVALS + 2)] == [False] * (
+        N_WARMUP_EVALS - 1
     ) + [True, True]
 
 

@@ -14,12 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from optuna.trial import TrialState
 
 from src.cli.error_messages import explain
-from src.cli.main import register
+from src.cli.main import register_configs
 from src.common.errors import InputError
 from src.common.paths import CONF
 from src.sweeps import hydra_callback, optuna_search
-from src.sweeps.optuna_search import Seeded, check, conclude
-from src.sweeps.sweep import shorter
+from src.sweeps.optuna_search import PerTrialSeededSampler, check
+from src.sweeps.sweep import format_value
 
 # MLflow warns about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -28,19 +28,12 @@ OPTUNA = "hydra/sweeper=optuna"
 Point = tuple[Any, ...]
 
 
-@pytest.fixture(autouse=True)
-def no_search_before() -> Iterator[None]:
-    Seeded.current = None
-    yield
-    Seeded.current = None
-
-
 # --- what is proposed ---
 
 
-def tpe(seed: int = 1) -> Seeded:
+def tpe(seed: int = 1) -> PerTrialSeededSampler:
     """TPE that learns from the fourth trial on."""
-    return Seeded(partial(optuna.samplers.TPESampler, n_startup_trials=3), seed)
+    return PerTrialSeededSampler(partial(optuna.samplers.TPESampler, n_startup_trials=3), seed)
 
 
 def go_on(storage: str, sampler: Any, trials: int, batch: int = 1) -> None:
@@ -72,7 +65,7 @@ def test_a_resumed_study_proposes_what_one_that_never_stopped_would(tmp_path: Pa
 def test_without_our_sampler_a_resumed_study_repeats_itself(tmp_path: Path) -> None:
     """The reason for ours: should Optuna mend it, ours can go."""
     storage = f"sqlite:///{tmp_path}/s.db"
-    optuna_search.quieten()
+    optuna_search.silence_optuna()
     for _ in range(2):
         go_on(storage, optuna.samplers.TPESampler(seed=1), 3)
     assert points(storage)[:3] == points(storage)[3:]
@@ -90,20 +83,22 @@ def test_another_seed_proposes_other_points(tmp_path: Path) -> None:
 Direction = Literal["minimize", "maximize"]
 
 
-def asked(directions: list[Direction], values: list[list[float] | None]) -> optuna.Study:
-    """A study with a trial for each of the values; None: proposed and never told."""
-    study = optuna.create_study(directions=directions, sampler=Seeded(optuna.samplers.RandomSampler, 1))
+def asked(directions: list[Direction], values: list[list[float] | None]) -> PerTrialSeededSampler:
+    """The sampler of a study with a trial for each of the values; None: a trial without a result."""
+    sampler = PerTrialSeededSampler(optuna.samplers.RandomSampler, 1)
+    study = optuna.create_study(directions=directions, sampler=sampler)
     for number, value in enumerate(values):
         trial = study.ask()
         trial.suggest_int("hidden", 8 * (number + 1), 8 * (number + 1))
         if value is not None:
             study.tell(trial, value)
-    return study
+    return sampler
 
 
 def test_the_best_of_a_study_is_one_line_and_a_trial_left_behind_is_told_as_failed() -> None:
-    study = asked(["minimize"], [[2.5], [1.5], None])
-    found = conclude(["val/loss"])
+    sampler = asked(["minimize"], [[2.5], [1.5], None])
+    found, study = sampler.summarize(["val/loss"]), sampler.study
+    assert study is not None
     (line,) = found.lines
     assert line == (
         f"study {study.study_name}: 3 trials, 1 without a result, best: val/loss=1.5 with hidden=16"
@@ -111,14 +106,13 @@ def test_the_best_of_a_study_is_one_line_and_a_trial_left_behind_is_told_as_fail
     assert study.trials[2].state == TrialState.FAIL
     assert json.loads(found.tags["search.best_params"]) == {"hidden": 16}
     assert float(found.tags["search.best_value"]) == 1.5
-    assert conclude(["val/loss"]).lines == []  # it is said once
 
 
 def test_of_two_objectives_everything_that_is_not_beaten_in_both_is_said() -> None:
-    asked(["minimize", "maximize"], [[2.0, 100.0], [1.5, 50.0], [2.5, 60.0]])
-    found = conclude(["val/loss", "chars_per_second"])
+    sampler = asked(["minimize", "maximize"], [[2.0, 100.0], [1.5, 50.0], [2.5, 60.0]])
+    found = sampler.summarize(["val/loss", "chars_per_second"])
     heading, *front = found.lines
-    assert "3 trials, 2 that none other beats in both of val/loss, chars_per_second" in heading
+    assert "3 trials, 2 Pareto-optimal in val/loss, chars_per_second" in heading
     assert front == [
         "  val/loss=1.5 chars_per_second=50 with hidden=16",
         "  val/loss=2 chars_per_second=100 with hidden=8",
@@ -127,8 +121,9 @@ def test_of_two_objectives_everything_that_is_not_beaten_in_both_is_said() -> No
 
 
 def test_a_study_without_any_result_says_so() -> None:
-    asked(["minimize"], [None])
-    assert conclude(["val/loss"]).lines[0].endswith("1 trial, 1 without a result")
+    assert (
+        asked(["minimize"], [None]).summarize(["val/loss"]).lines[0].endswith("1 trial, 1 without a result")
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,13 +132,13 @@ def test_a_study_without_any_result_says_so() -> None:
      ("null", "null"), ("1234567890", "1234567890"), ("0.5", "0.5")],
 )  # fmt: skip
 def test_long_numbers_are_shown_short(value: str, shown: str) -> None:
-    assert shorter(value) == shown
+    assert format_value(value) == shown
 
 
 # --- what is refused ---
 
 
-OURS = {"_target_": "src.sweeps.optuna_search.Seeded"}
+OURS = {"_target_": "src.sweeps.optuna_search.PerTrialSeededSampler"}
 
 
 def sweeper(**changed: Any) -> dict[str, Any]:
@@ -209,7 +204,7 @@ def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:
 @pytest.fixture
 def composed() -> Iterator[Callable[..., Any]]:
     GlobalHydra.instance().clear()
-    register()
+    register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *typed: compose("config", [OPTUNA, *typed], return_hydra_config=True)
 
@@ -256,12 +251,13 @@ def test_objectives_that_are_none_are_refused(typed: Callable[..., Any], names: 
 
 def test_a_sweep_that_nobody_spelled_out_is_named_after_its_kind(composed: Callable[..., Any]) -> None:
     keys = ["hidden", "lr"]
-    assert hydra_callback.title(composed(), keys) == "optuna search over hidden, lr"
+    assert hydra_callback.sweep_name(composed(), keys) == "optuna search over hidden, lr"
     assert (
-        hydra_callback.title(composed("experiment=search"), keys) == "search: optuna search over hidden, lr"
+        hydra_callback.sweep_name(composed("experiment=search"), keys)
+        == "search: optuna search over hidden, lr"
     )
     seeds = compose("config", ["experiment=seeds"], return_hydra_config=True)
-    assert hydra_callback.title(seeds, ["seed"]) == "seeds: sweep over seed"
+    assert hydra_callback.sweep_name(seeds, ["seed"]) == "seeds: sweep over seed"
 
 
 def test_what_is_typed_with_one_value_is_not_swept() -> None:

@@ -2,11 +2,11 @@
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average, dots, spread, swept, values, where
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Bits per character on the test split: mean and deviation over seeds."""
     found = {}
     for variant in swept(rows, "variant"):
@@ -17,7 +17,7 @@ def measures(rows: list[Row]) -> Measures:
     return found
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """A dot a seed, a line at each cell's mean."""
     drawn = Figure(figsize=(6, 3.6), layout="constrained")
     ax = drawn.add_subplot()

@@ -5,24 +5,24 @@ from statistics import median
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average, swept, values, where
 
 OFF = "null"
 
 
-def uniform(rows: list[Row]) -> float:
+def uniform(rows: list[JobResult]) -> float:
     """Nats per character of a uniform guess, which any of the finished rows has measured."""
     return max(values(rows, "test/uniform_bpc"), default=inf) * log(2)
 
 
-def diverged(row: Row, guess: float) -> bool:
+def diverged(row: JobResult, guess: float) -> bool:
     """A training that ends in no number, or worse than a uniform guess."""
     losses = row.curves.get("train/loss", [])
     return row.status == "FAILED" or not losses or not losses[-1][1] < guess
 
 
-def soon(row: Row, guess: float) -> float:
+def soon(row: JobResult, guess: float) -> float:
     """The first step at which the training loss was worse than a uniform guess (the first point apart, where
     every network still is); the last known step where it became no number before."""
     losses = row.curves.get("train/loss", [])
@@ -32,12 +32,12 @@ def soon(row: Row, guess: float) -> float:
     return losses[-1][0] if losses else 0
 
 
-def share(rows: list[Row], guess: float) -> float:
+def share(rows: list[JobResult], guess: float) -> float:
     """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
     return sum(diverged(row, guess) for row in rows) / len(rows) if rows else inf
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Shares of jobs that diverged, how soon, and differences of val/loss in nats."""
     guess, rates, clips = uniform(rows), swept(rows, "lr"), swept(rows, "clip")
     low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
@@ -60,7 +60,7 @@ def measures(rows: list[Row]) -> Measures:
     return found
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """For each window length a map over learning rate and threshold: the val/loss reached, and, shaded, the
     share of seeds that diverged."""
     guess = uniform(rows)

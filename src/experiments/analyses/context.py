@@ -8,13 +8,13 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average, sizes, spread, swept, where
 
 MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Bits per character on the test split (state carried) by cell and window, and what the longest window
     gains over the shortest."""
     found = {}
@@ -28,7 +28,7 @@ def measures(rows: list[Row]) -> Measures:
     return found
 
 
-def reach(rows: Sequence[Row]) -> list[tuple[int, float]]:
+def reach(rows: Sequence[JobResult]) -> list[tuple[int, float]]:
     """(k, norm of the gradient k characters before the loss over that at the loss): the geometric mean of the
     jobs that were probed, up to the first distance at which one of them has none above 0."""
     curves = [dict(row.gradient) for row in rows if row.status == "FINISHED" and row.gradient]
@@ -40,7 +40,7 @@ def reach(rows: Sequence[Row]) -> list[tuple[int, float]]:
     return found
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """On the left the score over the window, a curve a cell, the standard deviation over seeds as bars.
 
     On the right, where jobs were probed, the gradient through time of those with the longest window.
@@ -59,7 +59,7 @@ def figure(rows: list[Row]) -> Figure:
     return drawn
 
 
-def draw_scores(ax: Axes, rows: list[Row]) -> None:
+def draw_scores(ax: Axes, rows: list[JobResult]) -> None:
     """The left half."""
     lengths = swept(rows, "seq_len")
     for model in swept(rows, "model"):

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average, sizes, swept, where
 
 # Test losses in nats that the paper's table gives for one layer, by the LSTM size of equal parameters. Quoted
@@ -15,7 +15,7 @@ PAPER = {
 MARKS = {"rnn": "o", "gru": "s", "lstm": "^"}
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Test loss in nats by cell and size, and its difference from the paper's."""
     found = {}
     for variant in swept(rows, "variant"):
@@ -26,7 +26,7 @@ def measures(rows: list[Row]) -> Measures:
     return found
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """The same figure from the jobs."""
     return draw(measures(rows))
 

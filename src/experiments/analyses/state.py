@@ -4,13 +4,13 @@ from math import log
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average, dots, spread, swept, values, where
 
 CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on
     the validation split, the state carried."""
     found = {}
@@ -23,7 +23,7 @@ def measures(rows: list[Row]) -> Measures:
     return found
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """A dot a seed, a line at each arm's mean."""
     drawn = Figure(figsize=(7, 3.6), layout="constrained")
     ax = drawn.add_subplot()

@@ -4,7 +4,7 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures
 
 SHARES = {
@@ -14,7 +14,7 @@ SHARES = {
 }
 
 
-def by_temperature(rows: list[Row], column: str) -> dict[float, list[float]]:
+def by_temperature(rows: list[JobResult], column: str) -> dict[float, list[float]]:
     """A judged measure of every network's sample, by temperature."""
     found: dict[float, list[float]] = {}
     for row in rows:
@@ -24,7 +24,7 @@ def by_temperature(rows: list[Row], column: str) -> dict[float, list[float]]:
     return dict(sorted(found.items()))
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """Each judged measure at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": mean(values)
@@ -33,7 +33,7 @@ def measures(rows: list[Row]) -> Measures:
     }
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """Shares on the left, the longest copied passage on the right, each over temperature."""
     drawn = Figure(figsize=(9.5, 3.8), layout="constrained")
     left, right = drawn.subplots(1, 2)

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from src.common.job_result import Row
+from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, average
 
 # nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
@@ -10,7 +10,7 @@ from src.experiments.aggregate import Measures, average
 RECIPE = (132.0, 1.874)
 
 
-def measures(rows: list[Row]) -> Measures:
+def measures(rows: list[JobResult]) -> Measures:
     """The loss on the held-out tenth in nats, and the seconds of training."""
     return {
         "loss": average(rows, "val_final/loss"),
@@ -19,7 +19,7 @@ def measures(rows: list[Row]) -> Measures:
     }
 
 
-def figure(rows: list[Row]) -> Figure:
+def figure(rows: list[JobResult]) -> Figure:
     """The validation curve over seconds. (Steps take equal times, so the step tells the second.)"""
     drawn = Figure(figsize=(6.5, 3.8), layout="constrained")
     ax = drawn.add_subplot()
