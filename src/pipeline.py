@@ -7,7 +7,7 @@ from src.common.errors import InputError
 
 
 def main(config: Any, invocation: Invocation) -> float:
-    from src.experiments.analyses.sonnets import check_claims, differs_from_default
+    from src.experiments.analyses.sonnets import check_sonnets, differs_from_default
     from src.runner import format_summary, run
     from src.tracking.model_registry import register_delivered
 
@@ -16,7 +16,7 @@ def main(config: Any, invocation: Invocation) -> float:
     changed = differs_from_default(list(invocation.overrides))
     if changed:
         print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
-    elif not check_claims(result, config):
+    elif not check_sonnets(result, config):
         raise InputError("expected every claim to be reproduced, got those marked NOT above")
     print(result.summary(), flush=True)
     if config.register:

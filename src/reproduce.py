@@ -20,9 +20,9 @@ def reproduce(config: Any) -> None:
     """Run what is asked for, write the page; exit status 1 where a claim failed or something did not run."""
     from src.common.atomic_io import write_text
     from src.common.paths import absolute
-    from src.experiments.claims import all_held, tally
+    from src.experiments.claims import all_passed, tally
     from src.experiments.report import facts, page, places, section, sonnets, sonnets_section
-    from src.experiments.results import measured_before, record
+    from src.experiments.results import earlier_measures, record
     from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, named, run
 
     outputs, typed = absolute(config.output_dir), places(config)
@@ -39,16 +39,16 @@ def reproduce(config: Any) -> None:
         experiment = named(name)
         say(f"\n== {name}")
         size = "full" if experiment.part else config.preset
-        earlier = measured_before(outcomes, experiment.name, size) if experiment.part else None
+        earlier = earlier_measures(outcomes, experiment.name, size) if experiment.part else None
         outcome = run(experiment, size, typed, outputs, texts, earlier)
         if not outcome.missing:
             record(outcome, outcomes)
         sections.append(section(outcome))
-        found += outcome.verdicts
+        found += outcome.claims
         print(
             "\n".join(
                 [f"\n{name}: {outcome.missing}" if outcome.missing else f"\n{name}"]
-                + [v.line() for v in outcome.verdicts]
+                + [v.line() for v in outcome.claims]
             ),
             flush=True,
         )
@@ -56,7 +56,7 @@ def reproduce(config: Any) -> None:
     write_text(file, page(sections, facts(config.preset)))
     print(f"\n{tally(found)}; the claims, figures and samples: {file}", flush=True)
     missing = sum(s.note.startswith("not run") for s in sections)
-    if not all_held(found) or (missing and (config.preset == "quick" or config.experiments is not None)):
+    if not all_passed(found) or (missing and (config.preset == "quick" or config.experiments is not None)):
         sys.exit(1)
 
 

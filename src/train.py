@@ -34,10 +34,10 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 def rerun(config: Any, invocation: Invocation) -> NoReturn:
     """Train a logged run again; the exit status is 0 where the result is identical, else 1."""
     from src.config.deserialize import restored
-    from src.experiments.rerun import refuse_overrides, repeat
+    from src.experiments.rerun import reject_overrides, repeat
     from src.tracking.run_store import open_store
 
-    refuse_overrides(list(invocation.overrides))
+    reject_overrides(list(invocation.overrides))
     store = open_store(config)
     original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
     config = restored(original.config, original.run_id, original.environment.get("git_commit"), config)

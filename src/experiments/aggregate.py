@@ -1,13 +1,10 @@
-"""The jobs of an experiment by what was swept: arms, their means and their spread.
-
-What several figures of experiments are drawn with.
-"""
+"""Statistics over the seeds of an experiment's jobs, and the axes that several figures share."""
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
-from statistics import mean, stdev
+from math import inf, isfinite, nan
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 
 from src.common.job_result import JobResult
@@ -15,46 +12,74 @@ from src.common.job_result import JobResult
 Measures = dict[str, float]
 
 
-def where(rows: Iterable[JobResult], **swept: str) -> list[JobResult]:
-    """The rows with these swept values."""
-    return [row for row in rows if all(row.swept.get(key) == value for key, value in swept.items())]
+def where(results: Iterable[JobResult], **swept: str) -> list[JobResult]:
+    """The results with these swept values."""
+    return [result for result in results if all(result.swept.get(key) == v for key, v in swept.items())]
 
 
-def swept(rows: Iterable[JobResult], key: str) -> list[str]:
-    """The values of a key, numbers in their order (null, for `off`, last), words in that of the jobs."""
-    found = list(dict.fromkeys(row.swept[key] for row in rows if key in row.swept))
+def swept(results: Iterable[JobResult], key: str) -> list[str]:
+    """The values of a swept key: numbers in order (null last), words in the order of the jobs."""
+    found = list(dict.fromkeys(result.swept[key] for result in results if key in result.swept))
     try:
         return sorted(found, key=lambda value: float("inf") if value == "null" else float(value))
     except ValueError:
         return found
 
 
-def values(rows: Iterable[JobResult], metric: str) -> list[float]:
-    """Of the finished rows, where it is a number."""
-    found = [row.metrics[metric] for row in rows if row.status == "FINISHED" and metric in row.metrics]
-    return [value for value in found if isfinite(value)]
+def to_frame(results: Iterable[JobResult]) -> pd.DataFrame:
+    """A row for each job: its swept keys as text, and the finite metrics of a finished job."""
+    return pd.DataFrame(
+        [
+            {key: value for key, value in result.metrics.items() if isfinite(value)} | result.swept
+            if result.status == "FINISHED"
+            else result.swept
+            for result in results
+        ]
+    )
 
 
-def average(rows: Iterable[JobResult], metric: str) -> float:
-    """The mean over the finished rows; infinite where there is none: no claim holds of nothing."""
-    found = values(rows, metric)
-    return mean(found) if found else float("inf")
+def values(results: Iterable[JobResult], metric: str) -> list[float]:
+    """The finite values of a metric, of the finished jobs."""
+    frame = to_frame(results)
+    return [float(value) for value in frame[metric].dropna()] if metric in frame else []
 
 
-def spread(rows: Iterable[JobResult], metric: str) -> float:
-    """The sample's standard deviation, 0 for a single value."""
-    found = values(rows, metric)
-    return stdev(found) if len(found) > 1 else 0.0
+def mean(results: Iterable[JobResult], metric: str) -> float:
+    """The mean of a metric; infinite where no job has it, so that no claim passes."""
+    frame = to_frame(results)
+    found = float(frame[metric].mean()) if metric in frame else nan
+    return found if isfinite(found) else inf
 
 
-def dots(ax: Axes, x: float, points: Sequence[float], mean: float, mark: str = "o", **options: Any) -> None:
-    """An arm at x: a mark for each seed, a line at their mean."""
+def seed_stats(results: Sequence[JobResult], by: str, metric: str) -> pd.DataFrame:
+    """Mean and standard deviation of a metric over the jobs with the same value of a swept key.
+
+    Args:
+        results: The jobs.
+        by: The swept key.
+        metric: The metric's name.
+
+    Returns:
+        Indexed by the values of the key, in the order of `swept`. mean: infinite where no job has the metric,
+        so that no claim passes. std: of the sample (n - 1); 0 for a single value.
+    """
+    frame = to_frame(results)
+    if metric not in frame:
+        frame[metric] = nan
+    stats = frame.groupby(by)[metric].agg(["mean", "std"]).reindex(swept(results, by))
+    return stats.fillna({"mean": inf, "std": 0.0})
+
+
+def plot_seeds(
+    ax: Axes, x: float, points: Sequence[float], mean: float, mark: str = "o", **options: Any
+) -> None:
+    """Draw a mark for each seed at x, and a line at their mean."""
     ax.plot([x] * len(points), points, "k" + mark, markersize=5, **options)
     ax.plot([x - 0.12, x + 0.12], [mean, mean], "k-", linewidth=2)
 
 
-def sizes(ax: Axes, values: Sequence[str]) -> None:
-    """A logarithmic axis with these ticks and no others."""
+def log2_axis(ax: Axes, values: Sequence[str]) -> None:
+    """Make the x-axis logarithmic, with these ticks and no others."""
     ax.set_xscale("log")
     ax.set_xticks([float(value) for value in values], list(values))
     ax.minorticks_off()

@@ -1,4 +1,4 @@
-"""Claims that the project makes, checked against what was measured: reproduced or not, one by one."""
+"""Claims of the experiments, checked against their measurements."""
 
 import json
 from dataclasses import dataclass
@@ -10,8 +10,14 @@ from src.common.errors import InputError
 
 @dataclass(frozen=True)
 class Claim:
-    """measure: a metric's name, or the difference of two (`a - b`). It must lie in [least, most]. size:
-    `quick` or `full` where the claim speaks of that setting of the experiment alone."""
+    """A claim and its bounds, an entry of an experiment's expected.json.
+
+    Attributes:
+        claim: In words.
+        measure: A metric's name, or the difference of two (`a - b`), which must lie in [least, most].
+        source: Where the bounds come from.
+        size: `quick` or `full` where the claim concerns one preset of the experiment; "" for both.
+    """
 
     claim: str
     measure: str
@@ -21,11 +27,11 @@ class Claim:
     size: str = ""
 
     def measured(self, metrics: dict[str, float]) -> bool:
-        """Whether there is what it speaks of."""
+        """Whether its metrics were measured."""
         return all(name in metrics for name in self.measure.split(" - "))
 
     def value(self, metrics: dict[str, float]) -> float:
-        """What was measured. Raises InputError for a metric that there is not."""
+        """The measured value. Raises InputError for a missing metric."""
         first, _, second = self.measure.partition(" - ")
         try:
             return metrics[first] - (metrics[second] if second else 0.0)
@@ -34,8 +40,8 @@ class Claim:
                 f"claim {self.claim!r}: expected the metric {error.args[0]}, got none"
             ) from error
 
-    def holds(self, metrics: dict[str, float]) -> bool:
-        """Of nothing, and of what is no number, no claim holds."""
+    def passes(self, metrics: dict[str, float]) -> bool:
+        """Whether the value lies within the bounds; false for inf and nan."""
         value = self.value(metrics)
         above = self.least is None or value >= self.least
         return isfinite(value) and above and (self.most is None or value <= self.most)
@@ -47,27 +53,32 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A claim, whether it held, and the numbers. ran: false for a claim of what has not been run, which has
-    neither held nor failed and whose value is no number."""
+class ClaimResult:
+    """Result of a claim.
+
+    Attributes:
+        passed: Whether the value lies within the bounds.
+        executed: False for a claim whose part of the experiment was not run; its value is nan.
+    """
 
     claim: str
-    held: bool
+    passed: bool
     measure: str
     value: float
     expected: str
     source: str
-    ran: bool = True
+    executed: bool = True
 
     @property
     def word(self) -> str:
-        if not self.ran:
+        """`reproduced`, `NOT reproduced` or `not run`."""
+        if not self.executed:
             return "not run"
-        return "reproduced" if self.held else "NOT reproduced"
+        return "reproduced" if self.passed else "NOT reproduced"
 
     def line(self) -> str:
-        """For a terminal."""
-        if not self.ran:
+        """Lines for the terminal."""
+        if not self.executed:
             return f"{self.word:<14}  {self.claim}"
         return (
             f"{self.word:<14}  {self.claim}\n                {self.measure} = {self.value:.4f}, expected "
@@ -76,28 +87,34 @@ class Verdict:
 
 
 def read_claims(file: Path, size: str = "") -> list[Claim]:
-    """The claims of one experiment, from its expected.json: those of every size and those of this one."""
+    """Read the claims of an experiment from its expected.json: those of `size` and of every size."""
     claims = [Claim(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["claims"]]
     return [claim for claim in claims if claim.size in ("", size)]
 
 
-def verdicts(claims: list[Claim], metrics: dict[str, float], partly: bool = False) -> list[Verdict]:
-    """Each claim held against what was measured. partly: what was not measured was not run."""
+def check_claims(claims: list[Claim], metrics: dict[str, float], partly: bool = False) -> list[ClaimResult]:
+    """Check each claim against the measured metrics.
+
+    Args:
+        claims: The claims.
+        metrics: What was measured.
+        partly: Whether only a part of the experiment was run, so that missing metrics are no error.
+    """
     return [
-        Verdict(c.claim, False, c.measure, nan, c.expected(), c.source, ran=False)
+        ClaimResult(c.claim, False, c.measure, nan, c.expected(), c.source, executed=False)
         if partly and not c.measured(metrics)
-        else Verdict(c.claim, c.holds(metrics), c.measure, c.value(metrics), c.expected(), c.source)
+        else ClaimResult(c.claim, c.passes(metrics), c.measure, c.value(metrics), c.expected(), c.source)
         for c in claims
     ]
 
 
-def tally(found: list[Verdict]) -> str:
+def tally(found: list[ClaimResult]) -> str:
     """`3 of 4 claims reproduced`, and how many were not run."""
-    ran = [v for v in found if v.ran]
+    ran = [v for v in found if v.executed]
     left = f", {len(found) - len(ran)} not run" if len(ran) < len(found) else ""
-    return f"{sum(v.held for v in ran)} of {len(ran)} claims reproduced{left}"
+    return f"{sum(v.passed for v in ran)} of {len(ran)} claims reproduced{left}"
 
 
-def all_held(found: list[Verdict]) -> bool:
-    """Whether every claim that was run has held."""
-    return all(v.held for v in found if v.ran)
+def all_passed(found: list[ClaimResult]) -> bool:
+    """Whether every executed claim has passed."""
+    return all(v.passed for v in found if v.executed)

@@ -15,7 +15,7 @@ from src.common.paths import absolute
 from src.common.process import run_to_its_end
 from src.config.schema import ReproduceConfig
 from src.experiments.analyses.sonnets import EXPECTED, FIGURES
-from src.experiments.claims import Verdict, read_claims, tally, verdicts
+from src.experiments.claims import ClaimResult, check_claims, read_claims, tally
 from src.experiments.runner import FOLDER, Outcome
 from src.sweeps.html_report import select_samples
 from src.tracking.environment import environment
@@ -32,7 +32,7 @@ class Section:
     question: str
     command: str
     note: str
-    verdicts: list[Verdict]
+    claims: list[ClaimResult]
     figure: str
     sampled: str
     samples: list[dict[str, str]]
@@ -57,7 +57,7 @@ def section(outcome: Outcome) -> Section:
 
     drawing = svg(outcome.figure(), e.name)
     return Section(
-        e.name, question(e.name), line, note, outcome.verdicts, drawing, sampled, samples[:MOST_SAMPLES]
+        e.name, question(e.name), line, note, outcome.claims, drawing, sampled, samples[:MOST_SAMPLES]
     )
 
 
@@ -66,7 +66,7 @@ MOST_SAMPLES = 6
 
 def page(sections: list[Section], facts: dict[str, Any]) -> str:
     """The page as HTML. facts: what it ran on, by name."""
-    every = [verdict for s in sections for verdict in s.verdicts]
+    every = [verdict for s in sections for verdict in s.claims]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         tally=tally(every), sections=sections, facts=facts
@@ -83,19 +83,19 @@ def places(config: ReproduceConfig) -> list[str]:
     return found
 
 
-def sonnets(places: list[str], outputs: Path) -> list[Verdict]:
+def sonnets(places: list[str], outputs: Path) -> list[ClaimResult]:
     """Run the pipeline in a process of its own; what its claims came to, none where it did not end."""
     file = outputs / FIGURES
     file.unlink(missing_ok=True)
     run_to_its_end("src.pipeline", *places)
-    return held_against(file)
+    return read_claim_results(file)
 
 
-def held_against(file: Path) -> list[Verdict]:
+def read_claim_results(file: Path) -> list[ClaimResult]:
     """The claims against the figures of the pipeline's run, none where it left none."""
     if not file.exists():
         return []
-    return verdicts(read_claims(EXPECTED), json.loads(file.read_text(encoding="utf-8"))["metrics"])
+    return check_claims(read_claims(EXPECTED), json.loads(file.read_text(encoding="utf-8"))["metrics"])
 
 
 def sonnets_section(outputs: Path) -> Section:
@@ -109,7 +109,9 @@ def sonnets_section(outputs: Path) -> Section:
         for t, text in told["samples"].items()
     ]
     note = f"{counted(told['steps'], 'step')}; weights kept: those of step {told['best_step']}."
-    return Section("sonnets", question("sonnets"), line, note, held_against(file), "", "Samples.", samples)
+    return Section(
+        "sonnets", question("sonnets"), line, note, read_claim_results(file), "", "Samples.", samples
+    )
 
 
 def facts(size: str) -> dict[str, Any]:

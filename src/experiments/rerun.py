@@ -1,4 +1,4 @@
-"""A logged run trained again, and held against what was logged: the same to the bit, or where they part."""
+"""Train a logged run again and compare the two: bit-identical, or where they differ."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from src.tracking.run_record import COMPARED_CURVES, RunRecord
 from src.tracking.run_store import RunStore
 from src.training.data_parallel import effective_workers
 
-PLACES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
-UNTIMELY = {
+ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
+NON_DETERMINISTIC_STOPS = {
     "interrupted": "was ended by Ctrl-C",
     "hopeless": "was given up by its sweep",
-}  # ends that do not come from the config
-ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were to be expected"
+}  # stop reasons that do not follow from the config
+ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were expected"
 DIGESTS = ("weights_sha256", "job_digest")
-UNCOMPARED = (
+IGNORED_ENVIRONMENT = (
     "command",
     "cores",
     "data_digest",
@@ -33,22 +33,22 @@ UNCOMPARED = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing compared. parted: where and by how much the two differ, "" where they do not."""
+class Comparison:
+    """One thing compared. difference: where and by how much the two differ; "" where they are identical."""
 
     what: str
-    parted: str
+    difference: str
 
     @property
     def line(self) -> str:
-        return f"{self.what:<14}" + (f"not identical: {self.parted}" if self.parted else "identical")
+        return f"{self.what:<14}" + (f"not identical: {self.difference}" if self.difference else "identical")
 
 
-def refuse_overrides(overrides: list[str]) -> None:
-    """A rerun takes everything from the run but where it reads and writes."""
+def reject_overrides(overrides: list[str]) -> None:
+    """Raise InputError for an override that changes more than where a rerun reads and writes."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key not in PLACES and not key.startswith("tracking."):
+        if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
             raise InputError(
                 "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, as "
                 f"the run's own config is trained again, got {override}: leave it out"
@@ -56,12 +56,20 @@ def refuse_overrides(overrides: list[str]) -> None:
 
 
 def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:
-    """Train `original` again as a new run that says `rerun_of`; print what is identical and what is not.
+    """Train a logged run again as a new run with the tag `rerun_of`, and print a comparison.
 
-    config: the run's own, in today's places. Returns whether everything is identical. Raises InputError
-    for a corpus that is not the run's, before training.
+    Args:
+        original: The logged run.
+        config: Its config, with the output and data folders of now.
+        store: Where the run was found.
+
+    Returns:
+        Whether weights, scores, curves and samples are identical.
+
+    Raises:
+        InputError: Before training, for a corpus that is not the run's.
     """
-    for line in cautions(original, config):
+    for line in reproducibility_warnings(original, config):
         say(line)
     if config.data.path is not None and not Path(config.data.path).expanduser().exists():
         raise InputError(
@@ -78,19 +86,19 @@ def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:
         )
     result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
     again = RunRecord.load(result.folder)
-    findings = [weights(original, again, store, result.folder), scores(original, again)]
-    findings += [curve(name, original, again) for name in COMPARED_CURVES] + [samples(original, again)]
-    identical = not any(finding.parted for finding in findings)
-    print("\n".join(finding.line for finding in findings))
+    comparisons = [weights(original, again, store, result.folder), scores(original, again)]
+    comparisons += [curve(name, original, again) for name in COMPARED_CURVES] + [samples(original, again)]
+    identical = not any(comparison.difference for comparison in comparisons)
+    print("\n".join(comparison.line for comparison in comparisons))
     if not identical:
-        print(differences(original, again))
+        print(environment_diff(original, again))
     verdict = "identical" if identical else "not identical"
     print(f"{verdict}: rerun_of={original.run_id} run={result.run_id}", flush=True)
     return identical
 
 
-def cautions(original: RunRecord, config: Config) -> Iterator[str]:
-    """Why a run may come out otherwise, known before it is trained."""
+def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[str]:
+    """Yield why a rerun may differ, as known before training."""
     if config.max_seconds is not None:
         yield (
             f"run {original.run_id} had a budget of time (max_seconds={config.max_seconds:g}): how far it "
@@ -104,60 +112,62 @@ def cautions(original: RunRecord, config: Config) -> Iterator[str]:
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
                 "equal bits cannot be expected"
             )
-    if original.stop_reason in UNTIMELY:
-        yield f"run {original.run_id} {UNTIMELY[original.stop_reason]}: its result may not repeat"
+    if reason := NON_DETERMINISTIC_STOPS.get(original.stop_reason):
+        yield f"run {original.run_id} {reason}: its result may not repeat"
 
 
-def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Finding:
+def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Comparison:
     if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
-        return Finding("weights", "")
+        return Comparison("weights", "")
     try:
         before = store.load_model(original).flat
     except InputError:
-        return Finding("weights", "another sha256, and no weights were logged to compare with")
+        return Comparison("weights", "another sha256, and no weights were logged to compare with")
     after = serialization.load(folder / "model").flat
     if before.shape != after.shape:
-        return Finding("weights", f"{before.size} and {after.size} of them")
+        return Comparison("weights", f"{before.size} and {after.size} of them")
     largest = float(np.abs(before - after).max())
-    return Finding("weights", f"largest difference {largest:.3g}" if largest else "another sha256 was logged")
+    return Comparison(
+        "weights", f"largest difference {largest:.3g}" if largest else "another sha256 was logged"
+    )
 
 
-def scores(original: RunRecord, again: RunRecord) -> Finding:
-    parted = []
+def scores(original: RunRecord, again: RunRecord) -> Comparison:
+    differing = []
     for name in sorted({*original.scores, *again.scores} - {*DIGESTS}):
         before, after = original.scores.get(name), again.scores.get(name)
         if before != after:
-            parted.append((distance(before, after), f"{name} {before} and {after}"))
-    if not parted:
-        return Finding("final scores", "")
-    largest, words = max(parted)
-    return Finding("final scores", f"{len(parted)} of them, largest difference {largest:.3g}: {words}")
+            differing.append((distance(before, after), f"{name} {before} and {after}"))
+    if not differing:
+        return Comparison("final scores", "")
+    largest, words = max(differing)
+    return Comparison("final scores", f"{len(differing)} of them, largest difference {largest:.3g}: {words}")
 
 
-def curve(name: str, original: RunRecord, again: RunRecord) -> Finding:
+def curve(name: str, original: RunRecord, again: RunRecord) -> Comparison:
     """Every point of a metric's curve."""
     before, after = (dict(run.curves.get(name, [])) for run in (original, again))
-    parted = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
-    if not parted:
-        return Finding(name, "")
-    first = parted[0]
-    largest, at = max((distance(before.get(step), after.get(step)), -step) for step in parted)
+    differing = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
+    if not differing:
+        return Comparison(name, "")
+    first = differing[0]
+    largest, at = max((distance(before.get(step), after.get(step)), -step) for step in differing)
     pair = f"{before.get(first, 'no point')} and {after.get(first, 'no point')}"
     words = "one has no point" if largest == inf else f"{largest:.3g}"
-    return Finding(name, f"first at step {first} ({pair}), largest difference {words} at step {-at}")
+    return Comparison(name, f"first at step {first} ({pair}), largest difference {words} at step {-at}")
 
 
-def samples(original: RunRecord, again: RunRecord) -> Finding:
+def samples(original: RunRecord, again: RunRecord) -> Comparison:
     first, second = ({row["temperature"]: row["text"] for row in run.samples} for run in (original, again))
     for temperature in sorted({*first, *second}):
         before, after = first.get(temperature), second.get(temperature)
         if before is None or after is None:
-            return Finding("samples", f"one has none at temperature {temperature:g}")
+            return Comparison("samples", f"one has none at temperature {temperature:g}")
         if before != after:
             pairs = enumerate(zip(before, after, strict=False))
             at = next((k for k, (b, a) in pairs if b != a), min(len(before), len(after)))
-            return Finding("samples", f"at temperature {temperature:g} first at character {at + 1}")
-    return Finding("samples", "")
+            return Comparison("samples", f"at temperature {temperature:g} first at character {at + 1}")
+    return Comparison("samples", "")
 
 
 def distance(before: Any, after: Any) -> float:
@@ -166,12 +176,12 @@ def distance(before: Any, after: Any) -> float:
     return abs(before - after) if numbers else inf
 
 
-def differences(original: RunRecord, again: RunRecord) -> str:
+def environment_diff(original: RunRecord, again: RunRecord) -> str:
     """List the differences between two environments: first those that equal bits do not allow."""
     before, after = flat(original.environment), flat(again.environment)
     lines = {
         key: f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
-        for key in sorted({*before, *after} - {*UNCOMPARED})
+        for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT})
         if before.get(key) != after.get(key)
     }
     needed = [line for key, line in lines.items() if key.startswith(("numerics.", "code_sha256"))]

@@ -1,8 +1,8 @@
-"""`python -m src.experiments.results`: the README's table of results, from what the experiments measured.
+"""`python -m src.experiments.results`: write the README's table of results from experiments/*/measured.json.
 
-`python -m src.experiments.results outputs/reproduction` first takes what stands there into experiments/.
-
-What an experiment came to, as experiments/NAME keeps it: numbers, claims, the figure; its parts add up.
+`python -m src.experiments.results outputs/reproduction` first publishes the records of that folder to
+experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
+merged.
 """
 
 import json
@@ -17,26 +17,26 @@ from src.common.atomic_io import write_atomically, write_json, write_text
 from src.common.console import say
 from src.common.paths import PROJECT
 from src.experiments.aggregate import Measures
-from src.experiments.claims import Verdict, read_claims, verdicts
+from src.experiments.claims import ClaimResult, check_claims, read_claims
 from src.experiments.runner import EXPERIMENTS, FOLDER, Outcome
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
 FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
 
-WORDS = {True: "reproduced", False: "**not reproduced**", None: "not run"}
+STATUS_TEXT = {True: "reproduced", False: "**not reproduced**", None: "not run"}
 
 
 def table() -> str:
-    """How many claims came out; a line for each, of every experiment that has been measured."""
+    """The Markdown table: the number of reproduced claims, and a row for each claim."""
     found: list[bool | None] = []
     lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
     for file in sorted((PROJECT / "experiments").glob("*/measured.json")):
-        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        entry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         name = file.parent.name
-        for claim in told.get("claims", []):
+        for claim in entry.get("claims", []):
             found.append(claim["held"])
-            word = WORDS[claim["held"]]
+            word = STATUS_TEXT[claim["held"]]
             value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
             where = f"[{name}](experiments/{name}/)"
             lines.append(f"| {where} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
@@ -45,8 +45,8 @@ def table() -> str:
     return "\n".join([tally, "", *lines]) + "\n"
 
 
-def written(readme: str) -> str:
-    """The README with today's table."""
+def update_readme(readme: str) -> str:
+    """The README's text with the table of now. Raises ValueError without the markers."""
     before, first, rest = readme.partition(FIRST)
     _, last, after = rest.partition(LAST)
     if not (first and last):
@@ -55,32 +55,32 @@ def written(readme: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """arguments: folders whose records are taken first."""
+    """Publish the records of the folders in `arguments`, then write the table."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
     if arguments:
         for folder in arguments:
-            keep(Path(folder))
-    write_text(README, written(README.read_text(encoding="utf-8")))
+            publish(Path(folder))
+    write_text(README, update_readme(README.read_text(encoding="utf-8")))
     return 0
 
 
-ALL = "all"  # the part that a whole run is, once a part has been run again
+ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 def record(outcome: Outcome, folder: Path) -> None:
-    """NAME.json and NAME.svg. Of an experiment that was run in part, beside what its other parts came to."""
+    """Write NAME.json and NAME.svg; merge a part of an experiment with its earlier parts."""
     name = outcome.experiment.name
-    told = told_of(outcome)
+    entry = to_record(outcome)
     if outcome.experiment.part:
-        told = added(read(folder / f"{name}.json"), told)
-    write_json(folder / f"{name}.json", told)
+        entry = merge_parts(read(folder / f"{name}.json"), entry)
+    write_json(folder / f"{name}.json", entry)
     save_figure(outcome.figure(), folder / f"{name}.svg", name)
 
 
-def told_of(outcome: Outcome) -> dict[str, Any]:
-    """What NAME.json says. parts: of an experiment that was run in part, what each took, and where."""
+def to_record(outcome: Outcome) -> dict[str, Any]:
+    """The record of an outcome. parts: command, time and machine of each part of an experiment."""
     e, around = outcome.experiment, environment()
     ran = {
         "command": f"python -m src.train --multirun experiment={e.config(outcome.size)}",
@@ -89,33 +89,38 @@ def told_of(outcome: Outcome) -> dict[str, Any]:
         "processor": around["processor"],
         "cores": around["cores"],
     }
-    told = {**ran, "size": outcome.size, "measures": outcome.measures, "claims": claims_of(outcome.verdicts)}
+    entry = {
+        **ran,
+        "size": outcome.size,
+        "measures": outcome.measures,
+        "claims": claim_records(outcome.claims),
+    }
     if not e.part:
-        return told
+        return entry
     commit = {"commit": around["git_commit"], "changed": around["git_dirty"]}
-    return told | {"parts": {e.part: ran | commit}}
+    return entry | {"parts": {e.part: ran | commit}}
 
 
-def claims_of(found: list[Verdict]) -> list[dict[str, Any]]:
-    """held, value: null of a claim that was not run."""
+def claim_records(found: list[ClaimResult]) -> list[dict[str, Any]]:
+    """The claims of a record. held, value: null for a claim that was not executed."""
     return [
         {
             "claim": v.claim,
-            "held": v.held if v.ran else None,
+            "held": v.passed if v.executed else None,
             "measure": v.measure,
-            "value": v.value if v.ran else None,
+            "value": v.value if v.executed else None,
             "expected": v.expected,
         }
         for v in found
     ]
 
 
-def added(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """A record that holds parts of an experiment, on top of an earlier one of the same size."""
+def merge_parts(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """Merge the record of a part with an earlier record of the same size."""
     if earlier is None or earlier["size"] != now["size"]:
         return now
-    told = ("command", "jobs", "seconds", "processor", "cores")
-    before = earlier.get("parts") or {ALL: {key: earlier[key] for key in told}}
+    kept = ("command", "jobs", "seconds", "processor", "cores")
+    before = earlier.get("parts") or {ALL: {key: earlier[key] for key in kept}}
     parts = before | now["parts"]
     return now | {
         "measures": earlier["measures"] | now["measures"],
@@ -125,36 +130,36 @@ def added(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def measured_before(outcomes: Path, name: str, size: str) -> Measures:
-    """What the parts of an experiment that have been run have measured."""
+def earlier_measures(outcomes: Path, name: str, size: str) -> Measures:
+    """Measures of the parts of an experiment that were run earlier."""
     found = read(outcomes / f"{name}.json")
     return dict(found["measures"]) if found and found["size"] == size else {}
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """A record, None where there is none."""
+    """Read a record; None where there is none."""
     if not file.exists():
         return None
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
-def keep(outcomes: Path, experiments: Path = FOLDER) -> None:
-    """Take every record of a folder into experiments/, parts beside what stands there of the others.
+def publish(outcomes: Path, experiments: Path = FOLDER) -> None:
+    """Copy every record of a folder to experiments/; merge the parts of an experiment.
 
-    What was measured at full size stays: a quick record does not take its place.
+    A quick record does not replace a full one.
     """
     for file in sorted(outcomes.glob("*.json")):
         name, target = file.stem, experiments / file.stem / "measured.json"
         now, earlier = read(file), read(target)
         figure, kept = file.with_suffix(".svg"), target.with_name("figure.svg")
         if now and earlier and (now["size"], earlier["size"]) == ("quick", "full"):
-            say(f"{name}: what was measured at full size stays, {file} is of the quick one")
+            say(f"{name}: the full-size record stays, {file} is a quick one")
             continue
         if now and "parts" in now and earlier:
-            now, draw = added(earlier, now), EXPERIMENTS[name].draw
+            now, draw = merge_parts(earlier, now), EXPERIMENTS[name].draw
             claims = read_claims(FOLDER / name / "expected.json", now["size"])
-            now["claims"] = claims_of(verdicts(claims, now["measures"], partly=True))
+            now["claims"] = claim_records(check_claims(claims, now["measures"], partly=True))
             assert draw is not None
             save_figure(draw(now["measures"]), kept, name)
         else:
@@ -167,7 +172,7 @@ def save_figure(figure: Figure, file: Path, name: str) -> None:
 
 
 def save(figure: Figure, file: Path, salt: str) -> None:
-    """As SVG, the same bits for the same drawing."""
+    """Write an SVG; the same figure gives the same bytes."""
     nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(file, format="svg", metadata=nobody)

@@ -22,7 +22,7 @@ from src.experiments.analyses import (
     temperature,
     tinyshakespeare,
 )
-from src.experiments.claims import Verdict, read_claims, verdicts
+from src.experiments.claims import ClaimResult, check_claims, read_claims
 
 FOLDER = PROJECT / "experiments"
 
@@ -45,14 +45,14 @@ class Experiment:
     part: str = ""
 
     @property
-    def asked(self) -> str:
+    def cli_name(self) -> str:
         """As `experiments=` names it."""
         return f"{self.name}_{self.part}" if self.part else self.name
 
     def config(self, size: str) -> str:
         """The name in conf/experiment/. (A part has full size only.)"""
         whole = f"{self.name}_quick" if size == "quick" and self.quick else self.name
-        return self.asked if self.part else whole
+        return self.cli_name if self.part else whole
 
 
 EXPERIMENTS = {
@@ -98,7 +98,7 @@ class Outcome:
     size: str
     rows: list[JobResult] = field(default_factory=list)
     measures: Measures = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
+    claims: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
     missing: str = ""
     page: Path | None = None
@@ -130,7 +130,7 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
                 raise InputError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in asked:
         if experiment.needs_copy and texts.get(experiment.text) is None:
-            needed = f"your copy of the text, for experiments=[{experiment.asked}]"
+            needed = f"your copy of the text, for experiments=[{experiment.cli_name}]"
             raise InputError(f"{experiment.text}: expected {needed}, got null")
 
 
@@ -182,5 +182,5 @@ def conclude(
             f"{error}"
         ) from error
     claims = read_claims(FOLDER / experiment.name / "expected.json", size)
-    held = verdicts(claims, found, partly=bool(experiment.part))
+    held = check_claims(claims, found, partly=bool(experiment.part))
     return Outcome(experiment, size, rows, found, held, seconds, "", page)

@@ -81,8 +81,8 @@ def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_ce
 def test_what_was_not_probed_or_has_vanished_is_not_drawn() -> None:
     assert len(context.figure([row({"model": "gru", "seq_len": "5"}, test__bpc=2.0)]).axes) == 1
     vanished = replace(probed("gru", 4, 0.5), gradient=[(0, 3.0), (1, 1.5), (2, 0.0), (3, 0.0)])
-    assert context.reach([vanished, replace(vanished, gradient=[])]) == [(0, 1.0), (1, 0.5)]
-    assert context.reach([replace(vanished, status="FAILED")]) == []
+    assert context.gradient_reach([vanished, replace(vanished, gradient=[])]) == [(0, 1.0), (1, 0.5)]
+    assert context.gradient_reach([replace(vanished, status="FAILED")]) == []
 
 
 def test_the_gradient_of_the_kept_weights_is_read() -> None:

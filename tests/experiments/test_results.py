@@ -9,9 +9,9 @@ import pytest
 from src.common.errors import InputError
 from src.common.job_result import read_results, write_results
 from src.experiments import results
-from src.experiments.claims import all_held, tally
+from src.experiments.claims import all_passed, tally
 from src.experiments.report import page, section
-from src.experiments.results import keep, measured_before, record
+from src.experiments.results import earlier_measures, publish, record
 from src.experiments.runner import EXPERIMENTS, Outcome, conclude, named
 from tests.conftest import PROJECT
 from tests.fake_jobs import arms, clipped, judged, probed
@@ -25,7 +25,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None:
     outcome = conclude(EXPERIMENTS["clipping"], "quick", clipped(), seconds=12.0)
-    assert [v.held for v in outcome.verdicts].count(False) == 0
+    assert [v.passed for v in outcome.claims].count(False) == 0
     record(outcome, tmp_path)
     told = json.loads((tmp_path / "clipping.json").read_text())
     assert told["measures"]["off_high/diverged"] == 1
@@ -33,7 +33,7 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
     bad = Outcome(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
     html = page([section(outcome), section(bad)], {"cores": 2})
     assert html.count("<svg") == 1
-    assert f"{len(outcome.verdicts)} of {len(outcome.verdicts)} claims reproduced" in html
+    assert f"{len(outcome.claims)} of {len(outcome.claims)} claims reproduced" in html
     assert "&lt;ended&gt;" in html
     assert "http" not in html.replace("http://www.w3.org", ""), "it asks nobody for anything"
 
@@ -41,7 +41,7 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
 def row_of_the_table(size: str, loss: float, folder: Path) -> Outcome:
     """The outcome of `python -m src.reproduce experiments=[karpathy2015_SIZE]`: three jobs with one loss."""
     jobs = arms(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
-    earlier = measured_before(folder, "karpathy2015", "full")
+    earlier = earlier_measures(folder, "karpathy2015", "full")
     outcome = conclude(named(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier)
     record(outcome, folder)
     return outcome
@@ -50,7 +50,7 @@ def row_of_the_table(size: str, loss: float, folder: Path) -> Outcome:
 def words(outcome: Outcome) -> dict[str, list[str]]:
     """What became of the claims, by the size of which they speak."""
     found: dict[str, list[str]] = {}
-    for verdict in outcome.verdicts:
+    for verdict in outcome.claims:
         found.setdefault(verdict.claim.split("size ")[1].split(":")[0], []).append(verdict.word)
     return found
 
@@ -58,11 +58,11 @@ def words(outcome: Outcome) -> dict[str, list[str]]:
 def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path: Path) -> None:
     first = row_of_the_table("64", 1.43, tmp_path)
     assert words(first) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["not run"] * 3}
-    assert (tally(first.verdicts), all_held(first.verdicts)) == ("3 of 3 claims reproduced, 6 not run", True)
-    assert first.verdicts[3].line() == f"not run         {first.verdicts[3].claim}"
+    assert (tally(first.claims), all_passed(first.claims)) == ("3 of 3 claims reproduced, 6 not run", True)
+    assert first.claims[3].line() == f"not run         {first.claims[3].claim}"
     second = row_of_the_table("256", 9.0, tmp_path)
     assert words(second) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["NOT reproduced"] * 3}
-    assert not all_held(second.verdicts)
+    assert not all_passed(second.claims)
     told = json.loads((tmp_path / "karpathy2015.json").read_text())
     assert (told["jobs"], told["seconds"], list(told["parts"])) == (6, 120.0, ["64", "256"])
     assert told["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
@@ -82,7 +82,7 @@ def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(
     for size, loss in (("64", 1.43), ("128", 1.3)):
         folder = tmp_path / size  # outputs of their own: neither knows of the other
         row_of_the_table(size, loss, folder)
-        keep(folder, kept)
+        publish(folder, kept)
     told = json.loads((kept / "karpathy2015" / "measured.json").read_text())
     assert list(told["parts"]) == ["64", "128"]
     assert told["measures"]["gru_64/loss"] == pytest.approx(1.43)
@@ -92,7 +92,7 @@ def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(
     assert (kept / "karpathy2015" / "figure.svg").exists()
     whole = conclude(EXPERIMENTS["state"], "quick", arms(reset=(2.2,), shuffled=(2.3,), streams=(2.1,)))
     record(whole, tmp_path / "whole")
-    keep(tmp_path / "whole", kept)
+    publish(tmp_path / "whole", kept)
     assert (kept / "state" / "measured.json").read_text() == (tmp_path / "whole" / "state.json").read_text()
     assert (kept / "state" / "figure.svg").read_text() == (tmp_path / "whole" / "state.svg").read_text()
 
@@ -105,11 +105,11 @@ def test_a_quick_record_does_not_take_the_place_of_a_full_one(
         jobs = arms(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
         record(conclude(EXPERIMENTS["state"], size, jobs), tmp_path / "outcomes")
         before = (kept / "state" / "measured.json").read_text() if size == "quick" else ""
-        keep(tmp_path / "outcomes", kept)
+        publish(tmp_path / "outcomes", kept)
         told = (kept / "state" / "measured.json").read_text()
         assert json.loads(told)["size"] == "full"
         assert before in ("", told)
-        assert ("state: what was measured at full size stays" in capsys.readouterr().err) == bool(before)
+        assert ("state: the full-size record stays" in capsys.readouterr().err) == bool(before)
 
 
 def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Pat
 
 def test_the_readmes_table_is_what_the_experiments_measured() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert results.written(readme) == readme, "out of date: make results"
-    assert results.written(readme.replace("reproduced |", "bent |")) == readme
+    assert results.update_readme(readme) == readme, "out of date: make results"
+    assert results.update_readme(readme.replace("reproduced |", "bent |")) == readme
     with pytest.raises(ValueError, match="expected <!-- results -->"):
-        results.written("no table")
+        results.update_readme("no table")

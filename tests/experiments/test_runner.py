@@ -9,7 +9,7 @@ import pytest
 
 from src.config.schema import EXPERIMENTS as NAMES
 from src.config.schema import PARTS
-from src.experiments.claims import Claim, read_claims, verdicts
+from src.experiments.claims import Claim, check_claims, read_claims
 from src.experiments.report import page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, named, run
 from tests.conftest import PROJECT
@@ -49,8 +49,8 @@ def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
     ]
     (tmp_path / "expected.json").write_text(json.dumps({"claims": claims}))
     assert [c.claim for c in read_claims(tmp_path / "expected.json", "quick")] == ["a"]
-    found = verdicts(read_claims(tmp_path / "expected.json", "full"), {"x": 2.0, "y": 0.5})
-    assert [(v.held, v.value, v.word) for v in found] == [
+    found = check_claims(read_claims(tmp_path / "expected.json", "full"), {"x": 2.0, "y": 0.5})
+    assert [(v.passed, v.value, v.word) for v in found] == [
         (False, 2.0, "NOT reproduced"),
         (True, 1.5, "reproduced"),
     ]
@@ -58,13 +58,13 @@ def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [inf, float("nan")])
 def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
-    assert not Claim("c", "x", "s", least=0).holds({"x": value})
+    assert not Claim("c", "x", "s", least=0).passes({"x": value})
 
 
 def test_every_part_has_its_config_and_claims() -> None:
     for name in PARTS:
         part = named(name)
-        assert part.asked == part.config("quick") == part.config("full") == name
+        assert part.cli_name == part.config("quick") == part.config("full") == name
         text = (PROJECT / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
         variants = text.rpartition("variant: ")[2].strip().split(",")
         assert [v.rpartition("_")[2] for v in variants] == [part.part] * 3
@@ -81,5 +81,5 @@ def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any)
     assert [r.status for r in outcome.rows] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
     assert [k for k, _ in outcome.rows[0].gradient] == list(range(20)), "of the weights that were kept"
-    assert not all(v.held for v in outcome.verdicts), "eight units and some steps know no words"
+    assert not all(v.passed for v in outcome.claims), "eight units and some steps know no words"
     assert "NOT reproduced" in page([section(outcome)], {})

@@ -182,7 +182,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.sweeps.job",
             },
         ),
-        ("pandas", {"src.sweeps.seed_stats"}),
+        ("pandas", {"src.sweeps.seed_stats", "src.experiments.aggregate"}),
         ("optuna", {"src.sweeps.optuna_search"}),
         (
             "omegaconf",

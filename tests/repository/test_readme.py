@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.promises import least_digits
-from src.experiments.analyses.tinyshakespeare import RECIPE
+from src.experiments.analyses.tinyshakespeare import NANOGPT_CPU
 
 PROJECT = Path(__file__).resolve().parents[2]
-NANOGPT = RECIPE[1]
+NANOGPT = NANOGPT_CPU[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ from statistics import median
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, average, swept, values, where
+from src.experiments.aggregate import Measures, mean, swept, values, where
 
 OFF = "null"
 
@@ -22,7 +22,7 @@ def diverged(row: JobResult, guess: float) -> bool:
     return row.status == "FAILED" or not losses or not losses[-1][1] < guess
 
 
-def soon(row: JobResult, guess: float) -> float:
+def first_diverged_step(row: JobResult, guess: float) -> float:
     """The first step at which the training loss was worse than a uniform guess (the first point apart, where
     every network still is); the last known step where it became no number before."""
     losses = row.curves.get("train/loss", [])
@@ -38,22 +38,24 @@ def share(rows: list[JobResult], guess: float) -> float:
 
 
 def measures(rows: list[JobResult]) -> Measures:
-    """Shares of jobs that diverged, how soon, and differences of val/loss in nats."""
+    """Shares of jobs that diverged, how first_diverged_step, and differences of val/loss in nats."""
     guess, rates, clips = uniform(rows), swept(rows, "lr"), swept(rows, "clip")
     low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
     off_high = where(rows, lr=high, clip=OFF)
     found = {
         "off_high/diverged": share(off_high, guess),
-        "off_high/step": median([soon(row, guess) for row in off_high if diverged(row, guess)] or [inf]),
+        "off_high/step": median(
+            [first_diverged_step(row, guess) for row in off_high if diverged(row, guess)] or [inf]
+        ),
         "off_low/diverged": share(where(rows, lr=low, clip=OFF), guess),
         "tight_high/diverged": share(where(rows, lr=high, clip=tight), guess),
         "loose_high/diverged": share(where(rows, lr=high, clip=loose), guess),
-        "tight_low/cost": average(where(rows, lr=low, clip=tight), "val/loss")
-        - average(where(rows, lr=low, clip=OFF), "val/loss"),
+        "tight_low/cost": mean(where(rows, lr=low, clip=tight), "val/loss")
+        - mean(where(rows, lr=low, clip=OFF), "val/loss"),
     }
     for length in swept(rows, "seq_len"):
         best = {
-            clip: min(average(where(rows, lr=lr, clip=clip, seq_len=length), "val/loss") for lr in rates)
+            clip: min(mean(where(rows, lr=lr, clip=clip, seq_len=length), "val/loss") for lr in rates)
             for clip in (OFF, tight)
         }
         found[f"tight/gain_{length}"] = best[OFF] - best[tight]
@@ -75,10 +77,10 @@ def figure(rows: list[JobResult]) -> Figure:
         shade = panel.imshow(shares, cmap="Greys", vmin=0, vmax=1.4, aspect="auto", origin="lower")
         for y, line in enumerate(cells):
             for x, cell in enumerate(line):
-                loss = average(cell, "val/loss")
+                loss = mean(cell, "val/loss")
                 text = f"{loss:.2f}" if loss < inf else "none"
-                colour = "w" if shares[y][x] > 0.5 else "k"
-                panel.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
+                color = "w" if shares[y][x] > 0.5 else "k"
+                panel.text(x, y, text, ha="center", va="center", fontsize=8, color=color)
         panel.set_xticks(range(len(rates)), rates)
         panel.set_yticks(range(len(clips)), ["off" if clip == OFF else clip for clip in clips])
         panel.set_xlabel("learning rate")

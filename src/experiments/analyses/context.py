@@ -3,13 +3,13 @@ gradient then reaches."""
 
 from collections.abc import Sequence
 from math import exp, log
-from statistics import mean
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, average, sizes, spread, swept, where
+from src.experiments.aggregate import Measures, log2_axis, seed_stats, swept, where
 
 MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
 
@@ -17,18 +17,18 @@ MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
 def measures(rows: list[JobResult]) -> Measures:
     """Bits per character on the test split (state carried) by cell and window, and what the longest window
     gains over the shortest."""
-    found = {}
+    found: Measures = {}
     for model in swept(rows, "model"):
-        lengths = swept(rows, "seq_len")
-        for length in lengths:
-            found[f"{model}/{length}"] = average(where(rows, model=model, seq_len=length), "test/bpc")
+        lengths = swept(where(rows, model=model), "seq_len")
+        for length, average, _ in seed_stats(where(rows, model=model), "seq_len", "test/bpc").itertuples():
+            found[f"{model}/{length}"] = average
         best = min(lengths, key=lambda length: found[f"{model}/{length}"])
         found[f"{model}/best"] = float(best)
         found[f"{model}/gain"] = found[f"{model}/{lengths[0]}"] - found[f"{model}/{best}"]
     return found
 
 
-def reach(rows: Sequence[JobResult]) -> list[tuple[int, float]]:
+def gradient_reach(rows: Sequence[JobResult]) -> list[tuple[int, float]]:
     """(k, norm of the gradient k characters before the loss over that at the loss): the geometric mean of the
     jobs that were probed, up to the first distance at which one of them has none above 0."""
     curves = [dict(row.gradient) for row in rows if row.status == "FINISHED" and row.gradient]
@@ -36,7 +36,7 @@ def reach(rows: Sequence[JobResult]) -> list[tuple[int, float]]:
     for k in sorted(set.intersection(*map(set, curves))) if curves else []:
         if min(curve[k] for curve in curves) <= 0:
             break
-        found.append((k, exp(mean(log(curve[k] / curve[0]) for curve in curves))))
+        found.append((k, exp(fmean(log(curve[k] / curve[0]) for curve in curves))))
     return found
 
 
@@ -46,7 +46,9 @@ def figure(rows: list[JobResult]) -> Figure:
     On the right, where jobs were probed, the gradient through time of those with the longest window.
     """
     longest = swept(rows, "seq_len")[-1]
-    reached = {model: reach(where(rows, model=model, seq_len=longest)) for model in swept(rows, "model")}
+    reached = {
+        model: gradient_reach(where(rows, model=model, seq_len=longest)) for model in swept(rows, "model")
+    }
     probed = any(reached.values())
     drawn = Figure(figsize=(11 if probed else 7, 4), layout="constrained")
     axes = drawn.subplots(1, 2 if probed else 1, squeeze=False)[0]
@@ -63,23 +65,23 @@ def draw_scores(ax: Axes, rows: list[JobResult]) -> None:
     """The left half."""
     lengths = swept(rows, "seq_len")
     for model in swept(rows, "model"):
-        arms = [where(rows, model=model, seq_len=length) for length in lengths]
+        stats = seed_stats(where(rows, model=model), "seq_len", "test/bpc")
         ax.errorbar(
-            [float(length) for length in lengths],
-            [average(arm, "test/bpc") for arm in arms],
-            [spread(arm, "test/bpc") for arm in arms],
+            [float(length) for length in stats.index],
+            stats["mean"].to_list(),
+            stats["std"].to_list(),
             fmt="k" + MARKS[model],
             capsize=3,
             label=model,
             markerfacecolor="w",
         )
-    sizes(ax, lengths)
+    log2_axis(ax, lengths)
     ax.set_xlabel("window: how far the gradient flows back [characters]")
     ax.set_ylabel("test split, state carried [bits per character]")
 
 
 def draw_reach(ax: Axes, reached: dict[str, list[tuple[int, float]]], window: str) -> None:
-    """The right half. reached: `reach` by cell; window: its length in characters."""
+    """The right half. reached: `gradient_reach` by cell; window: its length in characters."""
     for model, points in reached.items():
         if points:
             ax.semilogy(

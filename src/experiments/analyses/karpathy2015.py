@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, average, sizes, swept, where
+from src.experiments.aggregate import Measures, log2_axis, seed_stats
 
 # Test losses in nats that the paper's table gives for one layer, by the LSTM size of equal parameters. Quoted
 # from memory, not yet checked against the paper.
@@ -17,10 +17,9 @@ MARKS = {"rnn": "o", "gru": "s", "lstm": "^"}
 
 def measures(rows: list[JobResult]) -> Measures:
     """Test loss in nats by cell and size, and its difference from the paper's."""
-    found = {}
-    for variant in swept(rows, "variant"):
+    found: Measures = {}
+    for variant, loss, _ in seed_stats(rows, "variant", "test/loss").itertuples():
         cell, _, size = variant.rpartition("/")[2].partition("_")
-        loss = average(where(rows, variant=variant), "test/loss")
         found[f"{cell}_{size}/loss"] = loss
         found[f"{cell}_{size}/over_paper"] = loss - PAPER[cell][int(size)]
     return found
@@ -45,7 +44,7 @@ def draw(found: Measures) -> Figure:
         ours = {size: found[f"{cell}_{size}/loss"] for size in PAPER[cell] if f"{cell}_{size}/loss" in found}
         if ours:
             ax.plot(*zip(*ours.items(), strict=True), "k" + mark + "-", label=f"{cell}, measured")
-    sizes(ax, ["64", "128", "256"])
+    log2_axis(ax, ["64", "128", "256"])
     ax.set_xlabel("size: units of an LSTM with as many parameters")
     ax.set_ylabel("test loss [nats per character]")
     ax.grid(alpha=0.3)

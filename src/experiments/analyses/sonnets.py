@@ -7,7 +7,7 @@ from src.common.atomic_io import write_json
 from src.common.console import say
 from src.common.paths import PROJECT, absolute
 from src.config.schema import ASIDE, Config
-from src.experiments.claims import all_held, read_claims, tally, verdicts
+from src.experiments.claims import all_passed, check_claims, read_claims, tally
 from src.final_evaluation import Result
 from src.runner import prepare
 from src.training.callbacks import NullLogger
@@ -25,7 +25,7 @@ def repeated_digest(config: Config) -> str:
     return hashlib.sha256(result.params.tobytes()).hexdigest()
 
 
-def check_claims(result: Result, config: Config) -> bool:
+def check_sonnets(result: Result, config: Config) -> bool:
     """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
 
     Writes outputs/reproduction.json: the figures without anything that depends on the clock.
@@ -34,7 +34,7 @@ def check_claims(result: Result, config: Config) -> bool:
     identical = repeated_digest(config) == result.weights_sha256
     metrics = {**result.evaluation.metrics(), "val/loss": result.training.val_loss}
     metrics["repeat/identical"] = float(identical)
-    found = verdicts(read_claims(EXPECTED), metrics)
+    found = check_claims(read_claims(EXPECTED), metrics)
     print("\n" + "\n".join(v.line() for v in found))
     report: dict[str, Any] = {
         "metrics": metrics,
@@ -46,7 +46,7 @@ def check_claims(result: Result, config: Config) -> bool:
     file = absolute(config.output_dir) / FIGURES
     write_json(file, report)
     print(f"\n{tally(found)}; the figures: {file}")
-    return all_held(found)
+    return all_passed(found)
 
 
 def differs_from_default(overrides: list[str]) -> list[str]:

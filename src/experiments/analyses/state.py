@@ -5,7 +5,7 @@ from math import log
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, average, dots, spread, swept, values, where
+from src.experiments.aggregate import Measures, mean, plot_seeds, seed_stats, swept, values, where
 
 CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
 
@@ -13,13 +13,14 @@ CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset
 def measures(rows: list[JobResult]) -> Measures:
     """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on
     the validation split, the state carried."""
-    found = {}
-    for variant in swept(rows, "variant"):
-        arm, short = where(rows, variant=variant), variant.rpartition("/")[2]
-        for context in CONTEXTS:
-            found[f"{short}/{context}"] = average(arm, f"{context}/bpc")
-        found[f"{short}/val"] = average(arm, "val/loss") / log(2)
-        found[f"{short}/deviation"] = spread(arm, "test/bpc")
+    found: Measures = {}
+    contexts = {context: seed_stats(rows, "variant", f"{context}/bpc") for context in CONTEXTS}
+    for variant, val_loss, _ in seed_stats(rows, "variant", "val/loss").itertuples():
+        short = variant.rpartition("/")[2]
+        for context, stats in contexts.items():
+            found[f"{short}/{context}"] = float(stats["mean"][variant])
+        found[f"{short}/val"] = val_loss / log(2)
+        found[f"{short}/deviation"] = float(contexts["test"]["std"][variant])
     return found
 
 
@@ -31,9 +32,11 @@ def figure(rows: list[JobResult]) -> Figure:
     for k, (context, label) in enumerate(CONTEXTS.items()):
         for x, variant in enumerate(arms):
             arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
-            points, mean = values(arm, f"{context}/bpc"), average(arm, f"{context}/bpc")
+            points, middle = values(arm, f"{context}/bpc"), mean(arm, f"{context}/bpc")
             named = label if x == 0 else None
-            dots(ax, at, points, mean, "o^"[k], markerfacecolor=("k", "none")[k], alpha=0.6, label=named)
+            plot_seeds(
+                ax, at, points, middle, "o^"[k], markerfacecolor=("k", "none")[k], alpha=0.6, label=named
+            )
     ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
     ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")
     ax.set_ylabel("test split [bits per character]")

@@ -3,19 +3,19 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, average
+from src.experiments.aggregate import Measures, mean
 
 # nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
 # run on a 2-core machine it took 132 s and came to 1.874.
-RECIPE = (132.0, 1.874)
+NANOGPT_CPU = (132.0, 1.874)
 
 
 def measures(rows: list[JobResult]) -> Measures:
     """The loss on the held-out tenth in nats, and the seconds of training."""
     return {
-        "loss": average(rows, "val_final/loss"),
-        "seconds": average(rows, "train/seconds"),
-        "below_recipe": RECIPE[1] - average(rows, "val_final/loss"),
+        "loss": mean(rows, "val_final/loss"),
+        "seconds": mean(rows, "train/seconds"),
+        "below_recipe": NANOGPT_CPU[1] - mean(rows, "val_final/loss"),
     }
 
 
@@ -34,7 +34,7 @@ def figure(rows: list[JobResult]) -> Figure:
             label="GRU of 256 units, in NumPy",
         )
     ax.plot(
-        *RECIPE,
+        *NANOGPT_CPU,
         "k*",
         markersize=12,
         markerfacecolor="w",
