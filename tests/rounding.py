@@ -78,4 +78,4 @@ def radius_error(units: int, unit: float = UNIT) -> float:
     in float64.
     """
     norms: float = units ** (0.5 / 2**12) - 1
-    return norms + 2 * units**0.5 * gamma(units + 2, unit) + 4 * FUNCTION * DOUBLE
+    return norms + 2 * float(np.sqrt(units)) * gamma(units + 2, unit) + 4 * FUNCTION * DOUBLE
