@@ -1,9 +1,11 @@
-"""A small network of any kind of cell with a batch, to compare what is computed of it."""
+"""A small network of any kind of cell with a batch, to compare what is computed of it: not a chaotic one."""
 
 import numpy as np
 
 from src.rnn.network import Buffers, Ids, forward, loss_and_gradient, zero_state
 from src.rnn.parameters import Architecture, Array, unflatten
+from tests.network_error import Bounds
+from tests.rounding import DOUBLE, UNIT, contractive
 
 
 class Example:
@@ -19,7 +21,8 @@ class Example:
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
         self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
-        self.flat = (0.7 * rng.standard_normal(self.architecture.size())).astype(dtype)
+        drawn = 0.7 * rng.standard_normal(self.architecture.size())
+        self.flat = contractive(self.architecture, drawn).astype(dtype)
         self.p = unflatten(self.architecture, self.flat)
         self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
@@ -45,3 +48,8 @@ class Example:
         buffers = self.buffers(state=state, training=True)
         loss = loss_and_gradient(self.p, unflatten(self.architecture, g), ids, targets, buffers, masks)
         return loss, g
+
+    def bounds(self, masks: Array | None = None) -> Bounds:
+        """Of how far what is computed of the whole batch, in the precision of the weights, is off."""
+        unit = UNIT if self.flat.dtype == np.float32 else DOUBLE
+        return Bounds.of(self.architecture, self.flat, self.ids, self.targets, self.state, masks, unit)

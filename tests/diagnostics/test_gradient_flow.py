@@ -14,6 +14,7 @@ from src.rnn.init import initialise
 from src.rnn.network import Buffers
 from src.rnn.parameters import Architecture, Array, named_views, unflatten
 from src.training.trainer import Trainer
+from tests.rounding import DOUBLE, UNIT, gamma, radius_error
 from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
@@ -62,7 +63,8 @@ def test_the_initial_weights_are_those_that_training_begins_with() -> None:
     assert trained.result.steps == 1
     initial = Trainer(trained.config, CORPUS).params
     assert initial.dtype == trained.last.dtype
-    assert abs(initial - trained.last).max() < 1e-25
+    longest = 1e-30 * (BASE.clip or 0)  # lr times a clipped gradient
+    assert abs(initial - trained.last).max() <= longest * (1 + gamma(4))
 
 
 # --- what a look measures ---
@@ -91,7 +93,8 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], l
     top = first.gradients[-1, 0]
     assert metrics["inside/gradient_far_over_near"] == top[-1] / top[0]
     w = named_views(architecture, flat)["wh"].reshape(-1, 8, 8)[-1]
-    assert metrics["inside/spectral_radius"] == pytest.approx(abs(np.linalg.eigvals(w)).max(), rel=5e-3)
+    radius = abs(np.linalg.eigvals(w.astype(np.float64))).max()  # of an orthogonal matrix
+    assert metrics["inside/spectral_radius"] == pytest.approx(radius, rel=radius_error(8))
 
 
 def test_saturated_units_are_counted() -> None:
@@ -123,7 +126,7 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: st
     found = probe(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).shares
     share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
     named = {f"inside/saturated_{name}": value for name, value in share.items()}
-    assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates))}
+    assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))}
 
 
 def test_weights_that_are_no_numbers_are_left_out() -> None:
@@ -186,15 +189,18 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
     )
     ratios = trained.curve("inside/update_ratio")
     assert len(ratios) == trained.result.steps > 3
-    before, behind = trained.seen[2], trained.seen[3]
-    assert ratios[3] == pytest.approx(np.linalg.norm(behind - before) / np.linalg.norm(before), rel=1e-4)
+    before, behind = (trained.seen[step].astype(np.float64) for step in (2, 3))
+    # that of the training in float32: a difference rounds once, two norms of so many squares
+    off = gamma(before.size + 4, UNIT)
+    expected = np.linalg.norm(behind - before) / np.linalg.norm(before)
+    assert ratios[3] == pytest.approx(expected, rel=off)
     views = [named_views(trained.architecture, flat) for flat in (before, behind)]
     names = [name for name in views[0] if name[0] == "w"]
     assert names == ["wx", "wh", "wx2", "wh2", "wy"]
     for name in names:
         w, after = (view[name] for view in views)
         expected = np.linalg.norm(after - w) / np.linalg.norm(w)
-        assert trained.curve(f"inside/update_ratio_{name}")[3] == pytest.approx(expected, rel=1e-4), name
+        assert trained.curve(f"inside/update_ratio_{name}")[3] == pytest.approx(expected, rel=off), name
 
 
 def test_updates_are_measured_at_evaluations_only() -> None:

@@ -107,9 +107,8 @@ def test_without_a_test_split_the_scores_are_the_validation_splits(
     (file,) = (tmp_path / "o").glob("runs/*/scores.json")
     scores = json.loads(file.read_text())
     assert not [name for name in scores if name.startswith("test")]
-    assert scores["val_final/loss"] == pytest.approx(
-        scores["val/loss"], rel=0.02
-    )  # two ways to score a split
+    # no rounding: two ways to score a split, which differ by what the state holds where a stream begins
+    assert scores["val_final/loss"] == pytest.approx(scores["val/loss"], rel=0.02)
     evaluated = typed("evaluate", *places)
     assert "validation split (this corpus has no test split)" in evaluated.out
 
@@ -205,7 +204,7 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
     kept = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
     told = json.loads(kept.read_text())
     assert told.keys() == {key for key in scores if key.startswith(("test/", "test_reset/"))}
-    assert told == pytest.approx({key: scores[key] for key in told}, rel=1e-6)
+    assert told == {key: scores[key] for key in told}  # the same computation, by one thread of BLAS
     report = json.loads(kept.with_name("evaluation.json").read_text())
     assert [text["temperature"] for text in report["judged"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
     known = [text["known_words"] for text in report["judged"][:-1]]

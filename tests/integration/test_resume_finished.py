@@ -96,7 +96,9 @@ def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any
         new = max((folder.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
         assert new != folder
         begun = serialization.load(new / "model").flat
-        assert abs(begun - kept).max() < 1e-6
+        # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2); rounding does not lengthen one
+        # beyond 2
+        assert abs(begun - kept).max() <= 2 * 2 * 1e-12 * 0.1 / 0.001**0.5
         assert [step for step, name, _ in points(new) if name == "val/loss"] == [1, 2], "a fresh start"
     for changes, words in (
         (("hidden=9",), "hidden=8, not 9"),
