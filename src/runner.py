@@ -142,7 +142,7 @@ def run(
         config,
         resumed.folder if resumed else None,
         job.entered if job else None,
-        resumed.held if resumed else None,
+        resumed.lock if resumed else None,
     )
     if job:
         job.opened = True

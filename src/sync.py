@@ -16,7 +16,7 @@ from typing import Any
 
 from src.common.console import say
 from src.common.errors import InputError
-from src.common.file_lock import held
+from src.common.file_lock import is_locked
 from src.common.paths import PROJECT
 from src.tracking import event_log
 from src.tracking.stale_runs import left_over
@@ -114,7 +114,7 @@ def watch(folders: list[Path], patience: float = PATIENCE, handed_over: float = 
 
 def written(folder: Path) -> bool:
     """Whether there is more to come from the process that works in a directory."""
-    return held(folder) and event_log.last_kind(folder) != "closing"
+    return is_locked(folder) and event_log.last_kind(folder) != "closing"
 
 
 if __name__ == "__main__":

@@ -1,111 +1,127 @@
-"""Who is at work in a directory: a lock that its process holds for as long as it lives, however it ends."""
+"""Inter-process locks (filelock): each ends with the process that holds it, however that ends."""
 
-import fcntl
 import json
 import os
 import socket
-import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from src.common.atomic_io import cannot_write
 from src.common.errors import InputError
 
-ALIVE = "alive.lock"  # held by the process that writes the journal
-PATIENCE = 1.0  # seconds: whoever asks whether a directory is held holds it for a moment
+RUN_LOCK = "alive.lock"  # held by the process that writes the event log
+TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
 
 
-class Held:
-    """A directory that this process holds, until it is released or the process is gone."""
+class Lock:
+    """A directory locked by this process until `release`, or until the process ends."""
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
+    def __init__(self, lock: Any, note: Path) -> None:
+        self.lock, self.note = lock, note
 
     def release(self) -> None:
-        """Let others have it; the second time does nothing."""
-        self.file.close()
+        """Release the lock. A second call does nothing."""
+        if self.lock.is_locked:
+            with suppress(OSError):  # a stale note is harmless: it is read only while the lock is held
+                self.note.unlink()
+            self.lock.release()
 
 
-def hold(folder: Path, name: str = ALIVE, patience: float = PATIENCE) -> Held:
-    """Hold a directory. name: of the lock's file in it; patience: seconds to wait for who has it.
+def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Lock:
+    """Lock a directory.
 
-    Raises InputError when another process has it, or when it cannot be written to.
+    Args:
+        folder: The directory. The lock file stays there; a note with pid and host goes with the lock.
+        name: Name of the lock file.
+        timeout: Seconds to wait for another owner.
+
+    Returns:
+        The held lock.
+
+    Raises:
+        InputError: Another process holds it, or the directory is not writable.
     """
-    path, until = folder / name, time.monotonic() + patience
+    path = folder / name
+    lock = new_lock(path)
+    note = owner_note(path)
     try:
-        file = path.open("a+b", buffering=0)
-        while not lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            if time.monotonic() > until:
-                file.seek(0)
-                owner = owner_of(file.read())
-                file.close()
-                raise InputError(
-                    f"expected a directory in which no other process is at work, got {folder}: process "
-                    f"{owner.get('pid', '?')} on {owner.get('host', '?')} is"
-                )
-            time.sleep(0.02)
-        file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode() + b"\n")
+        with quiet():
+            lock.acquire(timeout, poll_interval=0.02)
+        note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+    except Timeout as error:
+        owner = read_owner(path)
+        raise InputError(
+            f"expected a directory in which no other process is at work, got {folder}: process "
+            f"{owner.get('pid', '?')} on {owner.get('host', '?')} is"
+        ) from error
     except OSError as error:
+        lock.release()
         raise cannot_write(path, error) from error
-    return Held(file)
+    return Lock(lock, note)
 
 
-def held(folder: Path, name: str = ALIVE) -> bool:
-    """Whether a living process holds the directory, this one included."""
-    try:
-        with (folder / name).open("rb") as file:
-            return not lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) or lives(owner_of(file.read()), file)
-    except FileNotFoundError:
+def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
+    """Whether a living process, this one included, holds the directory's lock."""
+    path = folder / name
+    if not path.exists():
         return False
+    try:
+        with quiet(), new_lock(path).acquire(0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # another user's directory: only the note can tell
+        return owner_alive(read_owner(path))
 
 
 @contextmanager
-def one_at_a_time(file: Path) -> Iterator[None]:
-    """Wait for the other processes that do this with the same file; a lock beside it."""
-    try:
-        opened = file.with_name(file.name + ".lock").open("ab")
-    except OSError:  # a folder that cannot be written to: what is done there changes nothing
-        yield
-        return
-    with opened:
-        lock(opened, fcntl.LOCK_EX)
+def exclusive(file: Path) -> Iterator[None]:
+    """Wait until no other process is in this context with the same file (a lock file beside it)."""
+    with ExitStack() as stack:
+        with suppress(OSError), quiet():  # a read-only folder needs no lock: nothing there can be changed
+            stack.enter_context(new_lock(file.with_name(f"{file.name}.lock")))
         yield
 
 
-def lock(file: Any, how: int) -> bool:
-    """Lock an open file; False when another has it. A file system without locks lets everyone have it."""
+def new_lock(path: Path) -> Any:
+    """A lock that is not held yet and may be released by another thread than the acquiring one."""
+    return FileLock(path, thread_local=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide filelock's warning where a file system has no flock and an existence lock stands in."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
+        yield
+
+
+def owner_note(path: Path) -> Path:
+    """The file with pid and host of a lock's owner."""
+    return path.with_name(f"{path.name}.owner")
+
+
+def read_owner(path: Path) -> dict[str, Any]:
+    """Pid and host of the lock's owner; {} while the note is missing or being written."""
     try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
+        return dict(json.loads(owner_note(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def owner_alive(owner: dict[str, Any]) -> bool:
+    """Whether the process of a note may still run; on another host that is unknown, so it may."""
+    if owner.get("host") != socket.gethostname():
+        return bool(owner)
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
         return False
-    except OSError:
+    except PermissionError:  # another user's process
         return True
     return True
-
-
-def lives(owner: dict[str, Any], file: Any) -> bool:
-    """Where the file system has no locks: whether the process that noted itself may still be there."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_UN)
-    except OSError:
-        if owner.get("host") != socket.gethostname():
-            return bool(owner)  # nobody here can know
-        try:
-            os.kill(owner["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # another user's
-            return True
-        return True
-    return False
-
-
-def owner_of(note: bytes) -> dict[str, Any]:
-    """Who wrote the note; {} while it is being written."""
-    try:
-        return dict(json.loads(note))
-    except ValueError:
-        return {}

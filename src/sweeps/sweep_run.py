@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from src.common.atomic_io import cannot_write, write_json
-from src.common.file_lock import hold
+from src.common.file_lock import acquire
 from src.common.job_result import JobResult
 from src.common.paths import absolute
 from src.config.schema import PlacesConfig
@@ -47,7 +47,7 @@ class SweepRun:
         except OSError as error:
             raise cannot_write(folder, error) from error
         dead = [each for each in mark_dead(absolute(config.output_dir)) if (each / TRACKING).exists()]
-        self.held = hold(folder)
+        self.lock = acquire(folder)
         self.journal = Journal(folder)
         self.journal.start(config.tracking.experiment, name, {}, tags, None)
         write_json(folder / TRACKING, store_of(config))
@@ -98,7 +98,7 @@ class SweepRun:
         self.journal.metrics(0, metrics)
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
-        self.held.release()
+        self.lock.release()
         if not finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
             return None
         done, ids = Delivered.of(self.folder), [row.run_id for row in ranked]

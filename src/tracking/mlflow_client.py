@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.errors import InputError
-from src.common.file_lock import one_at_a_time
+from src.common.file_lock import exclusive
 
 FILE = "sqlite:///"
 DIRECTORY = "directory"  # tag of every run: the name of its directory, by which it is found again
@@ -29,7 +29,7 @@ def connect(uri: str) -> Any:
         mlflow.set_tracking_uri(uri)
         if not uri.startswith(FILE):
             return mlflow.MlflowClient(uri)
-        with one_at_a_time(Path(uri.removeprefix(FILE))):
+        with exclusive(Path(uri.removeprefix(FILE))):
             return mlflow.MlflowClient(uri)
     except (MlflowException, SQLAlchemyError) as error:
         raise out_of_reach(uri, error) from error

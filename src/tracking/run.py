@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.atomic_io import cannot_write, write_json
-from src.common.file_lock import Held, hold
+from src.common.file_lock import Lock, acquire
 from src.common.job_result import Curves
 from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
@@ -52,8 +52,8 @@ class Run:
     """One run: a directory under outputs/runs with a journal, and what it has told so far.
 
     folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
-    journals of its jobs; None for a run that has a process of its own for that. held: the folder, where this
-    process holds it already. Raises InputError for a directory that another process works on.
+    journals of its jobs; None for a run that has a process of its own for that. lock: of the folder,
+    where this process holds it already. Raises InputError for a directory that another process works on.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Run:
         config: PlacesConfig,
         folder: Path | None = None,
         sweep: Path | None = None,
-        held: Held | None = None,
+        lock: Lock | None = None,
     ) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.folder = folder or absolute(config.output_dir) / "runs" / f"{stamp}-{secrets.token_hex(3)}"
@@ -69,7 +69,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=folder is not None)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        self.held = held or hold(self.folder)
+        self.lock = lock or acquire(self.folder)
         self.config, self.sweep = config, sweep
         self.history = History() if folder is None else History.of(read_events(folder))
         self.journal = Journal(self.folder)
@@ -161,7 +161,7 @@ class Run:
         try:
             self.journal.end(status, reason)
         finally:
-            self.held.release()
+            self.lock.release()
         self.deliver()
         if not wait or self.deliverer is None:
             return self.folder.name

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.common.errors import InputError
-from src.common.file_lock import held, hold
+from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log
 from src.tracking.background_sync import deliver_beside
 from src.tracking.event_log import Journal
@@ -17,7 +17,7 @@ REASON = "the process ended without a word"
 def close(folder: Path) -> bool:
     """Write the end of a run that nobody writes any more; False when it lives, or has an end already."""
     try:
-        mine = hold(folder, patience=0)
+        mine = acquire(folder, timeout=0)
     except InputError:  # it lives after all, or somebody else's folder, which is for its owner to close
         return False
     try:
@@ -38,7 +38,7 @@ def mark_dead(outputs: Path) -> list[Path]:
     return [
         folder
         for folder in (file.parent for file in sorted(journals))
-        if not event_log.ended(folder) and not held(folder) and close(folder)
+        if not event_log.ended(folder) and not is_locked(folder) and close(folder)
     ]
 
 
@@ -48,7 +48,7 @@ def left_over(outputs: Path) -> list[Path]:
     mark_dead(outputs)
     there = undelivered(outputs)
     jobs = {job for sweep in there for job in jobs_of(sweep)}
-    return [each for each in there if each not in jobs and not held(each)]
+    return [each for each in there if each not in jobs and not is_locked(each)]
 
 
 def attend(outputs: Path) -> None:

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.errors import InputError
-from src.common.file_lock import hold
+from src.common.file_lock import acquire
 from src.tracking import event_log, mlflow_writer
 from src.tracking.mlflow_client import connect, out_of_reach
 from src.tracking.stale_runs import close
@@ -48,7 +48,7 @@ class Following:
     ) -> None:
         self.folder, self.store, self.jobs = folder, store, jobs
         self.sweep = Path(store["sweep"]) if store.get("sweep") else None
-        self.lock = hold(folder, LOCK, patience)
+        self.lock = acquire(folder, LOCK, patience)
         self.done = Delivered.of(folder)
         self.doubt = self.done.sending  # what comes next may have arrived already
         self.delivered = 0  # records, by this process

@@ -11,7 +11,7 @@ from typing import Any
 
 from src.common.console import say
 from src.common.errors import InputError
-from src.common.file_lock import Held, held, hold
+from src.common.file_lock import Lock, acquire, is_locked
 from src.common.paths import absolute
 from src.config.schema import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
 from src.config.validation import check, walk
@@ -40,7 +40,7 @@ MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class Resumption:
-    """A run that goes on: its directory, its config, what it goes on from, and how it had ended. held: its
+    """A run that goes on: its directory, its config, what it goes on from, and how it had ended. lock: of its
     directory, where this process holds it already."""
 
     folder: Path
@@ -48,7 +48,7 @@ class Resumption:
     checkpoint: Checkpoint
     status: str
     reason: str
-    held: Held | None = None
+    lock: Lock | None = None
 
     @property
     def step(self) -> int:
@@ -62,8 +62,8 @@ class Resumption:
 
     def release(self) -> None:
         """Leave the directory to others."""
-        if self.held:
-            self.held.release()
+        if self.lock:
+            self.lock.release()
 
 
 def resumption(config: Config, typed: set[str]) -> Resumption:
@@ -106,7 +106,7 @@ def latest(runs: Path, longer: bool) -> Path:
     }
     dated = {folder: files[0].stat().st_mtime_ns for folder, files in newest.items() if files}
     for folder in sorted(dated, key=lambda folder: dated[folder], reverse=True):
-        if not held(folder) and (longer or not is_finished(folder)):
+        if not is_locked(folder) and (longer or not is_finished(folder)):
             return folder
     raise InputError(
         f"resume: expected a run under {runs} that was interrupted, got none: a finished one goes on with "
@@ -212,9 +212,9 @@ def begun(runs: Path, digest: str) -> Iterator[Path]:
 def claimed(folder: Path, config: Config, name: str) -> Resumption | None:
     """What a run would go on from, its directory held; None where it cannot, or another process has it."""
     try:
-        if held(folder):  # at work: not to be waited for
+        if is_locked(folder):  # at work: not to be waited for
             return None
-        mine = hold(folder)
+        mine = acquire(folder)
     except InputError:  # another process was faster
         return None
     try:

@@ -1,5 +1,6 @@
 """src/common/file_lock.py: one process at a time in a directory, for as long as it lives."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,38 +10,38 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
-from src.common.file_lock import ALIVE, held, hold
+from src.common.file_lock import RUN_LOCK, acquire, is_locked
 
 HOLDER = """
 import sys
 from pathlib import Path
-from src.common.file_lock import hold
-mine = hold(Path(sys.argv[1]))
+from src.common.file_lock import acquire
+lock = acquire(Path(sys.argv[1]))
 print("holding", flush=True)
 sys.stdin.read()
 """
 
 
 def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
-    assert not held(tmp_path)
-    mine = hold(tmp_path)
-    assert held(tmp_path)
+    assert not is_locked(tmp_path)
+    mine = acquire(tmp_path)
+    assert is_locked(tmp_path)
     with pytest.raises(
         InputError, match=f"expected a directory in which no other .*: process {os.getpid()} "
     ):
-        hold(tmp_path, patience=0)
-    assert held(tmp_path), "whoever was refused has not taken it away"
+        acquire(tmp_path, timeout=0)
+    assert is_locked(tmp_path), "whoever was refused has not taken it away"
     mine.release()
     mine.release()
-    assert not held(tmp_path)
-    hold(tmp_path, patience=0).release()
+    assert not is_locked(tmp_path)
+    acquire(tmp_path, timeout=0).release()
 
 
 def test_two_locks_of_a_directory_do_not_meet(tmp_path: Path) -> None:
-    mine = hold(tmp_path)
-    other = hold(tmp_path, "deliver.lock", patience=0)
+    mine = acquire(tmp_path)
+    other = acquire(tmp_path, "deliver.lock", timeout=0)
     mine.release()
-    assert (held(tmp_path), held(tmp_path, "deliver.lock")) == (False, True)
+    assert (is_locked(tmp_path), is_locked(tmp_path, "deliver.lock")) == (False, True)
     other.release()
 
 
@@ -51,33 +52,55 @@ def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"holding\n"
-        assert held(tmp_path)
+        assert is_locked(tmp_path)
         with pytest.raises(InputError, match=f"process {process.pid} on "):
-            hold(tmp_path, patience=0)
+            acquire(tmp_path, timeout=0)
         process.kill()
         process.wait(60)
-    assert not held(tmp_path)
-    hold(tmp_path, patience=0).release()
+    assert not is_locked(tmp_path)
+    acquire(tmp_path, timeout=0).release()
 
 
-def test_where_there_are_no_locks_the_note_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems of clusters have none."""
+def test_without_flock_the_recorded_owner_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems of clusters have no flock: an existence lock with pid and host stands in."""
 
     def refuse(file: object, how: int) -> None:
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    mine = hold(tmp_path)
-    assert held(tmp_path)
-    (tmp_path / ALIVE).write_text('{"host": "elsewhere", "pid": 1}')
-    assert held(tmp_path), "of another machine nobody knows"
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(60)
-    (tmp_path / ALIVE).write_text(f'{{"host": "{socket.gethostname()}", "pid": {gone.pid}}}')
-    assert not held(tmp_path)
-    mine.release()
+    lock = acquire(tmp_path)
+    assert is_locked(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getpid()} on "):
+        acquire(tmp_path, timeout=0)
+    lock.release()
+    assert not is_locked(tmp_path)
+    (tmp_path / RUN_LOCK).write_text("1\nelsewhere\n")
+    assert is_locked(tmp_path), "a process of another host may still run"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(60)
+    (tmp_path / RUN_LOCK).write_text(f"{ended.pid}\n{socket.gethostname()}\n")
+    assert not is_locked(tmp_path)
+
+
+def test_in_another_users_directory_the_note_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire(tmp_path).release()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.BaseFileLock.acquire", refuse)
+    assert not is_locked(tmp_path), "released: no note"
+    note = tmp_path / f"{RUN_LOCK}.owner"
+    for owner, locked in (
+        ({"host": "elsewhere", "pid": 1}, True),
+        ({"host": socket.gethostname(), "pid": os.getpid()}, True),
+        ({"host": socket.gethostname(), "pid": 2**22 + 1}, False),
+    ):
+        note.write_text(json.dumps(owner))
+        assert is_locked(tmp_path) == locked, owner
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a place to write to, got .*not there"):
-        hold(tmp_path / "not there")
+    (tmp_path / "a file").touch()
+    with pytest.raises(InputError, match=r"expected a place to write to, got .*a file"):
+        acquire(tmp_path / "a file")

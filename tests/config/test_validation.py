@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from src.common.file_lock import Held
+from src.common.file_lock import Lock
 from src.config.schema import COMMANDS, OPTIMIZERS, SCHEDULES
 from tests.commands import PROJECT, Commands, environ
 from tests.invalid_inputs.case import PLACES, ROOT, TINY, VERSE, Case
@@ -96,7 +96,7 @@ def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
     ended = command(f"src.{case.command}", *case.arguments, folder=root)
     for path in locked:
         path.chmod(0o600)
-    if isinstance(holder, Held):
+    if isinstance(holder, Lock):
         holder.release()
     assert ended.rc == case.status, ended
     assert "Traceback" not in ended.err + ended.out

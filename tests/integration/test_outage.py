@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.outage import at_once, compare, outage
 from src.common.errors import InputError
-from src.common.file_lock import hold
+from src.common.file_lock import acquire
 from src.tracking.event_log import Journal
 from src.tracking.sync_state import Delivered
 from tests.commands import TIME_LIMIT
@@ -129,7 +129,7 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
         try:
             sync.deliver(folder, uri, files_of(folder), lambda: False)
         except Cut:
-            hold(folder, "deliver.lock", patience=0).release()  # nobody has it any more
+            acquire(folder, "deliver.lock", timeout=0).release()  # nobody has it any more
     assert cuts > 3
     assert len(sent) == len(set(sent)) == 41, "each point was sent once"
     found = compare(folder, uri)
@@ -164,7 +164,7 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
 
 def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path, command: Any) -> None:
     folder = told(tmp_path / "runs" / "one", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    other = hold(folder, "deliver.lock")
+    other = acquire(folder, "deliver.lock")
     ended = command("src.sync", str(folder))
     assert ended.rc == 2
     assert ended.complaint == (

@@ -62,10 +62,10 @@ def test_what_cannot_be_resumed_is_one_line(typed: Typed, finished: Any, asked: 
 
 
 def test_another_process_at_work_is_not_disturbed(typed: Typed, finished: Any) -> None:
-    from src.common.file_lock import hold
+    from src.common.file_lock import acquire
 
     folder, places = finished
-    holder = hold(folder)
+    holder = acquire(folder)
     try:
         ended = typed("train", f"resume={folder.name}", "max_epochs=1", *places)
         assert ended.rc == 2

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from src.common.file_lock import Held, hold
+from src.common.file_lock import Lock, acquire
 from tests.invalid_inputs.case import CORPUS, PLACES, TINY, VERSE, Case, Prepare, nothing
 from tests.invalid_inputs.damage import changed, cut, flip, gone, of_the_run, pickled, prepared
 from tests.invalid_inputs.damaged import DAMAGED_RUN
@@ -48,9 +48,9 @@ def without_model(prepare: Prepare) -> Prepare:
     return prepared
 
 
-def at_work(root: Path) -> Held:
+def at_work(root: Path) -> Lock:
     """Another process trains the run."""
-    return hold(root / RUN)
+    return acquire(root / RUN)
 
 
 def garbled_journal(root: Path) -> None:

@@ -73,7 +73,6 @@ print(json.dumps({
     "restricted": predict(["when "], **chosen, top_k=3, top_p=0.8),
     "not restricted": predict(["when "], **chosen, top_k=0, top_p=1.0),
     "likeliest of one": predict(["when "], **(chosen | {"length": 40}), top_k=1),
-    "misspelt": refused(["when "], temprature=1.0, lenght=3),
     "out of range": [refused(["when "], **{name: value}) for name, value in json.loads(sys.argv[3])],
     "unknown character": refused(["stra\\u00dfe"]),
     "src": "src" in sys.modules,
@@ -163,14 +162,6 @@ def test_bad_input_raises_with_its_reason(answers: dict[str, Any]) -> None:
     for (name, value), said in zip(OUT_OF_RANGE, answers["out of range"], strict=True):
         got = "null" if value is None else value
         assert said == f"MlflowException: {name}: expected {EXPECTED[name]}, got {got}"
-
-
-def test_a_misspelt_param_is_refused_with_the_one_that_was_meant(answers: dict[str, Any]) -> None:
-    """MLflow would drop it, and say so in its log alone."""
-    assert answers["misspelt"] == (
-        "MlflowException: params: expected only temperature, length, seed, top_k, top_p, "
-        "got lenght, temprature: did you mean length, temperature?"
-    )
 
 
 def test_top_k_and_top_p_restrict_and_are_off_by_default(answers: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.common.file_lock import hold
+from src.common.file_lock import acquire
 from src.tracking import stale_runs
 from src.tracking.event_log import NAME, Journal, read
 from src.tracking.sync_state import undelivered
@@ -39,7 +39,7 @@ def test_only_what_has_no_end_and_nobody_holds_is_dead(tmp_path: Path) -> None:
         file.write('{"kind": "met')
     (runs / "mute" / NAME).write_text('{"kind": "sta')  # killed in its very first line
     (runs / "nothing").mkdir()
-    living = hold(runs / "living")
+    living = acquire(runs / "living")
     sweep = journal_of(tmp_path / "sweeps" / "one")
     sweep.file.close()
     found = {"dead", "torn", "long", "one"}
@@ -75,7 +75,7 @@ def test_of_ended_runs_only_the_end_of_the_journal_is_read(
         journal.table("t", [{"text": "x" * 10_000}])
         journal.end("FINISHED")
     monkeypatch.setattr("src.tracking.event_log.read", None)  # the reader of whole journals
-    monkeypatch.setattr("src.tracking.stale_runs.hold", None)
+    monkeypatch.setattr("src.tracking.stale_runs.acquire", None)
     assert stale_runs.mark_dead(tmp_path) == []
 
 

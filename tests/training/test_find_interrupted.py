@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.common.file_lock import hold
+from src.common.file_lock import acquire
 from src.config.schema import Config
 from src.tracking.event_log import Journal, read
 from src.tracking.run_store import open_store
@@ -114,7 +114,7 @@ def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(r
     found = runs.find()
     assert (found.folder, found.step) == (further, STEPS)
     for name in ("a", "c"):
-        hold(runs.outputs / "runs" / name, patience=0).release()
+        acquire(runs.outputs / "runs" / name, timeout=0).release()
     assert runs.find("another job") is None
     second = runs.find()
     assert second.step == 40, "the first one is at work: two never go on with the same run"
@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
     assert runs.find() is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hidden=8: run one cannot go on: expected a whole checkpoint in ")
-    hold(folder, patience=0).release()
+    acquire(folder, timeout=0).release()
 
 
 @pytest.mark.slow
