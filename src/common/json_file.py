@@ -29,14 +29,24 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
             says. The line names the file and the first problem.
     """
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
-        return parse_json(path.read_bytes(), schema)
+        return load_json(path, schema)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
             f"{key}: expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
         ) from error
+
+
+def load_json(path: Path, schema: type[T]) -> T:
+    """Read a JSON file and validate it, as `read_json` does.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: One line: the first problem.
+    """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+    return parse_json(path.read_bytes(), schema)
 
 
 def parse_json(text: str | bytes, schema: type[T]) -> T:
@@ -45,10 +55,7 @@ def parse_json(text: str | bytes, schema: type[T]) -> T:
     Raises:
         ValueError: One line: the place of the first problem in the text, and what it is.
     """
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("too many nested brackets") from error
+    value = decode_json(text)
     from pydantic import ValidationError  # takes 50 ms to import, which no training waits for
 
     hashable: Any = schema
@@ -59,6 +66,18 @@ def parse_json(text: str | bytes, schema: type[T]) -> T:
         place = ".".join(str(part) for part in first["loc"]) or "content"
         raise ValueError(f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
     return checked
+
+
+def decode_json(text: str | bytes) -> Any:
+    """Parse a JSON text whose content the caller compares with what it must be.
+
+    Raises:
+        ValueError: It is not JSON, or not UTF-8.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("too many nested brackets") from error
 
 
 @cache

@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.common.atomic_io import cannot_write, write_atomically, write_json
 from src.common.errors import InputError
+from src.common.json_file import decode_json
 from src.config.schema import DataConfig
 from src.config.validation import refuse
 from src.data import sources
@@ -152,17 +154,33 @@ def make(
         raise InputError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
     tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
     write_json(folder / "vocab.json", list(vocabulary.characters))
-    manifest = {
+    manifest = manifest_of(sha256, size, settings, count, vocabulary, tokens_sha256)
+    write_json(folder / "manifest.json", manifest)
+
+
+def manifest_of(
+    source_sha256: str, size: int, settings: Settings, count: int, vocabulary: Vocabulary, tokens_sha256: str
+) -> dict[str, Any]:
+    """Build the content of manifest.json.
+
+    Args:
+        source_sha256: SHA-256 of the text's bytes, in hexadecimal.
+        size: Their number.
+        settings: How the text becomes a corpus.
+        count: Number of tokens.
+        vocabulary: The distinct characters.
+        tokens_sha256: SHA-256 of the tokens' bytes.
+    """
+    return {
         "format": FORMAT,
-        "digest": digest_of(source.digest(), settings),
-        "source": {"sha256": sha256, "bytes": size},
-        "settings": asdict(settings),
+        "digest": digest_of(bytes.fromhex(source_sha256), settings),
+        "source": {"sha256": source_sha256, "bytes": size},
+        "settings": {**asdict(settings), "split": list(settings.split)},
         "characters": count,
         "vocabulary": {"size": len(vocabulary), "sha256": digest_of_text(vocabulary.characters)},
         "tokens": {"dtype": vocabulary.dtype.name, "sha256": tokens_sha256},
-        "splits": bounds_of(count, settings.split),
+        "splits": {name: list(bounds) for name, bounds in bounds_of(count, settings.split).items()},
     }
-    write_json(folder / "manifest.json", manifest)
 
 
 def digest_of(source: bytes, settings: Settings) -> str:
@@ -204,26 +222,31 @@ def appearing(folder: Path) -> Iterator[Path]:
 def load(folder: Path) -> Corpus:
     """Open a prepared corpus; InputError when its files do not hold together."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        characters = json.loads((folder / "vocab.json").read_bytes())
+        manifest = decode_json((folder / "manifest.json").read_bytes())
+        vocabulary = Vocabulary("".join(decode_json((folder / "vocab.json").read_bytes())))
         tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-        settings = manifest["settings"]
-        splits = {name: (start, stop) for name, (start, stop) in manifest["splits"].items()}
-        whole = (
-            hashlib.sha256(tokens).hexdigest() == manifest["tokens"]["sha256"]
-            and digest_of_text("".join(characters)) == manifest["vocabulary"]["sha256"]
-            and splits == bounds_of(tokens.size, tuple(settings["split"]))
+        stated, source = manifest["settings"], manifest["source"]
+        normalisation, split = Normalisation(**stated["normalisation"]), tuple(stated["split"])
+        settings = Settings(stated["name"], stated["encoding"], normalisation, split)
+        # Built anew from the files, so that every type, size and digest in it is checked.
+        expected = manifest_of(
+            source["sha256"],
+            int(source["bytes"]),
+            settings,
+            tokens.size,
+            vocabulary,
+            hashlib.sha256(tokens).hexdigest(),
         )
-        if not whole:
+        if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
             raise ValueError("a file changed after it was written")
         return Corpus(
             folder=folder,
-            name=settings["name"],
+            name=settings.name,
             digest=manifest["digest"],
-            vocabulary=Vocabulary("".join(characters)),
-            normalisation=Normalisation(**settings["normalisation"]),
+            vocabulary=vocabulary,
+            normalisation=normalisation,
             tokens=tokens,
-            bounds=splits,
+            bounds=bounds_of(tokens.size, split),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

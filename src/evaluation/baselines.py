@@ -20,7 +20,6 @@ network knows all of it, and an n-gram of more would be better: where the bound 
 
 import bz2
 import gzip
-import json
 import lzma
 import os
 from collections.abc import Callable
@@ -28,14 +27,27 @@ from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from src.common.atomic_io import write_json
 from src.common.errors import InputError
+from src.common.json_file import load_json
 from src.data.corpus import Corpus
 from src.evaluation.ngram import losses, orders
 
 Tokens = NDArray[np.unsignedinteger]
 FILE = "baselines.json"
+
+
+class BaselineFile(TypedDict):
+    """baselines.json. learned, scored: characters of the reference text and of the scored one."""
+
+    format: int
+    learned: int
+    scored: int
+    bpc: dict[str, float]
+
+
 FORMAT = 2  # of the file: another one where a baseline is reckoned otherwise
 
 
@@ -60,10 +72,10 @@ def baselines_of(corpus: Corpus, scored: Tokens) -> dict[str, float]:
     key = {"format": FORMAT, "learned": train.size, "scored": scored.size}
     if file.exists():
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            if kept["format"] == FORMAT and {name: kept[name] for name in key} == key:
-                return {str(name): float(bits) for name, bits in kept["bpc"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            kept = load_json(file, BaselineFile)
+            if (kept["format"], kept["learned"], kept["scored"]) == tuple(key.values()):
+                return kept["bpc"]
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
                 "delete that file, it is made again"

@@ -1,7 +1,6 @@
 """A trained network on disk: weights as safetensors, everything else that it needs as JSON."""
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,9 +8,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.atomic_io import write_atomically, write_json
 from src.common.errors import InputError
+from src.common.json_file import load_json
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.rnn.cells import cell_of
@@ -28,6 +29,35 @@ class Model:
     normalisation: Normalisation
 
 
+class ArchitectureFields(TypedDict):
+    """The fields of an Architecture."""
+
+    vocab: int
+    hidden: int
+    cell: str
+    layers: int
+    activation: str
+
+
+class NormalizationFields(TypedDict):
+    """The fields of a Normalisation."""
+
+    lowercase: bool
+    letters_only: bool
+    collapse_spaces: bool
+
+
+class ModelFile(TypedDict):
+    """model.json. characters: of the vocabulary, by id. weights_sha256: of the flat weights' bytes."""
+
+    format: int
+    architecture: ArchitectureFields
+    characters: list[str]
+    normalisation: NormalizationFields
+    weights_sha256: str
+
+
+DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: one for all
 FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
 
 
@@ -58,7 +88,7 @@ def digest(folder: Path) -> str:
 def load(folder: Path) -> Model:
     """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
     try:
-        described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        described = load_json(folder / "model.json", ModelFile)
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
         architecture = Architecture(**described["architecture"])
@@ -66,10 +96,12 @@ def load(folder: Path) -> Model:
         vocabulary = Vocabulary("".join(described["characters"]))
         tensors = load_file(str(folder / "weights.safetensors"))
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if {tensor.dtype for tensor in tensors.values()} not in DTYPES:
+            raise ValueError("weights that are not all float32")
         if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
             raise ValueError("weights, sizes and vocabulary do not fit one another")
         flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
-        if described.get("weights_sha256", known := hashlib.sha256(flat.tobytes()).hexdigest()) != known:
+        if hashlib.sha256(flat.tobytes()).hexdigest() != described["weights_sha256"]:
             raise ValueError("the weights changed after they were written")
         return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -53,4 +53,5 @@ def modules() -> list[str]:
 
 def requirements() -> list[str]:
     """What the copied code imports, pinned to what is installed here."""
-    return [f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "numpy", "safetensors")]
+    packages = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
+    return [f"{name}=={importlib.metadata.version(name)}" for name in packages]

@@ -20,6 +20,7 @@ from src.common.atomic_io import cannot_write, write_atomically
 from src.common.callback import BaseCallback
 from src.common.console import say
 from src.common.errors import InputError
+from src.common.json_file import parse_json
 from src.rnn.parameters import Array
 from src.tracking.fingerprint import code_digest
 from src.tracking.run import Run
@@ -78,7 +79,7 @@ def load(path: Path) -> Checkpoint:
             raise ValueError(f"expected format {FORMAT}, got {metadata.get('format')}")
         if metadata["sha256"] != digest(arrays, metadata["state"]):
             raise ValueError("its digest does not fit what it holds")
-        return Checkpoint(path, arrays, json.loads(metadata["state"]))
+        return Checkpoint(path, arrays, parse_json(metadata["state"], dict[str, Any]))
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
 

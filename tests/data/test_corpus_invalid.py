@@ -152,6 +152,12 @@ def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, v
         ("settings", {"name": "tiny", "normalisation": {"capitals": True}}),
         ("tokens", {}),
         ("vocabulary", 3),
+        ("characters", 3),
+        ("format", 0),
+        ("digest", "0" * 64),
+        ("source", {"sha256": "no hexadecimal", "bytes": 3}),
+        ("source", {"sha256": "00", "bytes": 3, "more": 1}),
+        ("source", {"sha256": "00", "bytes": "3"}),
     ],
 )
 def test_manifest_with_another_value_is_refused(folder: Path, key: str, value: object) -> None:

@@ -193,7 +193,8 @@ def test_it_knows_nothing_of_where_it_was_made(files: Path, trained: Any) -> Non
     for file in (files / "data").rglob("*.json"):
         assert str(trained.root) not in file.read_text()
     requirements = (files / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in requirements} == {"mlflow", "numpy", "safetensors"}
+    names = {"mlflow", "numpy", "pydantic", "safetensors", "typing-extensions"}
+    assert {line.partition("==")[0] for line in requirements} == names
     assert all("==" in line for line in requirements)
     for file in (files / "code").rglob("*.py"):
         assert "from src." not in file.read_text(), f"{file} imports the project"
