@@ -29,7 +29,7 @@ from src.common.paths import PROJECT
 from src.tracking import event_log
 from src.tracking.environment import environment
 from src.tracking.mlflow_server import running
-from src.tracking.sync_state import Delivered
+from src.tracking.sync_state import SyncState
 
 RESULT = Path(__file__).with_name("outage.json")
 # Small and long; one worker, so that the delivery has a core from the beginning.
@@ -73,7 +73,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
         try:
             wait_for("a run", lambda: list(root.glob("runs/*/journal.jsonl")))
             (folder,) = root.glob("runs/*")
-            wait_for("a delivery", lambda: Delivered.of(folder).offset > 3000)
+            wait_for("a delivery", lambda: SyncState.load(folder).offset > 3000)
             os.killpg(server.pid, signal.SIGKILL)
             killed = event_log.now()
         except BaseException:
@@ -81,10 +81,10 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
             raise
     try:
         time.sleep(AWAY)
-        there = Delivered.of(folder).offset
+        there = SyncState.load(folder).offset
         with running(options, "127.0.0.1", port, root / "second.log", database):
             back = event_log.now()
-            wait_for("a delivery to the second server", lambda: Delivered.of(folder).offset > there)
+            wait_for("a delivery to the second server", lambda: SyncState.load(folder).offset > there)
             caught_up = event_log.now()
             run.send_signal(signal.SIGINT)
             asked = time.monotonic()
@@ -112,17 +112,17 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     """What the journal tells against what the store has, counted."""
     from src.tracking.mlflow_client import connect
 
-    client, run_id = connect(uri), Delivered.of(folder).run_id
+    client, run_id = connect(uri), SyncState.load(folder).run_id
     records = [record for _, record in event_log.read(folder, 0)]
     told = Counter(
-        (name, r["step"], r["time"], value)
+        (name, r["step"], r["time"], str(value))  # text: nan is unequal to itself
         for r in records
         if r["kind"] == "metrics"
         for name, value in r["values"].items()
     )
     names = {name for name, *_ in told}
     there = Counter(
-        (name, m.step, m.timestamp, m.value)
+        (name, m.step, m.timestamp, str(m.value))
         for name in names
         for m in client.get_metric_history(run_id, name)
     )

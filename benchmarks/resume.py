@@ -23,7 +23,7 @@ from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
 from src.tracking.environment import environment
 from src.tracking.event_log import Journal
-from src.tracking.sync_state import Delivered
+from src.tracking.sync_state import SyncState
 from src.training import checkpoint
 from tests.kill_probe import IN_A_CHECKPOINT, PLACES
 
@@ -139,14 +139,14 @@ def seconds_to_end(root: Path) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # a deliverer may be at work
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # the upload may still run
         root = Path(temporary)
         found = killed(root) | {
             "checkpoint": cost(root),
             "seconds_from_sigterm_to_exit": seconds_to_end(root),
         }
         (folder,) = (root / "ended" / "runs").iterdir()
-        while not Delivered.of(folder).ended:  # by the process that it left behind, which writes in there
+        while not SyncState.load(folder).ended:  # by the process that it left behind, which writes in there
             time.sleep(0.5)
     print(json.dumps(found, indent=2))
     around = environment()

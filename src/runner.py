@@ -171,7 +171,7 @@ def run(
             f"s, ended by {result.stop_reason}; weights kept: those of step {result.best_step}, "
             f"val/loss {result.val_loss:.4f}"
         )
-        log.deliver()
+        log.start_sync()
         from src.final_evaluation import evaluate_and_log  # what training does not need is imported after it
 
         final = evaluate_and_log(log, trainer, result)

@@ -11,13 +11,13 @@ def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
     from src.tracking.mlflow_server import check_free, ended, reachable, running
     from src.tracking.run import store_of
-    from src.tracking.stale_runs import attend
+    from src.tracking.stale_runs import close_stale_runs_and_sync
 
     store = store_of(config)
     absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
-    attend(absolute(config.output_dir))
+    close_stale_runs_and_sync(absolute(config.output_dir))
     from src.tracking import mlflow_links, mlflow_store
 
     experiment = mlflow_store.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])

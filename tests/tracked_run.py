@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from src.tracking.sync_state import TRACKING, SyncState
 
 CURVES = ("train/loss", "val/loss", "val/bpc", "grad/norm", "grad/clipped", "lr", "chars_per_second")
 
@@ -38,7 +39,15 @@ def delivered_copy(trained: Any, folder: Path, experiment: str) -> Path:
     return folder
 
 
-def deliver(trained: Any, folder: Path, alive: Callable[[], bool] = lambda: False) -> Any:
+def upload(folder: Path, uri: str, artifacts: str) -> SyncState:
+    """Upload a run to a store."""
     from src.tracking import sync
 
-    return sync.deliver(folder, trained.uri, (trained.outputs / "artifacts").as_uri(), alive)
+    (folder / TRACKING).write_text(json.dumps({"uri": uri, "artifacts": artifacts}))
+    sync.sync_all([folder])
+    return SyncState.load(folder)
+
+
+def deliver(trained: Any, folder: Path) -> SyncState:
+    """Upload a run to the store of the shared run."""
+    return upload(folder, trained.uri, (trained.outputs / "artifacts").as_uri())

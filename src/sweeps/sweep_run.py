@@ -16,13 +16,12 @@ from src.common.paths import absolute
 from src.config.schema import PlacesConfig
 from src.sweeps.sweep import Sweep
 from src.tracking import mlflow_links
-from src.tracking.background_sync import deliver_beside, finished
+from src.tracking.background_sync import SHARE, start_background_sync, wait_for_sync
 from src.tracking.event_log import Journal
 from src.tracking.run import store_of
 from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
-from src.tracking.stale_runs import close, left_over, mark_dead
-from src.tracking.sync_queue import jobs_of
-from src.tracking.sync_state import TRACKING, Delivered, store_in
+from src.tracking.stale_runs import close_run, close_stale_runs, pending_sync
+from src.tracking.sync_state import TRACKING, SyncState, list_jobs, load_store
 
 POLL_SECONDS = 0.05  # between two reads of the sync state
 
@@ -46,12 +45,12 @@ class SweepRun:
             folder.mkdir(parents=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        dead = [each for each in mark_dead(absolute(config.output_dir)) if (each / TRACKING).exists()]
+        stale = close_stale_runs(absolute(config.output_dir))
         self.lock = acquire(folder)
         self.journal = Journal(folder)
         self.journal.start(config.tracking.experiment, name, {}, tags, None)
         write_json(folder / TRACKING, store_of(config))
-        self.deliverer = deliver_beside([folder, *dead], brisk=True)
+        self.sync_process = start_background_sync([folder, *stale], SHARE)
 
     def results(self) -> list[JobResult]:
         """Results of all jobs, by number.
@@ -60,13 +59,13 @@ class SweepRun:
         directories take their place.
         """
         self.journal.closing()
-        jobs = jobs_of(self.folder)
+        jobs = list_jobs(self.folder)
         for job in jobs:
-            close(job)  # killed by an interruption
-        ids = {job: Delivered.of(job).run_id for job in jobs}
-        while not all(ids.values()) and self.deliverer.poll() is None:
+            close_run(job)  # killed by an interruption
+        ids = {job: SyncState.load(job).run_id for job in jobs}
+        while not all(ids.values()) and self.sync_process.poll() is None:
             time.sleep(POLL_SECONDS)
-            ids = {job: run_id or Delivered.of(job).run_id for job, run_id in ids.items()}
+            ids = {job: run_id or SyncState.load(job).run_id for job, run_id in ids.items()}
         return sorted(
             (job_result(job, read_job_note(job / JOB_NOTE), run_id) for job, run_id in ids.items()),
             key=lambda row: row.number,
@@ -99,9 +98,9 @@ class SweepRun:
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
         self.lock.release()
-        if not finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
+        if not wait_for_sync(self.sync_process, self.folder, store_of(self.config)["uri"]):
             return None
-        done, ids = Delivered.of(self.folder), [row.run_id for row in ranked]
+        done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
         return mlflow_links.addresses(
             mlflow_links.server_of(self.config)[0], done.experiment, done.run_id, ids
         )
@@ -112,8 +111,9 @@ def sync_pending(config: PlacesConfig) -> None:
     if config.tracking.name == "none":
         return
     uri = store_of(config)["uri"]
-    if folders := [each for each in left_over(absolute(config.output_dir)) if store_in(each) == uri]:
-        deliver_beside(folders, brisk=True).wait()
+    pending = pending_sync(absolute(config.output_dir))
+    if folders := [each for each in pending if load_store(each)["uri"] == uri]:
+        start_background_sync(folders, SHARE).wait()
 
 
 def open_sweep(

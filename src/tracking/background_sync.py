@@ -1,4 +1,4 @@
-"""The process that delivers journals beside the one that writes them."""
+"""The background process that uploads event logs to MLflow."""
 
 import subprocess
 import sys
@@ -10,44 +10,44 @@ from src.common.console import say
 from src.common.paths import PROJECT
 
 LOG = "deliver.log"
-Deliverer = subprocess.Popen[bytes]
+IDLE = 19  # niceness: use only processor time that nothing else wants
+SHARE = 5  # niceness: keep up with jobs that keep every core busy
+SyncProcess = subprocess.Popen[bytes]
 
 
-def deliver_beside(folders: Sequence[Path], brisk: bool) -> Deliverer:
-    """Start it for these directories; what goes wrong is told in the first one's deliver.log.
+def start_background_sync(folders: Sequence[Path], nice: int = IDLE) -> SyncProcess:
+    """Start `python -m src.sync` for the directories of runs and sweeps.
 
-    brisk: it may take a share of a busy processor; else it takes only what nothing else wants.
+    It ends once everything is uploaded, or, when MLflow is unreachable, some seconds after the last run.
 
-    It ends by itself once everything is delivered, or some seconds after the last process that writes in
-    these directories, when the store does not answer.
+    Args:
+        folders: The directories; errors are written to sync.log of the first.
+        nice: Niceness of the process.
+
+    Raises:
+        InputError: The log cannot be written.
     """
+    command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background", "--nice", str(nice)]
     try:
         with (folders[0] / LOG).open("wb") as log:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "src.sync",
-                    *map(str, folders),
-                    "--beside",
-                    *(["--brisk"] if brisk else []),
-                ],
+                command,
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                process_group=0,  # Ctrl-C is for training; what is told must still arrive
+                process_group=0,  # Ctrl-C ends the training, whose events must still be uploaded
             )
     except OSError as error:
         raise cannot_write(folders[0] / LOG, error) from error
 
 
-def finished(deliverer: Deliverer, folder: Path, uri: str) -> bool:
-    """Wait until it ends; True when everything has arrived, else a line says how to deliver it."""
-    if deliverer.wait() == 0:
+def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
+    """Wait for the process; True when everything is uploaded, else print how to upload it later."""
+    if process.wait() == 0:
         return True
     say(
-        f"tracking.uri: expected a store that answers at {uri}, got none (reasons in {folder / LOG}): "
-        f"nothing is lost, deliver it later with python -m src.sync {folder}"
+        f"tracking.uri: expected a store that answers at {uri}, got none (see {folder / LOG}): the run is "
+        f"stored locally; upload it with: python -m src.sync {folder}"
     )
     return False

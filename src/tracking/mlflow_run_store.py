@@ -21,7 +21,7 @@ from src.tracking.run_record import (
     check_present,
     with_digests,
 )
-from src.tracking.sync_state import TRACKING, Delivered
+from src.tracking.sync_state import TRACKING, SyncState
 
 
 class MlflowStore:
@@ -47,10 +47,10 @@ class MlflowStore:
         folder = self.runs / query
         if Path(query).name != query or not (folder / TRACKING).exists():
             return query
-        if run_id := Delivered.of(folder).run_id:
+        if run_id := SyncState.load(folder).run_id:
             return run_id
         raise InputError(
-            f"{key}: expected a run that has been delivered, got {query}: deliver it with python -m src.sync "
+            f"{key}: expected a run that is uploaded, got {query}: upload it with python -m src.sync "
             f"{folder}, or add tracking=none"
         )
 

@@ -15,7 +15,7 @@ from src.common.errors import InputError
 from src.common.job_result import GRADIENTS, INCOMPLETE, Curves, GradientFile, JobResult, best_gradient_norms
 from src.common.json_file import parse_json
 from src.tracking.formats import JobNote, SampleTable
-from src.tracking.mlflow_client import DIRECTORY, connect, experiment_id, out_of_reach
+from src.tracking.mlflow_client import RUN_DIR_TAG, connect, experiment_id, store_errors
 from src.tracking.mlflow_writer import MODEL
 
 REGISTERED = "char-rnn"  # name of the registered model
@@ -45,7 +45,7 @@ def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise InputError(nothing)  # MLflow would make the database
     client = connect(uri)
-    try:
+    with store_errors(uri):
         if run not in ("latest", "best"):
             return run_of(client, run, key)
         found = client.get_experiment_by_name(experiment)
@@ -56,8 +56,6 @@ def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str
             where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
             order = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
             runs = client.search_runs(ids, where, ViewType.ACTIVE_ONLY, 1, order)
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
     if not runs:
         raise InputError(nothing)
     return runs[0]
@@ -97,24 +95,20 @@ def logged(run_id: str, uri: str, names: tuple[str, ...]) -> dict[str, str]:
     """Files of a run as texts, those of `names` that it has."""
     client = connect(uri)
     texts = {}
-    try:
+    with store_errors(uri):
         location = client.get_run(run_id).info.artifact_uri
         there = {file.path for file in client.list_artifacts(run_id)}
         for name in names:
             if name in there:
                 texts[name] = mlflow.artifacts.load_text(f"{location}/{name}")
-    except (MlflowException, OSError) as error:
-        raise out_of_reach(uri, error) from error
     return texts
 
 
 def history(run_id: str, uri: str, names: tuple[str, ...]) -> Curves:
     """A run's metric curves."""
     client = connect(uri)
-    try:
+    with store_errors(uri):
         points = {name: client.get_metric_history(run_id, name) for name in names}
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
     return {name: [(point.step, point.value) for point in curve] for name, curve in points.items()}
 
 
@@ -128,25 +122,21 @@ def finished(uri: str, experiment: str, most: int = 1000) -> list[Any]:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []  # MLflow would make the database
     client = connect(uri)
-    try:
+    with store_errors(uri):
         found = client.get_experiment_by_name(experiment)
         ids = [found.experiment_id] if found else []
         return list(client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, most, LAST_FIRST)) if ids else []
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
 
 
 def registered(uri: str) -> dict[str, list[str]]:
     """Run id to the aliases, like char-rnn@champion, under which its model is registered."""
     client = connect(uri)
     names: dict[str, list[str]] = {}
-    try:
+    with store_errors(uri):
         for model in client.search_registered_models():
             for alias in model.aliases:
                 version = client.get_model_version_by_alias(model.name, alias)
                 names.setdefault(version.run_id, []).append(f"{model.name}@{alias}")
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
     return names
 
 
@@ -157,13 +147,11 @@ def register(uri: str, run_id: str) -> int:
     store does not answer.
     """
     client = connect(uri)
-    try:
+    with store_errors(uri):
         of_the_run = f"name = '{REGISTERED}' AND run_id = '{run_id}'"
         versions = [int(known.version) for known in client.search_model_versions(of_the_run)]
         version = max(versions) if versions else new_version(client, run_id)
         client.set_registered_model_alias(REGISTERED, CHAMPION, str(version))
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
     return version
 
 
@@ -190,11 +178,9 @@ MOST = 5000  # jobs of a sweep that are looked at
 
 def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: dict[str, str]) -> str:
     """A run that is nobody's active run; its id. Raises InputError when the store does not answer."""
-    try:
+    with store_errors(uri):
         client = connect(uri)
         run = client.create_run(experiment_id(client, experiment, artifacts), tags=tags, run_name=name[:250])
-    except MlflowException as error:
-        raise out_of_reach(uri, error) from error
     return str(run.info.run_id)
 
 
@@ -232,7 +218,7 @@ def row(client: Any, run: Any, parent: str) -> JobResult:
         curves={name: sorted(points) for name, points in curves.items()},
         samples=samples_of(run),
         gradient=gradient_of(run, curves.get("val/loss", [])),
-        directory=tags.get(DIRECTORY, ""),
+        directory=tags.get(RUN_DIR_TAG, ""),
     )
 
 

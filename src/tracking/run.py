@@ -20,12 +20,11 @@ from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
 from src.config.schema import PlacesConfig
-from src.tracking import sync_queue
-from src.tracking.background_sync import Deliverer, deliver_beside, finished
+from src.tracking.background_sync import IDLE, SHARE, SyncProcess, start_background_sync, wait_for_sync
 from src.tracking.event_log import Journal
 from src.tracking.run_record import History, read_events
-from src.tracking.stale_runs import mark_dead
-from src.tracking.sync_state import TRACKING, Delivered
+from src.tracking.stale_runs import close_stale_runs
+from src.tracking.sync_state import TRACKING, SyncState, register_job
 
 MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
 
@@ -42,10 +41,10 @@ def store_of(config: PlacesConfig) -> dict[str, str]:
     return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
 
 
-# MLflow needs some 5 seconds of processor time to get going. On a machine whose cores training all uses,
-# that would slow a training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest),
-# so there it waits: until training is over, or has lasted so long that this is at most 3% of it.
-MLFLOW_WAITS = 180.0
+# Importing MLflow takes some 5 seconds of processor time. Where training uses every core, that slows a
+# training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest). There the upload
+# starts when training is over, or has lasted so long that this is at most 3% of it.
+SYNC_DELAY_SECONDS = 180.0
 
 
 class Run:
@@ -73,10 +72,10 @@ class Run:
         self.config, self.sweep = config, sweep
         self.history = History() if folder is None else History.of(read_events(folder))
         self.journal = Journal(self.folder)
-        self.deliverer: Deliverer | None = None
-        self.deliver_after = inf  # never
-        self.spare = False  # whether training leaves a core free
-        self.dead: list[Path] = []  # runs found dead, which are delivered along with this one
+        self.sync_process: SyncProcess | None = None
+        self.sync_after = inf  # never
+        self.has_spare_core = False  # whether training leaves a core free
+        self.stale_runs: list[Path] = []  # uploaded along with this run
 
     def start(
         self,
@@ -104,13 +103,13 @@ class Run:
         tracked = self.config.tracking.name == "mlflow"
         if tracked and self.sweep:
             write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
-            sync_queue.enter(self.sweep, self.folder)
+            register_job(self.sweep, self.folder)
             return
-        self.dead = [f for f in mark_dead(absolute(self.config.output_dir)) if (f / TRACKING).exists()]
+        self.stale_runs = close_stale_runs(absolute(self.config.output_dir))
         if tracked:
             write_json(self.folder / TRACKING, store_of(self.config))
-            self.spare = available_cores() > busy_cores
-            self.deliver_after = time.monotonic() + (0 if self.spare else MLFLOW_WAITS)
+            self.has_spare_core = available_cores() > busy_cores
+            self.sync_after = time.monotonic() + (0 if self.has_spare_core else SYNC_DELAY_SECONDS)
 
     @property
     def curves(self) -> Curves:
@@ -123,21 +122,20 @@ class Run:
 
     def sync_when_due(self) -> None:
         """Start the background sync as soon as training leaves it a core, or has lasted long enough."""
-        if time.monotonic() > self.deliver_after:
-            self.deliver(brisk=self.spare)
+        if time.monotonic() > self.sync_after:
+            self.start_sync(SHARE if self.has_spare_core else IDLE)
 
     def sync_event_log(self) -> int:
         """Wait until the event log is on the disk; return its size in bytes."""
         return self.journal.sync()
 
-    def deliver(self, brisk: bool = True) -> None:
-        """Start the process that delivers the journal, if there is a tracker and it does not run yet.
+    def start_sync(self, nice: int = SHARE) -> None:
+        """Start the upload of a tracked run in the background, once.
 
-        brisk: there is no training that it would disturb. (One that began at the lowest priority keeps it:
-        on a machine that others keep busy its end would be long in coming.)
+        nice: Niceness. An upload that starts beside training keeps its own to the end.
         """
-        if self.deliver_after < inf and self.deliverer is None:
-            self.deliverer = deliver_beside([self.folder, *self.dead], brisk)
+        if self.sync_after < inf and self.sync_process is None:
+            self.sync_process = start_background_sync([self.folder, *self.stale_runs], nice)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Log a file of the run's directory, below `folder` of its artifacts."""
@@ -152,21 +150,26 @@ class Run:
         return f"go on with: python -m src.train resume={self.folder.name}{moved}"
 
     def end(self, status: str, reason: str, wait: bool = True) -> str:
-        """Close the journal, wait until it is delivered; returns the run's id.
+        """Append the end event, release the lock and wait until the run is uploaded.
 
-        Without a tracker, when it could not be reached, and for a job whose sweep delivers it, the id is the
-        directory's name. wait: false where there is no time for it: the process that delivers goes on by
-        itself.
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            reason: Why it ended.
+            wait: Whether there is time to wait; without, the upload continues in the background.
+
+        Returns:
+            MLflow's id of the run; the directory's name for a run that is not (yet) uploaded, and for a job
+            that is uploaded with its sweep.
         """
         try:
             self.journal.end(status, reason)
         finally:
             self.lock.release()
-        self.deliver()
-        if not wait or self.deliverer is None:
+        self.start_sync()
+        if not wait or self.sync_process is None:
             return self.folder.name
-        if finished(self.deliverer, self.folder, store_of(self.config)["uri"]):
-            return Delivered.of(self.folder).run_id
+        if wait_for_sync(self.sync_process, self.folder, store_of(self.config)["uri"]):
+            return SyncState.load(self.folder).run_id
         return self.folder.name
 
 

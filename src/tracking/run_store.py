@@ -17,8 +17,8 @@ from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_run_store import MlflowStore
 from src.tracking.run import store_of
 from src.tracking.run_record import RunRecord
-from src.tracking.stale_runs import attend
-from src.tracking.sync_state import TRACKING, Delivered
+from src.tracking.stale_runs import close_stale_runs_and_sync
+from src.tracking.sync_state import TRACKING, SyncState
 
 
 class RunStore(Protocol):
@@ -80,7 +80,7 @@ def open_store(config: PlacesConfig) -> RunStore:
 
 def open_attended_store(config: PlacesConfig) -> RunStore:
     """Open the store once runs whose process was killed are closed, and their sync is started."""
-    attend(absolute(config.output_dir))
+    close_stale_runs_and_sync(absolute(config.output_dir))
     return open_store(config)
 
 
@@ -100,7 +100,7 @@ def find_folder(query: str, output_dir: Path, key: str) -> Path:
         if (folder / event_log.NAME).is_file():
             return folder
     for folder in (file.parent for file in runs.glob(f"*/{TRACKING}")):
-        if Delivered.of(folder).run_id == query:
+        if SyncState.load(folder).run_id == query:
             return folder
     expected = f"latest, a run id, the name of a directory under {runs}, or a path"
     raise InputError(f"{key}: expected {expected}, got {query}")

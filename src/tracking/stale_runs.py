@@ -1,4 +1,4 @@
-"""Runs whose process is gone without a word: closed as FAILED by whoever comes by next."""
+"""Stale runs: their log has no end event and their process is gone. They are closed as FAILED."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,55 +6,55 @@ from pathlib import Path
 from src.common.errors import InputError
 from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log
-from src.tracking.background_sync import deliver_beside
+from src.tracking.background_sync import start_background_sync
 from src.tracking.event_log import Journal
-from src.tracking.sync_queue import jobs_of
-from src.tracking.sync_state import TRACKING, undelivered
+from src.tracking.sync_state import TRACKING, SyncState, list_jobs
 
-REASON = "the process ended without a word"
+STALE_REASON = "process terminated without an end event"
 
 
-def close(folder: Path) -> bool:
-    """Write the end of a run that nobody writes any more; False when it lives, or has an end already."""
+def close_run(folder: Path) -> bool:
+    """Append the end event of a stale run; False when it is active, has an end, or has no event at all."""
     try:
-        mine = acquire(folder, timeout=0)
-    except InputError:  # it lives after all, or somebody else's folder, which is for its owner to close
+        lock = acquire(folder, timeout=0)
+    except InputError:  # active after all, or another user's directory
         return False
     try:
-        if event_log.last_kind(folder) in ("", "end"):  # "": killed before it had told anything
+        if event_log.last_kind(folder) in ("", "end"):
             return False
-        Journal(folder).end("FAILED", REASON)
+        Journal(folder).end("FAILED", STALE_REASON)
     finally:
-        mine.release()
+        lock.release()
     return True
 
 
-def mark_dead(outputs: Path) -> list[Path]:
-    """Close every dead run and sweep under `outputs`; their directories.
+def close_stale_runs(output_dir: Path) -> list[Path]:
+    """Close all stale runs and sweeps; only the last line of each log is read.
 
-    Reads the end of each journal only: milliseconds for a hundred runs.
+    Returns:
+        Those of them that are tracked and so have to be uploaded.
     """
-    journals = [file for kind in ("runs", "sweeps") for file in outputs.glob(f"{kind}/*/{event_log.NAME}")]
-    return [
-        folder
-        for folder in (file.parent for file in sorted(journals))
-        if not event_log.ended(folder) and not is_locked(folder) and close(folder)
-    ]
+    logs = [file for kind in ("runs", "sweeps") for file in output_dir.glob(f"{kind}/*/{event_log.NAME}")]
+    folders = [file.parent for file in sorted(logs)]
+    stale = [each for each in folders if not event_log.ended(each) and not is_locked(each)]
+    return [folder for folder in stale if close_run(folder) and (folder / TRACKING).exists()]
 
 
-def left_over(outputs: Path) -> list[Path]:
-    """The tracked runs and sweeps that have not been delivered and that nobody writes any more. (A sweep's
-    deliverer delivers its jobs.) The dead ones are closed."""
-    mark_dead(outputs)
-    there = undelivered(outputs)
-    jobs = {job for sweep in there for job in jobs_of(sweep)}
-    return [each for each in there if each not in jobs and not is_locked(each)]
+def pending_sync(output_dir: Path) -> list[Path]:
+    """Close stale runs; return the inactive sweeps and runs that are not uploaded completely.
+
+    Jobs that are uploaded with their sweep are left out.
+    """
+    close_stale_runs(output_dir)
+    files = [file for kind in ("sweeps", "runs") for file in sorted(output_dir.glob(f"{kind}/*/{TRACKING}"))]
+    logged = [file.parent for file in files if (file.parent / event_log.NAME).exists()]
+    folders = [folder for folder in logged if not SyncState.load(folder).is_complete(folder)]
+    jobs = {job for sweep in folders for job in list_jobs(sweep)}
+    return [folder for folder in folders if folder not in jobs and not is_locked(folder)]
 
 
-def attend(outputs: Path) -> None:
-    """What a command does that looks at runs: the dead ones are closed, and a process that it does not wait
-    for tells the tracker."""
-    dead = [folder for folder in mark_dead(outputs) if (folder / TRACKING).exists()]
-    if dead:
-        with suppress(InputError):  # a log that cannot be written: whoever only looks is not kept from it
-            deliver_beside(dead, brisk=False)
+def close_stale_runs_and_sync(output_dir: Path) -> None:
+    """Close stale runs and upload their end in the background."""
+    if stale := close_stale_runs(output_dir):
+        with suppress(InputError):  # a read-only directory does not keep a command from reading runs
+            start_background_sync(stale)

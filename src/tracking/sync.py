@@ -1,253 +1,222 @@
-"""Delivering journals to MLflow: what has been written since, again and again, until each is told to its end.
+"""Upload of event logs to MLflow, continued from the last uploaded event.
 
-A store that does not answer is tried again, with growing pauses; nothing is told twice (Delivered.sending).
+An event whose upload was interrupted is uploaded again: MLflow's database drops identical metric points,
+files and tags are overwritten, and runs and models are searched for before they are created.
 """
 
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.errors import InputError
-from src.common.file_lock import acquire
+from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log, mlflow_writer
-from src.tracking.mlflow_client import connect, out_of_reach
-from src.tracking.stale_runs import close
-from src.tracking.sync_state import Delivered
+from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
+from src.tracking.stale_runs import close_run
+from src.tracking.sync_state import SyncState, list_jobs, load_store
 
-# MLflow's own way of trying again would not look first what has arrived, and waits for two minutes.
+# `sync_all` retries by itself; MLflow's own retries would block it for minutes.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-BATCH = 1000  # metric points a call: MLflow's limit
-POLL = 0.2  # seconds between two looks at the journals
-LONGEST = 30.0  # seconds between two attempts to reach a store that does not answer
+BATCH = 1000  # metric points per request: MLflow's limit
+POLL = 0.2  # seconds between two looks at the event logs
+MAX_POLL = 2.0  # seconds between two attempts to reach an unreachable store
 LOCK = "deliver.lock"
 
 
-class Following:
-    """A journal and how far it has been delivered. While it is followed nobody else delivers it.
+class RunSyncer:
+    """Uploads the event log of one run; no other process uploads it meanwhile.
 
-    store: `uri`, `artifacts` of a new experiment ("": its choice), `sweep`: for a job, the directory of its
-    sweep. jobs: for a sweep, what gives the directories of its jobs so far. Raises InputError when another
-    process does not let it go within `patience` seconds.
+    Args:
+        folder: Directory of a tracked run or sweep.
+        lock_timeout: Seconds to wait for another process that uploads it.
+
+    Raises:
+        InputError: Another process uploads it, or its files are damaged.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        store: dict[str, str],
-        patience: float,
-        jobs: Callable[[], list[Path]] = list,
-    ) -> None:
-        self.folder, self.store, self.jobs = folder, store, jobs
-        self.sweep = Path(store["sweep"]) if store.get("sweep") else None
-        self.lock = acquire(folder, LOCK, patience)
-        self.done = Delivered.of(folder)
-        self.doubt = self.done.sending  # what comes next may have arrived already
-        self.delivered = 0  # records, by this process
+    def __init__(self, folder: Path, lock_timeout: float = 0.0) -> None:
+        self.folder, self.store = folder, load_store(folder)
+        self.sweep = Path(self.store["sweep"]) if self.store["sweep"] else None
+        self.lock = acquire(folder, LOCK, lock_timeout)
+        self.state = SyncState.load(folder)
 
-    def whole(self) -> bool:
-        return self.done.whole(self.folder)
+    def is_complete(self) -> bool:
+        """Whether the whole log, with an end, is uploaded."""
+        return self.state.is_complete(self.folder)
 
-    def step(self) -> None:
-        """Deliver what has been written since, metric points in batches."""
-        if self.done.offset == (self.folder / event_log.NAME).stat().st_size:
+    def sync(self, active: bool) -> None:
+        """Upload the events since the last call.
+
+        Args:
+            active: Whether the run's process may append more; a stale run is closed.
+
+        Raises:
+            StoreUnreachable: MLflow does not answer; a later call continues.
+            InputError: The event log is damaged.
+        """
+        self._upload()
+        if active or event_log.ended(self.folder):
             return
-        client = connect(self.store["uri"])
-        points: list[Metric] = []
-        seen = self.done.offset
-        for offset, record in event_log.read(self.folder, self.done.offset):
-            if record["kind"] == "metrics":
-                points += mlflow_writer.points(record)
-                seen = offset
-                if len(points) > BATCH - 50:
-                    self.flush(client, points, seen)
-                continue
-            self.flush(client, points, seen)
-            if record["kind"] == "sweep" and not all(Delivered.of(job).ended for job in self.jobs()):
-                return  # tells of all jobs
-            self.send(partial(self.apply, client, record), offset)
-            seen = offset
-        self.flush(client, points, seen)
+        if not event_log.last_kind(self.folder):
+            raise missing_start_error(self.folder)
+        close_run(self.folder)
+        self._upload()
 
-    def flush(self, client: Any, points: list[Metric], offset: int) -> None:
-        if points:
-            self.send(partial(self.log, client, points), offset)
-            points.clear()
+    def _upload(self) -> None:
+        offset = self.state.offset
+        if offset == (self.folder / event_log.NAME).stat().st_size:
+            return
+        with store_errors(self.store["uri"]):
+            client, batch = connect(self.store["uri"]), list[Metric]()
+            for end, event in event_log.read(self.folder, offset):
+                if not self.state.run_id and event["kind"] != "start":
+                    raise missing_start_error(self.folder)
+                metrics = mlflow_writer.to_metrics(event)
+                if not metrics or len(batch) + len(metrics) > BATCH:
+                    self._log_batch(client, batch, offset)
+                batch += metrics
+                if not metrics:
+                    if event["kind"] == "sweep" and not self._jobs_ended():
+                        return  # it names the runs of all jobs
+                    self._apply(client, event, end)
+                    self._save(end)
+                offset = end
+            self._log_batch(client, batch, offset)
 
-    def send(self, tell: Callable[[], None], offset: int) -> None:
-        """Note that something is on its way, tell it, note that it has arrived."""
-        if not self.done.sending:
-            self.done.sending = True
-            self.done.save(self.folder)
-        try:
-            tell()
-        except BaseException:
-            self.doubt = True
-            raise
-        self.done.offset, self.done.sending, self.doubt = offset, False, False
-        self.done.save(self.folder)
-        self.delivered += 1
+    def _log_batch(self, client: Any, batch: list[Metric], offset: int) -> None:
+        if batch:
+            client.log_batch(self.state.run_id, metrics=batch)
+            batch.clear()
+            self._save(offset)
 
-    def log(self, client: Any, points: list[Metric]) -> None:
-        """A batch of metric points."""
-        run_id = self.done.run_id
-        left = mlflow_writer.missing(client, run_id, points) if self.doubt else points
-        if left:
-            client.log_batch(run_id, metrics=left)
+    def _save(self, offset: int) -> None:
+        self.state.offset = offset
+        self.state.save(self.folder)
 
-    def apply(self, client: Any, record: dict[str, Any]) -> None:
-        """Any other record."""
-        done, kind = self.done, record["kind"]
-        if not done.run_id and kind != "start":
-            raise no_start(self.folder)
+    def _apply(self, client: Any, event: dict[str, Any], offset: int) -> None:
+        """Upload an event other than metrics; offset: its end in the log, by which a model is identified."""
+        state, kind = self.state, event["kind"]
         match kind:
             case "start":
-                self.begin(client, record)
+                self._start(client, event)
             case "artifact":
-                client.log_artifact(
-                    done.run_id, str(event_log.below(self.folder, record["path"])), record["folder"] or None
-                )
+                path = event_log.below(self.folder, event["path"])
+                client.log_artifact(state.run_id, str(path), event["folder"] or None)
             case "table":
-                mlflow_writer.table(client, done.run_id, record)
+                mlflow_writer.log_table(client, state.run_id, event)
             case "model":
-                mlflow_writer.model(
-                    client,
-                    done.run_id,
-                    done.experiment,
-                    event_log.below(self.folder, record["path"]),
-                    self.doubt,
-                )
+                path = event_log.below(self.folder, event["path"])
+                mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset)
             case "sweep":
-                ids = {job.name: Delivered.of(job).run_id for job in self.jobs()}
-                mlflow_writer.sweep(client, done.run_id, done.experiment, record, ids)
+                ids = {job.name: SyncState.load(job).run_id for job in list_jobs(self.folder)}
+                mlflow_writer.log_sweep(client, state.run_id, state.experiment, event, ids)
             case "resumed":
-                mlflow_writer.resumed(client, done.run_id, record.get("tags", {}))
+                mlflow_writer.mark_resumed(client, state.run_id, event.get("tags", {}))
             case "end":
-                mlflow_writer.end(client, done.run_id, record)
-        done.ended = kind == "end"
+                mlflow_writer.end_run(client, state.run_id, event)
+        state.ended = kind == "end"
 
-    def begin(self, client: Any, record: dict[str, Any]) -> None:
-        """Make the run, once, and describe it."""
-        done, artifacts, name = self.done, self.store["artifacts"], self.folder.name
-        record = self.as_child(record)
-        if not done.run_id and self.doubt:
-            done.run_id = mlflow_writer.find(client, record, artifacts, name)
-        if not done.run_id or not done.experiment:
-            if not done.run_id:
-                done.run_id, done.experiment = mlflow_writer.create(client, record, artifacts, name)
-            done.experiment = done.experiment or client.get_run(done.run_id).info.experiment_id
-            done.save(self.folder)
-        mlflow_writer.describe(client, done.run_id, record)
+    def _start(self, client: Any, event: dict[str, Any]) -> None:
+        """Find or create the run, and log its params and dataset."""
+        if self.sweep:
+            event = event | {"tags": self._job_tags(event["tags"], self.sweep)}
+        if not self.state.run_id:
+            self.state.run_id, self.state.experiment = mlflow_writer.find_or_create_run(
+                client, event, self.store["artifacts"], self.folder.name
+            )
+            self.state.save(self.folder)
+        mlflow_writer.log_inputs(client, self.state.run_id, event)
 
-    def as_child(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The start of a job, with the parent run's id in place of its sweep's own."""
-        if self.sweep is None:
-            return record
-        own, parent = self.sweep.name, Delivered.of(self.sweep).run_id
+    def _job_tags(self, tags: dict[str, str], sweep: Path) -> dict[str, str]:
+        """A job's tags with the id of the parent run in place of the sweep's name."""
+        parent = SyncState.load(sweep).run_id
         if not parent:
             raise InputError(
-                f"expected a run whose sweep has been delivered, got {self.folder}: deliver that first with "
-                f"python -m src.sync {self.sweep}"
+                f"expected a run whose sweep is uploaded, got {self.folder}: upload that first with "
+                f"python -m src.sync {sweep}"
             )
-        tags = {k.replace(own, parent): v.replace(own, parent) for k, v in record["tags"].items()}
-        return record | {"tags": tags}
+        return {k.replace(sweep.name, parent): v.replace(sweep.name, parent) for k, v in tags.items()}
+
+    def _jobs_ended(self) -> bool:
+        return all(SyncState.load(job).ended for job in list_jobs(self.folder))
 
 
-def deliver(folder: Path, uri: str, artifacts: str, alive: Callable[[], bool]) -> Delivered:
-    """Deliver one journal to its end; alive: whether more may still come. Raises InputError when the store
-    does not answer."""
-    following = Following(folder, {"uri": uri, "artifacts": artifacts}, patience=0)
-    follow([following], lambda _: alive(), patience=0)
-    return following.done
+def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: float = 0.0) -> None:
+    """Upload runs and sweeps, with the jobs that sweeps begin meanwhile, until all are complete.
 
+    Args:
+        folders: Their directories.
+        retry_timeout: Seconds for which an unreachable store is retried once no run is active. While one is,
+            there is no limit.
+        lock_timeout: Seconds to wait for another process that uploads one of them.
 
-def follow(
-    following: list[Following],
-    alive: Callable[[Path], bool],
-    patience: float,
-    more: Callable[[], list[Following]] = list,
-) -> None:
-    """Deliver journals until each is told to its end.
-
-    alive: whether the process that writes in a directory still lives; a journal without an end that nobody
-    writes any more is closed as FAILED. more: journals that have appeared since the last time. patience:
-    seconds for which a store that does not answer is tried when nothing is written any more; before, it is
-    tried for ever. Raises InputError when it has not answered then.
+    Raises:
+        StoreUnreachable: The store did not answer in this time.
+        InputError: A file is damaged, or another process uploads the run.
     """
-    waiting = list(following)
+    pending: list[RunSyncer] = []
     try:
-        rounds(waiting, alive, patience, more)
+        _sync_loop(folders, pending, retry_timeout, lock_timeout)
     finally:
-        for each in waiting:
-            each.lock.release()
+        for syncer in pending:
+            syncer.lock.release()
 
 
-def rounds(
-    waiting: list[Following],
-    alive: Callable[[Path], bool],
-    patience: float,
-    more: Callable[[], list[Following]],
+def _sync_loop(
+    folders: list[Path], pending: list[RunSyncer], retry_timeout: float, lock_timeout: float
 ) -> None:
-    """Look at the journals again and again; what is whole leaves `waiting`."""
-    failing_since, quiet_since, pause = 0.0, 0.0, POLL
+    known: set[Path] = set()
+    pause, last_success = POLL, time.monotonic()
     while True:
-        waiting += more()
-        living = [each.folder for each in waiting if alive(each.folder)]
-        before = sum(each.delivered for each in waiting)
-        trouble, followed = None, [each.folder for each in waiting]
-        for each in list(waiting):
-            if each.sweep in followed and not Delivered.of(each.sweep).run_id:
-                continue  # its parent first
-            try:
-                advance(each, each.folder in living)
-            except (MlflowException, SQLAlchemyError, OSError) as error:
-                trouble = out_of_reach(each.store["uri"], error), error
-                waiting.remove(each)
-                waiting.append(each)  # should the fault be its own, the others come first
-                break
-        moved = sum(each.delivered for each in waiting) > before
-        for each in [each for each in waiting if each.whole()]:
-            each.lock.release()
-            waiting.remove(each)
-        if not waiting:
+        for folder in [*folders, *(job for sweep in folders for job in list_jobs(sweep))]:
+            if folder not in known:
+                known.add(folder)
+                pending.append(RunSyncer(folder, lock_timeout))
+        active = {syncer.folder for syncer in pending if is_active(syncer.folder)}
+        before = sum(syncer.state.offset for syncer in pending)
+        error = _sync_each(pending, active)
+        progress = sum(syncer.state.offset for syncer in pending) > before
+        for syncer in [each for each in pending if each.is_complete()]:
+            syncer.lock.release()
+            pending.remove(syncer)
+        if not pending:
             return
-        now = time.monotonic()
-        quiet_since = 0.0 if living else quiet_since or now
-        failing_since = 0.0 if trouble is None or moved else failing_since or now
-        if trouble and not living and not moved and now - max(quiet_since, failing_since) >= patience:
-            raise trouble[0] from trouble[1]
-        pause = POLL if failing_since == 0 else min(2 * pause, LONGEST if living else patience / 4)
-        rest(pause, living, alive)
+        if error is None or progress:
+            pause, last_success = POLL, time.monotonic()
+        else:
+            pause = min(2 * pause, MAX_POLL)
+            if active:
+                last_success = time.monotonic()
+            elif time.monotonic() - last_success >= retry_timeout:
+                raise error
+        time.sleep(pause)
 
 
-def advance(each: Following, lives: bool) -> None:
-    """Deliver what is new, and the end of a run that is dead."""
-    each.step()
-    if lives or event_log.ended(each.folder):
-        return
-    if not event_log.last_kind(each.folder):
-        raise no_start(each.folder)
-    close(each.folder)
-    each.step()
+def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable | None:
+    """Upload what is new of each run, a sweep before its jobs; the error at which it stopped."""
+    folders = {syncer.folder for syncer in pending}
+    for syncer in list(pending):
+        if syncer.sweep in folders and not SyncState.load(syncer.sweep).run_id:
+            continue
+        try:
+            syncer.sync(syncer.folder in active)
+        except StoreUnreachable as error:
+            pending.remove(syncer)
+            pending.append(syncer)  # if only this run fails, the others come first
+            return error
+    return None
 
 
-def no_start(folder: Path) -> InputError:
-    """The one line for a journal that does not say what it is of."""
+def is_active(folder: Path) -> bool:
+    """Whether a process may still append to the event log."""
+    return is_locked(folder) and event_log.last_kind(folder) != "closing"
+
+
+def missing_start_error(folder: Path) -> InputError:
+    """The one-line error for an event log that does not begin with a start."""
     return InputError(f"expected a journal with a start, got none in {folder}")
-
-
-def rest(pause: float, living: list[Path], alive: Callable[[Path], bool]) -> None:
-    """Wait, but not past the end of what is being written."""
-    until = time.monotonic() + pause
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, POLL))
-        if living and left > POLL and not any(alive(folder) for folder in living):
-            return

@@ -21,7 +21,7 @@ from src.tracking.fingerprint import code_digest
 from src.tracking.run import store_of
 from src.tracking.run_record import RunRecord, read_events
 from src.tracking.run_store import find_folder
-from src.tracking.sync_state import Delivered, store_in
+from src.tracking.sync_state import SyncState, load_store
 from src.training import checkpoint
 from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EARLY_STOPPING, budget_spent, exhausted
@@ -242,8 +242,8 @@ def cut_off(ended: RunRecord) -> bool:
 def known_there(folder: Path, config: Config) -> bool:
     """Whether the run may go on in the store in which this one is to be tracked: not if it has its id in
     another one."""
-    tracked = config.tracking.name == "mlflow" and bool(Delivered.of(folder).run_id)
-    return not tracked or store_in(folder) == store_of(config)["uri"]
+    tracked = config.tracking.name == "mlflow" and bool(SyncState.load(folder).run_id)
+    return not tracked or load_store(folder)["uri"] == store_of(config)["uri"]
 
 
 def check_resumable(found: Resumption, corpus: Corpus, max_steps: int) -> None:

@@ -14,7 +14,7 @@ from benchmarks.outage import at_once, compare, outage
 from src.common.errors import InputError
 from src.common.file_lock import acquire
 from src.tracking.event_log import Journal
-from src.tracking.sync_state import Delivered
+from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
 
@@ -85,18 +85,17 @@ class Cut(Exception):
 def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
     after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every call that changes the store: in front of it, and behind it, before that is noted.
+    """At every call that changes the store: before it, and after it, before that is noted.
 
-    A store that, unlike MLflow's database, takes the same point twice is imitated by counting the calls.
+    Metric points that may have arrived are sent again; the database drops identical ones.
     """
     import mlflow
 
-    from src.tracking import mlflow_writer, sync
+    from src.tracking import sync
     from src.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
-    sent: list[tuple[str, int]] = []
     fuse = {"left": -1}
 
     def cutting(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,28 +112,24 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
 
     base = mlflow.MlflowClient
 
-    def log_batch(self: Any, run_id: str, metrics: Any = (), **named: Any) -> Any:
-        sent.extend((m.key, m.step) for m in metrics)
-        return base.log_batch(self, run_id, metrics=metrics, **named)
-
-    cut = {name: cutting(getattr(base, name)) for name in ("create_run", "log_artifact", "set_terminated")}
+    calls = ("create_run", "log_batch", "log_artifact", "set_terminated")
+    cut = {name: cutting(getattr(base, name)) for name in calls}
     connect(uri)  # makes the database
-    monkeypatch.setattr(sync, "connect", type("Client", (base,), cut | {"log_batch": cutting(log_batch)}))
-    monkeypatch.setattr(mlflow_writer, "log_model", cutting(mlflow_writer.log_model))
+    monkeypatch.setattr(sync, "connect", type("Client", (base,), cut))
+    monkeypatch.setattr(mlflow.pyfunc, "log_model", cutting(mlflow.pyfunc.log_model))
     cuts = 0
-    while not Delivered.of(folder).whole(folder):
+    while not SyncState.load(folder).is_complete(folder):
         cuts += 1
         assert cuts < 50
         fuse["left"] = cuts  # each time one call further
         try:
-            sync.deliver(folder, uri, files_of(folder), lambda: False)
+            sync.sync_all([folder])
         except Cut:
             acquire(folder, "deliver.lock", timeout=0).release()  # nobody has it any more
     assert cuts > 3
-    assert len(sent) == len(set(sent)) == 41, "each point was sent once"
     found = compare(folder, uri)
-    found["points_lost"] = found["points_twice"] = 0  # nan equals nothing: counted above
     assert nothing_lost(found) == {}
+    assert found["points"] == 41
     assert (found["runs"], found["models"], found["run_status"]) == (1, 1, "FINISHED")
 
 
@@ -144,19 +139,20 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     folder = told(tmp_path / "run", uri)
-    run_id = sync.deliver(folder, uri, files_of(folder), lambda: False).run_id
+    sync.sync_all([folder])
+    run_id = SyncState.load(folder).run_id
     client = connect(uri)
     journal = Journal(folder)
     journal.resume()
-    following = sync.Following(folder, {"uri": uri, "artifacts": ""}, patience=0)
-    following.step()
+    syncer = sync.RunSyncer(folder)
+    syncer.sync(active=True)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags.get("ended")) == ("RUNNING", None)
-    assert not following.whole()
+    assert not syncer.is_complete()
     journal.metrics(21, {"lr": 0.25})
     journal.end("KILLED", "interrupted")
-    following.step()
-    assert following.whole()
+    syncer.sync(active=True)
+    assert syncer.is_complete()
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "interrupted")
     assert [m.step for m in client.get_metric_history(run_id, "lr")] == [*range(20), 21]
@@ -196,7 +192,7 @@ def test_everything_undelivered_is_delivered_by_one_command(tmp_path: Path, comm
     assert ended.rc == 0, ended.err
     assert ended.out.count(f" to {uri}: run=") == 2
     again = command("src.sync", str(tmp_path))
-    assert (again.rc, again.out) == (0, "everything has been delivered\n")
+    assert (again.rc, again.out) == (0, "everything is uploaded\n")
 
 
 def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
@@ -209,7 +205,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     assert ended.rc == 0, ended.err
     (folder,) = tmp_path.glob("sweeps/*/journal.jsonl")
     sweep = folder.parent
-    (line,) = [line for line in ended.err.splitlines() if "deliver it later" in line]
+    (line,) = [line for line in ended.err.splitlines() if "upload it with" in line]
     assert line.endswith(f"python -m src.sync {sweep}")
     assert (sweep / "comparison.html").exists()
     names = {file.parent.name for file in tmp_path.glob("runs/*/journal.jsonl")}
@@ -239,5 +235,6 @@ def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
 
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
-    with pytest.raises(InputError, match=r"whose sweep has been delivered, got .*: deliver that first with "):
-        sync.Following(folder, store, patience=0).step()
+    (folder / TRACKING).write_text(json.dumps(store))
+    with pytest.raises(InputError, match=r"whose sweep is uploaded, got .*: upload that first with "):
+        sync.RunSyncer(folder).sync(active=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from src.tracking.stale_runs import STALE_REASON
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
 from tests.tracked_run import history, only_run
@@ -62,7 +63,7 @@ def test_a_killed_run_is_told_as_failed(
     assert ended.rc == 0, ended.err
     run = only_run(client, "killed")
     assert run.info.status == "FAILED"
-    assert "without a word" in run.data.tags["ended"]
+    assert run.data.tags["ended"] == STALE_REASON
     assert run.info.run_id in ended.out
     journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     points = [(r["step"], r["values"]["lr"], r["time"]) for r in journal if "lr" in r.get("values", {})]

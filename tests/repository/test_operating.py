@@ -104,7 +104,7 @@ def test_every_launcher_is_told_of_with_keys_that_it_has() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_a_lost_database_is_made_anew_from_the_journals(trained: Trained, tmp_path: Path) -> None:
-    """The steps under "Everything again, or elsewhere"."""
+    """The steps under "Upload everything again, or elsewhere"."""
     from src.tracking.mlflow_client import connect
 
     outputs = tmp_path / "outputs"

@@ -1,4 +1,4 @@
-"""Runs whose process is gone without a word: closed when their directory is next seen."""
+"""Stale runs are closed by the next command that reads their directory."""
 
 import json
 import time
@@ -11,12 +11,13 @@ import pytest
 from src.common.file_lock import acquire
 from src.tracking import stale_runs
 from src.tracking.event_log import NAME, Journal, read
-from src.tracking.sync_state import undelivered
+from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT
 
 
 def journal_of(folder: Path) -> Journal:
     folder.mkdir(parents=True)
+    (folder / TRACKING).touch()
     journal = Journal(folder)
     journal.start("e", "n", {}, {}, None)
     return journal
@@ -43,26 +44,26 @@ def test_only_what_has_no_end_and_nobody_holds_is_dead(tmp_path: Path) -> None:
     sweep = journal_of(tmp_path / "sweeps" / "one")
     sweep.file.close()
     found = {"dead", "torn", "long", "one"}
-    assert {folder.name for folder in stale_runs.mark_dead(tmp_path)} == found
+    assert {folder.name for folder in stale_runs.close_stale_runs(tmp_path)} == found
     for folder in [*(runs / name for name in ("dead", "torn", "long")), tmp_path / "sweeps" / "one"]:
         assert last(folder) | {"time": 0} == {
-            "kind": "end", "status": "FAILED", "reason": "the process ended without a word", "time": 0,
+            "kind": "end", "status": "FAILED", "reason": stale_runs.STALE_REASON, "time": 0,
         }  # fmt: skip
     assert [record["kind"] for _, record in read(runs / "torn", 0)] == ["start", "metrics", "end"]
     assert last(runs / "living")["kind"] == "start"
-    assert stale_runs.mark_dead(tmp_path) == []
+    assert stale_runs.close_stale_runs(tmp_path) == []
     living.release()
-    assert [folder.name for folder in stale_runs.mark_dead(tmp_path)] == ["living"]
+    assert [folder.name for folder in stale_runs.close_stale_runs(tmp_path)] == ["living"]
 
 
 def test_a_resumed_run_that_dies_again_is_closed_again(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "runs" / "one")
     journal.end("KILLED", "interrupted")
-    assert stale_runs.mark_dead(tmp_path) == []
+    assert stale_runs.close_stale_runs(tmp_path) == []
     journal = Journal(tmp_path / "runs" / "one")
     journal.resume()
     journal.file.close()
-    assert len(stale_runs.mark_dead(tmp_path)) == 1
+    assert len(stale_runs.close_stale_runs(tmp_path)) == 1
     kinds = [record["kind"] for _, record in read(tmp_path / "runs" / "one", 0)]
     assert kinds == ["start", "end", "resumed", "end"]
 
@@ -76,15 +77,16 @@ def test_of_ended_runs_only_the_end_of_the_journal_is_read(
         journal.end("FINISHED")
     monkeypatch.setattr("src.tracking.event_log.read", None)  # the reader of whole journals
     monkeypatch.setattr("src.tracking.stale_runs.acquire", None)
-    assert stale_runs.mark_dead(tmp_path) == []
+    assert stale_runs.close_stale_runs(tmp_path) == []
 
 
 def test_where_nothing_was_tracked_nothing_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal_of(tmp_path / "runs" / "one").file.close()
-    monkeypatch.setattr(stale_runs, "deliver_beside", lambda *_: pytest.fail("started a process"))
-    stale_runs.attend(tmp_path)
+    (tmp_path / "runs" / "one" / TRACKING).unlink()
+    monkeypatch.setattr(stale_runs, "start_background_sync", lambda *_: pytest.fail("started a process"))
+    stale_runs.close_stale_runs_and_sync(tmp_path)
     assert last(tmp_path / "runs" / "one")["status"] == "FAILED"
 
 
@@ -100,11 +102,11 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
     (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": tmp_path.as_uri()}))
     typed("evaluate", "tracking.experiment=none there", f"output_dir={tmp_path}", f"data_dir={tmp_path}")
     until = time.monotonic() + TIME_LIMIT
-    while undelivered(tmp_path) and time.monotonic() < until:
+    while not SyncState.load(folder).is_complete(folder) and time.monotonic() < until:
         time.sleep(0.1)
     from src.tracking.mlflow_client import connect
 
     client = connect(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert (run.info.status, run.data.tags["ended"]) == ("FAILED", stale_runs.REASON)
-    assert stale_runs.mark_dead(tmp_path) == []
+    assert (run.info.status, run.data.tags["ended"]) == ("FAILED", stale_runs.STALE_REASON)
+    assert stale_runs.close_stale_runs(tmp_path) == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.common.errors import InputError
+from src.tracking.stale_runs import STALE_REASON
 from tests.tracked_run import CURVES, deliver, delivered_copy, history, only_run, text_of
 
 # MLflow's own warnings, about its own dependencies, are not ours to mend.
@@ -44,13 +45,14 @@ def test_a_journal_is_delivered_while_it_grows(
     journal.write_bytes(whole[: pieces.pop(0)])
     looks = []
 
-    def alive() -> bool:
+    def is_active(_: Path) -> bool:
         looks.append(len(pieces))
         if pieces:
             journal.write_bytes(whole[: pieces.pop(0)])
         return True
 
-    run_id = deliver(trained, folder, alive).run_id
+    monkeypatch.setattr(sync, "is_active", is_active)
+    run_id = deliver(trained, folder).run_id
     assert len(looks) >= 6
     for name in CURVES:
         assert history(client, run_id, name) == sorted(trained.curve(name)), name
@@ -64,7 +66,7 @@ def test_a_journal_without_an_end_is_told_as_failed(client: Any, trained: Any, t
     run_id = deliver(trained, folder).run_id
     run = only_run(client, "cut off")
     assert (run.info.run_id, run.info.status) == (run_id, "FAILED")
-    assert "ended without a word" in run.data.tags["ended"]
+    assert run.data.tags["ended"] == STALE_REASON
 
 
 @pytest.mark.usefixtures("no_retries")
@@ -80,7 +82,7 @@ def test_an_unreachable_server_loses_nothing(
     assert "Traceback" not in ended.err
     assert ended.out.startswith("test/bpc=")
     (folder,) = (tmp_path / "o" / "runs").iterdir()
-    (told,) = [line for line in ended.err.splitlines() if "deliver it later" in line]
+    (told,) = [line for line in ended.err.splitlines() if "upload it with" in line]
     assert told.endswith(f"python -m src.sync {folder}")
     assert "http://127.0.0.1:9" in told
     assert (folder / "model" / "weights.safetensors").exists()

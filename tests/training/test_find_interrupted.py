@@ -11,7 +11,7 @@ from src.common.file_lock import acquire
 from src.config.schema import Config
 from src.tracking.event_log import Journal, read
 from src.tracking.run_store import open_store
-from src.tracking.stale_runs import REASON
+from src.tracking.stale_runs import STALE_REASON
 from src.training import checkpoint
 from src.training.resume import find_unfinished, saved_config
 from tests.conftest import run_command
@@ -68,7 +68,7 @@ def runs(trained_alone: Path, tmp_path: Path) -> Runs:
     ("status", "reason", "goes_on"),
     [
         ("", "", True),
-        ("FAILED", REASON, True),
+        ("FAILED", STALE_REASON, True),
         ("KILLED", "interrupted", True),
         ("KILLED", "SIGTERM", True),
         ("FINISHED", "interrupted", True),
