@@ -28,7 +28,7 @@ from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
 from src.tracking import event_log
 from src.tracking.environment import environment
-from src.tracking.mlflow_server import running
+from src.tracking.mlflow_server import run_server
 from src.tracking.sync_state import SyncState
 
 RESULT = Path(__file__).with_name("outage.json")
@@ -67,7 +67,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
         port = probe.getsockname()[1]
     options = ["--workers", "1", "--serve-artifacts", "--artifacts-destination", (root / "files").as_uri()]
     database, uri = f"sqlite:///{root / 'server.db'}", f"http://127.0.0.1:{port}"
-    with running(options, "127.0.0.1", port, root / "first.log", database) as server:
+    with run_server(options, "127.0.0.1", port, root / "first.log", database) as server:
         log = root / "said.log"
         run = start(log, *TRAINING, f"tracking.uri={uri}", f"output_dir={root}", f"data_dir={data}")
         try:
@@ -82,7 +82,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
     try:
         time.sleep(AWAY)
         there = SyncState.load(folder).offset
-        with running(options, "127.0.0.1", port, root / "second.log", database):
+        with run_server(options, "127.0.0.1", port, root / "second.log", database):
             back = event_log.now()
             wait_for("a delivery to the second server", lambda: SyncState.load(folder).offset > there)
             caught_up = event_log.now()

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from src.common.paths import PROJECT
-from src.tracking.mlflow_server import end
+from src.tracking.mlflow_server import stop
 
 PICTURES = PROJECT / "docs" / "pictures"
 SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")
@@ -60,7 +60,7 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
             time.sleep(0.2)
         yield found
     finally:
-        end(server)
+        stop(server)
 
 
 def kept(page: Any, name: str) -> None:

@@ -70,9 +70,9 @@ def format_summary(result: "Result", config: Config) -> str:
         parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
-        from src.tracking.mlflow_links import server_of
+        from src.tracking.mlflow_links import ui_location
 
-        server, command = server_of(config)
+        server, command = ui_location(config)
         page = command or server
         if result.run_id == result.folder.name:
             page = f"not yet: python -m src.sync {result.folder}"

@@ -1,7 +1,5 @@
 """`python -m src.server`: an MLflow server with a database, for sweeps whose jobs share no folder."""
 
-import signal
-from contextlib import suppress
 from typing import Any
 
 from src.cli.main import Invocation, launch
@@ -9,7 +7,7 @@ from src.cli.main import Invocation, launch
 
 def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
-    from src.tracking.mlflow_server import check_database, check_free, ended, reachable, running
+    from src.tracking.mlflow_server import check_database, check_free, serve, url_host
 
     outputs = absolute(config.output_dir)
     check_free(config.host, config.port)
@@ -22,14 +20,12 @@ def main(config: Any, _: Invocation) -> None:
     options += ["--workers", "2" if config.backend_store_uri else "1"]
     options += ["--allowed-hosts", config.allowed_hosts] if config.allowed_hosts else []
     log = outputs / "server.log"
-    address = f"http://{reachable(config.host)}:{config.port}"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so ends the server, too
-    with suppress(KeyboardInterrupt):
-        with running(options, config.host, config.port, log, config.backend_store_uri or sqlite) as server:
-            print(f"open {address}  (Ctrl-C ends the server; its files: {files}, its log: {log})")
-            print(f"on every machine: python -m src.train tracking.uri={address} ...", flush=True)
-            server.wait()
-        raise ended(log)
+    address = f"http://{url_host(config.host)}:{config.port}"
+    message = (
+        f"open {address}  (Ctrl-C ends the server; its files: {files}, its log: {log})\n"
+        f"on every machine: python -m src.train tracking.uri={address} ..."
+    )
+    serve(options, config.host, config.port, log, config.backend_store_uri or sqlite, message)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """`python -m src.ui`: the MLflow UI on the project's own database, and the address to open."""
 
-import signal
-from contextlib import suppress
 from typing import Any
 
 from src.cli.main import Invocation, launch
@@ -9,7 +7,7 @@ from src.cli.main import Invocation, launch
 
 def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
-    from src.tracking.mlflow_server import check_free, ended, reachable, running
+    from src.tracking.mlflow_server import check_free, serve, url_host
     from src.tracking.run import store_of
     from src.tracking.stale_runs import close_stale_runs_and_sync
 
@@ -26,16 +24,11 @@ def main(config: Any, _: Invocation) -> None:
         base = store["uri"].rstrip("/")
         print("\n".join([base + page, *lines_of_sweep(mlflow_links.latest(config, base))]))
         return
-    base = f"http://{reachable(config.host)}:{config.port}"
+    base = f"http://{url_host(config.host)}:{config.port}"
     lines = [f"open {base}{page}  (Ctrl-C ends the server)"]
     lines += lines_of_sweep(mlflow_links.latest(config, base))
     log = absolute(config.output_dir) / "mlflow-server.log"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us so ends the server, too
-    with suppress(KeyboardInterrupt):
-        with running(["--workers", "1"], config.host, config.port, log, store["uri"]) as server:
-            print("\n".join(lines), flush=True)
-            server.wait()
-        raise ended(log)
+    serve(["--workers", "1"], config.host, config.port, log, store["uri"], "\n".join(lines))
 
 
 def lines_of_sweep(found: Any) -> list[str]:

@@ -16,7 +16,7 @@ from src.common.errors import InputError
 from src.config.schema import PlayConfig
 from src.playground.generation import KEYS, Stream, Wish, complaint, wish_of
 from src.playground.runs import ModelCache, option_label, score, settings_diff
-from src.tracking.mlflow_server import answers, reachable
+from src.tracking.mlflow_server import is_listening, url_host
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
 
@@ -235,9 +235,9 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
         Page(config, models, listed, [left.run_id, right.run_id])
 
     async def announce() -> None:
-        while not await asyncio.to_thread(answers, config.host, config.port):
+        while not await asyncio.to_thread(is_listening, config.host, config.port):
             await asyncio.sleep(0.05)
-        print(f"open http://{reachable(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
+        print(f"open http://{url_host(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
 
     app.on_startup(announce)
     with contextlib.suppress(KeyboardInterrupt):

@@ -88,7 +88,7 @@ class OpenSweep:
         tags: dict[str, str],
         file: Path,
         results: list[JobResult],
-    ) -> mlflow_links.Addresses | None:
+    ) -> mlflow_links.SweepLinks | None:
         """End the parent run; the links that open it in MLflow's UI. results: the best first."""
         sweep, config = self.sweep, self.config
         if self.run:
@@ -110,9 +110,9 @@ def sweep_dir(config: PlacesConfig, sweep: Sweep) -> Path:
     return absolute(config.output_dir) / "sweeps" / sweep.id
 
 
-def print_links(config: PlacesConfig, links: mlflow_links.Addresses) -> None:
+def print_links(config: PlacesConfig, links: mlflow_links.SweepLinks) -> None:
     """Print the links that open the sweep in MLflow's UI."""
-    server, command = mlflow_links.server_of(config)
+    server, command = mlflow_links.ui_location(config)
     where = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
     say("\n".join([f"in MLflow, {where}:", *links.lines()]))
 

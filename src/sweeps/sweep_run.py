@@ -79,7 +79,7 @@ class SweepRun:
         tags: dict[str, str],
         page: Path,
         ranked: list[JobResult],
-    ) -> mlflow_links.Addresses | None:
+    ) -> mlflow_links.SweepLinks | None:
         """Log the sweep's outcome, end the parent run and wait until everything is synced.
 
         Args:
@@ -101,8 +101,8 @@ class SweepRun:
         if not wait_for_sync(self.sync_process, self.folder, store_of(self.config)["uri"]):
             return None
         done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
-        return mlflow_links.addresses(
-            mlflow_links.server_of(self.config)[0], done.experiment, done.run_id, ids
+        return mlflow_links.sweep_links(
+            mlflow_links.ui_location(self.config)[0], done.experiment, done.run_id, ids
         )
 
 

@@ -1,15 +1,15 @@
-"""Addresses of the MLflow UI that open a sweep as one wants to see it.
+"""Links into MLflow's UI that open a sweep with its swept keys and scores as columns, and its curves.
 
-In a fresh browser MLflow's table shows neither params nor metrics and its charts those of every run. What an
-address cannot say (visible columns, which charts) a saved view can: a tag of the experiment that holds the
-state of the page as JSON, named in the address by its key. The formats are those of MLflow 3.17; tests open
-every address in a browser.
+A link cannot choose columns and charts, but it can name a saved view: a tag of the experiment with the page's
+state as JSON (mlflow_view.json is its template). The format is that of MLflow 3.17; a test opens every link
+in a browser.
 """
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,25 +17,32 @@ from src.common.paths import PROJECT
 from src.config.schema import PlacesConfig
 from src.tracking.run import MEMBER, store_of
 
+TEMPLATE = Path(__file__).with_name("mlflow_view.json")
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
 SCORES = ("val/loss", "test/bpc", "val_final/bpc", "chars_per_second")  # columns: those that exist
 CURVES = ("val/loss", "train/loss")
-# MLflow's own colour of a run comes from its id, often the same for two of a sweep. These are matplotlib's.
-COLOURS = [
+# MLflow derives a run's color from its id, often the same for two jobs of a sweep. These are matplotlib's.
+RUN_COLORS = [
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
     "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
     "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5",
     "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
 ]  # fmt: skip
-DRAWN = 50  # runs up to which all are drawn; of more, MLflow's "first 20", which are the best
-SIDE_BY_SIDE = 20  # runs on the compare page: more columns than these nobody reads
+MAX_CHART_RUNS = 50  # runs in charts (as in the template); of more, MLflow's "first 20", which are the best
+MAX_COMPARE_RUNS = 20  # columns of the compare page
 
 
 @dataclass(frozen=True)
-class Addresses:
-    """What each opens: the runs with what was swept and their scores as columns, the lowest val/loss first;
-    their curves; their compare page ("" without a run); comparison.html."""
+class SweepLinks:
+    """Links of a sweep.
+
+    Attributes:
+        table: Its runs, the lowest val/loss first, with swept keys and scores as columns.
+        charts: Their curves.
+        compare: Their compare page; "" without a run.
+        page: comparison.html.
+    """
 
     table: str
     charts: str
@@ -43,18 +50,12 @@ class Addresses:
     page: str
 
     def lines(self) -> list[str]:
-        """For a terminal."""
-        named = [
-            ("table", self.table),
-            ("charts", self.charts),
-            ("compare", self.compare),
-            ("page", self.page),
-        ]
-        return [f"  {name:<8} {address}" for name, address in named if address]
+        """One line per link."""
+        return [f"  {name:<8} {link}" for name, link in asdict(self).items() if link]
 
 
-def server_of(config: PlacesConfig) -> tuple[str, str]:
-    """Where the UI of the config's store is, and what makes it answer there ("": it does)."""
+def ui_location(config: PlacesConfig) -> tuple[str, str]:
+    """The address of the UI of the config's store, and the command that starts it ("": it is running)."""
     uri = store_of(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
@@ -65,14 +66,21 @@ def server_of(config: PlacesConfig) -> tuple[str, str]:
     return LOCAL, " ".join(["python -m src.ui", *typed]) if typed else "make ui"
 
 
-def addresses(server: str, experiment: str, sweep_id: str, run_ids: list[str]) -> Addresses:
-    """Of a sweep whose view has been saved. run_ids: its runs, the best first."""
+def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str]) -> SweepLinks:
+    """Links of a sweep whose view is saved.
+
+    Args:
+        server: Address of the UI.
+        experiment: Id of the experiment.
+        sweep_id: Id of the parent run.
+        run_ids: Ids of its jobs, the best first.
+    """
     root = f"{server}/#/experiments/{experiment}/runs"
     runs = f"{root}?workflowType=machine_learning"
     view = f"viewStateShareKey={quote(sweep_id)}"
-    chosen = quote(json.dumps(run_ids[:SIDE_BY_SIDE], separators=(",", ":")), safe="")
+    chosen = quote(json.dumps(run_ids[:MAX_COMPARE_RUNS], separators=(",", ":")), safe="")
     within = quote(json.dumps([experiment]), safe="")
-    return Addresses(
+    return SweepLinks(
         table=f"{runs}&compareRunsMode=TABLE&{view}",
         charts=f"{runs}&compareRunsMode=CHART&{view}",
         compare=f"{server}/#/compare-runs?runs={chosen}&experiments={within}" if run_ids else "",
@@ -81,84 +89,55 @@ def addresses(server: str, experiment: str, sweep_id: str, run_ids: list[str]) -
 
 
 def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
-    """The state of MLflow's page of runs that shows this sweep's."""
-    params = [param_of(key) for key in keys]
+    """Fill the template mlflow_view.json: the state of MLflow's page of runs that shows a sweep.
+
+    Its charts have two columns (of three the legends are cut off), and `isAccordionReordered` keeps MLflow
+    from sorting its own sections before this one.
+
+    Args:
+        sweep_id: Id of the parent run.
+        keys: The swept keys.
+        jobs: Number of jobs.
+
+    Returns:
+        The state, to be saved as JSON.
+    """
+    template = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    params = [param_name(key) for key in keys]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in SCORES]
     columns.append("attributes.`Duration`")
-    section = {"uuid": "sweep", "name": "sweep", "display": True, "isReordered": True}
-    section["columns"] = 2  # of three the legends are cut off
-    charts = [line_chart(name) for name in CURVES]
+    charts = [
+        template["line"]
+        | {
+            "uuid": f"sweep-{metric}",
+            "metricKey": metric,
+            "selectedMetricKeys": [metric],
+            "displayName": f"{metric} [nats per character] against the optimizer step",
+        }
+        for metric in CURVES
+    ]
     if params:
-        charts.append(parallel_coordinates(params))
-    return {
+        charts.append(template["parallel"] | {"selectedParams": params})
+    state: dict[str, Any] = template["page"] | {
         "searchFilter": f"tags.`{MEMBER}{sweep_id}` != ''",
-        "orderByKey": "metrics.`val/loss`",
-        "orderByAsc": True,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, 90),
-        "runsHiddenMode": "SHOW_ALL" if jobs <= DRAWN else "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOW_ALL" if jobs <= MAX_CHART_RUNS else "FIRST_20_RUNS",
         "compareRunCharts": charts,
-        "compareRunSections": [section],
-        "isAccordionReordered": True,  # else MLflow sorts its own sections before this one
     }
+    return state
 
 
-def param_of(key: str) -> str:
+def param_name(key: str) -> str:
     """The param that a swept key is logged as (`src.config.validation.flatten`)."""
     return key.lstrip("+").removesuffix(".name")
-
-
-def line_chart(metric: str) -> dict[str, Any]:
-    """A metric's curves, of every run that is shown."""
-    return {
-        "type": "LINE",
-        "uuid": f"sweep-{metric}",
-        "metricSectionId": "sweep",
-        "isGenerated": False,
-        "deleted": False,
-        "runsCountToCompare": DRAWN,
-        "metricKey": metric,
-        "selectedMetricKeys": [metric],
-        "displayName": f"{metric} [nats per character] against the optimiser step",
-        "lineSmoothness": 0,
-        "scaleType": "linear",
-        "xAxisScaleType": "linear",
-        "range": {},
-        "xAxisKey": "step",
-        "selectedXAxisMetricKey": "",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "ignoreOutliers": False,
-        "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": False,
-    }
-
-
-def parallel_coordinates(params: list[str]) -> dict[str, Any]:
-    """A line for each run, through the values of what was swept to its val/loss."""
-    return {
-        "type": "PARALLEL",
-        "uuid": "sweep-parallel",
-        "metricSectionId": "sweep",
-        "isGenerated": False,
-        "deleted": False,
-        "runsCountToCompare": DRAWN,
-        "displayName": "what was swept, and val/loss",
-        "selectedParams": params,
-        "selectedMetrics": ["val/loss"],
-        "showAllRuns": False,
-    }
 
 
 def save_view(
     client: Any, experiment: str, sweep_id: str, name: str, keys: list[str], run_ids: list[str]
 ) -> None:
-    """Save the sweep's view with its experiment. run_ids: its runs, the best first."""
+    """Save the view of a sweep as a tag of its experiment, and color its runs (`run_ids`, the best first)."""
     now = int(time.time() * 1000)
     view = {
         "name": f"sweep {name}"[:100],  # MLflow's list of saved views shows it
@@ -166,24 +145,26 @@ def save_view(
         "updatedAt": now,
         "state": json.dumps(view_state(sweep_id, keys, len(run_ids))),
     }
-    for run_id, colour in zip(run_ids, cycle(COLOURS), strict=False):
-        client.set_tag(run_id, "mlflow.runColor", colour)
+    for run_id, color in zip(run_ids, cycle(RUN_COLORS), strict=False):
+        client.set_tag(run_id, "mlflow.runColor", color)
     client.set_experiment_tag(experiment, VIEW + sweep_id, json.dumps(view))
 
 
-def publish(sweep_id: str, name: str, keys: list[str], config: PlacesConfig, run_ids: list[str]) -> Addresses:
-    """Save the view of a sweep whose parent this process has made; the addresses."""
+def publish(
+    sweep_id: str, name: str, keys: list[str], config: PlacesConfig, run_ids: list[str]
+) -> SweepLinks:
+    """Save the view of a sweep whose parent run this process created; its links."""
     from src.tracking.mlflow_client import connect, experiment_id  # slow to import
 
     store = store_of(config)
     client = connect(store["uri"])
     experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
     save_view(client, experiment, sweep_id, name, keys, run_ids)
-    return addresses(server_of(config)[0], experiment, sweep_id, run_ids)
+    return sweep_links(ui_location(config)[0], experiment, sweep_id, run_ids)
 
 
-def latest(config: PlacesConfig, server: str) -> tuple[str, Addresses] | None:
-    """Name and addresses of the sweep begun last of those that have ended, None without one."""
+def latest(config: PlacesConfig, server: str) -> tuple[str, SweepLinks] | None:
+    """Name and links of the ended sweep that was started last; None without one."""
     from src.tracking.mlflow_client import connect  # slow to import
 
     client = connect(store_of(config)["uri"])
@@ -192,15 +173,15 @@ def latest(config: PlacesConfig, server: str) -> tuple[str, Addresses] | None:
         return None
     within = [experiment.experiment_id]
     sweeps = client.search_runs(within, "tags.stage = 'sweep'", order_by=["attributes.start_time DESC"])
-    # Without a view it is still at work, or from before views were saved.
+    # A sweep without a view is still running.
     parent = next((run for run in sweeps if VIEW + run.info.run_id in experiment.tags), None)
     if parent is None:
         return None
     members = client.search_runs(
         within,
         f"tags.`{MEMBER}{parent.info.run_id}` != ''",
-        max_results=SIDE_BY_SIDE,
+        max_results=MAX_COMPARE_RUNS,
         order_by=["metrics.`val/loss` ASC"],
     )
     run_ids = [run.info.run_id for run in members]
-    return parent.info.run_name, addresses(server, experiment.experiment_id, parent.info.run_id, run_ids)
+    return parent.info.run_name, sweep_links(server, experiment.experiment_id, parent.info.run_id, run_ids)

@@ -1,7 +1,4 @@
-"""A process that runs `mlflow server`, from its start to its end.
-
-Is an address of this machine free for a server, does a server answer there, and how is it reached?
-"""
+"""`mlflow server` as a child process, and the checks of addresses before it starts."""
 
 import errno
 import os
@@ -13,17 +10,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from src.common.errors import InputError
 
 Server = subprocess.Popen[bytes]
-PATIENCE = 8.0  # seconds for requests at work when the server is to end
+STOP_TIMEOUT = 8.0  # seconds for requests in progress when the server is stopped
 
 
 def check_database(backend: str) -> None:
-    """Raises InputError for what is no database's URL, or one whose driver is not installed."""
+    """Check a database URL.
+
+    Raises:
+        InputError: It is no database's URL, or the driver is not installed.
+    """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -32,8 +32,8 @@ def check_database(backend: str) -> None:
         dialect = url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
-            "backend_store_uri: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, got "
-            f"{backend}"
+            "backend_store_uri: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, "
+            f"got {backend}"
         ) from error
     try:
         dialect.import_dbapi()
@@ -46,75 +46,93 @@ def check_database(backend: str) -> None:
 
 
 @contextmanager
-def running(options: list[str], host: str, port: int, log: Path, backend: str) -> Iterator[Server]:
-    """`mlflow server` with these options, while the context lasts, which begins once the server answers.
+def run_server(options: list[str], host: str, port: int, log: Path, backend: str) -> Iterator[Server]:
+    """Run `mlflow server` while the context lasts, which begins once the server answers.
 
-    log: file for what it prints. backend: handed on in the environment, where no other user sees the
-    password. Raises InputError when the server ends before it answers.
+    Args:
+        options: Further command-line options.
+        host: Address to listen on.
+        port: Port to listen on.
+        log: File for its output.
+        backend: Database URL, passed in the environment, where other users cannot read the password.
+
+    Yields:
+        The process.
+
+    Raises:
+        InputError: The server ended before it answered.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), *options]
     env = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_BACKEND_STORE_URI": backend}
-    env.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes for what we do not use
-    with log.open("wb") as file:  # a process group of its own: Ctrl-C is for us, who end it in order
+    env.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes that are not used here
+    with log.open("wb") as file:  # its own process group: Ctrl-C is for this process, which stops the server
         server = subprocess.Popen(command, stdout=file, stderr=file, env=env, process_group=0)
     try:
-        while server.poll() is None and not healthy(host, port):
+        while server.poll() is None and not is_healthy(host, port):
             time.sleep(0.2)
         if server.poll() is not None:
-            raise ended(log)
+            raise exit_error(log)
         yield server
     finally:
-        end(server)
+        stop(server)
 
 
-def ended(log: Path) -> InputError:
-    """The one line for a server that ended by itself."""
+def serve(options: list[str], host: str, port: int, log: Path, backend: str, message: str) -> None:
+    """Run `mlflow server` (see `run_server`) until Ctrl-C or SIGTERM; print a message once it answers."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        with run_server(options, host, port, log, backend) as server:
+            print(message, flush=True)
+            server.wait()
+        raise exit_error(log)
+
+
+def exit_error(log: Path) -> InputError:
+    """The one-line error for a server that ended by itself."""
     return InputError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
 
 
-def end(server: Server) -> None:
+def stop(server: Server) -> None:
     """End the server and the processes that it has started."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, how)
         with suppress(subprocess.TimeoutExpired):
-            server.wait(PATIENCE)
+            server.wait(STOP_TIMEOUT)
 
 
-def healthy(host: str, port: int) -> bool:
-    """Does the server answer?"""
+def is_healthy(host: str, port: int) -> bool:
+    """Whether an MLflow server answers."""
     try:
-        with urlopen(f"http://{reachable(host)}:{port}/health", timeout=5) as answer:
+        with urlopen(f"http://{url_host(host)}:{port}/health", timeout=5) as answer:
             return bool(answer.status == 200)
-    except (URLError, OSError):
+    except OSError:  # URLError is one
         return False
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises InputError where something listens already, or where this machine cannot listen."""
+    """Check that this process can listen on an address.
+
+    Raises:
+        InputError: The port is in use, or the address is not of this machine.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise no_address(host, error) from error
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is none
-        try:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of an ended server is free
             probe.bind(address)
-        except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise no_address(host, error) from error
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            expected = f"host: expected an address of this machine, got {host} ({error.strerror})"
+        else:
             busy = error.errno == errno.EADDRINUSE
             reason = "where something answers already" if busy else error.strerror
-            raise InputError(f"port: expected a free port, got {port}, {reason}") from error
+            expected = f"port: expected a free port, got {port}, {reason}"
+        raise InputError(expected) from error
 
 
-def no_address(host: str, error: OSError) -> InputError:
-    """The one line for an address at which this machine cannot listen."""
-    return InputError(f"host: expected an address of this machine, got {host} ({error.strerror})")
-
-
-def answers(host: str, port: int) -> bool:
-    """Does anything listen there?"""
+def is_listening(host: str, port: int) -> bool:
+    """Whether anything accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -122,10 +140,10 @@ def answers(host: str, port: int) -> bool:
         return False
 
 
-def reachable(host: str) -> str:
-    """As a URL holds it: an address by which this machine reaches what listens on `host`.
+def url_host(host: str) -> str:
+    """The host part of a URL by which this machine reaches a server that listens on `host`.
 
-    >>> [reachable(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
+    >>> [url_host(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
     ['127.0.0.1', '127.0.0.1', '[::1]', '[::1]']
     """
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}

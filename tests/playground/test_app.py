@@ -19,7 +19,7 @@ from src.playground.runs import option_label, score, settings_diff
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
 from src.tracking.event_log import Journal
-from src.tracking.mlflow_server import answers, check_free
+from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
 from tests.conftest import Ended
 
@@ -178,11 +178,11 @@ def test_a_busy_port_is_one_line(typed: Command, tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert answers("127.0.0.1", port)
+        assert is_listening("127.0.0.1", port)
         ended = typed("play", f"output_dir={tmp_path}", f"port={port}")
     assert ended.rc == 2
     assert ended.complaint == f"play: port: expected a free port, got {port}, where something answers already"
-    assert not answers("127.0.0.1", port)
+    assert not is_listening("127.0.0.1", port)
 
 
 def test_a_host_that_is_not_this_machine_is_one_line(typed: Command, tmp_path: Path) -> None:

@@ -168,9 +168,9 @@ def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
 
 
 def test_the_addresses_of_a_sweep_are_those_that_are_printed() -> None:
-    from src.tracking.mlflow_links import addresses
+    from src.tracking.mlflow_links import sweep_links
 
-    lines = addresses("http://127.0.0.1:5000", "1", "0123abcd", ["a", "b"]).lines()
+    lines = sweep_links("http://127.0.0.1:5000", "1", "0123abcd", ["a", "b"]).lines()
     assert [line.split()[0] for line in lines] == [
         name for row in rows(PIPELINE, "addresses") for name in named(row[0]) if not name.endswith(":")
     ]

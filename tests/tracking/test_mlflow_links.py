@@ -28,7 +28,7 @@ def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_address_can_be_taken_apart() -> None:
-    shown = mlflow_links.addresses("http://host:1", "7", SWEEP.id, ["b", "a"])
+    shown = mlflow_links.sweep_links("http://host:1", "7", SWEEP.id, ["b", "a"])
     for address, mode in ((shown.table, "TABLE"), (shown.charts, "CHART")):
         place, _, query = address.partition("?")
         assert place == "http://host:1/#/experiments/7/runs"
@@ -50,13 +50,13 @@ def test_each_address_can_be_taken_apart() -> None:
 def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run() -> None:
     many = [f"run{n}" for n in range(90)]
     assert (
-        json.loads(unquote(mlflow_links.addresses("", "1", "id", many).compare.split("=")[1].split("&")[0]))
+        json.loads(unquote(mlflow_links.sweep_links("", "1", "id", many).compare.split("=")[1].split("&")[0]))
         == many[:20]
     )
-    none = mlflow_links.addresses("http://host", "1", "id", [])
+    none = mlflow_links.sweep_links("http://host", "1", "id", [])
     assert none.compare == ""
     assert [line.split()[0] for line in none.lines()] == ["table", "charts", "page"]
-    assert mlflow_links.addresses("", "1", "id", ["one"]).compare.endswith(
+    assert mlflow_links.sweep_links("", "1", "id", ["one"]).compare.endswith(
         "runs=%5B%22one%22%5D&experiments=%5B%221%22%5D"
     )
 
@@ -76,7 +76,7 @@ def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run()
     ],
 )
 def test_where_the_addresses_answer(outputs: Path, uri: str | None, server: str, command: str) -> None:
-    assert mlflow_links.server_of(config(outputs, uri)) == (server, command)
+    assert mlflow_links.ui_location(config(outputs, uri)) == (server, command)
 
 
 def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
@@ -105,7 +105,7 @@ def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
 
 
 def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
-    assert [mlflow_links.param_of(key) for key in ("hidden", "model.layers", "optimizer.name", "+x")] == [
+    assert [mlflow_links.param_name(key) for key in ("hidden", "model.layers", "optimizer.name", "+x")] == [
         "hidden",
         "model.layers",
         "optimizer",
@@ -145,8 +145,8 @@ def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
     assert mlflow_links.latest(where, "http://host") is None  # not ended
     told = mlflow_links.publish(first.id, first.name, first.keys, where, runs)
     experiment = connect(uri).get_experiment_by_name("char-rnn")
-    assert told == mlflow_links.addresses(mlflow_links.LOCAL, experiment.experiment_id, first.id, runs)
-    again = mlflow_links.addresses("http://host", experiment.experiment_id, first.id, runs)
+    assert told == mlflow_links.sweep_links(mlflow_links.LOCAL, experiment.experiment_id, first.id, runs)
+    again = mlflow_links.sweep_links("http://host", experiment.experiment_id, first.id, runs)
     assert mlflow_links.latest(where, "http://host") == ("hidden=1,2,3", again)
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{first.id}"])
     assert view["name"] == "sweep hidden=1,2,3"
