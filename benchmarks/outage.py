@@ -115,7 +115,7 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     client, run_id = connect(uri), SyncState.load(folder).run_id
     records = [record for _, record in event_log.read(folder, 0)]
     told = Counter(
-        (name, r["step"], r["time"], str(value))  # text: nan is unequal to itself
+        (name, r["step"], r["time"], str(float(value)))  # text: nan is unequal to itself
         for r in records
         if r["kind"] == "metrics"
         for name, value in r["values"].items()
