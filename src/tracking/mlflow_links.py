@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from src.common.paths import PROJECT
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.tracking.run import MEMBER, store_of
 
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
@@ -53,7 +53,7 @@ class Addresses:
         return [f"  {name:<8} {address}" for name, address in named if address]
 
 
-def server_of(config: PlacesConfig) -> tuple[str, str]:
+def server_of(config: PathsConfig) -> tuple[str, str]:
     """Where the UI of the config's store is, and what makes it answer there ("": it does)."""
     uri = store_of(config)["uri"]
     if uri.startswith(("http://", "https://")):
@@ -171,7 +171,7 @@ def save_view(
     client.set_experiment_tag(experiment, VIEW + sweep_id, json.dumps(view))
 
 
-def publish(sweep_id: str, name: str, keys: list[str], config: PlacesConfig, run_ids: list[str]) -> Addresses:
+def publish(sweep_id: str, name: str, keys: list[str], config: PathsConfig, run_ids: list[str]) -> Addresses:
     """Save the view of a sweep whose parent this process has made; the addresses."""
     from src.tracking.mlflow_client import connect, experiment_id  # slow to import
 
@@ -182,7 +182,7 @@ def publish(sweep_id: str, name: str, keys: list[str], config: PlacesConfig, run
     return addresses(server_of(config)[0], experiment, sweep_id, run_ids)
 
 
-def latest(config: PlacesConfig, server: str) -> tuple[str, Addresses] | None:
+def latest(config: PathsConfig, server: str) -> tuple[str, Addresses] | None:
     """Name and addresses of the sweep begun last of those that have ended, None without one."""
     from src.tracking.mlflow_client import connect  # slow to import
 
