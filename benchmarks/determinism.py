@@ -9,11 +9,11 @@ benchmarks/determinism.json.
 """
 
 import tempfile
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -51,7 +51,7 @@ def trained(config: Any, corpus: Corpus, workers: int) -> dict[int, tuple[Array,
                 del seen[old]
             seen[trainer.step] = (trainer.eval_params.copy(), val_loss)
 
-    Trainer(replace(config, workers=workers), corpus).fit(NullLogger(), [Recorder()])
+    Trainer(attrs.evolve(config, workers=workers), corpus).fit(NullLogger(), [Recorder()])
     return seen
 
 

@@ -41,7 +41,7 @@ SETTINGS = [
         "log_every=5",
         "length=20",
     ),
-    *("model=gru", "batching=shuffled", "stateful=true", "schedule.warmup=20", "patience=null"),
+    *("model=gru", "batching=shuffled", "stateful=true", "schedule.warmup_steps=20", "patience=null"),
 ]
 
 

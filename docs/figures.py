@@ -27,7 +27,7 @@ from src.rnn.clipping import clip_norm, global_norm
 from src.rnn.init import initialise
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
-from src.rnn.optimizers import Adam, Optimizer, Sgd
+from src.rnn.optimizers import SGD, Adam, Optimizer
 from src.rnn.parameters import Architecture, Array, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
@@ -179,7 +179,7 @@ def clipping(corpus: Corpus) -> Figure:
     architecture = Architecture(len(corpus.vocabulary), HIDDEN)
     for clip, colour, style in ((None, "0.55", "-"), (0.5, "k", "-")):
         name = "not clipped" if clip is None else f"clipped at {clip:g}"
-        trained = train(architecture, corpus.split("train"), 400, Sgd(), 3.0, clip)
+        trained = train(architecture, corpus.split("train"), 400, SGD(), 3.0, clip)
         left.semilogy(trained.losses, style, color=colour, linewidth=1, label=name)
         right.semilogy(trained.norms, style, color=colour, linewidth=1, label=name)
     left.axhline(log(len(corpus.vocabulary)), color="k", linestyle=":", label="uniform guess")

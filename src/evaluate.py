@@ -30,19 +30,19 @@ def evaluate(
     import numpy as np
 
     from src.common.errors import InputError
-    from src.config.schema import DataConfig
+    from src.config.schema import Config
     from src.data.corpus import corpus_of
     from src.evaluation.evaluate import evaluate_network
 
-    seq_len = logged["seq_len"]
-    corpus, _ = corpus_of(DataConfig(**logged["data"]), seq_len, data_dir)
+    config = Config.from_dict(logged, f"run: config.json of run {run_id}")
+    corpus, _ = corpus_of(config.data, config.seq_len, data_dir)
     if corpus.vocabulary != model.vocabulary:
         raise InputError(
             f"run: expected the corpus that run {run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
-    rng, most = np.random.default_rng(logged["seed"]), logged["max_eval_chars"]
-    return evaluate_network(model.architecture, model.flat, corpus, seq_len, rng, most), corpus
+    rng, most = np.random.default_rng(config.seed), config.max_eval_chars
+    return evaluate_network(model.architecture, model.flat, corpus, config.seq_len, rng, most), corpus
 
 
 def main(config: Any, _: Invocation) -> None:

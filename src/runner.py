@@ -9,8 +9,9 @@ from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
 from src.common.console import counted, say
 from src.common.paths import absolute
+from src.config.constraints import invalid_value_error
 from src.config.schema import Config
-from src.config.validation import flatten, refuse
+from src.config.validation import flatten
 from src.data.corpus import Corpus, corpus_of
 from src.tracking.environment import environment, tags_of
 from src.tracking.fingerprint import job_digest
@@ -92,7 +93,9 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     """
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
-            raise refuse(key, "null but for python -m src.train without --multirun", getattr(config, key))
+            raise invalid_value_error(
+                key, "null but for python -m src.train without --multirun", getattr(config, key)
+            )
     corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
@@ -129,8 +132,6 @@ def run(
     Raises:
         InputError: For bad input. A run that had begun is closed as FAILED with the reason.
     """
-    if config.data.path is not None:  # the run must find its text again from any directory
-        config = replace(config, data=replace(config.data, path=str(absolute(config.data.path))))
     corpus = corpus or prepare(config, with_prompt=True)
     trainer = Trainer(config, corpus, None if resumed else warm_start(config, corpus))
     if resumed and job is None:

@@ -33,15 +33,13 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
 def rerun(config: Any, invocation: Invocation) -> NoReturn:
     """Train a logged run again; the exit status is 0 where the result is identical, else 1."""
-    from src.config.deserialize import restored
-    from src.experiments.rerun import reject_overrides, repeat
+    from src.experiments.rerun import config_in_place, reject_overrides, repeat
     from src.tracking.run_store import open_store
 
     reject_overrides(list(invocation.overrides))
     store = open_store(config)
     original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
-    config = restored(original.config, original.run_id, original.environment.get("git_commit"), config)
-    sys.exit(0 if repeat(original, config, store) else 1)
+    sys.exit(0 if repeat(original, config_in_place(original, config), store) else 1)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Training on a text of a few thousand characters, in this process: its config, its corpus, what it tells."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from src.common.callback import BaseCallback
-from src.config.schema import AdamConfig, Config, ConstantConfig, DataConfig, ModelConfig, TrackingConfig
-from src.config.validation import check
+from src.config.schema import Config, DataConfig, ModelConfig, TrackingConfig
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
@@ -19,7 +18,14 @@ from src.training.trainer import Trainer
 
 VERSE = "the sun is up and so am i, "
 SPLIT = (0.8, 0.1, 0.1)
-ADAM = AdamConfig("adam", weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
+
+
+def target(name: str, **arguments: Any) -> dict[str, Any]:
+    """Return the config of an optimizer or a schedule: `target("optimizers.SGD", weight_decay=0.0)`."""
+    return {"_target_": f"src.rnn.{name}", **arguments}
+
+
+ADAM = target("optimizers.Adam", weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
 BASE = Config(
     output_dir="unused",
     data_dir="unused",
@@ -60,7 +66,7 @@ BASE = Config(
     data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
     model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
     optimizer=ADAM,
-    schedule=ConstantConfig("constant", 0),
+    schedule=target("schedules.Constant", warmup_steps=0),
 )
 
 
@@ -106,8 +112,7 @@ class Trained(Recorder):
         **changes: Any,
     ) -> None:
         super().__init__()
-        self.config = replace(BASE, **changes)
-        check(self.config)
+        self.config = attrs.evolve(BASE, **changes)
         self.callback = callback
         trainer = Trainer(self.config, corpus)
         self.architecture = trainer.architecture

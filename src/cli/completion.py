@@ -123,7 +123,9 @@ def typable(text: str) -> str:
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
         return "hydra/"
-    if text.endswith(".name=") or text.startswith("prompt="):  # a group's own name; a text with blanks
+    if text.endswith((".name=", "._target_=")) or text.startswith(
+        "prompt="
+    ):  # a group's own name; a text with blanks
         return "prompt=" if text == "prompt=" else ""
     if text.endswith(".") and not text.startswith("hydra.") and not (CONF / path).is_dir():
         return text[:-1] + "="  # a list, not a group: nobody types its first element alone

@@ -4,10 +4,10 @@ import difflib
 import errno
 import re
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
+import attrs
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigKeyError,
@@ -20,44 +20,51 @@ from omegaconf.errors import (
 from src.common.atomic_io import cannot_write
 from src.common.errors import InputError
 from src.common.paths import CONF
+from src.config.constraints import fields_of, invalid_value_error
+from src.config.instantiate import TARGET_GROUPS
 from src.config.schema import COMMANDS
-from src.config.validation import keys_of, refuse, variants
+from src.config.validation import all_keys
 
 # Optuna's words, which reach us through Hydra's plugin as a bare ValueError, and ours.
-OTHER_SPACE = (
+SEARCH_SPACE_MISMATCH = (
     "hydra.sweeper.study_name: expected a study of these choices and ranges, got one of others: search what "
     "it holds, or name another study"
 )
-NO_RESULT = "expected a job that finishes, got none"
-SEARCHING = {
-    "No trials are completed yet": NO_RESULT,
-    "Record does not exist": NO_RESULT,
-    "does not support dynamic value space": OTHER_SPACE,
-    "Cannot set different distribution kind": OTHER_SPACE,
-    "Cannot set different log configuration": OTHER_SPACE,
+NO_COMPLETED_TRIAL = "expected a job that finishes, got none"
+OPTUNA_MESSAGES = {
+    "No trials are completed yet": NO_COMPLETED_TRIAL,
+    "Record does not exist": NO_COMPLETED_TRIAL,
+    "does not support dynamic value space": SEARCH_SPACE_MISMATCH,
+    "Cannot set different distribution kind": SEARCH_SPACE_MISMATCH,
+    "Cannot set different log configuration": SEARCH_SPACE_MISMATCH,
 }
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no room, a limit, not to be written at all
+DISK_FULL_ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+)  # no room, a limit, not to be written at all
 
 
-def explain(error: BaseException, config_name: str) -> str | None:
+def format_error(error: BaseException, config_name: str) -> str | None:
     """One line for the person who typed the command, or None when the error is a bug of ours."""
 
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in FULL):
-        return explain_machine(error)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
+        return format_machine_error(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return explain_group()
-    for words, line in SEARCHING.items():
+        return format_group_error()
+    for words, line in OPTUNA_MESSAGES.items():
         if isinstance(error, ValueError) and words in str(error):
             return line
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_config(error, config_name)
+        return format_config_error(error, config_name)
     return None
 
 
-def explain_config(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
+def format_config_error(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
     """What Hydra or OmegaConf found in the command line."""
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
@@ -66,10 +73,10 @@ def explain_config(error: HydraException | OmegaConfBaseException, config_name: 
         groups = [p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_dir()]
         # Of a list, as in model=[gru], Hydra names no options; data=../x is no other group.
         if group := max((g for g in groups if name.startswith(f"{g}/")), key=len, default=""):
-            return f"{group}: expected {options_of(group)}, got {name.removeprefix(f'{group}/')}"
+            return f"{group}: expected {group_choices(group)}, got {name.removeprefix(f'{group}/')}"
     no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
     if no_group:
-        return explain_key(no_group.group(1), error, config_name)
+        return format_key_error(no_group.group(1), error, config_name)
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
     if ambiguous:
         key, value = ambiguous.groups()
@@ -77,13 +84,13 @@ def explain_config(error: HydraException | OmegaConfBaseException, config_name: 
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
     cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
-        return explain_type(cause, config_name)
+        return format_type_error(cause, config_name)
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
-        return explain_key(str(getattr(cause, "full_key", "")), cause, config_name)
+        return format_key_error(str(getattr(cause, "full_key", "")), cause, config_name)
     return " ".join(str(error).split())
 
 
-def explain_machine(error: MemoryError | OSError) -> str:
+def format_machine_error(error: MemoryError | OSError) -> str:
     """No memory, or no room on the disk where nobody has made a better line of it."""
     if isinstance(error, MemoryError):
         return (
@@ -92,36 +99,36 @@ def explain_machine(error: MemoryError | OSError) -> str:
     return str(cannot_write(Path(error.filename or "the disk, or memory as a file"), error))
 
 
-def explain_group() -> str:
+def format_group_error() -> str:
     """A group that was given something other than a name."""
     given = [a.lstrip("+").partition("=") for a in sys.argv[1:]]
     for key, _, value in given:
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
-            return f"{key}: expected {options_of(key)}, got {value}"
+            return f"{key}: expected {group_choices(key)}, got {value}"
     return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help lists them"
 
 
-def options_of(group: str) -> str:
+def group_choices(group: str) -> str:
     """What a group's key may hold, in words: its files in conf/."""
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 
-def explain_type(cause: Any, config_name: str) -> str:
+def format_type_error(cause: Any, config_name: str) -> str:
     """A value of a type that the key does not hold."""
-    allowed = allowed_of(COMMANDS[config_name], cause.full_key.split("[")[0])
-    value = cause.value if getattr(cause, "value", None) is not None else came(cause.full_key)
-    return str(refuse(cause.full_key, allowed, value))
+    allowed = constraint_for(COMMANDS[config_name], cause.full_key.split("[")[0])
+    value = cause.value if getattr(cause, "value", None) is not None else value_from_argv(cause.full_key)
+    return str(invalid_value_error(cause.full_key, allowed, value))
 
 
-def came(key: str) -> str:
+def value_from_argv(key: str) -> str:
     """What the command line gives for a key."""
     values = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
     return values[-1] if values else "a value of another type"
 
 
-def explain_key(key: str, cause: BaseException, config_name: str) -> str:
+def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
     """A key that does not exist, with the nearest that does."""
-    known = keys_of(COMMANDS[config_name])
+    known = known_keys(COMMANDS[config_name])
     group, _, name = key.rpartition(".")
     if key in known:
         owners = [p.stem for p in (CONF / group).glob("*.yaml") if f"\n{name}:" in p.read_text()]
@@ -134,18 +141,26 @@ def explain_key(key: str, cause: BaseException, config_name: str) -> str:
     return f"{key}: expected a known key, got {key}: {hint}"
 
 
-def allowed_of(node: type, key: str) -> Any:
-    """What a key may hold, found along its dotted name."""
+def known_keys(config_class: type) -> list[str]:
+    """Return the dotted keys of a command, with those of every optimizer and schedule of conf/."""
+    keys = all_keys(config_class)
+    files = [
+        file for group in TARGET_GROUPS if group in keys for file in sorted((CONF / group).glob("*.yaml"))
+    ]
+    keys += [
+        f"{file.parent.name}.{key}"
+        for file in files
+        for key in re.findall(r"(?m)^([a-z]\w*):", file.read_text())
+    ]
+    return list(dict.fromkeys(keys))
+
+
+def constraint_for(config_class: type, key: str) -> Any:
+    """Return the constraint of a dotted key, or the choices of a group; None for an unknown key."""
     head, _, rest = key.partition(".")
-    hints = get_type_hints(node)
-    for f in fields(node):
-        if f.name != head:
-            continue
-        kinds = variants(hints[f.name])
-        if not rest:
-            return options_of(head) if kinds else f.metadata["allowed"]
-        for kind in kinds:
-            found = allowed_of(kind, rest)
-            if found is not None:
-                return found
-    return None
+    field = fields_of(config_class).get(head)
+    if field is None:
+        return None
+    if attrs.has(field.type) and rest:
+        return constraint_for(field.type, rest)
+    return group_choices(head) if attrs.has(field.type) or head in TARGET_GROUPS else field.validator

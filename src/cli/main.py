@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from src.cli.completion import FLAGS, complete
@@ -76,7 +76,7 @@ def launch(command: str, config_name: str, main: Main) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print_help(command, config_name)
         return
-    from src.cli.error_messages import explain
+    from src.cli.error_messages import format_error
     from src.common.signals import Preempted, preemptible
     from src.sweeps.session import SweepSession
 
@@ -101,7 +101,7 @@ def launch(command: str, config_name: str, main: Main) -> None:
         session.finalize("KILLED")
         sys.exit(143)
     except Exception as error:
-        line = explain(error, config_name)
+        line = format_error(error, config_name)
         if line is not None and not show_traceback:
             say(f"{command}: {line}")
         session.finalize("FAILED")
@@ -158,9 +158,9 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
-    from src.cli.error_messages import explain
-    from src.config.validation import check
-    from src.sweeps.hydra_callback import CallbackError
+    from src.cli.error_messages import format_error
+    from src.config.schema import COMMANDS
+    from src.sweeps.hydra_callback import CallbackError, paths_config
 
     reject_unknown_options()
     register_configs()
@@ -176,14 +176,13 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
         job = current_job()
         config: Any = None
         try:
+            reject_unknown_keys(composed, COMMANDS[config_name])
             config = OmegaConf.to_object(composed)
-            reject_unknown_keys(composed, config)
-            check(config)
             return main(config, Invocation(config_name, overrides, job))
         except Exception as error:
-            if job is None or config is None:
+            if job is None or (config is None and not isinstance(error, InputError)):
                 raise  # the sweep ends; Hydra names the job's overrides in a line before ours
-            log_job_failure(config, job, error, explain(error, config_name))
+            log_job_failure(config or paths_config(composed), job, error, format_error(error, config_name))
             return None  # the sweep continues; nan would end a search, None is a failed trial
 
     try:
@@ -191,10 +190,8 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     except CallbackError as carrier:
         raise carrier.error from carrier
     for composed, invocation in single_runs:
-        config = OmegaConf.to_object(composed)
-        reject_unknown_keys(composed, config)
-        check(config)
-        return config, invocation
+        reject_unknown_keys(composed, COMMANDS[config_name])
+        return OmegaConf.to_object(composed), invocation
     return None
 
 
@@ -214,14 +211,18 @@ def reject_unknown_options() -> None:
         raise InputError(f"expected key=value, or an option that --help lists, got {unknown}")
 
 
-def reject_unknown_keys(composed: Any, config: Any, prefix: str = "") -> None:
+def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
     """Raise InputError for a key that `+key=value` added to those of the schema."""
-    known = [f.name for f in fields(config)]
+    import attrs
+
+    from src.config.constraints import fields_of
+
+    known = fields_of(config_class)
     for key in composed:
         if key not in known:
             raise InputError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
-        if is_dataclass(getattr(config, key)):
-            reject_unknown_keys(composed[key], getattr(config, key), f"{prefix}{key}.")
+        if attrs.has(known[key].type):
+            reject_unknown_keys(composed[key], known[key].type, f"{prefix}{key}.")
 
 
 def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
@@ -235,12 +236,12 @@ def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    from src.config.validation import walk
+    from src.config.validation import iter_leaves
 
     typed = {text.lstrip("+~").partition("=")[0] for text in invocation.overrides}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         default_config = OmegaConf.to_object(compose_config(invocation.config_name))
-    values, defaults = ({key: value for key, _, value in walk(c)} for c in (config, default_config))
+    values, defaults = ({key: value for key, _, value in iter_leaves(c)} for c in (config, default_config))
     return {
         key
         for key, value in values.items()
@@ -258,9 +259,6 @@ def register_configs() -> None:
     store = ConfigStore.instance()
     for name, node in schema.COMMANDS.items():
         store.store(group="schema", name=name, node=node, package="_global_")
-    for group, choices in (("optimizer", schema.OPTIMIZERS), ("schedule", schema.SCHEDULES)):
-        for name, node in choices.items():
-            store.store(group=f"schema/{group}", name=name, node=node)
     register_resolvers()
     remove_shadowed_plugin_configs()
 

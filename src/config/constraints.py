@@ -1,13 +1,16 @@
-"""What a key of the configuration may hold, and fields that say so."""
+"""Constraints on the keys of the configuration: attrs validators with the one-line error of the project."""
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 from omegaconf import MISSING
 
-KINDS: dict[str, Any] = {
-    "an integer": int | float,  # 5.0 is what a page in a browser sends
+from src.common.errors import InputError
+
+TYPES: dict[str, Any] = {
+    "an integer": int,
     "a number": int | float,
     "numbers": int | float,
     "true or false": bool,
@@ -15,74 +18,113 @@ KINDS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """What a key may hold. `above` excludes its end, `least` and `most` include theirs."""
+@attrs.frozen
+class Constraint:
+    """The values that a key may hold, an attrs validator (cf. scikit-learn's `_param_validation`).
 
-    kind: str  # "an integer", "a number", "true or false", "a text", "one of ..."
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-    below: float | None = None
+    Args:
+        kind: What a value is, in words: a key of TYPES, or a description of what `predicate` tests.
+        ge, gt, le, lt: Bounds of a number; NaN and infinity are outside of all bounds.
+        choices: The texts to choose from.
+        is_list: Whether the key holds a list of distinct such values.
+        none_means: What null stands for; "" where null is refused.
+        predicate: Test of a value that no other argument describes.
+    """
+
+    kind: str
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
     choices: tuple[str, ...] = ()
-    several: bool = False  # a list of such
-    optional: str = ""  # what null means
+    is_list: bool = False
+    none_means: str = ""
+    predicate: Callable[[Any], bool] | None = None
+
+    def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
+        """Validate a field: raise InputError with the dotted key of the field."""
+        if not self.is_satisfied_by(value):
+            raise invalid_value_error(dotted_key(type(instance), attribute.name), self, value)
 
     def describe(self) -> str:
-        """In words: `a number > 0, or null for no clipping`."""
-        ends = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
+        """Describe the values in words: `a number > 0, or null for no clipping`."""
+        ends = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
-        if self.several:
+        if self.is_list:
             words = f"one or more {words.removeprefix('one ')}, each once, in brackets"
-        return words + (f", or null for {self.optional}" if self.optional else "")
+        return words + (f", or null for {self.none_means}" if self.none_means else "")
 
-    def accepts(self, value: Any) -> bool:
-        """Whether a value is of the kind and within the ends."""
-        if value == MISSING:  # what ~key leaves
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Test the type of a value and its bounds."""
+        if value == MISSING:  # the default of a key that the command line deleted: ~key
             return False
         if value is None:
-            return bool(self.optional)
-        if self.several:
-            one = replace(self, several=False)
-            listed = isinstance(value, list) and 0 < len(value) == len(set(value))
-            return listed and all(one.accepts(each) for each in value)
+            return bool(self.none_means)
+        if self.predicate is not None:
+            return self.predicate(value)
+        if self.is_list:
+            item = attrs.evolve(self, is_list=False)
+            valid = isinstance(value, list) and all(item.is_satisfied_by(each) for each in value)
+            return valid and 0 < len(value) == len(set(value))
         if self.choices:
             return value in self.choices
-        kind = KINDS.get(self.kind, object)  # of a config that was read, and not composed
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+        expected = TYPES[self.kind]
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             return False
-        if isinstance(value, str | bool) or not isinstance(value, int | float):
+        if isinstance(value, str | bool):
             return True
         return (
             math.isfinite(value)
-            and (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.most is None or value <= self.most)
-            and (self.below is None or value < self.below)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
         )
 
 
-def integer(least: float, **limits: Any) -> Any:
-    """A field of a config: an integer. limits: further arguments of Allowed, here and below."""
-    return field(default=MISSING, metadata={"allowed": Allowed("an integer", least=least, **limits)})
+def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> InputError:
+    """Return the one-line error for a value that a key may not hold."""
+    words = expected if isinstance(expected, str) else expected.describe()
+    return InputError(f"{key}: expected {words}, got {'null' if value is None else value}")
 
 
-def number(**limits: Any) -> Any:
-    """A field of a config: a number."""
-    return field(default=MISSING, metadata={"allowed": Allowed("a number", **limits)})
+def dotted_key(config_class: type, name: str) -> str:
+    """Return the key of a field as a person types it: `model.layers`."""
+    group = getattr(config_class, "group", "")
+    return f"{group}.{name}" if group else name
 
 
-def choice(*choices: str) -> Any:
-    """A field of a config: one of these words."""
-    return field(default=MISSING, metadata={"allowed": Allowed("a text", choices=choices)})
+def fields_of(config_class: type) -> dict[str, Any]:
+    """Return the attrs fields of a class by their names, with resolved types."""
+    return attrs.fields_dict(attrs.resolve_types(config_class))
 
 
-def text(optional: str = "") -> Any:
-    """A field of a config: a text."""
-    return field(default=MISSING, metadata={"allowed": Allowed("a text", optional=optional)})
+def constrained(constraint: Constraint) -> Any:
+    """Return a field without a default, which conf/ has, and with a constraint."""
+    return attrs.field(default=MISSING, validator=constraint)
 
 
-def flag() -> Any:
-    """A field of a config: true or false."""
-    return field(default=MISSING, metadata={"allowed": Allowed("true or false")})
+def int_field(ge: float, **arguments: Any) -> Any:
+    """Return a field for an integer; arguments of Constraint, here and below."""
+    return constrained(Constraint("an integer", ge=ge, **arguments))
+
+
+def float_field(**arguments: Any) -> Any:
+    """Return a field for a number."""
+    return constrained(Constraint("a number", **arguments))
+
+
+def choice_field(*choices: str) -> Any:
+    """Return a field for one of several texts."""
+    return constrained(Constraint("a text", choices=choices))
+
+
+def str_field(none_means: str = "") -> Any:
+    """Return a field for a text."""
+    return constrained(Constraint("a text", none_means=none_means))
+
+
+def bool_field() -> Any:
+    """Return a field for true or false."""
+    return constrained(Constraint("true or false"))

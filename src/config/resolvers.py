@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.common.paths import CONF
 from src.common.process import max_parallel_jobs
-from src.config.schema import ASIDE, OBJECTIVES
+from src.config.schema import NON_SEMANTIC_KEYS, OBJECTIVES
 
 # What makes no other search of it. (What is asked for does.)
-NO_MATTER = {"hydra", *ASIDE} - {"objectives"}
+NO_MATTER = {"hydra", *NON_SEMANTIC_KEYS} - {"objectives"}
 
 
 def register_resolvers() -> None:

@@ -1,267 +1,273 @@
-"""Every key of the configuration: its type and the values it may take.
+"""Typed configuration: the type and the constraint of every key, as attrs classes.
 
-What a key does, and why its default is what it is, stands beside the default in `conf/`. Here stand
-the types and ranges; `src/config/validation.py` refuses what lies outside them before anything runs.
+`conf/` has the defaults, with the reason for each. An object of these classes is valid: each is validated
+when it is made, and immutable from then on (`src.config.validation.evolve` returns a changed copy).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+import attrs
+from attrs import define
+from attrs.setters import frozen  # attrs.frozen would make OmegaConf refuse the overrides of the command line
 from omegaconf import MISSING
 
-from src.config.constraints import Allowed, choice, flag, integer, number, text
+from src.common.errors import InputError
+from src.common.paths import absolute
+from src.config.constraints import (
+    Constraint,
+    bool_field,
+    choice_field,
+    constrained,
+    fields_of,
+    float_field,
+    int_field,
+    invalid_value_error,
+    str_field,
+)
+from src.config.instantiate import target_field
 
 EXPERIMENTS = (  # folders of experiments/ that are sweeps
     "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
 )  # fmt: skip
-PARTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # that may be run by themselves
-# Where a run is made and what is done with it there, groups by their names. It comes to the same with any.
-ASIDE = ("output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
-# What a search may ask for (Config.objectives), and which way is better.
+SUB_EXPERIMENTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # parts of karpathy2015
+# Keys and groups that do not affect the result of a run: where it is made, and what is done with it.
+NON_SEMANTIC_KEYS = (
+    "output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun",
+)  # fmt: skip
+# Metrics that a search can optimize (Config.objectives), with their directions.
 OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
 
+SPLIT = "three shares (train, val, test) that add up to 1, the first two above 0"
 
-@dataclass
+
+def is_split(shares: list[float]) -> bool:
+    """Test the shares of a split: early stopping needs a validation split."""
+    fractions = len(shares) == 3 and all(0 <= share <= 1 for share in shares)
+    return fractions and abs(sum(shares) - 1) < 1e-9 and shares[0] > 0 and shares[1] > 0
+
+
+def absolute_path(path: str | None) -> str | None:
+    """Return the absolute path of a text, so that a run finds it from every directory."""
+    return path if path in (None, MISSING) else str(absolute(path))
+
+
+@define(on_setattr=frozen)
 class DataConfig:
-    """data."""
+    """Keys of the group data."""
 
-    name: str = choice("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
-    path: str | None = text(optional="the corpus' own source")
-    lowercase: bool = flag()
-    letters_only: bool = flag()
-    collapse_spaces: bool = flag()
-    encoding: str = text()
-    split: list[float] = field(
-        default=MISSING, metadata={"allowed": Allowed("three shares that add up to 1")}
+    group: ClassVar = "data"
+    name: str = choice_field("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
+    path: str | None = attrs.field(
+        default=MISSING,
+        converter=absolute_path,
+        validator=Constraint("a text", none_means="the corpus' own source"),
     )
-    stride: int = integer(1)
-    max_vocabulary: int = integer(2, most=65536)
+    lowercase: bool = bool_field()
+    letters_only: bool = bool_field()
+    collapse_spaces: bool = bool_field()
+    encoding: str = str_field()
+    split: list[float] = constrained(Constraint(SPLIT, predicate=is_split))
+    stride: int = int_field(1)
+    max_vocabulary: int = int_field(2, le=65536)
 
 
-@dataclass
+@define(on_setattr=frozen)
 class ModelConfig:
-    """model."""
+    """Keys of the group model."""
 
-    name: str = choice("rnn", "gru", "lstm")
-    layers: int = integer(1)
-    dropout: float = number(least=0, below=1)
-    init: str = choice("uniform", "orthogonal", "identity")
-    activation: str = choice("tanh", "relu")
+    group: ClassVar = "model"
+    name: str = choice_field("rnn", "gru", "lstm")
+    layers: int = int_field(1)
+    dropout: float = float_field(ge=0, lt=1)
+    init: str = choice_field("uniform", "orthogonal", "identity")
+    activation: str = choice_field("tanh", "relu")
 
-
-@dataclass
-class OptimizerConfig:
-    """optimizer: what every choice has; those below add what only they have."""
-
-    name: str = text()
-    weight_decay: float = number(least=0)
-
-
-@dataclass
-class SgdConfig(OptimizerConfig):
-    name: str = choice("sgd")
-
-
-@dataclass
-class MomentumConfig(OptimizerConfig):
-    name: str = choice("momentum")
-    momentum: float = number(least=0, below=1)
-    nesterov: bool = flag()
+    def __attrs_post_init__(self) -> None:
+        """Refuse combinations: an option of another cell, dropout without a second layer."""
+        if self.name != "rnn" and self.activation != "tanh":
+            expected = f"tanh, the only one of model={self.name}"
+            raise invalid_value_error("model.activation", expected, self.activation)
+        if self.name != "rnn" and self.init == "identity":
+            expected = f"uniform or orthogonal with model={self.name}"
+            raise invalid_value_error("model.init", expected, self.init)
+        if self.dropout and self.layers == 1:
+            expected = "0 with model.layers=1 (dropout stands between layers)"
+            raise invalid_value_error("model.dropout", expected, self.dropout)
 
 
-@dataclass
-class AdagradConfig(OptimizerConfig):
-    name: str = choice("adagrad")
-    eps: float = number(least=1e-30)
-
-
-@dataclass
-class RmspropConfig(OptimizerConfig):
-    name: str = choice("rmsprop")
-    decay: float = number(least=0, below=1)
-    eps: float = number(least=1e-30)
-
-
-@dataclass
-class AdamConfig(OptimizerConfig):
-    name: str = choice("adam")
-    beta1: float = number(least=0, below=1)
-    beta2: float = number(least=0, below=1)
-    eps: float = number(least=1e-30)
-
-
-@dataclass
-class ScheduleConfig:
-    """schedule: likewise."""
-
-    name: str = text()
-    warmup: int = integer(0)
-
-
-@dataclass
-class ConstantConfig(ScheduleConfig):
-    name: str = choice("constant")
-
-
-@dataclass
-class CosineConfig(ScheduleConfig):
-    name: str = choice("cosine")
-    final: float = number(least=0, most=1)
-
-
-@dataclass
-class PlateauConfig(ScheduleConfig):
-    name: str = choice("plateau")
-    factor: float = number(above=0, below=1)
-    patience: int = integer(1)
-    least: float = number(least=0, most=1)
-
-
-@dataclass
-class DecayConfig(ScheduleConfig):
-    name: str = choice("decay")
-    factor: float = number(above=0, most=1)
-    after: int = integer(0)
-
-
-@dataclass
+@define(on_setattr=frozen)
 class TrackingConfig:
-    """tracking."""
+    """Keys of the group tracking."""
 
-    name: str = choice("mlflow", "none")
-    uri: str | None = text(optional="the project's own database")
-    experiment: str = text()
-    run_name: str | None = text(optional="a name made of the config")
+    group: ClassVar = "tracking"
+    name: str = choice_field("mlflow", "none")
+    uri: str | None = str_field(none_means="the project's own database")
+    experiment: str = str_field()
+    run_name: str | None = str_field(none_means="a name made of the config")
 
 
-@dataclass
-class PlacesConfig:
-    """What every command has: where it reads and writes, and where it tracks."""
+@define(on_setattr=frozen)
+class PathsConfig:
+    """Keys of every command: where it reads and writes, and where it tracks."""
 
-    output_dir: str = text()
-    data_dir: str = text()
+    output_dir: str = str_field()
+    data_dir: str = str_field()
     tracking: TrackingConfig = MISSING
 
 
-@dataclass
-class Config(PlacesConfig):
-    """preprocess, train and pipeline."""
+@define(on_setattr=frozen)
+class Config(PathsConfig):
+    """Keys of preprocess, train and pipeline."""
 
-    hidden: int = integer(1)
-    seq_len: int = integer(1)
-    lr: float = number(above=0)
-    clip: float | None = number(above=0, optional="no clipping")
-    clip_mode: str = choice("norm", "value")
-    patience: int | None = integer(1, optional="no early stopping")
-    min_delta: float = number(least=0)
-    eval_every: int = integer(1)
-    max_eval_chars: int | None = integer(1, optional="all of them")
-    temperature: float = number(least=0)
-    temperatures: list[float] = field(
-        default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
-    )
-    prompt: str = text()
-    length: int = integer(0)
-    seed: int = integer(0)
-    batch_size: int = integer(1)
-    max_epochs: float = number(above=0, most=1e6)
-    max_seconds: float | None = number(above=0, optional="no limit")
-    ema_decay: float = number(least=0, below=1)
-    workers: int = integer(1)
-    batching: str = choice("shuffled", "contiguous")
-    stateful: bool = flag()
-    log_every: int = integer(1)
-    diagnostics: bool = flag()
-    skip_finished: bool = flag()
-    objectives: list[str] = field(
-        default=MISSING, metadata={"allowed": Allowed("a list", choices=tuple(OBJECTIVES), several=True)}
-    )
-    prune: bool = flag()
-    register: bool = flag()
-    resume: str | None = text(optional="a run of its own")
-    init_from: str | None = text(optional="weights drawn at random")
-    on_divergence: str = choice("stop", "rollback")
-    rollback_lr_factor: float = number(above=0, below=1)
-    max_rollbacks: int = integer(1)
-    rerun: str | None = text(optional="a run of the config as typed")
+    hidden: int = int_field(1)
+    seq_len: int = int_field(1)
+    lr: float = float_field(gt=0)
+    clip: float | None = float_field(gt=0, none_means="no clipping")
+    clip_mode: str = choice_field("norm", "value")
+    patience: int | None = int_field(1, none_means="no early stopping")
+    min_delta: float = float_field(ge=0)
+    eval_every: int = int_field(1)
+    max_eval_chars: int | None = int_field(1, none_means="all of them")
+    temperature: float = float_field(ge=0)
+    temperatures: list[float] = constrained(Constraint("numbers", ge=0, is_list=True))
+    prompt: str = str_field()
+    length: int = int_field(0)
+    seed: int = int_field(0)
+    batch_size: int = int_field(1)
+    max_epochs: float = float_field(gt=0, le=1e6)
+    max_seconds: float | None = float_field(gt=0, none_means="no limit")
+    ema_decay: float = float_field(ge=0, lt=1)
+    workers: int = int_field(1)
+    batching: str = choice_field("shuffled", "contiguous")
+    stateful: bool = bool_field()
+    log_every: int = int_field(1)
+    diagnostics: bool = bool_field()
+    skip_finished: bool = bool_field()
+    objectives: list[str] = constrained(Constraint("a text", choices=tuple(OBJECTIVES), is_list=True))
+    prune: bool = bool_field()
+    register: bool = bool_field()
+    resume: str | None = str_field(none_means="a run of its own")
+    init_from: str | None = str_field(none_means="weights drawn at random")
+    on_divergence: str = choice_field("stop", "rollback")
+    rollback_lr_factor: float = float_field(gt=0, lt=1)
+    max_rollbacks: int = int_field(1)
+    rerun: str | None = str_field(none_means="a run of the config as typed")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
-    optimizer: OptimizerConfig = MISSING
-    schedule: ScheduleConfig = MISSING
+    optimizer: dict[str, Any] = target_field()
+    schedule: dict[str, Any] = target_field()
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse combinations of keys."""
+        validate_register(self.register, self.tracking)
+
+    @classmethod
+    def from_dict(cls, logged: Any, source: str) -> "Config":
+        """Return the typed config of a logged one.
+
+        Args:
+            logged: Content of a config.json.
+            source: What the error line begins with: the key and the file that it comes from.
+
+        Raises:
+            InputError: A key is unknown or missing, or a value has another type or is out of range.
+        """
+        try:
+            config: Config = build(cls, logged)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
+        return config
 
 
-@dataclass
-class EvaluateConfig(PlacesConfig):
-    """evaluate."""
-
-    run: str = text()
-    temperatures: list[float] = field(
-        default=MISSING, metadata={"allowed": Allowed("numbers", least=0, several=True)}
-    )
-    length: int = integer(0)
-    seed: int = integer(0)
-
-
-@dataclass
-class SampleConfig(PlacesConfig):
-    """sample."""
-
-    run: str = text()
-    prompt: str = text()
-    temperature: float = number(least=0)
-    top_k: int | None = integer(1, optional="all of them")
-    top_p: float | None = number(above=0, most=1, optional="all of them")
-    length: int = integer(0)
-    seed: int = integer(0)
-    num_samples: int = integer(1)
+def build(config_class: type, logged: Any) -> Any:
+    """Make a config of nested mappings; InputError for the first group with other keys or values."""
+    group = getattr(config_class, "group", "configuration")
+    if not isinstance(logged, Mapping):
+        raise InputError(f"{group}: expected keys with values, got {str(logged)[:80]}")
+    fields = fields_of(config_class)
+    differing = [f"{key}, which is unknown" for key in sorted(logged.keys() - fields.keys())]
+    differing += [f"no {key}" for key in sorted(fields.keys() - logged.keys())]
+    if differing:
+        raise InputError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
+    values = {k: build(f.type, logged[k]) if attrs.has(f.type) else logged[k] for k, f in fields.items()}
+    return config_class(**values)
 
 
-@dataclass
-class UiConfig(PlacesConfig):
-    """ui."""
-
-    host: str = text()
-    port: int = integer(1, most=65535)
+def validate_register(register: bool, tracking: TrackingConfig) -> None:
+    """Raise InputError for a model that is to be registered without a registry."""
+    if register and tracking.name == "none":
+        raise invalid_value_error("register", "false with tracking=none (there is no registry)", "true")
 
 
-@dataclass
-class ServerConfig(PlacesConfig):
-    """server."""
+@define(on_setattr=frozen)
+class EvaluateConfig(PathsConfig):
+    """Keys of evaluate."""
 
-    host: str = text()
-    port: int = integer(1, most=65535)
-    backend_store_uri: str | None = text(optional="an SQLite file under outputs/")
-    allowed_hosts: str | None = text(optional="the loopback and private addresses")
+    run: str = str_field()
+    temperatures: list[float] = constrained(Constraint("numbers", ge=0, is_list=True))
+    length: int = int_field(0)
+    seed: int = int_field(0)
 
 
-@dataclass
+@define(on_setattr=frozen)
+class SampleConfig(PathsConfig):
+    """Keys of sample."""
+
+    run: str = str_field()
+    prompt: str = str_field()
+    temperature: float = float_field(ge=0)
+    top_k: int | None = int_field(1, none_means="all of them")
+    top_p: float | None = float_field(gt=0, le=1, none_means="all of them")
+    length: int = int_field(0)
+    seed: int = int_field(0)
+    num_samples: int = int_field(1)
+
+
+@define(on_setattr=frozen)
+class UiConfig(PathsConfig):
+    """Keys of ui."""
+
+    host: str = str_field()
+    port: int = int_field(1, le=65535)
+
+
+@define(on_setattr=frozen)
+class ServerConfig(PathsConfig):
+    """Keys of server."""
+
+    host: str = str_field()
+    port: int = int_field(1, le=65535)
+    backend_store_uri: str | None = str_field(none_means="an SQLite file under outputs/")
+    allowed_hosts: str | None = str_field(none_means="the loopback and private addresses")
+
+
+@define(on_setattr=frozen)
 class PlayConfig(UiConfig):
-    """play."""
+    """Keys of play."""
 
-    left: str = text()
-    right: str = text()
-    prompt: str = text()
-    temperature: float = number(least=0)
-    top_k: int | None = integer(1, optional="all of them")
-    top_p: float | None = number(above=0, most=1, optional="all of them")
-    length: int = integer(0, most=100_000)
-    seed: int = integer(0)
+    left: str = str_field()
+    right: str = str_field()
+    prompt: str = str_field()
+    temperature: float = float_field(ge=0)
+    top_k: int | None = int_field(1, none_means="all of them")
+    top_p: float | None = float_field(gt=0, le=1, none_means="all of them")
+    length: int = int_field(0, le=100_000)
+    seed: int = int_field(0)
 
 
-@dataclass
-class ReproduceConfig(PlacesConfig):
-    """reproduce."""
+@define(on_setattr=frozen)
+class ReproduceConfig(PathsConfig):
+    """Keys of reproduce."""
 
-    preset: str = choice("quick", "full")
-    experiments: list[str] | None = field(
-        default=MISSING,
-        metadata={
-            "allowed": Allowed(
-                "a list", choices=EXPERIMENTS + PARTS, several=True, optional="those of the preset"
-            )
-        },
+    preset: str = choice_field("quick", "full")
+    experiments: list[str] | None = constrained(
+        Constraint(
+            "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="those of the preset"
+        )
     )
-    warandpeace: str | None = text(optional="left out")
-    tinyshakespeare: str | None = text(optional="downloaded")
+    warandpeace: str | None = str_field(none_means="left out")
+    tinyshakespeare: str | None = str_field(none_means="downloaded")
 
 
 # The typed schema below each command's file in conf/.
@@ -273,18 +279,4 @@ COMMANDS = {
     "server": ServerConfig,
     "play": PlayConfig,
     "reproduce": ReproduceConfig,
-}
-# Schemas that a YAML of the group extends: `defaults: - /schema/optimizer/adam@_here_`.
-OPTIMIZERS = {
-    "sgd": SgdConfig,
-    "momentum": MomentumConfig,
-    "adagrad": AdagradConfig,
-    "rmsprop": RmspropConfig,
-    "adam": AdamConfig,
-}
-SCHEDULES = {
-    "constant": ConstantConfig,
-    "cosine": CosineConfig,
-    "plateau": PlateauConfig,
-    "decay": DecayConfig,
 }

@@ -1,88 +1,73 @@
-"""Whether a typed configuration lies within its ranges, and the one line for what does not."""
+"""Views of a typed configuration: its dotted keys, a changed copy, and the parameters that are logged."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, TypeVar
 
-from src.common.errors import InputError
-from src.config.constraints import Allowed
-from src.config.schema import ASIDE, Config, ModelConfig, TrackingConfig
+import attrs
+
+from src.config.constraints import Constraint, dotted_key, fields_of
+from src.config.instantiate import TARGET_GROUPS, label
+from src.config.schema import NON_SEMANTIC_KEYS
+
+T = TypeVar("T")
 
 
-def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Allowed, Any]]:
-    """Dotted key, what it may hold and what it holds, of every leaf."""
-    for f in fields(config):
-        value, key = getattr(config, f.name), f"{prefix}{f.name}"
-        if is_dataclass(value):
-            yield from walk(value, key + ".")
+def iter_leaves(config: Any) -> Iterator[tuple[str, Constraint | None, Any]]:
+    """Yield dotted key, constraint and value of every key that is no group.
+
+    Of an optimizer or a schedule the group's name stands for its class; their constraints are in the class.
+    """
+    for field in fields_of(type(config)).values():
+        value = getattr(config, field.name)
+        if attrs.has(type(value)):
+            yield from iter_leaves(value)
+        elif field.name in TARGET_GROUPS:
+            yield field.name, None, label(value["_target_"])
+            yield from ((f"{field.name}.{k}", None, v) for k, v in value.items() if k != "_target_")
         else:
-            yield key, f.metadata["allowed"], value
+            yield dotted_key(type(config), field.name), field.validator, value
 
 
-def refuse(key: str, allowed: Allowed | str, value: Any) -> InputError:
-    """The one line for a value that a key may not hold."""
-    expected = allowed if isinstance(allowed, str) else allowed.describe()
-    return InputError(f"{key}: expected {expected}, got {'null' if value is None else value}")
+def evolve(config: T, changes: dict[str, Any]) -> T:
+    """Return a copy with other values, validated.
 
+    Args:
+        config: An object of a class of the schema.
+        changes: Dotted keys and their new values.
 
-def check(config: Any) -> None:
-    """Raise InputError for the first key whose value is out of range."""
-    for key, allowed, value in walk(config):
-        if not allowed.accepts(value):
-            raise refuse(key, allowed, value)
-    if isinstance(config, Config):
-        check_split(config.data.split)
-        check_model(config.model)
-        check_register(config.register, config.tracking)
-
-
-def check_model(model: ModelConfig) -> None:
-    """What only one cell has. (Dropout needs a second layer to stand in front of.)"""
-    if model.name != "rnn" and model.activation != "tanh":
-        raise refuse("model.activation", f"tanh, the only one of model={model.name}", model.activation)
-    if model.name != "rnn" and model.init == "identity":
-        raise refuse("model.init", f"uniform or orthogonal with model={model.name}", model.init)
-    if model.dropout and model.layers == 1:
-        raise refuse("model.dropout", "0 with model.layers=1 (dropout stands between layers)", model.dropout)
-
-
-def check_register(register: bool, tracking: TrackingConfig) -> None:
-    """Models are registered where runs are tracked."""
-    if register and tracking.name == "none":
-        raise refuse("register", "false with tracking=none (there is no registry)", "true")
-
-
-def check_split(split: list[float]) -> None:
-    """Three shares, none negative, a training share, and a validation share for early stopping."""
-    fine = len(split) == 3 and all(0 <= s <= 1 for s in split) and abs(sum(split) - 1) < 1e-9
-    if not fine or split[0] == 0 or split[1] == 0:
-        expected = "three shares (train, val, test) that add up to 1, the first two above 0"
-        raise refuse("data.split", expected, split)
+    Raises:
+        InputError: A value is out of range.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    values = {}
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        if group:
+            groups.setdefault(group, {})[name] = value
+        else:
+            values[key] = value
+    values |= {group: attrs.evolve(getattr(config, group), **part) for group, part in groups.items()}
+    return attrs.evolve(config, **values)  # type: ignore[misc]  # T is an attrs class
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Dotted keys to values, a group's choice under the group's own name: `optimizer` is `adam`.
+    """Return the logged parameters: dotted keys to values, the choice of a group under the name of the group.
 
-    What says where a run was made, not what it was, is left out: ASIDE, and the path of the text, of which
-    the digest counts.
+    Left out is what does not affect the result: NON_SEMANTIC_KEYS, and the path of the text, whose content is
+    part of the digest.
     """
-    flat = {key.removesuffix(".name"): value for key, _, value in walk(config)}
-    return {k: value for k, value in flat.items() if k.partition(".")[0] not in ASIDE and k != "data.path"}
+    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if key.partition(".")[0] not in NON_SEMANTIC_KEYS and key != "data.path"
+    }
 
 
-def keys_of(node: type, prefix: str = "") -> list[str]:
-    """Dotted names of every key of a schema, whichever optimiser and schedule is chosen."""
-    hints, keys = get_type_hints(node), []
-    for f in fields(node):
-        kinds = variants(hints[f.name])
-        keys += [prefix + f.name] if not kinds else []
-        for kind in kinds:
-            keys += keys_of(kind, f"{prefix}{f.name}.")
-    return list(dict.fromkeys(keys))
-
-
-def variants(kind: Any) -> list[type]:
-    """The schemas that may stand in a group's place; none for a plain key."""
-    if not is_dataclass(kind):
-        return []
-    return [kind, *kind.__subclasses__()] if isinstance(kind, type) else []
+def all_keys(config_class: type) -> list[str]:
+    """Return the dotted keys of a class of the schema, an optimizer or a schedule as one key."""
+    keys = []
+    for field in fields_of(config_class).values():
+        group = attrs.has(field.type)
+        keys += all_keys(field.type) if group else [dotted_key(config_class, field.name)]
+    return keys

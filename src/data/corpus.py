@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from src.common.atomic_io import cannot_write, write_atomically, write_json
 from src.common.errors import InputError
 from src.common.json_file import decode_json
+from src.config.constraints import invalid_value_error
 from src.config.schema import DataConfig
-from src.config.validation import refuse
 from src.data import sources
 from src.data.bytes_to_text import BYTES, characters
 from src.data.normalization import Normalisation
@@ -263,7 +263,7 @@ def corpus_of(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, b
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
         expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
-        raise refuse("data.encoding", expected, BYTES)
+        raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
     settings = Settings(
         name=data.name,

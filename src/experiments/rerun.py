@@ -6,11 +6,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from src.common.console import say
 from src.common.errors import InputError
-from src.config.schema import Config
+from src.config.schema import NON_SEMANTIC_KEYS, Config
+from src.config.validation import evolve
 from src.models import serialization
 from src.runner import prepare, run
 from src.tracking.environment import numerics
@@ -53,6 +55,28 @@ def reject_overrides(overrides: list[str]) -> None:
                 "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, as "
                 f"the run's own config is trained again, got {override}: leave it out"
             )
+
+
+def config_in_place(original: RunRecord, typed: Config) -> Config:
+    """Return the config of a logged run, with the paths and the tracking of the typed one.
+
+    Args:
+        original: The logged run.
+        typed: The config as composed; its data.path counts where one was typed.
+
+    Raises:
+        InputError: The logged config is not one of this version, or a value is out of range.
+    """
+    in_place = {key: value for key, value in attrs.asdict(typed).items() if key in NON_SEMANTIC_KEYS}
+    in_place |= {"rerun": None, "register": False}
+    source = f"rerun: config.json of run {original.run_id}"
+    try:
+        config = Config.from_dict({**original.config, **in_place}, source)
+    except InputError as error:
+        commit = original.environment.get("git_commit")
+        hint = f": check out the commit it was made with ({commit})" if commit else ""
+        raise InputError(f"{error}{hint}") from error
+    return evolve(config, {"data.path": typed.data.path}) if typed.data.path is not None else config
 
 
 def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:

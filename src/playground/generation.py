@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.common.console import counted
+from src.config.constraints import Constraint, fields_of
 from src.config.schema import PlayConfig
 from src.generation.sampling import sample
 from src.models.serialization import Model
@@ -27,21 +28,22 @@ class Wish:
 
 
 KEYS = [f.name for f in fields(Wish)]
-ALLOWED = {f.name: f.metadata["allowed"] for f in fields(PlayConfig) if f.name in KEYS}
+CONSTRAINTS: dict[str, Constraint] = {key: fields_of(PlayConfig)[key].validator for key in KEYS}
 
 
 def complaint(key: str, value: Any) -> str | None:
     """Why a key of Wish cannot hold what was typed into its field, in one line; None when it can."""
-    allowed = ALLOWED[key]
-    if allowed.accepts(value) and (allowed.kind != "an integer" or value is None or value == int(value)):
+    constraint = CONSTRAINTS[key]
+    whole = constraint.kind == "an integer" and isinstance(value, float) and value.is_integer()
+    if constraint.is_satisfied_by(int(value) if whole else value):  # a browser sends 5.0 for 5
         return None
-    words = allowed.describe().replace("or null for", "or nothing for")
+    words = constraint.describe().replace("or null for", "or nothing for")
     return f"expected {words}, got {'nothing' if value is None else f'{value:g}'}"
 
 
 def wish_of(typed: dict[str, Any]) -> Wish:
     """The values of the page's controls, all of them without a complaint."""
-    integers = {k: int(v) for k, v in typed.items() if ALLOWED[k].kind == "an integer" and v is not None}
+    integers = {k: int(v) for k, v in typed.items() if CONSTRAINTS[k].kind == "an integer" and v is not None}
     return Wish(**{**typed, **integers})
 
 

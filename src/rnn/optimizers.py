@@ -8,30 +8,47 @@ w: parameters (n,). g: gradient (n,), which a step may overwrite. lr: learning r
 as Python floats, so that float32 stays float32.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import sqrt
-from typing import Protocol
 
 import numpy as np
 
 from src.rnn.aligned import zeros
+from src.rnn.hyperparameters import check_flag, check_number
 from src.rnn.parameters import Array
 
 CACHED = 2**15  # numbers: of four arrays so many stay in the second cache
+SMALLEST_EPS = 1e-30  # a normal number in float32
 
 State = dict[str, Array]
 
 
-class Optimizer(Protocol):
-    def state(self, w: Array) -> State:
-        """What is remembered between steps, before the first."""
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(ABC):
+    """Base class: what `optimizer._target_` of the configuration may name is a subclass.
 
+    Args:
+        weight_decay: Decoupled weight decay, which the trainer applies (see `decay_weights`).
+    """
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters: ValueError for one out of range. A subclass extends this."""
+        check_number("weight_decay", self.weight_decay, ge=0)
+
+    @abstractmethod
+    def state(self, w: Array) -> State:
+        """Return the arrays that are remembered between steps, as they are before the first."""
+
+    @abstractmethod
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
-        """One step, in place."""
+        """Take one step, in place."""
 
 
 @dataclass(frozen=True)
-class Sgd:
+class SGD(Optimizer):
     """w <- w - lr g. Robbins and Monro (1951), "A stochastic approximation method"."""
 
     def state(self, w: Array) -> State:
@@ -43,7 +60,7 @@ class Sgd:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Optimizer):
     """u <- momentum u + g, w <- w - lr u; with Nesterov's, w <- w - lr (g + momentum u).
 
     Sutskever, Martens, Dahl and Hinton (2013), "On the importance of initialization and momentum in
@@ -52,6 +69,11 @@ class Momentum:
 
     momentum: float
     nesterov: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("momentum", self.momentum, ge=0, lt=1)
+        check_flag("nesterov", self.nesterov)
 
     def state(self, w: Array) -> State:
         return {"velocity": np.zeros_like(w)}
@@ -64,7 +86,7 @@ class Momentum:
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class Adagrad(Optimizer):
     """s <- s + g^2, w <- w - lr g / (sqrt(s) + eps).
 
     Duchi, Hazan and Singer (2011), "Adaptive subgradient methods for online learning and stochastic
@@ -72,6 +94,10 @@ class Adagrad:
     """
 
     eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("eps", self.eps, ge=SMALLEST_EPS)
 
     def state(self, w: Array) -> State:
         return {"squares": np.zeros_like(w)}
@@ -83,7 +109,7 @@ class Adagrad:
 
 
 @dataclass(frozen=True)
-class RmsProp:
+class RMSprop(Optimizer):
     """s <- decay s + (1 - decay) g^2, w <- w - lr g / (sqrt(s) + eps).
 
     Tieleman and Hinton (2012), "Lecture 6.5: RMSProp", Coursera.
@@ -91,6 +117,11 @@ class RmsProp:
 
     decay: float
     eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("decay", self.decay, ge=0, lt=1)
+        check_number("eps", self.eps, ge=SMALLEST_EPS)
 
     def state(self, w: Array) -> State:
         return {"squares": np.zeros_like(w)}
@@ -103,7 +134,7 @@ class RmsProp:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
     w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
 
@@ -115,6 +146,12 @@ class Adam:
     beta1: float
     beta2: float
     eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("beta1", self.beta1, ge=0, lt=1)
+        check_number("beta2", self.beta2, ge=0, lt=1)
+        check_number("eps", self.eps, ge=SMALLEST_EPS)
 
     def state(self, w: Array) -> State:
         return {

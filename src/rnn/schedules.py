@@ -1,128 +1,149 @@
 """Learning rate as a share of its peak, along a training run.
 
-Every schedule begins with a linear warm-up: step k = 1, 2, ... gets at most k / warmup. Goyal et al.
+Every schedule begins with a linear warm-up: step k = 1, 2, ... gets at most k / warmup_steps. Goyal et al.
 (2017), "Accurate, large minibatch SGD".
 """
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from math import cos, pi
-from typing import Protocol
+
+from src.rnn.hyperparameters import check_number
 
 
-class Schedule(Protocol):
-    def share(self, step: int, progress: float) -> float:
-        """Share of the peak learning rate at step 1, 2, ...; progress in [0, 1]: used part of the budget."""
+@dataclass
+class Schedule(ABC):
+    """Base class: what `schedule._target_` of the configuration may name is a subclass.
 
-    def observe(self, improved: bool) -> None:
-        """Told after each evaluation whether the validation loss improved."""
+    It remembers nothing of the evaluations; a subclass that does overrides `observe`, `state` and `restore`.
+
+    Args:
+        warmup_steps: Steps of the linear warm-up.
+    """
+
+    warmup_steps: int
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters: ValueError for one out of range. A subclass extends this."""
+        check_number("warmup_steps", self.warmup_steps, ge=0, integer=True)
+
+    @abstractmethod
+    def share(self, step: int, progress: float, epoch: float) -> float:
+        """Return the factor of the peak learning rate.
+
+        Args:
+            step: 1, 2, ...
+            progress: Used part of the budget, in [0, 1].
+            epoch: `progress` in epochs of max_epochs.
+        """
+
+    def observe(self, improved: bool) -> None:  # noqa: B027 - most schedules have nothing to do here
+        """Take notice of an evaluation: whether the validation loss improved."""
 
     def state(self) -> dict[str, float]:
-        """What it remembers of the evaluations, for one that is to go on."""
+        """Return what a checkpoint keeps."""
+        return {}
 
-    def restore(self, state: dict[str, float]) -> None:
-        """Go on from what `state` of an equal schedule said."""
+    def restore(self, state: dict[str, float]) -> None:  # noqa: B027
+        """Continue from the `state` of an equal schedule."""
 
 
-def warmup_share(step: int, warmup: int) -> float:
-    """What the warm-up leaves of the peak; all of it with warmup=0.
+def warmup_share(step: int, warmup_steps: int) -> float:
+    """Return the factor of the warm-up; 1 with warmup_steps=0.
 
     >>> [warmup_share(step, 4) for step in (1, 2, 3, 4, 5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    return min(1.0, step / warmup) if warmup else 1.0
-
-
-class Forgetful:
-    """What a schedule shares that goes by the step alone: it looks at no evaluation and remembers none."""
-
-    def observe(self, improved: bool) -> None:
-        pass
-
-    def state(self) -> dict[str, float]:
-        return {}
-
-    def restore(self, state: dict[str, float]) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Constant(Forgetful):
-    """The peak throughout."""
-
-    warmup: int
-
-    def share(self, step: int, progress: float) -> float:
-        return warmup_share(step, self.warmup)
-
-
-@dataclass(frozen=True)
-class Cosine(Forgetful):
-    """final + (1 - final) (1 + cos(pi progress)) / 2.
-
-    Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
-
-    >>> schedule = Cosine(warmup=0, final=0.2)
-    >>> [round(schedule.share(1, progress), 3) for progress in (0.0, 0.5, 1.0)]
-    [1.0, 0.6, 0.2]
-    """
-
-    warmup: int
-    final: float
-
-    def share(self, step: int, progress: float) -> float:
-        along = self.final + (1 - self.final) * (1 + cos(pi * min(1.0, progress))) / 2
-        return warmup_share(step, self.warmup) * along
-
-
-@dataclass(frozen=True)
-class Decay(Forgetful):
-    """The peak for the first `after` of `epochs` epochs, then multiplied by `factor` at the end of each.
-
-    As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
-
-    >>> schedule = Decay(warmup=0, factor=0.5, after=2, epochs=4)
-    >>> [schedule.share(1, epoch / 4) for epoch in range(4)]
-    [1.0, 1.0, 0.5, 0.25]
-    """
-
-    warmup: int
-    factor: float
-    after: int
-    epochs: float
-
-    def share(self, step: int, progress: float) -> float:
-        done = int(progress * self.epochs + 1e-9)  # whole epochs; the sum of many steps may fall short of one
-        return warmup_share(step, self.warmup) * self.factor ** max(0, done - self.after + 1)
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
 
 
 @dataclass
-class Plateau:
+class Constant(Schedule):
+    """The peak throughout."""
+
+    def share(self, step: int, progress: float, epoch: float) -> float:
+        return warmup_share(step, self.warmup_steps)
+
+
+@dataclass
+class Cosine(Schedule):
+    """f + (1 - f) (1 + cos(pi progress)) / 2 with f = min_lr_factor.
+
+    Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
+
+    >>> schedule = Cosine(warmup_steps=0, min_lr_factor=0.2)
+    >>> [round(schedule.share(1, progress, 0.0), 3) for progress in (0.0, 0.5, 1.0)]
+    [1.0, 0.6, 0.2]
+    """
+
+    min_lr_factor: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
+
+    def share(self, step: int, progress: float, epoch: float) -> float:
+        along = self.min_lr_factor + (1 - self.min_lr_factor) * (1 + cos(pi * min(1.0, progress))) / 2
+        return warmup_share(step, self.warmup_steps) * along
+
+
+@dataclass
+class Decay(Schedule):
+    """The peak for the first `start_epoch` epochs, then multiplied by `factor` at the end of each.
+
+    As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
+
+    >>> schedule = Decay(warmup_steps=0, factor=0.5, start_epoch=2)
+    >>> [schedule.share(1, 0.0, epoch) for epoch in range(4)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+
+    factor: float
+    start_epoch: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("factor", self.factor, gt=0, le=1)
+        check_number("start_epoch", self.start_epoch, ge=0, integer=True)
+
+    def share(self, step: int, progress: float, epoch: float) -> float:
+        done = int(epoch + 1e-9)  # whole epochs; the sum of many steps may fall short of one
+        return warmup_share(step, self.warmup_steps) * self.factor ** max(0, done - self.start_epoch + 1)
+
+
+@dataclass
+class Plateau(Schedule):
     """The peak, multiplied by `factor` after every `patience` evaluations without improvement.
 
-    Never below the share `least`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
+    Never below `min_lr_factor`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
 
-    >>> schedule, shares = Plateau(warmup=0, factor=0.5, patience=2, least=0.1), []
+    >>> schedule, shares = Plateau(warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.1), []
     >>> for improved in (False, False, True, False, False):
     ...     schedule.observe(improved)
-    ...     shares.append(schedule.share(1, 0.0))
+    ...     shares.append(schedule.share(1, 0.0, 0.0))
     >>> shares
     [1.0, 0.5, 0.5, 0.5, 0.25]
     """
 
-    warmup: int
     factor: float
     patience: int
-    least: float
-    scale: float = 1.0
-    waited: int = 0
+    min_lr_factor: float
+    scale: float = field(default=1.0, init=False)
+    waited: int = field(default=0, init=False)
 
-    def share(self, step: int, progress: float) -> float:
-        return warmup_share(step, self.warmup) * self.scale
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("factor", self.factor, gt=0, lt=1)
+        check_number("patience", self.patience, ge=1, integer=True)
+        check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
+
+    def share(self, step: int, progress: float, epoch: float) -> float:
+        return warmup_share(step, self.warmup_steps) * self.scale
 
     def observe(self, improved: bool) -> None:
         self.waited = 0 if improved else self.waited + 1
         if self.waited >= self.patience:
-            self.scale = max(self.least, self.scale * self.factor)
+            self.scale = max(self.min_lr_factor, self.scale * self.factor)
             self.waited = 0
 
     def state(self) -> dict[str, float]:

@@ -7,8 +7,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from src.common.paths import absolute
-from src.config.schema import Config, PlacesConfig, TrackingConfig
-from src.config.validation import check_register, refuse
+from src.config.constraints import fields_of, invalid_value_error
+from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
 from src.sweeps.session import SweepSession, current_session
 from src.sweeps.sweep_run import open_sweep, sync_pending
@@ -63,7 +63,7 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     multi_valued = [text for text in overrides if text.partition("=")[0] in keys]
     name = "" if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
     prepare_launcher(config)
-    check_register(bool(config.register), places.tracking)
+    validate_register(bool(config.register), places.tracking)
     objectives = validated_objectives(config, places) if uses_optuna(config) else []
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
@@ -77,13 +77,12 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     export_sweep_env(config)
 
 
-def validated_objectives(config: DictConfig, places: PlacesConfig) -> list[str]:
+def validated_objectives(config: DictConfig, places: PathsConfig) -> list[str]:
     """Metrics that an Optuna search optimizes, once its settings and its storage are valid."""
     from src.sweeps.optuna_search import check  # slow to import
 
-    allowed = Config.__dataclass_fields__["objectives"].metadata["allowed"]
-    if not allowed.accepts(list(config.objectives)):  # before a study is created with them
-        raise refuse("objectives", allowed, config.objectives)
+    objectives = fields_of(Config)["objectives"]
+    objectives.validator(Config, objectives, list(config.objectives))  # before there is a study
     absolute(places.output_dir).mkdir(parents=True, exist_ok=True)
     check(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
     return list(config.objectives)
@@ -97,13 +96,15 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
     ):
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]
-            raise refuse(key, f"null but for python -m src.train without --multirun ({instead})", got)
+            raise invalid_value_error(
+                key, f"null but for python -m src.train without --multirun ({instead})", got
+            )
 
 
-def paths_config(config: DictConfig) -> PlacesConfig:
+def paths_config(config: DictConfig) -> PathsConfig:
     """The part of the config that says where a sweep is tracked; the rest may have no value yet."""
     tracking = cast("TrackingConfig", OmegaConf.to_object(config.tracking))
-    return PlacesConfig(output_dir=config.output_dir, data_dir=config.data_dir, tracking=tracking)
+    return PathsConfig(output_dir=config.output_dir, data_dir=config.data_dir, tracking=tracking)
 
 
 def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
 """One job of a sweep: trained, replaced by a finished run of the same config, or recorded as failed."""
 
 import traceback
-from dataclasses import replace
+
+import attrs
 
 from src.common.atomic_io import write_json
 from src.common.console import say
-from src.config.schema import Config, PlacesConfig
+from src.config.schema import Config, PathsConfig
 from src.config.validation import flatten
 from src.final_evaluation import Result
 from src.runner import prepare, run
@@ -42,7 +43,7 @@ def run_job(config: Config, job: Job) -> float | list[float]:
     """
     if config.workers > job.cores:
         say(f"{job.name}: workers={job.cores} instead of {config.workers}, the cores that each job has")
-        config = replace(config, workers=job.cores)
+        config = attrs.evolve(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
     if config.skip_finished:
@@ -72,7 +73,7 @@ def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]
     return values if len(values) > 1 else values[0]
 
 
-def log_job_failure(config: PlacesConfig, job: Job, error: Exception, line: str | None) -> None:
+def log_job_failure(config: PathsConfig, job: Job, error: Exception, line: str | None) -> None:
     """Print why a job failed; log a FAILED run for a job that failed before its run began.
 
     Args:

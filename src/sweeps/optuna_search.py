@@ -20,17 +20,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.console import counted, say
 from src.common.errors import InputError
-from src.config.constraints import Allowed
-from src.config.validation import refuse
+from src.config.constraints import Constraint, invalid_value_error
 from src.sweeps.session import SearchSummary, current_session
 from src.sweeps.sweep import format_value
 
 PLUGIN = "hydra_plugins.hydra_optuna_sweeper"
 FIELDS = {
-    "n_trials": Allowed("an integer", least=1),
-    "n_jobs": Allowed("an integer", least=1),
-    "max_failure_rate": Allowed("a number", least=0, most=1),
-    "sampler.seed": Allowed("an integer", least=0),
+    "n_trials": Constraint("an integer", ge=1),
+    "n_jobs": Constraint("an integer", ge=1),
+    "max_failure_rate": Constraint("a number", ge=0, le=1),
+    "sampler.seed": Constraint("an integer", ge=0),
 }
 
 
@@ -151,10 +150,8 @@ def check(sweeper: dict[str, Any]) -> None:
     given = sweeper | {"sampler.seed": sweeper["sampler"].get("seed") if ours else 0}
     for key, allowed in FIELDS.items():
         value = given.get(key)
-        whole = allowed.kind == "an integer"
-        kinds = (int,) if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not allowed.accepts(value):
-            raise refuse(f"hydra.sweeper.{key}", allowed, value)
+        if not allowed.is_satisfied_by(value):
+            raise invalid_value_error(f"hydra.sweeper.{key}", allowed, value)
     if sweeper["storage"] is None:
         return
     try:
@@ -163,7 +160,9 @@ def check(sweeper: dict[str, Any]) -> None:
     except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
         expected = "the URL of a database that answers (sqlite:///FILE)"
         reason = " ".join(str(error).split())[:200]
-        raise refuse("hydra.sweeper.storage", expected, f"{sweeper['storage']}: {reason}") from error
+        raise invalid_value_error(
+            "hydra.sweeper.storage", expected, f"{sweeper['storage']}: {reason}"
+        ) from error
     known = studies.get(sweeper["study_name"])
     directions = [direction.name.lower() for direction in known.directions] if known else sweeper["direction"]
     if directions != sweeper["direction"]:

@@ -11,7 +11,7 @@ from src.common.atomic_io import write_text
 from src.common.console import say
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
 from src.common.paths import absolute
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.sweeps.html_report import page, ranked
 from src.sweeps.seed_stats import seed_stats
 from src.sweeps.session import SearchSampler, SearchSummary
@@ -38,7 +38,7 @@ class OpenSweep:
     """
 
     sweep: Sweep
-    config: PlacesConfig
+    config: PathsConfig
     run: SweepRun | None
     objectives: list[str]
     register: bool
@@ -100,24 +100,24 @@ class OpenSweep:
         return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, config, run_ids)
 
 
-def load_results(sweep: Sweep, config: PlacesConfig) -> list[JobResult]:
+def load_results(sweep: Sweep, config: PathsConfig) -> list[JobResult]:
     """Results of a sweep whose jobs sync themselves, by number."""
     return open_store(config).job_results(sweep.id)
 
 
-def sweep_dir(config: PlacesConfig, sweep: Sweep) -> Path:
+def sweep_dir(config: PathsConfig, sweep: Sweep) -> Path:
     """The directory of a sweep's own files."""
     return absolute(config.output_dir) / "sweeps" / sweep.id
 
 
-def print_links(config: PlacesConfig, links: mlflow_links.SweepLinks) -> None:
+def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
     """Print the links that open the sweep in MLflow's UI."""
     server, command = mlflow_links.ui_location(config)
     where = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
     say("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
-def register_best(best: JobResult | None, config: PlacesConfig, status: str) -> None:
+def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:
     """Register the best job's model, or print why not."""
     if status != "FINISHED":
         say(f"registered: nothing, the sweep was cut short ({status})")

@@ -13,7 +13,7 @@ from src.common.atomic_io import cannot_write, write_json
 from src.common.file_lock import acquire
 from src.common.job_result import JobResult
 from src.common.paths import absolute
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.sweeps.sweep import Sweep
 from src.tracking import mlflow_links
 from src.tracking.background_sync import SHARE, start_background_sync, wait_for_sync
@@ -39,7 +39,7 @@ class SweepRun:
         InputError: When the directory cannot be created.
     """
 
-    def __init__(self, config: PlacesConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
+    def __init__(self, config: PathsConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
         self.config, self.folder = config, folder
         try:
             folder.mkdir(parents=True)
@@ -106,7 +106,7 @@ class SweepRun:
         )
 
 
-def sync_pending(config: PlacesConfig) -> None:
+def sync_pending(config: PathsConfig) -> None:
     """Sync the runs that earlier commands left behind, before the tracker is queried for finished jobs."""
     if config.tracking.name == "none":
         return
@@ -117,7 +117,7 @@ def sync_pending(config: PlacesConfig) -> None:
 
 
 def open_sweep(
-    config: PlacesConfig,
+    config: PathsConfig,
     keys: list[str],
     overrides: list[str],
     name: str = "",

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from src.common.paths import PROJECT
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.tracking.run import MEMBER, store_of
 
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
@@ -54,7 +54,7 @@ class SweepLinks:
         return [f"  {name:<8} {link}" for name, link in asdict(self).items() if link]
 
 
-def ui_location(config: PlacesConfig) -> tuple[str, str]:
+def ui_location(config: PathsConfig) -> tuple[str, str]:
     """The address of the UI of the config's store, and the command that starts it ("": it is running)."""
     uri = store_of(config)["uri"]
     if uri.startswith(("http://", "https://")):
@@ -150,9 +150,7 @@ def save_view(
     client.set_experiment_tag(experiment, VIEW + sweep_id, json.dumps(view))
 
 
-def publish(
-    sweep_id: str, name: str, keys: list[str], config: PlacesConfig, run_ids: list[str]
-) -> SweepLinks:
+def publish(sweep_id: str, name: str, keys: list[str], config: PathsConfig, run_ids: list[str]) -> SweepLinks:
     """Save the view of a sweep whose parent run this process created; its links."""
     from src.tracking.mlflow_client import connect, experiment_id  # slow to import
 
@@ -163,7 +161,7 @@ def publish(
     return sweep_links(ui_location(config)[0], experiment, sweep_id, run_ids)
 
 
-def latest(config: PlacesConfig, server: str) -> tuple[str, SweepLinks] | None:
+def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
     """Name and links of the ended sweep that was started last; None without one."""
     from src.tracking.mlflow_client import connect  # slow to import
 

@@ -4,11 +4,11 @@ import shlex
 
 from src.common.console import say
 from src.common.errors import InputError
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.tracking.run import store_of
 
 
-def register(run_id: str, config: PlacesConfig) -> None:
+def register(run_id: str, config: PathsConfig) -> None:
     """Register the run's model as champion; says so, and how to serve it, on standard error.
 
     Raises InputError for a run without a model, and when the store does not answer.
@@ -25,7 +25,7 @@ def register(run_id: str, config: PlacesConfig) -> None:
     )
 
 
-def register_delivered(run_id: str, folder: str, config: PlacesConfig) -> None:
+def register_delivered(run_id: str, folder: str, config: PathsConfig) -> None:
     """The same for the run of this very process. folder: the name of its directory, which is its id, too, as
     long as the tracker has not been reached."""
     if run_id == folder:

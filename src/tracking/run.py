@@ -8,10 +8,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from src.common.atomic_io import cannot_write, write_json
 from src.common.file_lock import Lock, acquire
@@ -19,7 +21,7 @@ from src.common.job_result import Curves
 from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.tracking.background_sync import IDLE, SHARE, SyncProcess, start_background_sync, wait_for_sync
 from src.tracking.event_log import Journal
 from src.tracking.run_record import History, read_events
@@ -29,7 +31,7 @@ from src.tracking.sync_state import TRACKING, SyncState, register_job
 MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
 
 
-def store_of(config: PlacesConfig) -> dict[str, str]:
+def store_of(config: PathsConfig) -> dict[str, str]:
     """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
@@ -57,7 +59,7 @@ class Run:
 
     def __init__(
         self,
-        config: PlacesConfig,
+        config: PathsConfig,
         folder: Path | None = None,
         sweep: Path | None = None,
         lock: Lock | None = None,
@@ -86,7 +88,7 @@ class Run:
         busy_cores: int,
     ) -> None:
         """Open the journal. busy_cores: how many cores training itself keeps busy."""
-        write_json(self.folder / "config.json", asdict(self.config))
+        write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.journal.start(self.config.tracking.experiment, name, params, tags, data)
         self.journal.artifact(self.folder / "config.json")
         self.track(busy_cores)
@@ -94,7 +96,7 @@ class Run:
     def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
         """Go on with the journal, and with the same run in MLflow. tags: what marks it from now on."""
         self.journal.resume(tags or {})
-        write_json(self.folder / "config.json", asdict(self.config))
+        write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.journal.artifact(self.folder / "config.json")
         self.track(busy_cores)
 

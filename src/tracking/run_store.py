@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from src.common.errors import InputError
 from src.common.job_result import JobResult
 from src.common.paths import absolute
-from src.config.schema import PlacesConfig
+from src.config.schema import PathsConfig
 from src.models.serialization import Model
 from src.tracking import event_log
 from src.tracking.directory_store import DirectoryStore
@@ -71,14 +71,14 @@ class RunStore(Protocol):
         """Make a finished run a job of one more sweep. note: of the job, as in sweep.json."""
 
 
-def open_store(config: PlacesConfig) -> RunStore:
+def open_store(config: PathsConfig) -> RunStore:
     """Open the store in which the runs of a config are kept."""
     if config.tracking.name == "none":
         return DirectoryStore(absolute(config.output_dir))
     return MlflowStore(store_of(config)["uri"], config.tracking.experiment, absolute(config.output_dir))
 
 
-def open_attended_store(config: PlacesConfig) -> RunStore:
+def open_attended_store(config: PathsConfig) -> RunStore:
     """Open the store once runs whose process was killed are closed, and their sync is started."""
     close_stale_runs_and_sync(absolute(config.output_dir))
     return open_store(config)

@@ -2,56 +2,13 @@
 
 import numpy as np
 
-from src.config.schema import (
-    AdagradConfig,
-    AdamConfig,
-    Config,
-    ConstantConfig,
-    CosineConfig,
-    DecayConfig,
-    MomentumConfig,
-    OptimizerConfig,
-    PlateauConfig,
-    RmspropConfig,
-    ScheduleConfig,
-    SgdConfig,
-)
+from src.config.instantiate import instantiate
+from src.config.schema import Config
 from src.data.batches import Batches, Streams, Windows
 from src.data.corpus import Corpus
-from src.rnn import optimizers, schedules
 from src.rnn.optimizers import Optimizer
 from src.rnn.parameters import Architecture
 from src.rnn.schedules import Schedule
-
-
-def build_optimizer(config: OptimizerConfig) -> Optimizer:
-    """The update rule with its hyperparameters; the learning rate comes with each step."""
-    match config:
-        case MomentumConfig():
-            return optimizers.Momentum(config.momentum, config.nesterov)
-        case AdagradConfig():
-            return optimizers.Adagrad(config.eps)
-        case RmspropConfig():
-            return optimizers.RmsProp(config.decay, config.eps)
-        case AdamConfig():
-            return optimizers.Adam(config.beta1, config.beta2, config.eps)
-        case SgdConfig():
-            return optimizers.Sgd()
-    raise ValueError(f"expected an optimiser that is made here, got {config.name}")
-
-
-def build_schedule(config: ScheduleConfig, epochs: float) -> Schedule:
-    """epochs: of the whole training."""
-    match config:
-        case CosineConfig():
-            return schedules.Cosine(config.warmup, config.final)
-        case PlateauConfig():
-            return schedules.Plateau(config.warmup, config.factor, config.patience, config.least)
-        case DecayConfig():
-            return schedules.Decay(config.warmup, config.factor, config.after, epochs)
-        case ConstantConfig():
-            return schedules.Constant(config.warmup)
-    raise ValueError(f"expected a schedule that is made here, got {config.name}")
 
 
 def build_architecture(config: Config, corpus: Corpus) -> Architecture:
@@ -66,3 +23,15 @@ def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> B
     if config.batching == "contiguous":
         return Streams(tokens, config.seq_len, config.batch_size, rng)
     return Windows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
+
+
+def build_optimizer(config: Config) -> Optimizer:
+    """Instantiate the optimizer that `optimizer._target_` names."""
+    optimizer: Optimizer = instantiate("optimizer", config.optimizer)
+    return optimizer
+
+
+def build_schedule(config: Config) -> Schedule:
+    """Instantiate the schedule that `schedule._target_` names."""
+    schedule: Schedule = instantiate("schedule", config.schedule)
+    return schedule

@@ -13,8 +13,8 @@ from src.common.console import say
 from src.common.errors import InputError
 from src.common.file_lock import Lock, acquire, is_locked
 from src.common.paths import absolute
-from src.config.schema import OPTIMIZERS, SCHEDULES, Config, DataConfig, ModelConfig, TrackingConfig
-from src.config.validation import check, walk
+from src.config.schema import Config
+from src.config.validation import evolve, iter_leaves
 from src.data.corpus import Corpus
 from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.fingerprint import code_digest
@@ -126,7 +126,7 @@ def own_config(folder: Path, composed: Config, typed: set[str]) -> Config:
     ours, theirs = leaves(config), leaves(composed)
     changed = {key for key in typed if theirs.get(key) != ours.get(key)}
     refused = changed - MAY_CHANGE
-    groups = {key.rpartition(".")[0] for key in refused if key.endswith(".name")}
+    groups = {key.removesuffix(".name") for key in refused}
     refused = {key for key in refused if key.endswith(".name") or key.rpartition(".")[0] not in groups}
     if refused:
         shown = ", ".join(
@@ -136,46 +136,25 @@ def own_config(folder: Path, composed: Config, typed: set[str]) -> Config:
             f"resume: expected the config of run {folder.name}, got {shown}: leave that out, or begin anew "
             f"with init_from={folder.name}"
         )
-    for key in changed & MAY_CHANGE:
-        put(config, key, theirs[key])
-    config.output_dir, config.data_dir = composed.output_dir, composed.data_dir
-    if folder.parent.name == "runs":  # wherever that is by now
-        config.output_dir = str(folder.parent.parent)
-    check(config)
-    return config
+    moved = folder.parent.name == "runs"  # the output folder may have been moved since
+    output_dir = str(folder.parent.parent) if moved else composed.output_dir
+    changes = {key: theirs[key] for key in changed & MAY_CHANGE}
+    return evolve(config, {**changes, "output_dir": output_dir, "data_dir": composed.data_dir})
 
 
 def leaves(config: Config) -> dict[str, Any]:
     """Dotted keys to values."""
-    return {key: value for key, _, value in walk(config)}
-
-
-def put(config: Any, key: str, value: Any) -> None:
-    """Set a dotted key."""
-    *groups, name = key.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    setattr(config, name, value)
+    return {key: value for key, _, value in iter_leaves(config)}
 
 
 def saved_config(folder: Path) -> Config:
     """The config that a run's directory keeps. Raises InputError when it is not one of this version."""
+    file = folder / "config.json"
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        parts = {
-            "tracking": TrackingConfig(**saved["tracking"]),
-            "data": DataConfig(**saved["data"]),
-            "model": ModelConfig(**saved["model"]),
-            "optimizer": OPTIMIZERS[saved["optimizer"]["name"]](**saved["optimizer"]),
-            "schedule": SCHEDULES[saved["schedule"]["name"]](**saved["schedule"]),
-        }
-        config = Config(**{**saved, **parts})
-        check(config)
-        return config
-    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
-        raise InputError(
-            f"resume: expected a run of this version of the project, got {folder} ({error})"
-        ) from error
+        logged = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"resume: expected a whole {file}, got {error}") from error
+    return Config.from_dict(logged, f"resume: {file}")
 
 
 FAILS_AGAIN = ("Diverged: ", "InputError: ")  # how the reason of such a run begins

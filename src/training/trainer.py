@@ -54,8 +54,8 @@ class Trainer:
         self.params = drawn if initial_params is None else initial_params
         self.batches = build_batches(config, corpus, self.rng)
         self.max_steps = max(1, ceil(config.max_epochs * self.batches.steps_per_epoch))
-        self.optimizer = build_optimizer(config.optimizer)
-        self.schedule = build_schedule(config.schedule, config.max_epochs)
+        self.optimizer = build_optimizer(config)
+        self.schedule = build_schedule(config)
         self.rollback = Rollback(config)
         self.counters = Counters()
         self.stop_reason = ""
@@ -197,8 +197,8 @@ class Trainer:
                 clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
                 counters.since.clipped += clipped
             self.update_ratio.before(counters.step)
-            if config.optimizer.weight_decay:
-                decay_weights(self.matrices, counters.lr * config.optimizer.weight_decay)
+            if self.optimizer.weight_decay:
+                decay_weights(self.matrices, counters.lr * self.optimizer.weight_decay)
             self.optimizer.update(self.optimizer_state, self.params, g, counters.lr)
             self.update_ratio.after()
             if config.ema_decay:
@@ -217,7 +217,8 @@ class Trainer:
         progress = (self.step - 1) / self.max_steps
         if self.config.max_seconds is not None:
             progress = max(progress, self._read_clock() / self.config.max_seconds)
-        return self.config.lr * self.rollback.scale * self.schedule.share(self.step, progress)
+        factor = self.schedule.share(self.step, progress, progress * self.config.max_epochs)
+        return self.config.lr * self.rollback.scale * factor
 
     def _validate(self, stop: Stop) -> None:
         """Compute the validation loss of `eval_params`, log it and call the callbacks."""

@@ -53,7 +53,12 @@ REFUSED = [
     ("train", "hidden", "hidden", "key=value", "hidden"),
     ("train", "hidden=5}", "hidden", "key=value", "5}"),
     ("train", "~hidden", "hidden", "", ""),
-    ("train", "optimizer.name=sgd", "optimizer", "", "sgd"),  # else an adam would be tracked as sgd
+    ("train", "optimizer.beta1=2", "optimizer.beta1", "a number >= 0 and < 1", "2"),
+    ("train", "optimizer._target_=src.rnn.optimizers.SGD", "optimizer.beta1", "a key of sgd", "beta1"),
+    ("train", "optimizer._target_=os.system", "optimizer._target_", "a subclass of", "os.system"),
+    ("train", "optimizer=lion", "optimizer", "one of adagrad, adam, ", "lion"),
+    ("train", "+optimizer.beta3=2", "optimizer.beta3", "a key of adam", "beta3"),
+    ("train", "~optimizer.eps", "optimizer.eps", "a value", "none"),
     ("train", "prompt=null", "prompt", "a text", "null"),
     ("train", "prompt=???", "prompt", "", ""),
     ("train", "hidden=${nothing}", "hidden", "nothing", ""),

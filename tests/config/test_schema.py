@@ -1,12 +1,14 @@
 """conf/ and src/config/schema.py fit one another: every choice composes, every key is explained and typed."""
 
+import inspect
+import json
 import re
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from pkgutil import resolve_name
+from typing import Any
 
+import attrs
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -15,8 +17,9 @@ from src.cli.help import defaults
 from src.common.errors import InputError
 from src.common.paths import CONF, PROJECT
 from src.config import schema
-from src.config.constraints import Allowed
-from src.config.validation import check, flatten, walk
+from src.config.constraints import Constraint, fields_of
+from src.config.instantiate import TARGET_GROUPS, base_class, instantiate, label
+from src.config.validation import evolve, flatten, iter_leaves
 from src.experiments.analyses.sonnets import differs_from_default
 from tests.compose import PRIMARY, as_hydra_has_it, composed
 
@@ -48,33 +51,30 @@ def test_every_primary_config_has_a_schema() -> None:
 @pytest.mark.parametrize(("primary", "group", "choice"), CHOICES)
 def test_every_choice_of_every_group_composes_and_passes(primary: str, group: str, choice: str) -> None:
     config = composed(primary, f"{group}={choice}")
-    check(config)
     assert type(config) is schema.COMMANDS[primary]
     if group in ("variant", "experiment"):  # they override keys of the root and have none of their own
         return
     chosen = getattr(config, group)
-    assert chosen.name == choice
-    kinds = {"optimizer": schema.OPTIMIZERS, "schedule": schema.SCHEDULES}.get(group)
-    assert kinds is None or type(chosen) is kinds[choice]
+    assert (label(chosen["_target_"]) if group in TARGET_GROUPS else chosen.name) == choice
 
 
 @pytest.mark.parametrize("primary", PRIMARY)
 def test_every_schema_key_has_a_default_in_conf(primary: str) -> None:
     given = own_keys(CONF / f"{primary}.yaml") | own_keys(CONF / "common.yaml")
-    hints = get_type_hints(schema.COMMANDS[primary])
-    assert given == {name for name, kind in hints.items() if not is_dataclass(kind)}
+    known = fields_of(schema.COMMANDS[primary])
+    assert given == {name for name, f in known.items() if not attrs.has(f.type) and name not in TARGET_GROUPS}
     assert not OmegaConf.missing_keys(as_hydra_has_it(primary))
 
 
-@pytest.mark.parametrize(
-    ("folder", "kinds"), [("optimizer", schema.OPTIMIZERS), ("schedule", schema.SCHEDULES)]
-)
-def test_every_key_of_a_choice_has_its_default_in_the_choices_file(
-    folder: str, kinds: dict[str, type]
-) -> None:
-    assert {file.stem for file in (CONF / folder).glob("*.yaml")} == kinds.keys()
-    for choice, kind in kinds.items():
-        assert own_keys(CONF / folder / f"{choice}.yaml") == {f.name for f in fields(kind)}
+@pytest.mark.parametrize("group", TARGET_GROUPS)
+def test_every_optimizer_and_schedule_has_a_file_with_its_hyperparameters(group: str) -> None:
+    named = {}
+    for file in (CONF / group).glob("*.yaml"):
+        spec: Any = OmegaConf.to_container(OmegaConf.load(file))  # 1e-8 is a number to it
+        named[type(instantiate(group, spec))] = file
+        known = inspect.signature(resolve_name(spec["_target_"])).parameters
+        assert spec.keys() - {"_target_"} == known.keys(), file
+    assert named.keys() == set(base_class(group).__subclasses__())
 
 
 def test_no_key_stands_in_two_places() -> None:
@@ -83,11 +83,10 @@ def test_no_key_stands_in_two_places() -> None:
 
 
 def test_null_composes_where_it_means_something() -> None:
-    optional = [key for key, allowed, _ in walk(composed("config")) if allowed.optional]
+    optional = [key for key, allowed, _ in iter_leaves(composed("config")) if allowed and allowed.none_means]
     assert {"clip", "max_seconds", "patience", "data.path", "tracking.uri"} <= set(optional)
     config = composed("config", *(f"{key}=null" for key in optional))
-    check(config)
-    assert {value for key, _, value in walk(config) if key in optional} == {None}
+    assert {value for key, _, value in iter_leaves(config) if key in optional} == {None}
 
 
 def test_the_command_line_composes_the_same_config(typed: Callable[..., Any]) -> None:
@@ -120,7 +119,7 @@ def test_every_key_has_a_comment_above_it(file: Path) -> None:
     assert lines[0].startswith("# ")
     bases = [file.parent / f"{base}.yaml" for base in read(file).get("defaults", []) if isinstance(base, str)]
     elsewhere = {key for base in bases if base.exists() for key in own_keys(base)}
-    for key in own_keys(file) - elsewhere - {"name"}:
+    for key in own_keys(file) - elsewhere - {"name", "_target_"}:
         (at,) = [k for k, line in enumerate(lines) if re.match(rf"{key}:", line)]
         assert re.match(r"# \S", lines[at - 1]), f"{key} in {file} has no comment above it"
 
@@ -131,47 +130,116 @@ def test_every_key_has_a_comment_above_it(file: Path) -> None:
 @pytest.mark.parametrize("primary", PRIMARY)
 def test_every_key_refuses_what_lies_outside_and_says_what_is_allowed(primary: str) -> None:
     config = composed(primary)
-    for key, allowed, value in walk(config):
-        assert allowed.accepts(value), key
+    for key, allowed, value in iter_leaves(config):
+        if allowed is None:  # of an optimizer or a schedule: below
+            continue
+        assert allowed.is_satisfied_by(value), key
         for wrong in outside(allowed):
             with pytest.raises(InputError, match=re.escape(key)) as refused:
-                check(with_value(deepcopy(config), key, wrong))
+                evolve(config, {key: wrong})
             assert "\n" not in str(refused.value)
             assert "expected" in str(refused.value)
             assert str(wrong) in str(refused.value) or wrong is None
 
 
-def outside(allowed: Allowed) -> list[Any]:
+def outside(allowed: Constraint) -> list[Any]:
     """Values just outside the range, and those that are no number."""
-    wrong: list[Any] = [] if allowed.optional else [None]
+    wrong: list[Any] = [] if allowed.none_means else [None]
     if allowed.choices:
         wrong.append("something else")
     if allowed.kind in ("an integer", "a number"):
         wrong += [float("nan"), float("inf"), -float("inf")]
-    wrong += [allowed.least - 1] if allowed.least is not None else []
-    wrong += [allowed.above] if allowed.above is not None else []
-    wrong += [allowed.most + 1] if allowed.most is not None else []
-    wrong += [allowed.below] if allowed.below is not None else []
+    wrong += [allowed.ge - 1] if allowed.ge is not None else []
+    wrong += [allowed.gt] if allowed.gt is not None else []
+    wrong += [allowed.le + 1] if allowed.le is not None else []
+    wrong += [allowed.lt] if allowed.lt is not None else []
     return wrong
 
 
-def with_value(config: Any, key: str, value: Any) -> Any:
-    *groups, name = key.split(".")
-    part = config
-    for group in groups:
-        part = getattr(part, group)
-    setattr(part, name, value)
-    return config
+# --- optimizers and schedules ---
+
+REFUSED_SPECS = [
+    ({"beta1": 1}, "optimizer.beta1: expected a number >= 0 and < 1, got 1"),
+    ({"beta1": "much"}, "optimizer.beta1: expected a number >= 0 and < 1, got much"),
+    ({"eps": None}, "optimizer.eps: expected a number >= 1e-30, got None"),
+    ({"weight_decay": float("nan")}, "optimizer.weight_decay: expected a number >= 0, got nan"),
+    ({"beta3": 1}, "optimizer.beta3: expected a key of adam (beta1, beta2, eps, weight_decay), got beta3"),
+    ({"_target_": "os.system"}, "optimizer._target_: expected the dotted path of a subclass of "),
+    ({"_target_": "nowhere.Adam"}, "optimizer._target_: expected the dotted path of a subclass of "),
+    ({"_target_": "src.rnn.schedules.Constant"}, "optimizer._target_: expected the dotted path of a "),
+    ({"_target_": None}, "optimizer._target_: expected the dotted path of a subclass of "),
+    ({"_target_": "src.rnn.optimizers.Optimizer"}, "optimizer._target_: expected the dotted path of a "),
+]
+
+
+@pytest.mark.parametrize(("changes", "line"), REFUSED_SPECS, ids=lambda value: str(value)[:40])
+def test_an_optimizer_is_made_or_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
+    config = composed("config")
+    with pytest.raises(InputError) as refused:
+        attrs.evolve(config, optimizer={**config.optimizer, **changes})
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_hyperparameter_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"^schedule\.warmup_steps: expected a value, .* constant needs, got none$"
+    ):
+        instantiate("schedule", {"_target_": "src.rnn.schedules.Constant"})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = composed("config")
+    for part, key in ((config, "workers"), (config.data, "path"), (config.model, "layers")):
+        with pytest.raises(attrs.exceptions.FrozenAttributeError):
+            setattr(part, key, 1)
+
+
+# --- logged configs ---
+
+
+def test_a_logged_config_is_read_back_as_it_was() -> None:
+    config = composed("config", "optimizer=sgd", "schedule=plateau", "clip=null")
+    config = attrs.evolve(config, prompt="a ${b} ???")
+    assert schema.Config.from_dict(json.loads(json.dumps(attrs.asdict(config))), "resume") == config
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda logged: [logged], "x: configuration: expected keys with values, got ["),
+        (
+            lambda logged: {**logged, "new": 1},
+            "x: configuration: expected the keys of this version, got new, which",
+        ),
+        (lambda logged: {**logged, "data": 3}, "x: data: expected keys with values, got 3"),
+        (
+            lambda logged: {**logged, "data": {}},
+            "x: data: expected the keys of this version, got no collapse_spaces",
+        ),
+        (lambda logged: {**logged, "hidden": "x"}, "x: hidden: expected an integer >= 1, got x"),
+        (lambda logged: {**logged, "hidden": True}, "x: hidden: expected an integer >= 1, got True"),
+        (lambda logged: {**logged, "optimizer": "adam"}, "x: optimizer: expected _target_ and the arguments"),
+        (lambda logged: {**logged, "objectives": [[]]}, "x: objectives: expected one or more of"),
+    ],
+)
+def test_a_logged_config_of_other_keys_or_values_is_refused(change: Callable[[Any], Any], line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        schema.Config.from_dict(change(attrs.asdict(composed("config"))), "x")
+    assert str(refused.value).startswith(line)
+
+
+# --- constraints ---
 
 
 def test_the_ends_of_a_range_are_as_described() -> None:
-    half = Allowed("a number", least=0, below=1)
-    assert [half.accepts(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
+    half = Constraint("a number", ge=0, lt=1)
+    assert [half.is_satisfied_by(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
     assert half.describe() == "a number >= 0 and < 1"
-    clip = Allowed("a number", above=0, optional="no clipping")
-    assert [clip.accepts(x) for x in (None, 0, 1e-300)] == [True, False, True]
+    clip = Constraint("a number", gt=0, none_means="no clipping")
+    assert [clip.is_satisfied_by(x) for x in (None, 0, 1e-300)] == [True, False, True]
     assert clip.describe() == "a number > 0, or null for no clipping"
-    assert Allowed("a text", choices=("a", "b")).describe() == "one of a, b"
+    assert Constraint("a text", choices=("a", "b")).describe() == "one of a, b"
 
 
 def test_shares_that_are_no_split() -> None:
@@ -186,9 +254,8 @@ def test_shares_that_are_no_split() -> None:
         [nan, 0.5, 0.5],
         [],
     ):
-        config.data.split = split
         with pytest.raises(InputError, match=r"data\.split: expected three shares .*, got "):
-            check(config)
+            evolve(config, {"data.split": split})
 
 
 # --- what a tracker is told ---
@@ -207,7 +274,7 @@ def test_flat_names_are_those_that_a_person_types() -> None:
     root = {"hidden", "seq_len", "lr", "clip", "patience", "temperature", "seed", "batch_size", "max_epochs"}
     assert root <= flat.keys()
     assert not [key for key in flat if key.endswith(".name")]
-    assert not [key for key, value in flat.items() if is_dataclass(value) or isinstance(value, dict)]
+    assert not [key for key, value in flat.items() if attrs.has(type(value)) or isinstance(value, dict)]
 
 
 def test_flat_values_hold_no_path_of_this_machine(tmp_path: Path) -> None:
@@ -230,7 +297,7 @@ def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
         "resume": ["resume=latest"],
         "rerun": ["rerun=latest"],
     }
-    assert typed.keys() == set(schema.ASIDE)
+    assert typed.keys() == set(schema.NON_SEMANTIC_KEYS)
     plain = flatten(composed("config"))
     for override in [override for overrides in typed.values() for override in overrides]:
         config = composed("config", override)

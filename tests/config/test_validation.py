@@ -14,14 +14,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.common.file_lock import Lock
-from src.config.schema import COMMANDS, OPTIMIZERS, SCHEDULES
+from src.common.paths import CONF
+from src.config.constraints import fields_of
+from src.config.instantiate import TARGET_GROUPS
+from src.config.schema import COMMANDS
 from tests.commands import PROJECT, Commands, environ
 from tests.invalid_inputs.case import PLACES, ROOT, TINY, VERSE, Case
 from tests.invalid_inputs.command_lines import SYNTAX
@@ -118,11 +120,18 @@ def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
 def test_the_table_is_long_and_has_every_key() -> None:
     assert len(HAND_MADE) >= 100
     keys = {argument.partition("=")[0] for case in SCHEMA for argument in case.arguments}
-    for kind in (*COMMANDS.values(), *OPTIMIZERS.values(), *SCHEDULES.values()):
+    for kind in COMMANDS.values():
         texts = {
-            f.name for f in fields(kind) if getattr(f.metadata.get("allowed"), "kind", "") in ("a text", "")
+            name for name, f in fields_of(kind).items() if getattr(f.validator, "kind", "") in ("a text", "")
         }
-        assert {f.name for f in fields(kind)} - texts <= {key.rpartition(".")[2] for key in keys}
+        assert fields_of(kind).keys() - texts <= {key.rpartition(".")[2] for key in keys}
+    for group in TARGET_GROUPS:
+        names = {
+            k
+            for file in (CONF / group).glob("*.yaml")
+            for k in re.findall(r"(?m)^([a-z]\w*):", file.read_text())
+        }
+        assert {f"{group}.{name}" for name in names} <= keys
     assert len({case.id for case in [*HAND_MADE, *SCHEMA]}) == len([*HAND_MADE, *SCHEMA])
 
 

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -95,7 +95,7 @@ def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
 
 def view(step: int, params: Any) -> Any:
     """A trainer as the callback sees it; measured every 200 steps."""
-    config = replace(BASE, batch_size=64)
+    config = attrs.evolve(BASE, batch_size=64)
     return SimpleNamespace(
         config=config, architecture=ARCHITECTURE, corpus=CORPUS, step=step, params=params, eval_params=params
     )

@@ -1,13 +1,12 @@
 """Looks inside during training: what they measure, how often, and that training knows nothing of them."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
-from src.config.schema import SgdConfig
 from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Probe, Prober, probe, saturation
 from src.rnn.cells import CELLS
 from src.rnn.init import initialise
@@ -15,7 +14,7 @@ from src.rnn.network import Buffers
 from src.rnn.parameters import Architecture, Array, named_views, unflatten
 from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
-from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
+from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, target
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
@@ -39,10 +38,10 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
     """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
     changes: dict[str, Any] = {
         "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1.5, "eval_every": 3,
-        "workers": workers, "optimizer": replace(ADAM, weight_decay=0.1),
+        "workers": workers, "optimizer": {**ADAM, "weight_decay": 0.1},
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
-    prober = Prober(replace(BASE, **changes, diagnostics=True), architecture, CORPUS)
+    prober = Prober(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
     told: list[Probe] = []
 
     def look(_: Architecture, flat: Array) -> None:
@@ -59,7 +58,7 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
 
 def test_the_initial_weights_are_those_that_training_begins_with() -> None:
     """After a step of no length."""
-    trained = Trained(optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
+    trained = Trained(optimizer=target("optimizers.SGD", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
     assert trained.result.steps == 1
     initial = Trainer(trained.config, CORPUS).params
     assert initial.dtype == trained.last.dtype
@@ -74,7 +73,7 @@ def test_the_initial_weights_are_those_that_training_begins_with() -> None:
 @KINDS
 def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], layers: int) -> None:
     architecture, flat = network(kind, layers)
-    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     first, again = prober.look(flat), prober.look(flat.copy())
     assert first.gradients.shape == (layers, architecture.states, BASE.seq_len)
     assert first.gradients.tobytes() == again.gradients.tobytes()
@@ -131,7 +130,7 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: st
 
 def test_weights_that_are_no_numbers_are_left_out() -> None:
     architecture, flat = network()
-    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     with np.errstate(all="ignore"):
         assert prober.look(np.full_like(flat, np.nan)).metrics().keys() == {"inside/saturated"}
 
@@ -141,7 +140,7 @@ def test_weights_that_are_no_numbers_are_left_out() -> None:
 
 def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
     architecture, flat = network()
-    prober = Prober(replace(BASE, hidden=8), architecture, CORPUS)
+    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     text = CORPUS.vocabulary.decode(CORPUS.split("val"))
     assert prober.ids.shape == (BASE.seq_len, WINDOWS)
     read = [CORPUS.vocabulary.decode(column) for column in np.vstack([prober.ids, prober.targets]).T]
@@ -155,11 +154,11 @@ def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
 def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:
     architecture, _ = network()
     val = CORPUS.split("val").size
-    few = Prober(replace(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
+    few = Prober(attrs.evolve(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
     assert few.ids.shape == (val - 3, 3)
-    one = Prober(replace(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
+    one = Prober(attrs.evolve(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
     assert one.ids.shape == (val - 1, 1)
-    assert Prober(replace(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
+    assert Prober(attrs.evolve(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
 
 
 def test_probes_keep_their_distance() -> None:
@@ -167,7 +166,7 @@ def test_probes_keep_their_distance() -> None:
     further apart. What they cost is measured in benchmarks/."""
     every = {}
     for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
-        prober = Prober(replace(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS)
+        prober = Prober(attrs.evolve(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS)
         every[hidden, batch, evaluated] = prober.every
         assert prober.every % evaluated == 0
         assert prober.due(prober.every)
@@ -183,7 +182,7 @@ def test_probes_keep_their_distance() -> None:
 
 def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it() -> None:
     """Evaluated at every step, the weights are seen before and behind each."""
-    decayed = replace(ADAM, weight_decay=0.2)
+    decayed = {**ADAM, "weight_decay": 0.2}
     trained = Trained(
         max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
     )
@@ -213,7 +212,7 @@ def test_updates_are_measured_at_evaluations_only() -> None:
 def test_weights_that_are_zero_have_no_ratio() -> None:
     architecture, flat = network()
     flat[:] = 0
-    update = LastUpdate(replace(BASE, eval_every=1, diagnostics=True), architecture, flat)
+    update = LastUpdate(attrs.evolve(BASE, eval_every=1, diagnostics=True), architecture, flat)
     update.before(1)
     flat += 1
     update.after()

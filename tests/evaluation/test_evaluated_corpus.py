@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path:
 def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:
     raw = bytes(range(256)) * 4 + b"\r\n\xef\xbb\xbf" * 40
     (tmp_path / "text.txt").write_bytes(raw)
-    corpus, _ = corpus_of(replace(data, encoding="bytes"), 5, tmp_path)
+    corpus, _ = corpus_of(attrs.evolve(data, encoding="bytes"), 5, tmp_path)
     assert len(corpus.vocabulary) == 256
     assert corpus.tokens.tobytes() == raw
 
@@ -72,10 +73,10 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
     with pytest.raises(InputError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
-        corpus_of(replace(data, **changes), 5, tmp_path)
+        corpus_of(attrs.evolve(data, **changes), 5, tmp_path)
 
 
 def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
-        corpus_of(replace(data, max_vocabulary=12), 5, tmp_path)
+        corpus_of(attrs.evolve(data, max_vocabulary=12), 5, tmp_path)
     assert not list(tmp_path.glob("file*"))

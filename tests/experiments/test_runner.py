@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.config.schema import EXPERIMENTS as NAMES
-from src.config.schema import PARTS
+from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, check_claims, read_claims
 from src.experiments.report import page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, named, run
@@ -62,7 +62,7 @@ def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
 
 
 def test_every_part_has_its_config_and_claims() -> None:
-    for name in PARTS:
+    for name in SUB_EXPERIMENTS:
         part = named(name)
         assert part.cli_name == part.config("quick") == part.config("full") == name
         text = (PROJECT / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")

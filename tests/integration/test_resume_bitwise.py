@@ -26,7 +26,7 @@ SMALL = (
     "log_every=4",
     "length=20",
     "patience=null",
-    "schedule.warmup=20",
+    "schedule.warmup_steps=20",
 )
 DEEP = (
     *SMALL,

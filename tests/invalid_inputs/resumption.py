@@ -85,7 +85,7 @@ REFUSED_RESUMPTIONS = [
          run=True, name=f"init_from: {name}")
     for name, prepare in DAMAGED_RUN if not name.startswith(("config", "scores", "no description"))
 ] + [
-    Case("train", ("resume=first", *LONGER), ("resume", "version of the project", "first"), prepare, run=True,
+    Case("train", ("resume=first", *LONGER), ("resume", "config.json", "first"), prepare, run=True,
          name=f"resume: {name}")
     for name, prepare in (
         ("config cut short", cut(of_the_run, "config.json", 0.5)),

@@ -9,16 +9,25 @@ from omegaconf import OmegaConf
 
 from src.cli.main import RAW_STRING_KEYS, register_configs
 from src.common.paths import CONF
-from src.config.constraints import Allowed
-from src.config.schema import COMMANDS, OPTIMIZERS, SCHEDULES
-from src.config.validation import walk
+from src.config.constraints import Constraint
+from src.config.instantiate import TARGET_GROUPS
+from src.config.schema import COMMANDS
+from src.config.validation import iter_leaves
 from tests.invalid_inputs.case import PLACES, Case
 
 WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhaps", "a text": "[1,2]"}
 
 
-def wrong_values(key: str, allowed: Allowed) -> Iterator[str]:
+def wrong_values(key: str, allowed: Constraint | None, value: Any) -> Iterator[str]:
     """A value of another type, and one outside of the range (tests/config/test_schema.py has both ends)."""
+    if allowed is None:  # the class of an optimizer or a schedule knows its constraints
+        if "." not in key:
+            yield "none_of_these"
+        elif isinstance(value, bool):
+            yield "perhaps"
+        else:
+            yield from ("many", "-1", "nan", "null")
+        return
     if key == "data.split":
         yield from (
             "half",
@@ -31,19 +40,19 @@ def wrong_values(key: str, allowed: Allowed) -> Iterator[str]:
             "[nan,1,0]",
         )
         return
-    if allowed.several:
+    if allowed.is_list:
         yield from ("3", "[]", "[speed]")
         return
     if allowed.choices:
         yield "none_of_these"
         return
     if key in RAW_STRING_KEYS:  # any text is one
-        if not allowed.optional:
+        if not allowed.none_means:
             yield "null"
         return
     yield WRONG_TYPE[allowed.kind]
     step = 1 if allowed.kind == "an integer" else 0.1
-    ends = (allowed.most, step), (allowed.below, 0), (allowed.above, 0), (allowed.least, -step)
+    ends = (allowed.le, step), (allowed.lt, 0), (allowed.gt, 0), (allowed.ge, -step)
     for end, beyond in ends:
         if end is not None:
             yield f"{end + beyond:.9g}"
@@ -58,20 +67,24 @@ def schema_cases() -> Iterator[Case]:
     GlobalHydra.instance().clear()
     register_configs()
     seen: set[tuple[str, str]] = set()
-    choices = [[f"{group}={name}"] for group, kinds in CHOICES.items() for name in kinds]
+    choices = [
+        [f"{file.parent.name}={file.stem}"]
+        for g in TARGET_GROUPS
+        for file in sorted((CONF / g).glob("*.yaml"))
+    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for primary in COMMANDS:
             command = "train" if primary == "config" else primary
             for chosen in [[], *choices] if primary == "config" else [[]]:
                 config: Any = OmegaConf.to_object(compose(primary, chosen))
-                for key, allowed, _ in walk(config):
+                for key, allowed, default in iter_leaves(config):
                     common = primary != "config" and key.partition(".")[0] in (
                         "output_dir",
                         "data_dir",
                         "tracking",
                     )
                     mark = (command, key) if not chosen else (chosen[0], key)
-                    grouped = key.partition(".")[0] in CHOICES
+                    grouped = key.partition(".")[0] in TARGET_GROUPS
                     if (
                         common
                         or mark in seen
@@ -81,9 +94,6 @@ def schema_cases() -> Iterator[Case]:
                     if grouped and not chosen:
                         continue  # with its choice, below
                     seen.add(mark)
-                    for value in wrong_values(key, allowed):
+                    for value in wrong_values(key, allowed, default):
                         named = key.partition(".")[0] if key.endswith(".name") else key
                         yield Case(command, (*chosen, f"{key}={value}", *places(key)), (named,))
-
-
-CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from src.common.errors import InputError
-from src.config.schema import PlacesConfig, TrackingConfig
+from src.config.schema import PathsConfig, TrackingConfig
 from src.playground.runs import option_label
 from src.tracking.run_store import open_store
 from tests.commands import TIME_LIMIT
@@ -254,7 +254,7 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_text(
 
 def test_registered_aliases_are_listed(places: list[str]) -> None:
     outputs = places[0].partition("=")[2]
-    store = open_store(PlacesConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
+    store = open_store(PathsConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
     names = [run.name for run in store.finished()]
     assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]
     from src.tracking.mlflow_client import connect

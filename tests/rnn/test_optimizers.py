@@ -8,12 +8,12 @@ import pytest
 
 from src.rnn.optimizers import (
     CACHED,
+    SGD,
     Adagrad,
     Adam,
     Momentum,
     Optimizer,
-    RmsProp,
-    Sgd,
+    RMSprop,
     average_weights,
     decay_weights,
 )
@@ -29,11 +29,11 @@ PLAIN, ADAPTIVE, SINGLE = 2 * gamma(2 * 12, DOUBLE), 4 * gamma(2 * 30, DOUBLE), 
 DEBIASED = 4 * DOUBLE / (1 - 0.999)  # 1 - 0.999^k on either side: of a difference that is a thousandth of 1
 EPS = 1e-3  # large, so that a formula with eps in another place gives another number
 ALL = [
-    Sgd(),
+    SGD(),
     Momentum(0.9, nesterov=False),
     Momentum(0.9, nesterov=True),
     Adagrad(1e-8),
-    RmsProp(0.95, 1e-8),
+    RMSprop(0.95, 1e-8),
     Adam(0.9, 0.999, 1e-8),
 ]
 
@@ -60,7 +60,7 @@ def test_sgd() -> None:
         second = first - 0.1 * gradients[1]
         return first, second, second - 0.1 * gradients[2]
 
-    np.testing.assert_allclose(taken(Sgd()), by_hand(rule), rtol=PLAIN)
+    np.testing.assert_allclose(taken(SGD()), by_hand(rule), rtol=PLAIN)
 
 
 def test_momentum() -> None:
@@ -105,7 +105,7 @@ def test_rmsprop() -> None:
         second = first - 0.1 * g2 / (sqrt(s2) + EPS)
         return first, second, second - 0.1 * g3 / (sqrt(s3) + EPS)
 
-    np.testing.assert_allclose(taken(RmsProp(0.95, EPS)), by_hand(rule), rtol=ADAPTIVE)
+    np.testing.assert_allclose(taken(RMSprop(0.95, EPS)), by_hand(rule), rtol=ADAPTIVE)
 
 
 def test_adam() -> None:

@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import pytest
 
 from src.rnn.schedules import Constant, Cosine, Decay, Plateau, Schedule
@@ -7,25 +10,30 @@ from tests.rounding import DOUBLE, gamma
 # either side, relative to shares of 0.2 and above.
 COSINE = gamma(2 * 10 + 2 + 4 * 4, DOUBLE)
 
-ALL = [Constant(4), Cosine(4, final=0.1), Plateau(4, factor=0.5, patience=2, least=0.1), Decay(4, 0.5, 3, 10)]
+ALL = [
+    Constant(4),
+    Cosine(4, min_lr_factor=0.1),
+    Plateau(4, factor=0.5, patience=2, min_lr_factor=0.1),
+    Decay(4, 0.5, 3),
+]
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
 def test_warm_up_rises_in_equal_steps_to_the_peak(schedule: Schedule) -> None:
-    shares = [schedule.share(step, progress=0.0) for step in range(1, 7)]
+    shares = [schedule.share(step, 0.0, 0.0) for step in range(1, 7)]
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_no_warm_up_begins_at_the_peak() -> None:
-    assert Constant(0).share(1, 0.0) == 1
-    assert Cosine(0, 0.0).share(1, 0.0) == 1
-    assert Plateau(0, 0.5, 2, 0.1).share(1, 0.0) == 1
+    assert Constant(0).share(1, 0.0, 0.0) == 1
+    assert Cosine(0, 0.0).share(1, 0.0, 0.0) == 1
+    assert Plateau(0, 0.5, 2, 0.1).share(1, 0.0, 0.0) == 1
 
 
 def test_constant_ignores_progress_and_validation() -> None:
     schedule = Constant(0)
     schedule.observe(improved=False)
-    assert [schedule.share(100, progress) for progress in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert [schedule.share(100, progress, 0.0) for progress in (0.0, 0.5, 1.0)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +41,15 @@ def test_constant_ignores_progress_and_validation() -> None:
     [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2)],
 )
 def test_cosine_by_hand(progress: float, share: float) -> None:
-    assert Cosine(0, final=0.2).share(9, progress) == pytest.approx(share, rel=COSINE)
+    assert Cosine(0, min_lr_factor=0.2).share(9, progress, 0.0) == pytest.approx(share, rel=COSINE)
 
 
 def test_cosine_stays_at_its_end_when_the_budget_is_overdrawn() -> None:
-    assert Cosine(0, final=0.2).share(9, 1.5) == pytest.approx(0.2, rel=COSINE)
+    assert Cosine(0, min_lr_factor=0.2).share(9, 1.5, 0.0) == pytest.approx(0.2, rel=COSINE)
 
 
 def test_warm_up_multiplies_the_cosine() -> None:
-    assert Cosine(10, final=0.0).share(5, 0.5) == pytest.approx(0.25, rel=COSINE)
+    assert Cosine(10, min_lr_factor=0.0).share(5, 0.5, 0.0) == pytest.approx(0.25, rel=COSINE)
 
 
 def shares_after(schedule: Schedule, observations: str) -> list[float]:
@@ -49,28 +57,28 @@ def shares_after(schedule: Schedule, observations: str) -> list[float]:
     shares = []
     for mark in observations:
         schedule.observe(improved=mark == "+")
-        shares.append(schedule.share(100, 0.5))
+        shares.append(schedule.share(100, 0.5, 0.0))
     return shares
 
 
 def test_plateau_cuts_after_every_patience_evaluations_without_improvement() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, least=0.0)
+    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
     assert shares_after(schedule, "------") == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
 def test_plateau_begins_to_count_anew_after_an_improvement() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, least=0.0)
+    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
     assert shares_after(schedule, "-+-+--+") == [1, 1, 1, 1, 1, 0.5, 0.5]
 
 
 def test_plateau_never_cuts_below_its_least() -> None:
-    schedule = Plateau(0, factor=0.25, patience=1, least=0.1)
+    schedule = Plateau(0, factor=0.25, patience=1, min_lr_factor=0.1)
     assert shares_after(schedule, "----") == [0.25, 0.1, 0.1, 0.1]
 
 
 def test_plateau_goes_on_from_what_it_remembered() -> None:
     """After a cut, and with one evaluation waited."""
-    first, second = (Plateau(0, factor=0.5, patience=2, least=0.0) for _ in range(2))
+    first, second = (Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0) for _ in range(2))
     shares_after(first, "---")
     second.restore(first.state())
     assert second == first
@@ -82,25 +90,43 @@ def test_what_goes_by_the_step_alone_remembers_nothing(schedule: Schedule) -> No
     schedule.observe(improved=False)
     assert schedule.state() == {}
     schedule.restore({})
-    assert schedule.share(4, 0.0) == 1
+    assert schedule.share(4, 0.0, 0.0) == 1
 
 
 def test_plateau_ignores_progress() -> None:
-    schedule = Plateau(0, factor=0.5, patience=1, least=0.0)
+    schedule = Plateau(0, factor=0.5, patience=1, min_lr_factor=0.0)
     schedule.observe(improved=False)
-    assert schedule.share(1, 0.0) == schedule.share(1, 1.0) == 0.5
+    assert schedule.share(1, 0.0, 0.0) == schedule.share(1, 1.0, 0.0) == 0.5
 
 
 def test_decay_begins_at_the_end_of_the_epoch_named_and_goes_on_with_each() -> None:
-    schedule = Decay(0, factor=0.5, after=3, epochs=10)
-    shares = [schedule.share(100, epoch / 10 + within) for epoch in range(10) for within in (0.0, 0.099)]
+    schedule = Decay(0, factor=0.5, start_epoch=3)
+    shares = [schedule.share(100, 0.0, epoch + within) for epoch in range(10) for within in (0.0, 0.99)]
     assert shares == [0.5 ** max(0, epoch - 2) for epoch in range(10) for _ in range(2)]
 
 
 def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> None:
     steps, epochs = 259, 50
-    schedule = Decay(0, factor=0.95, after=10, epochs=epochs)
+    schedule = Decay(0, factor=0.95, start_epoch=10)
     for epoch in range(10, epochs):
         first = epoch * steps
-        assert schedule.share(first + 1, first / (steps * epochs)) == 0.95 ** (epoch - 9)
-        assert schedule.share(first, (first - 1) / (steps * epochs)) == 0.95 ** max(0, epoch - 10)
+        assert schedule.share(first + 1, 0.0, first / (steps * epochs) * epochs) == 0.95 ** (epoch - 9)
+        assert schedule.share(first, 0.0, (first - 1) / (steps * epochs) * epochs) == 0.95 ** max(
+            0, epoch - 10
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"warmup_steps": -1}, "warmup_steps: expected an integer >= 0, got -1"),
+        ({"warmup_steps": 1.5}, "warmup_steps: expected an integer >= 0, got 1.5"),
+        ({"factor": 1}, "factor: expected a number > 0 and < 1, got 1"),
+        ({"patience": 0}, "patience: expected an integer >= 1, got 0"),
+        ({"min_lr_factor": 1.1}, "min_lr_factor: expected a number >= 0 and <= 1, got 1.1"),
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused(arguments: dict[str, Any], line: str) -> None:
+    valid = {"warmup_steps": 0, "factor": 0.5, "patience": 1, "min_lr_factor": 0.1}
+    with pytest.raises(ValueError, match=re.escape(line)):
+        Plateau(**valid | arguments)

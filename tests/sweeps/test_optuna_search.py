@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from optuna.trial import TrialState
 
-from src.cli.error_messages import explain
+from src.cli.error_messages import format_error
 from src.cli.main import register_configs
 from src.common.errors import InputError
 from src.common.paths import CONF
@@ -193,7 +193,7 @@ def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:
     for suggest in others:
         with pytest.raises(ValueError, match=r"distribution|dynamic|log") as error:
             suggest(study.ask())
-        line = explain(error.value, "config")
+        line = format_error(error.value, "config")
         assert line is not None
         assert line.startswith("hydra.sweeper.study_name: expected")
 

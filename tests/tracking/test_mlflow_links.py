@@ -10,16 +10,16 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from src.common.paths import PROJECT
-from src.config.schema import PlacesConfig, TrackingConfig
+from src.config.schema import PathsConfig, TrackingConfig
 from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
 
 SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
 
 
-def config(outputs: Path, uri: str | None = None) -> PlacesConfig:
+def config(outputs: Path, uri: str | None = None) -> PathsConfig:
     tracking = TrackingConfig(name="mlflow", uri=uri, experiment="char-rnn", run_name=None)
-    return PlacesConfig(output_dir=str(outputs), data_dir="", tracking=tracking)
+    return PathsConfig(output_dir=str(outputs), data_dir="", tracking=tracking)
 
 
 @pytest.fixture(autouse=True)

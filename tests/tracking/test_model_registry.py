@@ -193,13 +193,13 @@ def test_a_cut_short_sweep_leaves_the_champion(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from src.common.job_result import JobResult
-    from src.config.schema import PlacesConfig
+    from src.config.schema import PathsConfig
     from src.sweeps.summary import register_best
     from src.tracking import model_registry
 
     monkeypatch.setattr(model_registry, "register", lambda run_id, config: pytest.fail("registered"))
     best = JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": 1.0})
-    register_best(best, PlacesConfig("o", "d"), "KILLED")
+    register_best(best, PathsConfig("o", "d"), "KILLED")
     assert capsys.readouterr().err == "registered: nothing, the sweep was cut short (KILLED)\n"
 
 

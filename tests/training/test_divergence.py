@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from src.common.errors import Diverged
-from src.config.schema import SgdConfig
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.scoring import validation_loss
 from src.rnn.init import initialise
 from src.rnn.parameters import Architecture
 from src.training import trainer
 from src.training.data_parallel import DataParallel
-from tests.small_training import CORPUS
+from tests.small_training import CORPUS, target
 from tests.training.test_resume import Run, die, stopped_at
 
 SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 1}
@@ -174,7 +173,14 @@ def test_a_validation_loss_that_is_no_number_is_divergence_too(
 def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
     """A rate at which one update overflows, though loss and gradient were fine."""
     run = Run(
-        tmp_path, **SETTINGS | {"lr": 1e38, "clip": None, "eval_every": 1, "optimizer": SgdConfig("sgd", 0.0)}
+        tmp_path,
+        **SETTINGS
+        | {
+            "lr": 1e38,
+            "clip": None,
+            "eval_every": 1,
+            "optimizer": target("optimizers.SGD"),
+        },
     )
     with pytest.raises(Diverged):
         run.train()

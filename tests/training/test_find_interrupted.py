@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from src.common.file_lock import acquire
 from src.config.schema import Config
+from src.config.validation import evolve
 from src.tracking.event_log import Journal, read
 from src.tracking.run_store import open_store
 from src.tracking.stale_runs import STALE_REASON
@@ -36,8 +38,7 @@ class Runs:
 
     def __init__(self, model: Path, outputs: Path) -> None:
         self.model, self.outputs = model, outputs
-        self.config: Config = saved_config(model)
-        self.config.output_dir = str(outputs)
+        self.config: Config = attrs.evolve(saved_config(model), output_dir=str(outputs))
         self.records = [record for _, record in read(model, 0)]
         self.digest = self.records[0]["tags"]["job_digest"]
 
@@ -149,9 +150,9 @@ def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
     (folder / "delivered.json").write_text(json.dumps({"offset": 10, "run_id": "f" * 32}))
-    runs.config.tracking.name = "mlflow"
+    runs.config = evolve(runs.config, {"tracking.name": "mlflow"})
     assert runs.find() is None
-    runs.config.tracking.uri = "sqlite:////elsewhere.db"
+    runs.config = evolve(runs.config, {"tracking.uri": "sqlite:////elsewhere.db"})
     found = runs.find()
     assert found.folder == folder
     found.release()

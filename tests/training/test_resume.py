@@ -3,37 +3,25 @@
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from src.common.callback import BaseCallback
 from src.common.signals import Preempted
-from src.config.schema import (
-    AdagradConfig,
-    AdamConfig,
-    Config,
-    ConstantConfig,
-    CosineConfig,
-    ModelConfig,
-    MomentumConfig,
-    PlateauConfig,
-    RmspropConfig,
-    SgdConfig,
-)
-from src.config.validation import check
+from src.config.schema import Config, ModelConfig
 from src.training import checkpoint, trainer
 from src.training.data_parallel import DataParallel
 from src.training.early_stopping import EarlyStopping
 from src.training.factory import build_architecture
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
-from tests.small_training import BASE, CORPUS
+from tests.small_training import BASE, CORPUS, target
 
 pytestmark = pytest.mark.slow  # every one of them trains
 
@@ -46,8 +34,7 @@ class Run(BaseCallback):
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
-        self.config: Config = replace(BASE, **changes)
-        check(self.config)
+        self.config: Config = attrs.evolve(BASE, **changes)
         self.architecture = build_architecture(self.config, CORPUS)
         self.points: Points = []
         self.last: dict[str, bytes] = {}
@@ -120,23 +107,26 @@ def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: 
     return ModelConfig(kind, layers, dropout, "orthogonal", activation)
 
 
-STRIDES = replace(BASE.data, stride=10)  # an epoch of shuffled windows is as short as one of streams
+STRIDES = attrs.evolve(BASE.data, stride=10)  # an epoch of shuffled windows is as short as one of streams
 CASES: dict[str, dict[str, Any]] = {
-    "sgd": {"optimizer": SgdConfig("sgd", 0.1), "clip_mode": "value", "clip": 0.1},
+    "sgd": {"optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1},
     "momentum, constant": {
-        "optimizer": MomentumConfig("momentum", 0.0, 0.9, True),
-        "schedule": ConstantConfig("constant", 7),
+        "optimizer": target("optimizers.Momentum", momentum=0.9, nesterov=True),
+        "schedule": target("schedules.Constant", warmup_steps=7),
     },
     "adagrad, cosine": {
-        "optimizer": AdagradConfig("adagrad", 0.0, 1e-8),
-        "schedule": CosineConfig("cosine", 9, 0.1),
+        "optimizer": target("optimizers.Adagrad", eps=1e-8),
+        "schedule": target("schedules.Cosine", warmup_steps=9, min_lr_factor=0.1),
     },
     "rmsprop, plateau": {
-        "optimizer": RmspropConfig("rmsprop", 0.0, 0.9, 1e-8),
-        "schedule": PlateauConfig("plateau", 3, 0.5, 1, 0.01),
+        "optimizer": target("optimizers.RMSprop", decay=0.9, eps=1e-8),
+        "schedule": target("schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01),
         "min_delta": 0.05,
     },
-    "adam, averaged": {"ema_decay": 0.9, "optimizer": AdamConfig("adam", 1e-3, 0.9, 0.99, 1e-8)},
+    "adam, averaged": {
+        "ema_decay": 0.9,
+        "optimizer": target("optimizers.Adam", weight_decay=1e-3, beta1=0.9, beta2=0.99, eps=1e-8),
+    },
     "gru, windows, dropout": {"model": model("gru", 2, 0.3), "batching": "shuffled", "stateful": False},
     "lstm, windows, carried": {"model": model("lstm"), "batching": "shuffled", "stateful": True},
     "lstm, stream, carried, dropout": {"model": model("lstm", 2, 0.2), "ema_decay": 0.5},
@@ -197,12 +187,17 @@ def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
 
 def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
     """With a constant schedule as if they had been asked for at once, but for the points of the first end."""
-    settings = {"hidden": 8, "eval_every": 10, "log_every": 4, "schedule": ConstantConfig("constant", 3)}
+    settings = {
+        "hidden": 8,
+        "eval_every": 10,
+        "log_every": 4,
+        "schedule": target("schedules.Constant", warmup_steps=3),
+    }
     long, short = Run(tmp_path / "long", **settings, max_epochs=3), Run(tmp_path / "short", **settings)
     long.train()
-    short.config = replace(short.config, max_epochs=1.9)
+    short.config = attrs.evolve(short.config, max_epochs=1.9)
     assert short.train().steps == 27
-    short.config = replace(short.config, max_epochs=3)
+    short.config = attrs.evolve(short.config, max_epochs=3)
     short.go_on()
     assert short.last == long.last
     assert [p for p in short.points if p in long.points] == long.points
@@ -212,13 +207,13 @@ def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
 def test_early_stopping_goes_on_with_more_patience(tmp_path: Path) -> None:
     settings = {"hidden": 8, "eval_every": 5, "log_every": 5, "min_delta": 100.0, "max_epochs": 3}
     whole, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
-    run.config = replace(run.config, patience=2)
+    run.config = attrs.evolve(run.config, patience=2)
     ended = run.train()
     assert (ended.stop_reason, ended.steps) == ("early stopping", 15)
     assert run.go_on().steps == 15, "with the same patience there is nothing left to do"
-    run.config = replace(run.config, patience=3)
+    run.config = attrs.evolve(run.config, patience=3)
     assert run.go_on().steps == 20
-    run.config = replace(run.config, patience=None)
+    run.config = attrs.evolve(run.config, patience=None)
     run.go_on()
     whole.train()
     assert (run.last, run.points) == (whole.last, whole.points)
@@ -234,7 +229,7 @@ def test_the_budget_of_time_counts_what_was_trained_before(
     assert first.stop_reason == "max_seconds"
     again = run.go_on()
     assert (again.stop_reason, again.steps) == ("max_seconds", first.steps)
-    run.config = replace(run.config, max_seconds=0.6)
+    run.config = attrs.evolve(run.config, max_seconds=0.6)
     longer = run.go_on()
     assert longer.steps > first.steps
     assert 0.6 <= longer.seconds < 0.65

@@ -1,14 +1,13 @@
 """The training loop: what it learns of a small text, what a step does, and what must not disturb it."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from src.common.errors import Diverged
-from src.config.schema import PlateauConfig, SgdConfig
 from src.data.batches import Streams, Windows
 from src.data.corpus import Corpus
 from src.evaluation.scoring import validation_loss
@@ -20,7 +19,7 @@ from src.rnn.parameters import Architecture, Array
 from src.rnn.schedules import Plateau
 from src.training.factory import build_batches
 from tests.rounding import UNIT, gamma
-from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config
+from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config, target
 
 
 def unigram(corpus: Corpus) -> float:
@@ -51,7 +50,7 @@ def test_other_ways_of_batching_learn_too(batching: str, stateful: bool) -> None
 def test_state_is_carried_only_where_the_config_says_so() -> None:
     carried, reset = (Trained(stateful=stateful, max_epochs=1) for stateful in (True, False))
     assert carried.last.tobytes() != reset.last.tobytes()
-    first = replace(BASE, log_every=1)
+    first = attrs.evolve(BASE, log_every=1)
     begin = [
         Trained(stateful=stateful, max_epochs=1, log_every=first.log_every).curve("train/loss")
         for stateful in (True, False)
@@ -63,7 +62,7 @@ def test_state_is_carried_only_where_the_config_says_so() -> None:
 def test_batching_names_the_supply() -> None:
     rng = np.random.default_rng(0)
     assert isinstance(build_batches(BASE, CORPUS, rng), Streams)
-    assert isinstance(build_batches(replace(BASE, batching="shuffled"), CORPUS, rng), Windows)
+    assert isinstance(build_batches(attrs.evolve(BASE, batching="shuffled"), CORPUS, rng), Windows)
 
 
 def write_and_score(architecture: Architecture, flat: Array) -> None:
@@ -114,7 +113,7 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pyt
             super().observe(improved)
 
     monkeypatch.setattr("src.rnn.schedules.Plateau", Watched)
-    schedule = PlateauConfig("plateau", 0, factor=0.5, patience=2, least=0.2)
+    schedule = target("schedules.Plateau", warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.2)
     trained = Trained(NOISE, max_epochs=8, eval_every=5, log_every=1, schedule=schedule)
     lr, losses = trained.curve("lr"), list(trained.curve("val/loss").values())
     expected, lowest = [], math.inf
@@ -143,7 +142,11 @@ def test_share_of_clipped_steps_is_reported(mode: str) -> None:
 def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
     """One step of plain gradient descent from weights that are known."""
     trained = Trained(
-        clip=0.01, clip_mode=mode, optimizer=SgdConfig("sgd", weight_decay=0.0), lr=1.0, max_epochs=1e-6
+        clip=0.01,
+        clip_mode=mode,
+        optimizer=target("optimizers.SGD"),
+        lr=1.0,
+        max_epochs=1e-6,
     )
     assert trained.result.steps == 1
     begin = initialise(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
@@ -156,10 +159,9 @@ def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
 
 
 def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
-    sgd = SgdConfig("sgd", weight_decay=0.0)
     plain, decayed = (
         Trained(optimizer=o, lr=0.1, max_epochs=1e-6, model=model_config(("gru", "tanh"), 2))
-        for o in (sgd, replace(sgd, weight_decay=0.5))
+        for o in (target("optimizers.SGD"), target("optimizers.SGD", weight_decay=0.5))
     )
     begin = initialise(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     from src.rnn.parameters import named_views
@@ -175,7 +177,12 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
 
 def test_divergence_is_reported_with_its_step() -> None:
     with pytest.raises(Diverged, match="lr: expected training to stay finite"):
-        Trained(model=model_config(("rnn", "relu"), 2), optimizer=SgdConfig("sgd", 0.0), lr=1e6, clip=None)
+        Trained(
+            model=model_config(("rnn", "relu"), 2),
+            optimizer=target("optimizers.SGD"),
+            lr=1e6,
+            clip=None,
+        )
 
 
 def test_evaluations_read_what_eval_chars_allows() -> None:

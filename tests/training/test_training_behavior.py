@@ -72,7 +72,7 @@ def test_it_learns_first_letters_then_pairs_of_letters(
 def test_every_optimiser_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
     name, lr = optimizer.split()
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
-    chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup=20", "ema_decay=0.9")
+    chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup_steps=20", "ema_decay=0.9")
     outcome, _, _ = trained_with(chosen, sonnets)
     assert outcome.val_loss / log(2) < known["unigram"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from src.common.atomic_io import write_json
 from src.common.console import say
 from src.common.paths import PROJECT, absolute
-from src.config.schema import ASIDE, Config
+from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.experiments.claims import all_passed, check_claims, read_claims, tally
 from src.final_evaluation import Result
 from src.runner import prepare
@@ -51,5 +51,5 @@ def check_sonnets(result: Result, config: Config) -> bool:
 
 def differs_from_default(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed, not merely where it is put."""
-    no_matter = {*ASIDE} - {"resume", "rerun"}  # those two bring another run's config
+    no_matter = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two bring another run's config
     return [o for o in overrides if o.split("=")[0].split(".")[0] not in no_matter]
