@@ -23,7 +23,7 @@ from tests.kernels import Processor, available
 from tests.kernels import environment as environment_of
 
 RESULT = Path(__file__).with_name("kernels.json")
-SCORES = ("val/loss", "test/bpc", "test_reset/bpc", "test/accuracy", "test/ece")
+SCORES = ("val/loss", "test/bpc", "test_stateless/bpc", "test/accuracy", "test/ece")
 THREADS = (1, 2)
 
 

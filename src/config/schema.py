@@ -17,7 +17,7 @@ PARTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # that may 
 # Where a run is made and what is done with it there, groups by their names. It comes to the same with any.
 ASIDE = ("output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun")
 # What a search may ask for (Config.objectives), and which way is better.
-OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
+OBJECTIVES = {"val/loss": "minimize", "throughput/chars_per_second": "maximize"}
 
 
 @dataclass

@@ -9,12 +9,12 @@ from src.common.atomic_io import cannot_write
 from src.common.console import say
 from src.common.paths import PROJECT
 
-LOG = "deliver.log"
+LOG = "sync.log"
 Deliverer = subprocess.Popen[bytes]
 
 
 def deliver_beside(folders: Sequence[Path], brisk: bool) -> Deliverer:
-    """Start it for these directories; what goes wrong is told in the first one's deliver.log.
+    """Start it for these directories; what goes wrong is told in the first one's sync.log.
 
     brisk: it may take a share of a busy processor; else it takes only what nothing else wants.
 

@@ -15,7 +15,7 @@ from src.common.errors import InputError
 from src.common.file_lock import exclusive
 
 FILE = "sqlite:///"
-DIRECTORY = "directory"  # tag of every run: the name of its directory, by which it is found again
+DIRECTORY = "run_dir"  # tag of every run: the name of its directory, by which it is found again
 
 
 def connect(uri: str) -> Any:

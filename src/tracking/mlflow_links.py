@@ -19,7 +19,7 @@ from src.tracking.run import MEMBER, store_of
 
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
-SCORES = ("val/loss", "test/bpc", "val_final/bpc", "chars_per_second")  # columns: those that exist
+SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns: those that exist
 CURVES = ("val/loss", "train/loss")
 # MLflow's own colour of a run comes from its id, often the same for two of a sweep. These are matplotlib's.
 COLOURS = [

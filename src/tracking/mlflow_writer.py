@@ -87,7 +87,7 @@ def table(client: Any, run_id: str, record: dict[str, Any]) -> None:
 def end(client: Any, run_id: str, record: dict[str, Any]) -> None:
     """The run's end and its reason."""
     if record["reason"]:
-        client.log_batch(run_id, tags=[RunTag("ended", record["reason"])])
+        client.log_batch(run_id, tags=[RunTag("stop_reason", record["reason"])])
     client.set_terminated(run_id, record["status"], record["time"])
 
 
@@ -95,8 +95,8 @@ def resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
     """The run goes on behind an end. tags: those of the sweep of which it is a job now."""
     client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    if "ended" in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, "ended")
+    if "stop_reason" in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, "stop_reason")
 
 
 def sweep(client: Any, parent: str, experiment: str, record: dict[str, Any], ids: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 BATCH = 1000  # metric points a call: MLflow's limit
 POLL = 0.2  # seconds between two looks at the journals
 LONGEST = 30.0  # seconds between two attempts to reach a store that does not answer
-LOCK = "deliver.lock"
+LOCK = "sync.lock"
 
 
 class Following:

@@ -8,7 +8,7 @@ from src.common.atomic_io import write_json
 from src.common.errors import InputError
 from src.tracking import event_log
 
-STATE = "delivered.json"
+STATE = "sync_state.json"
 TRACKING = "tracking.json"  # beside it: where to; `sweep`: the directory of the sweep that the run belongs to
 
 
