@@ -45,7 +45,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(data: Path, 
 
 
 def test_runs_begin_at_once_without_a_database(data: Path, tmp_path: Path) -> None:
-    """The first find no database, the others one that is being made. (`make promises` does it with eight.)"""
+    """The first find no database, the others one that is being made. (The benchmark has eight.)"""
     found = at_once(tmp_path, data, count=4)
     assert (found["finished"], found["delivered"], found["models"]) == (4, 4, 4), found
     assert found["points"] > 4 * 20

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.promises import least_digits
+from benchmarks.reliability import least_digits
 from src.experiments.analyses.tinyshakespeare import NANOGPT_CPU
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -143,7 +143,7 @@ def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
         target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
     }
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert {"reproduce", "test", "ui", "help", "bench", "dev", "first-contact", "record"} <= named
+    assert {"reproduce", "test", "ui", "help", "bench", "dev", "bench-quickstart", "update-results"} <= named
     assert named <= explained
 
 

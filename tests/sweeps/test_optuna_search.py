@@ -246,7 +246,9 @@ def test_a_batch_is_as_many_jobs_as_joblib_runs_at_once(composed: Callable[..., 
 def test_objectives_that_are_none_are_refused(typed: Callable[..., Any], names: str) -> None:
     ended = typed("train", f"objectives={names}", body=lambda config: None)
     assert ended.rc == 2
-    assert ended.complaint.startswith("train: objectives: expected one or more of val/loss, throughput/chars_per_second")
+    assert ended.complaint.startswith(
+        "train: objectives: expected one or more of val/loss, throughput/chars_per_second"
+    )
 
 
 def test_a_sweep_that_nobody_spelled_out_is_named_after_its_kind(composed: Callable[..., Any]) -> None:
