@@ -14,7 +14,7 @@ MUTATION := .venv-mutation
 GRADIENTS := benchmarks/gradients.txt
 REACHED := benchmarks/coverage.txt
 RUN := $(VENV)/bin/python
-# What a run needs; requirements.lock is all of it and what tests, linters and pictures need (`make dev`).
+# What a run needs; requirements.lock is all of it and what tests, linters and screenshots need (`make dev`).
 LOCKS := requirements-run.lock requirements-uv.lock
 # Written last, so that an interrupted set-up starts again.
 READY := $(VENV)/ready-$(VERSION)
@@ -26,13 +26,11 @@ ERRORS_ONLY := --quiet --quiet
 # Container images often forbid Python to keep what it compiled: then each process compiles its imports again,
 # 0.8 s at the end of every run.
 unexport PYTHONDONTWRITEBYTECODE
-# What experiments measured, as experiments/ keeps it, and the README's table of it.
-KEEP = $(RUN) -m src.experiments.results outputs/reproduction
 
-.PHONY: help setup dev cluster reproduce reproduce-full results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench first-contact pictures promises tinyshakespeare record lock clean
+.PHONY: help setup dev cluster reproduce reproduce-full update-results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench bench-quickstart screenshots bench-reliability tinyshakespeare lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce does it too)
 
@@ -46,7 +44,7 @@ $(READY): $(LOCKS)
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-run.lock
 	@touch $@
 
-dev: $(DEV)  ## install what tests, linters and pictures need, beside what is there (each of them does it too)
+dev: $(DEV)  ## install what tests, linters and screenshots need (their targets run it themselves)
 
 $(DEV): $(READY) requirements.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
@@ -57,9 +55,6 @@ reproduce: setup  ## the sonnets and three experiments in minutes; every claim: 
 
 reproduce-full: setup  ## every experiment at full size, for hours; goes on where it was interrupted; WARANDPEACE=FILE
 	@$(RUN) -m src.reproduce preset=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
-
-results: setup  ## write the README's table of results from what experiments/ has measured
-	@$(RUN) -m src.experiments.results
 
 docs: setup  ## write what the pages of docs/ quote and print, and draw their figures (a minute)
 	@$(RUN) -m docs.figures
@@ -125,28 +120,28 @@ bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of
 	@$(RUN) -m benchmarks.sweep_time
 	@$(RUN) -m benchmarks.evaluation_cost
 
-first-contact: setup  ## from a clone to the first sample, measured; and how soon each command is at work
+bench-quickstart: setup  ## from a clone to the first sample, measured; and how soon each command is at work
 	@$(RUN) -m benchmarks.cold_start
-	@$(RUN) -m benchmarks.first_contact
+	@$(RUN) -m benchmarks.quickstart
 
-pictures: dev  ## the README's screenshots again, with Debian's chromium
-	@$(RUN) -m benchmarks.pictures
+screenshots: dev  ## the README's screenshots again, with Debian's chromium
+	@$(RUN) -m benchmarks.screenshots
 
-promises: setup  ## nothing lost, measured: kills and resume, an outage, a text of 1 GB, bits over workers
+bench-reliability: setup  ## nothing lost, measured: kills and resume, an outage, a text of 1 GB, bits over workers
 	@$(RUN) -m benchmarks.resume
 	@$(RUN) -m benchmarks.outage
-	@$(RUN) -m benchmarks.big_text
+	@$(RUN) -m benchmarks.large_corpus
 	@$(RUN) -m benchmarks.determinism
 	@$(RUN) -m benchmarks.kernels
-	@$(RUN) -m benchmarks.promises
+	@$(RUN) -m benchmarks.reliability
 
 tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
 	@$(RUN) -m src.reproduce preset=full experiments=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
-	@$(KEEP)
+	@$(RUN) -m src.experiments.results outputs/reproduction
 
-record: setup  ## write down what reproduce measured as experiments/*/measured.json, and the table of it
-	@cp outputs/reproduction.json experiments/sonnets/measured.json
-	@$(KEEP)
+update-results: setup  ## copy the results of reproduce to experiments/*/measured.json and update the README's table
+	@[ ! -e outputs/reproduction.json ] || cp outputs/reproduction.json experiments/sonnets/measured.json
+	@$(RUN) -m src.experiments.results $(wildcard outputs/reproduction)
 
 # PyTorch is only measured against, in an environment of its own; pip takes the build that fits.
 $(PEERS)/ready-$(VERSION): $(READY)

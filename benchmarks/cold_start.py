@@ -1,11 +1,11 @@
 """How soon each command is at work: from the shell to its help, its first training step, its first output.
 
-    make first-contact  (or python -m benchmarks.cold_start)
+    make bench-quickstart  (or python -m benchmarks.cold_start)
 
 Each command is a process of its own, begun over and over; the median counts. What the time goes into is asked
-of `python -X importtime`, which says how long each module takes by itself, and of marks in the program
-(benchmarks/cold_probe.py); it makes a process somewhat slower, so its shares are applied to the time of one
-that was left alone:
+of `python -X importtime`, which prints the time of each module, and of marks in the program
+(benchmarks/startup_probe.py). Both slow the process down somewhat, so their shares are applied to the time of
+a process without them:
 
 - python: the interpreter, its own library, NumPy;
 - hydra: importing it, and composing the config;
@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.marked import write_between
+from benchmarks.markdown_blocks import write_between
 from src.cli.help import COMMANDS
 from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
@@ -94,7 +94,7 @@ def shares(began: float, lines: list[str], until: str) -> dict[str, float]:
 
 def probed(arguments: list[str], until: str, *options: str) -> tuple[float, list[str]]:
     """When the process began, and the lines of its standard error."""
-    command = [sys.executable, *options, "-m", "benchmarks.cold_probe", *arguments]
+    command = [sys.executable, *options, "-m", "benchmarks.startup_probe", *arguments]
     began = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()

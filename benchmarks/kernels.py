@@ -1,6 +1,6 @@
 """How many digits of the scores agree between processors: the default config with the kernels of each.
 
-    make promises       (or python -m benchmarks.kernels)
+    make bench-reliability  (or python -m benchmarks.kernels)
 
 OpenBLAS and NumPy's loops choose their code by the processor; OPENBLAS_CORETYPE and NPY_DISABLE_CPU_FEATURES
 make this one compute as an older one would. Each training runs with one and with two BLAS threads, which must
@@ -23,7 +23,7 @@ from tests.kernels import Processor, available
 from tests.kernels import environment as environment_of
 
 RESULT = Path(__file__).with_name("kernels.json")
-SCORES = ("val/loss", "test/bpc", "test_reset/bpc", "test/accuracy", "test/ece")
+SCORES = ("val/loss", "test/bpc", "test_stateless/bpc", "test/accuracy", "test/ece")
 THREADS = (1, 2)
 
 

@@ -71,7 +71,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
         log = root / "said.log"
         run = start(log, *TRAINING, f"tracking.uri={uri}", f"output_dir={root}", f"data_dir={data}")
         try:
-            wait_for("a run", lambda: list(root.glob("runs/*/journal.jsonl")))
+            wait_for("a run", lambda: list(root.glob("runs/*/events.jsonl")))
             (folder,) = root.glob("runs/*")
             wait_for("a delivery", lambda: SyncState.load(folder).offset > 3000)
             os.killpg(server.pid, signal.SIGKILL)
@@ -131,7 +131,7 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     }
     kept = Counter(artifacts(client, run_id))
     run = client.get_run(run_id)
-    same_name = client.search_runs([run.info.experiment_id], f"tags.directory = '{folder.name}'")
+    same_name = client.search_runs([run.info.experiment_id], f"tags.run_dir = '{folder.name}'")
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     return {
         "run_status": run.info.status,

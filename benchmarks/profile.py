@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.programs import VOCABULARY, Case
+from benchmarks.baselines import VOCABULARY, Case
 
 STEPS = 20
 PRODUCTS = ("matmul", "dot")

@@ -30,7 +30,7 @@ from tests.kill_probe import IN_A_CHECKPOINT, PLACES
 RESULT = Path(__file__).with_name("resume.json")
 KILLS = 25
 SAVES = 100
-TIMES = {"chars_per_second", "train/seconds"}
+TIMES = {"throughput/chars_per_second", "train/seconds"}
 SETTINGS = [
     *(
         "tracking=none",
@@ -63,7 +63,7 @@ def only_run(outputs: Path) -> Path:
 
 def points(folder: Path) -> list[Any]:
     """Step, name and value of every point but those that tell the time."""
-    records = map(json.loads, (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines())
+    records = map(json.loads, (folder / "events.jsonl").read_text(encoding="utf-8").splitlines())
     return [
         (record["step"], name, value)
         for record in records

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.baselines import VOCABULARY, Case
 from benchmarks.profile import profile, profile_page
-from benchmarks.programs import VOCABULARY, Case
 from src.common.atomic_io import write_json, write_text
 from src.common.paths import PROJECT
 from src.rnn.parameters import Architecture
@@ -53,7 +53,7 @@ class Program:
 
     def __init__(self, name: str, case: Case, per_step: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.programs", name, *case.words()],
+            [sys.executable, "-m", "benchmarks.baselines", name, *case.words()],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

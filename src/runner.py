@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from src.rnn.parameters import Array
     from src.training.resume import Resumption
 
-SAMPLES = "samples/while_training.txt"
+SAMPLES = "samples/during_training.txt"
 
 
 class SweepJob(Protocol):
@@ -169,7 +169,7 @@ def run(
             result = trainer.fit(log, callbacks, resumed.train_state if resumed else None)
         say(
             f"trained {counted(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
-            f"s, ended by {result.stop_reason}; weights kept: those of step {result.best_step}, "
+            f"s, stop reason: {result.stop_reason}; weights kept: those of step {result.best_step}, "
             f"val/loss {result.val_loss:.4f}"
         )
         log.start_sync()

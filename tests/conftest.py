@@ -93,14 +93,14 @@ class Trained:
     @property
     def folder(self) -> Path:
         """The run's own directory."""
-        for file in self.outputs.glob("runs/*/delivered.json"):
+        for file in self.outputs.glob("runs/*/sync_state.json"):
             if json.loads(file.read_text())["run_id"] == self.run_id:
                 return file.parent
         raise AssertionError(f"no directory of run {self.run_id}")
 
     @property
     def journal(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
     def curve(self, name: str) -> list[tuple[int, float, int]]:
         """(step, value, time) of every point of one metric, as the journal has it."""

@@ -31,7 +31,7 @@ def clipped() -> list[JobResult]:
 
 def arms(**bits: tuple[float, ...]) -> list[JobResult]:
     return [
-        row({"variant": f"x/{name}", "seed": str(k)}, test__bpc=value, test_reset__bpc=value + 0.1,
+        row({"variant": f"x/{name}", "seed": str(k)}, test__bpc=value, test_stateless__bpc=value + 0.1,
             val__loss=value * log(2), test__loss=value * log(2), train__seconds=3.0)
         for name, values in bits.items()
         for k, value in enumerate(values)
@@ -47,7 +47,7 @@ def probed(model: str, length: int, fall: float, **swept: str) -> JobResult:
 def judged() -> list[JobResult]:
     samples = [
         {"temperature": t, "prompt": "o ", "text": "love", "seed": 1, "known_words": known, "distinct_2": 1.0,
-         "repetition": None if t == 2 else 0.5, "copied": 10}
+         "repetition": None if t == 2 else 0.5, "longest_match": 10}
         for t, known in ((0.1, 0.9), (2.0, 0.2))
     ]  # fmt: skip
     return [JobResult("seed=1", 0, {"seed": "1"}, "id", "FINISHED", samples=samples)]

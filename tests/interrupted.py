@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-TIMES = {"chars_per_second", "train/seconds"}
+TIMES = {"throughput/chars_per_second", "train/seconds"}
 # A job with checkpoints at 20, 40 and 60.
 JOB = ("max_epochs=0.05", "eval_every=20", "log_every=5", "length=20", "workers=1", "diagnostics=false")
 STEPS = 60
@@ -11,7 +11,7 @@ STEPS = 60
 
 def points(folder: Path) -> list[tuple[int, str, float]]:
     """Every point of every metric in the order in which it was told, but for those that tell the time."""
-    lines = (folder / "journal.jsonl").read_text().splitlines()
+    lines = (folder / "events.jsonl").read_text().splitlines()
     return [
         (record["step"], name, value)
         for record in map(json.loads, lines)

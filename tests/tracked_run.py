@@ -7,7 +7,15 @@ from typing import Any
 
 from src.tracking.sync_state import TRACKING, SyncState
 
-CURVES = ("train/loss", "val/loss", "val/bpc", "grad/norm", "grad/clipped", "lr", "chars_per_second")
+CURVES = (
+    "train/loss",
+    "val/loss",
+    "val/bpc",
+    "grad/norm",
+    "grad/clip_fraction",
+    "lr",
+    "throughput/chars_per_second",
+)
 
 
 def history(client: Any, run_id: str, name: str) -> list[tuple[int, float, int]]:
@@ -31,8 +39,8 @@ def only_run(client: Any, experiment: str) -> Any:
 def delivered_copy(trained: Any, folder: Path, experiment: str) -> Path:
     """The journal of the shared run as that of a run of its own, which has not been delivered."""
     shutil.copytree(trained.folder, folder)
-    (folder / "delivered.json").unlink()
-    journal = folder / "journal.jsonl"
+    (folder / "sync_state.json").unlink()
+    journal = folder / "events.jsonl"
     start, *rest = journal.read_text().splitlines(keepends=True)
     told = json.loads(start) | {"experiment": experiment}
     journal.write_text(json.dumps(told) + "\n" + "".join(line for line in rest if '"model"' not in line))

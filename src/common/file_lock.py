@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from src.common.atomic_io import cannot_write
 from src.common.errors import InputError
 
-RUN_LOCK = "alive.lock"  # held by the process that writes the event log
+RUN_LOCK = "run.lock"  # held by the process that writes the event log
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
 
 

@@ -12,7 +12,7 @@ from src.common.atomic_io import write_text
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
 GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/callback.py
-PRUNED = "hopeless"  # why a job ended that was given up
+PRUNED = "pruned"  # why a job ended that was given up
 INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but does not stand for its job another time
 
 
@@ -81,8 +81,8 @@ def best_of(rows: list[JobResult]) -> JobResult | None:
 def final_score(rows: list[JobResult]) -> str:
     """The metric of the final split: a corpus without a test split is scored on its validation split, under a
     name of its own."""
-    scored = {name for row in rows for name in ("test/bpc", "val_final/bpc") if name in row.metrics}
-    return "val_final/bpc" if scored == {"val_final/bpc"} else "test/bpc"
+    scored = {name for row in rows for name in ("test/bpc", "final_val/bpc") if name in row.metrics}
+    return "final_val/bpc" if scored == {"final_val/bpc"} else "test/bpc"
 
 
 class GradientNorms(TypedDict):

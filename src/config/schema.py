@@ -36,7 +36,7 @@ NON_SEMANTIC_KEYS = (
     "output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun",
 )  # fmt: skip
 # Metrics that a search can optimize (Config.objectives), with their directions.
-OBJECTIVES = {"val/loss": "minimize", "chars_per_second": "maximize"}
+OBJECTIVES = {"val/loss": "minimize", "throughput/chars_per_second": "maximize"}
 
 SPLIT = "three shares (train, val, test) that add up to 1, the first two above 0"
 

@@ -42,10 +42,10 @@ class Probe:
         """Under the names that are tracked; what is no finite number is left out."""
         named = dict(self.shares)
         for layer, radius in enumerate(self.radii, 1):
-            named[f"inside/spectral_radius{layer if layer > 1 else ''}"] = radius
+            named[f"diagnostics/spectral_radius{layer if layer > 1 else ''}"] = radius
         for suffix, norms in zip(("", "_c"), self.gradients[-1].tolist(), strict=False):
             if norms[0] > 0:
-                named[f"inside/gradient_far_over_near{suffix}"] = norms[-1] / norms[0]
+                named[f"diagnostics/grad_norm_first_over_last{suffix}"] = norms[-1] / norms[0]
         return {name: value for name, value in named.items() if isfinite(value)}
 
 
@@ -56,14 +56,16 @@ def saturation(architecture: Architecture, buffers: Buffers) -> dict[str, float]
     """
     if architecture.activation == "relu":
         dead = [(tape.h[1:] <= 0).all(axis=(0, 1)) for tape in buffers.tapes]
-        return {"inside/dead": float(np.mean(dead))}
+        return {"diagnostics/dead_units": float(np.mean(dead))}
     if not architecture.kind.sigmoids:
-        return {"inside/saturated": float(np.mean([abs(tape.h[1:]) > SATURATED for tape in buffers.tapes]))}
+        return {
+            "diagnostics/saturation": float(np.mean([abs(tape.h[1:]) > SATURATED for tape in buffers.tapes]))
+        }
     names = architecture.kind.gates[: architecture.kind.sigmoids]
     gates = np.stack([tape.gates[: len(names)] for tape in buffers.tapes])
     each = ((gates > SATURATED) | (gates < CLOSED)).mean(axis=(0, 2, 3, 4))
-    named = {f"inside/saturated_{name}": float(share) for name, share in zip(names, each, strict=True)}
-    return {"inside/saturated": float(each.mean())} | named
+    named = {f"diagnostics/saturation_{name}": float(share) for name, share in zip(names, each, strict=True)}
+    return {"diagnostics/saturation": float(each.mean())} | named
 
 
 def probe(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Probe:
@@ -147,4 +149,4 @@ class LastUpdate:
                 pairs[f"_{name}"] = (moved[name], w)
         for suffix, (dw, w) in pairs.items():
             if length := float(np.linalg.norm(w)):
-                self.ratios[f"inside/update_ratio{suffix}"] = float(np.linalg.norm(dw)) / length
+                self.ratios[f"diagnostics/update_ratio{suffix}"] = float(np.linalg.norm(dw)) / length

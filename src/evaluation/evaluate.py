@@ -48,8 +48,8 @@ class Evaluation:
 
     @property
     def prefix(self) -> str:
-        """Of the metric names: `test`, or `val_final` (val/loss is the training's own curve)."""
-        return "test" if self.split == "test" else "val_final"
+        """Of the metric names: `test`, or `final_val` (val/loss is the training's own curve)."""
+        return "test" if self.split == "test" else "final_val"
 
     @property
     def ece(self) -> float:
@@ -57,15 +57,15 @@ class Evaluation:
         return expected_calibration_error(self.bins)
 
     def metrics(self) -> dict[str, float]:
-        """Under the names that are tracked: test/bpc (carried), test_reset/bpc, test/unigram_bpc."""
+        """Under the names that are tracked: test/bpc (carried), test_stateless/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
-        for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_reset", self.reset)):
+        for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_stateless", self.reset)):
             interval = self.intervals[score.context]
             named |= {
                 f"{prefix}/loss": score.nats,
                 f"{prefix}/bpc": score.bpc,
-                f"{prefix}/bpc_low": interval.low,
-                f"{prefix}/bpc_high": interval.high,
+                f"{prefix}/bpc_ci_low": interval.low,
+                f"{prefix}/bpc_ci_high": interval.high,
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
@@ -73,8 +73,8 @@ class Evaluation:
         named |= {
             f"{self.prefix}/ece": self.ece,
             f"{self.prefix}/bpc_minus_ngram": more,
-            f"{self.prefix}/bpc_minus_ngram_low": ends.low,
-            f"{self.prefix}/bpc_minus_ngram_high": ends.high,
+            f"{self.prefix}/bpc_minus_ngram_ci_low": ends.low,
+            f"{self.prefix}/bpc_minus_ngram_ci_high": ends.high,
         }
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 

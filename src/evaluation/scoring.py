@@ -35,7 +35,7 @@ Each = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
 
 @dataclass(frozen=True)
 class Score:
-    """context: `carried` or `reset`. nats: mean loss per character. accuracy: share of characters that
+    """context: `stateful` or `stateless`. nats: mean loss per character. accuracy: share of characters that
     were the likeliest. characters: how many predictions that is."""
 
     context: str
@@ -70,7 +70,7 @@ def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
     sums = Sums()
     read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
-    return sums.score("carried")
+    return sums.score("stateful")
 
 
 def score_reset(
@@ -82,7 +82,7 @@ def score_reset(
     for first in range(0, tokens.size - 1, abreast * seq_len):
         windows = min(abreast, -(-(tokens.size - 1 - first) // seq_len))
         read(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums, each=each)
-    return sums.score("reset")
+    return sums.score("stateless")
 
 
 def validation_loss(
@@ -102,7 +102,7 @@ def validation_loss(
         return score_carried(architecture, flat, tokens).nats
     sums = Sums()
     read(architecture, flat, tokens, np.arange(STREAMS) * part, length, sums, WARM_UP)
-    return sums.score("carried").nats
+    return sums.score("stateful").nats
 
 
 @single_blas_thread()

@@ -8,7 +8,7 @@ distinct_1, distinct_2: different words, and pairs of words, over all of them (L
     diversity-promoting objective function for neural conversation models").
 repetition: the share of runs of four words that stood in the text before: seq-rep-4 of Welleck et al. (2020),
     "Neural text generation with unlikelihood training".
-copied: the longest passage that occurs in the training text, in characters.
+longest_match: the longest passage that occurs in the training text, in characters.
 
 All but the first depend on the length of the text, so only texts of one length are to be compared; a passage
 of the test split beside them says what a person's text comes to.
@@ -37,7 +37,7 @@ class Judgement:
     """The measures above, of one text.
 
     source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
-    written. passage: the longest that was copied; copied: its length.
+    written. passage: the longest that was copied; longest_match: its length.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Judgement:
     distinct_1: float | None
     distinct_2: float | None
     repetition: float | None
-    copied: int
+    longest_match: int
     passage: str
 
     def columns(self) -> dict[str, float | None]:
@@ -63,7 +63,7 @@ class Judgement:
     def describe(self) -> str:
         """What stands above the text."""
         known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
-        return f"{self.source}{known}, longest copy {self.copied} characters"
+        return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
 
 def final_split_of(corpus: Corpus) -> str:
@@ -107,7 +107,7 @@ class Judge:
             distinct_1=distinct(words),
             distinct_2=distinct(pairs),
             repetition=None if (share := distinct(fours)) is None else 1 - share,
-            copied=copied,
+            longest_match=copied,
             passage=text[at : at + copied],
         )
 
@@ -162,7 +162,7 @@ def judged_table(judgements: list[Judgement]) -> str:
             f"{'-' if v is None else format(v, '.1%'):>12}"
             for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
         )
-        lines.append(f"{j.source:<20}{shares}{j.copied:>6}  {shortened(j.passage)}")
+        lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {shortened(j.passage)}")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from src.training.data_parallel import effective_workers
 ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 NON_DETERMINISTIC_STOPS = {
     "interrupted": "was ended by Ctrl-C",
-    "hopeless": "was given up by its sweep",
+    "pruned": "was given up by its sweep",
 }  # stop reasons that do not follow from the config
 ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were expected"
 DIGESTS = ("weights_sha256", "job_digest")

@@ -68,9 +68,11 @@ def temperatures(judged: list[Judgement], path: Path) -> None:
     shares.set_ylabel("share")
     shares.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     shares.set_ylim(-0.02, 1.02)
-    copies.plot([t for t, _ in written], [j.copied for _, j in written], "k-o", markersize=4, linewidth=1)
+    copies.plot(
+        [t for t, _ in written], [j.longest_match for _, j in written], "k-o", markersize=4, linewidth=1
+    )
     for j in held_out:
-        copies.axhline(j.copied, color="0.5", linewidth=0.8)
+        copies.axhline(j.longest_match, color="0.5", linewidth=0.8)
     copies.set_ylabel("longest passage copied\nfrom the training text\n[characters]")
     copies.set_ylim(bottom=0)
     copies.set_xlabel("temperature")

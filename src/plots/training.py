@@ -55,7 +55,7 @@ def gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Pat
     if clip is not None and clip_mode == "norm":
         ax.axhline(clip, color="k", linestyle="--", linewidth=0.8, label=f"clip = {clip:g}")
     share = ax.twinx()
-    share.plot(*zip(*curves["grad/clipped"], strict=True), color="0.6", linestyle=":", label="clipped")
+    share.plot(*zip(*curves["grad/clip_fraction"], strict=True), color="0.6", linestyle=":", label="clipped")
     share.set_ylabel("share of steps clipped")
     share.set_ylim(-0.02, 1.02)
     lines = [*ax.get_lines(), *share.get_lines()]

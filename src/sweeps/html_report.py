@@ -45,7 +45,7 @@ def page(title: str, rows: list[JobResult]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=f"sweep {title}",
         summary=summary(rows, best),
-        headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "ended by", "run"],
+        headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "stop reason", "run"],
         table=[line(row, keys, score, row is best) for row in rows],
         repeats=[group.describe() for group in seed_stats(rows)],
         curves=sweep_plots.loss_curves(rows),

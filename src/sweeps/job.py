@@ -64,7 +64,10 @@ def run_job(config: Config, job: Job) -> float | list[float]:
 
 def metrics_of(result: Result) -> dict[str, float]:
     """The metrics of a run that a search may optimize."""
-    return {"val/loss": result.training.val_loss, "chars_per_second": result.training.chars_per_second}
+    return {
+        "val/loss": result.training.val_loss,
+        "throughput/chars_per_second": result.training.chars_per_second,
+    }
 
 
 def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:

@@ -22,7 +22,7 @@ from src.tracking.run import store_of
 from src.tracking.run_store import open_store
 
 # Metrics of the best job that the parent run shows.
-PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "val_final/bpc")
+PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
 
 
 @dataclass

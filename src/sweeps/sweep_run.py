@@ -138,7 +138,7 @@ def open_sweep(
     """
     name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
     own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.typed": " ".join(overrides)}
+    tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
     run = None
     if config.tracking.name == "none":
         sweep = Sweep(own, name, keys)

@@ -9,7 +9,7 @@ from src.common.atomic_io import cannot_write
 from src.common.console import say
 from src.common.paths import PROJECT
 
-LOG = "deliver.log"
+LOG = "sync.log"
 IDLE = 19  # niceness: use only processor time that nothing else wants
 SHARE = 5  # niceness: keep up with jobs that keep every core busy
 SyncProcess = subprocess.Popen[bytes]

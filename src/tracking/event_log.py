@@ -22,7 +22,7 @@ from src.common.atomic_io import cannot_write
 from src.common.errors import InputError
 from src.common.json_file import parse_json
 
-NAME = "journal.jsonl"
+NAME = "events.jsonl"
 KIND = re.compile(rb'\{"kind": "(\w+)"')  # how `append` begins a line
 REASON = 1000  # characters of an end's reason that are kept
 

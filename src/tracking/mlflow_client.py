@@ -17,7 +17,7 @@ from src.common.errors import InputError
 from src.common.file_lock import exclusive
 
 SQLITE = "sqlite:///"
-RUN_DIR_TAG = "directory"  # tag of every run: the name of its directory, by which it is found again
+RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
 
 
 class StoreUnreachable(InputError):

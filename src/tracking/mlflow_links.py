@@ -20,7 +20,7 @@ from src.tracking.run import MEMBER, store_of
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
-SCORES = ("val/loss", "test/bpc", "val_final/bpc", "chars_per_second")  # columns: those that exist
+SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns: those that exist
 CURVES = ("val/loss", "train/loss")
 # MLflow derives a run's color from its id, often the same for two jobs of a sweep. These are matplotlib's.
 RUN_COLORS = [

@@ -211,7 +211,7 @@ def row(client: Any, run: Any, parent: str) -> JobResult:
         swept=job["swept"],
         run_id=run_id,
         status=run.info.status,
-        reason=tags.get("ended", ""),
+        reason=tags.get("stop_reason", ""),
         reused=tags.get("mlflow.parentRunId") != parent,
         seconds=(ended - run.info.start_time) / 1000,
         metrics=dict(run.data.metrics),
@@ -249,7 +249,7 @@ def find_job(uri: str, experiment: str, digest: str) -> Any | None:
     """The latest FINISHED run of a job, by its digest."""
     client = connect(uri)
     where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
-    where += "".join(f" AND tags.ended != '{reason}'" for reason in INCOMPLETE)
+    where += "".join(f" AND tags.stop_reason != '{reason}'" for reason in INCOMPLETE)
     order = ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, 1, order)
     return found[0] if found else None

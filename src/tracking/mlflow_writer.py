@@ -66,7 +66,7 @@ def log_table(client: Any, run_id: str, event: dict[str, Any]) -> None:
 def end_run(client: Any, run_id: str, event: dict[str, Any]) -> None:
     """Set the run's status, end time and stop reason."""
     if event["reason"]:
-        client.set_tag(run_id, "ended", event["reason"])
+        client.set_tag(run_id, "stop_reason", event["reason"])
     client.set_terminated(run_id, event["status"], event["time"])
 
 
@@ -74,8 +74,8 @@ def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
     """Set the run to RUNNING again, with the tags of the sweep that resumed it."""
     client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    if "ended" in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, "ended")
+    if "stop_reason" in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, "stop_reason")
 
 
 def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any], ids: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 BATCH = 1000  # metric points per request: MLflow's limit
 POLL = 0.2  # seconds between two looks at the event logs
 MAX_POLL = 2.0  # seconds between two attempts to reach an unreachable store
-LOCK = "deliver.lock"
+LOCK = "sync.lock"
 
 
 class RunSyncer:

@@ -8,7 +8,7 @@ from src.common.atomic_io import write_json, write_text
 from src.common.errors import InputError
 from src.tracking import event_log
 
-STATE = "delivered.json"
+STATE = "sync_state.json"
 TRACKING = "tracking.json"  # of a tracked run: `uri`, `artifacts`; of a job also `sweep`, a directory
 JOBS = "jobs"  # folder in a sweep's directory: for each job a file with the path of its directory
 

@@ -61,7 +61,7 @@ class ProgressBar(BaseCallback):
         step, total = trainer.step, trainer.max_steps
         if "train/loss" in metrics:
             self.shown["train"] = f"{metrics['train/loss']:.3f}"
-            self.shown["speed"] = f"{metrics['chars_per_second']:,.0f}"
+            self.shown["speed"] = f"{metrics['throughput/chars_per_second']:,.0f}"
         if "rollbacks" in metrics:
             self.console.print(
                 f"step {step}: diverged; restored the last good weights with a smaller learning rate "

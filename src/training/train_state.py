@@ -35,9 +35,9 @@ class RunningSums:
         return {
             "train/loss": self.loss / self.steps,
             "grad/norm": self.norm / self.steps,
-            "grad/clipped": self.clipped / self.steps,
+            "grad/clip_fraction": self.clipped / self.steps,
             "lr": lr,
-            "chars_per_second": chars_per_second,
+            "throughput/chars_per_second": chars_per_second,
         }
 
 

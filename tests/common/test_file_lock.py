@@ -39,9 +39,9 @@ def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
 
 def test_two_locks_of_a_directory_do_not_meet(tmp_path: Path) -> None:
     mine = acquire(tmp_path)
-    other = acquire(tmp_path, "deliver.lock", timeout=0)
+    other = acquire(tmp_path, "sync.lock", timeout=0)
     mine.release()
-    assert (is_locked(tmp_path), is_locked(tmp_path, "deliver.lock")) == (False, True)
+    assert (is_locked(tmp_path), is_locked(tmp_path, "sync.lock")) == (False, True)
     other.release()
 
 

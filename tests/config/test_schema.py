@@ -292,7 +292,7 @@ def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
         "output_dir": ["output_dir=o"],
         "data_dir": ["data_dir=d"],
         "skip_finished": ["skip_finished=true"],
-        "objectives": ["objectives=[chars_per_second]"],
+        "objectives": ["objectives=[throughput/chars_per_second]"],
         "register": ["register=true"],
         "resume": ["resume=latest"],
         "rerun": ["rerun=latest"],

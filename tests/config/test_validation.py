@@ -72,7 +72,7 @@ def tree(root: Path) -> dict[str, str]:
 def unfinished(root: Path, names: set[str]) -> None:
     """New runs look like what they are: no scores, and a journal that ends with FAILED."""
     for name in names:
-        if name.endswith("journal.jsonl"):
+        if name.endswith("events.jsonl"):
             last = json.loads((root / name).read_text().splitlines()[-1])
             assert (last["kind"], last["status"]) == ("end", "FAILED")
         assert not name.endswith("scores.json"), name

@@ -39,12 +39,12 @@ def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
     client = mlflow.MlflowClient(trained.uri)
     last = trained.curve("train/loss")[-1][0]
     probed = [0, *range(200, last + 1, 200)]
-    for name in ("spectral_radius", "saturated", "gradient_far_over_near"):
-        points = client.get_metric_history(trained.run_id, f"inside/{name}")
+    for name in ("spectral_radius", "saturation", "grad_norm_first_over_last"):
+        points = client.get_metric_history(trained.run_id, f"diagnostics/{name}")
         assert sorted(point.step for point in points) == [*probed, last + 1], name
         assert all(np.isfinite(point.value) for point in points)
     for name in ("", "_wx", "_wh", "_wy"):
-        points = client.get_metric_history(trained.run_id, f"inside/update_ratio{name}")
+        points = client.get_metric_history(trained.run_id, f"diagnostics/update_ratio{name}")
         assert sorted(point.step for point in points) == list(range(100, last + 1, 100)), name
         assert all(0 < point.value < 0.2 for point in points)
     assert {file.path for file in client.list_artifacts(trained.run_id)} >= set(FILES)
@@ -65,12 +65,12 @@ def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
     assert [row["step"] for row in told["steps"]] == sorted({*probed, kept})
     norms = np.array([row["norms"] for row in told["steps"]])
     assert norms.shape == (len(told["steps"]), 1, 1, 20)
-    ratio = {step: value for step, value, _ in trained.curve("inside/gradient_far_over_near")}
+    ratio = {step: value for step, value, _ in trained.curve("diagnostics/grad_norm_first_over_last")}
     assert ratio[0] == pytest.approx(norms[0, 0, 0, -1] / norms[0, 0, 0, 0], rel=1.1e-5)  # six digits
     assert ratio[last + 1] == pytest.approx(norms[-1, 0, 0, -1] / norms[-1, 0, 0, 0], rel=1.1e-5)
     assert 0.3 < ratio[0] <= 1, "an orthogonal matrix at the beginning"
     assert ratio[last + 1] < 0.1 * ratio[0], "what is learned is forgotten in time"
-    radii = {step: value for step, value, _ in trained.curve("inside/spectral_radius")}
+    radii = {step: value for step, value, _ in trained.curve("diagnostics/spectral_radius")}
     assert radii[0] == pytest.approx(1, rel=radius_error(32))
 
 
@@ -87,9 +87,9 @@ def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
         (folder,) = (tmp_path / probe / "runs").iterdir()
         weights.append((folder / "model" / "weights.safetensors").read_bytes())
         here = {file.name for file in folder.rglob("*")}
-        told = (folder / "journal.jsonl").read_text(encoding="utf-8")
+        told = (folder / "events.jsonl").read_text(encoding="utf-8")
         assert ({*FILES, *FIGURES} <= here) == (not here.isdisjoint({*FILES, *FIGURES})) == (probe == "true")
-        assert ("inside/" in told) == ("neurons.html" in told) == (probe == "true")
+        assert ("diagnostics/" in told) == ("neurons.html" in told) == (probe == "true")
     assert weights[0] == weights[1]
 
 
@@ -107,7 +107,7 @@ def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
     diagnostics = DiagnosticsCallback(first, tmp_path)
     diagnostics.on_train_start(view(0, initial))
     begun = first.metrics[-1][1]
-    assert begun["inside/spectral_radius"] == pytest.approx(1, rel=radius_error(BASE.hidden))
+    assert begun["diagnostics/spectral_radius"] == pytest.approx(1, rel=radius_error(BASE.hidden))
     diagnostics.on_validation_end(view(100, params), 1.0)
     assert len(first.metrics) == 1, "too soon after the last"
     diagnostics.on_validation_end(view(200, params), 1.0)

@@ -52,8 +52,8 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
     assert probed.last.tobytes() == plain.last.tobytes()
     assert probed.result.params.tobytes() == plain.result.params.tobytes()
     assert probed.curve("val/loss") == plain.curve("val/loss")
-    assert not [name for _, metrics in plain.metrics for name in metrics if name.startswith("inside/")]
-    assert probed.curve("inside/update_ratio")
+    assert not [name for _, metrics in plain.metrics for name in metrics if name.startswith("diagnostics/")]
+    assert probed.curve("diagnostics/update_ratio")
 
 
 def test_the_initial_weights_are_those_that_training_begins_with() -> None:
@@ -79,21 +79,21 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], l
     assert first.gradients.tobytes() == again.gradients.tobytes()
     metrics = first.metrics()
     assert metrics == again.metrics()
-    expected = {"inside/spectral_radius", "inside/gradient_far_over_near"}
-    expected |= {"inside/spectral_radius2"} if layers == 2 else set()
+    expected = {"diagnostics/spectral_radius", "diagnostics/grad_norm_first_over_last"}
+    expected |= {"diagnostics/spectral_radius2"} if layers == 2 else set()
     gates = [f"_{letter}" for letter in architecture.kind.gates[: architecture.kind.sigmoids]]
     expected |= {
-        ("rnn", "tanh"): {"inside/saturated"},
-        ("rnn", "relu"): {"inside/dead"},
-    }.get(kind, {f"inside/saturated{gate}" for gate in ("", *gates)})
-    expected |= {"inside/gradient_far_over_near_c"} if architecture.states == 2 else set()
+        ("rnn", "tanh"): {"diagnostics/saturation"},
+        ("rnn", "relu"): {"diagnostics/dead_units"},
+    }.get(kind, {f"diagnostics/saturation{gate}" for gate in ("", *gates)})
+    expected |= {"diagnostics/grad_norm_first_over_last_c"} if architecture.states == 2 else set()
     assert metrics.keys() == expected
     assert all(type(value) is float for value in metrics.values())
     top = first.gradients[-1, 0]
-    assert metrics["inside/gradient_far_over_near"] == top[-1] / top[0]
+    assert metrics["diagnostics/grad_norm_first_over_last"] == top[-1] / top[0]
     w = named_views(architecture, flat)["wh"].reshape(-1, 8, 8)[-1]
     radius = abs(np.linalg.eigvals(w.astype(np.float64))).max()  # of an orthogonal matrix
-    assert metrics["inside/spectral_radius"] == pytest.approx(radius, rel=radius_error(8))
+    assert metrics["diagnostics/spectral_radius"] == pytest.approx(radius, rel=radius_error(8))
 
 
 def test_saturated_units_are_counted() -> None:
@@ -102,9 +102,9 @@ def test_saturated_units_are_counted() -> None:
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     ids, targets = np.zeros((5, 3), np.intp), np.zeros(3, np.intp)
     p.layers[0].b[0] = 0, -2
-    assert probe(flat, ids, targets, buffers).shares == {"inside/saturated": 0.5}
+    assert probe(flat, ids, targets, buffers).shares == {"diagnostics/saturation": 0.5}
     p.layers[0].b[0] = 1.4, -1.5  # tanh: 0.885, -0.905
-    assert probe(flat, ids, targets, buffers).shares == {"inside/saturated": 0.5}
+    assert probe(flat, ids, targets, buffers).shares == {"diagnostics/saturation": 0.5}
 
 
 def test_dead_units_are_those_that_never_answer() -> None:
@@ -113,7 +113,7 @@ def test_dead_units_are_those_that_never_answer() -> None:
     p.layers[0].wx[0, 1] = 1, 0, 0, -1  # only for character 1
     p.layers[0].b[0] = -0.5, 0.5, -0.5, -0.5
     found = probe(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).shares
-    assert found == {"inside/dead": 0.5}
+    assert found == {"diagnostics/dead_units": 0.5}
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("gru", "rz"), ("lstm", "oif")])
@@ -124,15 +124,15 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: st
     p.layers[0].b[1] = 3
     found = probe(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).shares
     share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
-    named = {f"inside/saturated_{name}": value for name, value in share.items()}
-    assert found == named | {"inside/saturated": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))}
+    named = {f"diagnostics/saturation_{name}": value for name, value in share.items()}
+    assert found == named | {"diagnostics/saturation": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))}
 
 
 def test_weights_that_are_no_numbers_are_left_out() -> None:
     architecture, flat = network()
     prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     with np.errstate(all="ignore"):
-        assert prober.look(np.full_like(flat, np.nan)).metrics().keys() == {"inside/saturated"}
+        assert prober.look(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
 
 
 # --- on what, and how often ---
@@ -186,7 +186,7 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
     trained = Trained(
         max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
     )
-    ratios = trained.curve("inside/update_ratio")
+    ratios = trained.curve("diagnostics/update_ratio")
     assert len(ratios) == trained.result.steps > 3
     before, behind = (trained.seen[step].astype(np.float64) for step in (2, 3))
     # that of the training in float32: a difference rounds once, two norms of so many squares
@@ -199,13 +199,13 @@ def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_i
     for name in names:
         w, after = (view[name] for view in views)
         expected = np.linalg.norm(after - w) / np.linalg.norm(w)
-        assert trained.curve(f"inside/update_ratio_{name}")[3] == pytest.approx(expected, rel=off), name
+        assert trained.curve(f"diagnostics/update_ratio_{name}")[3] == pytest.approx(expected, rel=off), name
 
 
 def test_updates_are_measured_at_evaluations_only() -> None:
     trained = Trained(max_epochs=1, eval_every=7, diagnostics=True)
     last = trained.result.steps
-    assert list(trained.curve("inside/update_ratio")) == list(range(7, last + 1, 7))
+    assert list(trained.curve("diagnostics/update_ratio")) == list(range(7, last + 1, 7))
     assert list(trained.curve("val/loss"))[-1] == last
 
 
@@ -224,4 +224,4 @@ def test_saturation_pools_the_layers() -> None:
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     p.layers[1].b[0] = 2, 2
     probe(flat, np.zeros((5, 3), np.intp), np.zeros(3, np.intp), buffers)
-    assert saturation(architecture, buffers) == {"inside/saturated": 0.5}
+    assert saturation(architecture, buffers) == {"diagnostics/saturation": 0.5}

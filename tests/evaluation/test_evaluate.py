@@ -98,7 +98,7 @@ def test_the_groups_add_up_to_the_whole(written: str, seq_len: int) -> None:
     n = tokens.size - 1
     rng = np.random.default_rng(0)
     nats, hits = rng.exponential(size=n).astype(np.float32), rng.random(n) < 0.5
-    p = Predictions(Score("carried", float(nats.mean()), float(hits.mean()), n), nats, hits, nats)
+    p = Predictions(Score("stateful", float(nats.mean()), float(hits.mean()), n), nats, hits, nats)
     # sums in float64 on either side, and a division and a product for each group
     off = 2 * gamma(n + 6, DOUBLE)
     for groups in (
@@ -116,7 +116,7 @@ def test_positions_by_hand() -> None:
     vocabulary = Vocabulary.of(written)
     tokens = vocabulary.encode(written)
     nats = np.arange(1, 10, dtype=np.float32) * np.float32(np.log(2))  # 1 bit for the b, 9 for the x
-    p = Predictions(Score("carried", 0, 0, 9), nats, np.zeros(9, bool), nats)
+    p = Predictions(Score("stateful", 0, 0, 9), nats, np.zeros(9, bool), nats)
 
     def bits(groups: list[Group]) -> dict[str, float]:
         return {g.name: round(g.bpc, 5) for g in groups}
@@ -133,7 +133,7 @@ def test_positions_by_hand() -> None:
 def test_a_long_word_ends_in_one_group() -> None:
     tokens = np.zeros(30, np.uint8)
     nats = np.ones(29, np.float32)
-    p = Predictions(Score("carried", 1, 0, 29), nats, np.zeros(29, bool), nats)
+    p = Predictions(Score("stateful", 1, 0, 29), nats, np.zeros(29, bool), nats)
     groups = by_word_position(p, tokens, Vocabulary("ab"))
     assert [g.name for g in groups] == [*(str(k) for k in range(2, 13)), "13 and on"]
     assert groups[-1].count == 30 - 12
@@ -180,15 +180,15 @@ def evaluation(corpus: Corpus) -> Evaluation:
 def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
     off = 2 * gamma(evaluation.carried.characters + 6, DOUBLE)  # sums in float64 of the same nats
-    for prefix in ("test", "test_reset"):
-        assert metrics[f"{prefix}/bpc_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_high"]
-    assert mean(evaluation.by_window) == pytest.approx(metrics["test_reset/bpc"], rel=off)
+    for prefix in ("test", "test_stateless"):
+        assert metrics[f"{prefix}/bpc_ci_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_ci_high"]
+    assert mean(evaluation.by_window) == pytest.approx(metrics["test_stateless/bpc"], rel=off)
     for groups in (evaluation.by_character, evaluation.by_word):
         assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=off)
     lead = metrics["test/bpc"] - min(metrics[f"test/ngram{k}_bpc"] for k in range(2, 9))
     # bits in float32
     assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=0, abs=UNIT * metrics["test/bpc"])
-    assert metrics["test/bpc_minus_ngram_low"] < lead < metrics["test/bpc_minus_ngram_high"]
+    assert metrics["test/bpc_minus_ngram_ci_low"] < lead < metrics["test/bpc_minus_ngram_ci_high"]
     right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.carried.characters
     assert right == pytest.approx(metrics["test/accuracy"], rel=off)
     assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
@@ -198,7 +198,7 @@ def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
 
 def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
-    ends = f"[{metrics['test/bpc_low']:.3f}, {metrics['test/bpc_high']:.3f}]"
+    ends = f"[{metrics['test/bpc_ci_low']:.3f}, {metrics['test/bpc_ci_high']:.3f}]"
     for table in (evaluation.table(), evaluation.table(full=True)):
         (line,) = [line for line in table.splitlines() if line.startswith("network, state carried")]
         assert f"{metrics['test/bpc']:.4f}  {ends}" in line
@@ -210,7 +210,7 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     assert "best n-gram: " in short
     assert "best compressor: " in short
     assert len(short.splitlines()) == 9
-    assert f"{metrics['test/bpc_minus_ngram_low']:.3f}, " in short
+    assert f"{metrics['test/bpc_minus_ngram_ci_low']:.3f}, " in short
 
 
 @pytest.mark.parametrize("most", [1, 2, 7])
@@ -233,7 +233,7 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
 
 def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
     report = json.loads(json.dumps(evaluation.report([])))
-    assert report["contexts"]["carried"]["bpc"] == evaluation.carried.bpc
+    assert report["contexts"]["stateful"]["bpc"] == evaluation.carried.bpc
     assert len(report["by_position_in_window"]) == 5
     assert {row["name"] for row in report["by_character"]} <= set(LINE)
 

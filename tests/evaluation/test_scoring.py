@@ -64,7 +64,7 @@ def test_carried_score_is_that_of_reading_step_by_step(count: int) -> None:
     flat, tokens = network(0.9), text(count)
     nats, hits = read(flat, tokens)
     score = score_carried(ARCHITECTURE, flat, tokens)
-    assert score.context == "carried"
+    assert score.context == "stateful"
     assert score.characters == count - 1
     assert score.nats == pytest.approx(nats.mean(), rel=0, abs=rounding(flat, nats))
     assert score.accuracy == hits.mean()
@@ -80,7 +80,7 @@ def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(
     pieces = [read(flat, tokens[s : s + seq_len + 1]) for s in range(0, count - 1, seq_len)]
     nats, hits = (np.concatenate(kind) for kind in zip(*pieces, strict=True))
     score = score_reset(ARCHITECTURE, flat, tokens, seq_len)
-    assert score.context == "reset"
+    assert score.context == "stateless"
     assert score.characters == nats.size == count - 1
     assert score.nats == pytest.approx(nats.mean(), rel=0, abs=rounding(flat, nats))
     assert score.accuracy == hits.mean()
@@ -126,7 +126,7 @@ def test_network_that_knows_nothing_needs_log2_v_bits() -> None:
 
 
 def test_bits_and_perplexity_by_hand() -> None:
-    score = Score("carried", nats=log(8), accuracy=0.5, characters=10)
+    score = Score("stateful", nats=log(8), accuracy=0.5, characters=10)
     # log and exp of the C library, off by at most 2 u each, log(8) times as much where exp takes it up
     assert score.bpc == pytest.approx(3, rel=gamma(6, DOUBLE))
     assert score.perplexity == pytest.approx(8, rel=gamma(8, DOUBLE))

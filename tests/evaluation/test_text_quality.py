@@ -89,7 +89,7 @@ def test_measures_by_hand(corpus: Corpus) -> None:
     assert found.distinct_1 == 2 / 7
     assert found.distinct_2 == 2 / 6
     assert found.repetition == pytest.approx(1 - 2 / 4, rel=gamma(2, DOUBLE))
-    assert (found.copied, found.passage) == (9, " rain in ")
+    assert (found.longest_match, found.passage) == (9, " rain in ")
     assert found.source == "temperature 0.7"
 
 
@@ -111,7 +111,7 @@ def test_a_text_without_a_whole_word_has_no_share_of_them(text: str, corpus: Cor
     found = Judge(corpus).judge("the ", text, 1)
     assert found.known_words is None
     assert found.repetition is None
-    assert set(found.measures()) == ({"copied"} if text else set())
+    assert set(found.measures()) == ({"longest_match"} if text else set())
     assert "known" not in found.describe()
 
 
@@ -122,7 +122,7 @@ def test_the_passage_is_in_both_texts(corpus: Corpus, text: str) -> None:
     judge = Judge(corpus)
     found = judge.judge("", text, 1)
     train = corpus.vocabulary.decode(corpus.split("train"))
-    assert len(found.passage) == found.copied
+    assert len(found.passage) == found.longest_match
     assert found.passage in train
     assert found.passage in text
     for share in (found.known_words, found.distinct_1, found.distinct_2, found.repetition):
@@ -139,7 +139,7 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     assert judged == judged_temperatures(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
     assert [j.temperature for j in judged] == [0.0, 0.5, 2.0, None]
     assert [j.characters for j in judged] == [80] * 4
-    assert judged[-1].copied == 80  # the test split repeats the training text
+    assert judged[-1].longest_match == 80  # the test split repeats the training text
     lines = judged_table(judged).splitlines()
     assert "texts of 80 characters" in lines[0]
     assert [line.split("  ")[0] for line in lines[2:]] == [j.source for j in judged]

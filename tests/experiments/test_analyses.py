@@ -45,7 +45,7 @@ def test_a_job_that_failed_or_ends_in_no_number_has_diverged() -> None:
 def test_arms_have_their_means_in_both_contexts() -> None:
     found = state.measures(arms(reset=(2.2, 2.4), streams=(2.1, 2.1)))
     assert found["reset/test"] == pytest.approx(2.3)
-    assert found["reset/test_reset"] == pytest.approx(2.4)
+    assert found["reset/test_stateless"] == pytest.approx(2.4)
     assert found["streams/val"] == pytest.approx(2.1)
     assert found["streams/deviation"] == 0
     assert cells.measures(arms(rnn=(2.0, 2.2)))["rnn/deviation"] == pytest.approx(0.1414, rel=1e-3)
@@ -122,12 +122,12 @@ def test_the_papers_loss_stands_beside_ours() -> None:
 
 def test_samples_are_compared_by_temperature() -> None:
     found = temperature.measures(judged())
-    assert (found["known_words@0.1"], found["known_words@2"], found["copied@2"]) == (0.9, 0.2, 10)
+    assert (found["known_words@0.1"], found["known_words@2"], found["longest_match@2"]) == (0.9, 0.2, 10)
     assert "repetition@2" not in found, "a text too short for it"
 
 
 def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
-    rows = [row({}, val_final__loss=1.5, train__seconds=132.0)]
+    rows = [row({}, final_val__loss=1.5, train__seconds=132.0)]
     assert tinyshakespeare.measures(rows)["below_recipe"] == pytest.approx(0.374)
 
 
@@ -141,7 +141,7 @@ def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
         ("context", [row({"model": "gru", "seq_len": t}, test__bpc=2.0) for t in ("5", "20")]),
         ("cells", arms(rnn=(2.0, 2.2), gru=(1.9, 2.0))),
         ("karpathy2015", arms(lstm_64=(2.0, 2.1), rnn_64=(2.1, 2.2), gru_64=(2.0, 2.0))),
-        ("tinyshakespeare", [row({}, val_final__loss=1.5, train__seconds=132.0)]),
+        ("tinyshakespeare", [row({}, final_val__loss=1.5, train__seconds=132.0)]),
     ],
 )  # fmt: skip
 def test_every_experiment_is_drawn_the_same_twice_with_labelled_axes(

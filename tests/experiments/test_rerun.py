@@ -157,11 +157,11 @@ def test_what_comes_out_otherwise_is_said_with_what_differs(again: Typed, logged
 def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path) -> None:
     """A sha256, and one point of one curve in its last digit."""
     edit(logged / "scores.json", weights_sha256="0" * 64)
-    journal = (logged / "journal.jsonl").read_text().splitlines()
+    journal = (logged / "events.jsonl").read_text().splitlines()
     at = next(k for k, line in enumerate(journal) if '"step": 10' in line and "train/loss" in line)
     point = json.loads(journal[at])
     point["values"]["train/loss"] *= 1 + 2**-52
-    (logged / "journal.jsonl").write_text(
+    (logged / "events.jsonl").write_text(
         "\n".join([*journal[:at], json.dumps(point), *journal[at + 1 :]]) + "\n"
     )
     ended = again()
@@ -197,7 +197,7 @@ def test_a_job_of_a_sweep_is_repeated_alone(typed: Typed, first: Path, tmp_path:
 @pytest.mark.slow
 def test_a_budget_of_time_may_not_repeat_and_says_so(again: Typed, logged: Path) -> None:
     edit(logged / "config.json", max_seconds=100.0)
-    journal = logged / "journal.jsonl"
+    journal = logged / "events.jsonl"
     journal.write_text(journal.read_text().replace('"reason": "max_epochs"', '"reason": "interrupted"'))
     ended = again()
     assert "had a budget of time (max_seconds=100)" in ended.err.splitlines()[0]

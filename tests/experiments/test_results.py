@@ -129,7 +129,7 @@ def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Pat
 
 def test_the_readmes_table_is_what_the_experiments_measured() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert results.update_readme(readme) == readme, "out of date: make results"
+    assert results.update_readme(readme) == readme, "out of date: make update-results"
     assert results.update_readme(readme.replace("reproduced |", "bent |")) == readme
     with pytest.raises(ValueError, match="expected <!-- results -->"):
         results.update_readme("no table")

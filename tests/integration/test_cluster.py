@@ -157,7 +157,7 @@ def check_spread(places: Places, address: str, done: subprocess.CompletedProcess
     assert all(any(places.jobs.glob(f"{number}/data/*/tokens.npy")) for number in (0, 1))
     assert not list(places.launcher.glob("outputs/runs/*"))  # the launching process has no job's files
     assert not (places.launcher / "data").exists()
-    told = [json.loads((folder / "delivered.json").read_text())["run_id"] for folder in folders]
+    told = [json.loads((folder / "sync_state.json").read_text())["run_id"] for folder in folders]
     # From here on the jobs' directories are only what is compared with.
     client = connect(address)
     runs = client.search_runs([client.get_experiment_by_name("char-rnn").experiment_id])
@@ -183,7 +183,7 @@ def check_spread(places: Places, address: str, done: subprocess.CompletedProcess
 
 
 def check_points(client: Any, folder: Path, run_id: str) -> None:
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     metrics = [record for record in records if record["kind"] == "metrics"]
     sent = [(name, r["step"], value) for r in metrics for name, value in r["values"].items()]
     names = {name for name, *_ in sent}

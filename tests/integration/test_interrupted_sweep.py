@@ -70,7 +70,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     again = run_command("src.train", "--multirun", *asked, "skip_finished=true")
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders, "no run was begun anew"
-    ids = {h: json.loads((f / "delivered.json").read_text())["run_id"] for h, f in folders.items()}
+    ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
     assert f"hidden=8: reused run {ids[8]}" in again.err
     assert f"hidden=12: goes on: run {folders[12].name} from step 40\n" in again.err
     for hidden, folder in folders.items():

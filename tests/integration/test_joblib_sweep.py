@@ -85,7 +85,7 @@ def test_every_job_is_a_child_whatever_happened_to_the_others(children: list[Any
 def test_every_point_of_every_job_arrives(root: Path, client: Any, children: list[Any]) -> None:
     told = {
         json.loads(file.read_text())["run_id"]: points_of(file.parent)
-        for file in root.glob("outputs/runs/*/delivered.json")
+        for file in root.glob("outputs/runs/*/sync_state.json")
     }
     assert told.keys() == {child.info.run_id for child in children}
     for child in children:
@@ -100,7 +100,7 @@ def test_every_point_of_every_job_arrives(root: Path, client: Any, children: lis
 
 
 def points_of(folder: Path) -> list[tuple[str, int, float]]:
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     metrics = [record for record in records if record["kind"] == "metrics"]
     return [(name, r["step"], value) for r in metrics for name, value in r["values"].items()]
 

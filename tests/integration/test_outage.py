@@ -45,7 +45,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(data: Path, 
 
 
 def test_runs_begin_at_once_without_a_database(data: Path, tmp_path: Path) -> None:
-    """The first find no database, the others one that is being made. (`make promises` does it with eight.)"""
+    """The first find no database, the others one that is being made. (The benchmark has eight.)"""
     found = at_once(tmp_path, data, count=4)
     assert (found["finished"], found["delivered"], found["models"]) == (4, 4, 4), found
     assert found["points"] > 4 * 20
@@ -125,7 +125,7 @@ def test_wherever_a_delivery_is_cut_off_nothing_is_there_twice(
         try:
             sync.sync_all([folder])
         except Cut:
-            acquire(folder, "deliver.lock", timeout=0).release()  # nobody has it any more
+            acquire(folder, "sync.lock", timeout=0).release()  # nobody has it any more
     assert cuts > 3
     found = compare(folder, uri)
     assert nothing_lost(found) == {}
@@ -147,20 +147,20 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
     syncer = sync.RunSyncer(folder)
     syncer.sync(active=True)
     run = client.get_run(run_id)
-    assert (run.info.status, run.data.tags.get("ended")) == ("RUNNING", None)
+    assert (run.info.status, run.data.tags.get("stop_reason")) == ("RUNNING", None)
     assert not syncer.is_complete()
     journal.metrics(21, {"lr": 0.25})
     journal.end("KILLED", "interrupted")
     syncer.sync(active=True)
     assert syncer.is_complete()
     run = client.get_run(run_id)
-    assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "interrupted")
+    assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "interrupted")
     assert [m.step for m in client.get_metric_history(run_id, "lr")] == [*range(20), 21]
 
 
 def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path, command: Any) -> None:
     folder = told(tmp_path / "runs" / "one", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    other = acquire(folder, "deliver.lock")
+    other = acquire(folder, "sync.lock")
     ended = command("src.sync", str(folder))
     assert ended.rc == 2
     assert ended.complaint == (
@@ -203,12 +203,12 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     places = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
     ended = command("src.train", "--multirun", *settings, *places)
     assert ended.rc == 0, ended.err
-    (folder,) = tmp_path.glob("sweeps/*/journal.jsonl")
+    (folder,) = tmp_path.glob("sweeps/*/events.jsonl")
     sweep = folder.parent
     (line,) = [line for line in ended.err.splitlines() if "upload it with" in line]
     assert line.endswith(f"python -m src.sync {sweep}")
     assert (sweep / "comparison.html").exists()
-    names = {file.parent.name for file in tmp_path.glob("runs/*/journal.jsonl")}
+    names = {file.parent.name for file in tmp_path.glob("runs/*/events.jsonl")}
     assert len(names) == 2
     assert all(name in ended.out for name in names)
     for file in [sweep / "tracking.json", *tmp_path.glob("runs/*/tracking.json")]:  # the server is back
@@ -222,7 +222,7 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     runs = client.search_runs([client.get_experiment_by_name("swept late").experiment_id])
     (parent,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert {child.data.tags["directory"] for child in children} == names
+    assert {child.data.tags["run_dir"] for child in children} == names
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert parent.data.tags["sweep.best_run"] in {child.info.run_id for child in children}
     by_name = command("src.evaluate", f"run={names.pop()}", f"output_dir={tmp_path}", f"data_dir={data}",

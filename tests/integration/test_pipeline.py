@@ -102,13 +102,13 @@ def test_without_a_test_split_the_scores_are_the_validation_splits(
     ended = typed("train", "hidden=8", "max_epochs=0.1", "workers=1", *data, *places)
     assert ended.rc == 0, ended.err
     (line,) = ended.out.splitlines()
-    assert re.fullmatch(SUMMARY.replace("test/", "val_final/").replace(r"\w+", r"[\w-]+"), line)
+    assert re.fullmatch(SUMMARY.replace("test/", "final_val/").replace(r"\w+", r"[\w-]+"), line)
     assert "[3/4] evaluate: on the validation split" in ended.err
     (file,) = (tmp_path / "o").glob("runs/*/scores.json")
     scores = json.loads(file.read_text())
     assert not [name for name in scores if name.startswith("test")]
     # no rounding: two ways to score a split, which differ by what the state holds where a stream begins
-    assert scores["val_final/loss"] == pytest.approx(scores["val/loss"], rel=0.02)
+    assert scores["final_val/loss"] == pytest.approx(scores["val/loss"], rel=0.02)
     evaluated = typed("evaluate", *places)
     assert "validation split (this corpus has no test split)" in evaluated.out
 
@@ -172,7 +172,7 @@ def test_a_time_budget_on_the_command_line(typed: Typed, tmp_path: Path) -> None
     ended = typed("train", "max_seconds=1", "max_epochs=1000", "hidden=16", "workers=1", "length=10", *places)
     assert ended.rc == 0, ended.err
     said = re.search(
-        r"^trained [\d,]+ steps .* in ([\d.]+) s, ended by max_seconds;", ended.err, re.MULTILINE
+        r"^trained [\d,]+ steps .* in ([\d.]+) s, stop reason: max_seconds;", ended.err, re.MULTILINE
     )
     assert said is not None, ended.err
     assert float(said[1]) >= 1
@@ -203,7 +203,7 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
     assert f"{scores['test/loss']:.4f}" in ended.out
     kept = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
     told = json.loads(kept.read_text())
-    assert told.keys() == {key for key in scores if key.startswith(("test/", "test_reset/"))}
+    assert told.keys() == {key for key in scores if key.startswith(("test/", "test_stateless/"))}
     assert told == {key: scores[key] for key in told}  # the same computation, by one thread of BLAS
     report = json.loads(kept.with_name("evaluation.json").read_text())
     assert [text["temperature"] for text in report["judged"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]

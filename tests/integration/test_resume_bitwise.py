@@ -86,7 +86,7 @@ def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
     assert only_run(tmp_path / "killed") == folder
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
     assert len(list((folder / "checkpoints").iterdir())) == 2, "the last two, and nothing half written"
-    records = [json.loads(line)["kind"] for line in (folder / "journal.jsonl").read_text().splitlines()]
+    records = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert records.count("resumed") == KILLS
 
 
@@ -117,7 +117,7 @@ def test_a_worker_that_the_system_kills_ends_the_run_in_one_line_and_it_goes_on(
     )
     assert err.splitlines()[-1].startswith(expected)
     folder = only_run(tmp_path / "broken")
-    last = json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
+    last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
     assert (last["kind"], last["status"]) == ("end", "FAILED")
 
     ended = command("src.train", "resume=latest", *broken)
@@ -164,11 +164,11 @@ def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
             if "in which no other process is at work" not in ended.err:
                 break
         assert ended.rc == 0, ended.err
-        run_id = json.loads((folder / "delivered.json").read_text())["run_id"]
+        run_id = json.loads((folder / "sync_state.json").read_text())["run_id"]
         return connect(f"sqlite:///{tmp_path / 'broken' / 'mlflow.db'}").get_run(run_id)
 
     run = delivered()
-    assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "SIGTERM")
+    assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "SIGTERM")
     done = command("tests.kill_probe", "gradient", "20", f"resume={run.info.run_id}", *broken)
     assert done.rc == -signal.SIGKILL, done.err
     assert delivered().info.status == "FAILED"

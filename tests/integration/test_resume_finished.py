@@ -29,7 +29,7 @@ def finished(
 
 def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finished: Any) -> None:
     folder, places = finished
-    before = (folder / "journal.jsonl").read_bytes()
+    before = (folder / "events.jsonl").read_bytes()
     changes = ("hidden=9", "optimizer=sgd", "max_epochs=1", "length=20", "seed=1")
     ended = typed("train", f"resume={folder}", *changes, *places)
     assert ended.rc == 2
@@ -37,7 +37,7 @@ def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finish
         f"train: resume: expected the config of run {folder.name}, got hidden=9 (it has 8), "
         f"optimizer=sgd (it has adam): leave that out, or begin anew with init_from={folder.name}"
     )
-    assert (folder / "journal.jsonl").read_bytes() == before
+    assert (folder / "events.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

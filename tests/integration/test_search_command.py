@@ -105,7 +105,7 @@ def test_a_job_that_fails_does_not_end_the_search(command: Any, root: Path) -> N
 
 @pytest.mark.slow
 def test_a_search_of_which_every_job_fails_ends_without_a_traceback(command: Any, root: Path) -> None:
-    where = root.with_name("hopeless")
+    where = root.with_name("pruned")
     ended = sweep(command, where, OPTUNA, "hidden=0,-1", "hydra.sweeper.n_trials=2", "tracking=none")
     assert ended.rc == 1
     assert_nothing_of_others(ended.err)
@@ -116,14 +116,14 @@ def test_a_search_of_which_every_job_fails_ends_without_a_traceback(command: Any
 @pytest.mark.slow
 def test_two_objectives_make_a_front(command: Any, root: Path) -> None:
     where = root.with_name("two")
-    asked = (OPTUNA, "hidden=int(interval(4,32))", "objectives=[val/loss,chars_per_second]", "tracking=none",
-             "hydra.sweeper.n_trials=2")  # fmt: skip
+    objectives = "objectives=[val/loss,throughput/chars_per_second]"
+    asked = (OPTUNA, "hidden=int(interval(4,32))", objectives, "tracking=none", "hydra.sweeper.n_trials=2")
     ended = sweep(command, where, *asked)
     assert ended.rc == 0, ended.err
     assert_nothing_of_others(ended.err)
     told = trials(where)
     assert all(len(trial.values) == 2 and trial.values[1] > 1000 for trial in told)
-    assert re.search(r"^  val/loss=\S+ chars_per_second=\S+ with hidden=\d+$", ended.out, re.M)
+    assert re.search(r"^  val/loss=\S+ throughput/chars_per_second=\S+ with hidden=\d+$", ended.out, re.M)
     # A reused job tells both, as measured then.
     again = sweep(command, where, "hydra/sweeper=optuna", *asked[1:3], "tracking=none", "skip_finished=true",
                   "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=again")  # fmt: skip

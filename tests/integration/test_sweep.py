@@ -130,7 +130,7 @@ def test_each_job_is_a_child_named_after_what_was_swept(parent: Any, children: l
     assert [child.info.run_name for child in children] == ["hidden=8", "hidden=0", "hidden=16"]
     assert [child.info.status for child in children] == ["FINISHED", "FAILED", "FINISHED"]
     assert [child.data.params["hidden"] for child in children] == ["8", "0", "16"]
-    assert "expected an integer >= 1, got 0" in children[1].data.tags["ended"]
+    assert "expected an integer >= 1, got 0" in children[1].data.tags["stop_reason"]
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     try:
         until = time.monotonic() + TIME_LIMIT
         while time.monotonic() < until and not any(
-            '"metrics"' in file.read_text() for file in tmp_path.glob("runs/*/journal.jsonl")
+            '"metrics"' in file.read_text() for file in tmp_path.glob("runs/*/events.jsonl")
         ):
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
@@ -229,7 +229,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     (parent,) = runs_of(client, "tags.stage = 'sweep'")
     children = runs_of(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert parent.info.status == "KILLED"
-    assert [(child.info.status, child.data.tags["ended"]) for child in children] == [
+    assert [(child.info.status, child.data.tags["stop_reason"]) for child in children] == [
         ("FINISHED", "interrupted")
     ]
     assert "test/bpc" in children[0].data.metrics
@@ -253,7 +253,7 @@ def test_a_bug_in_a_job_is_recorded_and_shown(
     assert ended == 1
     (told,) = tmp_path.glob("runs/*/sweep.json")
     assert json.loads(told.read_text())["name"] == "hidden=8"
-    records = [json.loads(line) for line in (told.parent / "journal.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (told.parent / "events.jsonl").read_text().splitlines()]
     assert records[-1]["status"] == "FAILED"
     assert "ZeroDivisionError: a bug" in records[-1]["reason"]
 

@@ -31,7 +31,7 @@ def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
 
 def test_it_is_finished_and_says_what_it_was(tracked: Any) -> None:
     assert tracked.info.status == "FINISHED"
-    assert tracked.data.tags["ended"] == "max_epochs"
+    assert tracked.data.tags["stop_reason"] == "max_epochs"
     assert tracked.data.tags["stage"] == "train"
     assert tracked.data.tags["final_split"] == "test"
     assert tracked.data.tags["mlflow.source.name"] == "src.train"
@@ -67,15 +67,15 @@ def test_points_lie_where_the_config_says(trained: Any) -> None:
 
 def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
-    names = [f"{context}/{name}" for context in ("test", "test_reset") for name in FINAL]
+    names = [f"{context}/{name}" for context in ("test", "test_stateless") for name in FINAL]
     names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
     names += [
         "test/ece",
         "test/bpc_minus_ngram",
-        "test/bpc_low",
-        "test_reset/bpc_high",
+        "test/bpc_ci_low",
+        "test_stateless/bpc_ci_high",
         "sample/known_words",
-        "sample/copied",
+        "sample/longest_match",
     ]
     for name in names:
         assert tracked.data.metrics[name] == scores[name], name
@@ -108,7 +108,9 @@ def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> 
 
 def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
     expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
-    expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {"samples/while_training.txt"}
+    expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {
+        "samples/during_training.txt"
+    }
     expected |= {
         f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window", "temperature")
     }
@@ -149,7 +151,7 @@ def test_samples_stand_in_one_table(client: Any, tracked: Any, trained: Any) -> 
         file = text_of(client, tracked, f"samples/temperature_{row['temperature']:g}.txt")
         assert file == row["prompt"] + row["text"] + "\n"
         assert 0 < row["known_words"] < 1
-        assert 3 < row["copied"] < 120
+        assert 3 < row["longest_match"] < 120
 
 
 def test_one_model_is_logged(tracked: Any) -> None:

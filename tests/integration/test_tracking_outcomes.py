@@ -54,8 +54,8 @@ def test_a_killed_run_is_told_as_failed(
     (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "killed")]
     deadline = time.monotonic() + TIME_LIMIT
     # where there are cores to spare, the run's own deliverer has seen it already
-    while (folder / "deliver.log").exists() and time.monotonic() < deadline:
-        note = folder / "delivered.json"
+    while (folder / "sync.log").exists() and time.monotonic() < deadline:
+        note = folder / "sync_state.json"
         if note.exists() and json.loads(note.read_text())["ended"]:
             break
         time.sleep(0.1)
@@ -63,16 +63,16 @@ def test_a_killed_run_is_told_as_failed(
     assert ended.rc == 0, ended.err
     run = only_run(client, "killed")
     assert run.info.status == "FAILED"
-    assert run.data.tags["ended"] == STALE_REASON
+    assert run.data.tags["stop_reason"] == STALE_REASON
     assert run.info.run_id in ended.out
-    journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    journal = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     points = [(r["step"], r["values"]["lr"], r["time"]) for r in journal if "lr" in r.get("values", {})]
     assert len(points) >= 20
     assert history(client, run.info.run_id, "lr") == points, "all it told before is kept"
 
 
 def is_of(folder: Path, experiment: str) -> bool:
-    return f'"experiment": "{experiment}"' in (folder / "journal.jsonl").read_text()[:200]
+    return f'"experiment": "{experiment}"' in (folder / "events.jsonl").read_text()[:200]
 
 
 def test_a_diverged_run_is_failed_with_its_reason(
@@ -82,8 +82,8 @@ def test_a_diverged_run_is_failed_with_its_reason(
     ended = command("src.train", *settings, *trained.places)
     run = only_run(client, "diverged")
     assert run.info.status == "FAILED"
-    assert "expected training to stay finite" in run.data.tags["ended"]
-    assert "lr" in run.data.tags["ended"]
+    assert "expected training to stay finite" in run.data.tags["stop_reason"]
+    assert "lr" in run.data.tags["stop_reason"]
     assert ended.rc != 0
     assert ended.out == ""
     complaint = ended.err.splitlines()[-1]
@@ -102,16 +102,16 @@ def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
     out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert "ended by interrupted" in err
+    assert "stop reason: interrupted" in err
     run = only_run(client, "interrupted")
     assert run.info.status == "FINISHED"
-    assert run.data.tags["ended"] == "interrupted"
+    assert run.data.tags["stop_reason"] == "interrupted"
     last = out.splitlines()[-1]
     assert last.startswith("test/bpc=")
     assert last.endswith(f"run={run.info.run_id}")
     (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "interrupted")]
     assert (folder / "model" / "weights.safetensors").exists()
-    told = [v for r in map(json.loads, (folder / "journal.jsonl").read_text().splitlines())
+    told = [v for r in map(json.loads, (folder / "events.jsonl").read_text().splitlines())
             if (v := r.get("values", {}).get("val/loss")) is not None]  # fmt: skip
     assert run.data.metrics["val/loss"] == min(told)
     assert len(run.outputs.model_outputs) == 1
@@ -126,9 +126,7 @@ def test_without_a_tracker_there_is_no_database(
     assert ended.rc == 0, ended.err
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}
     (folder,) = (tmp_path / "o" / "runs").iterdir()
-    assert not [
-        name for name in ("tracking.json", "deliver.log", "delivered.json") if (folder / name).exists()
-    ]
+    assert not [name for name in ("tracking.json", "sync.log", "sync_state.json") if (folder / name).exists()]
     assert ended.out.splitlines()[-1].endswith(f"run={folder.name}")
     evaluated = typed("evaluate", *places)
     assert evaluated.rc == 0, evaluated.err

@@ -29,7 +29,7 @@ def journal(store: str) -> Prepare:
     def prepare(root: Path) -> None:
         (root / "run").mkdir()
         (root / "run" / "tracking.json").write_text(store)
-        (root / "run" / "journal.jsonl").touch()
+        (root / "run" / "events.jsonl").touch()
 
     return prepare
 
@@ -37,7 +37,7 @@ def journal(store: str) -> Prepare:
 def delivered(note: str) -> Prepare:
     def prepare(root: Path) -> None:
         journal('{"uri": "sqlite:///m.db", "artifacts": ""}')(root)
-        (root / "run" / "delivered.json").write_text(note)
+        (root / "run" / "sync_state.json").write_text(note)
 
     return prepare
 
@@ -49,17 +49,17 @@ REFUSED_DELIVERIES = [
     Case(
         "sync",
         ("run",),
-        ("delivered.json", "damaged"),
+        ("sync_state.json", "damaged"),
         delivered("{"),
-        makes=("run/deliver.lock",),
+        makes=("run/sync.lock",),
         name="sync: note cut short",
     ),
     Case(
         "sync",
         ("run",),
-        ("delivered.json", "damaged"),
+        ("sync_state.json", "damaged"),
         delivered("[]"),
-        makes=("run/deliver.lock",),
+        makes=("run/sync.lock",),
         name="sync: note a list",
     ),
     Case("sync", ("run",), ("tracking.json",), journal("{"), name="sync: store cut short"),

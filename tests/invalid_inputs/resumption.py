@@ -54,8 +54,8 @@ def at_work(root: Path) -> Lock:
 
 
 def garbled_journal(root: Path) -> None:
-    lines = (root / RUN / "journal.jsonl").read_text().splitlines(keepends=True)
-    (root / RUN / "journal.jsonl").write_text("".join([*lines[:3], "{]\n", *lines[3:]]))
+    lines = (root / RUN / "events.jsonl").read_text().splitlines(keepends=True)
+    (root / RUN / "events.jsonl").write_text("".join([*lines[:3], "{]\n", *lines[3:]]))
 
 
 DAMAGED_CHECKPOINTS = [
@@ -70,7 +70,7 @@ DAMAGED_CHECKPOINTS = [
     ("both of another kind", both(lambda find, name: lambda root: shutil.copy(
         root / RUN / "model" / "weights.safetensors", find(root, name)) if (root / RUN / "model").exists()
         else find(root, name).write_bytes(b"{}"))),
-    ("a journal that ends before it", lambda root: (root / RUN / "journal.jsonl").write_text("")),
+    ("a journal that ends before it", lambda root: (root / RUN / "events.jsonl").write_text("")),
 ]  # fmt: skip
 REFUSED_RESUMPTIONS = [
     Case("train", ("resume=first", *LONGER), ("resume", "checkpoint", "first"), prepare, run=True,
@@ -101,7 +101,7 @@ TYPED_RESUMPTIONS = [
     ("resume=", (), ("resume", "a run id"), nothing),
     ("resume=text.txt", (), ("resume", "whole checkpoint", "text.txt"), nothing),
     ("resume=data", (), ("resume", "a run id", "data"), nothing),
-    (f"resume={RUN}/journal.jsonl", (), ("resume", "whole checkpoint", "journal.jsonl"), nothing),
+    (f"resume={RUN}/events.jsonl", (), ("resume", "whole checkpoint", "events.jsonl"), nothing),
     (f"resume={RUN}/checkpoints/step_00000001.safetensors", (), ("resume", "step_00000001"), nothing),
     ("resume=first", ("hidden=9",), ("resume", "hidden=9 (it has 8)", "init_from=first"), nothing),
     ("resume=first", ("model=gru",), ("resume", "model=gru (it has rnn)"), nothing),
@@ -118,7 +118,7 @@ TYPED_RESUMPTIONS = [
     ("resume=first", (), ("data.path", "text.txt"), lambda root: (root / "text.txt").unlink()),
     ("resume=first", (), ("data.path", "read twice"), pipe),
     ("resume=first", (), ("data_dir", "damaged"), flip(prepared, "tokens.npy", 0.9)),
-    ("resume=first", (), ("journal.jsonl", "damaged"), garbled_journal),
+    ("resume=first", (), ("events.jsonl", "damaged"), garbled_journal),
     ("resume=first", (), ("no other process", RUN, str(os.getpid())), at_work),
     (f"resume={RUN}", (), ("no other process", RUN, str(os.getpid())), at_work),
     ("resume=latest", (), ("resume", "got none"), at_work),
@@ -135,7 +135,7 @@ REFUSED_RESUMPTIONS += [
     Case("train", ("resume=first", "tracking=none", *PLACES), ("left to do", "max_epochs"), run=True),
     Case("train", ("resume=latest", "tracking=none", *PLACES), ("resume", "interrupted", "none"), run=True),
     Case("train", ("resume=latest", *LONGER), ("resume", "interrupted", "none"), name="resume: no runs"),
-    Case("train", ("rerun=first", "tracking=none", *PLACES), ("journal.jsonl", "damaged"), garbled_journal,
+    Case("train", ("rerun=first", "tracking=none", *PLACES), ("events.jsonl", "damaged"), garbled_journal,
          run=True, name="rerun: a damaged journal"),
     Case("pipeline", ("resume=first", *LONGER), ("resume", "python -m src.train", "first"), run=True),
     Case("preprocess", ("resume=first", *LONGER), ("resume", "python -m src.train", "first"), run=True),

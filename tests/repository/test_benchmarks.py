@@ -19,7 +19,7 @@ def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str
         str, (8, 5, 4, *((2, 2) if program == "numpy" else (1, 1)))
     )  # hidden, seq_len, batch, layers, threads
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.programs", program, cell, *sizes],
+        [sys.executable, "-m", "benchmarks.baselines", program, cell, *sizes],
         cwd=PROJECT,
         input="2\n3\n",
         capture_output=True,

@@ -135,8 +135,8 @@ def test_every_metric_of_a_run_is_on_the_page_and_every_metric_of_the_page_exist
         assert any(re.fullmatch(pattern, name) for pattern in known.values()), name
     missing = {n for n, pattern in known.items() if not any(re.fullmatch(pattern, each) for each in there)}
     elsewhere = {  # of other cells, of what is not the default, of a sweep
-        *("inside/gradient_far_over_near_c", "inside/saturated_GATE", "inside/dead"),
-        *("inside/spectral_radiusN", "val_final/...", "rollbacks", "sweep/jobs", "sweep/failed"),
+        *("diagnostics/grad_norm_first_over_last_c", "diagnostics/saturation_GATE", "diagnostics/dead_units"),
+        *("diagnostics/spectral_radiusN", "final_val/...", "rollbacks", "sweep/jobs", "sweep/failed"),
     }
     assert missing <= elsewhere
     assert all(in_the_code(re.sub(r"(_c|_GATE|N|/\.\.\.)$", "", name)) for name in missing)
@@ -155,14 +155,14 @@ def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
     assert tags <= told("tags")
     own = {name for row in rows(PIPELINE, "tags") for name in named(row[0])} - tags
     assert own == {
-        *("sweep.ID", "sweep.keys", "sweep.typed", "sweep.best", "sweep.best_run", "rerun_of"),
+        *("sweep.ID", "sweep.keys", "sweep.overrides", "sweep.best", "sweep.best_run", "rerun_of"),
     }
     assert all(in_the_code(name.removesuffix("ID")) for name in own)
     assert {"model", "model.layers", "optimizer", "parameters"} <= run.data.params.keys()
     assert not {"output_dir", "data.path"} & run.data.params.keys()
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "smallshake"
-    (reasons,) = (row[1] for row in rows(PIPELINE, "tags") if "`ended`" in row[0])
+    (reasons,) = (row[1] for row in rows(PIPELINE, "tags") if "`stop_reason`" in row[0])
     assert all(in_the_code(reason) for reason in named(reasons))
 
 

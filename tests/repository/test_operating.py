@@ -117,7 +117,7 @@ def test_a_lost_database_is_made_anew_from_the_journals(trained: Trained, tmp_pa
     file = outputs / "runs" / trained.folder.name / "tracking.json"
     ended = run_command("src.sync", str(outputs))
     assert ended.rc == 0, ended.err
-    new = json.loads(file.with_name("delivered.json").read_text())["run_id"]
+    new = json.loads(file.with_name("sync_state.json").read_text())["run_id"]
     first, again = (
         connect(f"sqlite:///{place / 'mlflow.db'}").get_run(run_id)
         for place, run_id in ((trained.outputs, trained.run_id), (outputs, new))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.promises import least_digits
+from benchmarks.reliability import least_digits
 from src.experiments.analyses.tinyshakespeare import NANOGPT_CPU
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,14 +31,14 @@ def between(mark: str, page: str = README) -> str:
     "metric",
     [
         "test/bpc",
-        "test_reset/bpc",
-        "test/bpc_low",
-        "test/bpc_high",
-        "test_reset/bpc_low",
-        "test_reset/bpc_high",
+        "test_stateless/bpc",
+        "test/bpc_ci_low",
+        "test/bpc_ci_high",
+        "test_stateless/bpc_ci_low",
+        "test_stateless/bpc_ci_high",
         "test/bpc_minus_ngram",
-        "test/bpc_minus_ngram_low",
-        "test/bpc_minus_ngram_high",
+        "test/bpc_minus_ngram_ci_low",
+        "test/bpc_minus_ngram_ci_high",
         "test/ngram5_bpc",
         "test/ngram3_bpc",
         "test/ngram2_bpc",
@@ -98,7 +98,9 @@ def test_what_the_first_minute_shows_is_what_was_measured() -> None:
     screen = README.partition("## The first minute")[2].partition("<!-- scores -->")[0]
     found = measured("experiments/sonnets/measured.json")
     metrics = found["metrics"]
-    assert f"test_reset/bpc - test/bpc = {metrics['test_reset/bpc'] - metrics['test/bpc']:.4f}" in screen
+    assert (
+        f"test_stateless/bpc - test/bpc = {metrics['test_stateless/bpc'] - metrics['test/bpc']:.4f}" in screen
+    )
     assert f"step {found['best_step']}/{found['steps']} " in screen
     assert f"val {metrics['val/loss']:.3f} nats" in screen
     claims = [claim["claim"] for claim in measured("experiments/sonnets/expected.json")["claims"]]
@@ -141,7 +143,7 @@ def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
         target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
     }
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert {"reproduce", "test", "ui", "help", "bench", "dev", "first-contact", "record"} <= named
+    assert {"reproduce", "test", "ui", "help", "bench", "dev", "bench-quickstart", "update-results"} <= named
     assert named <= explained
 
 

@@ -1,4 +1,4 @@
-"""What no other file tests: sizes of files, licence, citation, changelog, links, locks, pictures."""
+"""What no other file tests: sizes of files, licence, citation, changelog, links, locks, screenshots."""
 
 import json
 import re
@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from benchmarks import cold_start, first_contact
-from benchmarks.marked import between, write_between
+from benchmarks import cold_start, quickstart
+from benchmarks.markdown_blocks import between, write_between
 from src.cli.help import COMMANDS
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -121,15 +121,15 @@ def test_pages_and_links_were_found() -> None:
     assert anchors("# A b\n## C, `d`: e\n") == {"a-b", "c-d-e"}
 
 
-# --- pictures ---
+# --- screenshots ---
 
 
-def test_pictures_are_small_readable_and_shown() -> None:
-    pictures = sorted((PROJECT / "docs" / "pictures").iterdir())
-    assert {file.name for file in pictures} == {"mlflow.png", "neurons.png"}
-    assert sum(file.stat().st_size for file in pictures) < 600_000
-    for file in pictures:
-        assert f"](docs/pictures/{file.name})" in read("README.md")
+def test_screenshots_are_small_readable_and_shown() -> None:
+    screenshots = sorted((PROJECT / "docs" / "screenshots").iterdir())
+    assert {file.name for file in screenshots} == {"mlflow.png", "neurons.png"}
+    assert sum(file.stat().st_size for file in screenshots) < 600_000
+    for file in screenshots:
+        assert f"](docs/screenshots/{file.name})" in read("README.md")
         with Image.open(file) as image:
             assert image.width >= 1200
             assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "something is drawn"
@@ -156,10 +156,10 @@ def test_what_a_run_needs_is_part_of_the_whole_lock_and_has_no_tools_in_it() -> 
 
 
 def test_a_target_that_uses_a_tool_installs_it() -> None:
-    tools = re.compile(r"\$\(RUN\) -m (pytest|ruff|mypy|coverage|benchmarks\.pictures)\b")
+    tools = re.compile(r"\$\(RUN\) -m (pytest|ruff|mypy|coverage|benchmarks\.screenshots)\b")
     found = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
     using = {name: needs.split() for name, needs, recipe in found if tools.search(recipe)}
-    assert {"test", "test-fast", "test-cluster", "lint", "format", "pictures"} <= using.keys()
+    assert {"test", "test-fast", "test-cluster", "lint", "format", "screenshots"} <= using.keys()
     assert [name for name, needs in using.items() if "dev" not in needs] == []
 
 
@@ -182,11 +182,11 @@ def told(file: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_first_contact_is_as_measured() -> None:
-    found = told(first_contact.RESULT)
-    assert between(read("README.md"), "first-contact") == first_contact.sentence(found)
+def test_the_quickstart_is_as_measured() -> None:
+    found = told(quickstart.RESULT)
+    assert between(read("README.md"), "quickstart") == quickstart.sentence(found)
     assert found["warnings"] == 0
-    assert found["commands"] == len(first_contact.COMMANDS) == len(found["seconds"])
+    assert found["commands"] == len(quickstart.COMMANDS) == len(found["seconds"])
     assert found["sample_characters"] > 300
     assert "://" not in json.dumps(found)
 
@@ -227,15 +227,15 @@ def test_a_package_is_measured_by_the_files_it_tells_of(tmp_path: Path) -> None:
         (site / f"{name}-1.0.dist-info").mkdir(parents=True)
         (site / f"{name}.so").write_bytes(b"0" * size)
         (site / f"{name}-1.0.dist-info" / "RECORD").write_text(f"{name}.so,sha256=x,{size}\ngone.py,,\n")
-    assert first_contact.largest(tmp_path) == {"large": 3.0, "small": 0.0}
+    assert quickstart.largest(tmp_path) == {"large": 3.0, "small": 0.0}
     (site / "again.so").hardlink_to(site / "large.so")
-    assert first_contact.megabytes(site.glob("*.so")) == pytest.approx(3.001)
+    assert quickstart.megabytes(site.glob("*.so")) == pytest.approx(3.001)
 
 
 @pytest.mark.parametrize("line", ["WARNING: x", "y.py:3: DeprecationWarning: z", "a warning"])
 def test_warnings_are_seen(line: str) -> None:
-    assert first_contact.WARNING.search(line)
-    assert not first_contact.WARNING.search("trained 1196 steps (1.00 epochs) in 2.1 s")
+    assert quickstart.WARNING.search(line)
+    assert not quickstart.WARNING.search("trained 1196 steps (1.00 epochs) in 2.1 s")
 
 
 def test_nothing_but_what_is_ours_is_in_the_repository() -> None:

@@ -91,7 +91,16 @@ ROWS = [finished(0, 2.5), refused(1), finished(2, 2.25, reused=True), finished(3
 
 def test_the_table_has_every_run_the_best_first() -> None:
     read = Reader(page("hidden=8,0,32,64", ROWS))
-    assert read.rows[0] == ["hidden", "clip", "val/loss", "test/bpc", "seconds", "status", "ended by", "run"]
+    assert read.rows[0] == [
+        "hidden",
+        "clip",
+        "val/loss",
+        "test/bpc",
+        "seconds",
+        "status",
+        "stop reason",
+        "run",
+    ]
     assert read.rows[1] == [
         "32",
         "1",
@@ -239,7 +248,7 @@ def test_repeats_over_seeds_have_mean_and_deviation() -> None:
 
 
 def test_a_corpus_without_a_test_split_shows_its_own_score() -> None:
-    row = finished(0, 2.0, metrics={"val/loss": 2.0, "val_final/bpc": 3.125})
+    row = finished(0, 2.0, metrics={"val/loss": 2.0, "final_val/bpc": 3.125})
     read = Reader(page("sweep", [row]))
-    assert "val_final/bpc" in read.rows[0]
+    assert "final_val/bpc" in read.rows[0]
     assert "3.1250" in read.rows[1]

@@ -81,11 +81,11 @@ def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any
     ]  # fmt: skip
     ended = command(*asked)
     assert ended.rc == 0, ended.err
-    (line,) = [line for line in ended.out.splitlines() if "hopeless" in line]
+    (line,) = [line for line in ended.out.splitlines() if "pruned" in line]
     assert "1e-06" in line or "1e-6" in line
     assert "FINISHED" in line
     assert "best" not in line
-    assert ended.err.count("ended by hopeless") == 1
+    assert ended.err.count("stop reason: pruned") == 1
     assert "steps=60 " in ended.out  # the third evaluation
     # What was given up is no finished job; where the others need no training, it has nobody to be behind.
     for tracking, reused in (("mlflow", 5), ("none", 6)):

@@ -110,12 +110,12 @@ def test_the_best_of_a_study_is_one_line_and_a_trial_left_behind_is_told_as_fail
 
 def test_of_two_objectives_everything_that_is_not_beaten_in_both_is_said() -> None:
     sampler = asked(["minimize", "maximize"], [[2.0, 100.0], [1.5, 50.0], [2.5, 60.0]])
-    found = sampler.summarize(["val/loss", "chars_per_second"])
+    found = sampler.summarize(["val/loss", "throughput/chars_per_second"])
     heading, *front = found.lines
-    assert "3 trials, 2 Pareto-optimal in val/loss, chars_per_second" in heading
+    assert "3 trials, 2 Pareto-optimal in val/loss, throughput/chars_per_second" in heading
     assert front == [
-        "  val/loss=1.5 chars_per_second=50 with hidden=16",
-        "  val/loss=2 chars_per_second=100 with hidden=8",
+        "  val/loss=1.5 throughput/chars_per_second=50 with hidden=16",
+        "  val/loss=2 throughput/chars_per_second=100 with hidden=8",
     ]
     assert [one["values"] for one in json.loads(found.tags["search.pareto"])] == [[1.5, 50.0], [2.0, 100.0]]
 
@@ -218,7 +218,7 @@ def test_the_studys_name_stands_for_all_that_decides_what_a_job_comes_to(
     assert re.fullmatch(r"search-[0-9a-f]{8}", name())
     assert name() == name("output_dir=elsewhere", "tracking=none", "skip_finished=true")
     assert name("hydra.sweeper.n_trials=3") == name()
-    others = ["seed=2", "data=shakespeare", "objectives=[val/loss,chars_per_second]",
+    others = ["seed=2", "data=shakespeare", "objectives=[val/loss,throughput/chars_per_second]",
               "hydra.sweeper.params={lr: 'interval(0,1)'}"]  # fmt: skip
     assert len({name(), *(name(other) for other in others)}) == 1 + len(others)
     assert name("experiment=search").startswith("search-")
@@ -227,7 +227,7 @@ def test_the_studys_name_stands_for_all_that_decides_what_a_job_comes_to(
 
 def test_the_directions_follow_the_objectives(composed: Callable[..., Any]) -> None:
     assert composed().hydra.sweeper.direction == ["minimize"]
-    both = composed("objectives=[chars_per_second,val/loss]").hydra.sweeper.direction
+    both = composed("objectives=[throughput/chars_per_second,val/loss]").hydra.sweeper.direction
     assert both == ["maximize", "minimize"]
 
 
@@ -246,7 +246,9 @@ def test_a_batch_is_as_many_jobs_as_joblib_runs_at_once(composed: Callable[..., 
 def test_objectives_that_are_none_are_refused(typed: Callable[..., Any], names: str) -> None:
     ended = typed("train", f"objectives={names}", body=lambda config: None)
     assert ended.rc == 2
-    assert ended.complaint.startswith("train: objectives: expected one or more of val/loss, chars_per_second")
+    assert ended.complaint.startswith(
+        "train: objectives: expected one or more of val/loss, throughput/chars_per_second"
+    )
 
 
 def test_a_sweep_that_nobody_spelled_out_is_named_after_its_kind(composed: Callable[..., Any]) -> None:

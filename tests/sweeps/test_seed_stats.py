@@ -57,13 +57,13 @@ def test_without_a_swept_seed_there_is_no_group() -> None:
 def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureFixture[str]) -> None:
     """In the lines of repeats and in the table of the terminal, as on the sweep's page."""
     rows = [
-        replace(row(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "val_final/bpc": 3.125 + k})
+        replace(row(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
         for k in (0, 1)
     ]
-    assert final_score(rows) == "val_final/bpc"
-    assert "val_final/bpc 3.6250 +- 0.7071" in seed_stats(rows)[0].describe()
+    assert final_score(rows) == "final_val/bpc"
+    assert "final_val/bpc 3.6250 +- 0.7071" in seed_stats(rows)[0].describe()
     print_table(Sweep("id", "name", ["seed"]), rows, None)
     table = capsys.readouterr().out
-    assert ["val_final/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
+    assert ["final_val/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
     assert final_score([*rows, row(2, 1.0)]) == "test/bpc"
     assert final_score([row(2, None)]) == "test/bpc"

@@ -51,7 +51,7 @@ def sweep(trained: Any) -> Any:
 def id_of(trained: Any, line: str) -> str:
     """Of the run whose directory the line of a sweep's job names."""
     folder = trained.outputs / "runs" / line.rpartition("run=")[2]
-    return str(json.loads((folder / "delivered.json").read_text())["run_id"])
+    return str(json.loads((folder / "sync_state.json").read_text())["run_id"])
 
 
 def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:

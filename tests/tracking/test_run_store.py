@@ -150,7 +150,7 @@ def test_a_run_that_is_not_there_is_one_line(outputs: Outputs) -> None:
 def test_a_job_is_found_by_its_digest_unless_it_was_cut_short(outputs: Outputs) -> None:
     pruned = outputs.add("pruned", job_digest="j")
     text = (pruned / NAME).read_text()
-    (pruned / NAME).write_text(text.replace("max_epochs", "hopeless"))
+    (pruned / NAME).write_text(text.replace("max_epochs", "pruned"))
     assert outputs.store.find_job("j") is None
     outputs.add("done", job_digest="j")
     found = outputs.store.find_job("j")

@@ -108,5 +108,5 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
 
     client = connect(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert (run.info.status, run.data.tags["ended"]) == ("FAILED", stale_runs.STALE_REASON)
+    assert (run.info.status, run.data.tags["stop_reason"]) == ("FAILED", stale_runs.STALE_REASON)
     assert stale_runs.close_stale_runs(tmp_path) == []

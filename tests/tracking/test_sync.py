@@ -19,9 +19,9 @@ def test_delivering_again_adds_no_point(client: Any, trained: Any, tmp_path: Pat
     """As after a crash between delivering and noting it: the note is old, the points are there."""
     folder = delivered_copy(trained, tmp_path / "run", "told twice")
     run_id = deliver(trained, folder).run_id
-    behind_start = len((folder / "journal.jsonl").read_bytes().split(b"\n")[0]) + 1
+    behind_start = len((folder / "events.jsonl").read_bytes().split(b"\n")[0]) + 1
     note = {"offset": behind_start, "run_id": run_id, "ended": False}
-    (folder / "delivered.json").write_text(json.dumps(note))
+    (folder / "sync_state.json").write_text(json.dumps(note))
     assert deliver(trained, folder).run_id == run_id
     for name in CURVES:
         assert history(client, run_id, name) == sorted(trained.curve(name)), name
@@ -39,7 +39,7 @@ def test_a_journal_is_delivered_while_it_grows(
 
     monkeypatch.setattr(sync, "POLL", 0.01)
     folder = delivered_copy(trained, tmp_path / "run", "growing")
-    journal = folder / "journal.jsonl"
+    journal = folder / "events.jsonl"
     whole = journal.read_bytes()
     pieces = [len(whole) // 7 * k + 13 for k in range(1, 7)] + [len(whole)]
     journal.write_bytes(whole[: pieces.pop(0)])
@@ -61,12 +61,12 @@ def test_a_journal_is_delivered_while_it_grows(
 
 def test_a_journal_without_an_end_is_told_as_failed(client: Any, trained: Any, tmp_path: Path) -> None:
     folder = delivered_copy(trained, tmp_path / "run", "cut off")
-    journal = folder / "journal.jsonl"
+    journal = folder / "events.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:20]) + '{"kind": "met')
     run_id = deliver(trained, folder).run_id
     run = only_run(client, "cut off")
     assert (run.info.run_id, run.info.status) == (run_id, "FAILED")
-    assert run.data.tags["ended"] == STALE_REASON
+    assert run.data.tags["stop_reason"] == STALE_REASON
 
 
 @pytest.mark.usefixtures("no_retries")
@@ -118,6 +118,6 @@ def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:
-    (tmp_path / "journal.jsonl").write_text("")
+    (tmp_path / "events.jsonl").write_text("")
     with pytest.raises(InputError, match="expected a journal with a start"):
         deliver(trained, tmp_path)

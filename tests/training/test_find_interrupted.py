@@ -47,7 +47,7 @@ class Runs:
         folder = self.outputs / "runs" / name
         shutil.copytree(self.model, folder)
         lines = [json.dumps(record) for record in self.records if record["kind"] != "end"]
-        (folder / "journal.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
         if status:
             Journal(folder).end(status, reason)
         for path in checkpoint.all_of(folder):
@@ -75,7 +75,7 @@ def runs(trained_alone: Path, tmp_path: Path) -> Runs:
         ("FINISHED", "interrupted", True),
         ("FAILED", "MemoryError: ", True),
         ("FINISHED", "max_epochs", False),
-        ("FINISHED", "hopeless", False),
+        ("FINISHED", "pruned", False),
         ("FAILED", "Diverged: lr: expected training to stay finite", False),
         ("FAILED", "InputError: prompt: expected", False),
     ],
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
 def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -> None:
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
-    (folder / "delivered.json").write_text(json.dumps({"offset": 10, "run_id": "f" * 32}))
+    (folder / "sync_state.json").write_text(json.dumps({"offset": 10, "run_id": "f" * 32}))
     runs.config = evolve(runs.config, {"tracking.name": "mlflow"})
     assert runs.find() is None
     runs.config = evolve(runs.config, {"tracking.uri": "sqlite:////elsewhere.db"})

@@ -25,7 +25,7 @@ from tests.small_training import BASE, CORPUS, target
 
 pytestmark = pytest.mark.slow  # every one of them trains
 
-TIMES = {"chars_per_second"}
+TIMES = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 

@@ -130,7 +130,9 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pyt
 def test_share_of_clipped_steps_is_reported(mode: str) -> None:
     shares = {}
     for clip in (1e-6, 1e6, None, 0.05 if mode == "value" else 0.5):
-        shares[clip] = list(Trained(clip=clip, clip_mode=mode, max_epochs=2).curve("grad/clipped").values())
+        shares[clip] = list(
+            Trained(clip=clip, clip_mode=mode, max_epochs=2).curve("grad/clip_fraction").values()
+        )
     assert set(shares[1e-6]) == {1.0}
     assert set(shares[1e6]) == set(shares[None]) == {0.0}
     between = next(values for clip, values in shares.items() if clip in (0.05, 0.5))

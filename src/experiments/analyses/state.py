@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, mean, plot_seeds, seed_stats, swept, values, where
 
-CONTEXTS = {"test": "state carried through the text", "test_reset": "state reset for every window"}
+CONTEXTS = {"test": "state carried through the text", "test_stateless": "state reset for every window"}
 
 
 def measures(rows: list[JobResult]) -> Measures:

@@ -28,7 +28,7 @@ def measures(rows: list[JobResult]) -> Measures:
     """Each judged measure at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": mean(values)
-        for column in (*SHARES, "copied")
+        for column in (*SHARES, "longest_match")
         for temperature, values in by_temperature(rows, column).items()
     }
 
@@ -42,7 +42,7 @@ def figure(rows: list[JobResult]) -> Figure:
         left.plot(list(points), list(points.values()), style, label=label, markersize=4)
     left.set_ylabel("share [%]")
     left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
-    copied = {t: mean(values) for t, values in by_temperature(rows, "copied").items()}
+    copied = {t: mean(values) for t, values in by_temperature(rows, "longest_match").items()}
     right.plot(list(copied), list(copied.values()), "ko-", markersize=4)
     right.set_ylabel("longest passage copied [characters]")
     right.set_ylim(bottom=0)

@@ -13,9 +13,9 @@ NANOGPT_CPU = (132.0, 1.874)
 def measures(rows: list[JobResult]) -> Measures:
     """The loss on the held-out tenth in nats, and the seconds of training."""
     return {
-        "loss": mean(rows, "val_final/loss"),
+        "loss": mean(rows, "final_val/loss"),
         "seconds": mean(rows, "train/seconds"),
-        "below_recipe": NANOGPT_CPU[1] - mean(rows, "val_final/loss"),
+        "below_recipe": NANOGPT_CPU[1] - mean(rows, "final_val/loss"),
     }
 
 

@@ -1,6 +1,6 @@
-"""What a trusted system promises, and what was measured of it: benchmarks/promises.md from the other files.
+"""Writes benchmarks/reliability.md, the table of guarantees, from the results of the other benchmarks.
 
-make promises
+make bench-reliability
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from src.common.atomic_io import write_text
 
 HERE = Path(__file__).parent
-RESULT = HERE / "promises.md"
+RESULT = HERE / "reliability.md"
 
 
 def told(name: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def least_digits(kernels: dict[str, Any], score: str) -> float:
 
 def rows() -> list[tuple[str, str, str]]:
     """Promise, figure, file."""
-    resume, outage, text, bits = (told(n) for n in ("resume", "outage", "big_text", "determinism"))
+    resume, outage, text, bits = (told(n) for n in ("resume", "outage", "large_corpus", "determinism"))
     kernels = told("kernels")
     away, eight = outage["outage"], outage["eight_at_once"]
     big = text["preprocess"][-1]
@@ -70,7 +70,7 @@ def rows() -> list[tuple[str, str, str]]:
             "a text of any size",
             f"{big['mb']:,} MB prepared at {big['mb_per_second']:.0f} MB/s on one core with "
             f"{max(0.0, big['extra_mb']):.0f} MB beside what 1 MB takes",
-            "big_text.json",
+            "large_corpus.json",
         ),
         (
             "training on it takes no more memory",
@@ -78,7 +78,7 @@ def rows() -> list[tuple[str, str, str]]:
             + ", ".join(f"{mb:.0f} MB on {size} MB of text" for size, mb in text["train_mb"].items())
             + "; at the end, with baselines learned from at most 5 MB: "
             + ", ".join(f"{mb:.0f}" for mb in text["with_scores_mb"].values()),
-            "big_text.json",
+            "large_corpus.json",
         ),
         (
             "the same config, seed and number of workers: the same bits",
@@ -105,10 +105,10 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    lines = ["# Nothing lost: what is promised, and what was measured", ""]
-    lines += ["Written by `make promises`. Each file says on which processor.", ""]
-    lines += ["| promise | measured | file |", "| --- | --- | --- |"]
-    lines += [f"| {promise} | {figure} | [{file}]({file}) |" for promise, figure, file in rows()]
+    lines = ["# Reliability: guarantees and measurements", ""]
+    lines += ["Written by `make bench-reliability`. Each file says on which processor.", ""]
+    lines += ["| guarantee | measured | file |", "| --- | --- | --- |"]
+    lines += [f"| {guarantee} | {figure} | [{file}]({file}) |" for guarantee, figure, file in rows()]
     write_text(RESULT, "\n".join(lines) + "\n")
     print(RESULT.read_text(encoding="utf-8"))
 

@@ -1,6 +1,6 @@
 """The programs that benchmarks/throughput.py times against one another, each in a process of its own.
 
-    python -m benchmarks.programs PROGRAM CELL HIDDEN SEQ_LEN BATCH LAYERS THREADS
+    python -m benchmarks.baselines PROGRAM CELL HIDDEN SEQ_LEN BATCH LAYERS THREADS
 
 For every line on standard input it takes that many whole training steps (batch, forward, backward,
 clip, Adam), or samples that many characters a stream, and prints the seconds.

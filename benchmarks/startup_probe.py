@@ -1,4 +1,4 @@
-"""A command with marks: `python -m benchmarks.cold_probe train max_epochs=0.01` is `python -m src.train ...`.
+"""Startup marks of a command: `python -m benchmarks.startup_probe train ...` runs `python -m src.train ...`.
 
 Writes a line `mark NAME SECONDS` to standard error, on the clock of time.perf_counter, when Python is there,
 when Hydra begins to compose, when the command's own work begins, and once when it has come to what is waited

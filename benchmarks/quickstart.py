@@ -1,10 +1,10 @@
 """From nothing to the first sample: a clone, its environment with empty caches, a training, a text.
 
-    make first-contact  (or python -m benchmarks.first_contact)
+    make bench-quickstart  (or python -m benchmarks.quickstart)
 
 Clones this repository (what is committed of it) into a temporary directory, with pip's and uv's caches empty
 there, and types what the README shows. The time of `make setup` is mostly that of the network and the disk.
-Writes benchmarks/first_contact.json and its line in the README.
+Writes benchmarks/quickstart.json and its line in the README.
 """
 
 import json
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.marked import write_between
+from benchmarks.markdown_blocks import write_between
 from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
 from src.tracking.environment import environment
 
-RESULT = Path(__file__).with_name("first_contact.json")
+RESULT = Path(__file__).with_name("quickstart.json")
 README = PROJECT / "README.md"
 COMMANDS = {
     "clone": "git clone --quiet {project} clone",
@@ -124,7 +124,7 @@ def main() -> None:
     write_json(RESULT, told)
     print(json.dumps(told["largest_packages_mb"], indent=2))
     print(sentence(told))
-    write_between(README, "first-contact", sentence(told))
+    write_between(README, "quickstart", sentence(told))
 
 
 if __name__ == "__main__":

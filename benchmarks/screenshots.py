@@ -1,8 +1,8 @@
-"""The README's pictures: a small sweep in MLflow, and what single units respond to.
+"""Screenshots of the README: a small sweep in MLflow, and the activation page of single units.
 
-    make pictures       (or python -m benchmarks.pictures [FOLDER], to keep the runs there and use them again)
+    make screenshots    (or python -m benchmarks.screenshots [FOLDER], to keep and reuse the runs)
 
-Real screenshots, of Debian's chromium in a fresh profile. Writes docs/pictures/*.png, of 256 colours each.
+Real screenshots, of Debian's chromium in a fresh profile. Writes docs/screenshots/*.png, of 256 colours each.
 """
 
 import re
@@ -22,7 +22,7 @@ from PIL import Image
 from src.common.paths import PROJECT
 from src.tracking.mlflow_server import stop
 
-PICTURES = PROJECT / "docs" / "pictures"
+SCREENSHOTS = PROJECT / "docs" / "screenshots"
 SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")
 # Capitals, punctuation and lines, so that there is more than words for a unit to follow.
 UNITS = (
@@ -64,8 +64,8 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def kept(page: Any, name: str) -> None:
-    """A screenshot as docs/pictures/NAME.png."""
-    file = PICTURES / f"{name}.png"
+    """A screenshot as docs/screenshots/NAME.png."""
+    file = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=file)
     with Image.open(file) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
@@ -93,7 +93,7 @@ def units(page: Any, file: Path) -> None:
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
         for name, arguments in (("sweep", SWEEP), ("units", UNITS)):

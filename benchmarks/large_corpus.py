@@ -1,11 +1,11 @@
 """What a big text costs: time and memory of preparing it, and the memory of training on it.
 
-    python -m benchmarks.big_text          (or: ... SIZE, in MB; 1000 takes two minutes and 3 GB of disk)
+    python -m benchmarks.large_corpus          (or: ... SIZE, in MB; 1000 takes two minutes and 3 GB of disk)
 
 Words of the sonnets in random order, as a text of SIZE MB and two smaller ones, go through the commands that
 a person types, each in a process that has one core. Memory is what belongs to the process alone (RssAnon):
 pages of the token file that stay in memory belong to the system, which takes them back when it needs them.
-Seconds are those of the whole command, its start included. Writes benchmarks/big_text.json.
+Seconds are those of the whole command, its start included. Writes benchmarks/large_corpus.json.
 """
 
 import os
@@ -24,7 +24,7 @@ from src.common.paths import PROJECT
 from src.data import sources
 from src.tracking.environment import environment
 
-RESULT = Path(__file__).with_name("big_text.json")
+RESULT = Path(__file__).with_name("large_corpus.json")
 SMALL = 1  # MB: the text that the big one is compared with
 KNOWN = 10  # MB: of a longer text, too, baselines and judgements know 5 MB only (lab/evaluation/learned.py)
 SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
