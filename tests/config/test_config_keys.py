@@ -25,7 +25,14 @@ ELSEWHERE = {
     "config.schema", "config.constraints", "config.validation", "cli.help", "cli.main", "cli.error_messages"
 }  # fmt: skip
 HYDRAS = {"hydra"}  # beside ours in what Hydra's callbacks are given
-KEYS = [(name, f.name) for name, kind in CLASSES.items() for f in attrs.fields(kind)]
+# Every command accepts the paths of a training, so that they can be typed alike; these have no use for one.
+ACCEPTED = {(f"{name}Config", "data_dir") for name in ("Sample", "Ui", "Server", "Play")}
+KEYS = [
+    (name, f.name)
+    for name, kind in CLASSES.items()
+    for f in attrs.fields(kind)
+    if (name, f.name) not in ACCEPTED
+]
 
 Read = tuple[str, str, str]  # class, key, where
 

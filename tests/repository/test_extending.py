@@ -40,7 +40,7 @@ NEW = "ugrnn or lion or inverse_root or hamlet or pair or gates or choices_file"
 CHECKS = [
     "python -m ruff check src tests",
     "python -m ruff format --check src tests",
-    "python -m mypy src/rnn src/training/factory.py src/data/sources.py",
+    "python -m mypy src/rnn lion.py inverse_root.py src/data/sources.py",
     f"python -m pytest -p no:cacheprovider -m 'not slow' {FILES} -k '{NEW}'",
 ]
 
@@ -111,7 +111,7 @@ def said(extended: Path) -> dict[str, Said]:
 
 
 def test_the_page_has_the_sections_that_it_announces() -> None:
-    kinds = ("A cell", "An optimiser", "A schedule", "A corpus", "A launcher", "An experiment")
+    kinds = ("A cell", "An optimizer", "A schedule", "A corpus", "A launcher", "An experiment")
     assert tuple(SECTIONS) == kinds
     assert all(groups(section) for section in SECTIONS.values())
 
@@ -156,8 +156,9 @@ def test_what_was_added_reaches_the_runs(extended: Path, said: dict[str, Said]) 
     """Each of them was trained with, and its name stands in the run's config."""
     assert said
     configs = [json.loads(file.read_text()) for file in extended.glob("outputs/runs/*/config.json")]
-    for group, name in (("model", "ugrnn"), ("optimizer", "lion"), ("schedule", "inverse_root")):
-        assert name in {config[group]["name"] for config in configs}
+    assert "ugrnn" in {config["model"]["name"] for config in configs}
+    for group, target in (("optimizer", "lion.Lion"), ("schedule", "inverse_root.InverseRoot")):
+        assert target in {config[group]["_target_"] for config in configs}
     assert "hamlet" in {config["data"]["name"] for config in configs}
 
 

@@ -179,6 +179,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.cli.error_messages",
                 "src.cli.completion",
                 "src.config.resolvers",
+                "src.config.instantiate",
                 "src.sweeps.job",
             },
         ),
