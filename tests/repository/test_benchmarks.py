@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from src.common.paths import PROJECT
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, environ
 
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
 
@@ -29,3 +29,18 @@ def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [float(line) > 0 for line in ended.stdout.split()] == [True, True]
+
+
+@pytest.mark.slow
+def test_few_frames_are_on_the_stack_at_the_first_gradient() -> None:
+    """What a reader passes from the command line to a cell's backward pass."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.call_depth", "hidden=8", "workers=1"],
+        cwd=PROJECT, env=environ(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
+    )  # fmt: skip
+    *frames, summary, modules = done.stdout.splitlines()
+    assert frames[0].startswith("src/train.py"), done.stderr
+    assert frames[-1].startswith("src/rnn/vanilla.py")
+    assert len(frames) <= 9
+    assert summary.startswith(f"{len(frames)} frames of the project")
+    assert "modules of the project imported" in modules
