@@ -66,7 +66,7 @@ def open_file(descriptor: Path) -> str | None:
         target = os.readlink(descriptor)
     except FileNotFoundError:  # the descriptor by which the folder was listed
         return None
-    elsewhere = ("/dev/", "/memfd", os.path.realpath(sys.prefix))
+    elsewhere = ("/dev/", "/memfd", "/usr/share/fonts/", os.path.realpath(sys.prefix))
     return target if target.startswith("/") and not target.startswith(elsewhere) else None
 
 

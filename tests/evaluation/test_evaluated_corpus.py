@@ -15,6 +15,7 @@ from src.evaluate import evaluate
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.models.serialization import Model
 from src.rnn.parameters import Architecture, Array
+from tests.small_training import BASE
 
 TEXT = "The rain in Spain stays mainly in the plain.\n" * 100
 
@@ -53,7 +54,7 @@ def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path:
     corpus, _ = corpus_of(data, 5, tmp_path)
     architecture, flat = network(corpus)
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    logged = {"seq_len": 5, "seed": 1, "data": vars(data), "max_eval_chars": 300}
+    logged = attrs.asdict(attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300))
     evaluation, _ = evaluate("an id", model, logged, tmp_path)
     assert (evaluation.carried.characters, evaluation.available) == (300, 899)
     (tmp_path / "text.txt").write_text("another text. " * 100, encoding="utf-8")

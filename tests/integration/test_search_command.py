@@ -192,5 +192,5 @@ def test_the_ready_ablation_makes_every_change_once(command: Any, root: Path) ->
     for name, config in configs.items():
         changed = {key for key in default if config[key] != default[key]}
         assert len(changed) == (2 if name == "streams" else 1), (name, changed)
-    assert configs["no_schedule"]["schedule"]["name"] == "constant"
+    assert configs["no_schedule"]["schedule"]["_target_"] == "src.rnn.schedules.Constant"
     assert configs["no_clipping"]["clip"] is None

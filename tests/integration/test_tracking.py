@@ -133,7 +133,9 @@ def test_the_config_and_the_environment_tell_how_to_repeat_it(
     client: Any, tracked: Any, trained: Any
 ) -> None:
     config = json.loads(text_of(client, tracked, "config.json"))
-    assert (config["hidden"], config["clip"], config["optimizer"]["name"]) == (32, 5.0, "adam")
+    assert (config["hidden"], config["clip"], config["optimizer"]["_target_"]) == (
+        32, 5.0, "src.rnn.optimizers.Adam"
+    )  # fmt: skip
     around = json.loads(text_of(client, tracked, "environment.json"))
     assert around["packages"].keys() >= {"numpy", "mlflow", "safetensors"}
     assert around["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -62,7 +62,6 @@ DAMAGED_RUN = [
         ),
     ),
     ("config cut short", cut(of_the_run, "config.json", 0.5)),
-    ("config gone", gone(of_the_run, "config.json")),
     ("scores cut short", cut(of_the_run, "scores.json", 0.5)),
 ]
 REFUSED_RUNS = [
