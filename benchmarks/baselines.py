@@ -151,13 +151,13 @@ def numpy_sample(case: Case) -> Steps:
     import numpy as np
 
     from src.generation.sampling import continue_streams
-    from src.rnn.init import initialise
-    from src.rnn.parameters import Architecture
+    from src.rnn.init import initialize
+    from src.rnn.parameters import RNNConfig
     from src.rnn.step import Stepper
 
     rng = np.random.default_rng(0)
-    architecture = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
-    stepper = Stepper(architecture, initialise(architecture, "uniform", rng), case.batch)
+    architecture = RNNConfig(VOCABULARY, case.hidden, case.cell, case.layers)
+    stepper = Stepper(architecture, initialize(architecture, "uniform", rng), case.batch)
 
     def steps(count: int) -> None:
         logits = stepper.step(np.zeros(case.batch, np.intp))

@@ -20,8 +20,8 @@ from benchmarks.determinism import default
 from src.common.atomic_io import write_json
 from src.data.corpus import corpus_of
 from src.evaluation.evaluate import evaluate_network
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from src.tracking.environment import environment
 
 UNLIMITED = SimpleNamespace(acquire=lambda: None, release=lambda: None)
@@ -37,8 +37,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         corpus, _ = corpus_of(config.data, config.seq_len, Path(temporary))
         for cell, hidden in SETTINGS:
-            architecture = Architecture(len(corpus.vocabulary), hidden, cell, 1, "tanh")
-            flat = initialise(architecture, "orthogonal", np.random.default_rng(0))
+            architecture = RNNConfig(len(corpus.vocabulary), hidden, cell, 1, "tanh")
+            flat = initialize(architecture, "orthogonal", np.random.default_rng(0))
             best: dict[int, float] = {}
             for _ in range(ROUNDS):
                 for threads in (1, 2):

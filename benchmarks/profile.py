@@ -54,13 +54,13 @@ def profile(case: Case) -> dict[str, Any]:
 
     from src.rnn import blocked_matmul, gru, lstm, network, vanilla
     from src.rnn.blocked_matmul import Tiling
-    from src.rnn.init import initialise
-    from src.rnn.parameters import Architecture, unflatten
+    from src.rnn.init import initialize
+    from src.rnn.parameters import RNNConfig, unflatten
 
     rng = np.random.default_rng(0)
-    architecture = Architecture(VOCABULARY, case.hidden, case.cell)
+    architecture = RNNConfig(VOCABULARY, case.hidden, case.cell)
     batch = max(1, case.batch // case.threads)
-    flat = initialise(architecture, "uniform", rng).astype(np.float32)
+    flat = initialize(architecture, "uniform", rng).astype(np.float32)
     p, g = unflatten(architecture, flat), unflatten(architecture, np.empty_like(flat))
     buffers = network.Buffers.allocate(architecture, case.seq_len, batch, training=True)
     ids, targets = rng.integers(VOCABULARY, size=(2, case.seq_len, batch))
@@ -77,12 +77,12 @@ def profile(case: Case) -> dict[str, Any]:
         whole = steps()
         timed = Timed(np)
         overhead = cost_of_timing(timed)
-        plain = vars(Tiling)["multiply"].fget
+        plain = vars(Tiling)["matmul"].fget
         with ExitStack() as patches:
             for module in modules:
                 patches.enter_context(patch.object(module, "np", timed))
             product = property(lambda tiling: TimedCall(timed, "dot", plain(tiling)))
-            patches.enter_context(patch.object(Tiling, "multiply", product))
+            patches.enter_context(patch.object(Tiling, "matmul", product))
             steps()
     rows = {
         name: (timed.calls[name] / STEPS, 1e3 * (timed.seconds[name] - overhead * timed.calls[name]) / STEPS)

@@ -20,7 +20,7 @@ from benchmarks.baselines import VOCABULARY, Case
 from benchmarks.profile import profile, profile_page
 from src.common.atomic_io import write_json, write_text
 from src.common.paths import PROJECT
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 from src.tracking.environment import environment
 
 THREADS = 2
@@ -105,7 +105,7 @@ def against(ours: str, theirs: str | None, case: Case, per_step: int) -> dict[st
 
 def operations(case: Case) -> int:
     """Floating-point operations of the matrix products of one training step: forward, and twice that back."""
-    a = Architecture(VOCABULARY, case.hidden, case.cell, case.layers)
+    a = RNNConfig(VOCABULARY, case.hidden, case.cell, case.layers)
     recurrent = a.layers * a.gates * a.hidden**2 + (a.layers - 1) * a.gates * a.hidden**2
     return 3 * 2 * case.seq_len * case.batch * (recurrent + a.hidden * a.vocab)
 

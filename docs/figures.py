@@ -24,11 +24,11 @@ from src.evaluation.scoring import validation_loss
 from src.generation.sampling import choose
 from src.plots import training as training_plots
 from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.init import initialise
+from src.rnn.init import initialize
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import SGD, Adam, Optimizer
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import RNNConfig, Array, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
 from src.training.early_stopping import BestWeights
@@ -59,7 +59,7 @@ def sonnets(folder: Path) -> Corpus:
 
 
 def train(
-    architecture: Architecture,
+    architecture: RNNConfig,
     tokens: Any,
     updates: int,
     optimizer: Optimizer,
@@ -71,7 +71,7 @@ def train(
 ) -> Trained:
     """The training loop of training-and-sampling.md. every: updates between two validations on val."""
     rng = np.random.default_rng(1)
-    flat = initialise(architecture, "orthogonal", rng)
+    flat = initialize(architecture, "orthogonal", rng)
     gradient, state, trained = np.empty_like(flat), optimizer.state(flat), Trained(flat, BestWeights(flat))
     p, g = unflatten(architecture, flat), unflatten(architecture, gradient)
     batches = Windows(tokens, STEPS, BATCH, stride, rng)
@@ -108,7 +108,7 @@ def spread(tokens: Any, steps: int) -> Array:
     return windows
 
 
-def reach(architecture: Architecture, flat: Array, windows: Array) -> Array:
+def reach(architecture: RNNConfig, flat: Array, windows: Array) -> Array:
     """Mean norm of dL_T/d(state at T - k) in the only layer, over that at k = 0, by state and k, (S, T)."""
     steps, batch = windows[:-1].shape
     buffers, p = Buffers.allocate(architecture, steps, batch, flat.dtype), unflatten(architecture, flat)
@@ -131,9 +131,9 @@ def reach_of_wh(corpus: Corpus) -> Figure:
     """The gradient through time of untrained networks whose wh is an orthogonal matrix times a number."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     (ax,) = reach_axes(figure, 1)
-    architecture = Architecture(len(corpus.vocabulary), HIDDEN)
+    architecture = RNNConfig(len(corpus.vocabulary), HIDDEN)
     for scale, style, mark in ((3, "-", "D"), (1.5, "--", "^"), (1, "-.", "s"), (0.5, ":", "o")):
-        flat = initialise(architecture, "orthogonal", np.random.default_rng(1), np.float64)
+        flat = initialize(architecture, "orthogonal", np.random.default_rng(1), np.float64)
         unflatten(architecture, flat).layers[0].wh[...] *= scale
         (norms,) = reach(architecture, flat, spread(corpus.split("val"), FAR))
         label = f"wh orthogonal, times {scale:g}"
@@ -146,10 +146,10 @@ def reach_of_cells(corpus: Corpus) -> Figure:
     """The gradient through time: of an LSTM by its forget gate, untrained; of cells trained on two texts."""
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     left, right = reach_axes(figure, 2)
-    architecture = Architecture(len(corpus.vocabulary), HIDDEN, "lstm")
+    architecture = RNNConfig(len(corpus.vocabulary), HIDDEN, "lstm")
     for bias, style, mark in ((4, "-", "D"), (1, "--", "^"), (0, "-.", "s"), (-1, ":", "o")):
-        flat = initialise(architecture, "orthogonal", np.random.default_rng(1), np.float64)
-        unflatten(architecture, flat).layers[0].b[architecture.kind.gates.index("f")] = bias
+        flat = initialize(architecture, "orthogonal", np.random.default_rng(1), np.float64)
+        unflatten(architecture, flat).layers[0].b[architecture.spec.gates.index("f")] = bias
         norms = reach(architecture, flat, spread(corpus.split("val"), FAR))[1]
         label = f"bias {bias}, f about {1 / (1 + exp(-bias)):.2f}"
         left.semilogy(norms, "k" + style, marker=mark, markevery=10, markersize=4, label=label)
@@ -161,7 +161,7 @@ def reach_of_cells(corpus: Corpus) -> Figure:
     )
     for text, tokens, vocab, stride, windows in texts:
         for cell, style, mark in (("lstm", "-", "s"), ("rnn", ":", "o")):
-            architecture = Architecture(vocab, HIDDEN, cell)
+            architecture = RNNConfig(vocab, HIDDEN, cell)
             flat = train(architecture, tokens, 1000, ADAM, 5e-3, 1.0, stride=stride).flat
             colour, label = "k" if text == "recall" else "0.55", f"{cell}, {text}"
             norms = reach(architecture, flat, windows)[0]
@@ -176,7 +176,7 @@ def clipping(corpus: Corpus) -> Figure:
     """Plain gradient descent at a high learning rate, with and without clipping."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    architecture = Architecture(len(corpus.vocabulary), HIDDEN)
+    architecture = RNNConfig(len(corpus.vocabulary), HIDDEN)
     for clip, colour, style in ((None, "0.55", "-"), (0.5, "k", "-")):
         name = "not clipped" if clip is None else f"clipped at {clip:g}"
         trained = train(architecture, corpus.split("train"), 400, SGD(), 3.0, clip)
@@ -198,7 +198,7 @@ def stopping(corpus: Corpus) -> Figure:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     ax = figure.add_subplot()
     ax.grid(alpha=0.3)
-    architecture, every = Architecture(len(corpus.vocabulary), 128), 50
+    architecture, every = RNNConfig(len(corpus.vocabulary), 128), 50
     short, val = corpus.split("train")[:15000], corpus.split("val")
     trained = train(architecture, short, 1500, ADAM, 5e-3, 5.0, val, every)
     means = np.array(trained.losses).reshape(-1, every).mean(axis=1)
@@ -215,7 +215,7 @@ def stopping(corpus: Corpus) -> Figure:
 def temperature(corpus: Corpus) -> Figure:
     """What one trained network says of the next character, at three temperatures."""
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
-    architecture = Architecture(len(corpus.vocabulary), 128)
+    architecture = RNNConfig(len(corpus.vocabulary), 128)
     trained = train(architecture, corpus.split("train"), 2000, ADAM, 5e-3, 5.0)
     stepper, prompt = Stepper(architecture, trained.flat, 1), "shall i compare th"
     for character in corpus.vocabulary.encode(prompt):

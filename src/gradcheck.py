@@ -8,8 +8,8 @@ import sys
 import numpy as np
 
 from src.rnn.cells import CELLS
-from src.rnn.gradient_check import Case, worst
-from src.rnn.parameters import Architecture
+from src.rnn.gradient_check import Case, max_relative_error
+from src.rnn.parameters import RNNConfig
 
 LIMIT = 1e-10
 STEPS, BATCH, HIDDEN, VOCABULARY = 7, 3, 5, 6
@@ -20,14 +20,14 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    print(f"{'cell':<6}{'activation':<12}{'layers':<8}{'dropout':<9}{'worst relative error':<22}of parameter")
+    print(f"{'cell':<6}{'activation':<12}{'layers':<8}{'dropout':<9}{'max relative error':<22}of parameter")
     failed = False
     for cell, activation in CELLS:
         for layers in (1, 2, 3):
             for dropout in (0.0, 0.4) if layers > 1 else (0.0,):
-                architecture = Architecture(VOCABULARY, HIDDEN, cell, layers, activation)
-                case = Case.draw(architecture, STEPS, BATCH, dropout, np.random.default_rng(layers))
-                name, error = worst(architecture, case.gradient(), case.complex_step())
+                architecture = RNNConfig(VOCABULARY, HIDDEN, cell, layers, activation)
+                case = Case.random(architecture, STEPS, BATCH, dropout, np.random.default_rng(layers))
+                name, error = max_relative_error(architecture, case.gradient(), case.complex_step())
                 failed |= not error <= LIMIT
                 print(f"{cell:<6}{activation:<12}{layers:<8}{dropout:<9}{error:<22.1e}{name}")
     print(f"expected at most {LIMIT:g} everywhere: {'NOT so' if failed else 'so it is'}")

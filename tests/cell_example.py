@@ -3,7 +3,7 @@
 import numpy as np
 
 from src.rnn.network import Buffers, Ids, forward, loss_and_gradient, zero_state
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from tests.network_error import Bounds
 from tests.rounding import DOUBLE, UNIT, contractive
 
@@ -20,10 +20,10 @@ class Example:
     ) -> None:
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
-        self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+        self.architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
         drawn = 0.7 * rng.standard_normal(self.architecture.size())
-        self.flat = contractive(self.architecture, drawn).astype(dtype)
-        self.p = unflatten(self.architecture, self.flat)
+        self.params = contractive(self.architecture, drawn).astype(dtype)
+        self.p = unflatten(self.architecture, self.params)
         self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
 
@@ -31,7 +31,7 @@ class Example:
         self, steps: int | None = None, state: Array | None = None, training: bool = False
     ) -> Buffers:
         made = Buffers.allocate(
-            self.architecture, steps or self.steps, self.batch, self.flat.dtype, training=training
+            self.architecture, steps or self.steps, self.batch, self.params.dtype, training=training
         )
         made.set_state(self.state if state is None else state)
         return made
@@ -44,12 +44,12 @@ class Example:
         self, ids: Ids, targets: Ids, state: Array, masks: Array | None = None
     ) -> tuple[float, Array]:
         """Loss and gradient."""
-        g = np.full_like(self.flat, np.nan)
+        g = np.full_like(self.params, np.nan)
         buffers = self.buffers(state=state, training=True)
         loss = loss_and_gradient(self.p, unflatten(self.architecture, g), ids, targets, buffers, masks)
         return loss, g
 
     def bounds(self, masks: Array | None = None) -> Bounds:
         """Of how far what is computed of the whole batch, in the precision of the weights, is off."""
-        unit = UNIT if self.flat.dtype == np.float32 else DOUBLE
-        return Bounds.of(self.architecture, self.flat, self.ids, self.targets, self.state, masks, unit)
+        unit = UNIT if self.params.dtype == np.float32 else DOUBLE
+        return Bounds.of(self.architecture, self.params, self.ids, self.targets, self.state, masks, unit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.rnn.network import Ids, zero_state
-from src.rnn.parameters import Architecture, Array, Layer, named_views, unflatten
+from src.rnn.parameters import Array, Layer, RNNConfig, named_views, unflatten
 from tests.rounding import DOUBLE, gamma
 from tests.running_error import Arithmetic, Number, norm
 
@@ -60,8 +60,8 @@ class Bounds:
     @classmethod
     def of(
         cls,
-        architecture: Architecture,
-        flat: Array,
+        architecture: RNNConfig,
+        params: Array,
         ids: Ids,
         targets: Ids | None = None,
         state: Array | None = None,
@@ -74,9 +74,9 @@ class Bounds:
         which it is computed. state_off: how far the first state is off. last_only: the loss is the sum of
         those of the last step."""
         a, (steps, batch) = architecture, ids.shape
-        flat = flat.astype(np.float64)
+        params = params.astype(np.float64)
         m = Arithmetic(unit, steps * batch + a.hidden + a.vocab + 4)
-        p = unflatten(a, flat)
+        p = unflatten(a, params)
         layers = [weights_of(layer) for layer in p.layers]
         wy, by = Number(p.wy, 0), Number(p.by, 0)
         begin = zero_state(a, batch, np.float64) if state is None else state.astype(np.float64)
@@ -137,9 +137,7 @@ def weights_of(layer: Layer) -> Weights:
     return wx, wh, b, Number(layer.bh, 0)
 
 
-def gradients_of(
-    architecture: Architecture, layers: list[Weights], wy: Number, by: Number
-) -> dict[str, float]:
+def gradients_of(architecture: RNNConfig, layers: list[Weights], wy: Number, by: Number) -> dict[str, float]:
     offs = {"wy": wy.d_off, "by": by.d_off}
     for k, (wx, wh, b, bh) in enumerate(layers):
         suffix = "" if k == 0 else str(k + 1)

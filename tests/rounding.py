@@ -8,7 +8,7 @@ into pieces. What a whole pass of a network is off by: network_error.py.
 
 import numpy as np
 
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 UNIT, DOUBLE = 2.0**-24, 2.0**-53  # the unit roundoffs of float32 and float64
 # NumPy's tanh, exp and log are off by at most 4 units in the last place (NumPy's tests): each u of a number
@@ -25,7 +25,7 @@ def gamma(n: int, unit: float = UNIT) -> float:
     return n * unit / (1 - n * unit)
 
 
-def contractive(architecture: Architecture, flat: Array, radius: float | None = None) -> Array:
+def contractive(architecture: RNNConfig, flat: Array, radius: float | None = None) -> Array:
     """Scale the matrices (H, H), recurrent ones and those between layers, in place.
 
     radius: their spectral norm, by default 0.9, with gates 0.3. With a tanh, whose slope is at most 1, a
@@ -40,7 +40,7 @@ def contractive(architecture: Architecture, flat: Array, radius: float | None = 
     return flat
 
 
-def loss_error(architecture: Architecture, flat: Array, unit: float = UNIT) -> float:
+def loss_error(architecture: RNNConfig, flat: Array, unit: float = UNIT) -> float:
     """Bound the error in nats of a single prediction of a contractive vanilla RNN with one layer.
 
     Each step adds e = gamma(H + 2) (|wh| sums + |wx + b|) + the tanh's error to every unit, and the error

@@ -12,7 +12,7 @@ from src.config.schema import Config, DataConfig, ModelConfig, TrackingConfig
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 from src.training.early_stopping import EarlyStopping
 from src.training.trainer import Trainer
 
@@ -108,7 +108,7 @@ class Trained(Recorder):
     def __init__(
         self,
         corpus: Corpus = CORPUS,
-        callback: Callable[[Architecture, Array], None] | None = None,
+        callback: Callable[[RNNConfig, Array], None] | None = None,
         **changes: Any,
     ) -> None:
         super().__init__()

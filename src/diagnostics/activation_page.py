@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.data.corpus import Corpus
 from src.diagnostics.unit_analysis import Unit, features, ranked, read
 from src.evaluation.text_quality import final_split_of
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 
 TEMPLATE = Path(__file__).with_name("activation_page.html")
 CHARACTERS = 3000  # of the text: some two pages
@@ -19,7 +19,7 @@ BYTES = 1_000_000  # of activations: of a large network the units that are expla
 LIKELIEST = 5  # characters shown of each distribution
 
 
-def page(title: str, architecture: Architecture, flat: Array, corpus: Corpus) -> str:
+def page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> str:
     """The page as HTML: the beginning of the final split as the network, weights flat (n,), reads it."""
     ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
     reading = read(architecture, flat, ids)

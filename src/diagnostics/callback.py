@@ -14,7 +14,7 @@ from src.common.json_file import read_json
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import Probe, Prober
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 
 ABOUT = (
@@ -36,7 +36,7 @@ class TrainerView(Protocol):
     def corpus(self) -> Corpus: ...
 
     @property
-    def architecture(self) -> Architecture: ...
+    def architecture(self) -> RNNConfig: ...
 
     @property
     def step(self) -> int: ...

@@ -11,7 +11,7 @@ import numpy as np
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.rnn.network import Buffers, Ids
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from src.rnn.spectrum import SQUARINGS, recurrent_matrices, spectral_radius
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 
@@ -49,20 +49,20 @@ class Probe:
         return {name: value for name, value in named.items() if isfinite(value)}
 
 
-def saturation(architecture: Architecture, buffers: Buffers) -> dict[str, float]:
+def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
     """Shares over units, steps and windows of what `forward` left.
 
     tanh: |h| > 0.9. relu: units that are 0 all the time, dead. Gates: above 0.9 or below 0.1, all and each.
     """
     if architecture.activation == "relu":
-        dead = [(tape.h[1:] <= 0).all(axis=(0, 1)) for tape in buffers.tapes]
+        dead = [(cache.h[1:] <= 0).all(axis=(0, 1)) for cache in buffers.caches]
         return {"diagnostics/dead_units": float(np.mean(dead))}
-    if not architecture.kind.sigmoids:
+    if not architecture.spec.n_sigmoid:
         return {
-            "diagnostics/saturation": float(np.mean([abs(tape.h[1:]) > SATURATED for tape in buffers.tapes]))
+            "diagnostics/saturation": float(np.mean([abs(cache.h[1:]) > SATURATED for cache in buffers.caches]))
         }
-    names = architecture.kind.gates[: architecture.kind.sigmoids]
-    gates = np.stack([tape.gates[: len(names)] for tape in buffers.tapes])
+    names = architecture.spec.gates[: architecture.spec.n_sigmoid]
+    gates = np.stack([cache.gates[: len(names)] for cache in buffers.caches])
     each = ((gates > SATURATED) | (gates < CLOSED)).mean(axis=(0, 2, 3, 4))
     named = {f"diagnostics/saturation_{name}": float(share) for name, share in zip(names, each, strict=True)}
     return {"diagnostics/saturation": float(each.mean())} | named
@@ -84,7 +84,7 @@ class Prober:
     """Probes on the same windows throughout, spread over the validation split. every: steps from one to the
     next, a multiple of eval_every, so that they cost training about a hundredth of its time."""
 
-    def __init__(self, config: Config, architecture: Architecture, corpus: Corpus) -> None:
+    def __init__(self, config: Config, architecture: RNNConfig, corpus: Corpus) -> None:
         tokens, steps = corpus.split("val"), config.seq_len
         most = max(FEWEST_WINDOWS, NUMBERS // (steps * architecture.hidden))
         windows = min(WINDOWS, most, tokens.size - steps)
@@ -102,18 +102,18 @@ class Prober:
         return probe(flat, self.ids, self.targets, self.buffers)
 
 
-def multiplications(architecture: Architecture) -> int:
+def multiplications(architecture: RNNConfig) -> int:
     """Of reading one character (that is forward once)."""
     a = architecture
     return (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
 
 
-def step_work(architecture: Architecture, steps: int, batch: int) -> int:
+def step_work(architecture: RNNConfig, steps: int, batch: int) -> int:
     """Multiplications of an optimiser step: forward, and backward to states and to weights."""
     return 3 * steps * batch * multiplications(architecture)
 
 
-def probe_work(architecture: Architecture, steps: int, windows: int) -> int:
+def probe_work(architecture: RNNConfig, steps: int, windows: int) -> int:
     """Multiplications of a probe: forward, backward to states, and each layer's spectral radius."""
     radii = architecture.layers * SQUARINGS * architecture.hidden**3
     return 2 * steps * windows * multiplications(architecture) + radii
@@ -126,7 +126,7 @@ class LastUpdate:
     updates to weights.
     """
 
-    def __init__(self, config: Config, architecture: Architecture, weights: Array) -> None:
+    def __init__(self, config: Config, architecture: RNNConfig, weights: Array) -> None:
         self.every = config.eval_every if config.diagnostics else 0
         self.architecture, self.weights = architecture, weights
         self.kept: Array | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, forward, zero_state
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 PIECE = 250  # characters read at once
 FEWEST_LINES = 3
@@ -56,7 +56,7 @@ class Unit:
         return self.r**2
 
 
-def read(architecture: Architecture, flat: Array, ids: NDArray[np.integer]) -> Reading:
+def read(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Reading:
     """Read ids (N,) from a zero state."""
     p, activations, probabilities = unflatten(architecture, flat), [], []
     state = zero_state(architecture, 1, flat.dtype)
@@ -66,7 +66,7 @@ def read(architecture: Architecture, flat: Array, ids: NDArray[np.integer]) -> R
         buffers.set_state(state)
         z = forward(p, piece, buffers)
         state = buffers.state()
-        shown = [tape.kept if architecture.cell == "lstm" else tape.h[1:] for tape in buffers.tapes]
+        shown = [tape.extra if architecture.cell == "lstm" else tape.h[1:] for tape in buffers.caches]
         activations.append(np.concatenate([a[:, 0].T for a in shown]))
         probabilities.append(np.exp(log_softmax(z)).T)
     return Reading(np.concatenate(activations, axis=1), np.concatenate(probabilities))

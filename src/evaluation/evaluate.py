@@ -18,7 +18,7 @@ from src.evaluation.breakdown import Group, by_character, by_window_position, by
 from src.evaluation.calibration import Bin, expected_calibration_error, reliability
 from src.evaluation.scoring import Score, finite, predict_carried, predict_reset
 from src.evaluation.text_quality import Judgement, final_split_of
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def listed(title: str, groups: list[Group], quoted: bool = False) -> str:
 
 
 def evaluate_network(
-    architecture: Architecture,
+    architecture: RNNConfig,
     flat: Array,
     corpus: Corpus,
     seq_len: int,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from src.common.blas import single_blas_thread
 from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, forward, zero_state
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 LARGEST = log(sys.float_info.max)  # nats, of which the perplexity is still a number
 
@@ -66,7 +66,7 @@ class Sums:
         return Score(context, self.nats / self.characters, self.right / self.characters, self.characters)
 
 
-def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
+def score_carried(architecture: RNNConfig, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
     sums = Sums()
     read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
@@ -74,7 +74,7 @@ def score_carried(architecture: Architecture, flat: Array, tokens: Tokens, each:
 
 
 def score_reset(
-    architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
+    architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
 ) -> Score:
     """The same predictions, the state zero at every seq_len-th character."""
     sums, a = Sums(), architecture
@@ -85,9 +85,7 @@ def score_reset(
     return sums.score("stateless")
 
 
-def validation_loss(
-    architecture: Architecture, flat: Array, tokens: Tokens, most: int | None = None
-) -> float:
+def validation_loss(architecture: RNNConfig, flat: Array, tokens: Tokens, most: int | None = None) -> float:
     """Mean loss over `tokens` in nats, the state carried: the quick form of score_carried.
 
     The text is read as 32 parallel streams, each after a warm-up of 64 characters in front of its part,
@@ -107,7 +105,7 @@ def validation_loss(
 
 @single_blas_thread()
 def read(
-    architecture: Architecture,
+    architecture: RNNConfig,
     flat: Array,
     tokens: Tokens,
     begins: NDArray[np.intp],
@@ -167,13 +165,13 @@ class Predictions:
     confidence: NDArray[np.float32]
 
 
-def predict_carried(architecture: Architecture, flat: Array, tokens: Tokens) -> Predictions:
+def predict_carried(architecture: RNNConfig, flat: Array, tokens: Tokens) -> Predictions:
     """Read the text from its start with a zero state, the state carried: as score_carried."""
     kept = Kept(tokens.size - 1)
     return kept.of(score_carried(architecture, flat, tokens, kept.take))
 
 
-def predict_reset(architecture: Architecture, flat: Array, tokens: Tokens, seq_len: int) -> Predictions:
+def predict_reset(architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int) -> Predictions:
     """The same predictions, the state zero at every seq_len-th character: as score_reset."""
     kept = Kept(tokens.size - 1)
     return kept.of(score_reset(architecture, flat, tokens, seq_len, kept.take))

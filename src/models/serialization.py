@@ -15,15 +15,15 @@ from src.common.errors import InputError
 from src.common.json_file import load_json
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.rnn.cells import cell_of
-from src.rnn.parameters import Architecture, Array, named_views
+from src.rnn.cells import get_cell
+from src.rnn.parameters import Array, RNNConfig, named_views
 
 
 @dataclass(frozen=True)
 class Model:
     """Everything that turns a prompt into text."""
 
-    architecture: Architecture
+    architecture: RNNConfig
     flat: Array
     vocabulary: Vocabulary
     normalisation: Normalisation
@@ -91,8 +91,8 @@ def load(folder: Path) -> Model:
         described = load_json(folder / "model.json", ModelFile)
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
-        architecture = Architecture(**described["architecture"])
-        cell_of(architecture)
+        architecture = RNNConfig(**described["architecture"])
+        get_cell(architecture)
         vocabulary = Vocabulary("".join(described["characters"]))
         tensors = load_file(str(folder / "weights.safetensors"))
         shapes = {name: tensor.shape for name, tensor in tensors.items()}

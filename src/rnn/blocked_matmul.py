@@ -27,11 +27,13 @@ import numpy as np
 from src.rnn.aligned import empty
 from src.rnn.parameters import Array
 
-SMALL = 10**6  # multiplications
-TILE = 8192  # numbers of a tile of weights: 32 kB in float32 stay in the first cache beside the rest
-LARGEST = 16384  # and of the largest that is still worth it (measured: at 1024 units it no longer is)
-NARROWEST, WIDEST = 32, 64  # columns of a tile; narrower ones leave vector registers empty
-FEWEST_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
+SMALL_GEMM_MULS = 10**6  # multiplications
+TILE_ELEMENTS = 8192  # numbers of a tile of weights: 32 kB in float32 stay in the first cache beside the rest
+MAX_TILE_ELEMENTS = (
+    16384  # and of the largest that is still worth it (measured: at 1024 units it no longer is)
+)
+MIN_TILE_COLUMNS, MAX_TILE_COLUMNS = 32, 64  # columns of a tile; narrower ones leave vector registers empty
+MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,29 @@ class Tiling:
 
     @classmethod
     @cache
-    def of(cls, batch: int, units: int) -> "Tiling":
-        widest = min(WIDEST, max(NARROWEST, TILE // units))
-        columns = max((n for n in range(NARROWEST, widest + 1) if units % n == 0), default=0)
+    def for_shape(cls, batch: int, units: int) -> "Tiling":
+        widest = min(MAX_TILE_COLUMNS, max(MIN_TILE_COLUMNS, TILE_ELEMENTS // units))
+        columns = max((n for n in range(MIN_TILE_COLUMNS, widest + 1) if units % n == 0), default=0)
         rows = batch
-        while rows % 2 == 0 and rows * units * columns > SMALL:
+        while rows % 2 == 0 and rows * units * columns > SMALL_GEMM_MULS:
             rows //= 2
-        if not columns or rows < FEWEST_ROWS or rows * units * columns > SMALL or units * columns > LARGEST:
+        if (
+            not columns
+            or rows < MIN_TILE_ROWS
+            or rows * units * columns > SMALL_GEMM_MULS
+            or units * columns > MAX_TILE_ELEMENTS
+        ):
             return cls(batch, units, batch, units)
         return cls(batch, units, rows, columns)
 
     @property
-    def multiply(self) -> Callable[..., Any]:
+    def matmul(self) -> Callable[..., Any]:
         """The product of (B, H) with (H, H): ndarray.dot, where nothing is cut, is the quicker to call."""
         return np.ndarray.dot if self.columns == self.units else np.matmul
 
-    def weights(self, w: Array) -> Array:
+    def tile_rhs(self, w: Array) -> Array:
         """A copy of w (..., H, H) by column tiles: (..., tiles, [1,] H, columns)."""
-        if self.batch < FEWEST_ROWS:
+        if self.batch < MIN_TILE_ROWS:
             return w  # so few rows that a copy would cost more than it brings
         *gates, h, _ = w.shape
         tiles = w.reshape(*gates, h, -1, self.columns).swapaxes(-2, -3)
@@ -72,7 +79,7 @@ class Tiling:
             return copy.reshape(w.shape)
         return copy if self.rows == self.batch else copy[..., None, :, :]
 
-    def left(self, h: Array) -> Array:
+    def tile_lhs(self, h: Array) -> Array:
         """h (..., B, H) as the left factor, a view: (..., 1, [row tiles,] rows, H)."""
         if self.columns == self.units:
             return h
@@ -81,8 +88,8 @@ class Tiling:
             return h[..., None, :, :, :]
         return h[..., None, :, :]
 
-    def result(self, a: Array) -> Array:
-        """a (..., B, H) as what np.matmul(left, weights) writes to, a view."""
+    def tile_out(self, a: Array) -> Array:
+        """a (..., B, H) as what np.matmul(tile_lhs(h), tile_rhs(w)) writes to, a view."""
         if self.columns == self.units:
             return a
         if self.rows == self.batch:
@@ -91,48 +98,54 @@ class Tiling:
         return np.moveaxis(tiles, -2, -4)
 
 
-SMALL_TRANSPOSED = 1200  # numbers of the result, where the second factor is a transposed view (same source)
-COLUMNS = 64
-CHUNKS = (256, 128)
-AT_ONCE = 8  # chunks whose sums are held at a time
+SMALL_TRANSPOSED_ELEMENTS = (
+    1200  # numbers of the result, where the second factor is a transposed view (same source)
+)
+CHUNK_COLUMNS = 64
+CHUNK_TERMS = (256, 128)
+MAX_CHUNKS = 8  # chunks whose sums are held at a time
 
 
-def chunk_of_sum(v: int, n: int) -> int:
+def k_chunk(v: int, n: int) -> int:
     """How many of the N terms one small product adds up; N where chunks bring nothing."""
-    fitting = (c for c in CHUNKS if n % c == 0 and n > c and v * c * COLUMNS <= SMALL)
+    fitting = (c for c in CHUNK_TERMS if n % c == 0 and n > c and v * c * CHUNK_COLUMNS <= SMALL_GEMM_MULS)
     return next(fitting, n)
 
 
-def sum_of_products(left: Array, right: Array, out: Array, partial: Array) -> None:
-    """out (G, V, H) = left (V, N) right (G, N, H). partial (AT_ONCE + 1, G or more, V, H): scratch."""
+def split_k_matmul(left: Array, right: Array, out: Array, partial: Array) -> None:
+    """out (G, V, H) = left (V, N) right (G, N, H). partial (MAX_CHUNKS + 1, G or more, V, H): scratch."""
     (v, n), (g, _, h) = left.shape, right.shape
-    chunk = chunk_of_sum(v, n)
-    if chunk == n or h % COLUMNS:
+    chunk = k_chunk(v, n)
+    if chunk == n or h % CHUNK_COLUMNS:
         np.matmul(left, right, out=out)
         return
-    partial, tiles = partial[:, :g], h // COLUMNS
+    partial, tiles = partial[:, :g], h // CHUNK_COLUMNS
     lefts = left.reshape(v, -1, chunk).swapaxes(0, 1)[:, None, None]
-    rights = right.reshape(g, -1, chunk, tiles, COLUMNS).transpose(1, 0, 3, 2, 4)
-    results = partial.reshape(-1, g, v, tiles, COLUMNS).swapaxes(2, 3)
+    rights = right.reshape(g, -1, chunk, tiles, CHUNK_COLUMNS).transpose(1, 0, 3, 2, 4)
+    results = partial.reshape(-1, g, v, tiles, CHUNK_COLUMNS).swapaxes(2, 3)
     partial[0] = 0  # the sum so far
-    for begin in range(0, n // chunk, AT_ONCE):
-        some = slice(begin, begin + AT_ONCE)
+    for begin in range(0, n // chunk, MAX_CHUNKS):
+        some = slice(begin, begin + MAX_CHUNKS)
         last = 1 + len(lefts[some])
         np.matmul(lefts[some], rights[some], out=results[1:last])
         np.add.reduce(partial[:last], axis=0, out=out)
         partial[0] = out
 
 
-def chunk_of_rows(v: int, n: int, h: int) -> int:
+def n_chunk(v: int, n: int, h: int) -> int:
     """How many of the N rows one small product takes; N where chunks bring nothing."""
-    small = (c for c in (16, 8) if n % c == 0 and v * c <= SMALL_TRANSPOSED and v * c * h <= SMALL)
+    small = (
+        c
+        for c in (16, 8)
+        if n % c == 0 and v * c <= SMALL_TRANSPOSED_ELEMENTS and v * c * h <= SMALL_GEMM_MULS
+    )
     return next(small, n)
 
 
-def product_with_rows(w: Array, rows: Array, out: Array) -> None:
+def split_n_matmul(w: Array, rows: Array, out: Array) -> None:
     """out (V, N) = w^T rows^T, w (H, V), rows (N, H)."""
     (h, v), n = w.shape, len(rows)
-    chunk = chunk_of_rows(v, n, h)
+    chunk = n_chunk(v, n, h)
     if chunk == n:
         np.matmul(w.T, rows.T, out=out)
         return

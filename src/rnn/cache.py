@@ -1,4 +1,4 @@
-"""What a layer's forward pass leaves behind for its backward pass, allocated once for a shape (T, B)."""
+"""Activation cache: what the forward pass of a layer stores for its backward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,36 +8,63 @@ from typing import Any, TypeVar
 import numpy as np
 
 from src.rnn.aligned import empty, zeros
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 
-Made = TypeVar("Made")
+Views = TypeVar("Views")
 
 
 @dataclass(frozen=True)
-class Tape:
-    """blocks (G + 1, T, B, H): the gates, and behind them what else a cell keeps: tanh(c_t) of the LSTM, the
-    product inside the reset gate of the GRU, scratch of the vanilla RNN. A block is contiguous.
-    h (T+1, B, H): hidden states, h[0] the initial one. c (T+1, B, H): the LSTM's cell states, else empty.
-    product, looked_up (G, B, H), scratch (the kind's, B, H): of one time step.
+class LayerCache:
+    """Activations of one layer over a sequence, allocated once for a shape (T, B).
+
+    Attributes:
+        blocks: Gates and `extra` in one array (G + 1, T, B, H); each block is contiguous.
+        h: Hidden states (T+1, B, H); h[0] is the initial state.
+        c: Cell states (T+1, B, H) of the LSTM; empty for other cells.
+        product: Recurrent product h_{t-1} wh (G, B, H) of one time step.
+        embedding: Embedding (G, B, H) of the characters of one time step.
+        scratch: Scratch arrays (CellSpec.scratch, B, H) of one time step.
+        views: Results of `cached_views`.
     """
 
     blocks: Array
     h: Array
     c: Array
     product: Array
-    looked_up: Array
+    embedding: Array
     scratch: Array
     views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
-    def once(self, make: Callable[["Tape", Array], Made], of: Array) -> Made:
-        """The views that `make` makes of this tape and of `of`, kept: an index costs as much as a call."""
+    def cached_views(self, make: Callable[["LayerCache", Array], Views], of: Array) -> Views:
+        """Return `make(self, of)`, computed once per array: indexing costs as much as a NumPy call.
+
+        Args:
+            make: Function that slices this cache and `of` into the views of each time step.
+            of: Array that is sliced; another array replaces the stored views.
+
+        Returns:
+            The stored views.
+        """
         if self.views.get(make, (None,))[0] is not of:
             self.views[make] = of, make(self, of)
-        views: Made = self.views[make][1]
+        views: Views = self.views[make][1]
         return views
 
     @classmethod
-    def allocate(cls, architecture: Architecture, steps: int, batch: int, dtype: Any = np.float32) -> "Tape":
+    def allocate(
+        cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32
+    ) -> "LayerCache":
+        """Allocate a cache with a zero initial state.
+
+        Args:
+            architecture: Sizes of the network.
+            steps: Time steps T.
+            batch: Batch size B.
+            dtype: float32, float64 or complex128.
+
+        Returns:
+            The cache; its blocks are not initialized.
+        """
         g, h = architecture.gates, architecture.hidden
         cells = steps + 1 if architecture.states == 2 else 0
         return cls(
@@ -45,17 +72,17 @@ class Tape:
             h=zeros((steps + 1, batch, h), dtype),
             c=zeros((cells, batch, h), dtype),
             product=empty((g, batch, h), dtype),
-            looked_up=empty((g, batch, h), dtype),
-            scratch=empty((architecture.kind.scratch, batch, h), dtype),
+            embedding=empty((g, batch, h), dtype),
+            scratch=empty((architecture.spec.scratch, batch, h), dtype),
         )
 
     @cached_property
     def gates(self) -> Array:
-        """(G, T, B, H): the gates' values, after the backward pass dL/d(their pre-activations)."""
+        """Gate activations (G, T, B, H); after the backward pass dL/d(pre-activations)."""
         return self.blocks[:-1]
 
     @cached_property
-    def kept(self) -> Array:
-        """(T, B, H)."""
+    def extra(self) -> Array:
+        """(T, B, H): tanh(c_t) of the LSTM, h_{t-1} wh_n + bh of the GRU, scratch of the vanilla RNN."""
         last: Array = self.blocks[-1]
         return last

@@ -1,49 +1,72 @@
-"""The cells by name: pure functions each, over a whole sequence and over one step, forward and backward."""
+"""Cells by name: each a set of pure functions over a sequence and over one time step."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from src.rnn import gru, lstm, vanilla
-from src.rnn.cache import Tape
-from src.rnn.parameters import Architecture, Array, Layer
+from src.rnn.cache import LayerCache
+from src.rnn.parameters import Array, Layer, RNNConfig
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What training, sampling and looking inside ask of a cell; its sizes are in cell_spec.py.
+    """Functions of a cell. Its gates and buffers are specified by `parameters.CellSpec`.
 
-    forward(p, tape, inputs): fill the tape from its first state. inputs: for each step x_t wx + b (G, B, H),
-    that of the sigmoid gates halved.
-    backward(p, gradient, tape, dh) -> dL/da (G, T, B, H) of the pre-activations; dL/dwh (and dL/dbh) go into
-    the gradient. dh (T, B, H), what is above says of h_t, may be overwritten.
-    step(x, product, state, bh): one step in place, for sampling. x, product (B, G*H): x_t wx + b and
-    h_{t-1} wh, the gates side by side, those of the sigmoids halved; product may be overwritten. state
-    (S, B, H).
-    step_back(p, tape, t, d): one step back. From d = dL/d(h_t and c_t), (S, B, H), to dL/da of the gates at
-    t, as the inputs see them, (G, B, H), and to dL/d(h_{t-1} and c_{t-1}). To dL/dc_t is added, in place,
-    what comes through h_t.
+    The pre-activations of sigmoid gates are passed halved, since sigma(a) = (1 + tanh(a / 2)) / 2.
+
+    Attributes:
+        forward: `forward(p, cache, inputs)` fills the cache from its initial state. inputs yields the
+            input projection x_t wx + b (G, B, H) of each time step.
+        backward: `backward(p, grad, cache, dh)` returns the gradient dL/da (G, T, B, H) of the
+            pre-activations and writes dL/dwh (and dL/dbh) into grad. dh (T, B, H) is the upstream gradient
+            dL/dh_t and may be overwritten.
+        step: `step(x, product, state, bh)` computes one time step in place, for sampling. x and product
+            (B, G*H) are x_t wx + b and h_{t-1} wh with the gates concatenated; product may be overwritten.
+            state (S, B, H) is updated.
+        backward_step: `backward_step(p, cache, t, d)` goes one time step back. From the gradient d of the
+            state at t (S, B, H) it returns dL/da_t (G, B, H) and the gradient of the state at t-1
+            (S, B, H). The share of dL/dc_t that flows through h_t is added to d in place.
     """
 
-    forward: Callable[[Layer, Tape, Iterable[Array]], None]
-    backward: Callable[[Layer, Layer, Tape, Array], Array]
+    forward: Callable[[Layer, LayerCache, Iterable[Array]], None]
+    backward: Callable[[Layer, Layer, LayerCache, Array], Array]
     step: Callable[[Array, Array, Array, Array], None]
-    step_back: Callable[[Layer, Tape, int, Array], tuple[Array, Array]]
+    backward_step: Callable[[Layer, LayerCache, int, Array], tuple[Array, Array]]
 
 
 CELLS = {
     ("rnn", "tanh"): Cell(
-        vanilla.forward_tanh, vanilla.backward_tanh, vanilla.step_tanh, vanilla.step_back_tanh
+        partial(vanilla.forward, activation=np.tanh),
+        partial(vanilla.backward, activation_grad=vanilla.tanh_grad),
+        partial(vanilla.step, activation=np.tanh),
+        partial(vanilla.backward_step, activation_grad=vanilla.tanh_grad),
     ),
     ("rnn", "relu"): Cell(
-        vanilla.forward_relu, vanilla.backward_relu, vanilla.step_relu, vanilla.step_back_relu
+        partial(vanilla.forward, activation=vanilla.relu),
+        partial(vanilla.backward, activation_grad=vanilla.relu_grad),
+        partial(vanilla.step, activation=partial(np.maximum, 0)),
+        partial(vanilla.backward_step, activation_grad=vanilla.relu_grad),
     ),
-    ("gru", "tanh"): Cell(gru.forward, gru.backward, gru.step, gru.step_back),
-    ("lstm", "tanh"): Cell(lstm.forward, lstm.backward, lstm.step, lstm.step_back),
+    ("gru", "tanh"): Cell(gru.forward, gru.backward, gru.step, gru.backward_step),
+    ("lstm", "tanh"): Cell(lstm.forward, lstm.backward, lstm.step, lstm.backward_step),
 }
 
 
-def cell_of(architecture: Architecture) -> Cell:
-    """The cell of a network. Raises ValueError for a kind that there is not."""
+def get_cell(architecture: RNNConfig) -> Cell:
+    """Return the cell of a network.
+
+    Args:
+        architecture: Names the cell and its activation.
+
+    Returns:
+        Its functions.
+
+    Raises:
+        ValueError: There is no such cell, or not with this activation.
+    """
     try:
         return CELLS[architecture.cell, architecture.activation]
     except KeyError as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from src.rnn.loss import cross_entropy
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient, zero_state
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 
 EPS = 1e-30
 
@@ -25,33 +25,33 @@ class Case:
     flat (n,). state (L, S, B, H): not zero. masks: dropout's, fixed, or None.
     """
 
-    architecture: Architecture
-    flat: Array
+    architecture: RNNConfig
+    params: Array
     ids: Ids
     targets: Ids
     state: Array
     masks: Array | None
 
     @classmethod
-    def draw(
-        cls, architecture: Architecture, steps: int, batch: int, dropout: float, rng: np.random.Generator
+    def random(
+        cls, architecture: RNNConfig, steps: int, batch: int, dropout: float, rng: np.random.Generator
     ) -> "Case":
         shape = (steps, batch)
         return cls(
             architecture=architecture,
-            flat=rng.normal(0.0, 0.5, architecture.size()),
+            params=rng.normal(0.0, 0.5, architecture.size()),
             ids=rng.integers(architecture.vocab, size=shape),
             targets=rng.integers(architecture.vocab, size=shape),
             state=rng.normal(0.0, 0.5, zero_state(architecture, batch).shape),
             masks=dropout_masks(architecture, steps, batch, dropout, rng, np.float64) if dropout else None,
         )
 
-    def loss(self, flat: Array) -> Array:
+    def loss(self, params: Array) -> Array:
         """The loss at other parameters, real or complex."""
         steps, batch = self.ids.shape
-        buffers = Buffers.allocate(self.architecture, steps, batch, flat.dtype)
+        buffers = Buffers.allocate(self.architecture, steps, batch, params.dtype)
         buffers.set_state(self.state)
-        z = forward(unflatten(self.architecture, flat), self.ids, buffers, self.masks)
+        z = forward(unflatten(self.architecture, params), self.ids, buffers, self.masks)
         return cross_entropy(z, self.targets.reshape(-1))
 
     def gradient(self) -> Array:
@@ -59,41 +59,41 @@ class Case:
         steps, batch = self.ids.shape
         buffers = Buffers.allocate(self.architecture, steps, batch, np.float64, training=True)
         buffers.set_state(self.state)
-        gradient = np.full_like(self.flat, np.nan)  # what backward forgets to write shows
-        p, g = unflatten(self.architecture, self.flat), unflatten(self.architecture, gradient)
+        gradient = np.full_like(self.params, np.nan)  # what backward forgets to write shows
+        p, g = unflatten(self.architecture, self.params), unflatten(self.architecture, gradient)
         loss_and_gradient(p, g, self.ids, self.targets, buffers, self.masks)
         return gradient
 
     def complex_step(self) -> Array:
         """By complex steps, one parameter after the other."""
-        derivative = np.empty_like(self.flat)
-        moved = self.flat.astype(np.complex128)
-        for k in range(self.flat.size):
+        derivative = np.empty_like(self.params)
+        moved = self.params.astype(np.complex128)
+        for k in range(self.params.size):
             moved[k] += EPS * 1j
             derivative[k] = self.loss(moved).imag / EPS
-            moved[k] = self.flat[k]
+            moved[k] = self.params[k]
         return derivative
 
     def finite_differences(self, width: float = 1e-5) -> Array:
         """By central differences, the independent check: (L(w + d) - L(w - d)) / 2d."""
-        derivative = np.empty_like(self.flat)
-        moved = self.flat.copy()
-        for k in range(self.flat.size):
-            moved[k] = self.flat[k] + width
+        derivative = np.empty_like(self.params)
+        moved = self.params.copy()
+        for k in range(self.params.size):
+            moved[k] = self.params[k] + width
             above = self.loss(moved)
-            moved[k] = self.flat[k] - width
+            moved[k] = self.params[k] - width
             derivative[k] = (above - self.loss(moved)) / (2 * width)
-            moved[k] = self.flat[k]
+            moved[k] = self.params[k]
         return derivative
 
     def projection(self, direction: Array) -> tuple[float, float]:
         """direction . gradient, by backpropagation and by one complex step along the direction: a check
         of a whole network of any size with one number."""
-        along = float(self.loss(self.flat + direction * (EPS * 1j)).imag / EPS)
+        along = float(self.loss(self.params + direction * (EPS * 1j)).imag / EPS)
         return float(direction @ self.gradient()), along
 
 
-def worst(architecture: Architecture, found: Array, expected: Array) -> tuple[str, float]:
+def max_relative_error(architecture: RNNConfig, found: Array, expected: Array) -> tuple[str, float]:
     """The parameter with the largest relative error ||found - expected|| / ||expected||, and that error."""
     pairs = zip(
         named_views(architecture, found).items(), named_views(architecture, expected).values(), strict=True

@@ -1,4 +1,4 @@
-"""The gated recurrent unit over a whole sequence, forward and backward, side by side.
+"""Gated recurrent unit: forward and backward pass over a sequence, and single steps.
 
     r_t = sigma(x_t wx_r + h_{t-1} wh_r + b_r)                reset gate
     z_t = sigma(x_t wx_z + h_{t-1} wh_z + b_z)                update gate
@@ -7,8 +7,8 @@
     h_t = (1 - z_t) * n_t + z_t * h_{t-1} = n_t + z_t * (h_{t-1} - n_t)
 
 Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder", in the form of torch.nn.GRU:
-the reset gate inside the candidate's recurrent product, which is therefore one product for all gates.
-The gates stand in the order r, z, n. sigma(a) = (1 + tanh(a / 2)) / 2, the halves folded into the weights.
+the reset gate scales the candidate's recurrent product q, so that one product serves all gates. The gates are
+ordered r, z, n. sigma(a) = (1 + tanh(a / 2)) / 2, with the factor 1/2 folded into the weights.
 """
 
 from collections.abc import Iterable
@@ -16,25 +16,27 @@ from collections.abc import Iterable
 import numpy as np
 
 from src.rnn.blocked_matmul import Tiling
-from src.rnn.cache import Tape
-from src.rnn.cell_spec import KINDS
-from src.rnn.parameters import Array, Layer
+from src.rnn.cache import LayerCache
+from src.rnn.parameters import CELL_SPECS, Array, Layer
 
-SIGMOIDS = KINDS["gru"].sigmoids
+SIGMOIDS = CELL_SPECS["gru"].n_sigmoid
 
 
-def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
-    """Fill tape.h[1:] and tape.blocks (the gates, and q) from h[0].
+def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
+    """Fill cache.h[1:] and cache.blocks (the gates, and q) from the initial state cache.h[0].
 
-    inputs: for each step x_t wx + b, (3, B, H), already halved for the sigmoid gates.
+    Args:
+        p: Parameters of the layer.
+        cache: Activation cache for (T, B).
+        inputs: Input projection x_t wx + b (3, B, H) of each time step, halved for the sigmoid gates.
     """
-    tiling = Tiling.of(*tape.h.shape[1:])
+    tiling = Tiling.for_shape(*cache.h.shape[1:])
     wh = p.wh.copy()
     wh[:SIGMOIDS] *= 0.5
-    wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
-    tiles = tiling.result(product)
+    wh, product, left = tiling.tile_rhs(wh), cache.product, tiling.tile_lhs(cache.h)
+    tiles = tiling.tile_out(product)
     of_sigmoids, of_q = product[:SIGMOIDS], product[SIGMOIDS]
-    steps = tape.once(views, tape.h)
+    steps = cache.cached_views(views, cache.h)
     for left_t, (sigmoids, (r, z, n, q), h_before, h_t), xw_t in zip(left[:-1], steps, inputs, strict=True):
         np.matmul(left_t, wh, out=tiles)
         np.add(of_sigmoids, xw_t[:SIGMOIDS], out=of_sigmoids)
@@ -50,29 +52,37 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
         np.add(h_t, n, out=h_t)
 
 
-def views(tape: Tape, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
-    """For each step the sigmoids; r, z, n and q; h_{t-1} and h_t."""
-    blocks = tape.blocks.swapaxes(0, 1)
+def views(cache: LayerCache, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
+    """Return for each step the sigmoid gates; r, z, n and q; h_{t-1}; h_t."""
+    blocks = cache.blocks.swapaxes(0, 1)
     return [(b[:SIGMOIDS], tuple(b), h[t], h[t + 1]) for t, b in enumerate(blocks)]
 
 
-def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
-    """From dh (T, B, H), what is above says of h_t (overwritten), to dL/da_t of the three gates, tape.gates;
-    dL/dwh and dL/dbh go into grad. With e_t = r_t q_t and d_t = z_t (h_{t-1} - n_t) = h_t - n_t:
+def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
+    """Backpropagate through time. With e_t = r_t q_t and d_t = z_t (h_{t-1} - n_t) = h_t - n_t:
 
         dL/da_z = dL/dh_t (h_{t-1} - n) z (1 - z)     = dL/dh (d - d z)
         dL/da_n = dL/dh_t (1 - z) (1 - n^2)           = (dL/dh - dL/dh z) (1 - n^2)
         dL/da_r = dL/da_n q r (1 - r)                 = dL/da_n (e - e r)
         dL/dq   = dL/da_n r
         dL/dh_{t-1} = dL/dh_t z + dL/da_r wh_r^T + dL/da_z wh_z^T + dL/dq wh_n^T
+
+    Args:
+        p: Parameters of the layer.
+        grad: Gradient of the layer; dL/dwh and dL/dbh are written into it.
+        cache: Activation cache that `forward` filled, overwritten.
+        dh: Upstream gradient dL/dh_t (T, B, H), overwritten.
+
+    Returns:
+        dL/da (3, T, B, H), cache.gates.
     """
-    tiling = Tiling.of(*dh.shape[1:])
-    wh_t, product = tiling.weights(p.wh.transpose(0, 2, 1)), tape.product
-    tiles = tiling.result(product)
-    factors, e_d, (slope, carry) = tape.scratch[:2], tape.scratch[2:4], tape.scratch[4:]
+    tiling = Tiling.for_shape(*dh.shape[1:])
+    wh_t, product = tiling.tile_rhs(p.wh.transpose(0, 2, 1)), cache.product
+    tiles = tiling.tile_out(product)
+    factors, e_d, (slope, carry) = cache.scratch[:2], cache.scratch[2:4], cache.scratch[4:]
     carry[...] = 0
     product[...] = 0
-    steps = tape.once(views, tape.h)
+    steps = cache.cached_views(views, cache.h)
     for t in range(len(dh) - 1, -1, -1):
         (sigmoids, (r, z, n, q), _, h_t), dh_t = steps[t], dh[t]
         np.multiply(r, q, out=e_d[0])
@@ -83,26 +93,33 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
         np.subtract(1, slope, out=slope)
         for part in (carry, *product):
             np.add(dh_t, part, out=dh_t)
-        np.multiply(dh_t, z, out=carry)  # what flows straight through
+        np.multiply(dh_t, z, out=carry)  # the path around the candidate
         np.multiply(dh_t, factors[1], out=z)
         np.subtract(dh_t, carry, out=n)
         np.multiply(n, slope, out=n)
         np.multiply(n, r, out=q)
         np.multiply(n, factors[0], out=r)
         if t:
-            np.matmul(tiling.left(sigmoids), wh_t[:SIGMOIDS], out=tiles[:SIGMOIDS])
-            np.matmul(tiling.left(q), wh_t[SIGMOIDS], out=tiles[SIGMOIDS])
+            np.matmul(tiling.tile_lhs(sigmoids), wh_t[:SIGMOIDS], out=tiles[:SIGMOIDS])
+            np.matmul(tiling.tile_lhs(q), wh_t[SIGMOIDS], out=tiles[SIGMOIDS])
     units = dh.shape[-1]
-    da, dq = tape.gates.reshape(3, -1, units), tape.kept.reshape(-1, units)
-    h_before = tape.h[:-1].reshape(-1, units).T
+    da, dq = cache.gates.reshape(3, -1, units), cache.extra.reshape(-1, units)
+    h_before = cache.h[:-1].reshape(-1, units).T
     np.matmul(h_before, da[:SIGMOIDS], out=grad.wh[:SIGMOIDS])
     np.matmul(h_before, dq, out=grad.wh[2])
     dq.sum(axis=0, out=grad.bh)
-    return tape.gates
+    return cache.gates
 
 
 def step(x: Array, product: Array, state: Array, bh: Array) -> None:
-    """One step for sampling, in place: h_t into state (1, B, H)."""
+    """Compute one time step in place, for sampling.
+
+    Args:
+        x: Input projection x_t wx + b (B, 3H), halved for the sigmoid gates.
+        product: Recurrent product h_{t-1} wh (B, 3H), likewise, overwritten.
+        state: h_{t-1} (1, B, H), overwritten by h_t.
+        bh: Bias (H,) inside the product of the reset gate.
+    """
     h, units = state[0], state.shape[-1]
     q = product[:, 2 * units :]
     q += bh
@@ -119,10 +136,10 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
     h += q
 
 
-def step_back(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
-    """The derivation of `backward` at one step: dL/da_t of the three gates, and dL/dh_{t-1}."""
-    (dh,), (r, z, n, q) = d, tape.blocks[:, t]
+def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array, Array]:
+    """Backpropagate one time step, as `backward` does: return dL/da_t (3, B, H) and dL/dh_{t-1} (1, B, H)."""
+    (dh,), (r, z, n, q) = d, cache.blocks[:, t]
     dn = dh * (1 - z) * (1 - n * n)
-    da = np.stack([dn * q * r * (1 - r), dh * (tape.h[t] - n) * z * (1 - z), dn])
+    da = np.stack([dn * q * r * (1 - r), dh * (cache.h[t] - n) * z * (1 - z), dn])
     before = dh * z + da[0] @ p.wh[0].T + da[1] @ p.wh[1].T + (dn * r) @ p.wh[2].T
     return da, before[None]

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 SCHEMES = ("uniform", "orthogonal", "identity")
 
 
-def initialise(
-    architecture: Architecture, scheme: str, rng: np.random.Generator, dtype: Any = np.float32
+def initialize(
+    architecture: RNNConfig, scheme: str, rng: np.random.Generator, dtype: Any = np.float32
 ) -> Array:
     """A fresh flat vector of parameters.
 
@@ -33,19 +33,19 @@ def initialise(
         raise ValueError(f"expected cell rnn for the initialisation identity, got {architecture.cell}")
     h = architecture.hidden
     bound = 1.0 / np.sqrt(h)
-    flat = rng.uniform(-bound, bound, architecture.size())
-    p = unflatten(architecture, flat)
+    params = rng.uniform(-bound, bound, architecture.size())
+    p = unflatten(architecture, params)
     p.by[:] = 0.0
     for layer in p.layers:
         layer.b[:] = 0.0
         layer.bh[:] = 0.0
-        layer.b[[letter in architecture.kind.open for letter in architecture.kind.gates]] = 1.0
+        layer.b[[letter in architecture.spec.bias_one_gates for letter in architecture.spec.gates]] = 1.0
         for gate in layer.wh:
             if scheme == "orthogonal":
                 gate[:] = orthogonal(h, rng)
             elif scheme == "identity":
                 gate[:] = np.eye(h)
-    return flat.astype(dtype)
+    return params.astype(dtype)
 
 
 def orthogonal(size: int, rng: np.random.Generator) -> Array:

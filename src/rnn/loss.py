@@ -2,8 +2,8 @@
 
     L = -1/N sum_n log p_n[y_n]        p_n = softmax(z_n)        dL/dz_n = (p_n - onehot(y_n)) / N
 
-Logits are kept vocabulary-major, (V, N): the maximum and the sum over a vocabulary of some dozens
-of characters then run along contiguous memory, 20 times faster than along rows of 27 numbers.
+Logits are stored vocabulary-major, (V, N). The reductions over a vocabulary of some dozens of characters then
+run along contiguous memory, 20 times faster than along rows of 27 numbers.
 """
 
 from functools import cache
@@ -15,17 +15,23 @@ from src.rnn.parameters import Array
 
 @cache
 def columns(n: int) -> Array:
-    """The indices 0..n-1, shape (n,): with the targets they pick one logit for each prediction."""
+    """Return the indices 0..n-1, shape (n,): with the targets they select one logit per prediction."""
     return np.arange(n)
 
 
 def log_softmax(z: Array) -> Array:
-    """Turn logits (V, N) into log-probabilities in place, in nats; returns the same array.
+    """Compute log-probabilities in nats from logits, in place.
 
-    The maximum is subtracted first, so that no exponential overflows. Of complex logits (the
-    complex-step check) it is the real part's maximum, a constant as far as the gradient goes.
+    The maximum is subtracted first, so that no exponential overflows. For complex logits (the complex-step
+    check) the maximum of the real part is subtracted, a constant with respect to the gradient.
 
-    >>> np.exp(log_softmax(np.log([[1.0, 1.0], [3.0, 1.0]]))).round(12)  # two predictions, a column each
+    Args:
+        z: Logits (V, N), overwritten.
+
+    Returns:
+        `z`.
+
+    >>> np.exp(log_softmax(np.log([[1.0, 1.0], [3.0, 1.0]]))).round(12)  # two predictions, one per column
     array([[0.25, 0.5 ],
            [0.75, 0.5 ]])
     """
@@ -35,21 +41,33 @@ def log_softmax(z: Array) -> Array:
 
 
 def cross_entropy(z: Array, targets: Array) -> Array:
-    """The mean of -log p[target] in nats, a scalar array of z's dtype.
+    """Compute the mean cross-entropy loss in nats per character.
 
-    z (V, N): logits, overwritten by log-probabilities. targets (N,): ids.
+    Args:
+        z: Logits (V, N), overwritten by log-probabilities.
+        targets: Target ids (N,).
 
-    >>> round(float(cross_entropy(np.zeros((27, 5)), np.arange(5))), 4)  # log(27): a uniform guess
+    Returns:
+        Scalar array of the dtype of `z`.
+
+    >>> round(float(cross_entropy(np.zeros((27, 5)), np.arange(5))), 4)  # log(27): a uniform distribution
     3.2958
     """
     log_p = log_softmax(z)
     return np.asarray(-log_p[targets, columns(targets.size)].mean())
 
 
-def cross_entropy_and_gradient(z: Array, targets: Array, of: int | None = None) -> Array:
-    """The same loss; z (V, N), the logits, is overwritten by dL/dz.
+def cross_entropy_and_gradient(z: Array, targets: Array, denominator: int | None = None) -> Array:
+    """Compute the mean cross-entropy loss and overwrite the logits by its gradient dL/dz.
 
-    of: how many predictions the mean is over, where these N are a part of a larger batch.
+    Args:
+        z: Logits (V, N), overwritten by dL/dz.
+        targets: Target ids (N,).
+        denominator: Number of predictions that the mean is over; N by default. A shard of a batch passes the
+            size of the whole batch.
+
+    Returns:
+        Loss in nats per character, a scalar array of the dtype of `z`.
 
     >>> z = np.log([[0.25], [0.75]])
     >>> round(float(cross_entropy_and_gradient(z, np.array([1]))), 4)  # -log(0.75)
@@ -57,16 +75,16 @@ def cross_entropy_and_gradient(z: Array, targets: Array, of: int | None = None) 
     >>> z.round(12).tolist()
     [[0.25], [-0.25]]
     """
-    n, of = targets.size, of or targets.size
+    n, count = targets.size, denominator or targets.size
     picked = targets * n
-    picked += columns(n)  # where each target's logit stands in the flat z
+    picked += columns(n)  # index of each target's logit in the flat z
     z -= np.maximum.reduce(z, axis=0)
     flat = z.reshape(-1)
     of_targets = np.add.reduce(flat[picked])
     np.exp(z, out=z)
     total = np.add.reduce(z, axis=0)
-    loss = np.asarray((np.add.reduce(np.log(total)) - of_targets) / of)
-    total *= of
+    loss = np.asarray((np.add.reduce(np.log(total)) - of_targets) / count)
+    total *= count
     z /= total
-    flat[picked] -= z.dtype.type(1 / of)
+    flat[picked] -= z.dtype.type(1 / count)
     return loss

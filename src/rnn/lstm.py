@@ -1,4 +1,4 @@
-"""The long short-term memory over a whole sequence, forward and backward, side by side.
+"""Long short-term memory: forward and backward pass over a sequence, and single steps.
 
     o_t = sigma(x_t wx_o + h_{t-1} wh_o + b_o)        output gate
     i_t = sigma(x_t wx_i + h_{t-1} wh_i + b_i)        input gate
@@ -8,13 +8,13 @@
     h_t = o_t * tanh(c_t)                             hidden state
 
 Hochreiter and Schmidhuber (1997), "Long short-term memory", with the forget gate of Gers, Schmidhuber and
-Cummins (2000), "Learning to forget"; the equations of torch.nn.LSTM, the gates in the order o, i, f, g.
+Cummins (2000), "Learning to forget". The equations are those of torch.nn.LSTM, the gates ordered o, i, f, g.
 
-sigma(a) = (1 + tanh(a / 2)) / 2, so that one call of tanh does all four gates; the halves are folded into
-the weights (and, by the network, into the input's contribution).
+sigma(a) = (1 + tanh(a / 2)) / 2, so one call of tanh computes all four gates. The factor 1/2 is folded into
+the recurrent weights here and into the input projection by the network.
 
-The blocks o, i, f, g, tanh(c) are neighbours, and every factor of the backward pass has the form p - p q or
-p - q r of them, so that one call makes several at once.
+The blocks o, i, f, g, tanh(c) are adjacent in memory, and every factor of the backward pass has the form
+p - p q or p - q r of them, so one call computes several factors.
 """
 
 from collections.abc import Iterable
@@ -22,25 +22,27 @@ from collections.abc import Iterable
 import numpy as np
 
 from src.rnn.blocked_matmul import Tiling
-from src.rnn.cache import Tape
-from src.rnn.cell_spec import KINDS
-from src.rnn.parameters import Array, Layer
+from src.rnn.cache import LayerCache
+from src.rnn.parameters import CELL_SPECS, Array, Layer
 
-SIGMOIDS = KINDS["lstm"].sigmoids
+SIGMOIDS = CELL_SPECS["lstm"].n_sigmoid
 
 
-def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
-    """Fill tape.h[1:], tape.c[1:] and tape.blocks from h[0] and c[0].
+def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
+    """Fill cache.h[1:], cache.c[1:] and cache.blocks from the initial states cache.h[0] and cache.c[0].
 
-    inputs: for each step x_t wx + b, (4, B, H), already halved for the sigmoid gates.
+    Args:
+        p: Parameters of the layer.
+        cache: Activation cache for (T, B).
+        inputs: Input projection x_t wx + b (4, B, H) of each time step, halved for the sigmoid gates.
     """
-    tiling = Tiling.of(*tape.h.shape[1:])
+    tiling = Tiling.for_shape(*cache.h.shape[1:])
     wh = p.wh.copy()
     wh[:SIGMOIDS] *= 0.5
-    wh, product, left = tiling.weights(wh), tape.product, tiling.left(tape.h)
-    tiles = tiling.result(product)
-    u, w = tape.scratch[:2]
-    steps = tape.once(forward_views, tape.h)
+    wh, product, left = tiling.tile_rhs(wh), cache.product, tiling.tile_lhs(cache.h)
+    tiles = tiling.tile_out(product)
+    u, w = cache.scratch[:2]
+    steps = cache.cached_views(forward_views, cache.h)
     for h_before, (gates, sigmoids, (o, i, f, g, tanh_c), c_before, c_t, h_t), xw_t in zip(
         left[:-1], steps, inputs, strict=True
     ):
@@ -56,15 +58,16 @@ def forward(p: Layer, tape: Tape, inputs: Iterable[Array]) -> None:
         np.multiply(o, tanh_c, out=h_t)
 
 
-def forward_views(tape: Tape, h: Array) -> list[tuple[Array, Array, tuple[Array, ...], Array, Array, Array]]:
-    """For each step all gates, the sigmoids among them, the five blocks one by one, c_{t-1}, c_t and h_t."""
-    blocks, c = tape.blocks.swapaxes(0, 1), tape.c
+def forward_views(
+    cache: LayerCache, h: Array
+) -> list[tuple[Array, Array, tuple[Array, ...], Array, Array, Array]]:
+    """Return for each step all gates, the sigmoid gates, the five blocks as a tuple, c_{t-1}, c_t and h_t."""
+    blocks, c = cache.blocks.swapaxes(0, 1), cache.c
     return [(b[:4], b[:SIGMOIDS], tuple(b), c[t], c[t + 1], h[t + 1]) for t, b in enumerate(blocks)]
 
 
-def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
-    """From dh (T, B, H), what is above says of h_t (overwritten), to dL/da_t of the four gates, tape.gates;
-    dL/dwh goes into grad. With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
+def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
+    """Backpropagate through time. With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
 
         dL/dc_t  = dL/dh_t o (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}   o (1 - tanh^2 c) = o - h tanh c
         dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)                                         = dL/dh (h - h o)
@@ -72,17 +75,26 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
         dL/da_f  = dL/dc_t c_{t-1} f (1 - f)                                           = dL/dc (w - w f)
         dL/da_g  = dL/dc_t i (1 - g^2)                                                 = dL/dc (i - u g)
         dL/dh_{t-1} = sum over the gates of dL/da wh^T
+
+    Args:
+        p: Parameters of the layer.
+        grad: Gradient of the layer; dL/dwh is written into it.
+        cache: Activation cache that `forward` filled, overwritten.
+        dh: Upstream gradient dL/dh_t (T, B, H), overwritten.
+
+    Returns:
+        dL/da (4, T, B, H), cache.gates.
     """
-    tiling = Tiling.of(*dh.shape[1:])
-    wh_t, product = tiling.weights(p.wh.transpose(0, 2, 1)), tape.product
-    tiles, half, other_half = tiling.result(product), product[:2], product[2:]
-    factors, h_u_w, (dc, dc_before) = tape.scratch[:5], tape.scratch[5:8], tape.scratch[8:]
+    tiling = Tiling.for_shape(*dh.shape[1:])
+    wh_t, product = tiling.tile_rhs(p.wh.transpose(0, 2, 1)), cache.product
+    tiles, half, other_half = tiling.tile_out(product), product[:2], product[2:]
+    factors, h_u_w, (dc, dc_before) = cache.scratch[:5], cache.scratch[5:8], cache.scratch[8:]
     of_gates, of_c_and_g = factors[:SIGMOIDS], factors[:2:-1]
     of_o, of_i_f_g, of_c = factors[0], factors[1:4], factors[4]
     h_u, u, w = h_u_w[:2], *h_u_w[1:]
     product[...] = 0
     dc[...] = 0
-    steps = tape.once(backward_views, dh)
+    steps = cache.cached_views(backward_views, dh)
     for t in range(len(dh) - 1, -1, -1):
         c_t, dh_t, f, o_i, sigmoids, tanh_c_and_g, da, da_o, da_i_f_g = steps[t]
         np.multiply(o_i, tanh_c_and_g, out=h_u)
@@ -101,24 +113,33 @@ def backward(p: Layer, grad: Layer, tape: Tape, dh: Array) -> Array:
         np.multiply(of_i_f_g, dc, out=da_i_f_g)
         dc, dc_before = dc_before, dc
         if t:
-            np.matmul(tiling.left(da), wh_t, out=tiles)
+            np.matmul(tiling.tile_lhs(da), wh_t, out=tiles)
     units = dh.shape[-1]
-    da = tape.gates.reshape(tape.gates.shape[0], -1, units)
-    np.matmul(tape.h[:-1].reshape(-1, units).T, da, out=grad.wh)
-    return tape.gates
+    da = cache.gates.reshape(cache.gates.shape[0], -1, units)
+    np.matmul(cache.h[:-1].reshape(-1, units).T, da, out=grad.wh)
+    return cache.gates
 
 
-def backward_views(tape: Tape, dh: Array) -> list[tuple[Array, ...]]:
-    """For each step c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g); and of the gates' gradients, in the
-    gates' place, all, that of o, and those of i, f, g."""
+def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, ...]]:
+    """Return for each step c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g), and dL/da of all, o, (i, f, g).
+
+    The gradients overwrite the gates.
+    """
     return [
-        (tape.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])
-        for t, b in enumerate(tape.blocks.swapaxes(0, 1))
+        (cache.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])
+        for t, b in enumerate(cache.blocks.swapaxes(0, 1))
     ]
 
 
 def step(x: Array, product: Array, state: Array, bh: Array) -> None:
-    """One step for sampling, in place: h_t and c_t into state (2, B, H)."""
+    """Compute one time step in place, for sampling.
+
+    Args:
+        x: Input projection x_t wx + b (B, 4H), halved for the sigmoid gates.
+        product: Recurrent product h_{t-1} wh (B, 4H), likewise, overwritten.
+        state: h_{t-1} and c_{t-1} (2, B, H), overwritten by h_t and c_t.
+        bh: Unused; the GRU has it.
+    """
     (h, c), units = state, state.shape[-1]
     np.add(x, product, out=product)
     np.tanh(product, out=product)
@@ -133,11 +154,14 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
     h *= o
 
 
-def step_back(p: Layer, tape: Tape, t: int, d: Array) -> tuple[Array, Array]:
-    """The derivation of `backward` at one step: dL/da_t of the four gates, and dL/dh_{t-1}, dL/dc_{t-1}."""
-    (dh, dc), (o, i, f, g, tanh_c) = d, tape.blocks[:, t]
+def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array, Array]:
+    """Backpropagate one time step, as `backward` does.
+
+    Returns dL/da_t (4, B, H) and dL/d(h_{t-1}, c_{t-1}) (2, B, H).
+    """
+    (dh, dc), (o, i, f, g, tanh_c) = d, cache.blocks[:, t]
     dc += dh * o * (1 - tanh_c * tanh_c)
     da = np.stack(
-        [dh * tanh_c * o * (1 - o), dc * g * i * (1 - i), dc * tape.c[t] * f * (1 - f), dc * i * (1 - g * g)]
+        [dh * tanh_c * o * (1 - o), dc * g * i * (1 - i), dc * cache.c[t] * f * (1 - f), dc * i * (1 - g * g)]
     )
     return da, np.stack([np.matmul(da, p.wh.transpose(0, 2, 1)).sum(axis=0), dc * f])

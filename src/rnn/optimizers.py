@@ -2,7 +2,7 @@
 
 The protocol: an optimiser is its hyperparameters and nothing else. `state(w)` makes the arrays that it
 remembers between steps; `update(state, w, g, lr)` takes one step, in place. Whoever trains holds the
-state, so it can be saved, and two trainings never share any.
+state, so it can be saved, and two trainings never rate any.
 
 w: parameters (n,). g: gradient (n,), which a step may overwrite. lr: learning rate. Scalars are taken
 as Python floats, so that float32 stays float32.
@@ -18,7 +18,7 @@ from src.rnn.aligned import zeros
 from src.rnn.hyperparameters import check_flag, check_number
 from src.rnn.parameters import Array
 
-CACHED = 2**15  # numbers: of four arrays so many stay in the second cache
+BLOCK_ELEMENTS = 2**15  # numbers: of four arrays so many stay in the second cache
 SMALLEST_EPS = 1e-30  # a normal number in float32
 
 State = dict[str, Array]
@@ -100,10 +100,10 @@ class Adagrad(Optimizer):
         check_number("eps", self.eps, ge=SMALLEST_EPS)
 
     def state(self, w: Array) -> State:
-        return {"squares": np.zeros_like(w)}
+        return {"sum": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
-        s = state["squares"]
+        s = state["sum"]
         s += g * g
         w -= lr * g / (np.sqrt(s) + self.eps)
 
@@ -124,10 +124,10 @@ class RMSprop(Optimizer):
         check_number("eps", self.eps, ge=SMALLEST_EPS)
 
     def state(self, w: Array) -> State:
-        return {"squares": np.zeros_like(w)}
+        return {"square_avg": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
-        s = state["squares"]
+        s = state["square_avg"]
         s *= self.decay
         s += (1 - self.decay) * (g * g)
         w -= lr * g / (np.sqrt(s) + self.eps)
@@ -155,8 +155,8 @@ class Adam(Optimizer):
 
     def state(self, w: Array) -> State:
         return {
-            "mean": zeros(w.shape, w.dtype),
-            "squares": zeros(w.shape, w.dtype),
+            "exp_avg": zeros(w.shape, w.dtype),
+            "exp_avg_sq": zeros(w.shape, w.dtype),
             "step": np.zeros((), np.int64),
         }
 
@@ -166,9 +166,11 @@ class Adam(Optimizer):
         debias = sqrt((1 - self.beta2**k) / (1 - self.beta2))
         rate = lr * (1 - self.beta1) / (1 - self.beta1**k) * debias
         eps = self.eps * debias
-        for begin in range(0, w.size, CACHED):
-            block = slice(begin, begin + CACHED)
-            self.update_block(state["mean"][block], state["squares"][block], w[block], g[block], rate, eps)
+        for begin in range(0, w.size, BLOCK_ELEMENTS):
+            block = slice(begin, begin + BLOCK_ELEMENTS)
+            self.update_block(
+                state["exp_avg"][block], state["exp_avg_sq"][block], w[block], g[block], rate, eps
+            )
 
     def update_block(self, m: Array, v: Array, w: Array, g: Array, rate: float, eps: float) -> None:
         m *= self.beta1
@@ -183,10 +185,10 @@ class Adam(Optimizer):
         w -= g
 
 
-def decay_weights(matrices: list[Array], share: float) -> None:
-    """w <- (1 - share) w for every weight matrix, in place: weight decay apart from the gradient.
+def decay_weights(matrices: list[Array], rate: float) -> None:
+    """w <- (1 - rate) w for every weight matrix, in place: weight decay apart from the gradient.
 
-    share: lr times the weight decay. Loshchilov and Hutter (2019), "Decoupled weight decay
+    rate: lr times the weight decay. Loshchilov and Hutter (2019), "Decoupled weight decay
     regularization"; biases are left alone, as is usual.
 
     >>> w = np.array([[2.0, -4.0]])
@@ -194,10 +196,10 @@ def decay_weights(matrices: list[Array], share: float) -> None:
     [[1.5, -3.0]]
     """
     for matrix in matrices:
-        matrix *= 1 - share
+        matrix *= 1 - rate
 
 
-def average_weights(average: Array, w: Array, decay: float, step: int) -> None:
+def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
     """average <- d average + (1 - d) w at step k = 1, 2, ..., d = min(decay, (1 + k) / (10 + k)), in place.
 
     The mean of the last weights generalises better than the last ones: Polyak and Juditsky (1992),

@@ -1,7 +1,7 @@
-"""The parameters of a network: what there is, its shapes, and one flat vector that holds it all.
+"""Sizes of a network and its parameters, stored in one flat vector.
 
-Every parameter is a view into one vector, and every gradient a view into another of the same layout,
-so the global norm, the clipping and the optimiser are each a handful of calls on one array.
+Every parameter is a view into one vector, and every gradient is a view into another vector of the same
+layout. The global norm, clipping and the optimizer therefore need a few calls on one array.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,48 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from src.rnn.cell_spec import KINDS, Kind
-
 Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """The sizes and the kind of cell, which fix every shape.
+class CellSpec:
+    """Specification of a cell: what is needed to allocate its parameters and buffers.
 
-    vocab: V, distinct characters. hidden: H, units a layer. cell: a name of KINDS. layers: L.
-    activation: of the vanilla RNN, tanh or relu.
+    Attributes:
+        gates: One letter for each block of pre-activations, in the order of the arrays' first axis. The
+            sigmoid gates come first, the tanh candidate last.
+        n_sigmoid: Number of sigmoid gates.
+        states: Number of state arrays: h, and c for the LSTM.
+        scratch: Number of scratch arrays (B, H) for one time step.
+        recurrent_bias: Whether the cell has `bh`, the GRU's bias inside the product of the reset gate.
+        bias_one_gates: Gates whose bias is initialized to 1.
+    """
+
+    gates: str
+    n_sigmoid: int = 0
+    states: int = 1
+    scratch: int = 0
+    recurrent_bias: bool = False
+    bias_one_gates: str = ""
+
+
+CELL_SPECS = {
+    "rnn": CellSpec("n"),
+    "gru": CellSpec("rzn", n_sigmoid=2, scratch=6, recurrent_bias=True),
+    "lstm": CellSpec("oifg", n_sigmoid=3, states=2, scratch=10, bias_one_gates="f"),
+}
+
+
+@dataclass(frozen=True)
+class RNNConfig:
+    """Sizes and cell type of a network; they determine the shape of every array.
+
+    Attributes:
+        vocab: Vocabulary size V.
+        hidden: Hidden units per layer H.
+        cell: Key of CELL_SPECS: `rnn`, `gru` or `lstm`.
+        layers: Number of layers L.
+        activation: `tanh`, or `relu` for the cell `rnn`.
     """
 
     vocab: int
@@ -30,25 +61,27 @@ class Architecture:
     activation: str = "tanh"
 
     @property
-    def kind(self) -> Kind:
-        return KINDS[self.cell]
+    def spec(self) -> CellSpec:
+        """Specification of the cell."""
+        return CELL_SPECS[self.cell]
 
     @property
     def gates(self) -> int:
-        """G: blocks of pre-activations of a step."""
-        return len(self.kind.gates)
+        """Number of gates G, that is, of blocks of pre-activations per time step."""
+        return len(self.spec.gates)
 
     @property
     def states(self) -> int:
-        """S: arrays carried from step to step."""
-        return self.kind.states
+        """Number of state arrays per layer S: 2 for the LSTM, else 1."""
+        return self.spec.states
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each parameter, in the order in which the flat vector holds them.
+        """Return the name and shape of each parameter, in the order of the flat vector.
 
-        The first layer's are wx, wh and b (and the GRU's bh), the second's wx2, wh2, b2, ...
+        The parameters of the first layer are named wx, wh and b (and bh for the GRU), those of the second
+        wx2, wh2, b2, and so on.
 
-        >>> Architecture(vocab=27, hidden=128).shapes()
+        >>> RNNConfig(vocab=27, hidden=128).shapes()
         {'wx': (27, 128), 'wh': (128, 128), 'b': (128,), 'wy': (128, 27), 'by': (27,)}
         """
         v, h, g = self.vocab, self.hidden, self.gates
@@ -60,24 +93,27 @@ class Architecture:
             named[f"wx{suffix}"] = (*gates, inputs, h)
             named[f"wh{suffix}"] = (*gates, h, h)
             named[f"b{suffix}"] = (*gates, h)
-            if self.kind.inner_bias:
+            if self.spec.recurrent_bias:
                 named[f"bh{suffix}"] = (h,)
         return named | {"wy": (h, v), "by": (v,)}
 
     def size(self) -> int:
-        """Number of parameters.
+        """Return the number of parameters n.
 
-        >>> Architecture(vocab=27, hidden=128).size()
+        >>> RNNConfig(vocab=27, hidden=128).size()
         23451
         """
         return sum(prod(shape) for shape in self.shapes().values())
 
 
 class Layer(NamedTuple):
-    """One layer's parameters (or their gradients), each a view; G gates, D inputs.
+    """Parameters of one layer, or their gradients, as views with the gates as first axis.
 
-    wx (G, D, H): input to gates; of the first layer D = V, a row for each character. wh (G, H, H):
-    hidden state to gates. b (G, H). bh (H,): the GRU's bias inside the reset gate's product, else empty.
+    Attributes:
+        wx: Input weights (G, D, H). In the first layer D = V: one row per character.
+        wh: Recurrent weights (G, H, H).
+        b: Biases (G, H).
+        bh: The GRU's bias (H,) inside the product of the reset gate; empty for other cells.
     """
 
     wx: Array
@@ -87,35 +123,60 @@ class Layer(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """All layers, and wy (H, V), by (V,): hidden state of the last layer to logits."""
+    """Parameters of a network, or their gradients, as views.
+
+    Attributes:
+        layers: Parameters of the recurrent layers.
+        wy: Output weights (H, V).
+        by: Output biases (V,).
+    """
 
     layers: tuple[Layer, ...]
     wy: Array
     by: Array
 
     def matrices(self) -> list[Array]:
-        """The weight matrices: what weight decay shrinks."""
+        """Return the weight matrices, the parameters to which weight decay applies."""
         return [m for layer in self.layers for m in (layer.wx, layer.wh)] + [self.wy]
 
 
-def named_views(architecture: Architecture, flat: Array) -> dict[str, Array]:
-    """Each parameter by its name, a view of `flat`, shape (architecture.size(),).
+def named_views(architecture: RNNConfig, params: Array) -> dict[str, Array]:
+    """Return each parameter by its name, as a view of the flat vector.
 
-    Raises ValueError when `flat` has another size.
+    Args:
+        architecture: Sizes of the network.
+        params: Flat vector (n,) of parameters or gradients.
+
+    Returns:
+        Views with the names and shapes of `architecture.shapes()`.
+
+    Raises:
+        ValueError: The vector has another size.
     """
-    if flat.shape != (architecture.size(),):
-        raise ValueError(f"expected a vector of {architecture.size()} parameters, got shape {flat.shape}")
+    if params.shape != (architecture.size(),):
+        raise ValueError(f"expected a vector of {architecture.size()} parameters, got shape {params.shape}")
     views, start = {}, 0
     for name, shape in architecture.shapes().items():
         stop = start + prod(shape)
-        views[name] = flat[start:stop].reshape(shape)
+        views[name] = params[start:stop].reshape(shape)
         start = stop
     return views
 
 
-def unflatten(architecture: Architecture, flat: Array) -> Parameters:
-    """Views of `flat`, gates always as the first axis: writing to one writes to the other."""
-    views, g, h = named_views(architecture, flat), architecture.gates, architecture.hidden
+def unflatten(architecture: RNNConfig, params: Array) -> Parameters:
+    """Return the layers' parameters as views of the flat vector, with the gates as first axis.
+
+    Args:
+        architecture: Sizes of the network.
+        params: Flat vector (n,) of parameters or gradients. Writing to a view writes to it.
+
+    Returns:
+        Views of `params`.
+
+    Raises:
+        ValueError: The vector has another size.
+    """
+    views, g, h = named_views(architecture, params), architecture.gates, architecture.hidden
     layers = []
     for layer in range(architecture.layers):
         suffix = "" if layer == 0 else str(layer + 1)
@@ -124,7 +185,7 @@ def unflatten(architecture: Architecture, flat: Array) -> Parameters:
                 wx=views[f"wx{suffix}"].reshape(g, -1, h),
                 wh=views[f"wh{suffix}"].reshape(g, h, h),
                 b=views[f"b{suffix}"].reshape(g, h),
-                bh=views.get(f"bh{suffix}", flat[:0]),
+                bh=views.get(f"bh{suffix}", params[:0]),
             )
         )
     return Parameters(tuple(layers), views["wy"], views["by"])

@@ -1,4 +1,4 @@
-"""Learning rate as a share of its peak, along a training run.
+"""Learning-rate schedules: a factor of the peak learning rate at each step.
 
 Every schedule begins with a linear warm-up: step k = 1, 2, ... gets at most k / warmup_steps. Goyal et al.
 (2017), "Accurate, large minibatch SGD".
@@ -15,7 +15,7 @@ from src.rnn.hyperparameters import check_number
 class Schedule(ABC):
     """Base class: what `schedule._target_` of the configuration may name is a subclass.
 
-    It remembers nothing of the evaluations; a subclass that does overrides `observe`, `state` and `restore`.
+    It remembers nothing of the evaluations; a subclass that does overrides `on_validation`, `state` and `restore`.
 
     Args:
         warmup_steps: Steps of the linear warm-up.
@@ -28,7 +28,7 @@ class Schedule(ABC):
         check_number("warmup_steps", self.warmup_steps, ge=0, integer=True)
 
     @abstractmethod
-    def share(self, step: int, progress: float, epoch: float) -> float:
+    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         """Return the factor of the peak learning rate.
 
         Args:
@@ -37,7 +37,7 @@ class Schedule(ABC):
             epoch: `progress` in epochs of max_epochs.
         """
 
-    def observe(self, improved: bool) -> None:  # noqa: B027 - most schedules have nothing to do here
+    def on_validation(self, improved: bool) -> None:  # noqa: B027 - most schedules have nothing to do here
         """Take notice of an evaluation: whether the validation loss improved."""
 
     def state(self) -> dict[str, float]:
@@ -48,10 +48,10 @@ class Schedule(ABC):
         """Continue from the `state` of an equal schedule."""
 
 
-def warmup_share(step: int, warmup_steps: int) -> float:
+def warmup_factor(step: int, warmup_steps: int) -> float:
     """Return the factor of the warm-up; 1 with warmup_steps=0.
 
-    >>> [warmup_share(step, 4) for step in (1, 2, 3, 4, 5)]
+    >>> [warmup_factor(step, 4) for step in (1, 2, 3, 4, 5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     return min(1.0, step / warmup_steps) if warmup_steps else 1.0
@@ -61,8 +61,8 @@ def warmup_share(step: int, warmup_steps: int) -> float:
 class Constant(Schedule):
     """The peak throughout."""
 
-    def share(self, step: int, progress: float, epoch: float) -> float:
-        return warmup_share(step, self.warmup_steps)
+    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        return warmup_factor(step, self.warmup_steps)
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Cosine(Schedule):
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
 
     >>> schedule = Cosine(warmup_steps=0, min_lr_factor=0.2)
-    >>> [round(schedule.share(1, progress, 0.0), 3) for progress in (0.0, 0.5, 1.0)]
+    >>> [round(schedule.lr_factor(1, progress, 0.0), 3) for progress in (0.0, 0.5, 1.0)]
     [1.0, 0.6, 0.2]
     """
 
@@ -82,9 +82,9 @@ class Cosine(Schedule):
         super().__post_init__()
         check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
 
-    def share(self, step: int, progress: float, epoch: float) -> float:
+    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         along = self.min_lr_factor + (1 - self.min_lr_factor) * (1 + cos(pi * min(1.0, progress))) / 2
-        return warmup_share(step, self.warmup_steps) * along
+        return warmup_factor(step, self.warmup_steps) * along
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Decay(Schedule):
     As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
 
     >>> schedule = Decay(warmup_steps=0, factor=0.5, start_epoch=2)
-    >>> [schedule.share(1, 0.0, epoch) for epoch in range(4)]
+    >>> [schedule.lr_factor(1, 0.0, epoch) for epoch in range(4)]
     [1.0, 1.0, 0.5, 0.25]
     """
 
@@ -106,9 +106,9 @@ class Decay(Schedule):
         check_number("factor", self.factor, gt=0, le=1)
         check_number("start_epoch", self.start_epoch, ge=0, integer=True)
 
-    def share(self, step: int, progress: float, epoch: float) -> float:
+    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         done = int(epoch + 1e-9)  # whole epochs; the sum of many steps may fall short of one
-        return warmup_share(step, self.warmup_steps) * self.factor ** max(0, done - self.start_epoch + 1)
+        return warmup_factor(step, self.warmup_steps) * self.factor ** max(0, done - self.start_epoch + 1)
 
 
 @dataclass
@@ -117,11 +117,11 @@ class Plateau(Schedule):
 
     Never below `min_lr_factor`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
 
-    >>> schedule, shares = Plateau(warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.1), []
+    >>> schedule, factors = Plateau(warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.1), []
     >>> for improved in (False, False, True, False, False):
-    ...     schedule.observe(improved)
-    ...     shares.append(schedule.share(1, 0.0, 0.0))
-    >>> shares
+    ...     schedule.on_validation(improved)
+    ...     factors.append(schedule.lr_factor(1, 0.0, 0.0))
+    >>> factors
     [1.0, 0.5, 0.5, 0.5, 0.25]
     """
 
@@ -129,7 +129,7 @@ class Plateau(Schedule):
     patience: int
     min_lr_factor: float
     scale: float = field(default=1.0, init=False)
-    waited: int = field(default=0, init=False)
+    wait_count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,17 +137,19 @@ class Plateau(Schedule):
         check_number("patience", self.patience, ge=1, integer=True)
         check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
 
-    def share(self, step: int, progress: float, epoch: float) -> float:
-        return warmup_share(step, self.warmup_steps) * self.scale
+    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        return warmup_factor(step, self.warmup_steps) * self.scale
 
-    def observe(self, improved: bool) -> None:
-        self.waited = 0 if improved else self.waited + 1
-        if self.waited >= self.patience:
+    def on_validation(self, improved: bool) -> None:
+        self.wait_count = 0 if improved else self.wait_count + 1
+        if self.wait_count >= self.patience:
             self.scale = max(self.min_lr_factor, self.scale * self.factor)
-            self.waited = 0
+            self.wait_count = 0
 
     def state(self) -> dict[str, float]:
-        return {"scale": self.scale, "waited": self.waited}
+        """Return the state to checkpoint."""
+        return {"scale": self.scale, "wait_count": self.wait_count}
 
     def restore(self, state: dict[str, float]) -> None:
-        self.scale, self.waited = state["scale"], int(state["waited"])
+        """Restore a state that `state` returned."""
+        self.scale, self.wait_count = state["scale"], int(state["wait_count"])

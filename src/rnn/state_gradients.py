@@ -4,7 +4,7 @@ How fast its norm falls or grows with the distance is the vanishing or exploding
 Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
 
     dL_T/dh_T     = (softmax(z_T) - onehot(y_T)) wy^T    in the last layer, else 0
-    dL_T/dh_{t-1} = what comes from step t, by the cell (its `step_back`)
+    dL_T/dh_{t-1} = what comes from step t, by the cell (its `backward_step`)
                   + sum over the gates of the layer above of dL_T/da_{t-1} wx^T
 
 The same derivations as the cells' backward passes, but one time step at a time, and every dL_T/dh_t is kept,
@@ -13,7 +13,7 @@ which those overwrite. The tests hold them to complex-step differentiation.
 
 import numpy as np
 
-from src.rnn.cells import cell_of
+from src.rnn.cells import get_cell
 from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, Ids, forward
 from src.rnn.parameters import Array, Parameters
@@ -27,14 +27,14 @@ def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> 
     but for the logits.
     """
     a, (steps, batch) = buffers.architecture, ids.shape
-    step_back = cell_of(a).step_back
+    backward_step = get_cell(a).backward_step
     dz = np.exp(log_softmax(forward(p, ids, buffers)[:, -batch:]))
     dz[targets, columns(batch)] -= 1
     gradients = np.zeros((a.layers, a.states, steps, batch, a.hidden), dz.dtype)
     gradients[-1, 0, -1] = dz.T @ p.wy.T
     for k in range(a.layers - 1, -1, -1):
         for t in range(steps - 1, -1, -1):
-            da, before = step_back(p.layers[k], buffers.tapes[k], t, gradients[k, :, t])
+            da, before = backward_step(p.layers[k], buffers.caches[k], t, gradients[k, :, t])
             if t:
                 gradients[k, :, t - 1] += before
             if k:

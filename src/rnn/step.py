@@ -6,9 +6,9 @@ products; the rest of it is the cell's `step`. The tests hold it to the cells' f
 
 import numpy as np
 
-from src.rnn.cells import cell_of
+from src.rnn.cells import get_cell
 from src.rnn.network import Ids, zero_state
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 
 class Stepper:
@@ -17,18 +17,18 @@ class Stepper:
     state (L, S, B, H) may be set between steps.
     """
 
-    def __init__(self, architecture: Architecture, flat: Array, batch: int) -> None:
-        p = unflatten(architecture, flat)
-        scale = np.ones((architecture.gates, 1, 1), flat.dtype)
-        scale[: architecture.kind.sigmoids] = 0.5
-        self.inputs = [side_by_side(layer.wx * scale) for layer in p.layers]
-        self.biases = [side_by_side(layer.b[:, None] * scale)[0] for layer in p.layers]
+    def __init__(self, architecture: RNNConfig, params: Array, batch: int) -> None:
+        p = unflatten(architecture, params)
+        scale = np.ones((architecture.gates, 1, 1), params.dtype)
+        scale[: architecture.spec.n_sigmoid] = 0.5
+        self.inputs = [concat_gates(layer.wx * scale) for layer in p.layers]
+        self.biases = [concat_gates(layer.b[:, None] * scale)[0] for layer in p.layers]
         self.inputs[0] += self.biases[0]  # the first layer's input is a look-up: its bias is added here
-        self.recurrent = [side_by_side(layer.wh * scale) for layer in p.layers]
+        self.recurrent = [concat_gates(layer.wh * scale) for layer in p.layers]
         self.bh = [layer.bh for layer in p.layers]
         self.wy, self.by = p.wy, p.by
-        self.state = zero_state(architecture, batch, flat.dtype)
-        self.advance = cell_of(architecture).step
+        self.state = zero_state(architecture, batch, params.dtype)
+        self.cell_step = get_cell(architecture).step
 
     def step(self, ids: Ids) -> Array:
         x: Array = self.inputs[0].take(ids, axis=0)
@@ -36,12 +36,12 @@ class Stepper:
             if k:
                 x = self.state[k - 1, 0].dot(self.inputs[k])
                 x += self.biases[k]
-            self.advance(x, state[0].dot(self.recurrent[k]), state, self.bh[k])
+            self.cell_step(x, state[0].dot(self.recurrent[k]), state, self.bh[k])
         logits: Array = self.state[-1, 0].dot(self.wy)
         logits += self.by
         return logits
 
 
-def side_by_side(gates: Array) -> Array:
+def concat_gates(gates: Array) -> Array:
     """(G, D, H) as (D, G*H)."""
     return np.ascontiguousarray(gates.transpose(1, 0, 2)).reshape(gates.shape[1], -1)

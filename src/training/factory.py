@@ -7,14 +7,14 @@ from src.config.schema import Config
 from src.data.batches import Batches, Streams, Windows
 from src.data.corpus import Corpus
 from src.rnn.optimizers import Optimizer
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 from src.rnn.schedules import Schedule
 
 
-def build_architecture(config: Config, corpus: Corpus) -> Architecture:
+def build_architecture(config: Config, corpus: Corpus) -> RNNConfig:
     """Return the sizes of the network that a config names for a corpus."""
     m = config.model
-    return Architecture(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
+    return RNNConfig(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
 
 
 def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:

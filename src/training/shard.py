@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.rnn.aligned import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 
 LINE = CACHE_LINE // 4  # numbers of a cache line: each gradient begins at one
 
@@ -29,7 +29,7 @@ class ShardSpec:
         stateful: Whether a batch begins in the state in which the one before ended.
     """
 
-    architecture: Architecture
+    architecture: RNNConfig
     steps: int
     batch: int
     dropout: float = 0.0
@@ -95,7 +95,7 @@ class Shard:
             self.carried[...] = self.buffers.state()
             return 0.0
         if command == SET_STATE:
-            self.buffers.end_with(self.carried)
+            self.buffers.set_final_state(self.carried)
             return 0.0
         own_ids, own_targets, masks = self.prepare(ids, targets, bool(reset_state), seed)
         p, g, buffers = self.p, self.g, self.buffers

@@ -16,8 +16,8 @@ from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import LastUpdate
 from src.evaluation.scoring import finite, validation_loss
 from src.rnn.clipping import clip_norm, clip_value, global_norm
-from src.rnn.init import initialise
-from src.rnn.optimizers import average_weights, decay_weights
+from src.rnn.init import initialize
+from src.rnn.optimizers import decay_weights, ema_update
 from src.rnn.parameters import Array, unflatten
 from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel
@@ -50,7 +50,7 @@ class Trainer:
         self.rng = np.random.default_rng(config.seed)
         self.architecture = build_architecture(config, corpus)
         # Drawn in any case: the order of the windows takes the next numbers of the same generator.
-        drawn = initialise(self.architecture, config.model.init, self.rng)
+        drawn = initialize(self.architecture, config.model.init, self.rng)
         self.params = drawn if initial_params is None else initial_params
         self.batches = build_batches(config, corpus, self.rng)
         self.max_steps = max(1, ceil(config.max_epochs * self.batches.steps_per_epoch))
@@ -202,7 +202,7 @@ class Trainer:
             self.optimizer.update(self.optimizer_state, self.params, g, counters.lr)
             self.update_ratio.after()
             if config.ema_decay:
-                average_weights(self.averaged, self.params, config.ema_decay, counters.step)
+                ema_update(self.averaged, self.params, config.ema_decay, counters.step)
             counters.since.steps += 1
             counters.since.loss += loss
             counters.since.norm += norm
@@ -217,7 +217,7 @@ class Trainer:
         progress = (self.step - 1) / self.max_steps
         if self.config.max_seconds is not None:
             progress = max(progress, self._read_clock() / self.config.max_seconds)
-        factor = self.schedule.share(self.step, progress, progress * self.config.max_epochs)
+        factor = self.schedule.lr_factor(self.step, progress, progress * self.config.max_epochs)
         return self.config.lr * self.rollback.scale * factor
 
     def _validate(self, stop: Stop) -> None:
@@ -233,7 +233,7 @@ class Trainer:
             return
         improved = self.best.update(loss, self.eval_params, counters.step, self.config.min_delta)
         self.log({"val/loss": loss, "val/bpc": loss / log(2), **self.update_ratio.ratios})
-        self.schedule.observe(improved)
+        self.schedule.on_validation(improved)
         self.rollback.save(self.moving, counters.step)
         for callback in self.callbacks:
             callback.on_validation_end(self, loss)

@@ -12,7 +12,7 @@ from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import Model
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
@@ -80,7 +80,7 @@ def model_of(found: Checkpoint) -> Model:
     """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
     described, trained = found.state["model"], found.state["training"]
     return Model(
-        Architecture(**described["architecture"]),
+        RNNConfig(**described["architecture"]),
         found.arrays["best" if trained["best"]["step"] else "weights"],
         Vocabulary("".join(described["characters"])),
         Normalisation(**described["normalisation"]),

@@ -20,13 +20,13 @@ from src.evaluation.scoring import predict_carried, predict_reset
 from src.generation import sampling
 from src.models.serialization import Model
 from src.rnn import network, step
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture, Array
+from src.rnn.init import initialize
+from src.rnn.parameters import Array, RNNConfig
 from tests.commands import PROJECT, TIME_LIMIT, environ
 from tests.small_training import BASE, CORPUS
 
 VOCABULARY = Vocabulary("abcdef")
-ARCHITECTURE = Architecture(vocab=6, hidden=8)
+ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
 def threads() -> int:
@@ -59,7 +59,7 @@ def test_who_enters_has_one_thread_though_another_has_changed_it_meanwhile() -> 
 
 @pytest.fixture
 def flat() -> Array:
-    return initialise(ARCHITECTURE, "orthogonal", np.random.default_rng(0))
+    return initialize(ARCHITECTURE, "orthogonal", np.random.default_rng(0))
 
 
 @pytest.fixture

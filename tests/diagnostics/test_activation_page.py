@@ -17,8 +17,8 @@ from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.diagnostics.activation_page import CHARACTERS, LIKELIEST, likeliest_of, page
 from src.diagnostics.unit_analysis import read
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture, Array
+from src.rnn.init import initialize
+from src.rnn.parameters import Array, RNNConfig
 
 CHROMIUM = shutil.which("chromium")
 PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
@@ -33,12 +33,10 @@ def corpus_of(text: str, split: tuple[float, float, float] = SPLIT) -> Corpus:
     return Corpus(Path("unused"), "sea", "0" * 64, vocabulary, plain, tokens, bounds_of(tokens.size, split))
 
 
-def network(
-    corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1
-) -> tuple[Architecture, Array]:
-    architecture = Architecture(len(corpus.vocabulary), hidden, cell, layers)
+def network(corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1) -> tuple[RNNConfig, Array]:
+    architecture = RNNConfig(len(corpus.vocabulary), hidden, cell, layers)
     rng = np.random.default_rng(0)
-    flat = initialise(architecture, "uniform", rng)
+    flat = initialize(architecture, "uniform", rng)
     return architecture, flat + rng.normal(0, 0.3, flat.size).astype(np.float32)
 
 

@@ -13,12 +13,12 @@ import pytest
 from src.common.job_result import GradientFile
 from src.diagnostics.callback import DiagnosticsCallback, distances_of
 from src.plots.diagnostics import chosen, gradient_through_time, moments, singular_values
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from tests.rounding import gamma, radius_error
 from tests.small_training import BASE, CORPUS, Recorder
 
-ARCHITECTURE = Architecture(len(CORPUS.vocabulary), BASE.hidden)
+ARCHITECTURE = RNNConfig(len(CORPUS.vocabulary), BASE.hidden)
 
 PROJECT = Path(__file__).resolve().parents[2]
 FILES = ("gradient_through_time.json", "neurons.html")
@@ -102,7 +102,7 @@ def view(step: int, params: Any) -> Any:
 
 
 def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
-    first, initial = Recorder(), initialise(ARCHITECTURE, "orthogonal", np.random.default_rng(1))
+    first, initial = Recorder(), initialize(ARCHITECTURE, "orthogonal", np.random.default_rng(1))
     params = np.full(ARCHITECTURE.size(), 0.1, np.float32)
     diagnostics = DiagnosticsCallback(first, tmp_path)
     diagnostics.on_train_start(view(0, initial))

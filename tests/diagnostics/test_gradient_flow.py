@@ -9,9 +9,9 @@ import pytest
 
 from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Probe, Prober, probe, saturation
 from src.rnn.cells import CELLS
-from src.rnn.init import initialise
+from src.rnn.init import initialize
 from src.rnn.network import Buffers
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
 from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, target
@@ -19,15 +19,15 @@ from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, targ
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
 
-def sized(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> Architecture:
-    return Architecture(len(CORPUS.vocabulary), hidden, kind[0], layers, kind[1])
+def sized(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> RNNConfig:
+    return RNNConfig(len(CORPUS.vocabulary), hidden, kind[0], layers, kind[1])
 
 
 def network(
     kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, hidden: int = 8
-) -> tuple[Architecture, Array]:
+) -> tuple[RNNConfig, Array]:
     architecture = sized(hidden, kind, layers)
-    return architecture, initialise(architecture, "orthogonal", np.random.default_rng(0))
+    return architecture, initialize(architecture, "orthogonal", np.random.default_rng(0))
 
 
 # --- training knows nothing of it ---
@@ -44,7 +44,7 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
     prober = Prober(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
     told: list[Probe] = []
 
-    def look(_: Architecture, flat: Array) -> None:
+    def look(_: RNNConfig, flat: Array) -> None:
         told.append(prober.look(flat))
 
     plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
@@ -81,7 +81,7 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], l
     assert metrics == again.metrics()
     expected = {"diagnostics/spectral_radius", "diagnostics/grad_norm_first_over_last"}
     expected |= {"diagnostics/spectral_radius2"} if layers == 2 else set()
-    gates = [f"_{letter}" for letter in architecture.kind.gates[: architecture.kind.sigmoids]]
+    gates = [f"_{letter}" for letter in architecture.spec.gates[: architecture.spec.n_sigmoid]]
     expected |= {
         ("rnn", "tanh"): {"diagnostics/saturation"},
         ("rnn", "relu"): {"diagnostics/dead_units"},
@@ -148,7 +148,7 @@ def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
     assert read[0] == text[: BASE.seq_len + 1]
     assert read[-1] == text[-BASE.seq_len - 1 :]
     prober.look(flat)
-    assert not prober.buffers.tapes[0].h[0].any()
+    assert not prober.buffers.caches[0].h[0].any()
 
 
 def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from src.diagnostics.unit_analysis import Feature, correlations, features, ranked, read
 from src.rnn.cells import CELLS
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from src.rnn.step import Stepper
 from tests.network_error import Bounds
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, softmax_error
@@ -112,9 +112,9 @@ def test_a_text_is_read_as_when_writing_one_character_after_the_other(
     kind: tuple[str, str], layers: int
 ) -> None:
     """Across the pieces in which it is read."""
-    architecture = Architecture(6, 5, kind[0], layers, kind[1])
+    architecture = RNNConfig(6, 5, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
-    drawn = initialise(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
+    drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
     flat = contractive(architecture, drawn.astype(np.float32), 0.3)
     ids = rng.integers(6, size=600)
     reading = read(architecture, flat, ids)

@@ -24,16 +24,16 @@ from src.evaluation.scoring import (
     score_reset,
 )
 from src.evaluation.text_quality import Judge
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture, Array
+from src.rnn.init import initialize
+from src.rnn.parameters import Array, RNNConfig
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
 
 LINE = "the rain, in spain: stays mainly!\n"
 
 
-def network(vocab: int) -> tuple[Architecture, Array]:
-    architecture = Architecture(vocab=vocab, hidden=8)
-    flat = 3 * initialise(architecture, "orthogonal", np.random.default_rng(1), np.float32)
+def network(vocab: int) -> tuple[RNNConfig, Array]:
+    architecture = RNNConfig(vocab=vocab, hidden=8)
+    flat = 3 * initialize(architecture, "orthogonal", np.random.default_rng(1), np.float32)
     return architecture, contractive(architecture, flat)
 
 

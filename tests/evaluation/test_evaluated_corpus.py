@@ -14,7 +14,7 @@ from src.data.corpus import Corpus, corpus_of
 from src.evaluate import evaluate
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.models.serialization import Model
-from src.rnn.parameters import Architecture, Array
+from src.rnn.parameters import Array, RNNConfig
 from tests.small_training import BASE
 
 TEXT = "The rain in Spain stays mainly in the plain.\n" * 100
@@ -27,8 +27,8 @@ def data(tmp_path: Path) -> DataConfig:
     return DataConfig("file", path, False, False, False, "utf-8", [0.6, 0.2, 0.2], 1, 10_000)
 
 
-def network(corpus: Corpus) -> tuple[Architecture, Array]:
-    architecture = Architecture(len(corpus.vocabulary), 8)
+def network(corpus: Corpus) -> tuple[RNNConfig, Array]:
+    architecture = RNNConfig(len(corpus.vocabulary), 8)
     rng = np.random.default_rng(0)
     return architecture, rng.standard_normal(architecture.size()).astype(np.float32)
 

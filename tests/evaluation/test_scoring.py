@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from src.evaluation.scoring import Score, Tokens, score_carried, score_reset, validation_loss
 from src.rnn.cells import CELLS
-from src.rnn.init import initialise
+from src.rnn.init import initialize
 from src.rnn.network import Ids
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from src.rnn.step import Stepper
 from tests.network_error import Bounds
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
 
-ARCHITECTURE = Architecture(vocab=6, hidden=8)
+ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
 def network(recurrence: float, dtype: type[np.floating] = np.float64) -> Array:
     """Confident weights, so that what was read matters; every length of h shrinks to `recurrence` a step."""
     rng = np.random.default_rng(1)
-    flat = initialise(ARCHITECTURE, "orthogonal", rng, np.float64)
+    flat = initialize(ARCHITECTURE, "orthogonal", rng, np.float64)
     p = named_views(ARCHITECTURE, flat)
     p["wh"] *= recurrence
     p["wx"] *= 5
@@ -148,14 +148,14 @@ def test_scoring_leaves_the_weights_and_repeats_to_the_bit() -> None:
     assert scores() == first
 
 
-def any_network(kind: tuple[str, str], layers: int, scale: float) -> tuple[Architecture, Array]:
+def any_network(kind: tuple[str, str], layers: int, scale: float) -> tuple[RNNConfig, Array]:
     """A random network of any cell that is not chaotic; the smaller the scale, the sooner it forgets."""
-    architecture = Architecture(6, 8, kind[0], layers, kind[1])
+    architecture = RNNConfig(6, 8, kind[0], layers, kind[1])
     flat = scale * np.random.default_rng(3).standard_normal(architecture.size())
     return architecture, contractive(architecture, flat, 0.3)
 
 
-def step_by_step(architecture: Architecture, flat: Array, tokens: Tokens) -> tuple[Array, Array]:
+def step_by_step(architecture: RNNConfig, flat: Array, tokens: Tokens) -> tuple[Array, Array]:
     """Nats and hits of each prediction from a zero state."""
     stepper, nats, hits = Stepper(architecture, flat, 1), [], []
     for token, target in pairwise(tokens):
@@ -185,7 +185,7 @@ def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind: tuple[str,
     assert reset.nats != pytest.approx(carried.nats, rel=1e-6)
 
 
-def states_of_streams(architecture: Architecture, flat: Array, ids: Ids) -> tuple[Array, float]:
+def states_of_streams(architecture: RNNConfig, flat: Array, ids: Ids) -> tuple[Array, float]:
     """The states (L, S, 32, H) in which a reader of all enters each of 32 equal parts, and how far from them
     is a reader who began from zero 64 characters before."""
     every, warm = Stepper(architecture, flat, 1), Stepper(architecture, flat, 32)

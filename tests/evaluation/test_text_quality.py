@@ -15,8 +15,8 @@ from src.data.normalization import Normalisation
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.evaluation.text_quality import Judge, judged_table, judged_temperatures
 from src.models.serialization import Model
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from tests.rounding import DOUBLE, contractive, gamma
 
 SMALL = st.lists(st.integers(0, 2), min_size=1, max_size=60)
@@ -130,8 +130,8 @@ def test_the_passage_is_in_both_texts(corpus: Corpus, text: str) -> None:
 
 
 def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_path: Path) -> None:
-    architecture = Architecture(vocab=len(corpus.vocabulary), hidden=8)
-    drawn = 3 * initialise(architecture, "orthogonal", np.random.default_rng(1), np.float32)
+    architecture = RNNConfig(vocab=len(corpus.vocabulary), hidden=8)
+    drawn = 3 * initialize(architecture, "orthogonal", np.random.default_rng(1), np.float32)
     flat = contractive(architecture, drawn)
     model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
     judge = Judge(corpus)

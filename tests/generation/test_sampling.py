@@ -13,7 +13,7 @@ from src.generation.sampling import characters, sample, sample_many
 from src.models.serialization import Model
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, forward
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.parameters import RNNConfig, unflatten
 from tests.generation.test_token_sampling import FINEST
 
 LETTERS = " abcdefg"
@@ -25,7 +25,7 @@ LETTERS = " abcdefg"
 def model(request: pytest.FixtureRequest) -> Model:
     """A random network with a long memory, in double precision."""
     cell, activation, layers = request.param
-    architecture = Architecture(8, 16, cell, layers, activation)
+    architecture = RNNConfig(8, 16, cell, layers, activation)
     flat = np.random.default_rng(0).standard_normal(architecture.size())
     if activation == "relu":  # or it would grow without bounds
         flat *= 0.5

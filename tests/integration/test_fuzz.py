@@ -16,8 +16,8 @@ from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import sample
 from src.models.serialization import Model
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from src.training.callbacks import NullLogger
 from src.training.early_stopping import EarlyStopping
 from src.training.factory import build_batches
@@ -30,8 +30,8 @@ PLAIN = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
 CORPUS = Corpus(
     Path("unused"), "verse", "0" * 64, KNOWN, PLAIN, KNOWN.encode(TEXT), bounds_of(len(TEXT), (0.8, 0.1, 0.1))
 )
-SMALL = Architecture(len(KNOWN), 4)
-WRITER = Model(SMALL, initialise(SMALL, "uniform", np.random.default_rng(0)), KNOWN, PLAIN)
+SMALL = RNNConfig(len(KNOWN), 4)
+WRITER = Model(SMALL, initialize(SMALL, "uniform", np.random.default_rng(0)), KNOWN, PLAIN)
 
 PROMPTS = st.one_of(st.text(), st.text(KNOWN.characters + KNOWN.characters.upper()))
 

@@ -24,7 +24,7 @@ from src.evaluation import baselines
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.text_quality import Judge
 from src.evaluation.scoring import validation_loss
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 from src.data.batches import Windows
 from src.data.corpus import Settings, prepare
 from src.data.normalization import Normalisation
@@ -45,7 +45,7 @@ assert (made, made_again) == (True, False)
 windows = Windows(corpus.split("train"), 20, 64, 1, np.random.default_rng(0))
 for _ in range(100):
     windows.next()
-architecture = Architecture(len(corpus.vocabulary), 16)
+architecture = RNNConfig(len(corpus.vocabulary), 16)
 flat = np.zeros(architecture.size(), np.float32)
 validation_loss(architecture, flat, corpus.split("val"), 32_000)
 

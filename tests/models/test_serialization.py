@@ -11,12 +11,12 @@ from src.common.errors import InputError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import Model, load, save
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 
 DAMAGED = "run: expected a whole model, got a damaged one in"
 
 
-ARCHITECTURES = [Architecture(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3), ("rnn", 2, "relu"))]
+ARCHITECTURES = [RNNConfig(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3), ("rnn", 2, "relu"))]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def model() -> Model:
     return model_of(ARCHITECTURES[0])
 
 
-def model_of(architecture: Architecture) -> Model:
+def model_of(architecture: RNNConfig) -> Model:
     flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
     return Model(
         architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
@@ -46,7 +46,7 @@ def refused(folder: Path) -> bool:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: f"{a.cell}-{a.layers}-{a.activation}")
 def test_loaded_model_is_the_saved_one_to_the_bit(
-    architecture: Architecture, tmp_path: Path, dtype: type[np.floating]
+    architecture: RNNConfig, tmp_path: Path, dtype: type[np.floating]
 ) -> None:
     model = model_of(architecture)
     flat = model.flat.astype(dtype)

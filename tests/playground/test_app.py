@@ -16,8 +16,8 @@ from src.models.serialization import Model
 from src.playground import generation
 from src.playground.generation import Stream, Wish, complaint, wish_of
 from src.playground.runs import option_label, score, settings_diff
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from src.tracking.event_log import Journal
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
@@ -68,9 +68,9 @@ def test_a_wish_has_the_types_of_the_config() -> None:
 @pytest.fixture
 def model() -> Model:
     vocabulary = Vocabulary(" abc")
-    architecture = Architecture(len(vocabulary), 8)
+    architecture = RNNConfig(len(vocabulary), 8)
     rng = np.random.default_rng(1)
-    flat = initialise(architecture, "uniform", rng)
+    flat = initialize(architecture, "uniform", rng)
     return Model(architecture, flat, vocabulary, Normalisation(False, False, False))
 
 

@@ -124,7 +124,7 @@ def test_every_file_and_edit_fits_the_code_of_today(tmp_path: Path) -> None:
             if block.kind in ("new", "edit"):
                 apply(block, tmp_path)
     with pytest.raises(AssertionError, match="has 0 times"):
-        apply(Block("edit", "src/rnn/cell_spec.py", "-not there\n+there\n"), tmp_path)
+        apply(Block("edit", "src/rnn/parameters.py", "-not there\n+there\n"), tmp_path)
 
 
 def test_a_reader_is_told_the_path_of_every_block() -> None:

@@ -12,10 +12,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.common.paths import CONF
-from src.rnn.memory import training_bytes
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 from tests.conftest import Trained, run_command
 from tests.doc_pages import constants, named, page, rows
+from tests.rnn.memory_estimate import training_bytes
 
 OPERATING = page("operating.md")
 MESSAGES = [message for row in rows(OPERATING, "symptoms") for message in re.findall(r"^`([^`]+)`$", row[0])]
@@ -86,7 +86,7 @@ def test_memory_is_what_the_formula_says() -> None:
         (model,) = named(cell)
         for units, told_size in zip(heading[1:], sizes, strict=True):
             (hidden,) = (int(name.partition("=")[2]) for name in named(units))
-            expected = training_bytes(Architecture(27, hidden, model.partition("=")[2]), 20, 64)
+            expected = training_bytes(RNNConfig(27, hidden, model.partition("=")[2]), 20, 64)
             assert told_size == f"{expected / 1e6:.0f} MB"
 
 

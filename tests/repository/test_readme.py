@@ -164,7 +164,7 @@ def test_locks_carry_hashes_and_no_address(lock: str) -> None:
 
 
 def test_the_gradients_are_as_exact_as_told() -> None:
-    """`make gradcheck` writes cell, activation, layers, dropout, worst relative error, parameter."""
+    """`make gradcheck` writes cell, activation, layers, dropout, max relative error, parameter."""
     table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
     worst = [float(line.split()[4]) for line in table[1:-1]]
     assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})

@@ -3,7 +3,7 @@ import pytest
 
 from src.rnn.aligned import CACHE_LINE, empty, zeros
 from src.rnn.network import Buffers
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 33)])
@@ -20,19 +20,19 @@ def test_an_array_begins_at_a_cache_line(shape: tuple[int, ...], dtype: type[np.
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_what_the_loops_write_begins_at_a_cache_line(cell: str) -> None:
-    buffers = Buffers.allocate(Architecture(27, 128, cell), 4, 8, training=True)
-    (tape,) = buffers.tapes
+    buffers = Buffers.allocate(RNNConfig(27, 128, cell), 4, 8, training=True)
+    (cache,) = buffers.caches
     arrays = [
         buffers.z,
         buffers.dh,
         buffers.onehot,
-        tape.blocks,
-        tape.h,
-        tape.c,
-        tape.product,
-        tape.looked_up,
-        tape.scratch,
-        *tape.h,
-        *tape.gates,
+        cache.blocks,
+        cache.h,
+        cache.c,
+        cache.product,
+        cache.embedding,
+        cache.scratch,
+        *cache.h,
+        *cache.gates,
     ]
     assert {a.ctypes.data % CACHE_LINE for a in arrays if a.size} == {0}

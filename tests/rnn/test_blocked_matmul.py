@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from src.rnn.blocked_matmul import (
-    AT_ONCE,
-    FEWEST_ROWS,
-    SMALL,
-    SMALL_TRANSPOSED,
+    MAX_CHUNKS,
+    MIN_TILE_ROWS,
+    SMALL_GEMM_MULS,
+    SMALL_TRANSPOSED_ELEMENTS,
     Tiling,
-    chunk_of_rows,
-    chunk_of_sum,
-    product_with_rows,
-    sum_of_products,
+    k_chunk,
+    n_chunk,
+    split_k_matmul,
+    split_n_matmul,
 )
 from src.rnn.parameters import Array
 
@@ -43,24 +43,24 @@ def whole(*shape: int) -> Array:
 @pytest.mark.parametrize("gates", [1, 4])
 def test_the_product_in_tiles_is_the_product(batch: int, units: int, gates: int) -> None:
     h, w = whole(batch, units), whole(gates, units, units)
-    tiling, out = Tiling.of(batch, units), np.full((gates, batch, units), np.nan)
-    np.matmul(tiling.left(h), tiling.weights(w), out=tiling.result(out))
+    tiling, out = Tiling.for_shape(batch, units), np.full((gates, batch, units), np.nan)
+    np.matmul(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
     assert (out == h @ w).all()
 
 
 @pytest.mark.parametrize(("batch", "units"), SIZES)
 def test_one_gates_product_too(batch: int, units: int) -> None:
     h, w = whole(batch, units), whole(units, units)
-    tiling, out = Tiling.of(batch, units), np.full((batch, units), np.nan)
-    tiling.multiply(tiling.left(h), tiling.weights(w), out=tiling.result(out))
+    tiling, out = Tiling.for_shape(batch, units), np.full((batch, units), np.nan)
+    tiling.matmul(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
     assert (out == h @ w).all()
 
 
 def test_every_gate_with_a_left_factor_of_its_own() -> None:
     for batch, units in SIZES:
         a, w = whole(3, batch, units), whole(3, units, units)
-        tiling, out = Tiling.of(batch, units), np.full((3, batch, units), np.nan)
-        np.matmul(tiling.left(a), tiling.weights(w), out=tiling.result(out))
+        tiling, out = Tiling.for_shape(batch, units), np.full((3, batch, units), np.nan)
+        np.matmul(tiling.tile_lhs(a), tiling.tile_rhs(w), out=tiling.tile_out(out))
         assert (out == a @ w).all()
 
 
@@ -71,16 +71,16 @@ def test_every_gate_with_a_left_factor_of_its_own() -> None:
 def test_tiles_are_small_enough_for_blas_to_take_them_as_they_are(
     batch: int, units: int, rows: int, columns: int
 ) -> None:
-    tiling = Tiling.of(batch, units)
+    tiling = Tiling.for_shape(batch, units)
     assert (tiling.rows, tiling.columns) == (rows, columns)
-    assert rows * units * columns <= SMALL
+    assert rows * units * columns <= SMALL_GEMM_MULS
 
 
 @pytest.mark.parametrize(
-    ("batch", "units"), [(FEWEST_ROWS - 1, 128), (1, 128), (32, 7), (32, 31), (32, 1024)]
+    ("batch", "units"), [(MIN_TILE_ROWS - 1, 128), (1, 128), (32, 7), (32, 31), (32, 1024)]
 )
 def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> None:
-    tiling = Tiling.of(batch, units)
+    tiling = Tiling.for_shape(batch, units)
     assert (tiling.rows, tiling.columns) == (batch, units)
 
 
@@ -88,13 +88,13 @@ def test_where_tiles_bring_nothing_there_are_none(batch: int, units: int) -> Non
 def test_the_weights_keep_their_precision_when_cut(dtype: type[np.inexact]) -> None:
     """Or each product would be taken in the higher one."""
     for batch, units in SIZES:
-        assert Tiling.of(batch, units).weights(np.ones((units, units), dtype)).dtype == dtype
+        assert Tiling.for_shape(batch, units).tile_rhs(np.ones((units, units), dtype)).dtype == dtype
 
 
 def test_a_transposed_matrix_is_cut_as_itself() -> None:
     w = np.random.default_rng(0).standard_normal((128, 128))
-    tiling = Tiling.of(32, 128)
-    assert (tiling.weights(w.T) == tiling.weights(w.T.copy())).all()
+    tiling = Tiling.for_shape(32, 128)
+    assert (tiling.tile_rhs(w.T) == tiling.tile_rhs(w.T.copy())).all()
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_a_transposed_matrix_is_cut_as_itself() -> None:
 def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
     rng = np.random.default_rng(0)
     left, right = rng.integers(-9, 10, (v, n)).astype(float), rng.integers(-9, 10, (3, n, h)).astype(float)
-    out, partial = np.full((3, v, h), np.nan), np.full((AT_ONCE + 1, 3, v, h), np.nan)
-    sum_of_products(left, right, out, partial)
+    out, partial = np.full((3, v, h), np.nan), np.full((MAX_CHUNKS + 1, 3, v, h), np.nan)
+    split_k_matmul(left, right, out, partial)
     assert (out == left @ right).all()
 
 
@@ -114,7 +114,7 @@ def test_a_sum_in_chunks_is_the_sum(v: int, n: int, h: int) -> None:
     [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048), (27, 256, 128), (27, 128, 128)],
 )
 def test_chunks_of_a_sum(v: int, n: int, chunk: int) -> None:
-    assert chunk_of_sum(v, n) == chunk
+    assert k_chunk(v, n) == chunk
 
 
 @pytest.mark.parametrize("v", [2, 27, 65, 140, 256])
@@ -123,7 +123,7 @@ def test_the_product_with_rows_is_the_product(v: int, n: int, h: int) -> None:
     rng = np.random.default_rng(0)
     w, rows = rng.integers(-9, 10, (h, v)).astype(float), rng.integers(-9, 10, (n, h)).astype(float)
     out = np.full((v, n), np.nan)
-    product_with_rows(w, rows, out)
+    split_n_matmul(w, rows, out)
     assert (out == w.T @ rows.T).all()
 
 
@@ -142,7 +142,7 @@ def test_the_product_with_rows_is_the_product(v: int, n: int, h: int) -> None:
     ],
 )
 def test_chunks_of_rows(v: int, n: int, h: int, chunk: int) -> None:
-    assert chunk_of_rows(v, n, h) == chunk
+    assert n_chunk(v, n, h) == chunk
 
 
 def test_every_product_is_small_enough_for_blas_to_take_it_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,9 +154,9 @@ def test_every_product_is_small_enough_for_blas_to_take_it_as_it_is(monkeypatch:
 
     monkeypatch.setattr(np, "matmul", watched)
     v, n, h = 27, 2048, 128
-    partial = np.empty((AT_ONCE + 1, 1, v, h))
-    sum_of_products(np.ones((v, n)), np.ones((1, n, h)), np.empty((1, v, h)), partial)
-    assert all(rows * terms * columns <= SMALL for rows, terms, columns in sizes)
+    partial = np.empty((MAX_CHUNKS + 1, 1, v, h))
+    split_k_matmul(np.ones((v, n)), np.ones((1, n, h)), np.empty((1, v, h)), partial)
+    assert all(rows * terms * columns <= SMALL_GEMM_MULS for rows, terms, columns in sizes)
     sizes.clear()
-    product_with_rows(np.ones((h, v)), np.ones((n, h)), np.empty((v, n)))
-    assert all(rows * columns <= SMALL_TRANSPOSED for rows, _, columns in sizes)
+    split_n_matmul(np.ones((h, v)), np.ones((n, h)), np.empty((v, n)))
+    assert all(rows * columns <= SMALL_TRANSPOSED_ELEMENTS for rows, _, columns in sizes)

@@ -3,56 +3,56 @@
 import numpy as np
 import pytest
 
-from src.rnn.cache import Tape
-from src.rnn.parameters import Architecture, Array
+from src.rnn.cache import LayerCache
+from src.rnn.parameters import Array, RNNConfig
 
 
 @pytest.mark.parametrize(("cell", "gates", "cells"), [("rnn", 1, 0), ("gru", 3, 0), ("lstm", 4, 8)])
 def test_a_tape_holds_the_gates_the_states_and_one_block_more(cell: str, gates: int, cells: int) -> None:
-    tape = Tape.allocate(Architecture(6, 5, cell), 7, 3)
-    assert tape.blocks.shape == (gates + 1, 7, 3, 5)
-    assert tape.gates.shape == (gates, 7, 3, 5)
-    assert tape.kept.shape == (7, 3, 5)
-    assert tape.h.shape == (8, 3, 5)
-    assert tape.c.shape == (cells, 3, 5)
-    assert tape.product.shape == tape.looked_up.shape == (gates, 3, 5)
-    arrays = (tape.blocks, tape.h, tape.c, tape.product, tape.looked_up, tape.scratch)
+    cache = LayerCache.allocate(RNNConfig(6, 5, cell), 7, 3)
+    assert cache.blocks.shape == (gates + 1, 7, 3, 5)
+    assert cache.gates.shape == (gates, 7, 3, 5)
+    assert cache.extra.shape == (7, 3, 5)
+    assert cache.h.shape == (8, 3, 5)
+    assert cache.c.shape == (cells, 3, 5)
+    assert cache.product.shape == cache.embedding.shape == (gates, 3, 5)
+    arrays = (cache.blocks, cache.h, cache.c, cache.product, cache.embedding, cache.scratch)
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
-    assert not tape.h.any()  # the state before the first piece is zero
-    assert not tape.c.any()
-    tape.blocks[...] = 0
-    tape.kept[...] = 1
-    assert not tape.gates.any()
+    assert not cache.h.any()  # the state before the first piece is zero
+    assert not cache.c.any()
+    cache.blocks[...] = 0
+    cache.extra[...] = 1
+    assert not cache.gates.any()
 
 
 def test_views_are_made_once_of_an_array_and_again_of_another() -> None:
-    tape = Tape.allocate(Architecture(6, 5), 7, 3)
+    cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
     made: list[Array] = []
 
-    def make(of_tape: Tape, of: Array) -> list[Array]:
-        assert of_tape is tape
+    def make(of_tape: LayerCache, of: Array) -> list[Array]:
+        assert of_tape is cache
         made.append(of)
         return list(of)
 
     first, second = np.zeros((2, 3)), np.zeros((2, 3))
-    views = tape.once(make, first)
+    views = cache.cached_views(make, first)
     assert [view.base is first for view in views] == [True, True]
-    assert tape.once(make, first) is views
+    assert cache.cached_views(make, first) is views
     assert [a is first for a in made] == [True]
-    assert [view.base is second for view in tape.once(make, second)] == [True, True]
+    assert [view.base is second for view in cache.cached_views(make, second)] == [True, True]
     assert len(made) == 2
 
 
 def test_views_of_two_kinds_are_kept_beside_each_other() -> None:
-    tape = Tape.allocate(Architecture(6, 5), 7, 3)
-    shapes, sizes = tape.once(shape_of, tape.h), tape.once(size_of, tape.h)
+    cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
+    shapes, sizes = cache.cached_views(shape_of, cache.h), cache.cached_views(size_of, cache.h)
     assert (shapes, sizes) == ((8, 3, 5), 120)
-    assert tape.once(shape_of, tape.h) is shapes
+    assert cache.cached_views(shape_of, cache.h) is shapes
 
 
-def shape_of(tape: Tape, a: Array) -> tuple[int, ...]:
+def shape_of(cache: LayerCache, a: Array) -> tuple[int, ...]:
     return a.shape
 
 
-def size_of(tape: Tape, a: Array) -> int:
+def size_of(cache: LayerCache, a: Array) -> int:
     return a.size

@@ -165,9 +165,9 @@ def test_permuting_the_batch_permutes_states_and_logits_and_leaves_the_gradient(
     logits, off = e.logits(e.ids, straight), e.bounds()
     again = e.logits(e.ids[:, order], permuted)
     np.testing.assert_allclose(again, logits[:, order], rtol=0, atol=2 * off.logits)
-    for tape, other in zip(straight.tapes, permuted.tapes, strict=True):
-        np.testing.assert_allclose(other.h, tape.h[:, order], rtol=0, atol=2 * off.activation)
-        np.testing.assert_allclose(other.c, tape.c[:, order], rtol=0, atol=2 * off.activation)
+    for cache, other in zip(straight.caches, permuted.caches, strict=True):
+        np.testing.assert_allclose(other.h, cache.h[:, order], rtol=0, atol=2 * off.activation)
+        np.testing.assert_allclose(other.c, cache.c[:, order], rtol=0, atol=2 * off.activation)
     masks = dropout_masks(e.architecture, 7, 5, 0.5, np.random.default_rng(0), np.float64)
     loss, g = e.backward(e.ids, e.targets, e.state, masks)
     permuted_loss, permuted_g = e.backward(
@@ -192,7 +192,7 @@ def test_precision_stays_what_it_was(kind: tuple[str, str], layers: int, dtype: 
     _, g = e.backward(e.ids, e.targets, e.state, masks)
     assert g.dtype == dtype
     assert np.isfinite(g).all()
-    stepper = Stepper(e.architecture, e.flat, 3)
+    stepper = Stepper(e.architecture, e.params, 3)
     assert stepper.step(e.ids[0]).dtype == stepper.state.dtype == dtype
 
 
@@ -200,7 +200,7 @@ def test_precision_stays_what_it_was(kind: tuple[str, str], layers: int, dtype: 
 @KINDS
 def test_single_precision_is_the_double_one_rounded(kind: tuple[str, str], layers: int) -> None:
     single, double = (Example(kind, layers, dtype=dtype) for dtype in (np.float32, np.float64))
-    double.flat[:], double.state[:] = single.flat, single.state  # or those would be rounded, too
+    double.params[:], double.state[:] = single.params, single.state  # or those would be rounded, too
     logits, exact = (e.logits(e.ids, e.buffers()) for e in (single, double))
     off = single.bounds().logits + double.bounds().logits
     np.testing.assert_allclose(logits, exact, rtol=0, atol=off)
@@ -214,13 +214,17 @@ def test_forward_in_evaluation_leaves_other_buffers(kind: tuple[str, str], layer
     masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     training = e.buffers(training=True)
     forward(e.p, e.ids, training, masks)
-    held = [training.z, *training.dropped, *(a for t in training.tapes for a in (t.gates, t.h, t.c, t.kept))]
-    before, weights = [array.tobytes() for array in held], e.flat.tobytes()
+    held = [
+        training.z,
+        *training.dropped,
+        *(a for t in training.caches for a in (t.gates, t.h, t.c, t.extra)),
+    ]
+    before, weights = [array.tobytes() for array in held], e.params.tobytes()
     e.logits(e.ids[::-1], e.buffers(state=-e.state))
-    score_carried(e.architecture, e.flat, np.tile(np.arange(6, dtype=np.uint8), 30))
-    Stepper(e.architecture, e.flat, 3).step(e.ids[0])
+    score_carried(e.architecture, e.params, np.tile(np.arange(6, dtype=np.uint8), 30))
+    Stepper(e.architecture, e.params, 3).step(e.ids[0])
     assert [array.tobytes() for array in held] == before
-    assert e.flat.tobytes() == weights
+    assert e.params.tobytes() == weights
 
 
 @KINDS
@@ -245,7 +249,7 @@ def test_stepper_goes_step_by_step_where_forward_goes(
     kind: tuple[str, str], layers: int, dtype: type[np.floating]
 ) -> None:
     e = Example(kind, layers, (9, 4, 6, 5), dtype)
-    buffers, stepper = e.buffers(), Stepper(e.architecture, e.flat, 4)
+    buffers, stepper = e.buffers(), Stepper(e.architecture, e.params, 4)
     stepper.state[:] = e.state
     expected = e.logits(e.ids, buffers)
     logits = np.stack([stepper.step(row) for row in e.ids])
@@ -264,7 +268,7 @@ def test_three_streams_at_once_are_three_single_ones(
     uniforms = np.random.default_rng(0).random((20, 3))
 
     def written(columns: list[int]) -> Ids:
-        stepper = Stepper(e.architecture, e.flat, len(columns))
+        stepper = Stepper(e.architecture, e.params, len(columns))
         stepper.state[:] = e.state[:, :, columns]
         logits = stepper.step(e.ids[0, columns])
         return np.array(list(continue_streams(stepper, logits, temperature, uniforms[:, columns])))

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.rnn.blocked_matmul import chunk_of_sum
+from src.rnn.blocked_matmul import k_chunk
 from src.rnn.cells import CELLS
-from src.rnn.gradient_check import Case, worst
-from src.rnn.init import initialise
+from src.rnn.gradient_check import Case, max_relative_error
+from src.rnn.init import initialize
 from src.rnn.network import Buffers, loss_and_gradient
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from tests.network_error import Bounds
 from tests.rounding import COMPLEX, DOUBLE, UNIT, contractive, gamma
 
@@ -35,22 +35,22 @@ def drawn(
     kind: tuple[str, str], layers: int, dropout: float, shape: tuple[int, int, int, int], seed: int = 0
 ) -> Case:
     steps, batch, hidden, vocab = shape
-    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng([seed, layers, *shape])
-    case = Case.draw(architecture, steps, batch, dropout, rng)
-    contractive(architecture, case.flat)
+    case = Case.random(architecture, steps, batch, dropout, rng)
+    contractive(architecture, case.params)
     return case
 
 
 def full_size(kind: tuple[str, str], layers: int, dropout: float) -> Case:
     """H=128 and V=27 with weights of a size at which one trains."""
     case = drawn(kind, layers, dropout, (20, 8, 128, 27))
-    flat = initialise(case.architecture, "orthogonal", np.random.default_rng(0), np.float64)
-    return replace(case, flat=contractive(case.architecture, flat + 0.01 * case.flat))
+    params = initialize(case.architecture, "orthogonal", np.random.default_rng(0), np.float64)
+    return replace(case, params=contractive(case.architecture, params + 0.01 * case.params))
 
 
 def bounds(case: Case, unit: float = DOUBLE) -> Bounds:
-    return Bounds.of(case.architecture, case.flat, case.ids, case.targets, case.state, case.masks, unit)
+    return Bounds.of(case.architecture, case.params, case.ids, case.targets, case.state, case.masks, unit)
 
 
 def assert_is_derivative(case: Case, exact: Array) -> None:
@@ -109,7 +109,7 @@ def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int
     case = full_size(kind, layers, dropout)
     off = bounds(case).whole_gradient
     for direction in range(3):
-        v = np.random.default_rng(direction).standard_normal(case.flat.size)
+        v = np.random.default_rng(direction).standard_normal(case.params.size)
         assert_is_derivative_along(case, v, off)
 
 
@@ -117,23 +117,23 @@ def test_projection_of_the_full_size_gradient(kind: tuple[str, str], layers: int
 def test_projection_of_a_gradient_that_is_summed_in_chunks(kind: tuple[str, str]) -> None:
     """A batch so long that the products over time are taken some steps at a time."""
     case = drawn(kind, 1, 0.0, (8, 48, 64, 3))
-    assert chunk_of_sum(3, case.ids.size) < case.ids.size
-    v = np.random.default_rng(0).standard_normal(case.flat.size)
+    assert k_chunk(3, case.ids.size) < case.ids.size
+    v = np.random.default_rng(0).standard_normal(case.params.size)
     assert_is_derivative_along(case, v, bounds(case).whole_gradient)
 
 
 @KINDS
 def test_single_precision_gradient_is_the_double_one_rounded(kind: tuple[str, str]) -> None:
     case = drawn(kind, 2, 0.0, (4, 3, 16, 7))
-    contractive(case.architecture, case.flat, 0.3)
-    flat, single = case.flat.astype(np.float32), np.full(case.flat.size, np.nan, np.float32)
+    contractive(case.architecture, case.params, 0.3)
+    params, single = case.params.astype(np.float32), np.full(case.params.size, np.nan, np.float32)
     steps, batch = case.ids.shape
     buffers = Buffers.allocate(case.architecture, steps, batch, np.float32, training=True)
     buffers.set_state(case.state)
-    p, g = unflatten(case.architecture, flat), unflatten(case.architecture, single)
+    p, g = unflatten(case.architecture, params), unflatten(case.architecture, single)
     loss_and_gradient(p, g, case.ids, case.targets, buffers)
     state = case.state.astype(np.float32).astype(np.float64)  # as the buffers hold it
-    case = replace(case, flat=flat.astype(np.float64), state=state)
+    case = replace(case, params=params.astype(np.float64), state=state)
     exact, off = case.gradient(), bounds(case, UNIT).whole_gradient
     assert np.linalg.norm(single - exact) <= off <= 2e-3 * np.linalg.norm(exact)
 
@@ -153,7 +153,7 @@ def test_the_check_sees_a_wrong_gradient() -> None:
     case = drawn(("gru", "tanh"), 2, 0.0, (4, 3, 5, 7))
     wrong = case.gradient()
     unflatten(case.architecture, wrong).layers[1].bh[:] *= 1.001
-    name, error = worst(case.architecture, wrong, case.complex_step())
+    name, error = max_relative_error(case.architecture, wrong, case.complex_step())
     assert name == "bh2"
     size = np.linalg.norm(named_views(case.architecture, wrong)["bh2"])
     assert error == pytest.approx(1e-3, rel=0, abs=float(COMPLEX * bounds(case).gradient["bh2"] / size))

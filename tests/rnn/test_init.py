@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from src.rnn.cells import CELLS
-from src.rnn.init import SCHEMES, initialise
-from src.rnn.parameters import Architecture, Array, Parameters, unflatten
+from src.rnn.init import SCHEMES, initialize
+from src.rnn.parameters import Array, Parameters, RNNConfig, unflatten
 from tests.rounding import DOUBLE, UNIT, gamma
 
 PAIRS = [(kind, scheme) for kind in CELLS for scheme in SCHEMES if scheme != "identity" or kind[0] == "rnn"]
@@ -21,9 +21,9 @@ def fresh(
     kind: tuple[str, str] = ("rnn", "tanh"),
     layers: int = 1,
 ) -> tuple[Array, Parameters]:
-    architecture = Architecture(27, hidden, kind[0], layers, kind[1])
-    flat = initialise(architecture, scheme, np.random.default_rng(seed), dtype)
-    return flat, unflatten(architecture, flat)
+    architecture = RNNConfig(27, hidden, kind[0], layers, kind[1])
+    params = initialize(architecture, scheme, np.random.default_rng(seed), dtype)
+    return params, unflatten(architecture, params)
 
 
 # Columns of a Householder QR of an (n, n) matrix are off by sqrt(n) gamma(n^2) at most (Higham, theorem 19.4
@@ -88,9 +88,9 @@ def test_biases_begin_at_zero_but_the_forget_gates_at_one(kind: tuple[str, str],
 
 @EVERY
 def test_same_seed_same_bits_another_seed_others(kind: tuple[str, str], scheme: str) -> None:
-    flat = fresh(scheme, 3, kind=kind, layers=2)[0].tobytes()
-    assert fresh(scheme, 3, kind=kind, layers=2)[0].tobytes() == flat
-    assert fresh(scheme, 4, kind=kind, layers=2)[0].tobytes() != flat
+    params = fresh(scheme, 3, kind=kind, layers=2)[0].tobytes()
+    assert fresh(scheme, 3, kind=kind, layers=2)[0].tobytes() == params
+    assert fresh(scheme, 4, kind=kind, layers=2)[0].tobytes() != params
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -98,9 +98,9 @@ def test_same_seed_same_bits_another_seed_others(kind: tuple[str, str], scheme: 
 def test_weights_begin_in_the_precision_asked_for_and_finite(
     kind: tuple[str, str], scheme: str, dtype: type[np.floating]
 ) -> None:
-    flat, _ = fresh(scheme, dtype=dtype, kind=kind)
-    assert flat.dtype == dtype
-    assert np.isfinite(flat).all()
+    params, _ = fresh(scheme, dtype=dtype, kind=kind)
+    assert params.dtype == dtype
+    assert np.isfinite(params).all()
 
 
 def test_unknown_initialisation_is_refused() -> None:

@@ -90,8 +90,8 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     parts = [logits[:, :15].copy(), logits[:, 15:].copy()]
     loss = cross_entropy_and_gradient(logits, targets)
     shares = [
-        cross_entropy_and_gradient(parts[0], targets[:15], of=40),
-        cross_entropy_and_gradient(parts[1], targets[15:], of=40),
+        cross_entropy_and_gradient(parts[0], targets[:15], denominator=40),
+        cross_entropy_and_gradient(parts[1], targets[15:], denominator=40),
     ]
     assert float(sum(shares)) == pytest.approx(float(loss), rel=2 * gamma(40, DOUBLE))
     # exp on either side, a sum of 7, two divisions: relative to numbers below 1 / 40

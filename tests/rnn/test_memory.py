@@ -5,28 +5,28 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from src.rnn.memory import training_bytes
 from src.rnn.network import Buffers, dropout_masks, loss_and_gradient
-from src.rnn.optimizers import Adam, average_weights
-from src.rnn.parameters import Architecture, unflatten
+from src.rnn.optimizers import Adam, ema_update
+from src.rnn.parameters import RNNConfig, unflatten
+from tests.rnn.memory_estimate import training_bytes
 
 
-def peak_of_a_step(architecture: Architecture, steps: int, batch: int, dropout: float = 0.0) -> int:
+def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int, dropout: float = 0.0) -> int:
     """Peak bytes of buffers, weights, one forward and backward pass, and one update."""
     rng = np.random.default_rng(0)
     ids = rng.integers(architecture.vocab, size=(steps, batch))
     tracemalloc.start()
     try:
-        flat = rng.standard_normal(architecture.size(), np.float32) * np.float32(0.1)
-        gradient, averaged, _best = np.zeros_like(flat), flat.copy(), flat.copy()
+        params = rng.standard_normal(architecture.size(), np.float32) * np.float32(0.1)
+        gradient, averaged, _best = np.zeros_like(params), params.copy(), params.copy()
         adam = Adam(0.9, 0.999, 1e-8)
-        state = adam.state(flat)
+        state = adam.state(params)
         buffers = Buffers.allocate(architecture, steps, batch, training=True)
         masks = dropout_masks(architecture, steps, batch, dropout, rng) if dropout else None
-        p, g = unflatten(architecture, flat), unflatten(architecture, gradient)
+        p, g = unflatten(architecture, params), unflatten(architecture, gradient)
         loss_and_gradient(p, g, ids, ids, buffers, masks)
-        adam.update(state, flat, gradient, 1e-3)
-        average_weights(averaged, flat, 0.9, 1)
+        adam.update(state, params, gradient, 1e-3)
+        ema_update(averaged, params, 0.9, 1)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -40,6 +40,6 @@ def peak_of_a_step(architecture: Architecture, steps: int, batch: int, dropout: 
 def test_a_training_step_takes_what_the_formula_says(
     cell: str, vocab: int, hidden: int, layers: int, steps: int, batch: int
 ) -> None:
-    architecture = Architecture(vocab, hidden, cell, layers)
+    architecture = RNNConfig(vocab, hidden, cell, layers)
     measured = peak_of_a_step(architecture, steps, batch)
     assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.rnn.memory import activation_bytes, training_bytes, weight_bytes
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
+from tests.rnn.memory_estimate import activation_bytes, training_bytes, weight_bytes
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,15 @@ from src.rnn.parameters import Architecture
 )
 def test_memory_of_a_small_network_by_hand(cell: str, activations: int, weights: int) -> None:
     """V = 5, H = 3, L = 2, T = 7, B = 2; four bytes a number."""
-    architecture = Architecture(5, 3, cell, 2)
+    architecture = RNNConfig(5, 3, cell, 2)
     assert activation_bytes(architecture, 7, 2) == 4 * activations
     assert weight_bytes(architecture) == 4 * weights
     assert training_bytes(architecture, 7, 2) == 4 * (activations + weights)
 
 
 def test_activations_grow_linearly_with_steps_batch_and_layers() -> None:
-    one = activation_bytes(Architecture(27, 64, "lstm"), 20, 10)
-    assert activation_bytes(Architecture(27, 64, "lstm"), 40, 10) == 2 * one
-    assert activation_bytes(Architecture(27, 64, "lstm"), 20, 30) == 3 * one
-    of_layers = [activation_bytes(Architecture(27, 64, "lstm", n), 20, 10) for n in (1, 2, 3)]
+    one = activation_bytes(RNNConfig(27, 64, "lstm"), 20, 10)
+    assert activation_bytes(RNNConfig(27, 64, "lstm"), 40, 10) == 2 * one
+    assert activation_bytes(RNNConfig(27, 64, "lstm"), 20, 30) == 3 * one
+    of_layers = [activation_bytes(RNNConfig(27, 64, "lstm", n), 20, 10) for n in (1, 2, 3)]
     assert of_layers[2] - of_layers[1] == of_layers[1] - of_layers[0]

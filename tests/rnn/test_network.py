@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from src.rnn import vanilla
-from src.rnn.cells import CELLS, cell_of
+from src.rnn.cells import CELLS, get_cell
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
-from src.rnn.parameters import Architecture, Array, Parameters, named_views, unflatten
+from src.rnn.parameters import Array, Parameters, RNNConfig, named_views, unflatten
 from tests.network_error import Bounds
 from tests.rounding import contractive
 
@@ -26,20 +26,20 @@ def example(
     dtype: type[np.floating] = np.float64,
     kind: tuple[str, str] = ("rnn", "tanh"),
     layers: int = 1,
-) -> tuple[Architecture, Array, Ids, Ids, Array]:
+) -> tuple[RNNConfig, Array, Ids, Ids, Array]:
     """A random network (flat) that is not chaotic, a batch (ids, targets) and an initial state."""
     rng = np.random.default_rng([steps, batch, hidden, vocab])
-    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     drawn = 0.7 * rng.standard_normal(architecture.size())
-    flat = contractive(architecture, drawn).astype(dtype)
+    params = contractive(architecture, drawn).astype(dtype)
     ids, targets = rng.integers(vocab, size=(2, steps, batch))
     state = rng.uniform(-0.9, 0.9, (layers, architecture.states, batch, hidden)).astype(dtype)
-    return architecture, flat, ids, targets, state
+    return architecture, params, ids, targets, state
 
 
 def run_backward(
-    architecture: Architecture,
-    flat: Array,
+    architecture: RNNConfig,
+    params: Array,
     ids: Ids,
     targets: Ids,
     state: Array,
@@ -48,10 +48,10 @@ def run_backward(
 ) -> tuple[float, Array]:
     """Loss and flat gradient."""
     steps, batch = ids.shape
-    buffers = buffers or Buffers.allocate(architecture, steps, batch, flat.dtype, training=True)
+    buffers = buffers or Buffers.allocate(architecture, steps, batch, params.dtype, training=True)
     buffers.set_state(state)
-    g = np.full_like(flat, np.nan)
-    p, views = unflatten(architecture, flat), unflatten(architecture, g)
+    g = np.full_like(params, np.nan)
+    p, views = unflatten(architecture, params), unflatten(architecture, g)
     loss = loss_and_gradient(p, views, ids, targets, buffers, masks)
     return loss, g
 
@@ -84,10 +84,10 @@ def naive(p: dict[str, Array], ids: Ids, targets: Ids, h0: Array) -> tuple[float
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_and_gradient_are_those_of_the_naive_loop(shape: tuple[int, int, int, int]) -> None:
-    architecture, flat, ids, targets, state = example(*shape)
-    expected_loss, expected = naive(named_views(architecture, flat), ids, targets, state[0, 0])
-    loss, g = run_backward(architecture, flat, ids, targets, state)
-    off = Bounds.of(architecture, flat, ids, targets, state)
+    architecture, params, ids, targets, state = example(*shape)
+    expected_loss, expected = naive(named_views(architecture, params), ids, targets, state[0, 0])
+    loss, g = run_backward(architecture, params, ids, targets, state)
+    off = Bounds.of(architecture, params, ids, targets, state)
     assert loss == pytest.approx(expected_loss, rel=0, abs=2 * off.loss)
     for name, array in named_views(architecture, g).items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=2 * off.gradient[name], err_msg=name)
@@ -98,10 +98,10 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
     kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is looked up at once, and read when the loop comes there, has to fit into the cache."""
-    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=2)
-    at_once = run_backward(architecture, flat, ids, targets, state)
-    monkeypatch.setattr("src.rnn.network.CACHED", 0)
-    step_by_step = run_backward(architecture, flat, ids, targets, state)
+    architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=2)
+    at_once = run_backward(architecture, params, ids, targets, state)
+    monkeypatch.setattr("src.rnn.network.CACHE_BYTES", 0)
+    step_by_step = run_backward(architecture, params, ids, targets, state)
     assert step_by_step[0] == at_once[0]
     assert step_by_step[1].tobytes() == at_once[1].tobytes()
 
@@ -110,15 +110,17 @@ def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
 @KINDS
 def test_parts_of_a_batch_add_up_to_the_whole(kind: tuple[str, str], layers: int) -> None:
     """What several processes do: each its columns, all divided by the size of the whole batch."""
-    architecture, flat, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
-    loss, g = run_backward(architecture, flat, ids, targets, state)
-    losses, parts, p = [], np.full((2, flat.size), np.nan), unflatten(architecture, flat)
+    architecture, params, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
+    loss, g = run_backward(architecture, params, ids, targets, state)
+    losses, parts, p = [], np.full((2, params.size), np.nan), unflatten(architecture, params)
     for part, columns in zip(parts, (slice(0, 1), slice(1, 4)), strict=True):
-        buffers = Buffers.allocate(architecture, 7, columns.stop - columns.start, flat.dtype, training=True)
+        buffers = Buffers.allocate(architecture, 7, columns.stop - columns.start, params.dtype, training=True)
         buffers.set_state(state[:, :, columns])
         views = unflatten(architecture, part)
-        losses.append(loss_and_gradient(p, views, ids[:, columns], targets[:, columns], buffers, of=28))
-    off = Bounds.of(architecture, flat, ids, targets, state)
+        losses.append(
+            loss_and_gradient(p, views, ids[:, columns], targets[:, columns], buffers, denominator=28)
+        )
+    off = Bounds.of(architecture, params, ids, targets, state)
     assert sum(losses) == pytest.approx(loss, rel=0, abs=2 * off.loss)
     assert np.linalg.norm(parts.sum(axis=0) - g) <= 2 * off.whole_gradient <= 1e-9 * np.linalg.norm(g)
 
@@ -130,33 +132,33 @@ def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
 ) -> None:
     batch = example(7, 3, 5, 6, kind=("rnn", activation))
     whole = run_backward(*batch)
-    monkeypatch.setattr(vanilla, "CACHED", at_once * 3 * 5)
+    monkeypatch.setattr(vanilla, "CACHE_ELEMENTS", at_once * 3 * 5)
     assert run_backward(*batch)[1].tobytes() == whole[1].tobytes()
 
 
 @pytest.mark.parametrize("steps", [6, 8])
 @KINDS
 def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], steps: int) -> None:
-    architecture, flat, *_ = example(7, 3, 5, 6, kind=kind)
-    (tape,) = Buffers.allocate(architecture, 7, 3, flat.dtype).tapes
-    (layer,) = unflatten(architecture, flat).layers
+    architecture, params, *_ = example(7, 3, 5, 6, kind=kind)
+    (cache,) = Buffers.allocate(architecture, 7, 3, params.dtype).caches
+    (layer,) = unflatten(architecture, params).layers
     with pytest.raises(ValueError, match="zip"):
-        cell_of(architecture).forward(layer, tape, np.zeros((steps, architecture.gates, 3, 5)))
+        get_cell(architecture).forward(layer, cache, np.zeros((steps, architecture.gates, 3, 5)))
 
 
 @LAYERS
 @KINDS
 def test_a_pass_leaves_parameters_ids_and_masks(kind: tuple[str, str], layers: int) -> None:
-    architecture, flat, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
     masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
-    before = [array.tobytes() for array in (flat, ids, targets, state, masks)]
-    run_backward(architecture, flat, ids, targets, state, masks=masks)
-    assert [array.tobytes() for array in (flat, ids, targets, state, masks)] == before
+    before = [array.tobytes() for array in (params, ids, targets, state, masks)]
+    run_backward(architecture, params, ids, targets, state, masks=masks)
+    assert [array.tobytes() for array in (params, ids, targets, state, masks)] == before
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating]) -> None:
-    architecture = Architecture(vocab=4, hidden=50, cell="gru", layers=3)
+    architecture = RNNConfig(vocab=4, hidden=50, cell="gru", layers=3)
     masks = dropout_masks(architecture, 40, 10, 0.2, np.random.default_rng(0), dtype)
     assert masks.dtype == dtype
     assert masks.shape == (2, 40, 10, 50)
@@ -168,7 +170,7 @@ def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating])
 
 def test_a_unit_is_dropped_where_a_draw_in_single_precision_is_below_the_share() -> None:
     """So the masks of a seed are those of earlier releases."""
-    architecture, shape = Architecture(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
+    architecture, shape = RNNConfig(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
     draws = np.random.default_rng(0).random(shape, np.float32)
     share = float(draws[1, 2, 0, 3])  # a draw that is the share itself keeps its unit
     masks = dropout_masks(architecture, 7, 3, share, np.random.default_rng(0))
@@ -179,17 +181,17 @@ def test_a_unit_is_dropped_where_a_draw_in_single_precision_is_below_the_share()
 def test_dropout_stands_between_layers_and_not_along_time() -> None:
     """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
     and layer 2 runs as if it had no input."""
-    architecture, flat, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
-    p = unflatten(architecture, flat)
-    silent, deaf = (Buffers.allocate(architecture, 7, 3, flat.dtype) for _ in range(2))
+    architecture, params, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
+    p = unflatten(architecture, params)
+    silent, deaf = (Buffers.allocate(architecture, 7, 3, params.dtype) for _ in range(2))
     silent.set_state(state)
     forward(p, ids, silent, np.zeros((1, 7, 3, 5)))
     deaf.set_state(state)
     p.layers[1].wx[:] = 0
     forward(p, ids, deaf)
-    assert silent.tapes[0].h.tobytes() == deaf.tapes[0].h.tobytes()
-    off = Bounds.of(architecture, flat, ids, state=state).activation  # of the deaf one
-    np.testing.assert_allclose(silent.tapes[1].h, deaf.tapes[1].h, rtol=0, atol=2 * off)
+    assert silent.caches[0].h.tobytes() == deaf.caches[0].h.tobytes()
+    off = Bounds.of(architecture, params, ids, state=state).activation  # of the deaf one
+    np.testing.assert_allclose(silent.caches[1].h, deaf.caches[1].h, rtol=0, atol=2 * off)
 
 
 def arrays(p: Parameters) -> list[Array]:
@@ -201,39 +203,39 @@ def arrays(p: Parameters) -> list[Array]:
 def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
     kind: tuple[str, str], layers: int
 ) -> None:
-    architecture = Architecture(4, 3, kind[0], layers, kind[1])
-    flat = np.zeros(architecture.size())
-    named = named_views(architecture, flat)
+    architecture = RNNConfig(4, 3, kind[0], layers, kind[1])
+    params = np.zeros(architecture.size())
+    named = named_views(architecture, params)
     assert {name: view.shape for name, view in named.items()} == architecture.shapes()
-    for views in (list(named.values()), arrays(unflatten(architecture, flat))):
-        flat[:] = 0
+    for views in (list(named.values()), arrays(unflatten(architecture, params))):
+        params[:] = 0
         for view in views:
-            assert view.size == 0 or np.shares_memory(view, flat)
+            assert view.size == 0 or np.shares_memory(view, params)
             view += 1
-        assert (flat == 1).all()
-        flat[:] = 7
+        assert (params == 1).all()
+        params[:] = 7
         assert all((view == 7).all() for view in views)
 
 
 @LAYERS
 @KINDS
 def test_matrices_are_all_parameters_but_the_biases(kind: tuple[str, str], layers: int) -> None:
-    architecture = Architecture(4, 3, kind[0], layers, kind[1])
-    flat = np.zeros(architecture.size())
-    for matrix in unflatten(architecture, flat).matrices():
+    architecture = RNNConfig(4, 3, kind[0], layers, kind[1])
+    params = np.zeros(architecture.size())
+    for matrix in unflatten(architecture, params).matrices():
         matrix += 1
-    for name, view in named_views(architecture, flat).items():
+    for name, view in named_views(architecture, params).items():
         assert (view == (name[0] == "w")).all(), name
 
 
 def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases() -> None:
-    shapes = Architecture(vocab=4, hidden=3).shapes()
+    shapes = RNNConfig(vocab=4, hidden=3).shapes()
     assert shapes == {"wx": (4, 3), "wh": (3, 3), "b": (3,), "wy": (3, 4), "by": (4,)}
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_flat_vector_of_another_size_is_refused(wrong: int) -> None:
-    architecture = Architecture(vocab=4, hidden=3)
+    architecture = RNNConfig(vocab=4, hidden=3)
     size = architecture.size()
     with pytest.raises(ValueError, match=f"expected a vector of {size} parameters, got shape"):
         unflatten(architecture, np.zeros(size + wrong))
@@ -241,10 +243,10 @@ def test_flat_vector_of_another_size_is_refused(wrong: int) -> None:
 
 def test_cell_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected one of rnn with tanh, .*, got gru with relu"):
-        forward_once(Architecture(4, 3, "gru", 1, "relu"))
+        forward_once(RNNConfig(4, 3, "gru", 1, "relu"))
 
 
-def forward_once(architecture: Architecture) -> Array:
+def forward_once(architecture: RNNConfig) -> Array:
     buffers = Buffers.allocate(architecture, 1, 1)
-    flat = np.zeros(architecture.size(), np.float32)
-    return forward(unflatten(architecture, flat), np.zeros((1, 1), np.intp), buffers)
+    params = np.zeros(architecture.size(), np.float32)
+    return forward(unflatten(architecture, params), np.zeros((1, 1), np.intp), buffers)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from src.rnn.optimizers import (
-    CACHED,
+    BLOCK_ELEMENTS,
     SGD,
     Adagrad,
     Adam,
     Momentum,
     Optimizer,
     RMSprop,
-    average_weights,
     decay_weights,
+    ema_update,
 )
 from src.rnn.parameters import Array
 from tests.rounding import DOUBLE, UNIT, gamma
@@ -157,14 +157,14 @@ def test_adam_counts_its_steps_in_whole_numbers() -> None:
 
 def test_adam_takes_a_large_vector_block_by_block_as_a_small_one() -> None:
     """Three blocks, the last one short: each number is where it would be in a vector of its own."""
-    size = 2 * CACHED + 3
+    size = 2 * BLOCK_ELEMENTS + 3
     rng = np.random.default_rng(0)
     whole, gradients = rng.standard_normal(size), rng.standard_normal((2, size))
     begun, adam = whole.copy(), Adam(0.9, 0.999, EPS)
     state = adam.state(whole)
     for g in gradients:
         adam.update(state, whole, g.copy(), LR)
-    for k in (0, CACHED - 1, CACHED, 2 * CACHED - 1, 2 * CACHED, size - 1):
+    for k in (0, BLOCK_ELEMENTS - 1, BLOCK_ELEMENTS, 2 * BLOCK_ELEMENTS - 1, 2 * BLOCK_ELEMENTS, size - 1):
         alone = begun[k : k + 1].copy()
         own = adam.state(alone)
         for g in gradients:
@@ -184,10 +184,10 @@ def test_weight_decay_shrinks_each_matrix_in_place() -> None:
 
 def test_average_forgets_the_first_weights_along_its_ramp() -> None:
     average = np.array([1.0])
-    average_weights(average, np.array([3.0]), 0.999, step=1)
+    ema_update(average, np.array([3.0]), 0.999, step=1)
     first = 2 / 11 * 1.0 + 9 / 11 * 3.0  # d = (1 + 1) / (10 + 1)
     assert average[0] == pytest.approx(first, rel=gamma(8, DOUBLE))  # so many roundings on both sides
-    average_weights(average, np.array([-1.0]), 0.999, step=2)
+    ema_update(average, np.array([-1.0]), 0.999, step=2)
     off = gamma(8, DOUBLE) * (3 / 12 * first + 9 / 12)  # relative to the terms of a difference
     assert average[0] == pytest.approx(3 / 12 * first - 9 / 12, rel=0, abs=off)
 
@@ -195,13 +195,13 @@ def test_average_forgets_the_first_weights_along_its_ramp() -> None:
 @pytest.mark.parametrize(("step", "d"), [(1, 2 / 11), (79, 80 / 89), (80, 0.9), (81, 0.9), (10**6, 0.9)])
 def test_average_decays_by_the_lesser_of_ramp_and_decay(step: int, d: float) -> None:
     average = np.array([1.0])
-    average_weights(average, np.array([0.0]), 0.9, step)
+    ema_update(average, np.array([0.0]), 0.9, step)
     assert average[0] == pytest.approx(d, rel=gamma(8, DOUBLE))
 
 
 def test_average_is_taken_in_place_and_leaves_the_weights() -> None:
     average, w = np.zeros(3, np.float32), np.ones(3, np.float32)
-    average_weights(average, w, 0.5, step=100)
+    ema_update(average, w, 0.5, step=100)
     assert average.tolist() == [0.5, 0.5, 0.5]
     assert w.tolist() == [1, 1, 1]
     assert average.dtype == np.float32

@@ -12,10 +12,10 @@ import pytest
 
 from src.rnn.cells import CELLS
 from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.init import initialise
+from src.rnn.init import initialize
 from src.rnn.network import Buffers, Ids, loss_and_gradient
 from src.rnn.optimizers import Adam
-from src.rnn.parameters import Architecture, Array, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what torch says while it is imported is its own affair
@@ -38,15 +38,15 @@ def one_thread() -> Iterator[None]:
 class Peer:
     """torch.nn's recurrent layers and a linear one, with the weights of a flat vector of ours."""
 
-    def __init__(self, architecture: Architecture, flat: Array) -> None:
+    def __init__(self, architecture: RNNConfig, params: Array) -> None:
         self.architecture, self.order = architecture, TORCH_ORDER[architecture.cell]
-        a, self.dtype = architecture, DTYPES[flat.dtype.type]
+        a, self.dtype = architecture, DTYPES[params.dtype.type]
         kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[a.cell]
         more = {"nonlinearity": a.activation} if a.cell == "rnn" else {}
         self.recurrent = kind(a.vocab, a.hidden, a.layers, dtype=self.dtype, **more)
         self.linear = torch.nn.Linear(a.hidden, a.vocab, dtype=self.dtype)
         self.parameters = [*self.recurrent.parameters(), *self.linear.parameters()]
-        p = unflatten(architecture, flat)
+        p = unflatten(architecture, params)
         with torch.no_grad():
             for k, layer in enumerate(p.layers):
                 self.of(k, "weight_ih").copy_(self.rows(layer.wx))
@@ -93,8 +93,8 @@ class Peer:
 
     def gradient(self) -> Array:
         """In our layout."""
-        flat = np.full(self.architecture.size(), np.nan)
-        g = unflatten(self.architecture, flat)
+        params = np.full(self.architecture.size(), np.nan)
+        g = unflatten(self.architecture, params)
         for k, layer in enumerate(g.layers):
             layer.wx[:] = self.gates(self.of(k, "weight_ih").grad)
             layer.wh[:] = self.gates(self.of(k, "weight_hh").grad)
@@ -103,7 +103,7 @@ class Peer:
                 layer.bh[:] = self.of(k, "bias_hh").grad.numpy()[2 * self.architecture.hidden :]
         g.wy[:] = self.linear.weight.grad.numpy().T
         g.by[:] = self.linear.bias.grad.numpy()
-        return flat
+        return params
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
@@ -113,16 +113,18 @@ def test_loss_and_every_gradient_are_those_of_torch(
     kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
 ) -> None:
     steps, batch, hidden, vocab = shape
-    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng([layers, *shape])
-    flat = rng.normal(0, 0.7 / np.sqrt(hidden), architecture.size())
+    params = rng.normal(0, 0.7 / np.sqrt(hidden), architecture.size())
     ids, targets = rng.integers(vocab, size=(2, steps, batch))
     state = rng.uniform(-0.9, 0.9, (layers, architecture.states, batch, hidden))
     buffers = Buffers.allocate(architecture, steps, batch, np.float64, training=True)
     buffers.set_state(state)
-    g = np.full_like(flat, np.nan)
-    loss = loss_and_gradient(unflatten(architecture, flat), unflatten(architecture, g), ids, targets, buffers)
-    peer = Peer(architecture, flat)
+    g = np.full_like(params, np.nan)
+    loss = loss_and_gradient(
+        unflatten(architecture, params), unflatten(architecture, g), ids, targets, buffers
+    )
+    peer = Peer(architecture, params)
     assert loss == pytest.approx(peer.loss_and_backward(ids, targets, state), rel=1e-10)
     expected = named_views(architecture, peer.gradient())
     for name, found in named_views(architecture, g).items():
@@ -136,14 +138,14 @@ def curves(
     """Loss of ours and of torch's at each of two hundred steps, and how many were clipped: the same batches
     of a text with some order in it, Adam, clipping by the norm."""
     steps, batch, hidden, vocab = 16, 16, 32, 12
-    architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+    architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
-    flat = initialise(architecture, "orthogonal", rng, dtype)
-    peer = Peer(architecture, flat)
+    params = initialize(architecture, "orthogonal", rng, dtype)
+    peer = Peer(architecture, params)
     theirs = torch.optim.Adam(peer.parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8)
     ours = Adam(0.9, 0.999, 1e-8)
-    remembered, g = ours.state(flat), np.zeros_like(flat)
-    p, views = unflatten(architecture, flat), unflatten(architecture, g)
+    remembered, g = ours.state(params), np.zeros_like(params)
+    p, views = unflatten(architecture, params), unflatten(architecture, g)
     buffers = Buffers.allocate(architecture, steps, batch, dtype, training=True)
     zero = np.zeros((layers, architecture.states, batch, hidden), dtype)
     successor = rng.permutation(vocab)
@@ -158,7 +160,7 @@ def curves(
         buffers.reset()
         loss = loss_and_gradient(p, views, ids, targets, buffers)
         clipped += clip_norm(g, global_norm(g), limit)
-        ours.update(remembered, flat, g, lr)
+        ours.update(remembered, params, g, lr)
         losses.append((loss, peer.loss_and_backward(ids, targets, zero)))
         torch.nn.utils.clip_grad_norm_(peer.parameters, limit)
         theirs.step()

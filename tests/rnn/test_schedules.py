@@ -7,7 +7,7 @@ from src.rnn.schedules import Constant, Cosine, Decay, Plateau, Schedule
 from tests.rounding import DOUBLE, gamma
 
 # A cosine of the C library at up to pi (2 u of its value, 4 u of its argument), and some 10 operations on
-# either side, relative to shares of 0.2 and above.
+# either side, relative to factors of 0.2 and above.
 COSINE = gamma(2 * 10 + 2 + 4 * 4, DOUBLE)
 
 ALL = [
@@ -20,20 +20,20 @@ ALL = [
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
 def test_warm_up_rises_in_equal_steps_to_the_peak(schedule: Schedule) -> None:
-    shares = [schedule.share(step, 0.0, 0.0) for step in range(1, 7)]
-    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    factors = [schedule.lr_factor(step, 0.0, 0.0) for step in range(1, 7)]
+    assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_no_warm_up_begins_at_the_peak() -> None:
-    assert Constant(0).share(1, 0.0, 0.0) == 1
-    assert Cosine(0, 0.0).share(1, 0.0, 0.0) == 1
-    assert Plateau(0, 0.5, 2, 0.1).share(1, 0.0, 0.0) == 1
+    assert Constant(0).lr_factor(1, 0.0, 0.0) == 1
+    assert Cosine(0, 0.0).lr_factor(1, 0.0, 0.0) == 1
+    assert Plateau(0, 0.5, 2, 0.1).lr_factor(1, 0.0, 0.0) == 1
 
 
 def test_constant_ignores_progress_and_validation() -> None:
     schedule = Constant(0)
-    schedule.observe(improved=False)
-    assert [schedule.share(100, progress, 0.0) for progress in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    schedule.on_validation(improved=False)
+    assert [schedule.lr_factor(100, progress, 0.0) for progress in (0.0, 0.5, 1.0)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -41,24 +41,24 @@ def test_constant_ignores_progress_and_validation() -> None:
     [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2)],
 )
 def test_cosine_by_hand(progress: float, share: float) -> None:
-    assert Cosine(0, min_lr_factor=0.2).share(9, progress, 0.0) == pytest.approx(share, rel=COSINE)
+    assert Cosine(0, min_lr_factor=0.2).lr_factor(9, progress, 0.0) == pytest.approx(share, rel=COSINE)
 
 
 def test_cosine_stays_at_its_end_when_the_budget_is_overdrawn() -> None:
-    assert Cosine(0, min_lr_factor=0.2).share(9, 1.5, 0.0) == pytest.approx(0.2, rel=COSINE)
+    assert Cosine(0, min_lr_factor=0.2).lr_factor(9, 1.5, 0.0) == pytest.approx(0.2, rel=COSINE)
 
 
 def test_warm_up_multiplies_the_cosine() -> None:
-    assert Cosine(10, min_lr_factor=0.0).share(5, 0.5, 0.0) == pytest.approx(0.25, rel=COSINE)
+    assert Cosine(10, min_lr_factor=0.0).lr_factor(5, 0.5, 0.0) == pytest.approx(0.25, rel=COSINE)
 
 
 def shares_after(schedule: Schedule, observations: str) -> list[float]:
     """The share after each evaluation: + for one that improved, - for one that did not."""
-    shares = []
+    factors = []
     for mark in observations:
-        schedule.observe(improved=mark == "+")
-        shares.append(schedule.share(100, 0.5, 0.0))
-    return shares
+        schedule.on_validation(improved=mark == "+")
+        factors.append(schedule.lr_factor(100, 0.5, 0.0))
+    return factors
 
 
 def test_plateau_cuts_after_every_patience_evaluations_without_improvement() -> None:
@@ -87,22 +87,22 @@ def test_plateau_goes_on_from_what_it_remembered() -> None:
 
 @pytest.mark.parametrize("schedule", [s for s in ALL if not isinstance(s, Plateau)], ids=str)
 def test_what_goes_by_the_step_alone_remembers_nothing(schedule: Schedule) -> None:
-    schedule.observe(improved=False)
+    schedule.on_validation(improved=False)
     assert schedule.state() == {}
     schedule.restore({})
-    assert schedule.share(4, 0.0, 0.0) == 1
+    assert schedule.lr_factor(4, 0.0, 0.0) == 1
 
 
 def test_plateau_ignores_progress() -> None:
     schedule = Plateau(0, factor=0.5, patience=1, min_lr_factor=0.0)
-    schedule.observe(improved=False)
-    assert schedule.share(1, 0.0, 0.0) == schedule.share(1, 1.0, 0.0) == 0.5
+    schedule.on_validation(improved=False)
+    assert schedule.lr_factor(1, 0.0, 0.0) == schedule.lr_factor(1, 1.0, 0.0) == 0.5
 
 
 def test_decay_begins_at_the_end_of_the_epoch_named_and_goes_on_with_each() -> None:
     schedule = Decay(0, factor=0.5, start_epoch=3)
-    shares = [schedule.share(100, 0.0, epoch + within) for epoch in range(10) for within in (0.0, 0.99)]
-    assert shares == [0.5 ** max(0, epoch - 2) for epoch in range(10) for _ in range(2)]
+    factors = [schedule.lr_factor(100, 0.0, epoch + within) for epoch in range(10) for within in (0.0, 0.99)]
+    assert factors == [0.5 ** max(0, epoch - 2) for epoch in range(10) for _ in range(2)]
 
 
 def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> None:
@@ -110,8 +110,8 @@ def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> N
     schedule = Decay(0, factor=0.95, start_epoch=10)
     for epoch in range(10, epochs):
         first = epoch * steps
-        assert schedule.share(first + 1, 0.0, first / (steps * epochs) * epochs) == 0.95 ** (epoch - 9)
-        assert schedule.share(first, 0.0, (first - 1) / (steps * epochs) * epochs) == 0.95 ** max(
+        assert schedule.lr_factor(first + 1, 0.0, first / (steps * epochs) * epochs) == 0.95 ** (epoch - 9)
+        assert schedule.lr_factor(first, 0.0, (first - 1) / (steps * epochs) * epochs) == 0.95 ** max(
             0, epoch - 10
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values, spectral_radius
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
 
@@ -69,7 +69,7 @@ def test_singular_values_stretch_no_further() -> None:
 @pytest.mark.parametrize(("cell", "candidate"), [("rnn", 0), ("gru", 2), ("lstm", 3)])
 def test_the_recurrent_matrix_of_a_gated_cell_is_the_candidates(cell: str, candidate: int) -> None:
     """The order of the gates is that of the cells' equations: the candidate is the last."""
-    p = unflatten(a := Architecture(5, 4, cell, layers=2), np.zeros(a.size()))
+    p = unflatten(a := RNNConfig(5, 4, cell, layers=2), np.zeros(a.size()))
     first, second = recurrent_matrices(p)
     first[:], second[:] = 1, 2
     assert [float(gate.mean()) for gate in p.layers[0].wh] == [float(k == candidate) for k in range(a.gates)]

@@ -12,7 +12,7 @@ import pytest
 from src.rnn.cells import CELLS
 from src.rnn.gradient_check import EPS
 from src.rnn.network import Buffers, zero_state
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from tests.network_error import Bounds
 from tests.rnn.test_cells import ORACLES
@@ -35,10 +35,10 @@ class Example:
         self.kind = kind
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
-        self.architecture = Architecture(vocab, hidden, kind[0], layers, kind[1])
+        self.architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
         drawn = 0.6 * rng.standard_normal(self.architecture.size())
-        self.flat = contractive(self.architecture, drawn, radius).astype(dtype)
-        self.p = unflatten(self.architecture, self.flat)
+        self.params = contractive(self.architecture, drawn, radius).astype(dtype)
+        self.p = unflatten(self.architecture, self.params)
         self.ids = rng.integers(vocab, size=(self.steps, self.batch))
         self.targets = rng.integers(vocab, size=self.batch)
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
@@ -47,7 +47,7 @@ class Example:
     def bounds(self, unit: float = DOUBLE) -> Bounds:
         targets = np.broadcast_to(self.targets, self.ids.shape)
         return Bounds.of(
-            self.architecture, self.flat, self.ids, targets, self.state, unit=unit, last_only=True
+            self.architecture, self.params, self.ids, targets, self.state, unit=unit, last_only=True
         )
 
     def gradients(self) -> Array:
@@ -119,7 +119,7 @@ def test_in_single_precision_it_is_the_same_rounded(kind: tuple[str, str]) -> No
     single, double = (Example(kind, 2, (6, 3, 16, 7), dtype, 0.3) for dtype in (np.float32, np.float64))
     found = single.gradients()
     assert found.dtype == np.float32
-    double.flat[:], double.state[:] = single.flat, single.state  # or those would be rounded, too
+    double.params[:], double.state[:] = single.params, single.state  # or those would be rounded, too
     exact, off = double.gradients(), single.bounds(UNIT).states + double.bounds().states
     assert off[-1, 0, -1] < 0.01 * np.linalg.norm(exact[-1, 0, -1]), "else nothing is compared"
     assert (np.linalg.norm(found - exact, axis=(3, 4)) <= off).all()
@@ -129,11 +129,11 @@ def test_in_single_precision_it_is_the_same_rounded(kind: tuple[str, str]) -> No
 def test_what_forward_left_is_still_there_and_a_second_look_sees_the_same(kind: tuple[str, str]) -> None:
     example = Example(kind, 2, (6, 3, 4, 5))
     first = example.gradients()
-    weights = example.flat.tobytes()
-    blocks = [tape.blocks.tobytes() for tape in example.buffers.tapes]
+    weights = example.params.tobytes()
+    blocks = [cache.blocks.tobytes() for cache in example.buffers.caches]
     assert example.gradients().tobytes() == first.tobytes()
-    assert [tape.blocks.tobytes() for tape in example.buffers.tapes] == blocks
-    assert example.flat.tobytes() == weights
+    assert [cache.blocks.tobytes() for cache in example.buffers.caches] == blocks
+    assert example.params.tobytes() == weights
 
 
 def test_norms_stand_by_distance_averaged_over_the_windows() -> None:

@@ -189,12 +189,12 @@ def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], 
     """Threads of BLAS before and within the DataParallel, and the gradient that it computes."""
     import numpy as np
 
-    from src.rnn.parameters import Architecture
+    from src.rnn.parameters import RNNConfig
     from src.training.data_parallel import DataParallel
     from src.training.shard import ShardSpec
 
     before = blas()
-    engine = DataParallel(ShardSpec(Architecture(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
+    engine = DataParallel(ShardSpec(RNNConfig(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
     engine.params[:] = np.random.default_rng(1).normal(size=engine.params.size) * 0.1
     ids = np.random.default_rng(2).integers(5, size=(4, 32))
     with engine:

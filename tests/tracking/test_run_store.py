@@ -14,7 +14,7 @@ from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import Model
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.event_log import NAME, Journal
 from src.tracking.run_record import RunRecord
@@ -164,7 +164,7 @@ def test_a_job_is_found_by_its_digest_unless_it_was_cut_short(outputs: Outputs) 
 
 def test_models_and_files_belong_to_their_run(outputs: Outputs) -> None:
     folder = outputs.add("one")
-    architecture, vocabulary = Architecture(3, 4), Vocabulary("abc")
+    architecture, vocabulary = RNNConfig(3, 4), Vocabulary("abc")
     flat = np.arange(architecture.size(), dtype=np.float32)
     plain = Normalisation(False, False, False)
     serialization.save(Model(architecture, flat, vocabulary, plain), folder / "model")

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from src.common.errors import InputError
 from src.rnn.cells import CELLS
-from src.rnn.init import initialise
+from src.rnn.init import initialize
 from src.rnn.network import Buffers, Ids, forward
-from src.rnn.parameters import Architecture, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.training import data_parallel
 from src.training.data_parallel import DataParallel, effective_workers, worker_loop
 from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
@@ -27,8 +27,8 @@ from tests.network_error import Bounds
 from tests.rounding import UNIT, contractive
 
 STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
-PLAIN = ShardSpec(Architecture(vocab=7, hidden=12), STEPS, BATCH)
-DEEP = Architecture(vocab=7, hidden=12, cell="lstm", layers=2)
+PLAIN = ShardSpec(RNNConfig(vocab=7, hidden=12), STEPS, BATCH)
+DEEP = RNNConfig(vocab=7, hidden=12, cell="lstm", layers=2)
 
 
 def batch(seed: int) -> tuple[Ids, Ids]:
@@ -37,12 +37,12 @@ def batch(seed: int) -> tuple[Ids, Ids]:
 
 
 def begin(job: ShardSpec) -> Array:
-    drawn = initialise(job.architecture, "orthogonal", np.random.default_rng(0))
+    drawn = initialize(job.architecture, "orthogonal", np.random.default_rng(0))
     return contractive(job.architecture, drawn, 0.3)
 
 
 def assert_close(
-    architecture: Architecture,
+    architecture: RNNConfig,
     weights: Array,
     seed: int,
     ours: tuple[float, Array],
@@ -213,7 +213,7 @@ def test_no_process_is_given_fewer_than_eight_columns(workers: int, batch_size: 
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> None:
     """Each process the state of its own columns; a fresh batch begins from zero again."""
-    job = ShardSpec(Architecture(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
+    job = ShardSpec(RNNConfig(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
     with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
         one.params[:] = two.params[:] = begin(job)
         first = computed(two, 1, reset_state=True)
@@ -222,7 +222,7 @@ def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> Non
         for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
             alone, shared = computed(one, seed, fresh), computed(two, seed, fresh)
             exact.reset() if fresh else exact.carry()
-            state = np.stack([np.stack([tape.h[0], *tape.c[:1]]) for tape in exact.tapes])
+            state = np.stack([np.stack([tape.h[0], *tape.c[:1]]) for tape in exact.caches])
             state_off = assert_close(
                 job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_off
             )

@@ -10,8 +10,8 @@ import pytest
 from src.common.errors import Diverged
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.scoring import validation_loss
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture
+from src.rnn.init import initialize
+from src.rnn.parameters import RNNConfig
 from src.training import trainer
 from src.training.data_parallel import DataParallel
 from tests.small_training import CORPUS, target
@@ -91,7 +91,7 @@ def test_rollback_puts_weights_and_optimiser_back_as_they_were(
     monkeypatch.setattr(Run, "save", remember)
     run.train()
     assert seen[1] == kept[1], "as at step 20"
-    begin = initialise(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
+    begin = initialize(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
     assert (seen[0]["weights"], seen[0]["averaged"]) == (begin, begin), (
         "before the first evaluation: the beginning"
     )
@@ -189,8 +189,8 @@ def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
 
 def test_a_score_that_is_no_number_is_a_failure_and_no_figure() -> None:
     """ReLU along a text of any length, with weights that let the carried state grow."""
-    architecture = Architecture(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
-    flat = initialise(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
+    architecture = RNNConfig(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
+    flat = initialize(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
     with pytest.raises(Diverged, match=r"model: expected a network that stays finite along the test split"):
         evaluate_network(architecture, flat, CORPUS, 5, np.random.default_rng(0))
 
@@ -203,6 +203,7 @@ def test_how_often_one_looks_logs_and_keeps_changes_nothing(tmp_path: Path) -> N
     ends = []
     for run in runs:
         run.train()
-        ends.append({name: run.last[name] for name in ("weights", "averaged", "carried", "optimizer.mean")})
+        names = ("weights", "averaged", "carried", "optimizer.exp_avg")
+        ends.append({name: run.last[name] for name in names})
     assert ends[0] == ends[1] == ends[2]
     assert [len(run.steps) for run in runs] == [33, 5, 1]

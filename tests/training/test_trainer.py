@@ -14,8 +14,8 @@ from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
 from src.models.serialization import Model
 from src.rnn.cells import CELLS
-from src.rnn.init import initialise
-from src.rnn.parameters import Architecture, Array
+from src.rnn.init import initialize
+from src.rnn.parameters import Array, RNNConfig
 from src.rnn.schedules import Plateau
 from src.training.factory import build_batches
 from tests.rounding import UNIT, gamma
@@ -65,7 +65,7 @@ def test_batching_names_the_supply() -> None:
     assert isinstance(build_batches(attrs.evolve(BASE, batching="shuffled"), CORPUS, rng), Windows)
 
 
-def write_and_score(architecture: Architecture, flat: Array) -> None:
+def write_and_score(architecture: RNNConfig, flat: Array) -> None:
     """What a callback may do: sample and score, with all of NumPy's global random numbers."""
     model = Model(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
@@ -108,9 +108,9 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pyt
     observed = []
 
     class Watched(Plateau):
-        def observe(self, improved: bool) -> None:
+        def on_validation(self, improved: bool) -> None:
             observed.append(improved)
-            super().observe(improved)
+            super().on_validation(improved)
 
     monkeypatch.setattr("src.rnn.schedules.Plateau", Watched)
     schedule = target("schedules.Plateau", warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.2)
@@ -151,7 +151,7 @@ def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
         max_epochs=1e-6,
     )
     assert trained.result.steps == 1
-    begin = initialise(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    begin = initialize(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     moved, last = (w.astype(np.float64) for w in (trained.last, begin)), trained.last
     length = np.linalg.norm(next(moved) - next(moved), order)
     # each weight rounds to float32 once, and the norm that the gradient is scaled by is a sum of so many
@@ -165,7 +165,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
         Trained(optimizer=o, lr=0.1, max_epochs=1e-6, model=model_config(("gru", "tanh"), 2))
         for o in (target("optimizers.SGD"), target("optimizers.SGD", weight_decay=0.5))
     )
-    begin = initialise(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    begin = initialize(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     from src.rnn.parameters import named_views
 
     views = [named_views(plain.architecture, flat) for flat in (plain.last, decayed.last, begin)]

@@ -15,24 +15,24 @@ and each holds a gradient of its own: (W - 1) n more. With on_divergence=rollbac
 kept, with what the optimiser and the averaging knew then: 4 n more.
 """
 
-from src.rnn.parameters import Architecture
+from src.rnn.parameters import RNNConfig
 
 NUMBER = 4  # bytes of a float32
 
 
-def activation_bytes(architecture: Architecture, steps: int, batch: int) -> int:
+def activation_bytes(architecture: RNNConfig, steps: int, batch: int) -> int:
     """Bytes of what a forward and a backward pass over (T, B) = (steps, batch) write."""
     a = architecture
     window = a.layers * steps * batch * a.hidden
     return NUMBER * (window * (a.gates + a.states + 1) + window + 2 * steps * batch * a.vocab)
 
 
-def weight_bytes(architecture: Architecture) -> int:
+def weight_bytes(architecture: RNNConfig) -> int:
     """Bytes of the weights, their gradient, what Adam and the averaging keep, and of what is made of them."""
     a = architecture
     return NUMBER * (6 * a.size() + a.gates * a.hidden**2 + 9 * a.gates * a.vocab * a.hidden)
 
 
-def training_bytes(architecture: Architecture, steps: int, batch: int) -> int:
+def training_bytes(architecture: RNNConfig, steps: int, batch: int) -> int:
     """Bytes of a whole training step in one process."""
     return activation_bytes(architecture, steps, batch) + weight_bytes(architecture)
