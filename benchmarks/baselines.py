@@ -150,7 +150,7 @@ def numpy_sample(case: Case) -> Steps:
     """This project's sampler, `batch` streams at once."""
     import numpy as np
 
-    from src.generation.sampling import continue_streams
+    from src.generation.sampling import continue_batch
     from src.rnn.init import initialize
     from src.rnn.parameters import RNNConfig
     from src.rnn.step import Stepper
@@ -161,7 +161,7 @@ def numpy_sample(case: Case) -> Steps:
 
     def steps(count: int) -> None:
         logits = stepper.step(np.zeros(case.batch, np.intp))
-        for _ in continue_streams(stepper, logits, 0.7, rng.random((count, case.batch))):
+        for _ in continue_batch(stepper, logits, 0.7, rng.random((count, case.batch))):
             pass
 
     return steps

@@ -23,7 +23,7 @@ from src.cli.main import register_configs
 from src.common.atomic_io import write_json
 from src.common.callback import BaseCallback
 from src.common.paths import CONF
-from src.data.corpus import Corpus, corpus_of
+from src.data.corpus import Corpus, load_corpus
 from src.rnn.parameters import Array
 from src.tracking.environment import environment
 from src.training.callbacks import NullLogger
@@ -65,7 +65,7 @@ def main() -> None:
     config = default("eval_every=10", "patience=null")
     runs, repeats = {}, {}
     with tempfile.TemporaryDirectory() as temporary:
-        corpus, _ = corpus_of(config.data, config.seq_len, Path(temporary))
+        corpus, _ = load_corpus(config.data, config.seq_len, Path(temporary))
         for workers in WORKERS:
             both = []
             for threads in (1, 2):

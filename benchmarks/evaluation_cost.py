@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.determinism import default
 from src.common.atomic_io import write_json
-from src.data.corpus import corpus_of
+from src.data.corpus import load_corpus
 from src.evaluation.evaluate import evaluate_network
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
@@ -35,7 +35,7 @@ def main() -> None:
     config = default()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        corpus, _ = corpus_of(config.data, config.seq_len, Path(temporary))
+        corpus, _ = load_corpus(config.data, config.seq_len, Path(temporary))
         for cell, hidden in SETTINGS:
             architecture = RNNConfig(len(corpus.vocabulary), hidden, cell, 1, "tanh")
             flat = initialize(architecture, "orthogonal", np.random.default_rng(0))

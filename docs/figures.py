@@ -17,11 +17,11 @@ from matplotlib.ticker import MaxNLocator
 from threadpoolctl import threadpool_limits
 
 from src.data import sources
-from src.data.batches import Windows
-from src.data.corpus import Corpus, Settings, prepare
+from src.data.batches import ShuffledWindows
+from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalisation
 from src.evaluation.scoring import validation_loss
-from src.generation.sampling import choose
+from src.generation.sampling import sample_token
 from src.plots import training as training_plots
 from src.rnn.clipping import clip_norm, global_norm
 from src.rnn.init import initialize
@@ -53,7 +53,7 @@ class Trained:
 
 def sonnets(folder: Path) -> Corpus:
     """The default corpus, prepared in `folder`."""
-    settings = Settings("smallshake", "utf-8", Normalisation(True, True, False), (0.8, 0.1, 0.1))
+    settings = CorpusConfig("smallshake", "utf-8", Normalisation(True, True, False), (0.8, 0.1, 0.1))
     source = sources.find("smallshake", None, folder)
     return prepare(source.pieces, settings, STEPS, folder)[0]
 
@@ -74,7 +74,7 @@ def train(
     flat = initialize(architecture, "orthogonal", rng)
     gradient, state, trained = np.empty_like(flat), optimizer.state(flat), Trained(flat, BestWeights(flat))
     p, g = unflatten(architecture, flat), unflatten(architecture, gradient)
-    batches = Windows(tokens, STEPS, BATCH, stride, rng)
+    batches = ShuffledWindows(tokens, STEPS, BATCH, stride, rng)
     buffers = Buffers.allocate(architecture, STEPS, BATCH, training=True)
     for step in range(1, updates + 1):
         ids, targets, _ = batches.next()
@@ -223,7 +223,7 @@ def temperature(corpus: Corpus) -> Figure:
     names = corpus.vocabulary.characters.replace(" ", "␣")
     for ax, tau in zip(figure.subplots(3, 1, sharex=True), (0.1, 1.0, 2.0), strict=True):
         p = np.exp(log_softmax((logits / tau)[:, None].astype(np.float64)))[:, 0]
-        likeliest = int(choose(logits, 0, 0.5))
+        likeliest = int(sample_token(logits, 0, 0.5))
         bars = ax.bar(list(names), p, color="0.75", edgecolor="k", linewidth=0.6)
         bars[likeliest].set_hatch("////")
         entropy = -(p[p > 0] * np.log2(p[p > 0])).sum()

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from src.data.corpus import Corpus
     from src.evaluation.evaluate import Evaluation
-    from src.models.serialization import Model
+    from src.models.serialization import TrainedModel
 
 
 def evaluate(
-    run_id: str, model: "Model", logged: dict[str, Any], data_dir: "Path"
+    run_id: str, model: "TrainedModel", logged: dict[str, Any], data_dir: "Path"
 ) -> "tuple[Evaluation, Corpus]":
     """Score a trained model on the final split of the corpus that it was trained on.
 
@@ -31,18 +31,18 @@ def evaluate(
 
     from src.common.errors import InputError
     from src.config.schema import Config
-    from src.data.corpus import corpus_of
+    from src.data.corpus import load_corpus
     from src.evaluation.evaluate import evaluate_network
 
     config = Config.from_dict(logged, f"run: config.json of run {run_id}")
-    corpus, _ = corpus_of(config.data, config.seq_len, data_dir)
+    corpus, _ = load_corpus(config.data, config.seq_len, data_dir)
     if corpus.vocabulary != model.vocabulary:
         raise InputError(
             f"run: expected the corpus that run {run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
     rng, most = np.random.default_rng(config.seed), config.max_eval_chars
-    return evaluate_network(model.architecture, model.flat, corpus, config.seq_len, rng, most), corpus
+    return evaluate_network(model.architecture, model.params, corpus, config.seq_len, rng, most), corpus
 
 
 def main(config: Any, _: Invocation) -> None:

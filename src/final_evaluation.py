@@ -16,7 +16,7 @@ from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import Judge, Judgement, final_split_of
 from src.generation.sampling import sample
 from src.models import serialization
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.parameters import unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 from src.tracking.fingerprint import job_digest
@@ -47,7 +47,7 @@ class Result:
         )
 
 
-def generate(config: Config, model: Model, temperature: float) -> str:
+def generate(config: Config, model: TrainedModel, temperature: float) -> str:
     """Generate a sample from the run's own seed: the same weights and settings give the same text."""
     rng = np.random.default_rng(config.seed)
     return "".join(sample(model, config.prompt, temperature, config.length, rng))
@@ -56,7 +56,7 @@ def generate(config: Config, model: Model, temperature: float) -> str:
 def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
     """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
-    model = Model(architecture, params, corpus.vocabulary, corpus.normalisation)
+    model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalisation)
     kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
     serialization.save(model, run.folder / "model")
     say(f"[3/4] evaluate: on the {final_split_of(corpus)}")

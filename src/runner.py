@@ -12,7 +12,7 @@ from src.common.paths import absolute
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten
-from src.data.corpus import Corpus, corpus_of
+from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, tags_of
 from src.tracking.fingerprint import job_digest
 from src.tracking.run import Run, closed
@@ -96,7 +96,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
             raise invalid_value_error(
                 key, "null but for python -m src.train without --multirun", getattr(config, key)
             )
-    corpus, fresh = corpus_of(config.data, config.seq_len, absolute(config.data_dir))
+    corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
     state = "prepared" if fresh else "already prepared, nothing to do"

@@ -1,10 +1,10 @@
 """A text of 400 characters, and the settings by which tests prepare it."""
 
-from src.data.corpus import Settings, Text
+from src.data.corpus import CorpusConfig, Text
 from src.data.normalization import Normalisation
 
 PLAIN = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
-SETTINGS = Settings(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
+SETTINGS = CorpusConfig(name="tiny", encoding="utf-8", normalisation=PLAIN, split=(0.8, 0.1, 0.1))
 TEXT = "Shall I compare thee to a summer's day? " * 10
 RAW = TEXT.encode()
 RAW_TEXT = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.permutation import draw_keys, permuted
+from src.data.permutation import draw_keys, permutation_slice
 
 Ids = NDArray[np.intp]
 
@@ -28,7 +28,7 @@ class Batches(Protocol):
         """Go on from where a supply of the same text and settings stood: the same batches come next."""
 
 
-class Windows:
+class ShuffledWindows:
     """An endless supply of batches of windows over `tokens`.
 
     A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
@@ -69,7 +69,7 @@ class Windows:
         if not self.block.size:
             whole = -(-BLOCK // self.batch_size) * self.batch_size
             stop = min(self.position + whole, taken)
-            self.block = permuted(self.position, stop, self.count, self.keys) * self.stride
+            self.block = permutation_slice(self.position, stop, self.count, self.keys) * self.stride
         starts, self.block = self.block[: self.batch_size], self.block[self.batch_size :]
         self.position += self.batch_size
         window = self.tokens[self.offsets + starts].astype(np.intp)
@@ -84,7 +84,7 @@ class Windows:
         self.block = self.block[:0]
 
 
-class Streams:
+class ContiguousStreams:
     """The text cut into batch_size contiguous streams, read side by side, seq_len characters a batch.
 
     Each column of a batch goes on where that column of the batch before ended, so that the hidden state

@@ -13,7 +13,11 @@ from src.common.errors import InputError
 
 BYTES = "bytes"  # the encoding of what is to be learned byte by byte
 BYTE_ORDER_MARK = "\ufeff"
-HOST_NAMES = ("idna", "punycode", "undefined")  # no encodings of texts, or none that can be read in pieces
+NON_TEXT_CODECS = (
+    "idna",
+    "punycode",
+    "undefined",
+)  # not text encodings, or not incremental
 
 
 def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
@@ -27,7 +31,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
         return
     decoder = decoder_of(encoding)
     read, begun = 0, False
-    for piece, last in with_last(pieces):
+    for piece, last in iter_with_final(pieces):
         read += len(piece)
         try:
             text = decoder.decode(piece, last)
@@ -53,7 +57,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
     """Bytes to characters with one kind of line end; InputError for what is no encoding of texts."""
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
-        if codecs.lookup(encoding).name in HOST_NAMES:
+        if codecs.lookup(encoding).name in NON_TEXT_CODECS:
             raise LookupError
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
     except (LookupError, ValueError) as error:
@@ -62,7 +66,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
         ) from error
 
 
-def with_last(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+def iter_with_final(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Each piece, and an empty one behind them that is the last."""
     for piece in pieces:
         yield piece, False

@@ -31,7 +31,7 @@ from src.data import sources
 from src.data.bytes_to_text import BYTES, characters
 from src.data.normalization import Normalisation
 from src.data.tokenize import write_normalised, write_tokens
-from src.data.vocabulary import LARGEST, Vocabulary, check_size
+from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size
 
 Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
 
@@ -42,7 +42,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Settings:
+class CorpusConfig:
     """What decides how a source becomes a corpus.
 
     split: contiguous shares for training, validation and test, which add up to 1.
@@ -107,7 +107,7 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 
 
 def prepare(
-    text: Text, settings: Settings, seq_len: int, data_dir: Path, max_vocabulary: int = LARGEST
+    text: Text, settings: CorpusConfig, seq_len: int, data_dir: Path, max_vocabulary: int = MAX_VOCABULARY
 ) -> tuple[Corpus, bool]:
     """The corpus of a text, and whether it had to be made (False: it stood there already).
 
@@ -122,17 +122,17 @@ def prepare(
     folder = data_dir / f"{settings.name}-{digest[:12]}"
     made = not (folder / "manifest.json").exists()
     if made:
-        with appearing(folder) as temporary:
+        with atomic_directory(folder) as temporary:
             make(text, settings, seq_len, max_vocabulary, temporary, source.hexdigest())
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
     check_size(len(corpus.vocabulary), max_vocabulary)
-    show_text(folder, data_dir / f"{settings.name}.txt")
+    link_latest_text(folder, data_dir / f"{settings.name}.txt")
     return corpus, made
 
 
 def make(
-    text: Text, settings: Settings, seq_len: int, max_vocabulary: int, folder: Path, sha256: str
+    text: Text, settings: CorpusConfig, seq_len: int, max_vocabulary: int, folder: Path, sha256: str
 ) -> None:
     """Fill a folder with a corpus' files. sha256: of the text when it was last read."""
     source, size = hashlib.sha256(), 0
@@ -159,7 +159,12 @@ def make(
 
 
 def manifest_of(
-    source_sha256: str, size: int, settings: Settings, count: int, vocabulary: Vocabulary, tokens_sha256: str
+    source_sha256: str,
+    size: int,
+    settings: CorpusConfig,
+    count: int,
+    vocabulary: Vocabulary,
+    tokens_sha256: str,
 ) -> dict[str, Any]:
     """Build the content of manifest.json.
 
@@ -183,7 +188,7 @@ def manifest_of(
     }
 
 
-def digest_of(source: bytes, settings: Settings) -> str:
+def digest_of(source: bytes, settings: CorpusConfig) -> str:
     """sha256 over the source's own sha256 and the settings, in hexadecimal."""
     stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
     return hashlib.sha256(source + stated).hexdigest()
@@ -193,7 +198,7 @@ def digest_of_text(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def show_text(folder: Path, link: Path) -> None:
+def link_latest_text(folder: Path, link: Path) -> None:
     """Let data/NAME.txt be the text that the network reads now: for a person to open."""
     target = f"{folder.name}/text.txt"
     if link.is_symlink() and os.readlink(link) == target:
@@ -202,7 +207,7 @@ def show_text(folder: Path, link: Path) -> None:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def atomic_directory(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill, which then appears as `folder` complete or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +232,7 @@ def load(folder: Path) -> Corpus:
         tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         stated, source = manifest["settings"], manifest["source"]
         normalisation, split = Normalisation(**stated["normalisation"]), tuple(stated["split"])
-        settings = Settings(stated["name"], stated["encoding"], normalisation, split)
+        settings = CorpusConfig(stated["name"], stated["encoding"], normalisation, split)
         # Built anew from the files, so that every type, size and digest in it is checked.
         expected = manifest_of(
             source["sha256"],
@@ -255,7 +260,7 @@ def load(folder: Path) -> Corpus:
         ) from error
 
 
-def corpus_of(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
+def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
     """The prepared corpus, and whether it had to be made now.
 
     Raises InputError when the text cannot be read or is too short for windows of seq_len.
@@ -265,7 +270,7 @@ def corpus_of(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, b
         expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
         raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
-    settings = Settings(
+    settings = CorpusConfig(
         name=data.name,
         encoding=data.encoding,
         normalisation=Normalisation(data.lowercase, data.letters_only, data.collapse_spaces),

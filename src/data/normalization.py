@@ -42,7 +42,7 @@ class Normalisation:
 
     def apply(self, text: str) -> str:
         """The normalised text."""
-        return Normaliser(self).next(text)
+        return Normalizer(self).feed(text)
 
     def of_character(self, character: str) -> str:
         """What one character becomes before spaces are collapsed: one character, whatever stands beside it.
@@ -58,29 +58,29 @@ class Normalisation:
         return " " if self.letters_only and not lower.isalpha() else lower
 
 
-class Normaliser:
+class Normalizer:
     """Normalises a text that comes in pieces: what comes out does not depend on where they are cut.
 
     Python code runs once a distinct character, never once a character.
 
-    >>> pieces = Normaliser(Normalisation(lowercase=True, letters_only=True, collapse_spaces=True))
-    >>> [pieces.next(text) for text in ("Shall I --", " 18 -- compare")]
+    >>> pieces = Normalizer(Normalisation(lowercase=True, letters_only=True, collapse_spaces=True))
+    >>> [pieces.feed(text) for text in ("Shall I --", " 18 -- compare")]
     ['shall i ', 'compare']
     """
 
     def __init__(self, normalisation: Normalisation) -> None:
         self.collapse = normalisation.collapse_spaces
-        self.known = Known(normalisation)
+        self.known = CharacterMap(normalisation)
         self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not met so far
         self.after_space = False
 
-    def next(self, text: str) -> str:
+    def feed(self, text: str) -> str:
         """The next piece, normalised."""
         # Python itself is quick at ASCII, and at nothing else.
-        normal = text.translate(self.known) if text.isascii() else self.look_up(text)
-        return self.collapsed(normal) if self.collapse and normal else normal
+        normal = text.translate(self.known) if text.isascii() else self._lookup(text)
+        return self._collapse_spaces(normal) if self.collapse and normal else normal
 
-    def collapsed(self, text: str) -> str:
+    def _collapse_spaces(self, text: str) -> str:
         """One space of several in a row, those at the end of the piece before included."""
         ascii = text.isascii()
         codes = np.frombuffer(text.encode(), np.uint8) if ascii else code_points(text)
@@ -90,7 +90,7 @@ class Normaliser:
         kept = codes[~(space & again)]
         return kept.tobytes().decode() if ascii else from_code_points(kept)
 
-    def look_up(self, text: str) -> str:
+    def _lookup(self, text: str) -> str:
         codes = code_points(text)
         normal = self.table.take(codes, mode="clip")
         if normal.min() == 0:  # the character 0 itself is looked up again in each piece: texts have none
@@ -104,7 +104,7 @@ class Normaliser:
         return "".join(map(chr, sorted(set(self.known.values()))))
 
 
-class Known(dict[int, int]):
+class CharacterMap(dict[int, int]):
     """Code point to normalised code point, of every character met so far."""
 
     def __init__(self, normalisation: Normalisation) -> None:

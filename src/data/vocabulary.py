@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from src.common.errors import InputError
 from src.data.normalization import code_points, from_code_points
 
-LARGEST = 2**16  # ids are kept in 8 or 16 bits
-SHOWN = 300  # characters of a vocabulary in a message
+MAX_VOCABULARY = 2**16  # ids are kept in 8 or 16 bits
+MAX_SHOWN = 300  # characters of a vocabulary in a message
 
 
 def check_size(size: int, most: int) -> None:
@@ -18,7 +18,8 @@ def check_size(size: int, most: int) -> None:
         raise InputError(
             f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly "
             "data.encoding is not the text's own, or the file is no text (data.encoding=bytes makes at most "
-            f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most {LARGEST}"
+            f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most "
+            f"{MAX_VOCABULARY}"
         )
 
 
@@ -34,7 +35,7 @@ class Vocabulary:
     characters: str
 
     @classmethod
-    def of(cls, text: str, most: int = LARGEST) -> "Vocabulary":
+    def of(cls, text: str, most: int = MAX_VOCABULARY) -> "Vocabulary":
         """The vocabulary of a text; InputError when it has more than `most` distinct characters."""
         distinct = np.unique(code_points(text))
         check_size(distinct.size, most)
@@ -60,7 +61,7 @@ class Vocabulary:
         unknown = ids == -1
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
-            shown = repr(self.characters[:SHOWN]) + (", ..." if len(self) > SHOWN else "")
+            shown = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise InputError(
                 f"prompt: expected only the {len(self)} characters that the model knows "
                 f"({shown}), got {missing!r}"

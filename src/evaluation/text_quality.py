@@ -26,7 +26,7 @@ from src.data.corpus import Corpus
 from src.evaluation.baselines import learned
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.generation.sampling import sample
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 
 UNMEASURED = ("source", "temperature", "passage", "characters")
 WORD = re.compile(r"[^\W\d_]+")  # a run of letters
@@ -134,7 +134,7 @@ def distinct(items: list[str] | list[tuple[str, ...]]) -> float | None:
 
 
 def judged_temperatures(
-    model: Model, judge: Judge, prompt: str, temperatures: Iterable[float], length: int, seed: int
+    model: TrainedModel, judge: Judge, prompt: str, temperatures: Iterable[float], length: int, seed: int
 ) -> list[Judgement]:
     """Write `length` characters at each temperature, from the same random numbers, and judge them.
 

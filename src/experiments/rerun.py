@@ -144,10 +144,10 @@ def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path
     if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
         return Comparison("weights", "")
     try:
-        before = store.load_model(original).flat
+        before = store.load_model(original).params
     except InputError:
         return Comparison("weights", "another sha256, and no weights were logged to compare with")
-    after = serialization.load(folder / "model").flat
+    after = serialization.load(folder / "model").params
     if before.shape != after.shape:
         return Comparison("weights", f"{before.size} and {after.size} of them")
     largest = float(np.abs(before - after).max())

@@ -14,16 +14,16 @@ from itertools import repeat
 import numpy as np
 
 from src.common.blas import single_blas_thread
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.network import Ids
 from src.rnn.parameters import Array
 from src.rnn.step import Stepper
 
-OVERFLOWS = 1e-250  # below it the quotient of a float32 logit and the temperature may be no double
+MIN_TEMPERATURE = 1e-250  # below it the quotient of a float32 logit and the temperature may be no double
 
 
 def sample(
-    model: Model,
+    model: TrainedModel,
     prompt: str,
     temperature: float,
     length: int,
@@ -42,7 +42,7 @@ def sample(
 
 
 def sample_many(
-    model: Model,
+    model: TrainedModel,
     prompt: str,
     temperature: float,
     length: int,
@@ -59,21 +59,21 @@ def sample_many(
     """
     prompt_ids = encode(model, prompt)
     others = [child.random(length) for child in rng.spawn(count - 1)]
-    first = streams(model, prompt_ids, temperature, rng.random(length)[:, None], top_k, top_p)
+    first = generate_batch(model, prompt_ids, temperature, rng.random(length)[:, None], top_k, top_p)
     rest: Iterator[Ids] = repeat(np.zeros(0, np.intp), length)
     if others:
-        rest = streams(model, prompt_ids, temperature, np.stack(others, axis=1), top_k, top_p)
+        rest = generate_batch(model, prompt_ids, temperature, np.stack(others, axis=1), top_k, top_p)
     known = model.vocabulary.characters
     return (tuple(known[k] for k in (*one, *many)) for one, many in zip(first, rest, strict=True))
 
 
-def encode(model: Model, prompt: str) -> Ids:
+def encode(model: TrainedModel, prompt: str) -> Ids:
     """The ids that a prompt is read as."""
     return model.vocabulary.encode(model.normalisation.apply(prompt)).astype(np.intp)
 
 
 def characters(
-    model: Model,
+    model: TrainedModel,
     prompt_ids: Ids,
     temperature: float,
     uniforms: Array,
@@ -81,12 +81,12 @@ def characters(
     top_p: float | None = None,
 ) -> Iterator[str]:
     """One character for each uniform number, after the prompt."""
-    for ids in streams(model, prompt_ids, temperature, uniforms[:, None], top_k, top_p):
+    for ids in generate_batch(model, prompt_ids, temperature, uniforms[:, None], top_k, top_p):
         yield model.vocabulary.characters[ids[0]]
 
 
-def streams(
-    model: Model,
+def generate_batch(
+    model: TrainedModel,
     prompt_ids: Ids,
     temperature: float,
     uniforms: Array,
@@ -96,7 +96,7 @@ def streams(
     """Ids (B,) of the next character of each of B texts with one prompt, for each row of uniforms (N, B)."""
     batch = uniforms.shape[1]
     with single_blas_thread():
-        stepper = Stepper(model.architecture, model.flat, batch)
+        stepper = Stepper(model.architecture, model.params, batch)
         logits: Array | None = None
         for prompt_id in prompt_ids:
             logits = stepper.step(np.full(batch, prompt_id))
@@ -105,10 +105,10 @@ def streams(
             yield first
             logits, uniforms = stepper.step(first), uniforms[1:]
         if logits is not None:
-            yield from continue_streams(stepper, logits, temperature, uniforms, top_k, top_p)
+            yield from continue_batch(stepper, logits, temperature, uniforms, top_k, top_p)
 
 
-def continue_streams(
+def continue_batch(
     stepper: Stepper,
     logits: Array,
     temperature: float,
@@ -121,12 +121,12 @@ def continue_streams(
     logits (B, V): what the stepper said last.
     """
     for row in uniforms:
-        ids = choose(logits, temperature, row, top_k, top_p)
+        ids = sample_token(logits, temperature, row, top_k, top_p)
         yield ids
         logits = stepper.step(ids)
 
 
-def choose(
+def sample_token(
     logits: Array,
     temperature: float,
     uniform: Array | float,
@@ -139,32 +139,32 @@ def choose(
     argmax. top_k (at least 1) and top_p (above 0, at most 1) restrict the choice, in this order; None: not.
 
     >>> logits = np.log([0.5, 0.3, 0.2])
-    >>> [int(choose(logits, 1.0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+    >>> [int(sample_token(logits, 1.0, uniform)) for uniform in (0.1, 0.6, 0.9)]
     [0, 1, 2]
-    >>> [int(choose(logits, 0.25, uniform)) for uniform in (0.1, 0.6, 0.9)]  # sharper: 0.866, 0.112, 0.022
+    >>> [int(sample_token(logits, 0.25, uniform)) for uniform in (0.1, 0.6, 0.9)]  # 0.87, 0.11, 0.02
     [0, 0, 1]
-    >>> [int(choose(logits, 0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+    >>> [int(sample_token(logits, 0, uniform)) for uniform in (0.1, 0.6, 0.9)]
     [0, 0, 0]
-    >>> [int(choose(logits, 1.0, uniform, top_k=2)) for uniform in (0.1, 0.6, 0.9)]
+    >>> [int(sample_token(logits, 1.0, uniform, top_k=2)) for uniform in (0.1, 0.6, 0.9)]
     [0, 0, 1]
     """
     if temperature == 0:
         return np.asarray(np.argmax(logits, axis=-1))
     p = logits.T.astype(np.float64)  # the vocabulary first: reductions of few numbers each are quicker so
     p -= np.maximum.reduce(p)
-    if temperature < OVERFLOWS:
+    if temperature < MIN_TEMPERATURE:
         with np.errstate(over="ignore"):  # the quotient may be -inf, and its exponential 0
             p /= temperature
     else:
         p /= temperature
     np.exp(p, out=p)
     if top_k is not None or top_p is not None:
-        restrict(p, logits.T, top_k, top_p)
+        filter_top_k_top_p(p, logits.T, top_k, top_p)
     cumulative = np.add.accumulate(p)
     return np.asarray((cumulative > uniform * cumulative[-1]).argmax(axis=0))
 
 
-def restrict(p: Array, logits: Array, top_k: int | None, top_p: float | None) -> None:
+def filter_top_k_top_p(p: Array, logits: Array, top_k: int | None, top_p: float | None) -> None:
     """Set what lies outside of top_k and top_p to 0, in place; p and logits (V, ...).
 
     The order is that of the logits, which the exponential may have rounded to one number; of equal ones
@@ -172,9 +172,9 @@ def restrict(p: Array, logits: Array, top_k: int | None, top_p: float | None) ->
     uniform numbers a restriction that drops nothing chooses what none does.
 
     >>> p = np.array([0.2, 0.5, 0.3])
-    >>> restrict(p, np.log(p), top_k=None, top_p=0.7); p.tolist()  # 0.5 is not enough, 0.5 + 0.3 is
+    >>> filter_top_k_top_p(p, np.log(p), top_k=None, top_p=0.7); p.tolist()  # 0.5 is not enough, 0.5 + 0.3 is
     [0.0, 0.5, 0.3]
-    >>> restrict(p, np.log([0.2, 0.5, 0.3]), top_k=1, top_p=None); p.tolist()
+    >>> filter_top_k_top_p(p, np.log([0.2, 0.5, 0.3]), top_k=1, top_p=None); p.tolist()
     [0.0, 0.5, 0.0]
     """
     order = np.argsort(-logits, axis=0, kind="stable")

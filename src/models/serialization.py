@@ -20,17 +20,17 @@ from src.rnn.parameters import Array, RNNConfig, named_views
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """Everything that turns a prompt into text."""
 
     architecture: RNNConfig
-    flat: Array
+    params: Array
     vocabulary: Vocabulary
     normalisation: Normalisation
 
 
 class ArchitectureFields(TypedDict):
-    """The fields of an Architecture."""
+    """The fields of an RNNConfig."""
 
     vocab: int
     hidden: int
@@ -48,7 +48,7 @@ class NormalizationFields(TypedDict):
 
 
 class ModelFile(TypedDict):
-    """model.json. characters: of the vocabulary, by id. weights_sha256: of the flat weights' bytes."""
+    """model.json. characters: of the vocabulary, by id. weights_sha256: of the parameter vector's bytes."""
 
     format: int
     architecture: ArchitectureFields
@@ -61,9 +61,9 @@ DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: one
 FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
 
 
-def save(model: Model, folder: Path) -> None:
+def save(model: TrainedModel, folder: Path) -> None:
     """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
-    tensors = named_views(model.architecture, model.flat)
+    tensors = named_views(model.architecture, model.params)
     write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
     write_json(
         folder / "model.json",
@@ -72,7 +72,7 @@ def save(model: Model, folder: Path) -> None:
             "architecture": asdict(model.architecture),
             "characters": list(model.vocabulary.characters),
             "normalisation": asdict(model.normalisation),
-            "weights_sha256": hashlib.sha256(model.flat.tobytes()).hexdigest(),
+            "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
         },
     )
 
@@ -85,7 +85,7 @@ def digest(folder: Path) -> str:
         raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
 
 
-def load(folder: Path) -> Model:
+def load(folder: Path) -> TrainedModel:
     """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
     try:
         described = load_json(folder / "model.json", ModelFile)
@@ -100,9 +100,9 @@ def load(folder: Path) -> Model:
             raise ValueError("weights that are not all float32")
         if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
             raise ValueError("weights, sizes and vocabulary do not fit one another")
-        flat = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
-        if hashlib.sha256(flat.tobytes()).hexdigest() != described["weights_sha256"]:
+        params = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
+        if hashlib.sha256(params.tobytes()).hexdigest() != described["weights_sha256"]:
             raise ValueError("the weights changed after they were written")
-        return Model(architecture, flat, vocabulary, Normalisation(**described["normalisation"]))
+        return TrainedModel(architecture, params, vocabulary, Normalisation(**described["normalisation"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

@@ -10,7 +10,7 @@ from src.common.console import counted
 from src.config.constraints import Constraint, fields_of
 from src.config.schema import PlayConfig
 from src.generation.sampling import sample
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 
 SLICE = 0.04  # seconds of computing at a time: what is shown grows smoothly, and a stop is heard
 
@@ -50,7 +50,7 @@ def wish_of(typed: dict[str, Any]) -> Wish:
 class Stream:
     """A text in the making. Raises InputError for a prompt that the model cannot read."""
 
-    def __init__(self, model: Model, wish: Wish) -> None:
+    def __init__(self, model: TrainedModel, wish: Wish) -> None:
         rng = np.random.default_rng(wish.seed)
         self.characters = sample(
             model, wish.prompt, wish.temperature, wish.length, rng, top_k=wish.top_k, top_p=wish.top_p

@@ -2,7 +2,7 @@
 
 import threading
 
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
 
@@ -38,10 +38,10 @@ class ModelCache:
 
     def __init__(self, store: RunStore) -> None:
         self.store = store
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, TrainedModel] = {}
         self.lock = threading.Lock()  # two columns may ask at once
 
-    def load(self, run: RunRecord) -> Model:
+    def load(self, run: RunRecord) -> TrainedModel:
         """Load a run's model. Raises InputError for a run that has none, or a damaged one."""
         with self.lock:
             if run.run_id not in self.models:

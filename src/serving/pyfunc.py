@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from src.common.errors import InputError
 from src.generation.sampling import sample
-from src.models.serialization import Model, load
+from src.models.serialization import TrainedModel, load
 
 # Param to its default, its type and the values it may take. An MLflow param has one type and no null, so
 # "off" is a number: top_k 0, top_p 1.
@@ -38,7 +38,7 @@ class CharRnnPyfunc:
         model: The trained network with its vocabulary.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TrainedModel) -> None:
         self.model = model
 
     def predict(self, model_input, params=None):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from src.common.errors import InputError
 from src.common.job_result import INCOMPLETE, JobResult
 from src.common.json_file import read_json
 from src.models import serialization
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.tracking.run_record import (
     JOB_NOTE,
     REQUIRED,
@@ -64,7 +64,7 @@ class DirectoryStore:
             if run.status == "FINISHED":
                 yield run
 
-    def load_model(self, run: RunRecord) -> Model:
+    def load_model(self, run: RunRecord) -> TrainedModel:
         return serialization.load(self.runs / run.run_id / "model")
 
     def load_config(self, run: RunRecord) -> dict[str, Any]:

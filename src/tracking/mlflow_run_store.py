@@ -11,7 +11,7 @@ from src.common.errors import InputError
 from src.common.job_result import JobResult
 from src.common.json_file import parse_json
 from src.models import serialization
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.tracking.run import MEMBER
 from src.tracking.run_record import (
     COMPARED_CURVES,
@@ -61,7 +61,7 @@ class MlflowStore:
         aliases = mlflow_store.registered(self.uri) if runs else {}
         return [record_of(run, tuple(aliases.get(run.info.run_id, ()))) for run in runs]
 
-    def load_model(self, run: RunRecord) -> Model:
+    def load_model(self, run: RunRecord) -> TrainedModel:
         from src.tracking import mlflow_store
 
         with tempfile.TemporaryDirectory() as temporary:

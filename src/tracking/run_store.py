@@ -11,7 +11,7 @@ from src.common.errors import InputError
 from src.common.job_result import JobResult
 from src.common.paths import absolute
 from src.config.schema import PathsConfig
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.tracking import event_log
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_run_store import MlflowStore
@@ -45,7 +45,7 @@ class RunStore(Protocol):
         answer.
         """
 
-    def load_model(self, run: RunRecord) -> Model:
+    def load_model(self, run: RunRecord) -> TrainedModel:
         """Load the trained model. Raises InputError for a run without one, or with a damaged one."""
 
     def load_config(self, run: RunRecord) -> dict[str, Any]:

@@ -74,10 +74,12 @@ class SampleLogger(BaseCallback):
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
         """Generate, keep and log a sample."""
         from src.generation.sampling import sample
-        from src.models.serialization import Model
+        from src.models.serialization import TrainedModel
 
         config, corpus = trainer.config, trainer.corpus
-        model = Model(trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalisation)
+        model = TrainedModel(
+            trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalisation
+        )
         rng = np.random.default_rng(config.seed)
         self.last = "".join(sample(model, config.prompt, config.temperature, self.length, rng))
         self.text += f"step {trainer.step}: {config.prompt}{self.last}\n"

@@ -4,7 +4,7 @@ import numpy as np
 
 from src.config.instantiate import instantiate
 from src.config.schema import Config
-from src.data.batches import Batches, Streams, Windows
+from src.data.batches import Batches, ContiguousStreams, ShuffledWindows
 from src.data.corpus import Corpus
 from src.rnn.optimizers import Optimizer
 from src.rnn.parameters import RNNConfig
@@ -21,8 +21,8 @@ def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> B
     """Build the supply of training batches that `batching` names."""
     tokens = corpus.split("train")
     if config.batching == "contiguous":
-        return Streams(tokens, config.seq_len, config.batch_size, rng)
-    return Windows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
+        return ContiguousStreams(tokens, config.seq_len, config.batch_size, rng)
+    return ShuffledWindows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
 
 
 def build_optimizer(config: Config) -> Optimizer:

@@ -11,7 +11,7 @@ from src.data.corpus import Corpus
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.parameters import Array, RNNConfig
 from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.run_store import find_folder, open_attended_store
@@ -41,10 +41,10 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
             f"init_from: expected a model of the sizes that are configured, got {config.init_from} with "
             + "; ".join(differ)
         )
-    return model.flat
+    return model.params
 
 
-def named_model(name: str, config: Config, data_digest: str) -> Model:
+def named_model(name: str, config: Config, data_digest: str) -> TrainedModel:
     """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
     try:
         return model_named(name, config, data_digest)
@@ -52,7 +52,7 @@ def named_model(name: str, config: Config, data_digest: str) -> Model:
         raise InputError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
 
 
-def model_named(name: str, config: Config, data_digest: str) -> Model:
+def model_named(name: str, config: Config, data_digest: str) -> TrainedModel:
     """The same, what is wrong with it told as of `run=`."""
     path = absolute(name)
     try:
@@ -69,17 +69,17 @@ def model_named(name: str, config: Config, data_digest: str) -> Model:
     return model_in(folder)
 
 
-def model_in(folder: Path) -> Model:
+def model_in(folder: Path) -> TrainedModel:
     """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return serialization.load(folder / "model")
     return model_of(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
 
 
-def model_of(found: Checkpoint) -> Model:
+def model_of(found: Checkpoint) -> TrainedModel:
     """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
     described, trained = found.state["model"], found.state["training"]
-    return Model(
+    return TrainedModel(
         RNNConfig(**described["architecture"]),
         found.arrays["best" if trained["best"]["step"] else "weights"],
         Vocabulary("".join(described["characters"])),

@@ -18,7 +18,7 @@ from src.data.vocabulary import Vocabulary
 from src.evaluation import scoring
 from src.evaluation.scoring import predict_carried, predict_reset
 from src.generation import sampling
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn import network, step
 from src.rnn.init import initialize
 from src.rnn.parameters import Array, RNNConfig
@@ -98,7 +98,7 @@ def test_scores_are_computed_with_one_thread(
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_samples_are_computed_with_one_thread(count: int, flat: Array, seen: list[int]) -> None:
-    model = Model(ARCHITECTURE, flat, VOCABULARY, Normalisation(False, False, False))
+    model = TrainedModel(ARCHITECTURE, flat, VOCABULARY, Normalisation(False, False, False))
     rng = np.random.default_rng(2)
     list(sampling.sample_many(model, "abc", 0.5, 5, rng, count))
     list(sampling.sample(model, "", 0.5, 5, rng))

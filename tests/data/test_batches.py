@@ -6,18 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.batches import Batches, Ids, Streams, Windows
+from src.data.batches import Batches, ContiguousStreams, Ids, ShuffledWindows
 
 fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
-def windows_over(count: int, seq_len: int, batch_size: int, stride: int = 1, seed: int = 0) -> Windows:
+def windows_over(
+    count: int, seq_len: int, batch_size: int, stride: int = 1, seed: int = 0
+) -> ShuffledWindows:
     """Windows over the tokens 0, 1, 2, ...: a token tells where its window stands."""
     tokens = np.arange(count, dtype=np.uint16)
-    return Windows(tokens, seq_len, batch_size, stride, np.random.default_rng(seed))
+    return ShuffledWindows(tokens, seq_len, batch_size, stride, np.random.default_rng(seed))
 
 
-def starts_of_epoch(windows: Windows) -> list[int]:
+def starts_of_epoch(windows: ShuffledWindows) -> list[int]:
     """Where the windows of the next epoch begin, in their order."""
     return [int(start) for _ in range(windows.steps_per_epoch) for start in windows.next()[0][0]]
 
@@ -108,7 +110,7 @@ def test_text_of_exactly_one_window_is_enough_and_one_less_is_not() -> None:
 
 def test_ids_of_a_byte_text_do_not_wrap_and_can_index() -> None:
     tokens = np.full(20, 255, np.uint8)
-    ids, targets, _ = Windows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
+    ids, targets, _ = ShuffledWindows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
     assert ids.dtype == targets.dtype == np.intp
     assert (ids == 255).all()
 
@@ -118,12 +120,14 @@ def test_only_the_first_batch_of_windows_is_fresh() -> None:
     assert [windows.next()[2] for _ in range(12)] == [True] + [False] * 11
 
 
-def streams_over(count: int, seq_len: int, batch_size: int, seed: int = 0) -> Streams:
+def streams_over(count: int, seq_len: int, batch_size: int, seed: int = 0) -> ContiguousStreams:
     """Streams over the tokens 0, 1, 2, ...: a token tells where it stands."""
-    return Streams(np.arange(count, dtype=np.uint16), seq_len, batch_size, np.random.default_rng(seed))
+    return ContiguousStreams(
+        np.arange(count, dtype=np.uint16), seq_len, batch_size, np.random.default_rng(seed)
+    )
 
 
-def epoch_of(streams: Streams) -> list[tuple[Ids, Ids, bool]]:
+def epoch_of(streams: ContiguousStreams) -> list[tuple[Ids, Ids, bool]]:
     """The batches of the next epoch."""
     return [streams.next() for _ in range(streams.steps_per_epoch)]
 
@@ -209,12 +213,16 @@ def test_same_seed_same_streams_another_seed_others() -> None:
 
 
 def make(
-    kind: type[Windows] | type[Streams], count: int, seq_len: int, batch_size: int, rng: np.random.Generator
+    kind: type[ShuffledWindows] | type[ContiguousStreams],
+    count: int,
+    seq_len: int,
+    batch_size: int,
+    rng: np.random.Generator,
 ) -> Batches:
     tokens = np.arange(count, dtype=np.uint16)
-    if kind is Streams:
-        return Streams(tokens, seq_len, batch_size, rng)
-    return Windows(tokens, seq_len, batch_size, 2, rng)
+    if kind is ContiguousStreams:
+        return ContiguousStreams(tokens, seq_len, batch_size, rng)
+    return ShuffledWindows(tokens, seq_len, batch_size, 2, rng)
 
 
 def test_state_says_how_much_of_an_epoch_was_taken() -> None:
@@ -234,9 +242,9 @@ def drawn_from(batches: Batches, count: int) -> object:
 
 
 @fast
-@given(st.sampled_from([Windows, Streams]), stream_sizes(), st.integers(0, 40))
+@given(st.sampled_from([ShuffledWindows, ContiguousStreams]), stream_sizes(), st.integers(0, 40))
 def test_supply_restored_from_json_goes_on_as_if_it_had_not_stopped(
-    kind: type[Windows] | type[Streams], drawn: tuple[int, int, int], taken: int
+    kind: type[ShuffledWindows] | type[ContiguousStreams], drawn: tuple[int, int, int], taken: int
 ) -> None:
     rng = np.random.default_rng(3)
     batches = make(kind, *drawn, rng)
@@ -262,11 +270,11 @@ def test_supply_restored_from_json_goes_on_as_if_it_had_not_stopped(
 def test_restored_windows_go_on_in_the_middle_of_a_block() -> None:
     """A batch of one: 4,096 windows of the order are computed at once."""
     rng = np.random.default_rng(3)
-    batches = make(Windows, 20_000, 5, 1, rng)
+    batches = make(ShuffledWindows, 20_000, 5, 1, rng)
     for _ in range(5000):
         batches.next()
     state, expected = batches.state(), drawn_from(batches, 20)
-    again = make(Windows, 20_000, 5, 1, np.random.default_rng(3))
+    again = make(ShuffledWindows, 20_000, 5, 1, np.random.default_rng(3))
     again.restore(state)
     assert drawn_from(again, 20) == expected
 
@@ -287,7 +295,7 @@ def test_order_does_not_depend_on_how_much_of_it_is_computed_at_once(
 def test_billion_windows_take_no_memory() -> None:
     tokens = np.broadcast_to(np.uint8(1), (10**9 + 20,))
     tracemalloc.start()
-    windows = Windows(tokens, 20, 64, 1, np.random.default_rng(0))
+    windows = ShuffledWindows(tokens, 20, 64, 1, np.random.default_rng(0))
     assert windows.steps_per_epoch == 10**9 // 64
     for _ in range(200):
         windows.next()

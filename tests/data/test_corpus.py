@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from src.common.errors import InputError
 from src.data import sources
 from src.data.bytes_to_text import characters
-from src.data.corpus import FORMAT, Corpus, Settings, load, prepare
+from src.data.corpus import FORMAT, Corpus, CorpusConfig, load, prepare
 from src.data.normalization import Normalisation
 from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
 
@@ -146,7 +146,7 @@ def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
 def test_other_settings_make_another_corpus_beside_it(
-    corpus: Corpus, tmp_path: Path, other: Settings
+    corpus: Corpus, tmp_path: Path, other: CorpusConfig
 ) -> None:
     second, made = prepare(whole(RAW), other, 5, tmp_path)
     assert made is True

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from src.data.normalization import Normalisation, Normaliser, code_points, from_code_points
+from src.data.normalization import Normalisation, Normalizer, code_points, from_code_points
 
 ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
 NORMALISATIONS = st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans())
@@ -80,10 +80,10 @@ def test_nothing_stays_nothing(flags: tuple[bool, bool, bool]) -> None:
 @given(NORMALISATIONS, st.lists(ANY))
 @example(Normalisation(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
 def test_text_in_pieces_is_normalised_as_in_one(normalisation: Normalisation, pieces: list[str]) -> None:
-    normaliser = Normaliser(normalisation)
-    text = "".join([normaliser.next(piece) for piece in pieces])
+    normalizer = Normalizer(normalisation)
+    text = "".join([normalizer.feed(piece) for piece in pieces])
     assert text == normalisation.apply("".join(pieces))
-    assert normaliser.characters() == "".join(sorted(set(text)))
+    assert normalizer.characters() == "".join(sorted(set(text)))
 
 
 def test_lower_case_is_one_character_for_one_whatever_stands_beside_it() -> None:

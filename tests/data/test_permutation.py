@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.batches import Ids
-from src.data.permutation import ROUNDS, draw_keys, permuted
+from src.data.permutation import ROUNDS, draw_keys, permutation_slice
 
 KEYS = st.lists(st.integers(0, 2**32 - 1), min_size=ROUNDS, max_size=ROUNDS)
 BILLION = 1_000_000_000
@@ -17,13 +17,13 @@ BILLION = 1_000_000_000
 def orders(count: int, draws: int, seed: int = 0) -> Ids:
     """That many permutations of 0..count-1, a row each."""
     rng = np.random.default_rng(seed)
-    return np.array([permuted(0, count, count, draw_keys(rng)) for _ in range(draws)])
+    return np.array([permutation_slice(0, count, count, draw_keys(rng)) for _ in range(draws)])
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 3000), KEYS)
 def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
-    found = permuted(0, count, count, keys)
+    found = permutation_slice(0, count, count, keys)
     assert found.dtype == np.intp
     assert sorted(found.tolist()) == list(range(count))
 
@@ -33,11 +33,11 @@ def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
 def test_a_block_is_what_its_pieces_are(count: int, keys: list[int], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     stop = min(count, start + data.draw(st.integers(1, 60)))
-    block = permuted(start, stop, count, keys)
+    block = permutation_slice(start, stop, count, keys)
     assert block.min() >= 0
     assert block.max() < count
     assert len(set(block.tolist())) == stop - start
-    assert block.tolist() == [int(permuted(k, k + 1, count, keys)[0]) for k in range(start, stop)]
+    assert block.tolist() == [int(permutation_slice(k, k + 1, count, keys)[0]) for k in range(start, stop)]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -78,12 +78,12 @@ def test_one_key_changed_is_another_order() -> None:
     keys = draw_keys(np.random.default_rng(0))
     for k in range(ROUNDS):
         other = [key ^ (j == k) for j, key in enumerate(keys)]
-        same = permuted(0, 1000, 10**6, keys) == permuted(0, 1000, 10**6, other)
+        same = permutation_slice(0, 1000, 10**6, keys) == permutation_slice(0, 1000, 10**6, other)
         assert same.mean() < 0.02
 
 
 def test_a_billion_windows_are_spread_evenly() -> None:
-    found = permuted(0, 100_000, BILLION, draw_keys(np.random.default_rng(0)))
+    found = permutation_slice(0, 100_000, BILLION, draw_keys(np.random.default_rng(0)))
     assert len(set(found.tolist())) == 100_000
     counts = np.bincount(found * 100 // BILLION, minlength=100)
     assert ((counts - 1000) ** 2 / 1000).sum() < 99 + 5 * 198**0.5
@@ -93,14 +93,14 @@ def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
     """`rerun=` repeats a run to the bit only in the order that it was trained in."""
     keys = draw_keys(np.random.default_rng(7))
     assert keys[:2] == [4058335883, 2684764585]
-    assert permuted(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
-    assert permuted(10**11, 10**11 + 2, 2**40, keys).tolist() == [384404693457, 852068282514]
+    assert permutation_slice(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
+    assert permutation_slice(10**11, 10**11 + 2, 2**40, keys).tolist() == [384404693457, 852068282514]
     huge = [830460355114629199, 458352808747553499, 877012530631624343]  # where 64-bit floats are 128 apart
-    assert permuted(10**18, 10**18 + 3, 2**60, keys).tolist() == huge
-    assert permuted(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]
+    assert permutation_slice(10**18, 10**18 + 3, 2**60, keys).tolist() == huge
+    assert permutation_slice(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]
 
 
 def test_keys_come_in_pairs() -> None:
     """A key too few, as from a damaged checkpoint, must not quietly give another order."""
     with pytest.raises(ValueError, match="shorter"):
-        permuted(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])
+        permutation_slice(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])

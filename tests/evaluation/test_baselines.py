@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.common.errors import InputError
-from src.data.corpus import Corpus, Settings, prepare
+from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalisation
 from src.evaluation.baselines import (
     XZ_SHORTEST,
@@ -200,7 +200,7 @@ def test_nothing_known_is_never_the_best() -> None:
 
 def corpus(folder: Path) -> Corpus:
     text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
-    made = Settings("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
+    made = CorpusConfig("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
     return prepare(lambda: [text.encode()], made, 5, folder)[0]
 
 

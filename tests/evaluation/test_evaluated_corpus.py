@@ -10,10 +10,10 @@ import pytest
 
 from src.common.errors import InputError
 from src.config.schema import DataConfig
-from src.data.corpus import Corpus, corpus_of
+from src.data.corpus import Corpus, load_corpus
 from src.evaluate import evaluate
 from src.evaluation.evaluate import Evaluation, evaluate_network
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.parameters import Array, RNNConfig
 from tests.small_training import BASE
 
@@ -34,7 +34,7 @@ def network(corpus: Corpus) -> tuple[RNNConfig, Array]:
 
 
 def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_path: Path) -> None:
-    corpus, _ = corpus_of(data, 5, tmp_path)
+    corpus, _ = load_corpus(data, 5, tmp_path)
     architecture, flat = network(corpus)
 
     def evaluated(of: Corpus, most: int | None = None) -> Evaluation:
@@ -51,9 +51,9 @@ def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_pa
 
 
 def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path: Path) -> None:
-    corpus, _ = corpus_of(data, 5, tmp_path)
+    corpus, _ = load_corpus(data, 5, tmp_path)
     architecture, flat = network(corpus)
-    model = Model(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalisation)
     logged = attrs.asdict(attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300))
     evaluation, _ = evaluate("an id", model, logged, tmp_path)
     assert (evaluation.carried.characters, evaluation.available) == (300, 899)
@@ -65,7 +65,7 @@ def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path:
 def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:
     raw = bytes(range(256)) * 4 + b"\r\n\xef\xbb\xbf" * 40
     (tmp_path / "text.txt").write_bytes(raw)
-    corpus, _ = corpus_of(attrs.evolve(data, encoding="bytes"), 5, tmp_path)
+    corpus, _ = load_corpus(attrs.evolve(data, encoding="bytes"), 5, tmp_path)
     assert len(corpus.vocabulary) == 256
     assert corpus.tokens.tobytes() == raw
 
@@ -74,10 +74,10 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
     with pytest.raises(InputError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
-        corpus_of(attrs.evolve(data, **changes), 5, tmp_path)
+        load_corpus(attrs.evolve(data, **changes), 5, tmp_path)
 
 
 def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
-        corpus_of(attrs.evolve(data, max_vocabulary=12), 5, tmp_path)
+        load_corpus(attrs.evolve(data, max_vocabulary=12), 5, tmp_path)
     assert not list(tmp_path.glob("file*"))

@@ -10,7 +10,7 @@ from src.common.errors import InputError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import characters, sample, sample_many
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, forward
 from src.rnn.parameters import RNNConfig, unflatten
@@ -22,7 +22,7 @@ LETTERS = " abcdefg"
 @pytest.fixture(
     params=[(*kind, layers) for kind in CELLS for layers in (1, 2)], ids=lambda p: "-".join(map(str, p))
 )
-def model(request: pytest.FixtureRequest) -> Model:
+def model(request: pytest.FixtureRequest) -> TrainedModel:
     """A random network with a long memory, in double precision."""
     cell, activation, layers = request.param
     architecture = RNNConfig(8, 16, cell, layers, activation)
@@ -30,20 +30,20 @@ def model(request: pytest.FixtureRequest) -> Model:
     if activation == "relu":  # or it would grow without bounds
         flat *= 0.5
     normalisation = Normalisation(lowercase=True, letters_only=True, collapse_spaces=True)
-    return Model(architecture, flat, Vocabulary(LETTERS), normalisation)
+    return TrainedModel(architecture, flat, Vocabulary(LETTERS), normalisation)
 
 
-def text(model: Model, prompt: str, temperature: float = 1.0, length: int = 60, seed: int = 0) -> str:
+def text(model: TrainedModel, prompt: str, temperature: float = 1.0, length: int = 60, seed: int = 0) -> str:
     return "".join(sample(model, prompt, temperature, length, np.random.default_rng(seed)))
 
 
-def test_same_seed_same_text_another_seed_another(model: Model) -> None:
+def test_same_seed_same_text_another_seed_another(model: TrainedModel) -> None:
     assert text(model, "bad", seed=4) == text(model, "bad", seed=4)
     assert text(model, "bad", seed=4) != text(model, "bad", seed=5)
 
 
-def test_temperature_zero_takes_the_argmax_at_every_step(model: Model) -> None:
-    p = unflatten(model.architecture, model.flat)
+def test_temperature_zero_takes_the_argmax_at_every_step(model: TrainedModel) -> None:
+    p = unflatten(model.architecture, model.params)
     expected, read = "", "bad cafe"
     for _ in range(40):
         ids = np.array([[LETTERS.index(character)] for character in read + expected])
@@ -54,11 +54,13 @@ def test_temperature_zero_takes_the_argmax_at_every_step(model: Model) -> None:
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("BAD", "bad"), ("bad...  Cab", "bad cab"), ("\nbad", " bad")])
-def test_prompt_goes_through_the_normalisation_of_the_corpus(model: Model, typed: str, meant: str) -> None:
+def test_prompt_goes_through_the_normalisation_of_the_corpus(
+    model: TrainedModel, typed: str, meant: str
+) -> None:
     assert text(model, typed) == text(model, meant)
 
 
-def test_unknown_character_is_refused_before_the_first_character(model: Model) -> None:
+def test_unknown_character_is_refused_before_the_first_character(model: TrainedModel) -> None:
     """By the call itself: nothing has been asked of the iterator."""
     with pytest.raises(InputError, match="got 'z'"):
         sample(model, "baz", 1.0, 10, np.random.default_rng(0))
@@ -66,20 +68,20 @@ def test_unknown_character_is_refused_before_the_first_character(model: Model) -
 
 @pytest.mark.parametrize("prompt", ["", "bad"])
 @pytest.mark.parametrize("length", [0, 1, 37])
-def test_length_counts_the_new_characters_alone(model: Model, prompt: str, length: int) -> None:
+def test_length_counts_the_new_characters_alone(model: TrainedModel, prompt: str, length: int) -> None:
     assert len(text(model, prompt, length=length)) == length
 
 
-def test_shorter_text_is_the_beginning_of_the_longer(model: Model) -> None:
+def test_shorter_text_is_the_beginning_of_the_longer(model: TrainedModel) -> None:
     assert text(model, "bad", length=60).startswith(text(model, "bad", length=25))
 
 
-def test_other_prompts_with_the_same_last_character_continue_differently(model: Model) -> None:
+def test_other_prompts_with_the_same_last_character_continue_differently(model: TrainedModel) -> None:
     assert len({text(model, prompt) for prompt in ("a", "ba", "bba", "fade a", "gggga")}) == 5
 
 
 @pytest.mark.parametrize("read", [0, 1, 30])
-def test_reading_what_was_written_continues_it(model: Model, read: int) -> None:
+def test_reading_what_was_written_continues_it(model: TrainedModel, read: int) -> None:
     """The warm-up and the writing loop leave the same state behind the same characters."""
     uniforms = np.random.default_rng(0).random(60)
     ids = model.vocabulary.encode("bad").astype(np.intp)
@@ -88,26 +90,26 @@ def test_reading_what_was_written_continues_it(model: Model, read: int) -> None:
     assert "".join(characters(model, ids, 1.0, uniforms[read:])) == whole[read:]
 
 
-def test_without_a_prompt_every_first_character_is_equally_likely(model: Model) -> None:
+def test_without_a_prompt_every_first_character_is_equally_likely(model: TrainedModel) -> None:
     nothing = np.zeros(0, np.intp)
     firsts = [next(characters(model, nothing, 1.0, np.array([(k + 0.5) / 80]))) for k in range(80)]
     assert [firsts.count(letter) for letter in LETTERS] == [10] * 8
     assert next(characters(model, nothing, 1.0, np.array([FINEST]))) == LETTERS[-1]
 
 
-def test_prompt_of_nothing_but_what_normalisation_removes_still_warms_up(model: Model) -> None:
+def test_prompt_of_nothing_but_what_normalisation_removes_still_warms_up(model: TrainedModel) -> None:
     """ "?" becomes a space, so it is read: another text than without a prompt."""
     assert text(model, "?") == text(model, " ") != text(model, "")
 
 
-def test_sampling_leaves_the_weights(model: Model) -> None:
-    before = model.flat.tobytes()
+def test_sampling_leaves_the_weights(model: TrainedModel) -> None:
+    before = model.params.tobytes()
     text(model, "bad")
-    assert model.flat.tobytes() == before
+    assert model.params.tobytes() == before
 
 
-def test_single_precision_weights_write_text_too(model: Model) -> None:
-    single = replace(model, flat=model.flat.astype(np.float32))
+def test_single_precision_weights_write_text_too(model: TrainedModel) -> None:
+    single = replace(model, params=model.params.astype(np.float32))
     assert text(single, "bad", 0, length=30) == text(model, "bad", 0, length=30)
 
 
@@ -115,7 +117,7 @@ def test_single_precision_weights_write_text_too(model: Model) -> None:
 
 
 def texts(
-    model: Model,
+    model: TrainedModel,
     prompt: str,
     count: int,
     temperature: float = 1.0,
@@ -133,35 +135,35 @@ def texts(
 @pytest.mark.parametrize("count", [1, 2, 8])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_first_of_many_is_the_only_one_of_one(
-    model: Model, prompt: str, count: int, dtype: type[np.floating]
+    model: TrainedModel, prompt: str, count: int, dtype: type[np.floating]
 ) -> None:
-    kind = replace(model, flat=model.flat.astype(dtype))
+    kind = replace(model, params=model.params.astype(dtype))
     written = texts(kind, prompt, count, length=80, top_k=6, top_p=0.95)
     rng = np.random.default_rng(0)
     assert written[0] == "".join(sample(kind, prompt, 1.0, 80, rng, top_k=6, top_p=0.95))
 
 
-def test_a_text_does_not_depend_on_how_many_are_asked_for(model: Model) -> None:
+def test_a_text_does_not_depend_on_how_many_are_asked_for(model: TrainedModel) -> None:
     assert texts(model, "bad", 8)[:3] == texts(model, "bad", 3)
 
 
-def test_many_texts_differ_but_at_temperature_zero(model: Model) -> None:
+def test_many_texts_differ_but_at_temperature_zero(model: TrainedModel) -> None:
     assert len(set(texts(model, "bad", 8))) == 8
     assert len(set(texts(model, "bad", 4, temperature=0))) == 1
     assert len(set(texts(model, "", 8, length=1))) > 1
 
 
-def test_many_texts_are_as_long_as_asked(model: Model) -> None:
+def test_many_texts_are_as_long_as_asked(model: TrainedModel) -> None:
     assert texts(model, "bad", 3, length=0) == ["", "", ""]
     assert [len(text) for text in texts(model, "", 3, length=7)] == [7, 7, 7]
 
 
-def test_many_refuse_an_unknown_character_before_the_first(model: Model) -> None:
+def test_many_refuse_an_unknown_character_before_the_first(model: TrainedModel) -> None:
     with pytest.raises(InputError, match="got 'z'"):
         sample_many(model, "baz", 1.0, 10, np.random.default_rng(0), 3)
 
 
-def test_restricted_texts_hold_only_what_the_restriction_leaves(model: Model) -> None:
+def test_restricted_texts_hold_only_what_the_restriction_leaves(model: TrainedModel) -> None:
     assert text(model, "bad", temperature=0) == "".join(
         sample(model, "bad", 1.0, 60, np.random.default_rng(3), top_k=1)
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.generation.sampling import choose, restrict
+from src.generation.sampling import filter_top_k_top_p, sample_token
 from src.rnn.parameters import Array
 
 COARSEST, FINEST = 0.0, 1 - 2**-53  # the ends of what Generator.random gives
@@ -19,7 +19,7 @@ def test_choice_follows_softmax_of_logits_over_temperature(temperature: float) -
     logits = np.array([0.5, -1.0, 2.0, 0.0])
     share = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     uniforms = (np.arange(10_000) + 0.5) / 10_000
-    chosen = np.bincount([choose(logits, temperature, u) for u in uniforms], minlength=4)
+    chosen = np.bincount([sample_token(logits, temperature, u) for u in uniforms], minlength=4)
     np.testing.assert_allclose(chosen / 10_000, share, rtol=0, atol=1e-4)  # a grid of 10,000 numbers
 
 
@@ -29,24 +29,24 @@ def test_choice_follows_softmax_of_logits_over_temperature(temperature: float) -
 def test_next_to_temperature_zero_the_likeliest_is_chosen_without_a_warning(
     uniform: float, temperature: float, dtype: type[np.floating]
 ) -> None:
-    assert choose(np.array([-80.0, 3.0, 2.0, -90.0], dtype), temperature, uniform) == 1
+    assert sample_token(np.array([-80.0, 3.0, 2.0, -90.0], dtype), temperature, uniform) == 1
 
 
 @pytest.mark.parametrize("uniform", [COARSEST, FINEST])
 def test_impossible_characters_are_never_chosen(uniform: float) -> None:
-    assert choose(np.array([-1e5, 0.0, -1e5, 0.0, -1e5]), 1.0, uniform) in (1, 3)
+    assert sample_token(np.array([-1e5, 0.0, -1e5, 0.0, -1e5]), 1.0, uniform) in (1, 3)
 
 
 @pytest.mark.parametrize("uniform", [COARSEST, FINEST])
 def test_huge_logits_and_temperatures_do_not_overflow(uniform: float) -> None:
     logits = np.array([1e4, -1e4, 1e4])
-    assert choose(logits, 1.0, uniform) == (0 if uniform == COARSEST else 2)
-    assert choose(logits, 1e300, 0.5) == 1
+    assert sample_token(logits, 1.0, uniform) == (0 if uniform == COARSEST else 2)
+    assert sample_token(logits, 1e300, 0.5) == 1
 
 
 def test_choosing_leaves_the_logits() -> None:
     logits = np.array([1.0, 2.0])
-    choose(logits, 0.7, 0.5)
+    sample_token(logits, 0.7, 0.5)
     assert logits.tolist() == [1, 2]
 
 
@@ -59,7 +59,9 @@ STEP = 1.001e-4  # of the grid: an interval of a length holds so much of it more
 def shares(logits: Sequence[float] | Array, temperature: float = 1.0, **restrictions: Any) -> Array:
     """How often each id is chosen."""
     many = np.broadcast_to(np.asarray(logits, dtype=float), (GRID.size, len(logits)))
-    return np.bincount(choose(many, temperature, GRID, **restrictions), minlength=len(logits)) / GRID.size
+    return (
+        np.bincount(sample_token(many, temperature, GRID, **restrictions), minlength=len(logits)) / GRID.size
+    )
 
 
 def softmax(logits: Sequence[float] | Array, temperature: float = 1.0) -> Array:
@@ -112,23 +114,23 @@ def test_the_likeliest_alone_is_the_argmax_at_every_temperature(temperature: flo
     logits = np.array([0.0, 3.0, 3.0 + 1e-9, 1.0])
     for restrictions in ({"top_k": 1}, {"top_p": 1e-12}, {"top_k": 1, "top_p": 1.0}):
         for uniform in (COARSEST, 0.5, FINEST):
-            assert choose(logits, temperature, uniform, **restrictions) == 2
+            assert sample_token(logits, temperature, uniform, **restrictions) == 2
 
 
 @pytest.mark.parametrize("restrictions", [{"top_k": 27}, {"top_p": 1.0}, {"top_k": 99, "top_p": 1.0}])
 def test_a_restriction_that_drops_nothing_changes_nothing(restrictions: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     logits, uniforms = 5 * rng.standard_normal((2000, 27)), rng.random(2000)
-    chosen = choose(logits, 0.7, uniforms, **restrictions)
-    assert chosen.tolist() == choose(logits, 0.7, uniforms).tolist()
+    chosen = sample_token(logits, 0.7, uniforms, **restrictions)
+    assert chosen.tolist() == sample_token(logits, 0.7, uniforms).tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_streams_are_restricted_each_by_its_own_logits(dtype: type[np.floating]) -> None:
     rng = np.random.default_rng(0)
     logits, uniforms = rng.standard_normal((50, 27)).astype(dtype), rng.random(50)
-    together = choose(logits, 0.7, uniforms, 5, 0.8)
-    alone = [int(choose(logits[k], 0.7, uniforms[k], 5, 0.8)) for k in range(50)]
+    together = sample_token(logits, 0.7, uniforms, 5, 0.8)
+    alone = [int(sample_token(logits[k], 0.7, uniforms[k], 5, 0.8)) for k in range(50)]
     assert together.tolist() == alone
 
 
@@ -143,7 +145,7 @@ def test_what_is_left_is_the_smallest_sufficient_set(
 ) -> None:
     p = softmax(logits, temperature)
     left = p.copy()
-    restrict(left, np.array(logits), top_k, top_p)
+    filter_top_k_top_p(left, np.array(logits), top_k, top_p)
     kept = np.flatnonzero(left)
     assert 1 <= kept.size <= top_k
     assert (left[kept] == p[kept]).all()
@@ -165,7 +167,7 @@ def test_drawn_characters_follow_the_restricted_distribution(top_k: int | None, 
     if top_p is not None:
         enough = np.searchsorted(np.cumsum(p[kept]) / p[kept].sum(), top_p) + 1
         kept = kept[:enough]
-    drawn = choose(np.broadcast_to(logits, (50_000, 12)), 0.8, rng.random(50_000), top_k, top_p)
+    drawn = sample_token(np.broadcast_to(logits, (50_000, 12)), 0.8, rng.random(50_000), top_k, top_p)
     counts = np.bincount(drawn, minlength=12)
     assert counts.sum() == counts[kept].sum()
     expected = 50_000 * p[kept] / p[kept].sum()

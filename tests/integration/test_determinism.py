@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from src.config.schema import Config
-from src.data.corpus import corpus_of
+from src.data.corpus import load_corpus
 from src.rnn.parameters import Array
 from src.training.trainer import Trainer
 from tests.small_training import Recorder
@@ -46,7 +46,7 @@ def trained(typed: Typed, places: Path) -> Callable[..., tuple[Array, float]]:
         configs: list[Config] = []
         assert typed("train", *TINY, *arguments, body=configs.append).rc == 0
         (config,) = configs
-        corpus, _ = corpus_of(config.data, config.seq_len, places)
+        corpus, _ = load_corpus(config.data, config.seq_len, places)
         recorder = Recorder()
         result = Trainer(config, corpus).fit(recorder, [recorder])
         assert recorder.seen[result.steps].dtype == np.float32

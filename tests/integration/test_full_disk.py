@@ -28,7 +28,7 @@ from src.common.errors import InputError
 from src.models import serialization
 folder = Path(sys.argv[1])
 model = serialization.load(folder)
-model.flat[:] = 0
+model.params[:] = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
 try:
     serialization.save(model, folder)

@@ -15,7 +15,7 @@ from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import sample
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
 from src.training.callbacks import NullLogger
@@ -31,7 +31,7 @@ CORPUS = Corpus(
     Path("unused"), "verse", "0" * 64, KNOWN, PLAIN, KNOWN.encode(TEXT), bounds_of(len(TEXT), (0.8, 0.1, 0.1))
 )
 SMALL = RNNConfig(len(KNOWN), 4)
-WRITER = Model(SMALL, initialize(SMALL, "uniform", np.random.default_rng(0)), KNOWN, PLAIN)
+WRITER = TrainedModel(SMALL, initialize(SMALL, "uniform", np.random.default_rng(0)), KNOWN, PLAIN)
 
 PROMPTS = st.one_of(st.text(), st.text(KNOWN.characters + KNOWN.characters.upper()))
 

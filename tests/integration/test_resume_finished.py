@@ -87,7 +87,7 @@ def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any
 
     folder, places = finished
     files = sorted((folder / "checkpoints").iterdir())
-    kept = serialization.load(folder / "model").flat
+    kept = serialization.load(folder / "model").params
     assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != kept.tobytes()
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
     for name in (folder.name, str(folder), str(files[-1])):
@@ -95,7 +95,7 @@ def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any
         assert ended.rc == 0, ended.err
         new = max((folder.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
         assert new != folder
-        begun = serialization.load(new / "model").flat
+        begun = serialization.load(new / "model").params
         # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2); rounding does not lengthen one
         # beyond 2
         assert abs(begun - kept).max() <= 2 * 2 * 1e-12 * 0.1 / 0.001**0.5

@@ -90,7 +90,7 @@ def test_the_last_validation_loss_is_that_of_the_kept_weights(tracked: Any, trai
 
     kept = serialization.load(trained.folder / "model")
     corpus = load(next((trained.root / "data").glob("smallshake-*")))
-    loss = validation_loss(kept.architecture, kept.flat, corpus.split("val"))
+    loss = validation_loss(kept.architecture, kept.params, corpus.split("val"))
     assert tracked.data.metrics["val/loss"] == loss  # the same computation, by one thread of BLAS
     assert tracked.data.metrics["val/loss"] == min(value for _, value, _ in trained.curve("val/loss"))
 

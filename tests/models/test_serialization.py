@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from src.common.errors import InputError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.models.serialization import Model, load, save
+from src.models.serialization import TrainedModel, load, save
 from src.rnn.parameters import RNNConfig
 
 DAMAGED = "run: expected a whole model, got a damaged one in"
@@ -20,19 +20,19 @@ ARCHITECTURES = [RNNConfig(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3)
 
 
 @pytest.fixture
-def model() -> Model:
+def model() -> TrainedModel:
     return model_of(ARCHITECTURES[0])
 
 
-def model_of(architecture: RNNConfig) -> Model:
+def model_of(architecture: RNNConfig) -> TrainedModel:
     flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
-    return Model(
+    return TrainedModel(
         architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
     )
 
 
 @pytest.fixture
-def folder(model: Model, tmp_path: Path) -> Path:
+def folder(model: TrainedModel, tmp_path: Path) -> Path:
     save(model, tmp_path / "model")
     return tmp_path / "model"
 
@@ -49,30 +49,30 @@ def test_loaded_model_is_the_saved_one_to_the_bit(
     architecture: RNNConfig, tmp_path: Path, dtype: type[np.floating]
 ) -> None:
     model = model_of(architecture)
-    flat = model.flat.astype(dtype)
-    save(Model(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
+    flat = model.params.astype(dtype)
+    save(TrainedModel(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
     loaded = load(tmp_path)
-    assert loaded.flat.dtype == dtype
-    assert loaded.flat.tobytes() == flat.tobytes()
+    assert loaded.params.dtype == dtype
+    assert loaded.params.tobytes() == flat.tobytes()
     assert loaded.architecture == model.architecture
     assert loaded.vocabulary == model.vocabulary
     assert loaded.normalisation == model.normalisation
 
 
 def test_loaded_weights_can_be_written_to(folder: Path) -> None:
-    load(folder).flat[:] = 0
+    load(folder).params[:] = 0
 
 
-def test_saved_model_is_two_files_named_tensors_and_json(folder: Path, model: Model) -> None:
+def test_saved_model_is_two_files_named_tensors_and_json(folder: Path, model: TrainedModel) -> None:
     assert {p.name for p in folder.iterdir()} == {"weights.safetensors", "model.json"}
     shapes = {name: tensor.shape for name, tensor in load_file(folder / "weights.safetensors").items()}
     assert shapes == model.architecture.shapes()
 
 
-def test_saving_again_replaces_the_model(folder: Path, model: Model) -> None:
-    other = Model(model.architecture, model.flat + 1, model.vocabulary, model.normalisation)
+def test_saving_again_replaces_the_model(folder: Path, model: TrainedModel) -> None:
+    other = TrainedModel(model.architecture, model.params + 1, model.vocabulary, model.normalisation)
     save(other, folder)
-    assert load(folder).flat.tobytes() == other.flat.tobytes()
+    assert load(folder).params.tobytes() == other.params.tobytes()
     assert len(list(folder.iterdir())) == 2
 
 

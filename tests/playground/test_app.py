@@ -12,7 +12,7 @@ import pytest
 from src.common.errors import InputError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.playground import generation
 from src.playground.generation import Stream, Wish, complaint, wish_of
 from src.playground.runs import option_label, score, settings_diff
@@ -66,15 +66,15 @@ def test_a_wish_has_the_types_of_the_config() -> None:
 
 
 @pytest.fixture
-def model() -> Model:
+def model() -> TrainedModel:
     vocabulary = Vocabulary(" abc")
     architecture = RNNConfig(len(vocabulary), 8)
     rng = np.random.default_rng(1)
     flat = initialize(architecture, "uniform", rng)
-    return Model(architecture, flat, vocabulary, Normalisation(False, False, False))
+    return TrainedModel(architecture, flat, vocabulary, Normalisation(False, False, False))
 
 
-def test_pieces_are_the_text_that_sample_writes(model: Model) -> None:
+def test_pieces_are_the_text_that_sample_writes(model: TrainedModel) -> None:
     from src.generation.sampling import sample
 
     stream = Stream(model, Wish("ab", 0.8, 3, 0.9, 50, 7))
@@ -88,7 +88,7 @@ def test_pieces_are_the_text_that_sample_writes(model: Model) -> None:
     assert re.fullmatch(r"50 characters, computed at [\d,]+ a second", stream.rate)
 
 
-def test_a_piece_ends_with_its_time(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_ends_with_its_time(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(model, Wish("ab", 1.0, None, None, 100_000, 1))
     piece = stream.take(None)
     assert 0 < len(piece) < 100_000
@@ -97,14 +97,14 @@ def test_a_piece_ends_with_its_time(model: Model, monkeypatch: pytest.MonkeyPatc
     assert stream.take(None) == ""
 
 
-def test_an_empty_text_ends_at_once(model: Model) -> None:
+def test_an_empty_text_ends_at_once(model: TrainedModel) -> None:
     stream = Stream(model, Wish("ab", 1.0, None, None, 0, 1))
     assert stream.take(10) == ""
     assert stream.ended
     assert stream.rate == "0 characters"
 
 
-def test_a_character_that_the_model_does_not_know_is_refused(model: Model) -> None:
+def test_a_character_that_the_model_does_not_know_is_refused(model: TrainedModel) -> None:
     with pytest.raises(InputError, match=r"prompt: expected only the 4 characters .* got 'x'"):
         Stream(model, Wish("x", 1.0, None, None, 10, 1))
 

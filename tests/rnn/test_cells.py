@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from src.evaluation.scoring import score_carried
-from src.generation.sampling import continue_streams
+from src.generation.sampling import continue_batch
 from src.rnn.cells import CELLS
 from src.rnn.loss import cross_entropy_and_gradient
 from src.rnn.network import Ids, dropout_masks, forward
@@ -271,7 +271,7 @@ def test_three_streams_at_once_are_three_single_ones(
         stepper = Stepper(e.architecture, e.params, len(columns))
         stepper.state[:] = e.state[:, :, columns]
         logits = stepper.step(e.ids[0, columns])
-        return np.array(list(continue_streams(stepper, logits, temperature, uniforms[:, columns])))
+        return np.array(list(continue_batch(stepper, logits, temperature, uniforms[:, columns])))
 
     together = written([0, 1, 2])
     assert together.shape == (20, 3)

@@ -13,7 +13,7 @@ from src.common.errors import InputError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.parameters import RNNConfig
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.event_log import NAME, Journal
@@ -167,9 +167,9 @@ def test_models_and_files_belong_to_their_run(outputs: Outputs) -> None:
     architecture, vocabulary = RNNConfig(3, 4), Vocabulary("abc")
     flat = np.arange(architecture.size(), dtype=np.float32)
     plain = Normalisation(False, False, False)
-    serialization.save(Model(architecture, flat, vocabulary, plain), folder / "model")
+    serialization.save(TrainedModel(architecture, flat, vocabulary, plain), folder / "model")
     run = outputs.store.find("one")
-    assert outputs.store.load_model(run).flat.tobytes() == flat.tobytes()
+    assert outputs.store.load_model(run).params.tobytes() == flat.tobytes()
     assert outputs.store.load_config(run) == {"hidden": 8}
     outputs.store.save_file(run, "note.txt", lambda file: file.write_text("kept"))
     assert (folder / "note.txt").read_text() == "kept"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from src.common.errors import Diverged
-from src.data.batches import Streams, Windows
+from src.data.batches import ContiguousStreams, ShuffledWindows
 from src.data.corpus import Corpus
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
-from src.models.serialization import Model
+from src.models.serialization import TrainedModel
 from src.rnn.cells import CELLS
 from src.rnn.init import initialize
 from src.rnn.parameters import Array, RNNConfig
@@ -61,13 +61,13 @@ def test_state_is_carried_only_where_the_config_says_so() -> None:
 
 def test_batching_names_the_supply() -> None:
     rng = np.random.default_rng(0)
-    assert isinstance(build_batches(BASE, CORPUS, rng), Streams)
-    assert isinstance(build_batches(attrs.evolve(BASE, batching="shuffled"), CORPUS, rng), Windows)
+    assert isinstance(build_batches(BASE, CORPUS, rng), ContiguousStreams)
+    assert isinstance(build_batches(attrs.evolve(BASE, batching="shuffled"), CORPUS, rng), ShuffledWindows)
 
 
 def write_and_score(architecture: RNNConfig, flat: Array) -> None:
     """What a callback may do: sample and score, with all of NumPy's global random numbers."""
-    model = Model(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
+    model = TrainedModel(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
     validation_loss(architecture, flat, CORPUS.split("val"))
 

@@ -23,10 +23,10 @@ Typed = Callable[..., Any]
 @pytest.fixture(scope="module")
 def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     from src.config.schema import DataConfig
-    from src.data.corpus import corpus_of
+    from src.data.corpus import load_corpus
 
     data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1, 10000)
-    return corpus_of(data, 20, tmp_path_factory.mktemp("sonnets"))[0]
+    return load_corpus(data, 20, tmp_path_factory.mktemp("sonnets"))[0]
 
 
 @pytest.fixture
