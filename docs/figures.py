@@ -28,7 +28,7 @@ from src.rnn.init import initialize
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import SGD, Adam, Optimizer
-from src.rnn.parameters import RNNConfig, Array, unflatten
+from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
 from src.training.early_stopping import BestWeights

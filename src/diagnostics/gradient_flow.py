@@ -59,7 +59,9 @@ def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
         return {"diagnostics/dead_units": float(np.mean(dead))}
     if not architecture.spec.n_sigmoid:
         return {
-            "diagnostics/saturation": float(np.mean([abs(cache.h[1:]) > SATURATED for cache in buffers.caches]))
+            "diagnostics/saturation": float(
+                np.mean([abs(cache.h[1:]) > SATURATED for cache in buffers.caches])
+            )
         }
     names = architecture.spec.gates[: architecture.spec.n_sigmoid]
     gates = np.stack([cache.gates[: len(names)] for cache in buffers.caches])

@@ -66,7 +66,7 @@ def read(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Read
         buffers.set_state(state)
         z = forward(p, piece, buffers)
         state = buffers.state()
-        shown = [tape.extra if architecture.cell == "lstm" else tape.h[1:] for tape in buffers.caches]
+        shown = [c.extra if architecture.cell == "lstm" else c.h[1:] for c in buffers.caches]
         activations.append(np.concatenate([a[:, 0].T for a in shown]))
         probabilities.append(np.exp(log_softmax(z)).T)
     return Reading(np.concatenate(activations, axis=1), np.concatenate(probabilities))

@@ -15,7 +15,7 @@ from src.rnn.hyperparameters import check_number
 class Schedule(ABC):
     """Base class: what `schedule._target_` of the configuration may name is a subclass.
 
-    It remembers nothing of the evaluations; a subclass that does overrides `on_validation`, `state` and `restore`.
+    A schedule without state by default. A subclass with state overrides `on_validation`, `state` and `restore`.
 
     Args:
         warmup_steps: Steps of the linear warm-up.

@@ -25,7 +25,7 @@ from src.evaluation.evaluate import evaluate_network
 from src.evaluation.text_quality import Judge
 from src.evaluation.scoring import validation_loss
 from src.rnn.parameters import RNNConfig
-from src.data.batches import Windows
+from src.data.batches import ShuffledWindows
 from src.data.corpus import Settings, prepare
 from src.data.normalization import Normalisation
 from src.data.sources import Source
@@ -42,7 +42,7 @@ corpus, made = prepare(Source((text,)).pieces, settings, 20, data_dir)
 again, made_again = prepare(Source((text,)).pieces, settings, 20, data_dir)
 assert (made, made_again) == (True, False)
 
-windows = Windows(corpus.split("train"), 20, 64, 1, np.random.default_rng(0))
+windows = ShuffledWindows(corpus.split("train"), 20, 64, 1, np.random.default_rng(0))
 for _ in range(100):
     windows.next()
 architecture = RNNConfig(len(corpus.vocabulary), 16)

@@ -15,7 +15,7 @@ def test_the_table_counts_and_shows_what_was_not_noticed_and_why() -> None:
         Mutant("rnn.loss", "log_softmax", "killed", ""),
         Mutant("rnn.loss", "log_softmax", "survived", "- a\n+ b"),
         Mutant("rnn.loss", "cross_entropy", "survived", "- a | c\n+ b"),
-        Mutant("data.batches", "Windows.next", "not run", ""),
+        Mutant("data.batches", "ShuffledWindows.next", "not run", ""),
     ]
     said = page(
         found, [{"module": "rnn.loss", "function": "log_softmax", "change": "- a\n+ b", "why": "as fast"}]

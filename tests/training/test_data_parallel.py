@@ -222,7 +222,7 @@ def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> Non
         for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
             alone, shared = computed(one, seed, fresh), computed(two, seed, fresh)
             exact.reset() if fresh else exact.carry()
-            state = np.stack([np.stack([tape.h[0], *tape.c[:1]]) for tape in exact.caches])
+            state = np.stack([np.stack([c.h[0], *c.c[:1]]) for c in exact.caches])
             state_off = assert_close(
                 job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_off
             )
