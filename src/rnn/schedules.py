@@ -15,7 +15,8 @@ from src.rnn.hyperparameters import check_number
 class Schedule(ABC):
     """Base class: what `schedule._target_` of the configuration may name is a subclass.
 
-    A schedule without state by default. A subclass with state overrides `on_validation`, `state` and `restore`.
+    A schedule has no state by default. A subclass that has one overrides `on_validation`, `state` and
+    `restore`.
 
     Args:
         warmup_steps: Steps of the linear warm-up.
