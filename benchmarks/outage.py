@@ -94,7 +94,7 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
     finally:
         run.kill()
         run.wait()
-    times = [r["time"] for _, r in event_log.read(folder, 0) if "train/loss" in r.get("values", {})]
+    times = [r["time"] for _, r in event_log.read_lines(folder, 0) if "train/loss" in r.get("values", {})]
     pauses = [(after - before, after) for before, after in pairwise(times)]
     return {
         "status": run.returncode,
@@ -113,7 +113,7 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     from src.tracking.mlflow_client import connect
 
     client, run_id = connect(uri), SyncState.load(folder).run_id
-    records = [record for _, record in event_log.read(folder, 0)]
+    records = [record for _, record in event_log.read_lines(folder, 0)]
     told = Counter(
         (name, r["step"], r["time"], str(float(value)))  # text: nan is unequal to itself
         for r in records

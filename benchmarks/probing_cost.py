@@ -49,7 +49,7 @@ def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
 
 def one() -> None:
     """The training of `share_of`: `python -m src.train`, what probes timed."""
-    from src.cli.main import launch
+    from src.cli.main import run_command
 
     spent, count, found = [0.0], [0], []
 
@@ -68,8 +68,8 @@ def one() -> None:
 
     timed(DiagnosticsCallback, "on_train_start", True)
     timed(DiagnosticsCallback, "on_validation_end", True)
-    timed(gradient_flow.LastUpdate, "before", False)
-    timed(gradient_flow.LastUpdate, "after", False)
+    timed(gradient_flow.UpdateRatio, "before", False)
+    timed(gradient_flow.UpdateRatio, "after", False)
 
     def noted(*arguments: Any) -> Any:
         found.append((arguments[-1].seconds, spent[0], count[0]))
@@ -77,7 +77,7 @@ def one() -> None:
 
     sys.argv = ["train.py", *sys.argv[2:], "tracking=none"]
     with patch.object(final_evaluation, "evaluate_and_log", noted):
-        launch("train", "config", lambda config, _: runner.run(config, "train"))
+        run_command("train", "config", lambda config, _: runner.run(config, "train"))
     print(*found[0])
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from src.common.atomic_io import write_json
 from src.common.paths import PROJECT
 from src.tracking.environment import environment
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 from src.tracking.sync_state import SyncState
 from src.training import checkpoint
 from tests.kill_probe import IN_A_CHECKPOINT, PLACES
@@ -106,7 +106,7 @@ def cost(root: Path) -> dict[str, float]:
     train("tracking=none", "max_epochs=0.3", *places).check_returncode()
     folder = only_run(root / "default")
     found = checkpoint.newest(folder, 2**60)
-    journal, milliseconds = Journal(folder), []
+    journal, milliseconds = EventLog(folder), []
     for step in range(SAVES):
         journal.metrics(step, {"val/loss": 2.0})
         began = time.perf_counter()

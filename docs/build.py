@@ -22,8 +22,8 @@ from textwrap import dedent
 from typing import Any
 
 from src.common.atomic_io import write_text
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
@@ -68,13 +68,13 @@ def quotation(mark: str, page: str) -> list[str]:
     """Caption and block for a mark; `...` stands for what is left out."""
     asked = QUOTE.fullmatch(mark)
     if asked is None:
-        raise InputError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
+        raise UserError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
     file, name, parts = asked[1], asked[2], PART.findall(asked[3])
     try:
         code = function(PROJECT / file, name)
         found = [part(code, first, last) for first, last in parts] or [code]
     except (OSError, LookupError) as error:
-        raise InputError(f"{page}: expected code to quote at {mark}, got {error}") from error
+        raise UserError(f"{page}: expected code to quote at {mark}, got {error}") from error
     lines = found[0]
     for more in found[1:]:
         lines += [" " * (len(more[0]) - len(more[0].lstrip())) + "...", *more]
@@ -116,7 +116,7 @@ def run(code: str, where: str, namespace: dict[str, Any]) -> str:
         with contextlib.redirect_stdout(printed):
             exec(compile(code, where, "exec"), namespace)
     except Exception as error:
-        raise InputError(f"{where}: expected it to run, got {type(error).__name__}: {error}") from error
+        raise UserError(f"{where}: expected it to run, got {type(error).__name__}: {error}") from error
     return printed.getvalue()
 
 
@@ -125,8 +125,8 @@ def main() -> int:
         for name in PAGES:
             file = DOCS / name
             write_text(file, written(file.read_text(encoding="utf-8"), name))
-    except (InputError, OSError) as error:
-        say(f"docs: {error}")
+    except (UserError, OSError) as error:
+        echo_err(f"docs: {error}")
         return 2
     return 0
 

@@ -9,8 +9,8 @@ Pasting them into Python line by line does not do before 3.13: a blank line ends
 import sys
 
 from docs.build import DOCS, FENCE, PAGES
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 
 
 def examples(page: str) -> str:
@@ -31,12 +31,12 @@ def main() -> int:
     names = [name.removesuffix(".md") for name in PAGES]
     try:
         if len(sys.argv) != 2 or sys.argv[1] not in names:
-            raise InputError(
+            raise UserError(
                 f"expected one page of {', '.join(names)}, got {' '.join(sys.argv[1:]) or 'none'}"
             )
         print(examples((DOCS / f"{sys.argv[1]}.md").read_text(encoding="utf-8")), end="")
-    except InputError as error:
-        say(f"examples: {error}")
+    except UserError as error:
+        echo_err(f"examples: {error}")
         return 2
     return 0
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from src.cli.main import Invocation, launch
-from src.common.console import say
+from src.cli.main import Invocation, run_command
+from src.common.console import echo_err
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def evaluate(
     """
     import numpy as np
 
-    from src.common.errors import InputError
+    from src.common.errors import UserError
     from src.config.schema import Config
     from src.data.corpus import load_corpus
     from src.evaluation.evaluate import evaluate_network
@@ -37,7 +37,7 @@ def evaluate(
     config = Config.from_dict(logged, f"run: config.json of run {run_id}")
     corpus, _ = load_corpus(config.data, config.seq_len, data_dir)
     if corpus.vocabulary != model.vocabulary:
-        raise InputError(
+        raise UserError(
             f"run: expected the corpus that run {run_id} was trained on, got a {corpus.name} with "
             "other characters: has the text changed?"
         )
@@ -48,29 +48,29 @@ def evaluate(
 def main(config: Any, _: Invocation) -> None:
     from src.common.atomic_io import write_json
     from src.common.paths import absolute
-    from src.evaluation.text_quality import Judge, judged_table, judged_temperatures
+    from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
     from src.tracking.run_store import open_attended_store
 
     store = open_attended_store(config)
     run = store.find(config.run)
     model, logged = store.load_model(run), store.load_config(run)
     evaluation, corpus = evaluate(run.run_id, model, logged, absolute(config.data_dir))
-    say(run.describe(config.run))
+    echo_err(run.describe(config.run))
     print(evaluation.table(full=True), flush=True)
     judged = []
     if config.length:
         prompt, asked = logged["prompt"], sorted(config.temperatures)
-        judged = judged_temperatures(model, Judge(corpus), prompt, asked, config.length, config.seed)
-        print("\n" + judged_table(judged), flush=True)
+        judged = temperature_metrics(model, TextQuality(corpus), prompt, asked, config.length, config.seed)
+        print("\n" + metrics_table(judged), flush=True)
     store.save_file(run, "evaluation/scores.json", lambda file: write_json(file, evaluation.metrics()))
     store.save_file(
         run, "evaluation/evaluation.json", lambda file: write_json(file, evaluation.report(judged))
     )
     if len(judged) > 2:  # two texts and the held-out one: a curve
-        from src.plots.evaluation import temperatures
+        from src.plots.evaluation import quality_vs_temperature
 
-        store.save_file(run, "evaluation/temperature.png", lambda file: temperatures(judged, file))
+        store.save_file(run, "evaluation/temperature.png", lambda file: quality_vs_temperature(judged, file))
 
 
 if __name__ == "__main__":
-    launch("evaluate", "evaluate", main)
+    run_command("evaluate", "evaluate", main)

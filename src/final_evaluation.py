@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from src.common.atomic_io import write_json, write_text
-from src.common.console import counted, say
+from src.common.console import echo_err, pluralize
 from src.common.job_result import GRADIENTS, GradientFile
 from src.common.json_file import read_json
 from src.config.schema import Config
 from src.evaluation.evaluate import Evaluation, evaluate_network
-from src.evaluation.text_quality import Judge, Judgement, final_split_of
+from src.evaluation.text_quality import TextMetrics, TextQuality, final_split
 from src.generation.sampling import sample
 from src.models import serialization
 from src.models.serialization import TrainedModel
@@ -26,7 +26,7 @@ from src.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
     weights' bytes."""
 
@@ -35,13 +35,13 @@ class Result:
     training: TrainResult
     evaluation: Evaluation
     samples: dict[float, str]
-    judged: list[Judgement]
+    sample_metrics: list[TextMetrics]
     weights_sha256: str
 
     def summary(self) -> str:
         """The line that a script reads."""
         return (
-            f"{self.evaluation.prefix}/bpc={self.evaluation.carried.bpc:.4f} "
+            f"{self.evaluation.prefix}/bpc={self.evaluation.stateful.bpc:.4f} "
             f"val/loss={self.training.val_loss:.4f} chars/s={self.training.chars_per_second:.0f} "
             f"steps={self.training.steps} run={self.run_id}"
         )
@@ -53,26 +53,26 @@ def generate(config: Config, model: TrainedModel, temperature: float) -> str:
     return "".join(sample(model, config.prompt, temperature, config.length, rng))
 
 
-def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
+def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResult:
     """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
     model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalisation)
     kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
     serialization.save(model, run.folder / "model")
-    say(f"[3/4] evaluate: on the {final_split_of(corpus)}")
+    echo_err(f"[3/4] evaluate: on the {final_split(corpus)}")
     rng = np.random.default_rng(config.seed)
     evaluation = evaluate_network(architecture, params, corpus, config.seq_len, rng, config.max_eval_chars)
     temperatures = sorted({*config.temperatures, config.temperature})
     each = ", ".join(f"{t:g}" for t in temperatures)
-    say(f"[4/4] sample: {counted(config.length, 'character')} at each temperature of {each}")
+    echo_err(f"[4/4] sample: {pluralize(config.length, 'character')} at each temperature of {each}")
     samples = {t: generate(config, model, t) for t in temperatures}
-    judge = Judge(corpus)
-    judged = [judge.judge(config.prompt, text, t) for t, text in samples.items()]
+    judge = TextQuality(corpus)
+    judged = [judge.compute(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(params.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
     kept = {"val/loss": result.val_loss, "val/bpc": result.val_loss / log(2)}
-    own = judged[temperatures.index(config.temperature)].measures()
+    own = judged[temperatures.index(config.temperature)].metrics()
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
     # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
@@ -81,24 +81,24 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> Result:
     log_samples(run, config, samples, judged)
     write_json(run.folder / "evaluation.json", evaluation.report(judged))
     run.log_artifact(run.folder / "evaluation.json")
-    draw(run, config, evaluation, [*judged, judge.held_out(config.length)], result.best_step)
+    draw_figures(run, config, evaluation, [*judged, judge.reference_metrics(config.length)], result.best_step)
     if config.diagnostics:
         write_diagnostics(run, trainer, result)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
     write_json(run.folder / "scores.json", {**kept, **scores, **digests})
     run.log_artifact(run.folder / "scores.json")
     if kept_before != serialization.digest(run.folder / "model"):
-        run.journal.model(run.folder / "model")
-    return Result(run.folder.name, run.folder, result, evaluation, samples, judged, digest)
+        run.event_log.model(run.folder / "model")
+    return RunResult(run.folder.name, run.folder, result, evaluation, samples, judged, digest)
 
 
-def log_samples(run: Run, config: Config, samples: dict[float, str], judged: list[Judgement]) -> None:
+def log_samples(run: Run, config: Config, samples: dict[float, str], judged: list[TextMetrics]) -> None:
     """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
     for temperature, text in samples.items():
         file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
         run.log_artifact(file, "samples")
-    run.journal.table(
+    run.event_log.table(
         "samples.json",
         [
             {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
@@ -107,7 +107,9 @@ def log_samples(run: Run, config: Config, samples: dict[float, str], judged: lis
     )
 
 
-def draw(run: Run, config: Config, evaluation: Evaluation, judged: list[Judgement], kept_step: int) -> None:
+def draw_figures(
+    run: Run, config: Config, evaluation: Evaluation, judged: list[TextMetrics], kept_step: int
+) -> None:
     """The figures of the training and of what came out."""
     from src.plots import (  # matplotlib takes a second to import, after training
         evaluation as evaluation_plots,
@@ -119,11 +121,13 @@ def draw(run: Run, config: Config, evaluation: Evaluation, judged: list[Judgemen
     if "train/loss" in points_of:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}
-        training_plots.losses(shown, unigram_bpc, kept_step, folder / "losses.png")
-        training_plots.gradient_norms(points_of, config.clip, config.clip_mode, folder / "gradient_norms.png")
+        training_plots.plot_losses(shown, unigram_bpc, kept_step, folder / "losses.png")
+        training_plots.plot_gradient_norms(
+            points_of, config.clip, config.clip_mode, folder / "gradient_norms.png"
+        )
     evaluation_plots.reliability(evaluation.bins, folder / "reliability.png")
-    evaluation_plots.window(evaluation, folder / "window.png")
-    evaluation_plots.temperatures(judged, folder / "temperature.png")
+    evaluation_plots.loss_by_position(evaluation, folder / "window.png")
+    evaluation_plots.quality_vs_temperature(judged, folder / "temperature.png")
     for file in sorted(folder.glob("*.png")):
         run.log_artifact(file, "figures")
 
@@ -151,6 +155,6 @@ def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
         training_plots.save(figure, file)
         run.log_artifact(file, "figures")
     file = run.folder / "neurons.html"
-    page = activation_page.page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
+    page = activation_page.render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
     write_text(file, page)
     run.log_artifact(file)

@@ -11,7 +11,7 @@ from src.rnn.cells import CELLS
 from src.rnn.gradient_check import Case, max_relative_error
 from src.rnn.parameters import RNNConfig
 
-LIMIT = 1e-10
+MAX_RELATIVE_ERROR = 1e-10
 STEPS, BATCH, HIDDEN, VOCABULARY = 7, 3, 5, 6
 
 
@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
                 architecture = RNNConfig(VOCABULARY, HIDDEN, cell, layers, activation)
                 case = Case.random(architecture, STEPS, BATCH, dropout, np.random.default_rng(layers))
                 name, error = max_relative_error(architecture, case.gradient(), case.complex_step())
-                failed |= not error <= LIMIT
+                failed |= not error <= MAX_RELATIVE_ERROR
                 print(f"{cell:<6}{activation:<12}{layers:<8}{dropout:<9}{error:<22.1e}{name}")
-    print(f"expected at most {LIMIT:g} everywhere: {'NOT so' if failed else 'so it is'}")
+    print(f"expected at most {MAX_RELATIVE_ERROR:g} everywhere: {'NOT so' if failed else 'so it is'}")
     return int(failed)
 
 

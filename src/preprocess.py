@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from src.cli.main import Invocation, launch
+from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
@@ -14,4 +14,4 @@ def main(config: Any, _: Invocation) -> None:
 
 
 if __name__ == "__main__":
-    launch("preprocess", "config", main)
+    run_command("preprocess", "config", main)

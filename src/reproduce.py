@@ -4,15 +4,15 @@ import shlex
 import sys
 from typing import Any
 
-from src.cli.main import Invocation, launch
-from src.common.console import say
+from src.cli.main import Invocation, run_command
+from src.common.console import echo_err
 
 
 def main(config: Any, _: Invocation) -> None:
     try:
         reproduce(config)
     except KeyboardInterrupt:
-        say(f"\ngo on where it was interrupted with: {shlex.join(sys.orig_argv)}")
+        echo_err(f"\ngo on where it was interrupted with: {shlex.join(sys.orig_argv)}")
         raise
 
 
@@ -23,21 +23,21 @@ def reproduce(config: Any) -> None:
     from src.experiments.claims import all_passed, tally
     from src.experiments.report import facts, page, places, section, sonnets, sonnets_section
     from src.experiments.results import earlier_measures, record
-    from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, named, run
+    from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, get_experiment, run
 
     outputs, typed = absolute(config.output_dir), places(config)
     outcomes = outputs / "reproduction"
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
     names = config.experiments or (QUICK if config.preset == "quick" else tuple(EXPERIMENTS))
-    check_texts(texts, [named(name) for name in config.experiments or ()])
+    check_texts(texts, [get_experiment(name) for name in config.experiments or ()])
     sections, found = [], []
     if config.experiments is None:
-        say("== sonnets")
+        echo_err("== sonnets")
         found += sonnets(typed, outputs)
         sections.append(sonnets_section(outputs))
     for name in names:
-        experiment = named(name)
-        say(f"\n== {name}")
+        experiment = get_experiment(name)
+        echo_err(f"\n== {name}")
         size = "full" if experiment.part else config.preset
         earlier = earlier_measures(outcomes, experiment.name, size) if experiment.part else None
         outcome = run(experiment, size, typed, outputs, texts, earlier)
@@ -61,4 +61,4 @@ def reproduce(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    launch("reproduce", "reproduce", main)
+    run_command("reproduce", "reproduce", main)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from src.common.atomic_io import write_json
 from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
-from src.common.console import counted, say
+from src.common.console import echo_err, pluralize
 from src.common.paths import absolute
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten
 from src.data.corpus import Corpus, load_corpus
-from src.tracking.environment import environment, tags_of
+from src.tracking.environment import environment, environment_tags
 from src.tracking.fingerprint import job_digest
-from src.tracking.run import Run, closed
+from src.tracking.run import Run, run_scope
 from src.training.callbacks import Callback, SampleLogger
 from src.training.checkpoint import CheckpointCallback
 from src.training.data_parallel import effective_workers
@@ -24,9 +24,9 @@ from src.training.progress import ProgressBar
 from src.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from src.final_evaluation import Result
+    from src.final_evaluation import RunResult
     from src.rnn.parameters import Array
-    from src.training.resume import Resumption
+    from src.training.resume import ResumePoint
 
 SAMPLES = "samples/during_training.txt"
 
@@ -35,20 +35,20 @@ class SweepJob(Protocol):
     """The job of a sweep, as far as its run needs to know it.
 
     Attributes:
-        opened: Whether a run has begun for it.
+        started: Whether a run has begun for it.
     """
 
-    opened: bool
+    started: bool
 
     @property
     def name(self) -> str: ...
 
     @property
-    def entered(self) -> Path | None: ...
+    def sync_dir(self) -> Path | None: ...
 
     def tags(self) -> dict[str, str]: ...
 
-    def join(self, folder: Path) -> None: ...
+    def write_job_note(self, folder: Path) -> None: ...
 
     def pruner(self, runs: Path) -> Callback: ...
 
@@ -64,10 +64,10 @@ class BackgroundSync(BaseCallback):
         self.run.sync_when_due()
 
 
-def format_summary(result: "Result", config: Config) -> str:
+def format_summary(result: "RunResult", config: Config) -> str:
     """Format scores with their baselines, samples with their metrics, and where to look."""
     parts = [result.evaluation.table()]
-    for text, judgement in zip(result.samples.values(), result.judged, strict=True):
+    for text, judgement in zip(result.samples.values(), result.sample_metrics, strict=True):
         parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
@@ -100,7 +100,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
     state = "prepared" if fresh else "already prepared, nothing to do"
-    say(
+    echo_err(
         f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "
         f"distinct, {state}: {corpus.folder}"
     )
@@ -113,9 +113,9 @@ def run(
     command: str,
     corpus: Corpus | None = None,
     job: SweepJob | None = None,
-    resumed: "Resumption | None" = None,
+    resumed: "ResumePoint | None" = None,
     tags: dict[str, str] | None = None,
-) -> "Result":
+) -> "RunResult":
     """Train, evaluate, sample and log one run.
 
     Args:
@@ -142,21 +142,21 @@ def run(
     log = Run(
         config,
         resumed.folder if resumed else None,
-        job.entered if job else None,
+        job.sync_dir if job else None,
         resumed.lock if resumed else None,
     )
     if job:
-        job.opened = True
-        job.join(log.folder)
-    with closed(log) as outcome:
+        job.started = True
+        job.write_job_note(log.folder)
+    with run_scope(log) as outcome:
         if resumed:
             name = job.name if job else "resume"
-            say(f"{name}: goes on: run {log.folder.name} from step {resumed.step}")
+            echo_err(f"{name}: goes on: run {log.folder.name} from step {resumed.step}")
             log.resume(workers, job.tags() if job else None)
         else:
             log_run_start(log, trainer, command, workers, job, tags or {})
-        say(
-            f"[2/4] train: {trainer.architecture.size():,} parameters, {counted(workers, 'worker')}: "
+        echo_err(
+            f"[2/4] train: {trainer.architecture.size():,} parameters, {pluralize(workers, 'worker')}: "
             f"{log.folder}"
         )
         samples = SampleLogger(log, log.folder / SAMPLES)
@@ -167,8 +167,8 @@ def run(
             # The checkpoint is the last: it contains what the others have logged.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.train_state if resumed else None)
-        say(
-            f"trained {counted(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
+        echo_err(
+            f"trained {pluralize(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
             f"s, stop reason: {result.stop_reason}; weights kept: those of step {result.best_step}, "
             f"val/loss {result.val_loss:.4f}"
         )
@@ -208,7 +208,7 @@ def log_run_start(
     config, corpus = trainer.config, trainer.corpus
     env: dict[str, Any] = {**environment(workers), "data_digest": corpus.digest}
     tags = {
-        **tags_of(env),
+        **environment_tags(env),
         "stage": "train",
         "final_split": corpus.final_split,
         "mlflow.source.name": f"src.{command}",

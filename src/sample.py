@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from src.cli.main import Invocation, launch
-from src.common.console import say
+from src.cli.main import Invocation, run_command
+from src.common.console import echo_err
 
 
 def main(config: Any, _: Invocation) -> None:
@@ -24,16 +24,16 @@ def main(config: Any, _: Invocation) -> None:
     grown = sample_many(
         model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
     )
-    say(run.describe(config.run))
+    echo_err(run.describe(config.run))
     written = []
-    for part in shown(config.prompt, config.num_samples, grown):
+    for part in interleave(config.prompt, config.num_samples, grown):
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
     store.save_file(run, f"samples/{file_name(config)}", lambda file: write_text(file, "".join(written)))
 
 
-def shown(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator[str]:
+def interleave(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator[str]:
     """The texts as they are to be read: the first while it is written, those written beside it behind it."""
     rest: list[list[str]] = [[] for _ in range(count - 1)]
     yield (heading(1, count) if count > 1 else "") + prompt
@@ -65,4 +65,4 @@ def file_name(config: Any) -> str:
 
 
 if __name__ == "__main__":
-    launch("sample", "sample", main)
+    run_command("sample", "sample", main)

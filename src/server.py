@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from src.cli.main import Invocation, launch
+from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
@@ -29,4 +29,4 @@ def main(config: Any, _: Invocation) -> None:
 
 
 if __name__ == "__main__":
-    launch("server", "server", main)
+    run_command("server", "server", main)

@@ -12,8 +12,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.common.paths import PROJECT
 from src.tracking import event_log
 from src.tracking.stale_runs import pending_sync
@@ -37,7 +37,7 @@ def resolve_directories(arguments: list[str]) -> list[Path]:
         elif argument == "all" or (folder / "runs").is_dir():
             found += pending_sync(folder)
         else:
-            raise InputError(
+            raise UserError(
                 "expected all, an outputs folder, or the directory of a tracked run or sweep "
                 f"(outputs/runs/..., outputs/sweeps/...), got {argument}"
             )
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     try:
         options, unknown = parser.parse_known_args(arguments)
         if unknown:
-            raise InputError(f"expected all or directories, got the option {unknown[0]}")
+            raise UserError(f"expected all or directories, got the option {unknown[0]}")
         os.nice(options.nice)
         folders = resolve_directories(options.directories)
         if options.background:
@@ -77,8 +77,8 @@ def main(arguments: list[str]) -> int:
                 sync([folder])
                 uri, run_id = load_store(folder)["uri"], SyncState.load(folder).run_id
                 print(f"uploaded {folder} to {uri}: run={run_id}")
-    except (InputError, argparse.ArgumentError) as error:
-        say(f"sync: {error}")
+    except (UserError, argparse.ArgumentError) as error:
+        echo_err(f"sync: {error}")
         return 2
     if not folders:
         print("everything is uploaded")

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from src.cli.main import Invocation, launch
+from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
     from src.tracking.mlflow_server import check_free, serve, url_host
-    from src.tracking.run import store_of
+    from src.tracking.run import tracking_store
     from src.tracking.stale_runs import close_stale_runs_and_sync
 
-    store = store_of(config)
+    store = tracking_store(config)
     absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
@@ -40,4 +40,4 @@ def lines_of_sweep(found: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    launch("ui", "ui", main)
+    run_command("ui", "ui", main)

@@ -50,7 +50,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def type_in(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> Ended:
         from hydra.core.global_hydra import GlobalHydra
 
-        from src.cli.main import launch
+        from src.cli.main import run_command
 
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
@@ -60,7 +60,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         rc = 0
         try:
             main = (lambda config, _: body(config)) if body else import_module(f"src.{name}").main
-            launch(name, CONFIG_NAMES.get(name, name), main)
+            run_command(name, CONFIG_NAMES.get(name, name), main)
         except SystemExit as ended:
             rc = int(ended.code or 0)
         said = capsys.readouterr()

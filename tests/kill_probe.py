@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.cli.main import launch
-from src.tracking.event_log import Journal
+from src.cli.main import run_command
+from src.tracking.event_log import EventLog
 from src.train import main
 from src.training import checkpoint
 from src.training.data_parallel import DataParallel
@@ -53,7 +53,7 @@ def half_a_checkpoint(temporary: Path) -> None:
     die()
 
 
-def half_a_line(journal: Journal, kind: str, **fields: Any) -> None:
+def half_a_line(journal: EventLog, kind: str, **fields: Any) -> None:
     journal.file.write(f'{{"kind": "{kind}", "st'.encode())
     journal.file.flush()
     die()
@@ -61,29 +61,29 @@ def half_a_line(journal: Journal, kind: str, **fields: Any) -> None:
 
 def arm(where: str, count: int) -> None:
     """Lay the trap."""
-    to_disk, compute = checkpoint.to_disk, DataParallel.loss_and_gradient
+    to_disk, compute = checkpoint.fsync_path, DataParallel.loss_and_gradient
     match where:
         case "half a checkpoint":  # to_disk is called twice: for the file, then for the directory
-            checkpoint.to_disk = counted(2 * count - 1, to_disk, half_a_checkpoint)
+            checkpoint.fsync_path = counted(2 * count - 1, to_disk, half_a_checkpoint)
         case "checkpoint not renamed":
-            checkpoint.to_disk = counted(2 * count - 1, to_disk, lambda path: die())
+            checkpoint.fsync_path = counted(2 * count - 1, to_disk, lambda path: die())
         case "checkpoint renamed":
-            checkpoint.to_disk = counted(2 * count, to_disk, lambda path: die())
+            checkpoint.fsync_path = counted(2 * count, to_disk, lambda path: die())
         case "gradient":
             instead(DataParallel, "loss_and_gradient", counted(count, compute, lambda *arguments: die()))
         case "Ctrl-C":
             press = counted(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
             instead(DataParallel, "loss_and_gradient", press)
         case "half a line":
-            append, calls = Journal.append, [0]
+            append, calls = EventLog.append, [0]
 
-            def torn(journal: Journal, kind: str, **fields: Any) -> None:
+            def torn(journal: EventLog, kind: str, **fields: Any) -> None:
                 calls[0] += kind == "metrics"
                 if calls[0] == count:
                     half_a_line(journal, kind, **fields)
                 append(journal, kind, **fields)
 
-            instead(Journal, "append", torn)
+            instead(EventLog, "append", torn)
         case "time":
             timer = threading.Timer(count / 1000, die)
             timer.daemon = True
@@ -95,4 +95,4 @@ def arm(where: str, count: int) -> None:
 if __name__ == "__main__":
     arm(sys.argv[1], int(sys.argv[2]))
     del sys.argv[1:3]
-    launch("train", "config", main)
+    run_command("train", "config", main)

@@ -14,14 +14,14 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from src.cli.help import ALONE, COMMANDS, defaults
-from src.common.errors import InputError
+from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, defaults
+from src.common.errors import UserError
 from src.common.paths import CONF
 
 FLAGS = ("-sc", "--shell-completion")
 OPTIONS = ("--cfg", "--help", "--multirun")
 # Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
-HIDDEN = ("schema", "variant")
+HIDDEN_GROUPS = ("schema", "variant")
 
 # {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work
 # at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut
@@ -68,7 +68,7 @@ def complete(config_name: str, register: Callable[[], None]) -> None:
         register()
         print("\n".join(candidates(os.environ.get("COMP_LINE", ""), config_name)))
     else:
-        raise InputError(
+        raise UserError(
             f"--shell-completion: expected install=bash or uninstall=bash, got {' '.join(asked) or 'nothing'}"
         )
 
@@ -76,20 +76,22 @@ def complete(config_name: str, register: Callable[[], None]) -> None:
 def candidates(line: str, config_name: str) -> list[str]:
     """The words that the last word of `line` may become; none where Hydra refuses what stands before."""
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
-    *before, word = [*split(typed)[:-1], split(typed)[-1]]
+    *before, word = [*split_line(typed)[:-1], split_line(typed)[-1]]
     if word.startswith("-"):
-        known = [option for option in OPTIONS if option != "--multirun" or config_name not in ALONE]
+        known = [
+            option for option in OPTIONS if option != "--multirun" or config_name not in NO_SWEEP_COMMANDS
+        ]
         return [option for option in known if option.startswith(word)]
     key, _, value = word.partition("=")
     earlier, comma, last = value.rpartition(",")
     if not comma or re.search(r"[(\[]", value):
-        return ask(before, word, config_name)
-    choices = [choice.partition("=")[2] for choice in ask(before, f"{key}=", config_name)]
+        return hydra_candidates(before, word, config_name)
+    choices = [choice.partition("=")[2] for choice in hydra_candidates(before, f"{key}=", config_name)]
     taken = earlier.split(",")
     return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in taken]
 
 
-def split(typed: str) -> list[str]:
+def split_line(typed: str) -> list[str]:
     """The words of a line, the last of them the one at the cursor, maybe empty; a quote may still be open."""
     for closing in ("", '"', "'"):
         with contextlib.suppress(ValueError):
@@ -98,7 +100,7 @@ def split(typed: str) -> list[str]:
     return [""]
 
 
-def ask(before: list[str], word: str, config_name: str) -> list[str]:
+def hydra_candidates(before: list[str], word: str, config_name: str) -> list[str]:
     """Hydra's candidates for a word. Of the words before it those count that choose something: no values with
     blanks or commas, which change no key that there is."""
     from hydra import initialize_config_dir
@@ -114,11 +116,11 @@ def ask(before: list[str], word: str, config_name: str) -> list[str]:
     finally:
         os.environ["COMP_LINE"] = line
     groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
-    found = [typable(text) for text in said.getvalue().split() if text.startswith(word)]
-    return sorted({text for text in found if text and of_command(text, groups)})
+    found = [normalize_candidate(text) for text in said.getvalue().split() if text.startswith(word)]
+    return sorted({text for text in found if text and belongs_to_command(text, groups)})
 
 
-def typable(text: str) -> str:
+def normalize_candidate(text: str) -> str:
     """A candidate of Hydra's as a person types it; "" for what is not to be typed."""
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
@@ -132,7 +134,7 @@ def typable(text: str) -> str:
     return text if "=" in text or text.endswith((".", "/")) else text + "="  # a group with groups in it
 
 
-def of_command(text: str, groups: set[str]) -> bool:
+def belongs_to_command(text: str, groups: set[str]) -> bool:
     """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all of conf/."""
     top = re.split(r"[/=.]", text)[0]
-    return top not in HIDDEN and (top in groups or not (CONF / top).is_dir())
+    return top not in HIDDEN_GROUPS and (top in groups or not (CONF / top).is_dir())

@@ -17,8 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from src.common.atomic_io import cannot_write
-from src.common.errors import InputError
+from src.common.atomic_io import write_error
+from src.common.errors import UserError
 from src.common.paths import CONF
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.instantiate import TARGET_GROUPS
@@ -50,7 +50,7 @@ DISK_FULL_ERRNOS = (
 def format_error(error: BaseException, config_name: str) -> str | None:
     """One line for the person who typed the command, or None when the error is a bug of ours."""
 
-    if isinstance(error, InputError):
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
         return format_machine_error(error)
@@ -96,7 +96,7 @@ def format_machine_error(error: MemoryError | OSError) -> str:
         return (
             f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
         )
-    return str(cannot_write(Path(error.filename or "the disk, or memory as a file"), error))
+    return str(write_error(Path(error.filename or "the disk, or memory as a file"), error))
 
 
 def format_group_error() -> str:

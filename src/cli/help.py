@@ -61,57 +61,59 @@ COMMANDS = {
     ),
 }
 # They serve until they are ended, or run over everything by themselves: there is no sweep of them.
-ALONE = ("ui", "server", "play", "reproduce")
+NO_SWEEP_COMMANDS = ("ui", "server", "play", "reproduce")
 # All that a command reads of the keys that it shares with others.
-READS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
+VISIBLE_KEYS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
 
 
-def page(command: str, config_name: str) -> str:
+def render_help(command: str, config_name: str) -> str:
     """The whole page for one command, whose keys are in conf/<config_name>.yaml."""
     purpose, examples = COMMANDS[command]
-    reads = READS.get(command)
+    reads = VISIBLE_KEYS.get(command)
     lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
     lines += [f"  python -m src.{command} {example}".rstrip() for example in examples]
     lines += ["", "Keys (all of them with their values: --cfg job)", ""]
     for file in (CONF / f"{config_name}.yaml", CONF / "common.yaml"):
-        for key, value, comment in entries(file):
+        for key, value, comment in parse_entries(file):
             if reads is None or key in reads:
-                lines += entry(f"{key}={value}", comment)
+                lines += format_entry(f"{key}={value}", comment)
     lines += ["", "Groups: group=choice, and group.key=value for what a choice holds", ""]
     groups = defaults(CONF / f"{config_name}.yaml")
     for group, chosen in groups:
         if reads is None or group in reads:
-            lines += explained(group, chosen)
+            lines += render_group(group, chosen)
     if reads is not None:
         lines += ["", "The other keys of train may stand here, too, and change nothing."]
     elif any(group == "experiment" for group, _ in groups):
         lines += ["", "Sweeps (with --multirun): where the jobs run, and how they are chosen", ""]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
-            lines += explained(group, "null")
+            lines += render_group(group, "null")
     lines += ["", "Options", ""]
-    if command not in ALONE:
-        lines += entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
-    lines += entry("--cfg job", "print the composed config and do nothing.")
-    lines += entry("--hydra-help", "what Hydra itself can do: launchers and sweepers.")
-    lines += entry("-sc install=bash", f'TAB completes: eval "$(python -m src.{command} -sc install=bash)"')
+    if command not in NO_SWEEP_COMMANDS:
+        lines += format_entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
+    lines += format_entry("--cfg job", "print the composed config and do nothing.")
+    lines += format_entry("--hydra-help", "what Hydra itself can do: launchers and sweepers.")
+    lines += format_entry(
+        "-sc install=bash", f'TAB completes: eval "$(python -m src.{command} -sc install=bash)"'
+    )
     return "\n".join(lines)
 
 
-def explained(group: str, chosen: str) -> list[str]:
+def render_group(group: str, chosen: str) -> list[str]:
     """The choices of a group, and the keys of the one that is chosen (`null`: of none)."""
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
         mark = "  (default)" if file.stem == chosen else ""
-        lines += entry(f"{group}={file.stem}", headline(file) + mark)
+        lines += format_entry(f"{group}={file.stem}", first_comment(file) + mark)
     if chosen == "null":
         return lines
-    for key, value, comment in entries(CONF / group / f"{chosen}.yaml"):
+    for key, value, comment in parse_entries(CONF / group / f"{chosen}.yaml"):
         if key != "name":
-            lines += entry(f"  {group}.{key}={value}", comment)
+            lines += format_entry(f"  {group}.{key}={value}", comment)
     return lines
 
 
-def entry(head: str, comment: str) -> list[str]:
+def format_entry(head: str, comment: str) -> list[str]:
     """A key and its explanation, wrapped beside it."""
     body = textwrap.wrap(comment, WIDTH - KEY - 2, break_on_hyphens=False)
     if len(head) < KEY:
@@ -119,7 +121,7 @@ def entry(head: str, comment: str) -> list[str]:
     return [f"  {head}"] + [" " * (KEY + 2) + line for line in body]
 
 
-def entries(file: Path) -> list[tuple[str, str, str]]:
+def parse_entries(file: Path) -> list[tuple[str, str, str]]:
     """Key, default and comment of every top-level key that has a comment above it."""
     found, comment = [], []
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -132,11 +134,11 @@ def entries(file: Path) -> list[tuple[str, str, str]]:
             comment = []
         else:
             comment = []
-    first = headline(file)
+    first = first_comment(file)
     return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in found if k != "name"]
 
 
-def headline(file: Path) -> str:
+def first_comment(file: Path) -> str:
     """The comment on a file's first line, whole sentences: what this choice is."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")

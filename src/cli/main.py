@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.cli.completion import FLAGS, complete
-from src.cli.help import ALONE, page
-from src.common.console import say
-from src.common.errors import InputError
+from src.cli.help import NO_SWEEP_COMMANDS, render_help
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.common.paths import CONF
 
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
@@ -59,7 +59,7 @@ class Invocation:
 Main = Callable[[Any, Invocation], Any]
 
 
-def launch(command: str, config_name: str, main: Main) -> None:
+def run_command(command: str, config_name: str, main: Main) -> None:
     """Compose the config from the command line, validate it and call `main(config, invocation)`.
 
     A single run calls `main` after Hydra has returned. The jobs of a sweep run inside Hydra; what `main`
@@ -84,26 +84,26 @@ def launch(command: str, config_name: str, main: Main) -> None:
     is_sweep = prepare_argv(command)
     session = SweepSession()
     try:
-        if is_sweep and command in ALONE:
-            raise InputError("expected one run of it, got --multirun: leave that out")
+        if is_sweep and command in NO_SWEEP_COMMANDS:
+            raise UserError("expected one run of it, got --multirun: leave that out")
         # The process that waits for jobs of other processes ends on SIGTERM, too.
         with preemptible() if is_sweep else nullcontext(), session.active():
             composed = compose(config_name, main)
         if composed:
             main(*composed)
     except KeyboardInterrupt:
-        say(f"{command}: interrupted")
+        echo_err(f"{command}: interrupted")
         with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the command at once
             session.finalize("KILLED")
         sys.exit(130)
     except Preempted as preempted:
-        say(f"{command}: {preempted}")
+        echo_err(f"{command}: {preempted}")
         session.finalize("KILLED")
         sys.exit(143)
     except Exception as error:
         line = format_error(error, config_name)
         if line is not None and not show_traceback:
-            say(f"{command}: {line}")
+            echo_err(f"{command}: {line}")
         session.finalize("FAILED")
         if line is None or show_traceback:
             raise
@@ -116,7 +116,7 @@ def launch(command: str, config_name: str, main: Main) -> None:
 def print_help(command: str, config_name: str) -> None:
     """Print the help page of a command."""
     try:
-        print(page(command, config_name), flush=True)
+        print(render_help(command, config_name), flush=True)
     except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -180,7 +180,7 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
             config = OmegaConf.to_object(composed)
             return main(config, Invocation(config_name, overrides, job))
         except Exception as error:
-            if job is None or (config is None and not isinstance(error, InputError)):
+            if job is None or (config is None and not isinstance(error, UserError)):
                 raise  # the sweep ends; Hydra names the job's overrides in a line before ours
             log_job_failure(config or paths_config(composed), job, error, format_error(error, config_name))
             return None  # the sweep continues; nan would end a search, None is a failed trial
@@ -208,7 +208,7 @@ def reject_unknown_options() -> None:
     except ArgumentError as error:
         unknown = str(error)
     if unknown:
-        raise InputError(f"expected key=value, or an option that --help lists, got {unknown}")
+        raise UserError(f"expected key=value, or an option that --help lists, got {unknown}")
 
 
 def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
@@ -220,7 +220,7 @@ def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> 
     known = fields_of(config_class)
     for key in composed:
         if key not in known:
-            raise InputError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
+            raise UserError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
         if attrs.has(known[key].type):
             reject_unknown_keys(composed[key], known[key].type, f"{prefix}{key}.")
 

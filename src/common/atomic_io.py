@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -20,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     finally:
         if temporary.exists():
             temporary.unlink()
@@ -37,8 +37,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
+def write_error(path: Path, error: OSError) -> UserError:
     """The one line for a place that cannot be written to."""
-    return InputError(
+    return UserError(
         f"expected a place to write to, got {path} ({error.strerror}): change output_dir or data_dir"
     )

@@ -3,11 +3,11 @@
 import sys
 
 
-def say(line: str) -> None:
+def echo_err(line: str) -> None:
     """A line for the person; standard output stays what a script reads."""
     print(line, file=sys.stderr, flush=True)
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """`1 job`, `5,980 steps`: a number of what the noun names, in the singular or with an s."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

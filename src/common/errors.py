@@ -1,12 +1,12 @@
 """The one exception that is meant for the person at the keyboard."""
 
 
-class InputError(Exception):
+class UserError(Exception):
     """Bad input: the message is one line that says what was expected, what came and what to change.
 
     The commands print it without a traceback and exit with status 2.
     """
 
 
-class Diverged(InputError):
+class DivergenceError(UserError):
     """Training produced a loss or gradient that is no number."""

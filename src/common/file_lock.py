@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.common.atomic_io import cannot_write
-from src.common.errors import InputError
+from src.common.atomic_io import write_error
+from src.common.errors import UserError
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
@@ -50,18 +50,18 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
     lock = new_lock(path)
     note = owner_note(path)
     try:
-        with quiet():
+        with suppress_filelock_log():
             lock.acquire(timeout, poll_interval=0.02)
         note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     except Timeout as error:
         owner = read_owner(path)
-        raise InputError(
+        raise UserError(
             f"expected a directory in which no other process is at work, got {folder}: process "
             f"{owner.get('pid', '?')} on {owner.get('host', '?')} is"
         ) from error
     except OSError as error:
         lock.release()
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     return Lock(lock, note)
 
 
@@ -71,7 +71,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
     if not path.exists():
         return False
     try:
-        with quiet(), new_lock(path).acquire(0):
+        with suppress_filelock_log(), new_lock(path).acquire(0):
             return False
     except Timeout:
         return True
@@ -83,7 +83,10 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
 def exclusive(file: Path) -> Iterator[None]:
     """Wait until no other process is in this context with the same file (a lock file beside it)."""
     with ExitStack() as stack:
-        with suppress(OSError), quiet():  # a read-only folder needs no lock: nothing there can be changed
+        with (
+            suppress(OSError),
+            suppress_filelock_log(),
+        ):  # a read-only folder needs no lock: nothing there can be changed
             stack.enter_context(new_lock(file.with_name(f"{file.name}.lock")))
         yield
 
@@ -94,7 +97,7 @@ def new_lock(path: Path) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_filelock_log() -> Iterator[None]:
     """Hide filelock's warning where a file system has no flock and an existence lock stands in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)

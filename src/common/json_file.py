@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 MAX_BYTES = 64 * 2**20  # no file of a run comes near: a larger one is not what its name says
 
@@ -32,7 +32,7 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         return load_json(path, schema)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
+        raise UserError(
             f"{key}: expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
         ) from error
 

@@ -10,7 +10,7 @@ from src.common.paths import PROJECT
 INTERRUPTED = (130, -signal.SIGINT)
 
 
-def run_to_its_end(module: str, *arguments: str) -> int:
+def run_module(module: str, *arguments: str) -> int:
     """`python -m module arguments`, what it says on this terminal; its exit status.
 
     Ctrl-C is for it: it ends as it does by itself, which may take it a while, and then KeyboardInterrupt is
@@ -24,14 +24,14 @@ def run_to_its_end(module: str, *arguments: str) -> int:
             break
         except KeyboardInterrupt:
             interrupted = True
-            if not typed_at_a_terminal():
+            if not is_interactive():
                 process.send_signal(signal.SIGINT)
     if interrupted or status in INTERRUPTED:
         raise KeyboardInterrupt
     return status
 
 
-def typed_at_a_terminal() -> bool:
+def is_interactive() -> bool:
     """Whether Ctrl-C comes from a terminal, which tells every process in front of it."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()

@@ -15,24 +15,24 @@ class Preempted(BaseException):
     """SIGTERM came. Like KeyboardInterrupt no Exception: no sweep goes on behind it."""
 
 
-class Stop:
+class StopFlags:
     """What has been asked for while training."""
 
     def __init__(self) -> None:
         self.interrupted = False  # by Ctrl-C
         self.terminated = False  # by SIGTERM
-        self.impatient = False
+        self.raise_immediately = False
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
+    def raise_on_signal(self) -> Iterator[None]:
         """In here SIGTERM raises Preempted at once: for what takes seconds and leaves nothing half done."""
-        self.impatient = True
+        self.raise_immediately = True
         try:
             if self.terminated:
                 raise Preempted("SIGTERM")
             yield
         finally:
-            self.impatient = False
+            self.raise_immediately = False
 
 
 def preempt(number: int, frame: object) -> None:
@@ -42,14 +42,14 @@ def preempt(number: int, frame: object) -> None:
 @contextmanager
 def preemptible() -> Iterator[None]:
     """In here SIGTERM raises Preempted, wherever the program stands."""
-    with handled(signal.SIGTERM, preempt):
+    with signal_handler(signal.SIGTERM, preempt):
         yield
 
 
 @contextmanager
-def interruptible() -> Iterator[Stop]:
+def interruptible() -> Iterator[StopFlags]:
     """Note Ctrl-C and SIGTERM, for who asks between two steps. Ctrl-C pressed again interrupts at once."""
-    stop = Stop()
+    stop = StopFlags()
 
     def interrupt(number: int, frame: object) -> None:
         stop.interrupted = True
@@ -57,15 +57,15 @@ def interruptible() -> Iterator[Stop]:
 
     def terminate(number: int, frame: object) -> None:
         stop.terminated = True
-        if stop.impatient:
+        if stop.raise_immediately:
             raise Preempted("SIGTERM")
 
-    with handled(signal.SIGINT, interrupt), handled(signal.SIGTERM, terminate):
+    with signal_handler(signal.SIGINT, interrupt), signal_handler(signal.SIGTERM, terminate):
         yield stop
 
 
 @contextmanager
-def handled(number: signal.Signals, handler: Callable[[int, Any], None]) -> Iterator[None]:
+def signal_handler(number: signal.Signals, handler: Callable[[int, Any], None]) -> Iterator[None]:
     """Let `handler` take a signal; only the main thread can, and only from Python's own handlers or ours.
 
     Another's handler of SIGTERM stays: submitit's lets it pass, because the cluster's own signal, which puts

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from omegaconf import MISSING
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 TYPES: dict[str, Any] = {
     "an integer": int,
@@ -83,10 +83,10 @@ class Constraint:
         )
 
 
-def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> InputError:
+def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> UserError:
     """Return the one-line error for a value that a key may not hold."""
     words = expected if isinstance(expected, str) else expected.describe()
-    return InputError(f"{key}: expected {words}, got {'null' if value is None else value}")
+    return UserError(f"{key}: expected {words}, got {'null' if value is None else value}")
 
 
 def dotted_key(config_class: type, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from omegaconf import MISSING
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 TARGET_GROUPS = ("optimizer", "schedule")  # whose choices name a class
 
@@ -29,23 +29,23 @@ def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
     from hydra.utils import instantiate as hydra_instantiate
 
     if not isinstance(spec, Mapping):
-        raise InputError(f"{group}: expected _target_ and the arguments of its class, got {spec}")
+        raise UserError(f"{group}: expected _target_ and the arguments of its class, got {spec}")
     target, given = str(spec.get("_target_")), spec.keys() - {"_target_"}
     parameters = signature(find_class(group, target)).parameters
     variadic = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
     for key in sorted(given - parameters.keys()) if not variadic else []:
-        raise InputError(
-            f"{group}.{key}: expected a key of {label(target)} ({', '.join(parameters)}), got {key}"
+        raise UserError(
+            f"{group}.{key}: expected a key of {class_name(target)} ({', '.join(parameters)}), got {key}"
         )
     for key, parameter in parameters.items():
         required = parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD
         if key not in given and required:
-            raise InputError(f"{group}.{key}: expected a value, which {label(target)} needs, got none")
+            raise UserError(f"{group}.{key}: expected a value, which {class_name(target)} needs, got none")
     try:
         return hydra_instantiate(dict(spec), _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError):
-            raise InputError(f"{group}.{' '.join(str(error.__cause__).split())}") from error
+            raise UserError(f"{group}.{' '.join(str(error.__cause__).split())}") from error
         raise
 
 
@@ -64,13 +64,13 @@ def find_class(group: str, target: str) -> type:
     try:
         found = resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{group}._target_: expected {expected}, got {target} ({error})") from error
+        raise UserError(f"{group}._target_: expected {expected}, got {target} ({error})") from error
     if not (isinstance(found, type) and issubclass(found, base)) or isabstract(found):
-        raise InputError(f"{group}._target_: expected {expected}, got {target}")
+        raise UserError(f"{group}._target_: expected {expected}, got {target}")
     return found
 
 
-def label(target: Any) -> str:
+def class_name(target: Any) -> str:
     """Return the short name of a class: `adam` for one of this project, the dotted path for any other."""
     module, _, name = str(target).rpartition(".")
     ours = module in ("src.rnn.optimizers", "src.rnn.schedules")

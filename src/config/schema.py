@@ -12,7 +12,7 @@ from attrs import define
 from attrs.setters import frozen  # attrs.frozen would make OmegaConf refuse the overrides of the command line
 from omegaconf import MISSING
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.paths import absolute
 from src.config.constraints import (
     Constraint,
@@ -175,8 +175,8 @@ class Config(PathsConfig):
         """
         try:
             config: Config = build(cls, logged)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
         return config
 
 
@@ -184,12 +184,12 @@ def build(config_class: type, logged: Any) -> Any:
     """Make a config of nested mappings; InputError for the first group with other keys or values."""
     group = getattr(config_class, "group", "configuration")
     if not isinstance(logged, Mapping):
-        raise InputError(f"{group}: expected keys with values, got {str(logged)[:80]}")
+        raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")
     fields = fields_of(config_class)
     differing = [f"{key}, which is unknown" for key in sorted(logged.keys() - fields.keys())]
     differing += [f"no {key}" for key in sorted(fields.keys() - logged.keys())]
     if differing:
-        raise InputError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
+        raise UserError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
     values = {k: build(f.type, logged[k]) if attrs.has(f.type) else logged[k] for k, f in fields.items()}
     return config_class(**values)
 

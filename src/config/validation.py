@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import attrs
 
 from src.config.constraints import Constraint, dotted_key, fields_of
-from src.config.instantiate import TARGET_GROUPS, label
+from src.config.instantiate import TARGET_GROUPS, class_name
 from src.config.schema import NON_SEMANTIC_KEYS
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def iter_leaves(config: Any) -> Iterator[tuple[str, Constraint | None, Any]]:
         if attrs.has(type(value)):
             yield from iter_leaves(value)
         elif field.name in TARGET_GROUPS:
-            yield field.name, None, label(value["_target_"])
+            yield field.name, None, class_name(value["_target_"])
             yield from ((f"{field.name}.{k}", None, v) for k, v in value.items() if k != "_target_")
         else:
             yield dotted_key(type(config), field.name), field.validator, value

@@ -9,7 +9,7 @@ import codecs
 import io
 from collections.abc import Iterable, Iterator
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 BYTES = "bytes"  # the encoding of what is to be learned byte by byte
 BYTE_ORDER_MARK = "\ufeff"
@@ -38,12 +38,12 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             # What it speaks of ends where this piece ends; in front are the bytes kept of the piece before.
             position = read - len(error.object) + error.start
-            raise InputError(
+            raise UserError(
                 f"data.encoding: expected text in {encoding}, got byte 0x{error.object[error.start]:02x} at "
                 f"position {position}: name the text's own encoding, latin-1 for example"
             ) from error
         except UnicodeError as error:  # utf-16 and utf-32 without the mark that tells the order of the bytes
-            raise InputError(
+            raise UserError(
                 f"data.encoding: expected text in {encoding}, got bytes that are none ({error}): name the "
                 "text's own encoding, utf-16-le for example"
             ) from error
@@ -61,7 +61,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
             raise LookupError
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
     except (LookupError, ValueError) as error:
-        raise InputError(
+        raise UserError(
             f"data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}"
         ) from error
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.common.atomic_io import cannot_write, write_atomically, write_json
-from src.common.errors import InputError
+from src.common.atomic_io import write_atomically, write_error, write_json
+from src.common.errors import UserError
 from src.common.json_file import decode_json
 from src.config.constraints import invalid_value_error
 from src.config.schema import DataConfig
@@ -100,7 +100,7 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
     needed = math.ceil((seq_len + 2) / min(share for share in shares if share > 0))
     while fits(needed - 1):
         needed -= 1
-    raise InputError(
+    raise UserError(
         f"data: expected at least {needed} characters for one window of seq_len={seq_len} in each split of "
         f"{list(shares)}, got {count}: use a longer text, a smaller seq_len or another data.split"
     )
@@ -147,11 +147,11 @@ def make(
     read = characters(pieces(), settings.encoding)
     count, distinct = write_normalised(read, settings.normalisation, folder / "text.txt")
     if source.hexdigest() != sha256:
-        raise InputError("data.path: expected a text that nobody writes to, got one that changes: try again")
+        raise UserError("data.path: expected a text that nobody writes to, got one that changes: try again")
     check_length(count, settings.split, seq_len)
     vocabulary = Vocabulary.of(distinct, max_vocabulary)
     if len(vocabulary) < 2:
-        raise InputError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
+        raise UserError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
     tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
     write_json(folder / "vocab.json", list(vocabulary.characters))
     manifest = manifest_of(sha256, size, settings, count, vocabulary, tokens_sha256)
@@ -221,7 +221,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise write_error(folder, error) from error
 
 
 def load(folder: Path) -> Corpus:
@@ -254,7 +254,7 @@ def load(folder: Path) -> Corpus:
             bounds=bounds_of(tokens.size, split),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
+        raise UserError(
             f"data_dir: expected a whole prepared corpus, got a damaged one in {folder} ({error}): "
             "delete that folder, it is made again"
         ) from error

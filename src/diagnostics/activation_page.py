@@ -9,32 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.corpus import Corpus
-from src.diagnostics.unit_analysis import Unit, features, ranked, read
-from src.evaluation.text_quality import final_split_of
+from src.diagnostics.unit_analysis import Unit, collect_activations, features, rank_units
+from src.evaluation.text_quality import final_split
 from src.rnn.parameters import Array, RNNConfig
 
 TEMPLATE = Path(__file__).with_name("activation_page.html")
 CHARACTERS = 3000  # of the text: some two pages
 BYTES = 1_000_000  # of activations: of a large network the units that are explained best
-LIKELIEST = 5  # characters shown of each distribution
+TOP_K = 5  # characters shown of each distribution
 
 
-def page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> str:
+def render_page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> str:
     """The page as HTML: the beginning of the final split as the network, weights flat (n,), reads it."""
     ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
-    reading = read(architecture, flat, ids)
+    reading = collect_activations(architecture, flat, ids)
     found = features(corpus.vocabulary.decode(ids))
-    shown = ranked(reading.activations, found, architecture.hidden)[: max(1, BYTES // ids.size)]
+    shown = rank_units(reading.activations, found, architecture.hidden)[: max(1, BYTES // ids.size)]
     activations = reading.activations[[row for row, _ in shown]]
     scales = np.maximum(abs(activations).max(axis=1), 1e-12)
-    likeliest, shares = likeliest_of(reading.probabilities)
+    likeliest, shares = top_k(reading.probabilities)
     data = {
         "characters": list(corpus.vocabulary.characters),
-        "ids": packed(ids, "<u2"),
-        "units": [described(unit, scale) for (_, unit), scale in zip(shown, scales.tolist(), strict=True)],
-        "activations": packed(np.rint(activations / scales[:, None] * 127), "<i1"),
-        "likeliest": packed(likeliest, "<u2"),
-        "shares": packed(np.rint(shares * 65535), "<u2"),
+        "ids": to_base64(ids, "<u2"),
+        "units": [
+            describe_unit(unit, scale) for (_, unit), scale in zip(shown, scales.tolist(), strict=True)
+        ],
+        "activations": to_base64(np.rint(activations / scales[:, None] * 127), "<i1"),
+        "likeliest": to_base64(likeliest, "<u2"),
+        "shares": to_base64(np.rint(shares * 65535), "<u2"),
     }
     layers, hidden = architecture.layers, architecture.hidden
     sizes = f"{layers} x {hidden}" if layers > 1 else f"{hidden}"
@@ -46,23 +48,23 @@ def page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> st
         shown=len(shown),
         quantity="tanh(c), the memory cell" if architecture.cell == "lstm" else "h, the hidden state",
         corpus=corpus.name,
-        split=final_split_of(corpus),
+        split=final_split(corpus),
         count=ids.size,
         features=[feature.name for feature in found],
         data=data,
     )
 
 
-def likeliest_of(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
+def top_k(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
     """The LIKELIEST characters behind each position and their probabilities, (N, 5) each, falling."""
-    count = min(LIKELIEST, probabilities.shape[1])
+    count = min(TOP_K, probabilities.shape[1])
     some = np.argpartition(-probabilities, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(probabilities, some, axis=1), axis=1, kind="stable")
     likeliest = np.take_along_axis(some, order, axis=1)
     return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
 
 
-def described(unit: Unit, scale: float) -> dict[str, Any]:
+def describe_unit(unit: Unit, scale: float) -> dict[str, Any]:
     """scale: the activation of largest magnitude, as which 127 is to be read."""
     return {
         "layer": unit.layer,
@@ -73,6 +75,6 @@ def described(unit: Unit, scale: float) -> dict[str, Any]:
     }
 
 
-def packed(values: NDArray[Any], dtype: str) -> str:
+def to_base64(values: NDArray[Any], dtype: str) -> str:
     """Numbers as base64, row after row."""
     return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode("ascii")

@@ -13,11 +13,11 @@ from src.common.job_result import GRADIENTS, GradientFile
 from src.common.json_file import read_json
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.diagnostics.gradient_flow import Probe, Prober
+from src.diagnostics.gradient_flow import GradientFlow, GradientFlowMonitor
 from src.rnn.parameters import Array, RNNConfig, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 
-ABOUT = (
+DESCRIPTION = (
     "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "
     "window's last character with respect to the hidden state distances[i] characters before it; state 1, of "
     "the LSTM, is the cell state. initial_singular_values[layer]: of the recurrent matrix before the first "
@@ -82,25 +82,27 @@ class DiagnosticsCallback(BaseCallback):
 
     def __init__(self, logger: MetricLogger, folder: Path) -> None:
         self.logger, self.file = logger, folder / GRADIENTS
-        self.lines: dict[int, str] = {}  # step to its line of the file
-        self.initial: list[list[float | None]] | None = None
+        self.records: dict[int, str] = {}  # step to its line of the file
+        self.initial_singular_values: list[list[float | None]] | None = None
         if self.file.exists():
             record = read_json(self.file, GradientFile)
-            self.lines = {row["step"]: json.dumps(row) for row in record["steps"]}
-            self.initial = record["initial_singular_values"]
+            self.records = {row["step"]: json.dumps(row) for row in record["steps"]}
+            self.initial_singular_values = record["initial_singular_values"]
 
     def on_train_start(self, trainer: TrainerView) -> None:
         """Measure the initial weights."""
-        self.prober = Prober(trainer.config, trainer.architecture, trainer.corpus)
-        self.distances = distances_of(trainer.config.seq_len)
+        self.prober = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
+        self.distances = select_distances(trainer.config.seq_len)
         if trainer.step == 0:
             matrices = recurrent_matrices(unflatten(trainer.architecture, trainer.params))
-            self.initial = [[rounded(v) for v in singular_values(w).tolist()] for w in matrices]
+            self.initial_singular_values = [
+                [round_for_json(v) for v in singular_values(w).tolist()] for w in matrices
+            ]
             self.logger.log_metrics(self.measure(0, trainer.params), 0)
 
     def on_validation_end(self, trainer: TrainerView, val_loss: float) -> None:
         """Measure, unless that would be so often that it slows training down."""
-        if self.prober.due(trainer.step):
+        if self.prober.should_measure(trainer.step):
             self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
 
     def on_train_end(self, trainer: TrainerView, result: ResultView) -> None:
@@ -110,29 +112,29 @@ class DiagnosticsCallback(BaseCallback):
 
     def measure(self, step: int, params: Array) -> dict[str, float]:
         """Measure the weights `params` (n,) of a step; write the file and return the metrics."""
-        probe: Probe = self.prober.look(params)
+        probe: GradientFlow = self.prober.measure(params)
         norms = [
-            [[rounded(n) for n in s] for s in layer]
+            [[round_for_json(n) for n in s] for s in layer]
             for layer in probe.gradients[..., self.distances].tolist()
         ]
-        self.lines[step] = json.dumps({"step": step, "norms": norms})
+        self.records[step] = json.dumps({"step": step, "norms": norms})
         head: dict[str, Any] = {
-            "about": ABOUT,
+            "about": DESCRIPTION,
             "distances": self.distances,
-            "initial_singular_values": self.initial,
+            "initial_singular_values": self.initial_singular_values,
         }
-        steps = ",\n".join(line for _, line in sorted(self.lines.items()))
+        steps = ",\n".join(line for _, line in sorted(self.records.items()))
         write_text(self.file, f'{json.dumps(head)[:-1]}, "steps": [\n{steps}\n]}}\n')
         return probe.metrics()
 
 
-def distances_of(steps: int) -> list[int]:
+def select_distances(steps: int) -> list[int]:
     """Return 0 to steps - 1, all of them or at most DISTANCES."""
     if steps <= DISTANCES:
         return list(range(steps))
     return sorted({round(d) - 1 for d in np.geomspace(1, steps, DISTANCES).tolist()})
 
 
-def rounded(value: float) -> float | None:
+def round_for_json(value: float) -> float | None:
     """Round to six digits; None for a value that is not finite, which JSON cannot hold."""
     return float(f"{value:.6g}") if isfinite(value) else None

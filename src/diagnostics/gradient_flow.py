@@ -16,31 +16,33 @@ from src.rnn.spectrum import SQUARINGS, recurrent_matrices, spectral_radius
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 
 WINDOWS = 32  # of the probe: enough for a mean over windows that two probes can be compared by
-FEWEST_WINDOWS = 4
-NUMBERS = 2**20  # T B H of a probe's state: windows long and wide take fewer, to stay some dozen megabytes
+MIN_WINDOWS = 4
+MAX_STATE_ELEMENTS = (
+    2**20
+)  # T B H of a probe's state: windows long and wide take fewer, to stay some dozen megabytes
 # Steps of training for one step's worth of probing: half a percent, and room for what is slower.
-SPARSEST = 200
+MIN_INTERVAL = 200
 
 # |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values of a gate
 # beyond which it counts as open or closed: Karpathy, Johnson and Li (2015), "Visualizing and understanding
 # recurrent networks", section 4.3. Why saturation is watched: Glorot and Bengio (2010), "Understanding the
 # difficulty of training deep feedforward neural networks", section 3.
 SATURATED = 0.9
-CLOSED = 0.1
+LOW = 0.1
 
 
 @dataclass(frozen=True)
-class Probe:
+class GradientFlow:
     """What one look came to. gradients (L, S, T): mean norm of dL_T/dh (and dL_T/dc) by layer, state and
     distance to the loss. radii: spectral radius of each layer's recurrent matrix. shares: by metric name."""
 
     gradients: Array
     radii: list[float]
-    shares: dict[str, float]
+    saturation: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
         """Under the names that are tracked; what is no finite number is left out."""
-        named = dict(self.shares)
+        named = dict(self.saturation)
         for layer, radius in enumerate(self.radii, 1):
             named[f"diagnostics/spectral_radius{layer if layer > 1 else ''}"] = radius
         for suffix, norms in zip(("", "_c"), self.gradients[-1].tolist(), strict=False):
@@ -65,12 +67,12 @@ def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
         }
     names = architecture.spec.gates[: architecture.spec.n_sigmoid]
     gates = np.stack([cache.gates[: len(names)] for cache in buffers.caches])
-    each = ((gates > SATURATED) | (gates < CLOSED)).mean(axis=(0, 2, 3, 4))
+    each = ((gates > SATURATED) | (gates < LOW)).mean(axis=(0, 2, 3, 4))
     named = {f"diagnostics/saturation_{name}": float(share) for name, share in zip(names, each, strict=True)}
     return {"diagnostics/saturation": float(each.mean())} | named
 
 
-def probe(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Probe:
+def measure(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFlow:
     """Look inside the network with the weights flat (n,), reading ids (T, B) from a zero state.
 
     targets (B,): the characters behind the last ones. buffers: of that shape, overwritten.
@@ -79,29 +81,31 @@ def probe(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Probe:
     buffers.reset()
     gradients = norm_by_distance(state_gradients(p, ids, targets, buffers))
     radii = [spectral_radius(w) for w in recurrent_matrices(p)]
-    return Probe(gradients, radii, saturation(buffers.architecture, buffers))
+    return GradientFlow(gradients, radii, saturation(buffers.architecture, buffers))
 
 
-class Prober:
+class GradientFlowMonitor:
     """Probes on the same windows throughout, spread over the validation split. every: steps from one to the
     next, a multiple of eval_every, so that they cost training about a hundredth of its time."""
 
     def __init__(self, config: Config, architecture: RNNConfig, corpus: Corpus) -> None:
         tokens, steps = corpus.split("val"), config.seq_len
-        most = max(FEWEST_WINDOWS, NUMBERS // (steps * architecture.hidden))
+        most = max(MIN_WINDOWS, MAX_STATE_ELEMENTS // (steps * architecture.hidden))
         windows = min(WINDOWS, most, tokens.size - steps)
         starts = np.linspace(0, tokens.size - steps - 1, windows).astype(np.intp)
         read = tokens[np.arange(steps + 1)[:, None] + starts].astype(np.intp)
         self.ids, self.targets = read[:-1], read[-1]
         self.buffers = Buffers.allocate(architecture, steps, windows)
-        ratio = probe_work(architecture, steps, windows) / step_work(architecture, steps, config.batch_size)
-        self.every = config.eval_every * ceil(SPARSEST * max(1, ratio) / config.eval_every)
+        ratio = measurement_work(architecture, steps, windows) / step_work(
+            architecture, steps, config.batch_size
+        )
+        self.every = config.eval_every * ceil(MIN_INTERVAL * max(1, ratio) / config.eval_every)
 
-    def due(self, step: int) -> bool:
+    def should_measure(self, step: int) -> bool:
         return step % self.every == 0
 
-    def look(self, flat: Array) -> Probe:
-        return probe(flat, self.ids, self.targets, self.buffers)
+    def measure(self, flat: Array) -> GradientFlow:
+        return measure(flat, self.ids, self.targets, self.buffers)
 
 
 def multiplications(architecture: RNNConfig) -> int:
@@ -115,13 +119,13 @@ def step_work(architecture: RNNConfig, steps: int, batch: int) -> int:
     return 3 * steps * batch * multiplications(architecture)
 
 
-def probe_work(architecture: RNNConfig, steps: int, windows: int) -> int:
+def measurement_work(architecture: RNNConfig, steps: int, windows: int) -> int:
     """Multiplications of a probe: forward, backward to states, and each layer's spectral radius."""
     radii = architecture.layers * SQUARINGS * architecture.hidden**3
     return 2 * steps * windows * multiplications(architecture) + radii
 
 
-class LastUpdate:
+class UpdateRatio:
     """How far the step before an evaluation moved the weights, in shares of their length: ||dw|| / ||w||.
 
     Of a healthy training some 1e-3: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio of
@@ -131,22 +135,22 @@ class LastUpdate:
     def __init__(self, config: Config, architecture: RNNConfig, weights: Array) -> None:
         self.every = config.eval_every if config.diagnostics else 0
         self.architecture, self.weights = architecture, weights
-        self.kept: Array | None = None
+        self.previous: Array | None = None
         self.ratios: dict[str, float] = {}
 
-    def before(self, step: int) -> None:
+    def on_step_start(self, step: int) -> None:
         """Before the weights of `step` are updated."""
         due = self.every and step % self.every == 0
-        self.kept, self.ratios = self.weights.copy() if due else None, {}
+        self.previous, self.ratios = self.weights.copy() if due else None, {}
 
-    def after(self) -> None:
+    def on_step_end(self) -> None:
         """Behind the update: of all parameters as one vector, and of each weight matrix."""
-        if self.kept is None:
+        if self.previous is None:
             return
-        update = self.weights - self.kept
-        pairs = {"": (update, self.kept)}
+        update = self.weights - self.previous
+        pairs = {"": (update, self.previous)}
         moved = named_views(self.architecture, update)
-        for name, w in named_views(self.architecture, self.kept).items():
+        for name, w in named_views(self.architecture, self.previous).items():
             if name.startswith("w"):
                 pairs[f"_{name}"] = (moved[name], w)
         for suffix, (dw, w) in pairs.items():

@@ -15,15 +15,15 @@ from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
-PIECE = 250  # characters read at once
-FEWEST_LINES = 3
-FEWEST = 30  # characters of each kind that a correlation is worth making of
+CHUNK = 250  # characters read at once
+MIN_LINES = 3
+MIN_SAMPLES = 30  # characters of each kind that a correlation is worth making of
 VOWELS = "aeiouy"
 APOSTROPHES = "'\u2019"
 
 
 @dataclass(frozen=True)
-class Reading:
+class Activations:
     """A network reading a text, its state carried from the start. activations (L*H, N): of each unit behind
     each character, layer by layer: h, and of the LSTM tanh(c), its memory, as in the paper above.
     probabilities (N, V): of the character that follows."""
@@ -56,12 +56,12 @@ class Unit:
         return self.r**2
 
 
-def read(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Reading:
+def collect_activations(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Activations:
     """Read ids (N,) from a zero state."""
     p, activations, probabilities = unflatten(architecture, flat), [], []
     state = zero_state(architecture, 1, flat.dtype)
-    for start in range(0, ids.size, PIECE):
-        piece = ids[start : start + PIECE, None].astype(np.intp)
+    for start in range(0, ids.size, CHUNK):
+        piece = ids[start : start + CHUNK, None].astype(np.intp)
         buffers = Buffers.allocate(architecture, len(piece), 1, flat.dtype)
         buffers.set_state(state)
         z = forward(p, piece, buffers)
@@ -69,7 +69,7 @@ def read(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Read
         shown = [c.extra if architecture.cell == "lstm" else c.h[1:] for c in buffers.caches]
         activations.append(np.concatenate([a[:, 0].T for a in shown]))
         probabilities.append(np.exp(log_softmax(z)).T)
-    return Reading(np.concatenate(activations, axis=1), np.concatenate(probabilities))
+    return Activations(np.concatenate(activations, axis=1), np.concatenate(probabilities))
 
 
 def is_letter(character: str) -> bool:
@@ -98,15 +98,15 @@ def features(text: str) -> list[Feature]:
         Feature("vowel, not consonant", vowel.astype(np.float64), letter),
         Feature("capital, not small letter", upper.astype(np.float64), letter),
     ]
-    if newline.sum() >= FEWEST_LINES:
+    if newline.sum() >= MIN_LINES:
         found.append(Feature("distance to the line's start", distance_to(newline), everywhere))
-    return [feature for feature in found if is_worth(feature)]
+    return [feature for feature in found if has_enough_samples(feature)]
 
 
-def is_worth(feature: Feature) -> bool:
+def has_enough_samples(feature: Feature) -> bool:
     """Whether it takes two values often enough."""
     _, counts = np.unique(feature.values[feature.where], return_counts=True)
-    return int(counts.sum() - counts.max(initial=0)) >= FEWEST and counts.size > 1
+    return int(counts.sum() - counts.max(initial=0)) >= MIN_SAMPLES and counts.size > 1
 
 
 def distance_to(boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
     return r
 
 
-def ranked(activations: Array, found: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
+def rank_units(activations: Array, found: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
     """Row of the activations and what it responds to, the unit that is explained best first."""
     if not found:
         return [(k, Unit(k // hidden + 1, k % hidden, "", 0.0)) for k in range(len(activations))]

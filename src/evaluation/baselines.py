@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from src.common.atomic_io import write_json
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.json_file import load_json
 from src.data.corpus import Corpus
-from src.evaluation.ngram import losses, orders
+from src.evaluation.ngram import ngram_losses, orders
 
 Tokens = NDArray[np.unsignedinteger]
 FILE = "baselines.json"
@@ -43,8 +43,8 @@ class BaselineFile(TypedDict):
     """baselines.json. learned, scored: characters of the reference text and of the scored one."""
 
     format: int
-    learned: int
-    scored: int
+    n_reference: int
+    n_scored: int
     bpc: dict[str, float]
 
 
@@ -57,26 +57,26 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
     Orders whose counts do not fit are left out: of 257 distinct characters the 8th, of 5,000 the 6th.
     """
     bits = {"uniform": log2(vocabulary)}
-    for order, loss in losses(train, scored, vocabulary):
-        bits[name_of(order)] = float(loss.mean())
+    for order, loss in ngram_losses(train, scored, vocabulary):
+        bits[metric_name(order)] = float(loss.mean())
     return bits | compressed_bits(train, scored)
 
 
-def baselines_of(corpus: Corpus, scored: Tokens) -> dict[str, float]:
+def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
     """The same for a corpus' final split, read from its folder where they stand there.
 
     scored: that split or its beginning. Raises InputError for a file that is damaged. A folder that cannot
     be written to is only read.
     """
-    file, train = corpus.folder / FILE, learned(corpus)
-    key = {"format": FORMAT, "learned": train.size, "scored": scored.size}
+    file, train = corpus.folder / FILE, reference_tokens(corpus)
+    key = {"format": FORMAT, "n_reference": train.size, "n_scored": scored.size}
     if file.exists():
         try:
             kept = load_json(file, BaselineFile)
-            if (kept["format"], kept["learned"], kept["scored"]) == tuple(key.values()):
+            if (kept["format"], kept["n_reference"], kept["n_scored"]) == tuple(key.values()):
                 return kept["bpc"]
         except (OSError, ValueError) as error:
-            raise InputError(
+            raise UserError(
                 f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
                 "delete that file, it is made again"
             ) from error
@@ -92,16 +92,20 @@ def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) ->
     bits: of baselines_of. Counted again each time: up to a second for 5 MB, against as many numbers on disk
     as are scored.
     """
-    order = next(k for k in orders(len(corpus.vocabulary)) if name_of(k) == best(bits, compressor=False))
-    return next(loss for k, loss in losses(learned(corpus), scored, len(corpus.vocabulary)) if k == order)
+    order = next(k for k in orders(len(corpus.vocabulary)) if metric_name(k) == best(bits, compressor=False))
+    return next(
+        loss
+        for k, loss in ngram_losses(reference_tokens(corpus), scored, len(corpus.vocabulary))
+        if k == order
+    )
 
 
-def name_of(order: int) -> str:
+def metric_name(order: int) -> str:
     """An n-gram's name among the metrics."""
     return "unigram" if order == 1 else f"ngram{order}"
 
 
-def label(name: str) -> str:
+def display_name(name: str) -> str:
     """A baseline's name in a table."""
     reach = {"gzip": "window of 32 kB", "bzip2": "blocks of 900 kB", "xz": "all of it"}
     if name in COMPRESSORS:
@@ -119,22 +123,22 @@ XZ_LONGEST = 64 * 2**20  # the dictionary of `xz -9e`
 XZ_SHORTEST = 4096  # the least that the format allows
 
 
-def gzipped(data: bytes) -> bytes:
+def gzip_size(data: bytes) -> bytes:
     return gzip.compress(data, compresslevel=9, mtime=0)
 
 
-def bzipped(data: bytes) -> bytes:
+def bzip2_size(data: bytes) -> bytes:
     return bz2.compress(data, compresslevel=9)
 
 
-def xz(data: bytes) -> bytes:
+def xz_size(data: bytes) -> bytes:
     """As `xz -9e` does it, the dictionary no longer than the data: the memory is ten times the dictionary."""
     dictionary = min(XZ_LONGEST, max(XZ_SHORTEST, 1 << (len(data) - 1).bit_length()))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}]
     return lzma.compress(data, format=lzma.FORMAT_XZ, filters=filters)
 
 
-COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzipped, "bzip2": bzipped, "xz": xz}
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip_size, "bzip2": bzip2_size, "xz": xz_size}
 
 
 def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:
@@ -146,9 +150,9 @@ def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:
     }
 
 
-MOST = 5_000_000  # characters: all of our own corpora, and some 300 MB
+MAX_REFERENCE_CHARS = 5_000_000  # characters: all of our own corpora, and some 300 MB
 
 
-def learned(corpus: Corpus) -> Tokens:
+def reference_tokens(corpus: Corpus) -> Tokens:
     """The last 5,000,000 ids of the training split, all of a shorter one."""
-    return corpus.split("train")[-MOST:]
+    return corpus.split("train")[-MAX_REFERENCE_CHARS:]

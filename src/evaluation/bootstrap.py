@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000  # the ends of a 95% interval are then the 50th value from either side
-MOST_BLOCKS = 2000
+MAX_BLOCKS = 2000
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Interval:
     block: int
 
 
-def bootstrap(values: NDArray[Any], rng: np.random.Generator, level: float = 0.95) -> Interval:
+def block_bootstrap_ci(values: NDArray[Any], rng: np.random.Generator, level: float = 0.95) -> Interval:
     """The interval that holds the mean of `values` (N,) in `level` of the resamples (percentile interval)."""
     x = values.astype(np.float64)
-    block = max(block_length(x), ceil(x.size / MOST_BLOCKS))
+    block = max(block_length(x), ceil(x.size / MAX_BLOCKS))
     joined = np.concatenate([[0.0], np.cumsum(np.concatenate([x, x[: block - 1]]))])
     sums = joined[block:] - joined[:-block]  # of the block that begins at each character, (N,)
     drawn = rng.integers(x.size, size=(RESAMPLES, ceil(x.size / block)))

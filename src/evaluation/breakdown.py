@@ -14,11 +14,11 @@ from src.data.vocabulary import Vocabulary
 from src.evaluation.scoring import Predictions
 
 Tokens = NDArray[np.unsignedinteger]
-LONG = 12  # letters of a word that are told apart; what comes behind counts as one position
+MAX_WORD_LENGTH = 12  # letters of a word that are told apart; what comes behind counts as one position
 
 
 @dataclass(frozen=True)
-class Group:
+class LossGroup:
     """name: of what its predictions share. count: how many. bpc: their mean loss in bits. accuracy: the
     share that was the likeliest."""
 
@@ -28,31 +28,31 @@ class Group:
     accuracy: float
 
 
-def grouped(predictions: Predictions, index: NDArray[np.intp], names: list[str]) -> list[Group]:
+def group_losses(predictions: Predictions, index: NDArray[np.intp], names: list[str]) -> list[LossGroup]:
     """The groups that have predictions, in the order of `names`; index (N,): each prediction's name."""
     counts = np.bincount(index, minlength=len(names))
-    bits = np.bincount(index, weights=predictions.nats, minlength=len(names)) / log(2)
+    bits = np.bincount(index, weights=predictions.loss, minlength=len(names)) / log(2)
     hits = np.bincount(index, weights=predictions.hits, minlength=len(names))
     return [
-        Group(name, int(n), float(bits[k] / n), float(hits[k] / n))
+        LossGroup(name, int(n), float(bits[k] / n), float(hits[k] / n))
         for k, (name, n) in enumerate(zip(names, counts, strict=True))
         if n
     ]
 
 
-def by_window_position(predictions: Predictions, seq_len: int) -> list[Group]:
+def by_window_position(predictions: Predictions, seq_len: int) -> list[LossGroup]:
     """By how many characters the network has read since the state was reset, 1 to seq_len."""
     steps = max(1, seq_len)
-    position = np.arange(predictions.nats.size) % steps
-    return grouped(predictions, position, [str(k) for k in range(1, steps + 1)])
+    position = np.arange(predictions.loss.size) % steps
+    return group_losses(predictions, position, [str(k) for k in range(1, steps + 1)])
 
 
-def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[Group]:
+def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[LossGroup]:
     """By the character that was to be predicted. tokens (N + 1,): the text."""
-    return grouped(predictions, tokens[1:].astype(np.intp), list(vocabulary.characters))
+    return group_losses(predictions, tokens[1:].astype(np.intp), list(vocabulary.characters))
 
 
-def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[Group]:
+def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[LossGroup]:
     """By which letter of its word a character is; what is no letter (a space, a comma) is `between words`.
 
     A word is a run of letters; one that the text begins in the middle of counts from there.
@@ -60,6 +60,10 @@ def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocab
     letter = np.array([c.isalpha() for c in vocabulary.characters])[tokens]
     index = np.arange(tokens.size)
     before = np.maximum.accumulate(np.where(letter, -1, index))  # the last place that is no letter
-    position = np.minimum(index - before, LONG + 1)
-    names = ["between words", *(str(k) for k in range(1, LONG + 1)), f"{LONG + 1} and on"]
-    return grouped(predictions, position[1:], names)
+    position = np.minimum(index - before, MAX_WORD_LENGTH + 1)
+    names = [
+        "between words",
+        *(str(k) for k in range(1, MAX_WORD_LENGTH + 1)),
+        f"{MAX_WORD_LENGTH + 1} and on",
+    ]
+    return group_losses(predictions, position[1:], names)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from src.common.errors import Diverged
+from src.common.errors import DivergenceError
 from src.data.corpus import Corpus
-from src.evaluation.baselines import baselines_of, best, best_ngram_losses, label, learned
-from src.evaluation.bootstrap import Interval, bootstrap
-from src.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
+from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, display_name, reference_tokens
+from src.evaluation.bootstrap import Interval, block_bootstrap_ci
+from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
 from src.evaluation.calibration import Bin, expected_calibration_error, reliability
-from src.evaluation.scoring import Score, finite, predict_carried, predict_reset
-from src.evaluation.text_quality import Judgement, final_split_of
+from src.evaluation.scoring import Score, clip_to_finite, predict_stateful, predict_stateless
+from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
 
 
@@ -32,19 +32,19 @@ class Evaluation:
     """
 
     split: str
-    available: int
+    n_total: int
     seq_len: int
-    carried: Score
-    reset: Score
+    stateful: Score
+    stateless: Score
     intervals: dict[str, Interval]
     baselines: dict[str, float]
-    learned: int
-    training: int
-    against_ngram: tuple[float, Interval]
+    n_reference: int
+    n_train: int
+    delta_vs_ngram: tuple[float, Interval]
     bins: list[Bin]
-    by_window: list[Group]
-    by_character: list[Group]
-    by_word: list[Group]
+    by_window: list[LossGroup]
+    by_character: list[LossGroup]
+    by_word: list[LossGroup]
 
     @property
     def prefix(self) -> str:
@@ -59,17 +59,17 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """Under the names that are tracked: test/bpc (carried), test_stateless/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
-        for prefix, score in ((self.prefix, self.carried), (f"{self.prefix}_stateless", self.reset)):
+        for prefix, score in ((self.prefix, self.stateful), (f"{self.prefix}_stateless", self.stateless)):
             interval = self.intervals[score.context]
             named |= {
-                f"{prefix}/loss": score.nats,
+                f"{prefix}/loss": score.loss,
                 f"{prefix}/bpc": score.bpc,
                 f"{prefix}/bpc_ci_low": interval.low,
                 f"{prefix}/bpc_ci_high": interval.high,
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
-        more, ends = self.against_ngram
+        more, ends = self.delta_vs_ngram
         named |= {
             f"{self.prefix}/ece": self.ece,
             f"{self.prefix}/bpc_minus_ngram": more,
@@ -81,44 +81,44 @@ class Evaluation:
     def table(self, full: bool = False) -> str:
         """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
         where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
-        read = f"{self.carried.characters:,}"
-        if self.carried.characters < self.available:
-            read = f"the first {read} of {self.available:,}"
+        read = f"{self.stateful.characters:,}"
+        if self.stateful.characters < self.n_total:
+            read = f"the first {read} of {self.n_total:,}"
         lines = [
             f"{read} characters of the {where}",
             f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
         ]
         contexts = (
-            ("network, state carried", self.carried),
-            (f"network, reset every {self.seq_len}", self.reset),
+            ("network, state carried", self.stateful),
+            (f"network, reset every {self.seq_len}", self.stateless),
         )
         for name, s in contexts:
             interval = self.intervals[s.context]
             ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
             lines.append(
-                f"{name:<34}{s.nats:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
+                f"{name:<34}{s.loss:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
             )
-        shown = {name: label(name) for name in self.baselines}
+        shown = {name: display_name(name) for name in self.baselines}
         if not full:
             counted, packed = (best(self.baselines, compressor) for compressor in (False, True))
-            shown = {counted: f"best n-gram: {label(counted)}", packed: f"best compressor: {packed}"}
-            shown["uniform"] = label("uniform")
+            shown = {counted: f"best n-gram: {display_name(counted)}", packed: f"best compressor: {packed}"}
+            shown["uniform"] = display_name("uniform")
         for name, words in shown.items():
             bits = self.baselines[name]
             lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
-        more, interval = self.against_ngram
+        more, interval = self.delta_vs_ngram
         ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
-        against = f"network minus {label(best(self.baselines, compressor=False))}"
+        against = f"network minus {display_name(best(self.baselines, compressor=False))}"
         lines.append(f"{against:<34}{more * log(2):>8.4f}{more:>8.4f}  {ends}")
-        sure = sum(b.count * b.confidence for b in self.bins) / self.carried.characters
+        sure = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
         lines.append(
             f"{'expected calibration error':<34}{self.ece:>8.1%}  "
-            f"(on average {sure:.1%} sure, {self.carried.accuracy:.1%} right)"
+            f"(on average {sure:.1%} sure, {self.stateful.accuracy:.1%} right)"
         )
-        if self.learned < self.training:
+        if self.n_reference < self.n_train:
             lines.append(
                 "baselines learned from, texts judged against "
-                f"the last {self.learned:,} of {self.training:,} training characters"
+                f"the last {self.n_reference:,} of {self.n_train:,} training characters"
             )
         return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
 
@@ -129,12 +129,12 @@ class Evaluation:
         return [
             "",
             "bits per character",
-            listed("with n characters read since the reset", few),
-            listed("n-th letter of a word", self.by_word),
-            listed("the ten characters that cost the most in all", hardest, quoted=True),
+            format_groups("with n characters read since the reset", few),
+            format_groups("n-th letter of a word", self.by_word),
+            format_groups("the ten characters that cost the most in all", hardest, quoted=True),
         ]
 
-    def report(self, judged: Iterable[Judgement]) -> dict[str, Any]:
+    def report(self, judged: Iterable[TextMetrics]) -> dict[str, Any]:
         """Everything, for evaluation.json."""
         return {
             "split": self.split,
@@ -146,13 +146,13 @@ class Evaluation:
                     "accuracy": s.accuracy,
                     "characters": s.characters,
                 }
-                for s in (self.carried, self.reset)
+                for s in (self.stateful, self.stateless)
             },
-            "available": self.available,
+            "available": self.n_total,
             "baselines_bpc": self.baselines,
-            "baselines_learned_from": {"last": self.learned, "of": self.training},
-            "minus_best_ngram_bpc": self.against_ngram[0],
-            "minus_best_ngram_interval_95": asdict(self.against_ngram[1]),
+            "baselines_learned_from": {"last": self.n_reference, "of": self.n_train},
+            "minus_best_ngram_bpc": self.delta_vs_ngram[0],
+            "minus_best_ngram_interval_95": asdict(self.delta_vs_ngram[1]),
             "ece": self.ece,
             "reliability": [asdict(b) for b in self.bins],
             "by_position_in_window": [asdict(g) for g in self.by_window],
@@ -162,7 +162,7 @@ class Evaluation:
         }
 
 
-def listed(title: str, groups: list[Group], quoted: bool = False) -> str:
+def format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
     """The groups' losses on one line."""
     return f"  {title}:  " + "  ".join(f"{repr(g.name) if quoted else g.name} {g.bpc:.2f}" for g in groups)
 
@@ -183,29 +183,29 @@ def evaluate_network(
     split = corpus.split(corpus.final_split)
     tokens = split if most is None else split[: most + 1]
     with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
-        carried = predict_carried(architecture, flat, tokens)
-        reset = predict_reset(architecture, flat, tokens, seq_len)
+        carried = predict_stateful(architecture, flat, tokens)
+        reset = predict_stateless(architecture, flat, tokens, seq_len)
     for score in (carried.score, reset.score):
-        if not finite(score.nats):
-            raise Diverged(
-                f"model: expected a network that stays finite along the {final_split_of(corpus)}, got a "
-                f"loss of {score.nats:g} (state {score.context}) over {score.characters:,} characters: "
+        if not clip_to_finite(score.loss):
+            raise DivergenceError(
+                f"model: expected a network that stays finite along the {final_split(corpus)}, got a "
+                f"loss of {score.loss:g} (state {score.context}) over {score.characters:,} characters: "
                 "train it with stateful=true, or with model.activation=tanh"
             )
-    intervals = {p.score.context: bootstrap(p.nats / log(2), rng) for p in (carried, reset)}
-    known = baselines_of(corpus, tokens)
-    more = carried.nats / log(2) - best_ngram_losses(corpus, tokens, known)
+    intervals = {p.score.context: block_bootstrap_ci(p.loss / log(2), rng) for p in (carried, reset)}
+    known = cached_baselines(corpus, tokens)
+    more = carried.loss / log(2) - best_ngram_losses(corpus, tokens, known)
     return Evaluation(
         split=corpus.final_split,
-        available=split.size - 1,
+        n_total=split.size - 1,
         seq_len=seq_len,
-        carried=carried.score,
-        reset=reset.score,
+        stateful=carried.score,
+        stateless=reset.score,
         intervals=intervals,
         baselines=known,
-        learned=learned(corpus).size,
-        training=corpus.split("train").size,
-        against_ngram=(float(more.mean()), bootstrap(more, rng)),
+        n_reference=reference_tokens(corpus).size,
+        n_train=corpus.split("train").size,
+        delta_vs_ngram=(float(more.mean()), block_bootstrap_ci(more, rng)),
         bins=reliability(carried.confidence, carried.hits),
         by_window=by_window_position(reset, seq_len),
         by_character=by_character(carried, tokens, corpus.vocabulary),

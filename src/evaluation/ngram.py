@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.unsignedinteger]
 Codes = NDArray[np.uint64]
 Probabilities = NDArray[np.float64]
-LONGEST = 8
+MAX_ORDER = 8
 
 
 def orders(vocabulary: int) -> range:
     """The orders from 1 to 8 whose n-grams, as numbers in base V, fit into 64 bits."""
-    return range(1, 1 + max(k for k in range(1, LONGEST + 1) if vocabulary**k <= 2**64))
+    return range(1, 1 + max(k for k in range(1, MAX_ORDER + 1) if vocabulary**k <= 2**64))
 
 
-def losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+def ngram_losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """For each order from 1 the bits that every character of `scored` but the first costs, shape (N - 1,).
 
     These are the predictions that a network makes. Where fewer than k-1 characters stand before one, the
@@ -38,12 +38,12 @@ def losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int
     q = np.full(scored.size, 1 / vocabulary)
     p = q.copy()
     for order in orders(vocabulary):
-        grams, counts = np.unique(codes(train, vocabulary, order), return_counts=True)
+        grams, counts = np.unique(encode_ngrams(train, vocabulary, order), return_counts=True)
         if order > 1:  # q of the order below: after how many different characters each of its n-grams comes
             tails, kinds = np.unique(grams % np.uint64(vocabulary ** (order - 1)), return_counts=True)
-            interpolate(tails, kinds, codes(scored, vocabulary, order - 1), vocabulary, q)
+            interpolate(tails, kinds, encode_ngrams(scored, vocabulary, order - 1), vocabulary, q)
             p[order - 1 :] = q[order - 1 :]
-        interpolate(grams, counts, codes(scored, vocabulary, order), vocabulary, p)
+        interpolate(grams, counts, encode_ngrams(scored, vocabulary, order), vocabulary, p)
         yield order, -np.log2(p[1:])
 
 
@@ -57,35 +57,35 @@ def interpolate(
     """
     if not (grams.size and asked.size):
         return
-    base, discount = np.uint64(vocabulary), discount_of(counts)
+    base, discount = np.uint64(vocabulary), absolute_discount(counts)
     of_gram = grams // base  # the context of each n-gram; sorted, as the n-grams are
     first = np.flatnonzero(np.concatenate([[True], of_gram[1:] != of_gram[:-1]]))
     contexts, seen = of_gram[first], np.add.reduceat(counts, first)
     followers = np.diff(first, append=grams.size)
 
     distinct, places = np.unique(asked, return_inverse=True)
-    n_gram = looked_up(grams, counts, distinct)[places]
-    n_context = looked_up(contexts, seen, distinct // base)[places]
-    spare = discount * looked_up(contexts, followers, distinct // base)[places]
+    n_gram = lookup_counts(grams, counts, distinct)[places]
+    n_context = lookup_counts(contexts, seen, distinct // base)[places]
+    spare = discount * lookup_counts(contexts, followers, distinct // base)[places]
     p = lower[lower.size - asked.size :]
     np.copyto(
         p, (np.maximum(n_gram - discount, 0) + spare * p) / np.maximum(n_context, 1), where=n_context > 0
     )
 
 
-def discount_of(counts: NDArray[np.intp]) -> float:
+def absolute_discount(counts: NDArray[np.intp]) -> float:
     """D: what is taken from every count and given to the lower order, above 0 and at most 1."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     return once / (once + 2 * twice) if once else 0.5
 
 
-def looked_up(keys: Codes, values: NDArray[np.intp], asked: Codes) -> NDArray[np.intp]:
+def lookup_counts(keys: Codes, values: NDArray[np.intp], asked: Codes) -> NDArray[np.intp]:
     """The value of each key that is asked for, 0 for one that there is not. keys: sorted."""
     at = np.minimum(np.searchsorted(keys, asked), keys.size - 1)
     return np.where(keys[at] == asked, values[at], 0)
 
 
-def codes(tokens: Tokens, vocabulary: int, order: int) -> Codes:
+def encode_ngrams(tokens: Tokens, vocabulary: int, order: int) -> Codes:
     """Each run of `order` characters as one number in base V, shape (N - order + 1,), or empty."""
     count = max(0, tokens.size - order + 1)
     code = np.zeros(count, np.uint64)

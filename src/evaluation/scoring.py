@@ -21,16 +21,16 @@ from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
-LARGEST = log(sys.float_info.max)  # nats, of which the perplexity is still a number
+MAX_FINITE_NATS = log(sys.float_info.max)  # nats, of which the perplexity is still a number
 
 Tokens = NDArray[np.unsignedinteger]
-PIECE = 128  # time steps at once: enough for one large output product, small enough for the cache
-STREAMS = 32  # parallel streams of a quick validation
-WARM_UP = 64  # characters that a stream reads before the first that counts
-AT_ONCE = 2**21  # numbers in the largest buffer when windows are read in parallel: 8 MB
+CHUNK = 128  # time steps at once: enough for one large output product, small enough for the cache
+N_STREAMS = 32  # parallel streams of a quick validation
+BURN_IN = 64  # characters that a stream reads before the first that counts
+MAX_BUFFER_ELEMENTS = 2**21  # numbers in the largest buffer when windows are read in parallel: 8 MB
 # What is told of the predictions that count as they are made: their places in the text (0: of its second
 # character), log p of the targets, whether they were the likeliest, log p of the likeliest; each (n,).
-Each = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
+PredictionCallback = Callable[[NDArray[np.intp], Array, NDArray[np.bool_], Array], None]
 
 
 @dataclass(frozen=True)
@@ -39,49 +39,51 @@ class Score:
     were the likeliest. characters: how many predictions that is."""
 
     context: str
-    nats: float
+    loss: float
     accuracy: float
     characters: int
 
     @property
     def bpc(self) -> float:
         """Bits per character."""
-        return self.nats / log(2)
+        return self.loss / log(2)
 
     @property
     def perplexity(self) -> float:
         """exp(nats); infinite where that is no double any more."""
-        return exp(self.nats) if self.nats < log(float_info.max) else inf
+        return exp(self.loss) if self.loss < log(float_info.max) else inf
 
 
 @dataclass
-class Sums:
+class ScoreAccumulator:
     """What a score is the mean of."""
 
     nats: float = 0.0
-    right: int = 0
+    correct: int = 0
     characters: int = 0
 
     def score(self, context: str) -> Score:
-        return Score(context, self.nats / self.characters, self.right / self.characters, self.characters)
+        return Score(context, self.nats / self.characters, self.correct / self.characters, self.characters)
 
 
-def score_carried(architecture: RNNConfig, flat: Array, tokens: Tokens, each: Each | None = None) -> Score:
+def score_stateful(
+    architecture: RNNConfig, flat: Array, tokens: Tokens, each: PredictionCallback | None = None
+) -> Score:
     """Predict every character of `tokens` but the first, reading from the start with a zero state."""
-    sums = Sums()
-    read(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
+    sums = ScoreAccumulator()
+    run_streams(architecture, flat, tokens, np.zeros(1, np.intp), tokens.size - 1, sums, each=each)
     return sums.score("stateful")
 
 
-def score_reset(
-    architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int, each: Each | None = None
+def score_stateless(
+    architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int, each: PredictionCallback | None = None
 ) -> Score:
     """The same predictions, the state zero at every seq_len-th character."""
-    sums, a = Sums(), architecture
-    abreast = max(1, AT_ONCE // (seq_len * max(a.vocab, a.gates * a.hidden)))
+    sums, a = ScoreAccumulator(), architecture
+    abreast = max(1, MAX_BUFFER_ELEMENTS // (seq_len * max(a.vocab, a.gates * a.hidden)))
     for first in range(0, tokens.size - 1, abreast * seq_len):
         windows = min(abreast, -(-(tokens.size - 1 - first) // seq_len))
-        read(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums, each=each)
+        run_streams(a, flat, tokens, first + np.arange(windows) * seq_len, seq_len, sums, each=each)
     return sums.score("stateless")
 
 
@@ -94,25 +96,25 @@ def validation_loss(architecture: RNNConfig, flat: Array, tokens: Tokens, most: 
     that the streams read only so many (rounded up to a multiple of 32), each from the beginning of its part.
     """
     predictions = tokens.size - 1
-    part = -(-predictions // STREAMS)
-    length = part if most is None else min(part, -(-most // STREAMS))
-    if part < WARM_UP:  # a short text costs nothing: read it in one
-        return score_carried(architecture, flat, tokens).nats
-    sums = Sums()
-    read(architecture, flat, tokens, np.arange(STREAMS) * part, length, sums, WARM_UP)
-    return sums.score("stateful").nats
+    part = -(-predictions // N_STREAMS)
+    length = part if most is None else min(part, -(-most // N_STREAMS))
+    if part < BURN_IN:  # a short text costs nothing: read it in one
+        return score_stateful(architecture, flat, tokens).loss
+    sums = ScoreAccumulator()
+    run_streams(architecture, flat, tokens, np.arange(N_STREAMS) * part, length, sums, BURN_IN)
+    return sums.score("stateful").loss
 
 
 @single_blas_thread()
-def read(
+def run_streams(
     architecture: RNNConfig,
     flat: Array,
     tokens: Tokens,
     begins: NDArray[np.intp],
     length: int,
-    sums: Sums,
+    sums: ScoreAccumulator,
     warm_up: int = 0,
-    each: Each | None = None,
+    each: PredictionCallback | None = None,
 ) -> None:
     """Let B streams predict `length` characters each, from the inputs at `begins` (B,) on; add to the sums.
 
@@ -124,7 +126,7 @@ def read(
     p, predictions, batch = unflatten(architecture, flat), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, flat.dtype)
     steps = warm_up + length
-    starts = sorted({*range(0, steps, PIECE), warm_up})
+    starts = sorted({*range(0, steps, CHUNK), warm_up})
     for start, stop in zip(starts, [*starts[1:], steps], strict=True):
         if start == warm_up:
             state[:, :, 0] = 0
@@ -138,7 +140,7 @@ def read(
         state = buffers.state()
         goal, use = targets.reshape(-1), counted.reshape(-1)
         hits = z.argmax(axis=0) == goal
-        sums.right += int((hits & use).sum())
+        sums.correct += int((hits & use).sum())
         log_p = log_softmax(z)[goal, columns(goal.size)]
         if each:
             each(positions[counted], log_p[use], hits[use], z.max(axis=0)[use])
@@ -146,9 +148,9 @@ def read(
         sums.characters += int(use.sum())
 
 
-def finite(loss: float, *arrays: Array) -> bool:
+def clip_to_finite(loss: float, *arrays: Array) -> bool:
     """Whether a loss in nats, its perplexity and the weights behind it are numbers."""
-    return loss < LARGEST and all(np.isfinite(array).all() for array in arrays)
+    return loss < MAX_FINITE_NATS and all(np.isfinite(array).all() for array in arrays)
 
 
 @dataclass(frozen=True)
@@ -160,35 +162,35 @@ class Predictions:
     """
 
     score: Score
-    nats: NDArray[np.float32]
+    loss: NDArray[np.float32]
     hits: NDArray[np.bool_]
     confidence: NDArray[np.float32]
 
 
-def predict_carried(architecture: RNNConfig, flat: Array, tokens: Tokens) -> Predictions:
+def predict_stateful(architecture: RNNConfig, flat: Array, tokens: Tokens) -> Predictions:
     """Read the text from its start with a zero state, the state carried: as score_carried."""
-    kept = Kept(tokens.size - 1)
-    return kept.of(score_carried(architecture, flat, tokens, kept.take))
+    kept = PredictionBuffer(tokens.size - 1)
+    return kept.result(score_stateful(architecture, flat, tokens, kept.add))
 
 
-def predict_reset(architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int) -> Predictions:
+def predict_stateless(architecture: RNNConfig, flat: Array, tokens: Tokens, seq_len: int) -> Predictions:
     """The same predictions, the state zero at every seq_len-th character: as score_reset."""
-    kept = Kept(tokens.size - 1)
-    return kept.of(score_reset(architecture, flat, tokens, seq_len, kept.take))
+    kept = PredictionBuffer(tokens.size - 1)
+    return kept.result(score_stateless(architecture, flat, tokens, seq_len, kept.add))
 
 
-class Kept:
+class PredictionBuffer:
     """Takes what scoring tells of each prediction, in whatever order. count: of the predictions."""
 
     def __init__(self, count: int) -> None:
-        self.nats = np.empty(count, np.float32)
+        self.loss = np.empty(count, np.float32)
         self.hits = np.empty(count, np.bool_)
         self.confidence = np.empty(count, np.float32)
 
-    def take(self, where: NDArray[np.intp], log_p: Array, hits: NDArray[np.bool_], log_top: Array) -> None:
-        self.nats[where] = -log_p
+    def add(self, where: NDArray[np.intp], log_p: Array, hits: NDArray[np.bool_], log_top: Array) -> None:
+        self.loss[where] = -log_p
         self.hits[where] = hits
         self.confidence[where] = np.exp(log_top)
 
-    def of(self, score: Score) -> Predictions:
-        return Predictions(score, self.nats, self.hits, self.confidence)
+    def result(self, score: Score) -> Predictions:
+        return Predictions(score, self.loss, self.hits, self.confidence)

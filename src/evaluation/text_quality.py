@@ -23,17 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.corpus import Corpus
-from src.evaluation.baselines import learned
+from src.evaluation.baselines import reference_tokens
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 
-UNMEASURED = ("source", "temperature", "passage", "characters")
+NON_METRIC_FIELDS = ("source", "temperature", "passage", "characters")
 WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 
 
 @dataclass(frozen=True)
-class Judgement:
+class TextMetrics:
     """The measures above, of one text.
 
     source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
@@ -43,18 +43,18 @@ class Judgement:
     source: str
     temperature: float | None
     characters: int
-    known_words: float | None
+    word_precision: float | None
     distinct_1: float | None
     distinct_2: float | None
-    repetition: float | None
+    seq_rep_4: float | None
     longest_match: int
-    passage: str
+    matched_text: str
 
     def columns(self) -> dict[str, float | None]:
         """The measures by name."""
-        return {name: value for name, value in asdict(self).items() if name not in UNMEASURED}
+        return {name: value for name, value in asdict(self).items() if name not in NON_METRIC_FIELDS}
 
-    def measures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Those that the text has: a short one has no runs of four words, none at all has nothing."""
         if not self.characters:
             return {}
@@ -62,22 +62,22 @@ class Judgement:
 
     def describe(self) -> str:
         """What stands above the text."""
-        known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
+        known = "" if self.word_precision is None else f", {self.word_precision:.0%} known words"
         return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
 
-def final_split_of(corpus: Corpus) -> str:
+def final_split(corpus: Corpus) -> str:
     """The split that the final scores come from, in words: `test split` or `validation split`."""
     return {"test": "test split", "val": "validation split"}[corpus.final_split]
 
 
-class Judge:
+class TextQuality:
     """Judges texts against the training split of a corpus, of a long one its end. Its words and its index are
     made when needed."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self.tokens = learned(corpus)
+        self.tokens = reference_tokens(corpus)
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -87,7 +87,7 @@ class Judge:
     def suffixes(self) -> NDArray[np.int64]:
         return suffix_array(self.tokens)
 
-    def judge(self, prompt: str, text: str, temperature: float | None) -> Judgement:
+    def compute(self, prompt: str, text: str, temperature: float | None) -> TextMetrics:
         """Judge `text` as it was written behind `prompt`, which itself does not count.
 
         A word that the text's ends cut is left out. The text is in the characters of the corpus; the
@@ -99,22 +99,22 @@ class Judge:
         copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
         known = sum(word in self.words for word in words) / len(words) if words else None
         pairs, fours = ngrams(words, 2), ngrams(words, 4)
-        return Judgement(
-            source=final_split_of(self.corpus) if temperature is None else f"temperature {temperature:g}",
+        return TextMetrics(
+            source=final_split(self.corpus) if temperature is None else f"temperature {temperature:g}",
             temperature=temperature,
             characters=len(text),
-            known_words=known,
+            word_precision=known,
             distinct_1=distinct(words),
             distinct_2=distinct(pairs),
-            repetition=None if (share := distinct(fours)) is None else 1 - share,
+            seq_rep_4=None if (share := distinct(fours)) is None else 1 - share,
             longest_match=copied,
-            passage=text[at : at + copied],
+            matched_text=text[at : at + copied],
         )
 
-    def held_out(self, length: int) -> Judgement:
+    def reference_metrics(self, length: int) -> TextMetrics:
         """The first `length` characters of the final split, judged as if they had been written."""
         text = self.corpus.vocabulary.decode(self.corpus.split(self.corpus.final_split)[:length])
-        return self.judge("", text, None)
+        return self.compute("", text, None)
 
 
 def whole_words(prompt: str, text: str) -> list[str]:
@@ -133,9 +133,14 @@ def distinct(items: list[str] | list[tuple[str, ...]]) -> float | None:
     return len(set(items)) / len(items) if items else None
 
 
-def judged_temperatures(
-    model: TrainedModel, judge: Judge, prompt: str, temperatures: Iterable[float], length: int, seed: int
-) -> list[Judgement]:
+def temperature_metrics(
+    model: TrainedModel,
+    judge: TextQuality,
+    prompt: str,
+    temperatures: Iterable[float],
+    length: int,
+    seed: int,
+) -> list[TextMetrics]:
     """Write `length` characters at each temperature, from the same random numbers, and judge them.
 
     The last is the held-out text, as much of it: what the numbers are to be read against. Raises InputError
@@ -144,11 +149,11 @@ def judged_temperatures(
     judged = []
     for temperature in temperatures:
         text = "".join(sample(model, prompt, temperature, length, np.random.default_rng(seed)))
-        judged.append(judge.judge(prompt, text, temperature))
-    return [*judged, judge.held_out(length)]
+        judged.append(judge.compute(prompt, text, temperature))
+    return [*judged, judge.reference_metrics(length)]
 
 
-def judged_table(judgements: list[Judgement]) -> str:
+def metrics_table(judgements: list[TextMetrics]) -> str:
     """A line a text, for a terminal."""
     lengths = sorted({j.characters for j in judgements})
     of = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
@@ -160,13 +165,13 @@ def judged_table(judgements: list[Judgement]) -> str:
     for j in judgements:
         shares = "".join(
             f"{'-' if v is None else format(v, '.1%'):>12}"
-            for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
+            for v in (j.word_precision, j.distinct_1, j.distinct_2, j.seq_rep_4)
         )
-        lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {shortened(j.passage)}")
+        lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {truncate(j.matched_text)}")
     return "\n".join(lines)
 
 
-def shortened(passage: str, most: int = 48) -> str:
+def truncate(passage: str, most: int = 48) -> str:
     """A passage on one line, its middle left out where it is long."""
     if len(passage) > most:
         passage = f"{passage[: most // 2 - 1]}...{passage[2 - most // 2 :]}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Claim:
     claim: str
     measure: str
     source: str
-    least: float | None = None
-    most: float | None = None
+    ge: float | None = None
+    le: float | None = None
     size: str = ""
 
     def measured(self, metrics: dict[str, float]) -> bool:
@@ -36,19 +36,17 @@ class Claim:
         try:
             return metrics[first] - (metrics[second] if second else 0.0)
         except KeyError as error:
-            raise InputError(
-                f"claim {self.claim!r}: expected the metric {error.args[0]}, got none"
-            ) from error
+            raise UserError(f"claim {self.claim!r}: expected the metric {error.args[0]}, got none") from error
 
     def passes(self, metrics: dict[str, float]) -> bool:
         """Whether the value lies within the bounds; false for inf and nan."""
         value = self.value(metrics)
-        above = self.least is None or value >= self.least
-        return isfinite(value) and above and (self.most is None or value <= self.most)
+        above = self.ge is None or value >= self.ge
+        return isfinite(value) and above and (self.le is None or value <= self.le)
 
     def expected(self) -> str:
-        bounds = [f">= {self.least:g}"] if self.least is not None else []
-        bounds += [f"<= {self.most:g}"] if self.most is not None else []
+        bounds = [f">= {self.ge:g}"] if self.ge is not None else []
+        bounds += [f"<= {self.le:g}"] if self.le is not None else []
         return " and ".join(bounds)
 
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import jinja2
 
-from src.common.console import counted
+from src.common.console import pluralize
 from src.common.paths import absolute
-from src.common.process import run_to_its_end
+from src.common.process import run_module
 from src.config.schema import ReproduceConfig
 from src.experiments.analyses.sonnets import EXPECTED, FIGURES
 from src.experiments.claims import ClaimResult, check_claims, read_claims, tally
-from src.experiments.runner import FOLDER, Outcome
+from src.experiments.runner import FOLDER, ExperimentResult
 from src.sweeps.html_report import select_samples
 from src.tracking.environment import environment
-from src.tracking.run import store_of
+from src.tracking.run import tracking_store
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -44,15 +44,15 @@ def question(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def section(outcome: Outcome) -> Section:
+def section(outcome: ExperimentResult) -> Section:
     """An experiment as the page shows it."""
     e = outcome.experiment
     line = f"python -m src.train --multirun experiment={e.config(outcome.size)}"
     if outcome.missing:
         return Section(e.name, question(e.name), line, f"not run: {outcome.missing}", [], "", "", [])
-    finished = sum(row.status == "FINISHED" for row in outcome.rows)
-    note = f"{counted(len(outcome.rows), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
-    sampled, samples = select_samples(outcome.rows)
+    finished = sum(row.status == "FINISHED" for row in outcome.results)
+    note = f"{pluralize(len(outcome.results), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
+    sampled, samples = select_samples(outcome.results)
     from src.plots.sweep import svg  # matplotlib takes a second to import
 
     drawing = svg(outcome.figure(), e.name)
@@ -78,7 +78,7 @@ def places(config: ReproduceConfig) -> list[str]:
     found = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
     found.append(f"tracking={config.tracking.name}")
     if config.tracking.name != "none":
-        found += [f"tracking.uri={store_of(config)['uri']}"] if config.tracking.uri else []
+        found += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
         found.append(f"tracking.experiment={config.tracking.experiment}")
     return found
 
@@ -87,7 +87,7 @@ def sonnets(places: list[str], outputs: Path) -> list[ClaimResult]:
     """Run the pipeline in a process of its own; what its claims came to, none where it did not end."""
     file = outputs / FIGURES
     file.unlink(missing_ok=True)
-    run_to_its_end("src.pipeline", *places)
+    run_module("src.pipeline", *places)
     return read_claim_results(file)
 
 
@@ -108,7 +108,7 @@ def sonnets_section(outputs: Path) -> Section:
         {"name": f"temperature {t}", "settings": "", "prompt": "", "text": text}
         for t, text in told["samples"].items()
     ]
-    note = f"{counted(told['steps'], 'step')}; weights kept: those of step {told['best_step']}."
+    note = f"{pluralize(told['steps'], 'step')}; weights kept: those of step {told['best_step']}."
     return Section(
         "sonnets", question("sonnets"), line, note, read_claim_results(file), "", "Samples.", samples
     )

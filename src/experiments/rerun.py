@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.config.validation import evolve
 from src.models import serialization
@@ -51,13 +51,13 @@ def reject_overrides(overrides: list[str]) -> None:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
-            raise InputError(
+            raise UserError(
                 "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, as "
                 f"the run's own config is trained again, got {override}: leave it out"
             )
 
 
-def config_in_place(original: RunRecord, typed: Config) -> Config:
+def merge_overrides(original: RunRecord, typed: Config) -> Config:
     """Return the config of a logged run, with the paths and the tracking of the typed one.
 
     Args:
@@ -72,14 +72,14 @@ def config_in_place(original: RunRecord, typed: Config) -> Config:
     source = f"rerun: config.json of run {original.run_id}"
     try:
         config = Config.from_dict({**original.config, **in_place}, source)
-    except InputError as error:
+    except UserError as error:
         commit = original.environment.get("git_commit")
         hint = f": check out the commit it was made with ({commit})" if commit else ""
-        raise InputError(f"{error}{hint}") from error
+        raise UserError(f"{error}{hint}") from error
     return evolve(config, {"data.path": typed.data.path}) if typed.data.path is not None else config
 
 
-def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:
+def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
     """Train a logged run again as a new run with the tag `rerun_of`, and print a comparison.
 
     Args:
@@ -94,16 +94,16 @@ def repeat(original: RunRecord, config: Config, store: RunStore) -> bool:
         InputError: Before training, for a corpus that is not the run's.
     """
     for line in reproducibility_warnings(original, config):
-        say(line)
+        echo_err(line)
     if config.data.path is not None and not Path(config.data.path).expanduser().exists():
-        raise InputError(
+        raise UserError(
             f"data.path: expected the text that run {original.run_id} read, got {config.data.path}, which is "
             "not there: name it with data.path=FILE"
         )
     corpus = prepare(config, with_prompt=True)
     known = str(original.environment["data_digest"])
     if corpus.digest != known:
-        raise InputError(
+        raise UserError(
             f"data: expected the corpus that run {original.run_id} was trained on (digest {known[:12]}), got "
             f"another (digest {corpus.digest[:12]}): the text has changed, name the run's own with "
             "data.path=FILE"
@@ -128,9 +128,9 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
             f"run {original.run_id} had a budget of time (max_seconds={config.max_seconds:g}): how far it "
             "comes depends on the machine, so its result may not repeat"
         )
-    known = flat(original.environment.get("numerics"))
+    known = flatten(original.environment.get("numerics"))
     workers = effective_workers(config.workers, config.batch_size)
-    for key, now in flat(numerics(workers)).items():
+    for key, now in flatten(numerics(workers)).items():
         if key in known and known[key] != now:
             yield (
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
@@ -145,7 +145,7 @@ def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path
         return Comparison("weights", "")
     try:
         before = store.load_model(original).params
-    except InputError:
+    except UserError:
         return Comparison("weights", "another sha256, and no weights were logged to compare with")
     after = serialization.load(folder / "model").params
     if before.shape != after.shape:
@@ -202,7 +202,7 @@ def distance(before: Any, after: Any) -> float:
 
 def environment_diff(original: RunRecord, again: RunRecord) -> str:
     """List the differences between two environments: first those that equal bits do not allow."""
-    before, after = flat(original.environment), flat(again.environment)
+    before, after = flatten(original.environment), flatten(again.environment)
     lines = {
         key: f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
         for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT})
@@ -218,10 +218,12 @@ def environment_diff(original: RunRecord, again: RunRecord) -> str:
     )
 
 
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`."""
     if isinstance(tree, dict):
         return {
-            key: leaf for name, part in tree.items() for key, leaf in flat(part, f"{prefix}{name}.").items()
+            key: leaf
+            for name, part in tree.items()
+            for key, leaf in flatten(part, f"{prefix}{name}.").items()
         }
     return {prefix.removesuffix("."): tree}

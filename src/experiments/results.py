@@ -14,11 +14,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from src.common.atomic_io import write_atomically, write_json, write_text
-from src.common.console import say
+from src.common.console import echo_err
 from src.common.paths import PROJECT
 from src.experiments.aggregate import Measures
 from src.experiments.claims import ClaimResult, check_claims, read_claims
-from src.experiments.runner import EXPERIMENTS, FOLDER, Outcome
+from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
@@ -69,22 +69,22 @@ def main(arguments: list[str]) -> int:
 ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
-def record(outcome: Outcome, folder: Path) -> None:
+def record(outcome: ExperimentResult, folder: Path) -> None:
     """Write NAME.json and NAME.svg; merge a part of an experiment with its earlier parts."""
     name = outcome.experiment.name
     entry = to_record(outcome)
     if outcome.experiment.part:
-        entry = merge_parts(read(folder / f"{name}.json"), entry)
+        entry = merge_parts(read_measured(folder / f"{name}.json"), entry)
     write_json(folder / f"{name}.json", entry)
     save_figure(outcome.figure(), folder / f"{name}.svg", name)
 
 
-def to_record(outcome: Outcome) -> dict[str, Any]:
+def to_record(outcome: ExperimentResult) -> dict[str, Any]:
     """The record of an outcome. parts: command, time and machine of each part of an experiment."""
     e, around = outcome.experiment, environment()
     ran = {
         "command": f"python -m src.train --multirun experiment={e.config(outcome.size)}",
-        "jobs": len(outcome.rows),
+        "jobs": len(outcome.results),
         "seconds": round(outcome.seconds, 1),
         "processor": around["processor"],
         "cores": around["cores"],
@@ -132,11 +132,11 @@ def merge_parts(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str
 
 def earlier_measures(outcomes: Path, name: str, size: str) -> Measures:
     """Measures of the parts of an experiment that were run earlier."""
-    found = read(outcomes / f"{name}.json")
+    found = read_measured(outcomes / f"{name}.json")
     return dict(found["measures"]) if found and found["size"] == size else {}
 
 
-def read(file: Path) -> dict[str, Any] | None:
+def read_measured(file: Path) -> dict[str, Any] | None:
     """Read a record; None where there is none."""
     if not file.exists():
         return None
@@ -151,10 +151,10 @@ def publish(outcomes: Path, experiments: Path = FOLDER) -> None:
     """
     for file in sorted(outcomes.glob("*.json")):
         name, target = file.stem, experiments / file.stem / "measured.json"
-        now, earlier = read(file), read(target)
+        now, earlier = read_measured(file), read_measured(target)
         figure, kept = file.with_suffix(".svg"), target.with_name("figure.svg")
         if now and earlier and (now["size"], earlier["size"]) == ("quick", "full"):
-            say(f"{name}: the full-size record stays, {file} is a quick one")
+            echo_err(f"{name}: the full-size record stays, {file} is a quick one")
             continue
         if now and "parts" in now and earlier:
             now, draw = merge_parts(earlier, now), EXPERIMENTS[name].draw

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import JobResult, read_results
 from src.common.paths import PROJECT
-from src.common.process import run_to_its_end
+from src.common.process import run_module
 from src.data import sources
 from src.experiments.aggregate import Measures
 from src.experiments.analyses import (
@@ -77,26 +77,26 @@ EXPERIMENTS = {
             karpathy2015.figure,
             text="warandpeace",
             needs_copy=True,
-            draw=karpathy2015.draw,
+            draw=karpathy2015.plot_losses,
         ),
     )
 }
 QUICK = ("clipping", "state", "temperature")  # what `make reproduce` runs
 
 
-def named(name: str) -> Experiment:
+def get_experiment(name: str) -> Experiment:
     """An experiment, or a part of one: `karpathy2015_64`."""
     whole, _, part = name.partition("_")
     return replace(EXPERIMENTS[whole], part=part)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentResult:
     """What an experiment came to. missing: why it did not run, "" where it did. page: its sweep's."""
 
     experiment: Experiment
     size: str
-    rows: list[JobResult] = field(default_factory=list)
+    results: list[JobResult] = field(default_factory=list)
     measures: Measures = field(default_factory=dict)
     claims: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
@@ -106,7 +106,7 @@ class Outcome:
     def figure(self) -> Figure:
         """Of the jobs; of an experiment that is run in parts, of all measures that there are."""
         e = self.experiment
-        return e.draw(self.measures) if e.draw else e.figure(self.rows)
+        return e.draw(self.measures) if e.draw else e.figure(self.results)
 
 
 def command(experiment: Experiment, size: str, places: list[str], text: str | None) -> list[str]:
@@ -126,12 +126,12 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
         if given is not None:
             try:
                 sources.find(name, Path(given).expanduser().absolute(), Path())
-            except InputError as error:
-                raise InputError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
+            except UserError as error:
+                raise UserError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in asked:
         if experiment.needs_copy and texts.get(experiment.text) is None:
             needed = f"your copy of the text, for experiments=[{experiment.cli_name}]"
-            raise InputError(f"{experiment.text}: expected {needed}, got null")
+            raise UserError(f"{experiment.text}: expected {needed}, got null")
 
 
 def run(
@@ -141,7 +141,7 @@ def run(
     outputs: Path,
     texts: dict[str, str | None],
     earlier: Measures | None = None,
-) -> Outcome:
+) -> ExperimentResult:
     """Run the sweep in a process of its own, what it says on this terminal; read what came out.
 
     places: overrides that say where things are kept. texts: copies that the user has. earlier: what other
@@ -149,27 +149,29 @@ def run(
     """
     text = texts.get(experiment.text)
     if experiment.needs_copy and text is None:
-        return Outcome(experiment, size, missing=f"it needs your copy of the text: {experiment.text}=FILE")
+        return ExperimentResult(
+            experiment, size, missing=f"it needs your copy of the text: {experiment.text}=FILE"
+        )
     line = command(experiment, size, places, text)
     began, seconds = time.time(), time.perf_counter()
-    status = run_to_its_end("src.train", *line)
+    status = run_module("src.train", *line)
     # A sweep with failed jobs exits with 1. Training that diverges fails, which may be what is to be seen.
     files = [f for f in (outputs / "sweeps").glob("*/jobs.json") if f.stat().st_mtime >= began - 1]
     if status not in (0, 1) or not files:
-        return Outcome(experiment, size, missing=f"the sweep ended with status {status}")
+        return ExperimentResult(experiment, size, missing=f"the sweep ended with status {status}")
     file = max(files, key=lambda f: f.stat().st_mtime_ns)
     page = file.with_name("comparison.html")
-    return conclude(experiment, size, read_results(file), time.perf_counter() - seconds, page, earlier)
+    return build_result(experiment, size, read_results(file), time.perf_counter() - seconds, page, earlier)
 
 
-def conclude(
+def build_result(
     experiment: Experiment,
     size: str,
     rows: list[JobResult],
     seconds: float = 0.0,
     page: Path | None = None,
     earlier: Measures | None = None,
-) -> Outcome:
+) -> ExperimentResult:
     """What the jobs measure, held against experiments/NAME/expected.json.
 
     earlier: what other parts of the experiment have measured.
@@ -177,10 +179,10 @@ def conclude(
     try:
         found = (earlier or {}) | experiment.measures(rows)
     except (IndexError, KeyError, ValueError) as error:
-        raise InputError(
+        raise UserError(
             f"experiment {experiment.name}: expected jobs to measure, got {len(rows)} of which some lack "
             f"{error}"
         ) from error
     claims = read_claims(FOLDER / experiment.name / "expected.json", size)
     held = check_claims(claims, found, partly=bool(experiment.part))
-    return Outcome(experiment, size, rows, found, held, seconds, "", page)
+    return ExperimentResult(experiment, size, rows, found, held, seconds, "", page)

@@ -11,7 +11,7 @@ from safetensors.numpy import save as serialize
 from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.atomic_io import write_atomically, write_json
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.json_file import load_json
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
@@ -82,7 +82,7 @@ def digest(folder: Path) -> str:
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
+        raise UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
 
 
 def load(folder: Path) -> TrainedModel:
@@ -105,4 +105,4 @@ def load(folder: Path) -> TrainedModel:
             raise ValueError("the weights changed after they were written")
         return TrainedModel(architecture, params, vocabulary, Normalisation(**described["normalisation"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
+        raise UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

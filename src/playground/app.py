@@ -12,17 +12,17 @@ from typing import Any
 
 from nicegui import app, ui
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.config.schema import PlayConfig
-from src.playground.generation import KEYS, Stream, Wish, complaint, wish_of
+from src.playground.generation import KEYS, GenerationRequest, TextStream, parse_request, validation_error
 from src.playground.runs import ModelCache, option_label, score, settings_diff
 from src.tracking.mlflow_server import is_listening, url_host
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
 
-TICK = 0.05  # seconds between two updates of what is shown
+POLL_SECONDS = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
-PACES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "as fast as it comes"}
+DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "as fast as it comes"}
 LABELS = {
     "prompt": "Prompt",
     "temperature": "Temperature",
@@ -64,7 +64,7 @@ class Column:
 
     def __init__(self, side: str, models: ModelCache, listed: dict[str, RunRecord], chosen: str) -> None:
         self.side, self.models, self.listed = side, models, listed
-        self.turn = 0  # counts what was asked for: an older text than the last one asked for ends
+        self.generation_id = 0  # counts what was asked for: an older text than the last one asked for ends
         self.on_choice: Callable[[], None] = lambda: None
         with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
             options = {run_id: option_label(run) for run_id, run in listed.items()}
@@ -113,34 +113,34 @@ class Column:
         self.error.set_visibility(True)
 
     def stop(self) -> None:
-        self.turn += 1
+        self.generation_id += 1
 
-    async def write(self, wish: Wish, pace: int) -> None:
+    async def write(self, wish: GenerationRequest, pace: int) -> None:
         """Write until the text ends, the page is left, or something else is asked for."""
         self.stop()
-        turn = self.turn
+        turn = self.generation_id
         self.clear("reading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
-            stream = Stream(model, wish)
-        except InputError as error:
-            if turn == self.turn and not self.text.is_deleted:
+            stream = TextStream(model, wish)
+        except UserError as error:
+            if turn == self.generation_id and not self.text.is_deleted:
                 self.fail(str(error))
             return
-        if turn != self.turn or self.text.is_deleted:
+        if turn != self.generation_id or self.text.is_deleted:
             return
-        self.begin(wish.prompt)
-        most = max(1, round(pace * TICK)) if pace else None
+        self.start(wish.prompt)
+        most = max(1, round(pace * POLL_SECONDS)) if pace else None
         while not stream.ended:
             began = time.monotonic()
-            piece = await asyncio.to_thread(stream.take, most)
-            if turn != self.turn or self.text.is_deleted:
+            piece = await asyncio.to_thread(stream.next_chunk, most)
+            if turn != self.generation_id or self.text.is_deleted:
                 return
             self.append(piece)
             self.rate.set_text(stream.rate)
-            await asyncio.sleep(max(0.0, TICK - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - began)))
 
-    def begin(self, prompt: str) -> None:
+    def start(self, prompt: str) -> None:
         with self.text:
             if prompt:
                 ui.label(prompt).classes("prompt")
@@ -168,7 +168,7 @@ class Page:
         with ui.element("div").classes("controls"):
             for key in KEYS[1:]:
                 self.number_field(key, getattr(config, key))
-            self.pace = ui.select(PACES, label="Shown at", value=200).props("outlined dense")
+            self.pace = ui.select(DISPLAY_RATES, label="Shown at", value=200).props("outlined dense")
         with ui.row().classes("items-center"):
             ui.button("Write", on_click=self.write).props("no-caps unelevated")
             self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
@@ -188,7 +188,7 @@ class Page:
 
     def number_field(self, key: str, value: float | None) -> None:
         field = ui.number(
-            LABELS[key], value=value, step=STEPS[key], validation=lambda value: complaint(key, value)
+            LABELS[key], value=value, step=STEPS[key], validation=lambda value: validation_error(key, value)
         )
         field.props(f'outlined dense hint="{HINTS.get(key, "")}"').on("keydown.enter", self.write)
         self.fields[key] = field
@@ -203,7 +203,7 @@ class Page:
         fine = [field.validate() for field in self.fields.values()]  # each says what it lacks
         if not all(fine):
             return
-        wish = wish_of({key: field.value for key, field in self.fields.items()})
+        wish = parse_request({key: field.value for key, field in self.fields.items()})
         self.writing += 1
         self.stopper.enable()
         try:
@@ -227,7 +227,7 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
     async def page() -> None:
         try:
             found = await asyncio.to_thread(store.finished)  # anew for each visit: trainings may have ended
-        except InputError as error:
+        except UserError as error:
             ui.label(str(error)).props('role="alert"')
             return
         listed = {run.run_id: run for run in [*found, left, right]}

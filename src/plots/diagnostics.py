@@ -23,14 +23,14 @@ def panels(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
     return figure, made.tolist()
 
 
-def chosen(count: int, most: int) -> list[int]:
+def select_layers(count: int, most: int) -> list[int]:
     """At most so many of the places 0 to count - 1, the first and the last among them."""
     if count <= most:
         return list(range(count))
     return [round(k * (count - 1) / (most - 1)) for k in range(most)]
 
 
-def moments(steps: list[int], kept: int) -> list[int]:
+def select_steps(steps: list[int], kept: int) -> list[int]:
     """At most five steps to draw: the first, then closer together at the beginning, where most happens, up to
     that of the kept weights."""
     until = [step for step in steps if step <= kept]
@@ -41,8 +41,8 @@ def moments(steps: list[int], kept: int) -> list[int]:
 def gradient_through_time(file: GradientFile, kept: int) -> Figure:
     """Plot the gradient norms of a gradient_through_time.json. kept: the step of the kept weights."""
     curves = {row["step"]: row["norms"] for row in file["steps"]}
-    steps, some = moments(sorted(curves), kept), next(iter(curves.values()))
-    layers = chosen(len(some), PANELS)
+    steps, some = select_steps(sorted(curves), kept), next(iter(curves.values()))
+    layers = select_layers(len(some), PANELS)
     figure, axes = panels(len(some[0]), len(layers))
     for state, row in enumerate(axes):
         row[0].set_ylabel(f"mean norm of $\\partial L_T / \\partial {STATES[state]}_{{T-k}}$ [nats]")
@@ -69,7 +69,7 @@ def gradient_through_time(file: GradientFile, kept: int) -> Figure:
 def singular_values(before: list[Array] | None, kept: list[Array], gated: bool) -> Figure:
     """before, kept: the singular values of each layer's recurrent matrix, largest first; None for weights
     that are not known. gated: whether that is the candidate's block of a gated cell."""
-    layers = chosen(len(kept), PANELS)
+    layers = select_layers(len(kept), PANELS)
     figure, axes = panels(1, len(layers))
     axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))
     for layer, ax in zip(layers, axes[0], strict=True):

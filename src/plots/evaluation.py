@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.evaluation.calibration import Bin, expected_calibration_error
 from src.evaluation.evaluate import Evaluation
-from src.evaluation.text_quality import Judgement
+from src.evaluation.text_quality import TextMetrics
 from src.plots.training import save
 
 
@@ -31,13 +31,13 @@ def reliability(bins: list[Bin], path: Path) -> None:
     save(figure, path)
 
 
-def window(evaluation: Evaluation, path: Path) -> None:
+def loss_by_position(evaluation: Evaluation, path: Path) -> None:
     """How fast the state warms up: the loss against how much was read since the reset."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = figure.add_subplot()
     groups = evaluation.by_window
     ax.plot([int(g.name) for g in groups], [g.bpc for g in groups], "k-o", markersize=3, label="state reset")
-    ax.axhline(evaluation.carried.bpc, color="k", linestyle="--", linewidth=1, label="state carried, mean")
+    ax.axhline(evaluation.stateful.bpc, color="k", linestyle="--", linewidth=1, label="state carried, mean")
     ax.axhline(evaluation.baselines["unigram"], color="k", linestyle=":", label="unigram")
     ax.set_xlabel("characters read since the state was reset")
     ax.set_ylabel("loss [bits per character]")
@@ -48,7 +48,7 @@ def window(evaluation: Evaluation, path: Path) -> None:
     save(figure, path)
 
 
-def temperatures(judged: list[Judgement], path: Path) -> None:
+def quality_vs_temperature(judged: list[TextMetrics], path: Path) -> None:
     """The measures of the written texts against the temperature, the held-out text's as thin lines."""
     figure = Figure(figsize=(7, 6.5), layout="constrained")
     shares, copies = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])

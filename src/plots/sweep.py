@@ -34,7 +34,7 @@ def svg(figure: Figure, salt: str) -> str:
     )
 
 
-def finite(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+def finite_points(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
     """Steps and values, without what a diverged run left as inf or nan."""
     kept = [(step, value) for step, value in points if isfinite(value)]
     return [step for step, _ in kept], [value for _, value in kept]
@@ -45,10 +45,10 @@ def loss_curves(rows: list[JobResult]) -> str:
 
     rows: the best first; each line carries its place at its end, which the legend names. "" without a curve.
     """
-    drawn = [row for row in rows if any(finite(points)[0] for points in row.curves.values())]
+    drawn = [row for row in rows if any(finite_points(points)[0] for points in row.curves.values())]
     if not drawn:
         return ""
-    columns = max(1, min(4, 110 // max(len(label(1, row)) + 8 for row in drawn)))
+    columns = max(1, min(4, 110 // max(len(legend_label(1, row)) + 8 for row in drawn)))
     lines = ceil(len(drawn) / columns)
     height = max(4.5, 0.13 * len(drawn))
     figure = Figure(figsize=(9.5, height + LEGEND_LINE * (lines + 3)), layout="constrained")
@@ -59,11 +59,11 @@ def loss_curves(rows: list[JobResult]) -> str:
     named, ends, values = [], [], []
     for place, row in enumerate(drawn, 1):
         colour = "k" if place == 1 else mpl.colormaps["viridis"](0.85 * (place - 1) / len(drawn))
-        steps, losses = finite(row.curves.get("train/loss", []))
+        steps, losses = finite_points(row.curves.get("train/loss", []))
         ax.plot(steps, losses, ":", color=colour, linewidth=1)
         values += losses
         marker = "os^vD<>p*hX"[(place - 1) % 11]
-        steps, losses = finite(row.curves.get("val/loss", []))
+        steps, losses = finite_points(row.curves.get("val/loss", []))
         width = 2.2 if place == 1 else 1.1
         (line,) = ax.plot(
             steps,
@@ -75,17 +75,22 @@ def loss_curves(rows: list[JobResult]) -> str:
             linewidth=width,
             zorder=3 if place == 1 else 2,
         )
-        line.set_label(label(place, row))
+        line.set_label(legend_label(place, row))
         named.append(line)
         values += losses
         if steps:
             ends.append((steps[-1], losses[-1], str(place)))
-    began = [finite(points)[1][0] for row in drawn for points in row.curves.values() if finite(points)[1]]
+    began = [
+        finite_points(points)[1][0]
+        for row in drawn
+        for points in row.curves.values()
+        if finite_points(points)[1]
+    ]
     # What diverges leaves the picture by its top, where it would else press all others flat.
     top = 1.5 * median_low(began)
     if max(values) > top > 0:
         ax.set_ylim(top=top)
-    number_the_ends(ax, ends, 0.8 * height)
+    label_line_ends(ax, ends, 0.8 * height)
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
     ax.legend(styles, ["val/loss", "train/loss (batches)"], loc="upper right")
     figure.legend(
@@ -99,18 +104,18 @@ def loss_curves(rows: list[JobResult]) -> str:
     return svg(figure, "curves")
 
 
-def label(place: int, row: JobResult) -> str:
+def legend_label(place: int, row: JobResult) -> str:
     """A job's line in the legend."""
     loss = f"{row.loss:.4f}" if isfinite(row.loss) else "no val/loss"
-    return f"{place}: {shortened(row.name, 70)}, {loss}"
+    return f"{place}: {truncate(row.name, 70)}, {loss}"
 
 
-def shortened(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """At most so many characters, none of which matplotlib reads as mathematics."""
     return (text if len(text) <= most else text[: most - 1] + "\u2026").replace("$", r"\$")
 
 
-def number_the_ends(ax: Axes, ends: list[tuple[int, float, str]], inches: float) -> None:
+def label_line_ends(ax: Axes, ends: list[tuple[int, float, str]], inches: float) -> None:
     """Each line's place in the right margin, pushed apart where they crowd, with a thread to the line's end.
 
     ends: the last step, value and place of each. inches: height of the axes. A line that ended early has its
@@ -181,7 +186,7 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
     if len(places) < len(numbers):  # categories
         order = sorted(numbers, key=lambda text: (numbers[text] is None, numbers[text] or 0.0, text))
         places = {text: float(place) for place, text in enumerate(order)}
-        shown = [shortened(text, 18) for text in order]
+        shown = [truncate(text, 18) for text in order]
         long = sum(map(len, shown)) > 30
         ax.set_xticks(range(len(order)), shown, rotation=30 if long else 0, ha="right" if long else "center")
         ax.set_xlim(-0.5, len(order) - 0.5)
@@ -203,7 +208,7 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
         markersize=5,
         label="job",
     )
-    ax.set_xlabel(shortened(key, 40))
+    ax.set_xlabel(truncate(key, 40))
     ax.grid(alpha=0.3)
 
 

@@ -33,7 +33,7 @@ def to_nats(bits: Any) -> Any:
     return bits * log(2)
 
 
-def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
+def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
     """Training and validation loss against the step, the unigram's as a line to read them by."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = axes(figure, "loss [nats per character]")
@@ -47,7 +47,7 @@ def losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> No
     save(figure, path)
 
 
-def gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
+def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
     """The gradient's norm before clipping, and how often it was clipped."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = axes(figure, "gradient norm before clipping\n[nats per character]")

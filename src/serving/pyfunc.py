@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel, load
 
@@ -28,7 +28,7 @@ PARAMS: dict[str, tuple[float, type, str]] = {
     "top_k": (0, int, "an integer >= 0 (0: off)"),
     "top_p": (1.0, float, "a number > 0 and <= 1 (1: off)"),
 }
-MAX_LENGTH = 100_000  # characters: bounds the time of one request
+MAX_NEW_CHARS = 100_000  # characters: bounds the time of one request
 
 
 class CharRnnPyfunc:
@@ -63,7 +63,7 @@ class CharRnnPyfunc:
                 raise bad_request(f"prompt: expected a text, got {prompt!r}")
         try:
             return [self.generate(prompt, **values) for prompt in prompts]
-        except InputError as error:  # a character that is not in the vocabulary
+        except UserError as error:  # a character that is not in the vocabulary
             raise bad_request(str(error)) from error
 
     def generate(
@@ -97,7 +97,7 @@ def is_valid(name: str, value: Any) -> bool:
         return False
     if PARAMS[name][1] is int and not isinstance(value, int):
         return False
-    return not (name == "length" and value > MAX_LENGTH) and not (name == "top_p" and not 0 < value <= 1)
+    return not (name == "length" and value > MAX_NEW_CHARS) and not (name == "top_p" and not 0 < value <= 1)
 
 
 def bad_request(reason: str) -> MlflowException:

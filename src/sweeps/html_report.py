@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from src.common.console import counted
+from src.common.console import pluralize
 from src.common.job_result import JobResult, best_of, final_score
 from src.sweeps.seed_stats import seed_stats
 
@@ -25,7 +25,7 @@ class Cell:
     kind: str = ""
 
 
-def ranked(rows: list[JobResult]) -> list[JobResult]:
+def rank_results(rows: list[JobResult]) -> list[JobResult]:
     """The best row first, then by val/loss; those that did not finish or diverged last."""
     return sorted(
         rows,
@@ -33,11 +33,11 @@ def ranked(rows: list[JobResult]) -> list[JobResult]:
     )
 
 
-def page(title: str, rows: list[JobResult]) -> str:
+def render_page(title: str, rows: list[JobResult]) -> str:
     """The page as HTML."""
     from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
 
-    rows, best = ranked(rows), best_of(rows)
+    rows, best = rank_results(rows), best_of(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
     sampled, samples = select_samples(rows)
@@ -46,7 +46,7 @@ def page(title: str, rows: list[JobResult]) -> str:
         title=f"sweep {title}",
         summary=summary(rows, best),
         headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "stop reason", "run"],
-        table=[line(row, keys, score, row is best) for row in rows],
+        table=[table_row(row, keys, score, row is best) for row in rows],
         repeats=[group.describe() for group in seed_stats(rows)],
         curves=sweep_plots.loss_curves(rows),
         marginals=sweep_plots.marginals(keys, rows),
@@ -58,21 +58,21 @@ def page(title: str, rows: list[JobResult]) -> str:
 def summary(rows: list[JobResult], best: JobResult | None) -> str:
     """How many jobs there are, and which is the best."""
     finished = sum(row.status == "FINISHED" for row in rows)
-    count = f"{counted(len(rows), 'job')}, {finished} finished."
+    count = f"{pluralize(len(rows), 'job')}, {finished} finished."
     if best is None:
         return f"{count} None of them has a val/loss."
     return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
 
 
-def line(row: JobResult, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
+def table_row(row: JobResult, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
     """A line of the table."""
     notes = [row.status, *(["reused"] if row.reused else []), *(["best"] if is_best else [])]
     swept = [row.swept.get(key, "") for key in keys] or [row.name]
     cells = [
         *(Cell(text, text) for text in swept),
-        number(row.metrics.get("val/loss"), 4),
-        number(row.metrics.get(score), 4),
-        number(row.seconds, 1),
+        numeric_cell(row.metrics.get("val/loss"), 4),
+        numeric_cell(row.metrics.get(score), 4),
+        numeric_cell(row.seconds, 1),
         Cell(", ".join(notes), ", ".join(notes)),
         Cell(row.reason, row.reason, "reason"),
         Cell(row.run_id, f"run {row.run_id}", "run"),  # the word keeps an id of digits from being a number
@@ -81,7 +81,7 @@ def line(row: JobResult, keys: list[str], score: str, is_best: bool) -> dict[str
     return {"kind": kind, "cells": cells}
 
 
-def number(value: float | None, digits: int) -> Cell:
+def numeric_cell(value: float | None, digits: int) -> Cell:
     """To so many digits; sorted by all of them. inf and nan are told, and sorted behind every number."""
     if value is None:
         return Cell("", "", "number")
@@ -93,7 +93,7 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
 
     A row without that one (its temperature was swept, say) shows its first and its own settings.
     """
-    counted = Counter(settings(sample) for row in rows for sample in row.samples)
+    counted = Counter(sample_settings(sample) for row in rows for sample in row.samples)
     if not counted:
         return "", []
     most = max(counted.values())
@@ -101,18 +101,18 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
     chosen = shared[len(shared) // 2]  # of several temperatures, the middle one
     found = []
     for row in rows:
-        same = [sample for sample in row.samples if settings(sample) == chosen]
+        same = [sample for sample in row.samples if sample_settings(sample) == chosen]
         for sample in (same or row.samples)[:1]:
-            own = "" if same else describe(*settings(sample))
+            own = "" if same else format_settings(*sample_settings(sample))
             shown = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
             found.append({"name": row.name, "settings": own, **shown})
-    return f"Each {describe(*chosen)}, unless it says otherwise.", found
+    return f"Each {format_settings(*chosen)}, unless it says otherwise.", found
 
 
-def settings(sample: dict[str, Any]) -> tuple[str, float, int]:
+def sample_settings(sample: dict[str, Any]) -> tuple[str, float, int]:
     """Prompt, temperature and seed of a sample."""
     return str(sample["prompt"]), float(sample["temperature"]), int(sample["seed"])
 
 
-def describe(prompt: str, temperature: float, seed: int) -> str:
+def format_settings(prompt: str, temperature: float, seed: int) -> str:
     return f"after \u201c{prompt}\u201d at temperature {temperature:g}, seed {seed}"

@@ -71,7 +71,7 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     from src.sweeps.summary import OpenSweep  # slow to import; jobs in other processes do not need it
 
     sweep, run = open_sweep(places, keys, multi_valued, name, local)
-    session.opened = OpenSweep(sweep, places, run, objectives, bool(config.register))
+    session.active_sweep = OpenSweep(sweep, places, run, objectives, bool(config.register))
     if queries:
         sync_pending(places)
     export_sweep_env(config)
@@ -79,12 +79,12 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
 
 def validated_objectives(config: DictConfig, places: PathsConfig) -> list[str]:
     """Metrics that an Optuna search optimizes, once its settings and its storage are valid."""
-    from src.sweeps.optuna_search import check  # slow to import
+    from src.sweeps.optuna_search import validate_search  # slow to import
 
     objectives = fields_of(Config)["objectives"]
     objectives.validator(Config, objectives, list(config.objectives))  # before there is a study
     absolute(places.output_dir).mkdir(parents=True, exist_ok=True)
-    check(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
+    validate_search(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
     return list(config.objectives)
 
 

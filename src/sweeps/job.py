@@ -5,17 +5,17 @@ import traceback
 import attrs
 
 from src.common.atomic_io import write_json
-from src.common.console import say
+from src.common.console import echo_err
 from src.config.schema import Config, PathsConfig
 from src.config.validation import flatten
-from src.final_evaluation import Result
+from src.final_evaluation import RunResult
 from src.runner import prepare, run
 from src.sweeps.sweep import Job, Sweep
 from src.tracking.fingerprint import job_digest
 from src.tracking.run import Run
 from src.tracking.run_record import JOB_NOTE
 from src.tracking.run_store import open_store
-from src.training.resume import find_unfinished
+from src.training.resume import find_interrupted
 
 
 def current_job() -> Job | None:
@@ -42,7 +42,7 @@ def run_job(config: Config, job: Job) -> float | list[float]:
         KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
     """
     if config.workers > job.cores:
-        say(f"{job.name}: workers={job.cores} instead of {config.workers}, the cores that each job has")
+        echo_err(f"{job.name}: workers={job.cores} instead of {config.workers}, the cores that each job has")
         config = attrs.evolve(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
@@ -52,9 +52,9 @@ def run_job(config: Config, job: Job) -> float | list[float]:
         if finished := store.find_job(digest):
             store.add_to_sweep(finished.run_id, job.describe())
             same = "which finished with the same config, data and code"
-            say(f"{job.name}: reused run {finished.run_id}, {same}")
+            echo_err(f"{job.name}: reused run {finished.run_id}, {same}")
             return objectives(config, finished.metrics)
-        unfinished = find_unfinished(config, digest, job.name)
+        unfinished = find_interrupted(config, digest, job.name)
     result = run(config, "train", corpus, job, unfinished)
     if result.training.stop_reason == "interrupted":  # the job keeps its results, the sweep ends
         raise KeyboardInterrupt
@@ -62,7 +62,7 @@ def run_job(config: Config, job: Job) -> float | list[float]:
     return objectives(config, metrics_of(result))
 
 
-def metrics_of(result: Result) -> dict[str, float]:
+def metrics_of(result: RunResult) -> dict[str, float]:
     """The metrics of a run that a search may optimize."""
     return {
         "val/loss": result.training.val_loss,
@@ -88,10 +88,10 @@ def log_job_failure(config: PathsConfig, job: Job, error: Exception, line: str |
     reason = line or " ".join(f"{type(error).__name__}: {error}".split())
     if line is None:
         traceback.print_exception(error)
-    say(f"train: {job.name}: {reason}")
-    if job.opened:  # its run records the reason
+    echo_err(f"train: {job.name}: {reason}")
+    if job.started:  # its run records the reason
         return
-    log = Run(config, sweep=job.entered)
+    log = Run(config, sweep=job.sync_dir)
     write_json(log.folder / JOB_NOTE, job.describe())
     params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
     log.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, read_write
 
 from src.common import process
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.sweeps.sweep import SWEEP_ENV
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -31,14 +31,14 @@ def prepare_launcher(config: DictConfig) -> None:
     if not isinstance(jobs, int) or jobs == 0:
         expected = "a number of jobs, or -1 for one on each core"
         got = "null" if jobs is None else jobs
-        raise InputError(f"hydra.launcher.n_jobs: expected {expected}, got {got}")
+        raise UserError(f"hydra.launcher.n_jobs: expected {expected}, got {got}")
     target = str(config.hydra.launcher.get("_target_", ""))
     for module, (package, library) in OPTIONAL_LAUNCHERS.items():
         if module not in target.split("."):
             continue
         if not all(map(is_installed, ("hydra_plugins", f"hydra_plugins.{module}", library))):
             choice = config.hydra.runtime.choices.get("hydra/launcher")
-            raise InputError(
+            raise UserError(
                 f"hydra/launcher: expected {package} for {choice}, got none: make cluster installs it"
             )
         if library == "ray":  # Ray reads its settings from the environment when it is imported, later

@@ -18,8 +18,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from src.common.console import counted, say
-from src.common.errors import InputError
+from src.common.console import echo_err, pluralize
+from src.common.errors import UserError
 from src.config.constraints import Constraint, invalid_value_error
 from src.sweeps.session import SearchSummary, current_session
 from src.sweeps.sweep import format_value
@@ -46,41 +46,41 @@ class PerTrialSeededSampler(BaseSampler):
 
     def __init__(self, sampler: Callable[..., BaseSampler], seed: int) -> None:
         silence_optuna()
-        self.make, self.seed = sampler, seed
+        self.build, self.seed = sampler, seed
         self.study: Study | None = None
         self.samplers: dict[int, BaseSampler] = {}  # by the number of an unfinished trial
         if session := current_session():
             session.sampler = self
 
-    def of(self, trial: FrozenTrial) -> BaseSampler:
+    def sampler_for(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number not in self.samplers:
             (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
-            self.samplers[trial.number] = self.make(seed=int(seed))
+            self.samplers[trial.number] = self.build(seed=int(seed))
         return self.samplers[trial.number]
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if self.study is None:
             self.study = study
             print_study(study, trial.number)
-        self.of(trial).before_trial(study, trial)
+        self.sampler_for(trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self.of(trial).infer_relative_search_space(study, trial)
+        return self.sampler_for(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self.of(trial).sample_relative(study, trial, search_space)
+        return self.sampler_for(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self.of(trial).sample_independent(study, trial, param_name, param_distribution)
+        return self.sampler_for(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        self.of(trial).after_trial(study, trial, state, values)
+        self.sampler_for(trial).after_trial(study, trial, state, values)
         del self.samplers[trial.number]
 
     def fail_pending_trials(self) -> None:
@@ -107,7 +107,7 @@ class PerTrialSeededSampler(BaseSampler):
             )
         done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         lost = len(trials) - len(done)
-        heading = f"study {study.study_name}: {counted(len(trials), 'trial')}" + (
+        heading = f"study {study.study_name}: {pluralize(len(trials), 'trial')}" + (
             f", {lost} without a result" if lost else ""
         )
         tags = {"search.study": study.study_name, "search.trials": str(len(trials))}
@@ -135,7 +135,7 @@ def silence_optuna() -> None:
         warnings.filterwarnings("ignore", module=module)
 
 
-def check(sweeper: dict[str, Any]) -> None:
+def validate_search(sweeper: dict[str, Any]) -> None:
     """Validate the settings, the storage and the study of a search, before the sweep is opened.
 
     Args:
@@ -166,7 +166,7 @@ def check(sweeper: dict[str, Any]) -> None:
     known = studies.get(sweeper["study_name"])
     directions = [direction.name.lower() for direction in known.directions] if known else sweeper["direction"]
     if directions != sweeper["direction"]:
-        raise InputError(
+        raise UserError(
             f"hydra.sweeper.study_name: expected a study with {len(sweeper['direction'])} objectives "
             f"({', '.join(sweeper['direction'])}), got {sweeper['study_name']}, which has {len(directions)} "
             f"({', '.join(directions)})"
@@ -175,8 +175,8 @@ def check(sweeper: dict[str, Any]) -> None:
 
 def print_study(study: Study, num_trials: int) -> None:
     """Print whether the study is new. num_trials: those that it holds already."""
-    resumed = f"resumes study {study.study_name}, {counted(num_trials, 'trial')}"
-    say(f"search: {resumed if num_trials else f'new study {study.study_name}'}")
+    resumed = f"resumes study {study.study_name}, {pluralize(num_trials, 'trial')}"
+    echo_err(f"search: {resumed if num_trials else f'new study {study.study_name}'}")
 
 
 def format_trial(trial: FrozenTrial, objectives: list[str]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
-from src.common.console import counted
+from src.common.console import pluralize
 from src.common.job_result import JobResult, final_score
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class SeedGroup:
             if not isnan(mean)
         ]
         count = int(self.stats["count"].iloc[0])
-        over = f"over {counted(count, 'seed')}" if count else f"no seed of {self.num_jobs} finished"
+        over = f"over {pluralize(count, 'seed')}" if count else f"no seed of {self.num_jobs} finished"
         return (f"{self.name}: " if self.name else "") + " ".join([", ".join(scores), over]).strip()
 
 

@@ -37,13 +37,13 @@ class SweepSession:
     """State of the sweep that a command launches.
 
     Attributes:
-        opened: Set by the Hydra callback when the sweep starts; None before, and after `finalize`.
+        active_sweep: Set by the Hydra callback when the sweep starts; None before, and after `finalize`.
         sampler: Set by the sampler of a search.
         num_failed: Jobs that failed, known after `finalize`.
     """
 
     def __init__(self) -> None:
-        self.opened: OpenSweep | None = None
+        self.active_sweep: OpenSweep | None = None
         self.sampler: SearchSampler | None = None
         self.num_failed = 0
 
@@ -58,9 +58,9 @@ class SweepSession:
 
     def finalize(self, status: str) -> None:
         """Finalize the open sweep, if there is one. status: FINISHED, FAILED or KILLED."""
-        opened, self.opened = self.opened, None
-        if opened:
-            self.num_failed = opened.finalize(status, self.sampler)
+        sweep, self.active_sweep = self.active_sweep, None
+        if sweep:
+            self.num_failed = sweep.finalize(status, self.sampler)
 
 
 _current: ContextVar[SweepSession | None] = ContextVar("sweep_session", default=None)

@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from src.common.atomic_io import write_text
-from src.common.console import say
+from src.common.console import echo_err
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
 from src.common.paths import absolute
 from src.config.schema import PathsConfig
-from src.sweeps.html_report import page, ranked
+from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import seed_stats
 from src.sweeps.session import SearchSampler, SearchSummary
 from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
 from src.tracking import mlflow_links, model_registry
-from src.tracking.run import store_of
+from src.tracking.run import tracking_store
 from src.tracking.run_store import open_store
 
 # Metrics of the best job that the parent run shows.
@@ -59,14 +59,14 @@ class OpenSweep:
         best = best_of(results)
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
         file = sweep_dir(config, sweep) / "comparison.html"
-        write_text(file, page(sweep.name, results))
+        write_text(file, render_page(sweep.name, results))
         write_results(file.with_name("jobs.json"), results)
         print_table(sweep, results, best)
         for line in [*(group.describe() for group in seed_stats(results)), *search.lines]:
             print(line, flush=True)
         for result in failed:
-            say(f"{result.status} {result.name}: {result.reason}")
-        say(f"side by side: {file}")
+            echo_err(f"{result.status} {result.name}: {result.reason}")
+        echo_err(f"side by side: {file}")
         if config.tracking.name != "none":
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
@@ -75,7 +75,7 @@ class OpenSweep:
             if best:  # with one sync process, the run's id is not known yet
                 tags |= {"sweep.best": best.name}
                 tags |= {"sweep.best_run": best.directory if self.run else best.run_id}
-            if links := self.end_parent(ended, metrics, tags, file, ranked(results)):
+            if links := self.end_parent(ended, metrics, tags, file, rank_results(results)):
                 print_links(config, links)
         if self.register:
             register_best(best, config, status)
@@ -95,7 +95,7 @@ class OpenSweep:
             return self.run.end(status, sweep, metrics, tags, file, results)
         from src.tracking import mlflow_store  # slow to import
 
-        mlflow_store.close_parent(store_of(config)["uri"], sweep.id, status, metrics, tags, [file])
+        mlflow_store.close_parent(tracking_store(config)["uri"], sweep.id, status, metrics, tags, [file])
         run_ids = [result.run_id for result in results]
         return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, config, run_ids)
 
@@ -114,17 +114,17 @@ def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
     """Print the links that open the sweep in MLflow's UI."""
     server, command = mlflow_links.ui_location(config)
     where = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
-    say("\n".join([f"in MLflow, {where}:", *links.lines()]))
+    echo_err("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
 def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:
     """Register the best job's model, or print why not."""
     if status != "FINISHED":
-        say(f"registered: nothing, the sweep was cut short ({status})")
+        echo_err(f"registered: nothing, the sweep was cut short ({status})")
     elif best is None:
-        say("registered: nothing, no job has a val/loss")
+        echo_err("registered: nothing, no job has a val/loss")
     else:
-        model_registry.register_delivered(best.run_id, best.directory, config)
+        model_registry.register_synced(best.run_id, best.directory, config)
 
 
 def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from src.common.atomic_io import write_json
 from src.sweeps.median_pruner import MedianPruner
-from src.tracking.run import MEMBER
+from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import JOB_NOTE, read_job_note
 
 SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
@@ -55,14 +55,14 @@ class Job:
         number: Index of the job, from 0.
         overrides: Key to value, as Hydra made them.
         cores: Cores that the launcher leaves to the job.
-        opened: Whether a run was created for it, which then records how the job ends.
+        started: Whether a run was created for it, which then records how the job ends.
     """
 
     sweep: Sweep
     number: int
     overrides: dict[str, str]
     cores: int = 1
-    opened: bool = False
+    started: bool = False
 
     @property
     def swept(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class Job:
         return {key: self.overrides[key] for key in self.sweep.keys if key in self.overrides}
 
     @property
-    def entered(self) -> Path | None:
+    def sync_dir(self) -> Path | None:
         """Directory in which the job registers its event log for the sweep's sync process, if any."""
         return Path(self.sweep.folder) if self.sweep.folder else None
 
@@ -86,14 +86,14 @@ class Job:
         """Tags that make a run a member of the sweep."""
         return {
             "mlflow.parentRunId": self.sweep.id,
-            MEMBER + self.sweep.id: json.dumps(self.describe()),
+            SWEEP_TAG_PREFIX + self.sweep.id: json.dumps(self.describe()),
         }
 
     def describe(self) -> dict[str, Any]:
         """The note that a run keeps in sweep.json."""
         return {"sweep": self.sweep.id, "number": self.number, "name": self.name, "swept": self.swept}
 
-    def join(self, folder: Path) -> None:
+    def write_job_note(self, folder: Path) -> None:
         """Write the job's note into a run's directory; a note of another sweep stays, as a reused job's."""
         file = folder / JOB_NOTE
         if file.exists():

@@ -9,7 +9,7 @@ import secrets
 import time
 from pathlib import Path
 
-from src.common.atomic_io import cannot_write, write_json
+from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import acquire
 from src.common.job_result import JobResult
 from src.common.paths import absolute
@@ -17,8 +17,8 @@ from src.config.schema import PathsConfig
 from src.sweeps.sweep import Sweep
 from src.tracking import mlflow_links
 from src.tracking.background_sync import SHARE, start_background_sync, wait_for_sync
-from src.tracking.event_log import Journal
-from src.tracking.run import store_of
+from src.tracking.event_log import EventLog
+from src.tracking.run import tracking_store
 from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
 from src.tracking.stale_runs import close_run, close_stale_runs, pending_sync
 from src.tracking.sync_state import TRACKING, SyncState, list_jobs, load_store
@@ -44,12 +44,12 @@ class SweepRun:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise write_error(folder, error) from error
         stale = close_stale_runs(absolute(config.output_dir))
         self.lock = acquire(folder)
-        self.journal = Journal(folder)
+        self.journal = EventLog(folder)
         self.journal.start(config.tracking.experiment, name, {}, tags, None)
-        write_json(folder / TRACKING, store_of(config))
+        write_json(folder / TRACKING, tracking_store(config))
         self.sync_process = start_background_sync([folder, *stale], SHARE)
 
     def results(self) -> list[JobResult]:
@@ -98,7 +98,7 @@ class SweepRun:
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
         self.lock.release()
-        if not wait_for_sync(self.sync_process, self.folder, store_of(self.config)["uri"]):
+        if not wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
             return None
         done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
         return mlflow_links.sweep_links(
@@ -110,7 +110,7 @@ def sync_pending(config: PathsConfig) -> None:
     """Sync the runs that earlier commands left behind, before the tracker is queried for finished jobs."""
     if config.tracking.name == "none":
         return
-    uri = store_of(config)["uri"]
+    uri = tracking_store(config)["uri"]
     pending = pending_sync(absolute(config.output_dir))
     if folders := [each for each in pending if load_store(each)["uri"] == uri]:
         start_background_sync(folders, SHARE).wait()
@@ -150,7 +150,7 @@ def open_sweep(
         from src.tracking import mlflow_store  # slow to import
 
         absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
-        store = store_of(config)
+        store = tracking_store(config)
         parent = mlflow_store.create_parent(
             store["uri"], config.tracking.experiment, store["artifacts"], name, tags
         )

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.common.atomic_io import cannot_write
-from src.common.console import say
+from src.common.atomic_io import write_error
+from src.common.console import echo_err
 from src.common.paths import PROJECT
 
 LOG = "sync.log"
@@ -39,14 +39,14 @@ def start_background_sync(folders: Sequence[Path], nice: int = IDLE) -> SyncProc
                 process_group=0,  # Ctrl-C ends the training, whose events must still be uploaded
             )
     except OSError as error:
-        raise cannot_write(folders[0] / LOG, error) from error
+        raise write_error(folders[0] / LOG, error) from error
 
 
 def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
     """Wait for the process; True when everything is uploaded, else print how to upload it later."""
     if process.wait() == 0:
         return True
-    say(
+    echo_err(
         f"tracking.uri: expected a store that answers at {uri}, got none (see {folder / LOG}): the run is "
         f"stored locally; upload it with: python -m src.sync {folder}"
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from src.common.atomic_io import write_json
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.common.job_result import INCOMPLETE, JobResult
 from src.common.json_file import read_json
 from src.models import serialization
@@ -42,11 +42,11 @@ class DirectoryStore:
             folder = self.runs / query
             if Path(query).name == query and (folder / "scores.json").exists():
                 return RunRecord.load(folder, key)
-            raise InputError(
+            raise UserError(
                 f"{key}: expected latest, best or the name of a run under {self.runs}, got {query}"
             )
         on_text = " on the configured text" if data_digest else ""
-        raise InputError(
+        raise UserError(
             f"{key}: expected a finished run{on_text} under {self.runs}, got none: train one first"
         )
 
@@ -58,8 +58,8 @@ class DirectoryStore:
         for file in sorted(scores, key=lambda file: file.stat().st_mtime_ns, reverse=True):
             try:
                 run = RunRecord.load(file.parent)
-            except InputError as error:
-                say(f"skipped run {file.parent.name}: {str(error).removeprefix('run: ')}")
+            except UserError as error:
+                echo_err(f"skipped run {file.parent.name}: {str(error).removeprefix('run: ')}")
                 continue
             if run.status == "FINISHED":
                 yield run
@@ -91,8 +91,8 @@ class DirectoryStore:
                 note = read_job_note(file)
                 if note["sweep"] == sweep:
                     rows.append(job_result(file.parent, note))
-            except InputError as error:
-                say(f"skipped run {file.parent.name}: {str(error).removeprefix('run: ')}")
+            except UserError as error:
+                echo_err(f"skipped run {file.parent.name}: {str(error).removeprefix('run: ')}")
         return sorted(rows, key=lambda row: row.number)
 
     def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:

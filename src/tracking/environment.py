@@ -60,7 +60,7 @@ def numerics(workers: int | None) -> dict[str, Any]:
     }
 
 
-def tags_of(around: dict[str, Any]) -> dict[str, str]:
+def environment_tags(around: dict[str, Any]) -> dict[str, str]:
     """What of an environment helps to tell two runs apart in a tracker's table."""
     numerics = around["numerics"]
     told = {

@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src.common.atomic_io import cannot_write
-from src.common.errors import InputError
+from src.common.atomic_io import write_error
+from src.common.errors import UserError
 from src.common.json_file import parse_json
 
 NAME = "events.jsonl"
@@ -32,7 +32,7 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Journal:
+class EventLog:
     """Appends to the journal of a run's directory; a last line that was torn off is cut away first."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,11 +40,11 @@ class Journal:
         try:
             # no buffer: what could not be written must not be tried again when the file is closed
             self.file = (folder / NAME).open("a+b", buffering=0)
-            whole = end_of_lines(self.file)
+            whole = complete_length(self.file)
             if whole < self.file.seek(0, os.SEEK_END):
                 self.file.truncate(whole)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise write_error(folder, error) from error
 
     def start(
         self,
@@ -107,18 +107,18 @@ class Journal:
         except OSError as error:
             with suppress(OSError):  # half a line that cannot be taken back is cut away at the next opening
                 self.file.truncate(before)
-            raise cannot_write(self.folder, error) from error
+            raise write_error(self.folder, error) from error
 
 
-def below(folder: Path, name: str) -> Path:
+def safe_join(folder: Path, name: str) -> Path:
     """The file of a record. Raises InputError for one that leads out of the run's directory."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
+        raise UserError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
     return path
 
 
-def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The complete records from byte `offset` on, each with the offset behind it.
 
     A last line that is still being written is left for the next time. Raises InputError for a line that is
@@ -135,14 +135,14 @@ def read(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 record = dict(parse_json(line, schema))
             except ValueError as error:
-                raise InputError(
+                raise UserError(
                     f"expected a whole {NAME}, got a damaged one in {folder} (at byte {offset}: {error})"
                 ) from error
             offset += len(line)
             yield offset, record
 
 
-def end_of_lines(file: BinaryIO) -> int:
+def complete_length(file: BinaryIO) -> int:
     """How many bytes of the file are complete lines."""
     position, block = file.seek(0, os.SEEK_END), 1 << 16
     while position > 0:
@@ -158,7 +158,7 @@ def end_of_lines(file: BinaryIO) -> int:
 def last_kind(folder: Path) -> str:
     """The kind of the last complete record, read from the journal's end; "" where there is none."""
     with (folder / NAME).open("rb") as file:
-        whole = end_of_lines(file)
+        whole = complete_length(file)
         if whole == 0:
             return ""
         file.seek(max(0, whole - 16 * REASON))  # an end, of which alone is asked, is shorter
@@ -167,6 +167,6 @@ def last_kind(folder: Path) -> str:
     return kind[1].decode() if kind else "other"  # of a longer record this is the end
 
 
-def ended(folder: Path) -> bool:
+def has_ended(folder: Path) -> bool:
     """Whether the last thing told is an end."""
     return last_kind(folder) == "end"

@@ -13,14 +13,14 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.file_lock import exclusive
 
 SQLITE = "sqlite:///"
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
 
 
-class StoreUnreachable(InputError):
+class StoreUnreachable(UserError):
     """The store does not answer, or answers with an error."""
 
 

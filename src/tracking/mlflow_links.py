@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from src.common.paths import PROJECT
 from src.config.schema import PathsConfig
-from src.tracking.run import MEMBER, store_of
+from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
 
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
@@ -56,7 +56,7 @@ class SweepLinks:
 
 def ui_location(config: PathsConfig) -> tuple[str, str]:
     """The address of the UI of the config's store, and the command that starts it ("": it is running)."""
-    uri = store_of(config)["uri"]
+    uri = tracking_store(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
     moved = {"output_dir": config.output_dir, "tracking.uri": config.tracking.uri}
@@ -119,7 +119,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     if params:
         charts.append(template["parallel"] | {"selectedParams": params})
     state: dict[str, Any] = template["page"] | {
-        "searchFilter": f"tags.`{MEMBER}{sweep_id}` != ''",
+        "searchFilter": f"tags.`{SWEEP_TAG_PREFIX}{sweep_id}` != ''",
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, 90),
@@ -154,7 +154,7 @@ def publish(sweep_id: str, name: str, keys: list[str], config: PathsConfig, run_
     """Save the view of a sweep whose parent run this process created; its links."""
     from src.tracking.mlflow_client import connect, experiment_id  # slow to import
 
-    store = store_of(config)
+    store = tracking_store(config)
     client = connect(store["uri"])
     experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
     save_view(client, experiment, sweep_id, name, keys, run_ids)
@@ -165,7 +165,7 @@ def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
     """Name and links of the ended sweep that was started last; None without one."""
     from src.tracking.mlflow_client import connect  # slow to import
 
-    client = connect(store_of(config)["uri"])
+    client = connect(tracking_store(config)["uri"])
     experiment = client.get_experiment_by_name(config.tracking.experiment)
     if experiment is None:
         return None
@@ -177,7 +177,7 @@ def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
         return None
     members = client.search_runs(
         within,
-        f"tags.`{MEMBER}{parent.info.run_id}` != ''",
+        f"tags.`{SWEEP_TAG_PREFIX}{parent.info.run_id}` != ''",
         max_results=MAX_COMPARE_RUNS,
         order_by=["metrics.`val/loss` ASC"],
     )

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import JobResult
 from src.common.json_file import parse_json
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.tracking.run import MEMBER
+from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import (
     COMPARED_CURVES,
     REQUIRED,
@@ -49,7 +49,7 @@ class MlflowStore:
             return query
         if run_id := SyncState.load(folder).run_id:
             return run_id
-        raise InputError(
+        raise UserError(
             f"{key}: expected a run that is uploaded, got {query}: upload it with python -m src.sync "
             f"{folder}, or add tracking=none"
         )
@@ -57,8 +57,8 @@ class MlflowStore:
     def finished(self) -> list[RunRecord]:
         from src.tracking import mlflow_store
 
-        runs = mlflow_store.finished(self.uri, self.experiment)
-        aliases = mlflow_store.registered(self.uri) if runs else {}
+        runs = mlflow_store.finished_runs(self.uri, self.experiment)
+        aliases = mlflow_store.registered_versions(self.uri) if runs else {}
         return [record_of(run, tuple(aliases.get(run.info.run_id, ()))) for run in runs]
 
     def load_model(self, run: RunRecord) -> TrainedModel:
@@ -70,16 +70,16 @@ class MlflowStore:
     def load_config(self, run: RunRecord) -> dict[str, Any]:
         from src.tracking import mlflow_store
 
-        texts = mlflow_store.logged(run.run_id, self.uri, ("config.json",))
+        texts = mlflow_store.logged_texts(run.run_id, self.uri, ("config.json",))
         if not texts:
-            raise InputError(f"run: expected a run with a config.json, got {run.run_id}, which has none")
+            raise UserError(f"run: expected a run with a config.json, got {run.run_id}, which has none")
         return dict(parse_logged(run.run_id, "config.json", texts["config.json"], dict[str, Any], "run"))
 
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
         from src.tracking import mlflow_store
         from src.tracking.formats import SampleTable
 
-        texts = mlflow_store.logged(run.run_id, self.uri, REQUIRED)
+        texts = mlflow_store.logged_texts(run.run_id, self.uri, REQUIRED)
         check_present(run, [name for name in REQUIRED if name not in texts], key)
         parsed = {
             name: parse_logged(run.run_id, f"{name}.json", texts[f"{name}.json"], schema, key)
@@ -107,12 +107,12 @@ class MlflowStore:
     def job_results(self, sweep: str) -> list[JobResult]:
         from src.tracking import mlflow_store
 
-        return mlflow_store.rows(self.uri, self.experiment, sweep)
+        return mlflow_store.sweep_results(self.uri, self.experiment, sweep)
 
     def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:
         from src.tracking import mlflow_store
 
-        mlflow_store.adopt(self.uri, run_id, f"{MEMBER}{note['sweep']}", json.dumps(note))
+        mlflow_store.tag_as_member(self.uri, run_id, f"{SWEEP_TAG_PREFIX}{note['sweep']}", json.dumps(note))
 
 
 def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
@@ -138,6 +138,6 @@ def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> An
     try:
         return parse_json(text, schema)
     except ValueError as error:
-        raise InputError(
+        raise UserError(
             f"{key}: expected a whole {name} in run {run_id}, got a damaged one ({error})"
         ) from error

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 Server = subprocess.Popen[bytes]
 STOP_TIMEOUT = 8.0  # seconds for requests in progress when the server is stopped
@@ -31,7 +31,7 @@ def check_database(backend: str) -> None:
         url = make_url(backend)
         dialect = url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
-        raise InputError(
+        raise UserError(
             "backend_store_uri: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, "
             f"got {backend}"
         ) from error
@@ -39,7 +39,7 @@ def check_database(backend: str) -> None:
         dialect.import_dbapi()
     except ImportError as error:
         shown = url.render_as_string(hide_password=True)
-        raise InputError(
+        raise UserError(
             f"backend_store_uri: expected a database whose driver is installed, got {shown}, for which "
             f"{error.name} is missing: make cluster installs that of PostgreSQL"
         ) from error
@@ -87,9 +87,9 @@ def serve(options: list[str], host: str, port: int, log: Path, backend: str, mes
         raise exit_error(log)
 
 
-def exit_error(log: Path) -> InputError:
+def exit_error(log: Path) -> UserError:
     """The one-line error for a server that ended by itself."""
-    return InputError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
+    return UserError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
 
 
 def stop(server: Server) -> None:
@@ -128,7 +128,7 @@ def check_free(host: str, port: int) -> None:
             busy = error.errno == errno.EADDRINUSE
             reason = "where something answers already" if busy else error.strerror
             expected = f"port: expected a free port, got {port}, {reason}"
-        raise InputError(expected) from error
+        raise UserError(expected) from error
 
 
 def is_listening(host: str, port: int) -> bool:

@@ -11,7 +11,7 @@ import mlflow
 from mlflow.entities import LoggedModelStatus, ViewType
 from mlflow.exceptions import MlflowException
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import GRADIENTS, INCOMPLETE, Curves, GradientFile, JobResult, best_gradient_norms
 from src.common.json_file import parse_json
 from src.tracking.formats import JobNote, SampleTable
@@ -22,10 +22,10 @@ REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
 
 FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
-LAST_FIRST = ["attributes.end_time DESC"]
+NEWEST_FIRST = ["attributes.end_time DESC"]
 
 # Error codes of MLflow for what is not there, or cannot be by its name.
-ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
 
 def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
@@ -43,25 +43,25 @@ def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str
     on_text = " on the configured text" if data_digest else ""
     nothing = f"{key}: expected a finished run{on_text} in experiment {experiment}, got none: train one first"
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise InputError(nothing)  # MLflow would make the database
+        raise UserError(nothing)  # MLflow would make the database
     client = connect(uri)
     with store_errors(uri):
         if run not in ("latest", "best"):
-            return run_of(client, run, key)
+            return get_run(client, run, key)
         found = client.get_experiment_by_name(experiment)
         ids = [found.experiment_id] if found else []
-        runs = client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, 1, LAST_FIRST) if ids else []
+        runs = client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, 1, NEWEST_FIRST) if ids else []
         if run == "best" and runs:
             digest = data_digest or runs[0].data.tags.get("data_digest", "")
             where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
             order = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
             runs = client.search_runs(ids, where, ViewType.ACTIVE_ONLY, 1, order)
     if not runs:
-        raise InputError(nothing)
+        raise UserError(nothing)
     return runs[0]
 
 
-def run_of(client: Any, name: str, key: str = "run") -> Any:
+def get_run(client: Any, name: str, key: str = "run") -> Any:
     """The run that an id, an alias of the registered model or a models:/ address names."""
     model, alias, version = REGISTERED, name, ""
     if address := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", name):
@@ -73,9 +73,9 @@ def run_of(client: Any, name: str, key: str = "run") -> Any:
             return client.get_run(client.get_model_version(model, version).run_id)
         return client.get_run(client.get_model_version_by_alias(model, alias).run_id)
     except MlflowException as error:
-        if error.error_code not in ABSENT:
+        if error.error_code not in NOT_FOUND_CODES:
             raise
-        raise InputError(
+        raise UserError(
             f"{key}: expected latest, best, an alias that {REGISTERED} has (register=true makes champion), "
             f"models:/NAME@ALIAS or a run id, got {name}"
         ) from error
@@ -87,11 +87,11 @@ def download(run_id: str, uri: str, destination: Path) -> Path:
     try:
         folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
     except (MlflowException, OSError) as error:
-        raise InputError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
+        raise UserError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
     return Path(folder) / "data" / MODEL
 
 
-def logged(run_id: str, uri: str, names: tuple[str, ...]) -> dict[str, str]:
+def logged_texts(run_id: str, uri: str, names: tuple[str, ...]) -> dict[str, str]:
     """Files of a run as texts, those of `names` that it has."""
     client = connect(uri)
     texts = {}
@@ -117,7 +117,7 @@ def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:
     connect(uri).log_artifact(run_id, str(file), folder)
 
 
-def finished(uri: str, experiment: str, most: int = 1000) -> list[Any]:
+def finished_runs(uri: str, experiment: str, most: int = 1000) -> list[Any]:
     """The MLflow runs of finished trainings, the one that finished last first."""
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []  # MLflow would make the database
@@ -125,10 +125,12 @@ def finished(uri: str, experiment: str, most: int = 1000) -> list[Any]:
     with store_errors(uri):
         found = client.get_experiment_by_name(experiment)
         ids = [found.experiment_id] if found else []
-        return list(client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, most, LAST_FIRST)) if ids else []
+        return (
+            list(client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, most, NEWEST_FIRST)) if ids else []
+        )
 
 
-def registered(uri: str) -> dict[str, list[str]]:
+def registered_versions(uri: str) -> dict[str, list[str]]:
     """Run id to the aliases, like char-rnn@champion, under which its model is registered."""
     client = connect(uri)
     names: dict[str, list[str]] = {}
@@ -161,7 +163,7 @@ def new_version(client: Any, run_id: str) -> int:
     logged = [client.get_logged_model(o.model_id) for o in (outputs.model_outputs if outputs else [])]
     whole = [model for model in logged if model.name == MODEL and model.status == LoggedModelStatus.READY]
     if not whole:
-        raise InputError(f"register: expected a run with a logged model, got {run_id}, which has none")
+        raise UserError(f"register: expected a run with a logged model, got {run_id}, which has none")
     model_id = max(whole, key=lambda model: model.creation_timestamp).model_id  # told again: the same weights
     try:
         client.create_registered_model(REGISTERED)
@@ -173,7 +175,7 @@ def new_version(client: Any, run_id: str) -> int:
 
 
 CURVES = ("train/loss", "val/loss")
-MOST = 5000  # jobs of a sweep that are looked at
+MAX_HISTORY = 5000  # jobs of a sweep that are looked at
 
 
 def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: dict[str, str]) -> str:
@@ -184,18 +186,22 @@ def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: di
     return str(run.info.run_id)
 
 
-def rows(uri: str, experiment: str, parent: str) -> list[JobResult]:
+def sweep_results(uri: str, experiment: str, parent: str) -> list[JobResult]:
     """A row for each run that carries the sweep's tag."""
     client = connect(uri)
     tag = f"sweep.{parent}"
     where = f"tags.`{tag}` != ''"
     found = client.search_runs(
-        [experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, MOST, ["attributes.start_time"]
+        [experiment_id(client, experiment, "")],
+        where,
+        ViewType.ACTIVE_ONLY,
+        MAX_HISTORY,
+        ["attributes.start_time"],
     )
-    return sorted((row(client, run, parent) for run in found), key=lambda r: r.number)
+    return sorted((job_result(client, run, parent) for run in found), key=lambda r: r.number)
 
 
-def row(client: Any, run: Any, parent: str) -> JobResult:
+def job_result(client: Any, run: Any, parent: str) -> JobResult:
     """A job's row from its MLflow run."""
     tags, run_id = run.data.tags, run.info.run_id
     job = parse_json(tags[f"sweep.{parent}"], JobNote)
@@ -216,13 +222,13 @@ def row(client: Any, run: Any, parent: str) -> JobResult:
         seconds=(ended - run.info.start_time) / 1000,
         metrics=dict(run.data.metrics),
         curves={name: sorted(points) for name, points in curves.items()},
-        samples=samples_of(run),
-        gradient=gradient_of(run, curves.get("val/loss", [])),
+        samples=load_samples(run),
+        gradient=load_gradient_norms(run, curves.get("val/loss", [])),
         directory=tags.get(RUN_DIR_TAG, ""),
     )
 
 
-def samples_of(run: Any) -> list[dict[str, Any]]:
+def load_samples(run: Any) -> list[dict[str, Any]]:
     """The rows of the run's table of samples; none where it has none."""
     if "mlflow.loggedArtifacts" not in run.data.tags:
         return []
@@ -234,7 +240,7 @@ def samples_of(run: Any) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
 
 
-def gradient_of(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def load_gradient_norms(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """How far the gradient of the kept weights reaches; none where the run was not probed."""
     if run.data.params.get("diagnostics") != "True" or run.info.status != "FINISHED":
         return []
@@ -255,7 +261,7 @@ def find_job(uri: str, experiment: str, digest: str) -> Any | None:
     return found[0] if found else None
 
 
-def adopt(uri: str, run_id: str, tag: str, value: str) -> None:
+def tag_as_member(uri: str, run_id: str, tag: str, value: str) -> None:
     """Mark a run as a member of a sweep beside the one it was trained for."""
     connect(uri).set_tag(run_id, tag, value)
 

@@ -2,10 +2,10 @@
 
 import shlex
 
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.config.schema import PathsConfig
-from src.tracking.run import store_of
+from src.tracking.run import tracking_store
 
 
 def register(run_id: str, config: PathsConfig) -> None:
@@ -15,21 +15,19 @@ def register(run_id: str, config: PathsConfig) -> None:
     """
     from src.tracking import mlflow_store  # slow to import
 
-    uri = store_of(config)["uri"]
+    uri = tracking_store(config)["uri"]
     version = mlflow_store.register(uri, run_id)
     name, alias = mlflow_store.REGISTERED, mlflow_store.CHAMPION
     serve = f"mlflow models serve -m models:/{name}@{alias} --env-manager local"
-    say(
+    echo_err(
         f"registered: {name} version {version}, alias {alias}, run {run_id}\n"
         f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}"
     )
 
 
-def register_delivered(run_id: str, folder: str, config: PathsConfig) -> None:
+def register_synced(run_id: str, folder: str, config: PathsConfig) -> None:
     """The same for the run of this very process. folder: the name of its directory, which is its id, too, as
     long as the tracker has not been reached."""
     if run_id == folder:
-        raise InputError(
-            f"register: expected a tracker that was reached, got run {run_id}, not delivered yet"
-        )
+        raise UserError(f"register: expected a tracker that was reached, got run {run_id}, not delivered yet")
     register(run_id, config)

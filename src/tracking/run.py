@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from src.common.atomic_io import cannot_write, write_json
+from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import Lock, acquire
 from src.common.job_result import Curves
 from src.common.paths import PROJECT, absolute
@@ -23,15 +23,17 @@ from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
 from src.config.schema import PathsConfig
 from src.tracking.background_sync import IDLE, SHARE, SyncProcess, start_background_sync, wait_for_sync
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 from src.tracking.run_record import History, read_events
 from src.tracking.stale_runs import close_stale_runs
 from src.tracking.sync_state import TRACKING, SyncState, register_job
 
-MEMBER = "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
+SWEEP_TAG_PREFIX = (
+    "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
+)
 
 
-def store_of(config: PathsConfig) -> dict[str, str]:
+def tracking_store(config: PathsConfig) -> dict[str, str]:
     """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
@@ -69,11 +71,11 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=folder is not None)
         except OSError as error:
-            raise cannot_write(self.folder, error) from error
+            raise write_error(self.folder, error) from error
         self.lock = lock or acquire(self.folder)
         self.config, self.sweep = config, sweep
         self.history = History() if folder is None else History.of(read_events(folder))
-        self.journal = Journal(self.folder)
+        self.event_log = EventLog(self.folder)
         self.sync_process: SyncProcess | None = None
         self.sync_after = inf  # never
         self.has_spare_core = False  # whether training leaves a core free
@@ -89,27 +91,27 @@ class Run:
     ) -> None:
         """Open the journal. busy_cores: how many cores training itself keeps busy."""
         write_json(self.folder / "config.json", attrs.asdict(self.config))
-        self.journal.start(self.config.tracking.experiment, name, params, tags, data)
-        self.journal.artifact(self.folder / "config.json")
+        self.event_log.start(self.config.tracking.experiment, name, params, tags, data)
+        self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
         """Go on with the journal, and with the same run in MLflow. tags: what marks it from now on."""
-        self.journal.resume(tags or {})
+        self.event_log.resume(tags or {})
         write_json(self.folder / "config.json", attrs.asdict(self.config))
-        self.journal.artifact(self.folder / "config.json")
+        self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def track(self, busy_cores: int) -> None:
         """Say where it is tracked, and who delivers it."""
         tracked = self.config.tracking.name == "mlflow"
         if tracked and self.sweep:
-            write_json(self.folder / TRACKING, {**store_of(self.config), "sweep": str(self.sweep)})
+            write_json(self.folder / TRACKING, {**tracking_store(self.config), "sweep": str(self.sweep)})
             register_job(self.sweep, self.folder)
             return
         self.stale_runs = close_stale_runs(absolute(self.config.output_dir))
         if tracked:
-            write_json(self.folder / TRACKING, store_of(self.config))
+            write_json(self.folder / TRACKING, tracking_store(self.config))
             self.has_spare_core = available_cores() > busy_cores
             self.sync_after = time.monotonic() + (0 if self.has_spare_core else SYNC_DELAY_SECONDS)
 
@@ -120,7 +122,7 @@ class Run:
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log those metrics that the event log does not have at this step: a resumed run repeats some."""
         if new := self.history.add(step, metrics):
-            self.journal.metrics(step, new)
+            self.event_log.metrics(step, new)
 
     def sync_when_due(self) -> None:
         """Start the background sync as soon as training leaves it a core, or has lasted long enough."""
@@ -129,7 +131,7 @@ class Run:
 
     def sync_event_log(self) -> int:
         """Wait until the event log is on the disk; return its size in bytes."""
-        return self.journal.sync()
+        return self.event_log.sync()
 
     def start_sync(self, nice: int = SHARE) -> None:
         """Start the upload of a tracked run in the background, once.
@@ -141,7 +143,7 @@ class Run:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Log a file of the run's directory, below `folder` of its artifacts."""
-        self.journal.artifact(path, folder)
+        self.event_log.artifact(path, folder)
 
     def how_to_resume(self) -> str:
         """What a person types to go on with the run."""
@@ -164,19 +166,19 @@ class Run:
             that is uploaded with its sweep.
         """
         try:
-            self.journal.end(status, reason)
+            self.event_log.end(status, reason)
         finally:
             self.lock.release()
         self.start_sync()
         if not wait or self.sync_process is None:
             return self.folder.name
-        if wait_for_sync(self.sync_process, self.folder, store_of(self.config)["uri"]):
+        if wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
             return SyncState.load(self.folder).run_id
         return self.folder.name
 
 
 @dataclass
-class Closing:
+class RunOutcome:
     """How a run ended: filled in while it does."""
 
     reason: str = ""
@@ -184,9 +186,9 @@ class Closing:
 
 
 @contextmanager
-def closed(record: Run) -> Iterator[Closing]:
+def run_scope(record: Run) -> Iterator[RunOutcome]:
     """Close the run whatever happens: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason."""
-    closing = Closing()
+    closing = RunOutcome()
     try:
         with preemptible():
             yield closing

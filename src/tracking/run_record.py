@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
 from src.common.json_file import read_json
 from src.tracking import event_log
@@ -75,11 +75,11 @@ class RunRecord:
         try:
             logged = read_events(folder)
         except OSError as error:
-            raise InputError(
+            raise UserError(
                 f"{key}: expected a run with an event log, got {folder}, which has none"
             ) from error
-        except InputError as error:
-            raise InputError(f"{key}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
         files = {
             name: read_json(file, schema, key) if (file := folder / f"{name}.json").exists() else {}
             for name, schema in SCHEMAS.items()
@@ -128,7 +128,7 @@ def read_events(folder: Path) -> RunRecord:
     metrics: dict[str, float] = {}
     curves: Curves = {}
     num_models = 0
-    for _, event in event_log.read(folder, 0):
+    for _, event in event_log.read_lines(folder, 0):
         match event["kind"]:
             case "start":
                 params = {k: "null" if v is None else str(v) for k, v in event["params"].items()}
@@ -214,7 +214,7 @@ def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
 def check_present(run: RunRecord, missing: list[str], key: str) -> None:
     """Raise InputError for the first of the missing files."""
     if missing:
-        raise InputError(
+        raise UserError(
             f"{key}: expected a finished run, with {', '.join(REQUIRED)}, got {run.run_id}, which has no "
             f"{missing[0]}"
         )
@@ -227,5 +227,5 @@ def with_digests(run: RunRecord, key: str) -> RunRecord:
         ("scores.json", run.scores, "weights_sha256"),
     ):
         if digest not in file:
-            raise InputError(f"{key}: expected {digest} in {name} of run {run.run_id}, got none")
+            raise UserError(f"{key}: expected {digest} in {name} of run {run.run_id}, got none")
     return run

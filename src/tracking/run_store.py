@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import JobResult
 from src.common.paths import absolute
 from src.config.schema import PathsConfig
@@ -15,7 +15,7 @@ from src.models.serialization import TrainedModel
 from src.tracking import event_log
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_run_store import MlflowStore
-from src.tracking.run import store_of
+from src.tracking.run import tracking_store
 from src.tracking.run_record import RunRecord
 from src.tracking.stale_runs import close_stale_runs_and_sync
 from src.tracking.sync_state import TRACKING, SyncState
@@ -75,7 +75,7 @@ def open_store(config: PathsConfig) -> RunStore:
     """Open the store in which the runs of a config are kept."""
     if config.tracking.name == "none":
         return DirectoryStore(absolute(config.output_dir))
-    return MlflowStore(store_of(config)["uri"], config.tracking.experiment, absolute(config.output_dir))
+    return MlflowStore(tracking_store(config)["uri"], config.tracking.experiment, absolute(config.output_dir))
 
 
 def open_attended_store(config: PathsConfig) -> RunStore:
@@ -103,4 +103,4 @@ def find_folder(query: str, output_dir: Path, key: str) -> Path:
         if SyncState.load(folder).run_id == query:
             return folder
     expected = f"latest, a run id, the name of a directory under {runs}, or a path"
-    raise InputError(f"{key}: expected {expected}, got {query}")
+    raise UserError(f"{key}: expected {expected}, got {query}")

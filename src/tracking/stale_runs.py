@@ -3,11 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log
 from src.tracking.background_sync import start_background_sync
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 from src.tracking.sync_state import TRACKING, SyncState, list_jobs
 
 STALE_REASON = "process terminated without an end event"
@@ -17,12 +17,12 @@ def close_run(folder: Path) -> bool:
     """Append the end event of a stale run; False when it is active, has an end, or has no event at all."""
     try:
         lock = acquire(folder, timeout=0)
-    except InputError:  # active after all, or another user's directory
+    except UserError:  # active after all, or another user's directory
         return False
     try:
         if event_log.last_kind(folder) in ("", "end"):
             return False
-        Journal(folder).end("FAILED", STALE_REASON)
+        EventLog(folder).end("FAILED", STALE_REASON)
     finally:
         lock.release()
     return True
@@ -36,7 +36,7 @@ def close_stale_runs(output_dir: Path) -> list[Path]:
     """
     logs = [file for kind in ("runs", "sweeps") for file in output_dir.glob(f"{kind}/*/{event_log.NAME}")]
     folders = [file.parent for file in sorted(logs)]
-    stale = [each for each in folders if not event_log.ended(each) and not is_locked(each)]
+    stale = [each for each in folders if not event_log.has_ended(each) and not is_locked(each)]
     return [folder for folder in stale if close_run(folder) and (folder / TRACKING).exists()]
 
 
@@ -56,5 +56,5 @@ def pending_sync(output_dir: Path) -> list[Path]:
 def close_stale_runs_and_sync(output_dir: Path) -> None:
     """Close stale runs and upload their end in the background."""
     if stale := close_stale_runs(output_dir):
-        with suppress(InputError):  # a read-only directory does not keep a command from reading runs
+        with suppress(UserError):  # a read-only directory does not keep a command from reading runs
             start_background_sync(stale)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow.entities import Metric
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log, mlflow_writer
 from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
@@ -60,7 +60,7 @@ class RunSyncer:
             InputError: The event log is damaged.
         """
         self._upload()
-        if active or event_log.ended(self.folder):
+        if active or event_log.has_ended(self.folder):
             return
         if not event_log.last_kind(self.folder):
             raise missing_start_error(self.folder)
@@ -73,7 +73,7 @@ class RunSyncer:
             return
         with store_errors(self.store["uri"]):
             client, batch = connect(self.store["uri"]), list[Metric]()
-            for end, event in event_log.read(self.folder, offset):
+            for end, event in event_log.read_lines(self.folder, offset):
                 if not self.state.run_id and event["kind"] != "start":
                     raise missing_start_error(self.folder)
                 metrics = mlflow_writer.to_metrics(event)
@@ -105,12 +105,12 @@ class RunSyncer:
             case "start":
                 self._start(client, event)
             case "artifact":
-                path = event_log.below(self.folder, event["path"])
+                path = event_log.safe_join(self.folder, event["path"])
                 client.log_artifact(state.run_id, str(path), event["folder"] or None)
             case "table":
                 mlflow_writer.log_table(client, state.run_id, event)
             case "model":
-                path = event_log.below(self.folder, event["path"])
+                path = event_log.safe_join(self.folder, event["path"])
                 mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset)
             case "sweep":
                 ids = {job.name: SyncState.load(job).run_id for job in list_jobs(self.folder)}
@@ -136,7 +136,7 @@ class RunSyncer:
         """A job's tags with the id of the parent run in place of the sweep's name."""
         parent = SyncState.load(sweep).run_id
         if not parent:
-            raise InputError(
+            raise UserError(
                 f"expected a run whose sweep is uploaded, got {self.folder}: upload that first with "
                 f"python -m src.sync {sweep}"
             )
@@ -217,6 +217,6 @@ def is_active(folder: Path) -> bool:
     return is_locked(folder) and event_log.last_kind(folder) != "closing"
 
 
-def missing_start_error(folder: Path) -> InputError:
+def missing_start_error(folder: Path) -> UserError:
     """The one-line error for an event log that does not begin with a start."""
-    return InputError(f"expected a journal with a start, got none in {folder}")
+    return UserError(f"expected a journal with a start, got none in {folder}")

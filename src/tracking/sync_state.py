@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.common.atomic_io import write_json, write_text
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.tracking import event_log
 
 STATE = "sync_state.json"
@@ -40,7 +40,7 @@ class SyncState:
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"expected a whole {STATE}, got a damaged one in {folder} ({error})") from error
+            raise UserError(f"expected a whole {STATE}, got a damaged one in {folder} ({error})") from error
 
     def save(self, folder: Path) -> None:
         """Write the state to a run's directory."""
@@ -61,7 +61,7 @@ def load_store(folder: Path) -> dict[str, str]:
         store = json.loads((folder / TRACKING).read_text(encoding="utf-8"))
         return {"uri": store["uri"], "artifacts": store["artifacts"], "sweep": "", **store}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"expected a whole {TRACKING}, got a damaged one in {folder} ({error})") from error
+        raise UserError(f"expected a whole {TRACKING}, got a damaged one in {folder} ({error})") from error
 
 
 def register_job(sweep: Path, job: Path) -> None:

@@ -16,10 +16,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from src.common.atomic_io import cannot_write, write_atomically
+from src.common.atomic_io import write_atomically, write_error
 from src.common.callback import BaseCallback
-from src.common.console import say
-from src.common.errors import InputError
+from src.common.console import echo_err
+from src.common.errors import UserError
 from src.common.json_file import parse_json
 from src.rnn.parameters import Array
 from src.tracking.fingerprint import code_digest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = "checkpoints"
 FORMAT = 1
-KEPT = 2
+MAX_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
     def write(temporary: Path) -> None:
         save_file(arrays, str(temporary), metadata)
-        to_disk(temporary)
+        fsync_path(temporary)
 
     write_atomically(path, write)
     try:
-        to_disk(path.parent)  # the name, too
-        for old in all_of(run)[KEPT:]:
+        fsync_path(path.parent)  # the name, too
+        for old in list_checkpoints(run)[MAX_CHECKPOINTS:]:
             old.unlink()
         for torn in path.parent.glob(".*.tmp"):  # of a process that was killed while it wrote
             torn.unlink()
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     return path
 
 
@@ -92,7 +92,7 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
     when none is good.
     """
     damaged: list[str] = []
-    for path in all_of(run):
+    for path in list_checkpoints(run):
         try:
             found = load(path)
             if found.state["event_log_bytes"] > journal_bytes:
@@ -101,13 +101,13 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
             damaged.append(f"{path.name} is damaged ({error})")
             continue
         for line in damaged:
-            say(f"{key}: {line}: taking the one before")
+            echo_err(f"{key}: {line}: taking the one before")
         return found
     got = " and ".join(damaged) or "none"
-    raise InputError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")
+    raise UserError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")
 
 
-def all_of(run: Path) -> list[Path]:
+def list_checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run, the newest first."""
     files = (run / FOLDER).glob("step_[0-9]*.safetensors")
     return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
@@ -123,7 +123,7 @@ def digest(arrays: dict[str, Array], told: str) -> str:
     return sha.hexdigest()
 
 
-def to_disk(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Wait until a file, or a directory's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from src.common.blas import single_blas_thread
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.process import available_cores
 from src.rnn.loss import cross_entropy_and_gradient
 from src.rnn.network import Ids, backward, forward
@@ -153,7 +153,7 @@ def worker_error(k: int, workers: int, code: int) -> Exception:
     """Build the error for a worker that has ended. One that failed has printed its own traceback."""
     if code >= 0:
         return RuntimeError(f"worker process {k} of {workers} ended with exit code {code}")
-    return InputError(
+    return UserError(
         f"workers: expected {workers} processes to the end, got one that was killed by "
         f"{signal.Signals(-code).name}: out of memory? Try fewer workers, or a smaller hidden, batch_size or "
         "seq_len"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from src.common.errors import Diverged
+from src.common.errors import DivergenceError
 from src.config.schema import Config
 from src.rnn.parameters import Array
 
@@ -53,14 +53,14 @@ class Rollback:
         for name, array in arrays.items():
             array[...] = self.good[name]
 
-    def divergence_error(self, step: int, what: str) -> Diverged:
+    def divergence_error(self, step: int, what: str) -> DivergenceError:
         """Build the error that says what to try."""
         config = self.config
         clip = "null" if config.clip is None else f"{config.clip:g}"
         after = f" after {self.count} rollbacks" if self.count else ""
         way_back = "" if self.enabled else ", or on_divergence=rollback"
         lr = f"{config.lr:g}" + (f" times {self.scale:g}" if self.count else "")
-        return Diverged(
+        return DivergenceError(
             f"lr: expected training to stay finite, got {what} at step {step}{after}: try a smaller lr "
             f"(now {lr}) or clip (now {clip}){way_back}"
         )

@@ -28,8 +28,8 @@ class BestWeights:
         self.params = params.copy()
         self.loss = inf
         self.step = 0
-        self.waited = 0
-        self.reference = inf
+        self.wait_count = 0
+        self.best_for_patience = inf
 
     def update(self, loss: float, params: Array, step: int, min_delta: float) -> bool:
         """Take a validation into account.
@@ -46,20 +46,25 @@ class BestWeights:
         if loss < self.loss:
             self.loss, self.step = loss, step
             self.params[:] = params
-        improved = loss < self.reference - min_delta
+        improved = loss < self.best_for_patience - min_delta
         if improved:
-            self.reference = loss
-        self.waited = 0 if improved else self.waited + 1
+            self.best_for_patience = loss
+        self.wait_count = 0 if improved else self.wait_count + 1
         return improved
 
     def state(self) -> dict[str, Any]:
         """Return everything but the weights, ready for JSON."""
-        return {"loss": self.loss, "step": self.step, "waited": self.waited, "reference": self.reference}
+        return {
+            "loss": self.loss,
+            "step": self.step,
+            "waited": self.wait_count,
+            "reference": self.best_for_patience,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.loss, self.step = state["loss"], state["step"]
-        self.waited, self.reference = state["waited"], state["reference"]
+        self.wait_count, self.best_for_patience = state["waited"], state["reference"]
 
 
 class EarlyStopping(BaseCallback):
@@ -70,7 +75,7 @@ class EarlyStopping(BaseCallback):
 
     def on_train_start(self, trainer: "Trainer") -> None:
         """Stop a resumed training at once whose patience is exhausted."""
-        if exhausted(self.patience, trainer.best.waited):
+        if patience_exhausted(self.patience, trainer.best.wait_count):
             trainer.request_stop(EARLY_STOPPING)
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
@@ -78,12 +83,12 @@ class EarlyStopping(BaseCallback):
         self.on_train_start(trainer)
 
 
-def exhausted(patience: int | None, waited: int) -> bool:
+def patience_exhausted(patience: int | None, waited: int) -> bool:
     """Return whether early stopping ends a training that has waited for so many validations."""
     return patience is not None and waited >= patience
 
 
-def budget_spent(config: Config, step: int, max_steps: int, seconds: float) -> str:
+def budget_stop_reason(config: Config, step: int, max_steps: int, seconds: float) -> str:
     """Return the stop reason of a training whose budget is spent, "" while there is some left."""
     if config.max_seconds is not None and seconds >= config.max_seconds:
         return "max_seconds"

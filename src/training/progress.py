@@ -73,10 +73,12 @@ class ProgressBar(BaseCallback):
             self.shown["val"] = f"{metrics['val/loss']:.3f}"
         epoch = step / trainer.batches.steps_per_epoch
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.share(trainer), step=step, epoch=epoch, **self.shown)
+            self.bar.update(
+                self.task, completed=self.completed_fraction(trainer), step=step, epoch=epoch, **self.shown
+            )
         elif "val/loss" in metrics:
             seconds = time.perf_counter() - self.began
-            left = seconds * (1 / max(self.share(trainer), 1e-9) - 1)
+            left = seconds * (1 / max(self.completed_fraction(trainer), 1e-9) - 1)
             self.console.print(
                 f"step {step}/{total}  epoch {epoch:.2f}  train {self.shown['train']}  "
                 f"val {self.shown['val']} nats  {self.shown['speed']} chars/s  {left:.0f} s left",
@@ -90,7 +92,7 @@ class ProgressBar(BaseCallback):
             f"    {self.samples.last}", highlight=False, markup=False, style="dim", soft_wrap=True
         )
 
-    def share(self, trainer: "Trainer") -> float:
+    def completed_fraction(self, trainer: "Trainer") -> float:
         """Return the share of the training that is done, by steps or by time, whichever ends first."""
         share, limit = trainer.step / trainer.max_steps, trainer.config.max_seconds
         if limit is not None:

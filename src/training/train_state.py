@@ -42,7 +42,7 @@ class RunningSums:
 
 
 @dataclass
-class Counters:
+class TrainCounters:
     """Numbers that change from step to step.
 
     Attributes:
@@ -59,9 +59,9 @@ class Counters:
     validated: int = 0
     lr: float = 0.0
     seconds: float = 0.0
-    in_steps: float = 0.0
+    step_seconds: float = 0.0
     reset_state: bool = False
-    since: RunningSums = field(default_factory=RunningSums)
+    running: RunningSums = field(default_factory=RunningSums)
 
 
 @dataclass(frozen=True)

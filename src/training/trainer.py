@@ -10,11 +10,11 @@ from math import ceil, inf, isfinite, log
 
 import numpy as np
 
-from src.common.signals import Preempted, Stop, interruptible
+from src.common.signals import Preempted, StopFlags, interruptible
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.diagnostics.gradient_flow import LastUpdate
-from src.evaluation.scoring import finite, validation_loss
+from src.diagnostics.gradient_flow import UpdateRatio
+from src.evaluation.scoring import clip_to_finite, validation_loss
 from src.rnn.clipping import clip_norm, clip_value, global_norm
 from src.rnn.init import initialize
 from src.rnn.optimizers import decay_weights, ema_update
@@ -22,10 +22,10 @@ from src.rnn.parameters import Array, unflatten
 from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel
 from src.training.divergence import Rollback
-from src.training.early_stopping import BestWeights, budget_spent
+from src.training.early_stopping import BestWeights, budget_stop_reason
 from src.training.factory import build_architecture, build_batches, build_optimizer, build_schedule
 from src.training.shard import ShardSpec
-from src.training.train_state import Counters, RunningSums, TrainResult, TrainState
+from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState
 
 
 class Trainer:
@@ -57,7 +57,7 @@ class Trainer:
         self.optimizer = build_optimizer(config)
         self.schedule = build_schedule(config)
         self.rollback = Rollback(config)
-        self.counters = Counters()
+        self.counters = TrainCounters()
         self.stop_reason = ""
         self._requested = ""
 
@@ -151,7 +151,7 @@ class Trainer:
         self.params[:] = initial
         self.optimizer_state = self.optimizer.state(self.params)
         self.matrices = unflatten(self.architecture, self.params).matrices()
-        self.update_ratio = LastUpdate(self.config, self.architecture, self.params)
+        self.update_ratio = UpdateRatio(self.config, self.architecture, self.params)
         self.averaged = self.params.copy()
         self.eval_params = self.averaged if self.config.ema_decay else self.params
         self.best = BestWeights(self.params)
@@ -162,7 +162,7 @@ class Trainer:
         self.rollback.save(self.moving, 0)
         return self.engine
 
-    def _stop_reason(self, stop: Stop) -> str:
+    def _stop_reason(self, stop: StopFlags) -> str:
         """Validate between two steps when it is due; return why training ends here, "" while it does not."""
         counters = self.counters
         if counters.step % self.config.eval_every == 0 and counters.validated != counters.step:
@@ -173,7 +173,7 @@ class Trainer:
             raise Preempted("SIGTERM")
         if stop.interrupted:
             return "interrupted"
-        return self._requested or budget_spent(self.config, self.step, self.max_steps, counters.seconds)
+        return self._requested or budget_stop_reason(self.config, self.step, self.max_steps, counters.seconds)
 
     def _end_steps(self, reason: str) -> None:
         self.stop_reason = reason
@@ -195,18 +195,18 @@ class Trainer:
             if config.clip is not None:
                 by_norm = config.clip_mode == "norm"
                 clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
-                counters.since.clipped += clipped
-            self.update_ratio.before(counters.step)
+                counters.running.clipped += clipped
+            self.update_ratio.on_step_start(counters.step)
             if self.optimizer.weight_decay:
                 decay_weights(self.matrices, counters.lr * self.optimizer.weight_decay)
             self.optimizer.update(self.optimizer_state, self.params, g, counters.lr)
-            self.update_ratio.after()
+            self.update_ratio.on_step_end()
             if config.ema_decay:
                 ema_update(self.averaged, self.params, config.ema_decay, counters.step)
-            counters.since.steps += 1
-            counters.since.loss += loss
-            counters.since.norm += norm
-            counters.in_steps += time.perf_counter() - began
+            counters.running.steps += 1
+            counters.running.loss += loss
+            counters.running.norm += norm
+            counters.step_seconds += time.perf_counter() - began
         else:
             self._roll_back(f"loss {loss:g} and gradient norm {norm:g}")
         if counters.step % config.log_every == 0:
@@ -220,16 +220,18 @@ class Trainer:
         factor = self.schedule.lr_factor(self.step, progress, progress * self.config.max_epochs)
         return self.config.lr * self.rollback.scale * factor
 
-    def _validate(self, stop: Stop) -> None:
+    def _validate(self, stop: StopFlags) -> None:
         """Compute the validation loss of `eval_params`, log it and call the callbacks."""
         counters = self.counters
-        with stop.at_once():
+        with stop.raise_on_signal():
             loss = validation_loss(
                 self.architecture, self.eval_params, self.corpus.split("val"), self.config.max_eval_chars
             )
         counters.validated = counters.step
-        if not finite(loss, self.eval_params, self.params):
-            self._roll_back("weights that are no numbers" if finite(loss) else f"validation loss {loss:g}")
+        if not clip_to_finite(loss, self.eval_params, self.params):
+            self._roll_back(
+                "weights that are no numbers" if clip_to_finite(loss) else f"validation loss {loss:g}"
+            )
             return
         improved = self.best.update(loss, self.eval_params, counters.step, self.config.min_delta)
         self.log({"val/loss": loss, "val/bpc": loss / log(2), **self.update_ratio.ratios})
@@ -251,11 +253,11 @@ class Trainer:
 
     def _chars_per_second(self) -> float:
         characters = self.step * self.batches.batch_size * self.config.seq_len
-        return characters / self.counters.in_steps if self.counters.in_steps else 0.0
+        return characters / self.counters.step_seconds if self.counters.step_seconds else 0.0
 
     def _log_training(self) -> None:
         """Log the means since the last point of the training curves."""
-        since, self.counters.since = self.counters.since, RunningSums()
+        since, self.counters.running = self.counters.running, RunningSums()
         if since.steps:
             self.log(since.metrics(self.counters.lr, self._chars_per_second()))
 
@@ -290,7 +292,7 @@ class Trainer:
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
         counters = state["counters"]
-        self.counters = Counters(**{**counters, "since": RunningSums(**counters["since"])})
+        self.counters = TrainCounters(**{**counters, "since": RunningSums(**counters["since"])})
         self.best.restore(state["best"])
         self.schedule.restore(state["schedule"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}

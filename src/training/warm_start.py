@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.paths import absolute
 from src.config.schema import Config
 from src.data.corpus import Corpus
@@ -28,55 +28,55 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
     """
     assert config.init_from is not None
     architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
-    model = named_model(config.init_from, config, corpus.digest)
+    model = load_from_run(config.init_from, config, corpus.digest)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:
-        raise InputError(
+        raise UserError(
             f"init_from: expected a model that was trained on the same {len(vocabulary)} characters, got "
             f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.characters!r}"
         )
     differ = [f"{key}={theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
     if differ:
-        raise InputError(
+        raise UserError(
             f"init_from: expected a model of the sizes that are configured, got {config.init_from} with "
             + "; ".join(differ)
         )
     return model.params
 
 
-def named_model(name: str, config: Config, data_digest: str) -> TrainedModel:
+def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
     """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
     try:
-        return model_named(name, config, data_digest)
-    except InputError as error:
-        raise InputError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
+        return resolve_model(name, config, data_digest)
+    except UserError as error:
+        raise UserError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
 
 
-def model_named(name: str, config: Config, data_digest: str) -> TrainedModel:
+def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
     """The same, what is wrong with it told as of `run=`."""
     path = absolute(name)
     try:
         if path.is_file():
-            return model_of(checkpoint.load(path))
+            return to_trained_model(checkpoint.load(path))
         folder = find_folder(name, absolute(config.output_dir), "init_from")
     except ValueError as error:
-        raise InputError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
-    except InputError:
+        raise UserError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
+    except UserError:
         if path.exists():
             raise
         store = open_attended_store(config)  # a run of another machine, `best` or an alias
         return store.load_model(store.find(name, data_digest=data_digest))
-    return model_in(folder)
+    return load_from_checkpoint(folder)
 
 
-def model_in(folder: Path) -> TrainedModel:
+def load_from_checkpoint(folder: Path) -> TrainedModel:
     """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return serialization.load(folder / "model")
-    return model_of(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
+    return to_trained_model(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
 
 
-def model_of(found: Checkpoint) -> TrainedModel:
+def to_trained_model(found: Checkpoint) -> TrainedModel:
     """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
     described, trained = found.state["model"], found.state["training"]
     return TrainedModel(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.cli.help import ALONE, COMMANDS, READS, defaults, headline
+from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, VISIBLE_KEYS, defaults, first_comment
 from src.common.paths import CONF, PROJECT
 from tests.conftest import run_command
 
@@ -34,11 +34,11 @@ def yaml_keys(name: str) -> list[str]:
 def test_help_names_every_key_at_once(name: str) -> None:
     ended = run_command("src." + name, "--help")
     assert (ended.rc, ended.err) == (0, "")
-    reads = READS.get(name)
+    reads = VISIBLE_KEYS.get(name)
     for key in yaml_keys(CONFIG_NAMES.get(name, name)):
         explained = re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE) is not None
         assert explained == (reads is None or re.split(r"[.=]", key)[0] in reads), key
-    assert ("  --multirun " in ended.out) == (name not in ALONE)
+    assert ("  --multirun " in ended.out) == (name not in NO_SWEEP_COMMANDS)
     assert f"python -m src.{name}" in ended.out
     assert max(len(line) for line in ended.out.splitlines()) <= 100
 
@@ -57,7 +57,7 @@ CHOICES = [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in
 
 @pytest.mark.parametrize("file", CHOICES, ids=lambda file: file.relative_to(CONF).as_posix())
 def test_what_help_says_of_a_choice_is_whole_sentences(file: Path) -> None:
-    said = headline(file)
+    said = first_comment(file)
     assert said.endswith(".")
     assert said.count('"') % 2 == 0
 

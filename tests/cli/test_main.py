@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.cli.help import ALONE
+from src.cli.help import NO_SWEEP_COMMANDS
 from src.cli.main import quote_override
 from tests.conftest import run_command
 
@@ -194,7 +194,7 @@ def test_bad_input_in_a_process_of_its_own(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", NO_SWEEP_COMMANDS)
 def test_what_serves_or_runs_everything_is_not_swept(
     name: str, command: Command, places: list[str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from src.common.blas import single_blas_thread
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.evaluation import scoring
-from src.evaluation.scoring import predict_carried, predict_reset
+from src.evaluation.scoring import predict_stateful, predict_stateless
 from src.generation import sampling
 from src.models.serialization import TrainedModel
 from src.rnn import network, step
@@ -83,8 +83,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     "score",
     [
         lambda flat, tokens: scoring.validation_loss(ARCHITECTURE, flat, tokens),
-        lambda flat, tokens: predict_carried(ARCHITECTURE, flat, tokens),
-        lambda flat, tokens: predict_reset(ARCHITECTURE, flat, tokens, 7),
+        lambda flat, tokens: predict_stateful(ARCHITECTURE, flat, tokens),
+        lambda flat, tokens: predict_stateless(ARCHITECTURE, flat, tokens, 7),
     ],
     ids=["validation loss", "carried", "reset"],
 )

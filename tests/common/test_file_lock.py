@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.file_lock import RUN_LOCK, acquire, is_locked
 
 HOLDER = """
@@ -26,9 +26,7 @@ def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     mine = acquire(tmp_path)
     assert is_locked(tmp_path)
-    with pytest.raises(
-        InputError, match=f"expected a directory in which no other .*: process {os.getpid()} "
-    ):
+    with pytest.raises(UserError, match=f"expected a directory in which no other .*: process {os.getpid()} "):
         acquire(tmp_path, timeout=0)
     assert is_locked(tmp_path), "whoever was refused has not taken it away"
     mine.release()
@@ -53,7 +51,7 @@ def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"holding\n"
         assert is_locked(tmp_path)
-        with pytest.raises(InputError, match=f"process {process.pid} on "):
+        with pytest.raises(UserError, match=f"process {process.pid} on "):
             acquire(tmp_path, timeout=0)
         process.kill()
         process.wait(60)
@@ -70,7 +68,7 @@ def test_without_flock_the_recorded_owner_decides(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("fcntl.flock", refuse)
     lock = acquire(tmp_path)
     assert is_locked(tmp_path)
-    with pytest.raises(InputError, match=f"process {os.getpid()} on "):
+    with pytest.raises(UserError, match=f"process {os.getpid()} on "):
         acquire(tmp_path, timeout=0)
     lock.release()
     assert not is_locked(tmp_path)
@@ -102,5 +100,5 @@ def test_in_another_users_directory_the_note_decides(tmp_path: Path, monkeypatch
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
-    with pytest.raises(InputError, match=r"expected a place to write to, got .*a file"):
+    with pytest.raises(UserError, match=r"expected a place to write to, got .*a file"):
         acquire(tmp_path / "a file")

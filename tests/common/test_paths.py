@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.common.paths import PROJECT, absolute
-from src.tracking.run import store_of
+from src.tracking.run import tracking_store
 from tests.compose import PRIMARY, composed
 
 
@@ -18,7 +18,7 @@ def test_default_places_lie_in_the_project_wherever_one_stands(
     config = composed(primary)
     assert absolute(config.output_dir) == PROJECT / "outputs"
     assert absolute(config.data_dir) == PROJECT / "data"
-    assert store_of(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
+    assert tracking_store(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
 
 
 def test_a_typed_place_is_relative_to_where_one_stands(
@@ -29,7 +29,7 @@ def test_a_typed_place_is_relative_to_where_one_stands(
     config = composed("config", "output_dir=x", "data_dir=y")
     assert absolute(config.output_dir) == tmp_path / "x"
     assert absolute(config.data_dir) == tmp_path / "y"
-    assert store_of(config) == {
+    assert tracking_store(config) == {
         "uri": f"sqlite:///{tmp_path / 'x' / 'mlflow.db'}",
         "artifacts": (tmp_path / "x" / "artifacts").as_uri(),
     }
@@ -40,11 +40,11 @@ def test_a_typed_database_is_relative_to_where_one_stands(
 ) -> None:
     """The delivering process stands elsewhere: what it is told must not depend on that."""
     monkeypatch.chdir(tmp_path)
-    store = store_of(composed("config", "tracking.uri=sqlite:///mine.db"))
+    store = tracking_store(composed("config", "tracking.uri=sqlite:///mine.db"))
     assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
 
 
 def test_a_server_comes_from_the_key_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
-    assert store_of(composed("config"))["uri"] == "http://from.environment"
-    assert store_of(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"
+    assert tracking_store(composed("config"))["uri"] == "http://from.environment"
+    assert tracking_store(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"

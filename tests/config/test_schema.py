@@ -14,11 +14,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from src.cli.help import defaults
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.paths import CONF, PROJECT
 from src.config import schema
 from src.config.constraints import Constraint, fields_of
-from src.config.instantiate import TARGET_GROUPS, base_class, instantiate, label
+from src.config.instantiate import TARGET_GROUPS, base_class, class_name, instantiate
 from src.config.validation import evolve, flatten, iter_leaves
 from src.experiments.analyses.sonnets import differs_from_default
 from tests.compose import PRIMARY, as_hydra_has_it, composed
@@ -56,7 +56,7 @@ def test_every_choice_of_every_group_composes_and_passes(primary: str, group: st
         return
     chosen = getattr(config, group)
     if group in TARGET_GROUPS:  # a class of this project, or one of a module with the name of the choice
-        assert choice in (label(chosen["_target_"]), chosen["_target_"].partition(".")[0])
+        assert choice in (class_name(chosen["_target_"]), chosen["_target_"].partition(".")[0])
     else:
         assert chosen.name == choice
 
@@ -138,7 +138,7 @@ def test_every_key_refuses_what_lies_outside_and_says_what_is_allowed(primary: s
             continue
         assert allowed.is_satisfied_by(value), key
         for wrong in outside(allowed):
-            with pytest.raises(InputError, match=re.escape(key)) as refused:
+            with pytest.raises(UserError, match=re.escape(key)) as refused:
                 evolve(config, {key: wrong})
             assert "\n" not in str(refused.value)
             assert "expected" in str(refused.value)
@@ -178,7 +178,7 @@ REFUSED_SPECS = [
 @pytest.mark.parametrize(("changes", "line"), REFUSED_SPECS, ids=lambda value: str(value)[:40])
 def test_an_optimizer_is_made_or_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
     config = composed("config")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(UserError) as refused:
         attrs.evolve(config, optimizer={**config.optimizer, **changes})
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
@@ -186,7 +186,7 @@ def test_an_optimizer_is_made_or_refused_in_one_line(changes: dict[str, Any], li
 
 def test_a_missing_hyperparameter_is_named() -> None:
     with pytest.raises(
-        InputError, match=r"^schedule\.warmup_steps: expected a value, .* constant needs, got none$"
+        UserError, match=r"^schedule\.warmup_steps: expected a value, .* constant needs, got none$"
     ):
         instantiate("schedule", {"_target_": "src.rnn.schedules.Constant"})
 
@@ -227,7 +227,7 @@ def test_a_logged_config_is_read_back_as_it_was() -> None:
     ],
 )
 def test_a_logged_config_of_other_keys_or_values_is_refused(change: Callable[[Any], Any], line: str) -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(UserError) as refused:
         schema.Config.from_dict(change(attrs.asdict(composed("config"))), "x")
     assert str(refused.value).startswith(line)
 
@@ -257,7 +257,7 @@ def test_shares_that_are_no_split() -> None:
         [nan, 0.5, 0.5],
         [],
     ):
-        with pytest.raises(InputError, match=r"data\.split: expected three shares .*, got "):
+        with pytest.raises(UserError, match=r"data\.split: expected three shares .*, got "):
             evolve(config, {"data.split": split})
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.bytes_to_text import characters
 
 fast = settings(deadline=None, max_examples=150)
@@ -83,14 +83,14 @@ def test_first_wrong_byte_is_named_at_its_place_in_the_whole_text(
     if wrong is None:
         assert decode(cut(raw, size), encoding) == one_line_end(raw.decode(encoding).removeprefix("\ufeff"))
         return
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         decode(cut(raw, size), encoding)
     assert f"in {encoding}, got byte 0x{raw[wrong]:02x} at position {wrong}: " in str(caught.value)
 
 
 def test_utf_16_that_does_not_tell_its_order_is_refused_in_one_line() -> None:
     with pytest.raises(
-        InputError,
+        UserError,
         match=r"^data\.encoding: expected text in utf-16, got bytes that are none \(.+\): name the text's "
         r"own encoding, utf-16-le for example$",
     ):
@@ -99,7 +99,5 @@ def test_utf_16_that_does_not_tell_its_order_is_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("encoding", [*sorted(HOSTS), "hex", "rot13", "klingon", "", "a\0b"])
 def test_what_is_no_encoding_of_texts_is_refused_even_of_nothing(encoding: str) -> None:
-    with pytest.raises(
-        InputError, match=r"^data\.encoding: expected a text encoding such as utf-8, or bytes"
-    ):
+    with pytest.raises(UserError, match=r"^data\.encoding: expected a text encoding such as utf-8, or bytes"):
         decode([], encoding)

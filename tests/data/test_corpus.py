@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data import sources
 from src.data.bytes_to_text import characters
 from src.data.corpus import FORMAT, Corpus, CorpusConfig, load, prepare
@@ -169,7 +169,7 @@ def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
 
 
 def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"seq_len=40 in each split .* got 400"):
+    with pytest.raises(UserError, match=r"seq_len=40 in each split .* got 400"):
         prepare(whole(RAW), SETTINGS, 40, tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
         data_dir = Path(temporary)
         try:
             corpus, made = prepare(lambda: pieces, settings, 1, data_dir)
-        except InputError as refused:
+        except UserError as refused:
             message = str(refused)
         if not any(data_dir.iterdir()):
             assert len(message.splitlines()) == 1
@@ -224,7 +224,7 @@ def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
 
 def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
+        UserError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
     ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
     assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False

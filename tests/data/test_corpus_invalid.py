@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.corpus import load, prepare
 from tests.tiny_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, whole
 
@@ -15,13 +15,13 @@ from tests.tiny_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, whole
 
 
 def test_empty_text_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got 0: use a longer text"):
+    with pytest.raises(UserError, match="got 0: use a longer text"):
         prepare(whole(b""), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
     assert str(caught.value) == (
         "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
@@ -33,7 +33,7 @@ def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: P
 @pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
 def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(
-        InputError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
+        UserError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
     ):
         prepare(whole(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
     assert not any(tmp_path.iterdir())
@@ -41,7 +41,7 @@ def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> N
 
 @pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
 def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path: Path, raw: bytes) -> None:
-    with pytest.raises(InputError, match=r"^data: expected at least 2 distinct characters, got 1$"):
+    with pytest.raises(UserError, match=r"^data: expected at least 2 distinct characters, got 1$"):
         prepare(whole(raw), SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -50,7 +50,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> 
     """A hundred thousand of them."""
     raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
     with pytest.raises(
-        InputError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
+        UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
     ):
         prepare(whole(raw), replace(SETTINGS, normalisation=RAW_TEXT), 5, tmp_path, 10_000)
     assert not any(tmp_path.iterdir())
@@ -59,7 +59,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> 
 def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     readings = iter([RAW, RAW + b"more"])
     with pytest.raises(
-        InputError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
+        UserError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
     ):
         prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
@@ -71,10 +71,10 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path)
     def once() -> list[bytes]:
         raw = next(readings, None)
         if raw is None:
-            raise InputError("gone")
+            raise UserError("gone")
         return [raw]
 
-    with pytest.raises(InputError, match=r"^gone$"):
+    with pytest.raises(UserError, match=r"^gone$"):
         prepare(once, SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -82,7 +82,7 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path)
 def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
-        InputError, match=r"^expected a place to write to, got .*change output_dir or data_dir$"
+        UserError, match=r"^expected a place to write to, got .*change output_dir or data_dir$"
     ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
 
@@ -90,7 +90,7 @@ def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
     (tmp_path / "tiny.txt").mkdir()
     with pytest.raises(
-        InputError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
+        UserError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
     ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
@@ -114,14 +114,14 @@ def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None
     file = folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
 def test_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
@@ -130,7 +130,7 @@ def test_changed_token_is_refused(folder: Path) -> None:
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(raw)
-    with pytest.raises(InputError, match=r"damaged one in .* \(a file changed after it was written\): del"):
+    with pytest.raises(UserError, match=r"damaged one in .* \(a file changed after it was written\): del"):
         load(folder)
 
 
@@ -138,7 +138,7 @@ def test_changed_token_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
 def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, value: str) -> None:
     (folder / name).write_text(value)
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
@@ -163,19 +163,19 @@ def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, v
 def test_manifest_with_another_value_is_refused(folder: Path, key: str, value: object) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
 def test_tokens_that_are_a_pickle_are_refused(folder: Path) -> None:
     np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
 def test_damage_found_by_prepare_is_refused_too(folder: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text("[")
-    with pytest.raises(InputError, match=DAMAGED):
+    with pytest.raises(UserError, match=DAMAGED):
         prepare(whole(RAW), SETTINGS, 5, tmp_path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.corpus import bounds_of, check_length, prepare
 from tests.tiny_corpus import NORMAL, RAW, SETTINGS, whole
 
@@ -45,7 +45,7 @@ def test_share_of_zero_makes_no_test_split(tmp_path: Path) -> None:
 
 def needed(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
     """The number of characters that the refusal of a short text asks for."""
-    with pytest.raises(InputError, match="expected at least") as caught:
+    with pytest.raises(UserError, match="expected at least") as caught:
         check_length(count, shares, seq_len)
     found = re.search(r"at least (\d+) characters", str(caught.value))
     assert found is not None
@@ -59,7 +59,7 @@ def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(
 ) -> None:
     enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
     text = b"ab" * enough
-    with pytest.raises(InputError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
+    with pytest.raises(UserError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
         prepare(whole(text[: enough - 1]), settings, seq_len, tmp_path)
     assert not any(tmp_path.iterdir())
     corpus, _ = prepare(whole(text[:enough]), settings, seq_len, tmp_path)

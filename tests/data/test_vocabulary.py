@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import from_code_points
 from src.data.vocabulary import Vocabulary
 
@@ -56,13 +56,13 @@ def test_ids_take_one_byte_up_to_256_characters_then_two(count: int, dtype: type
 
 
 def test_more_characters_than_two_bytes_number_are_refused() -> None:
-    with pytest.raises(InputError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
+    with pytest.raises(UserError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
         Vocabulary.of(characters(65537))
 
 
 def test_vocabulary_beyond_the_limit_is_refused_with_its_size_its_cause_and_the_key() -> None:
     assert len(Vocabulary.of(characters(300), most=300)) == 300
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(301), most=300)
     message = str(caught.value)
     assert "expected at most 300 distinct characters, got 301: mostly data.encoding" in message
@@ -71,7 +71,7 @@ def test_vocabulary_beyond_the_limit_is_refused_with_its_size_its_cause_and_the_
 
 
 def test_of_a_large_vocabulary_a_message_shows_the_beginning() -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(9000)).encode("\uffff")
     assert len(str(caught.value)) < 3000
     assert "only the 9000 characters" in str(caught.value)
@@ -80,7 +80,7 @@ def test_of_a_large_vocabulary_a_message_shows_the_beginning() -> None:
 @pytest.mark.parametrize(("count", "more"), [(299, ""), (300, ""), (301, ", ...")])
 def test_message_says_that_it_shows_only_the_first_300_characters(count: int, more: str) -> None:
     vocabulary = Vocabulary.of(characters(count))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         vocabulary.encode("?\uffff")
     shown = repr(characters(min(count, 300)))
     assert str(caught.value).endswith(f"model knows ({shown}{more}), got '\\uffff'")
@@ -90,13 +90,13 @@ def test_message_says_that_it_shows_only_the_first_300_characters(count: int, mo
 def test_unknown_character_is_named_beside_the_known_ones(unknown: str) -> None:
     vocabulary = Vocabulary.of("banana")
     expected = f"prompt: expected only the 3 characters that the model knows ('abn'), got {unknown!r}"
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         vocabulary.encode(f"ban{unknown}")
     assert str(caught.value) == expected
 
 
 def test_first_unknown_character_is_the_one_named() -> None:
-    with pytest.raises(InputError, match="got 'x'"):
+    with pytest.raises(UserError, match="got 'x'"):
         Vocabulary.of("ab").encode("abxzb")
 
 

@@ -15,8 +15,8 @@ from src.common.atomic_io import write_text
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.diagnostics.activation_page import CHARACTERS, LIKELIEST, likeliest_of, page
-from src.diagnostics.unit_analysis import read
+from src.diagnostics.activation_page import CHARACTERS, TOP_K, render_page, top_k
+from src.diagnostics.unit_analysis import collect_activations
 from src.rnn.init import initialize
 from src.rnn.parameters import Array, RNNConfig
 
@@ -55,9 +55,9 @@ def numbers(packed: str, dtype: str, columns: int) -> Array:
 def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> None:
     corpus = corpus_of(TEXT * 40)
     architecture, flat = network(corpus, 6, cell, layers)
-    html = page("r", architecture, flat, corpus)
+    html = render_page("r", architecture, flat, corpus)
     data, tokens = data_of(html), corpus.split("test")
-    reading = read(architecture, flat, tokens)
+    reading = collect_activations(architecture, flat, tokens)
     (ids,) = numbers(data["ids"], "<u2", tokens.size)
     assert corpus.vocabulary.decode(ids) == corpus.vocabulary.decode(tokens)
     assert data["characters"] == list(corpus.vocabulary.characters)
@@ -74,16 +74,16 @@ def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> Non
     scores = [unit["r"] ** 2 for unit in data["units"]]
     # r in four digits: r^2 off by 1e-4
     np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 2.1e-4)
-    likeliest = numbers(data["likeliest"], "<u2", LIKELIEST)
-    shares = numbers(data["shares"], "<u2", LIKELIEST) / 65535
-    exact = -np.sort(-reading.probabilities, axis=1)[:, :LIKELIEST]
+    likeliest = numbers(data["likeliest"], "<u2", TOP_K)
+    shares = numbers(data["shares"], "<u2", TOP_K) / 65535
+    exact = -np.sort(-reading.probabilities, axis=1)[:, :TOP_K]
     np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # in whole steps
     np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
 
 
 def test_it_needs_no_network_and_no_text_ends_its_script() -> None:
     corpus = corpus_of(TEXT * 40)
-    html = page("</title><b>", *network(corpus), corpus)
+    html = render_page("</title><b>", *network(corpus), corpus)
     assert not re.search(r"https?:|src=|@import|url\(", html)
     assert html.count("</script>") == 1
     assert "&lt;/title&gt;" in html
@@ -93,7 +93,7 @@ def test_it_needs_no_network_and_no_text_ends_its_script() -> None:
 @pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (512, 3)])
 def test_it_stays_below_two_megabytes(hidden: int, layers: int) -> None:
     corpus = corpus_of(TEXT * 400)
-    html = page("r", *network(corpus, hidden, "rnn", layers), corpus)
+    html = render_page("r", *network(corpus, hidden, "rnn", layers), corpus)
     assert len(html.encode()) <= 2_000_000
     data = data_of(html)
     assert len(base64.b64decode(data["ids"])) == 2 * CHARACTERS
@@ -105,7 +105,7 @@ def test_it_stays_below_two_megabytes(hidden: int, layers: int) -> None:
 def test_a_corpus_without_a_test_split_a_dead_unit_and_two_characters() -> None:
     corpus = corpus_of("ab" * 200, (0.9, 0.1, 0.0))
     architecture, flat = network(corpus)
-    html = page("r", architecture, np.zeros_like(flat), corpus)
+    html = render_page("r", architecture, np.zeros_like(flat), corpus)
     assert "validation split" in html
     data = data_of(html)
     assert not numbers(data["activations"], "<i1", 40).any()
@@ -113,7 +113,7 @@ def test_a_corpus_without_a_test_split_a_dead_unit_and_two_characters() -> None:
 
 
 def test_the_likeliest_characters_come_in_their_order() -> None:
-    likeliest, shares = likeliest_of(np.array([[0.1, 0.3, 0.2, 0.25, 0.05, 0.1], [1, 0, 0, 0, 0, 0]]))
+    likeliest, shares = top_k(np.array([[0.1, 0.3, 0.2, 0.25, 0.05, 0.1], [1, 0, 0, 0, 0, 0]]))
     assert likeliest[0, :3].tolist() == [1, 3, 2]
     assert shares[:, 0].tolist() == [0.3, 1]
     assert likeliest.shape == shares.shape == (2, 5)
@@ -129,7 +129,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     file = tmp_path_factory.mktemp("neurons") / "neurons.html"
     corpus = corpus_of(TEXT * 40)
-    write_text(file, page("a run", *network(corpus, 6, "gru", 2), corpus))
+    write_text(file, render_page("a run", *network(corpus, 6, "gru", 2), corpus))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
@@ -197,7 +197,7 @@ def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: A
     told = float(place.rpartition(" ")[2].replace("\u2212", "-"))
     # three digits
     assert told == pytest.approx(activations[5, 7] / 127 * data["units"][5]["scale"], rel=0, abs=5.1e-4)
-    shares = numbers(data["shares"], "<u2", LIKELIEST)[7] / 65535
+    shares = numbers(data["shares"], "<u2", TOP_K)[7] / 65535
     bars = shown.locator("#bars > span").all_inner_texts()
     told_shares = [float(bar.removesuffix("%")) for bar in bars]  # one digit behind the point
     assert told_shares == pytest.approx((100 * shares).tolist(), rel=0, abs=0.051)

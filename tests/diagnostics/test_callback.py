@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from src.common.job_result import GradientFile
-from src.diagnostics.callback import DiagnosticsCallback, distances_of
-from src.plots.diagnostics import chosen, gradient_through_time, moments, singular_values
+from src.diagnostics.callback import DiagnosticsCallback, select_distances
+from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
 from tests.rounding import gamma, radius_error
@@ -141,7 +141,7 @@ def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 99, 100, 101, 5000])
 def test_long_windows_have_fewer_points_than_characters(steps: int) -> None:
-    distances = distances_of(steps)
+    distances = select_distances(steps)
     assert (distances[0], distances[-1]) == (0, steps - 1)
     assert distances == sorted(set(distances))
     assert len(distances) == steps if steps <= 100 else 50 < len(distances) <= 100
@@ -180,8 +180,8 @@ def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
 
 
 def test_moments_are_close_together_where_most_happens() -> None:
-    assert moments([0, *range(250, 6001, 250)], 6000) == [0, 250, 1000, 2500, 6000]
-    assert moments([0, 250, 500, 750], 500) == [0, 250, 500]
-    assert moments([0], 0) == [0]
-    assert chosen(3, 4) == [0, 1, 2]
-    assert chosen(10, 4) == [0, 3, 6, 9]
+    assert select_steps([0, *range(250, 6001, 250)], 6000) == [0, 250, 1000, 2500, 6000]
+    assert select_steps([0, 250, 500, 750], 500) == [0, 250, 500]
+    assert select_steps([0], 0) == [0]
+    assert select_layers(3, 4) == [0, 1, 2]
+    assert select_layers(10, 4) == [0, 3, 6, 9]

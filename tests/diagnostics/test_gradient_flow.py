@@ -7,7 +7,14 @@ import attrs
 import numpy as np
 import pytest
 
-from src.diagnostics.gradient_flow import WINDOWS, LastUpdate, Probe, Prober, probe, saturation
+from src.diagnostics.gradient_flow import (
+    WINDOWS,
+    GradientFlow,
+    GradientFlowMonitor,
+    UpdateRatio,
+    measure,
+    saturation,
+)
 from src.rnn.cells import CELLS
 from src.rnn.init import initialize
 from src.rnn.network import Buffers
@@ -41,11 +48,11 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
         "workers": workers, "optimizer": {**ADAM, "weight_decay": 0.1},
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
-    prober = Prober(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
-    told: list[Probe] = []
+    prober = GradientFlowMonitor(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
+    told: list[GradientFlow] = []
 
     def look(_: RNNConfig, flat: Array) -> None:
-        told.append(prober.look(flat))
+        told.append(prober.measure(flat))
 
     plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
     assert len(told) > 5
@@ -73,8 +80,8 @@ def test_the_initial_weights_are_those_that_training_begins_with() -> None:
 @KINDS
 def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], layers: int) -> None:
     architecture, flat = network(kind, layers)
-    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
-    first, again = prober.look(flat), prober.look(flat.copy())
+    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    first, again = prober.measure(flat), prober.measure(flat.copy())
     assert first.gradients.shape == (layers, architecture.states, BASE.seq_len)
     assert first.gradients.tobytes() == again.gradients.tobytes()
     metrics = first.metrics()
@@ -102,9 +109,9 @@ def test_saturated_units_are_counted() -> None:
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     ids, targets = np.zeros((5, 3), np.intp), np.zeros(3, np.intp)
     p.layers[0].b[0] = 0, -2
-    assert probe(flat, ids, targets, buffers).shares == {"diagnostics/saturation": 0.5}
+    assert measure(flat, ids, targets, buffers).saturation == {"diagnostics/saturation": 0.5}
     p.layers[0].b[0] = 1.4, -1.5  # tanh: 0.885, -0.905
-    assert probe(flat, ids, targets, buffers).shares == {"diagnostics/saturation": 0.5}
+    assert measure(flat, ids, targets, buffers).saturation == {"diagnostics/saturation": 0.5}
 
 
 def test_dead_units_are_those_that_never_answer() -> None:
@@ -112,7 +119,7 @@ def test_dead_units_are_those_that_never_answer() -> None:
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 2, 2)
     p.layers[0].wx[0, 1] = 1, 0, 0, -1  # only for character 1
     p.layers[0].b[0] = -0.5, 0.5, -0.5, -0.5
-    found = probe(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).shares
+    found = measure(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).saturation
     assert found == {"diagnostics/dead_units": 0.5}
 
 
@@ -122,7 +129,7 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: st
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 3, 2)
     p.layers[0].b[0] = 3, -3, 2, 0  # sigma: 0.95, 0.05, 0.88, 0.5
     p.layers[0].b[1] = 3
-    found = probe(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).shares
+    found = measure(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).saturation
     share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
     named = {f"diagnostics/saturation_{name}": value for name, value in share.items()}
     assert found == named | {"diagnostics/saturation": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))}
@@ -130,9 +137,9 @@ def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: st
 
 def test_weights_that_are_no_numbers_are_left_out() -> None:
     architecture, flat = network()
-    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     with np.errstate(all="ignore"):
-        assert prober.look(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
+        assert prober.measure(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
 
 
 # --- on what, and how often ---
@@ -140,25 +147,25 @@ def test_weights_that_are_no_numbers_are_left_out() -> None:
 
 def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
     architecture, flat = network()
-    prober = Prober(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     text = CORPUS.vocabulary.decode(CORPUS.split("val"))
     assert prober.ids.shape == (BASE.seq_len, WINDOWS)
     read = [CORPUS.vocabulary.decode(column) for column in np.vstack([prober.ids, prober.targets]).T]
     assert all(window in text for window in read)
     assert read[0] == text[: BASE.seq_len + 1]
     assert read[-1] == text[-BASE.seq_len - 1 :]
-    prober.look(flat)
+    prober.measure(flat)
     assert not prober.buffers.caches[0].h[0].any()
 
 
 def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:
     architecture, _ = network()
     val = CORPUS.split("val").size
-    few = Prober(attrs.evolve(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
+    few = GradientFlowMonitor(attrs.evolve(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
     assert few.ids.shape == (val - 3, 3)
-    one = Prober(attrs.evolve(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
+    one = GradientFlowMonitor(attrs.evolve(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
     assert one.ids.shape == (val - 1, 1)
-    assert Prober(attrs.evolve(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
+    assert GradientFlowMonitor(attrs.evolve(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
 
 
 def test_probes_keep_their_distance() -> None:
@@ -166,11 +173,13 @@ def test_probes_keep_their_distance() -> None:
     further apart. What they cost is measured in benchmarks/."""
     every = {}
     for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
-        prober = Prober(attrs.evolve(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS)
+        prober = GradientFlowMonitor(
+            attrs.evolve(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS
+        )
         every[hidden, batch, evaluated] = prober.every
         assert prober.every % evaluated == 0
-        assert prober.due(prober.every)
-        assert not prober.due(prober.every - evaluated) or prober.every == evaluated
+        assert prober.should_measure(prober.every)
+        assert not prober.should_measure(prober.every - evaluated) or prober.every == evaluated
     assert every[8, 64, 250] == 250
     assert every[8, 64, 100] == every[8, 64, 5] == 200
     assert every[512, 64, 250] <= 2000
@@ -212,10 +221,10 @@ def test_updates_are_measured_at_evaluations_only() -> None:
 def test_weights_that_are_zero_have_no_ratio() -> None:
     architecture, flat = network()
     flat[:] = 0
-    update = LastUpdate(attrs.evolve(BASE, eval_every=1, diagnostics=True), architecture, flat)
-    update.before(1)
+    update = UpdateRatio(attrs.evolve(BASE, eval_every=1, diagnostics=True), architecture, flat)
+    update.on_step_start(1)
     flat += 1
-    update.after()
+    update.on_step_end()
     assert update.ratios == {}
 
 
@@ -223,5 +232,5 @@ def test_saturation_pools_the_layers() -> None:
     architecture, flat = network(layers=2, hidden=2)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     p.layers[1].b[0] = 2, 2
-    probe(flat, np.zeros((5, 3), np.intp), np.zeros(3, np.intp), buffers)
+    measure(flat, np.zeros((5, 3), np.intp), np.zeros(3, np.intp), buffers)
     assert saturation(architecture, buffers) == {"diagnostics/saturation": 0.5}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.diagnostics.unit_analysis import Feature, correlations, features, ranked, read
+from src.diagnostics.unit_analysis import Feature, collect_activations, correlations, features, rank_units
 from src.rnn.cells import CELLS
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
@@ -89,7 +89,7 @@ def test_units_are_ranked_by_what_explains_them_best() -> None:
     activations = 0.1 * noise
     activations[2] -= by_name["inside a word"].values
     activations[1] += 0.05 * by_name["vowel, not consonant"].values
-    units = ranked(activations, found, hidden=2)
+    units = rank_units(activations, found, hidden=2)
     assert [row for row, _ in units][:2] == [2, 1]
     best, second = (unit for _, unit in units[:2])
     assert (best.layer, best.number, best.feature) == (2, 0, "inside a word")
@@ -100,7 +100,7 @@ def test_units_are_ranked_by_what_explains_them_best() -> None:
 
 
 def test_without_a_property_units_stand_in_their_own_order() -> None:
-    units = ranked(np.ones((4, 9)), [], hidden=2)
+    units = rank_units(np.ones((4, 9)), [], hidden=2)
     assert [(row, unit.layer, unit.number, unit.feature) for row, unit in units] == [
         (0, 1, 0, ""), (1, 1, 1, ""), (2, 2, 0, ""), (3, 2, 1, ""),
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_text_is_read_as_when_writing_one_character_after_the_other(
     drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
     flat = contractive(architecture, drawn.astype(np.float32), 0.3)
     ids = rng.integers(6, size=600)
-    reading = read(architecture, flat, ids)
+    reading = collect_activations(architecture, flat, ids)
     assert reading.activations.shape == (5 * layers, 600)
     assert reading.probabilities.shape == (600, 6)
     np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))

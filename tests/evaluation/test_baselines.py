@@ -15,20 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalisation
 from src.evaluation.baselines import (
     XZ_SHORTEST,
     baselines,
-    baselines_of,
     best,
     best_ngram_losses,
+    cached_baselines,
     compressed_bits,
-    label,
-    xz,
+    display_name,
+    xz_size,
 )
-from src.evaluation.ngram import losses, orders
+from src.evaluation.ngram import ngram_losses, orders
 from tests.rounding import DOUBLE, gamma
 
 # Some 20 operations on either side, and 2^-x of bits below 8: relative to sums of positive numbers.
@@ -46,7 +46,7 @@ def tokens(*ids: int) -> Any:
 
 def probability(train: Any, context: list[int], c: int, vocabulary: int, order: int) -> float:
     """What the n-gram of this order says of c after context (order - 1 characters)."""
-    *_, (_, bits) = (of for of in losses(train, tokens(*context, c), vocabulary) if of[0] <= order)
+    *_, (_, bits) = (of for of in ngram_losses(train, tokens(*context, c), vocabulary) if of[0] <= order)
     return float(2 ** -bits[-1])
 
 
@@ -108,7 +108,7 @@ def test_it_is_what_a_plain_loop_says_and_sums_to_one_after_every_context(
 def test_every_order_scores_the_predictions_of_a_network() -> None:
     """All characters but the first; where the context is short, the order that it suffices for answers."""
     scored = tokens(0, 1, 1, 0, 1)
-    by_order = dict(losses(ABA, scored, 3))
+    by_order = dict(ngram_losses(ABA, scored, 3))
     assert list(by_order) == list(range(1, 9))
     assert {bits.shape for bits in by_order.values()} == {(4,)}
     assert {bits.dtype for bits in by_order.values()} == {np.dtype(np.float64)}
@@ -123,7 +123,7 @@ def test_every_order_scores_the_predictions_of_a_network() -> None:
 
 def test_large_ids_of_a_byte_text_do_not_overflow() -> None:
     train = np.array([254, 255] * 10, np.uint8)
-    (*_, (last, bits)) = losses(train, train, 256)
+    (*_, (last, bits)) = ngram_losses(train, train, 256)
     assert last == 8
     assert bits[-1] < 0.2  # what always comes is nearly certain
 
@@ -152,7 +152,7 @@ def test_compressors_are_those_of_the_standard_library() -> None:
 
 def test_xz_reads_what_it_wrote_whatever_the_length() -> None:
     for size in (0, 1, XZ_SHORTEST, XZ_SHORTEST + 1):
-        assert lzma.decompress(xz(bytes(size))) == bytes(size)
+        assert lzma.decompress(xz_size(bytes(size))) == bytes(size)
 
 
 def test_wide_ids_are_two_bytes() -> None:
@@ -172,7 +172,7 @@ def test_each_name_stands_for_its_baseline() -> None:
     found = baselines(train, train[:100], 3)
     assert list(found) == NAMES
     assert found["uniform"] == log2(3)
-    for order, bits in losses(train, train[:100], 3):
+    for order, bits in ngram_losses(train, train[:100], 3):
         assert found["unigram" if order == 1 else f"ngram{order}"] == bits.mean()
 
 
@@ -187,7 +187,7 @@ def test_the_best_and_their_labels() -> None:
         "xz": 1.2,
     }
     assert (best(bits, compressor=False), best(bits, compressor=True)) == ("ngram2", "bzip2")
-    assert [label(name) for name in ("uniform", "ngram5", "gzip")] == [
+    assert [display_name(name) for name in ("uniform", "ngram5", "gzip")] == [
         "uniform",
         "5-gram",
         "gzip, window of 32 kB",
@@ -206,16 +206,20 @@ def corpus(folder: Path) -> Corpus:
 
 def test_they_are_kept_with_the_corpus_and_read_again(tmp_path: Path) -> None:
     own = corpus(tmp_path)
-    first = baselines_of(own, own.split("test"))
+    first = cached_baselines(own, own.split("test"))
     assert first == baselines(own.split("train"), own.split("test"), len(own.vocabulary))
     file = own.folder / "baselines.json"
     assert json.loads(file.read_text())["bpc"] == first
     changed = json.loads(file.read_text()) | {"bpc": {"uniform": 1.0}}
     file.write_text(json.dumps(changed))
-    assert baselines_of(own, own.split("test")) == {"uniform": 1.0}  # read, not reckoned
-    for key in ("format", "learned", "scored"):  # of another version, from less, for less: reckoned again
+    assert cached_baselines(own, own.split("test")) == {"uniform": 1.0}  # read, not reckoned
+    for key in (
+        "format",
+        "n_reference",
+        "n_scored",
+    ):  # of another version, from less, for less: reckoned again
         file.write_text(json.dumps(changed | {key: changed[key] - 1}))
-        assert baselines_of(own, own.split("test")) == first
+        assert cached_baselines(own, own.split("test")) == first
         assert json.loads(file.read_text())["bpc"] == first
 
 
@@ -224,23 +228,24 @@ def test_they_are_those_of_what_is_scored_and_of_the_end_of_a_long_training_spli
 ) -> None:
     own = corpus(tmp_path)
     train, scored = own.split("train"), own.split("test")
-    of_all = baselines_of(own, scored)
-    assert baselines_of(own, scored[:50]) == baselines(train, scored[:50], len(own.vocabulary)) != of_all
-    monkeypatch.setattr("src.evaluation.baselines.MOST", 300)
-    of_end = baselines_of(own, scored)
+    of_all = cached_baselines(own, scored)
+    assert cached_baselines(own, scored[:50]) == baselines(train, scored[:50], len(own.vocabulary)) != of_all
+    monkeypatch.setattr("src.evaluation.baselines.MAX_REFERENCE_CHARS", 300)
+    of_end = cached_baselines(own, scored)
     assert of_end == baselines(train[-300:], scored, len(own.vocabulary)) != of_all
     bits = best_ngram_losses(own, scored, of_end)
     assert bits.mean() == of_end[best(of_end, compressor=False)]
 
 
 @pytest.mark.parametrize(
-    "damaged", ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "learned": 749, "scored": 94, "bpc": 3}']
+    "damaged",
+    ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "n_reference": 749, "n_scored": 94, "bpc": 3}'],
 )
 def test_a_damaged_file_is_named(damaged: str, tmp_path: Path) -> None:
     own = corpus(tmp_path)
     (own.folder / "baselines.json").write_text(damaged)
-    with pytest.raises(InputError, match=r"data_dir: expected .* damaged ones in .*baselines\.json"):
-        baselines_of(own, own.split("test"))
+    with pytest.raises(UserError, match=r"data_dir: expected .* damaged ones in .*baselines\.json"):
+        cached_baselines(own, own.split("test"))
 
 
 @pytest.mark.slow
@@ -254,5 +259,5 @@ def test_five_megabytes_take_as_long_as_some_sorts() -> None:
     np.sort(rng.integers(0, 2**63, text.size))
     sort = time.process_time() - begun
     begun = time.process_time()
-    assert sum(1 for _ in losses(text[:4_500_000], text[4_500_000:], 60)) == 8
+    assert sum(1 for _ in ngram_losses(text[:4_500_000], text[4_500_000:], 60)) == 8
     assert (time.process_time() - begun) / sort < 8 * 25

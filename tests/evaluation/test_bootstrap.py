@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.bootstrap import MOST_BLOCKS, autocovariance, block_length, bootstrap
+from src.evaluation.bootstrap import MAX_BLOCKS, autocovariance, block_bootstrap_ci, block_length
 from tests.rounding import DOUBLE, gamma
 
 
@@ -20,7 +20,7 @@ def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.n
 def test_it_holds_the_mean_of_correlated_values_about_as_often_as_it_says(phi: float) -> None:
     rng = np.random.default_rng(0)
     texts = correlated(rng, 100, 600, phi)
-    held = [i.low <= 0 <= i.high for i in (bootstrap(x, rng) for x in texts)]
+    held = [i.low <= 0 <= i.high for i in (block_bootstrap_ci(x, rng) for x in texts)]
     assert 0.87 <= np.mean(held) <= 0.99
 
 
@@ -28,7 +28,7 @@ def test_without_blocks_it_would_not() -> None:
     """Or the test above would pass for want of correlation: the naive interval is half as wide."""
     rng = np.random.default_rng(0)
     (x,) = correlated(rng, 1, 1500, 0.6)
-    interval = bootstrap(x, rng)
+    interval = block_bootstrap_ci(x, rng)
     assert interval.high - interval.low > 1.5 * 2 * 1.96 * x.std() / np.sqrt(x.size)
 
 
@@ -40,7 +40,7 @@ def test_blocks_are_longer_where_values_hang_together_longer() -> None:
 
 def test_independent_values_by_the_textbook() -> None:
     x = np.random.default_rng(2).exponential(size=4000).astype(np.float32)
-    interval = bootstrap(x, np.random.default_rng(0))
+    interval = block_bootstrap_ci(x, np.random.default_rng(0))
     half = 1.96 * x.std() / np.sqrt(x.size)
     # of 2000 resamples the half width has a standard error of 2.2%, as has the center in half widths; how
     # long a block is, is estimated, too
@@ -50,29 +50,29 @@ def test_independent_values_by_the_textbook() -> None:
 
 def test_the_same_generator_gives_the_same_interval() -> None:
     x = np.random.default_rng(3).standard_normal(500)
-    assert bootstrap(x, np.random.default_rng(5)) == bootstrap(x, np.random.default_rng(5))
+    assert block_bootstrap_ci(x, np.random.default_rng(5)) == block_bootstrap_ci(x, np.random.default_rng(5))
 
 
 def test_more_certainty_is_wider() -> None:
     x = np.random.default_rng(4).standard_normal(500)
-    half, most = (bootstrap(x, np.random.default_rng(0), level) for level in (0.5, 0.99))
+    half, most = (block_bootstrap_ci(x, np.random.default_rng(0), level) for level in (0.5, 0.99))
     assert most.low < half.low < half.high < most.high
 
 
 def test_a_long_text_has_long_blocks() -> None:
-    x = np.random.default_rng(5).standard_normal(MOST_BLOCKS * 25)
-    assert bootstrap(x, np.random.default_rng(0)).block >= 25
+    x = np.random.default_rng(5).standard_normal(MAX_BLOCKS * 25)
+    assert block_bootstrap_ci(x, np.random.default_rng(0)).block >= 25
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 30])
 def test_few_values_do_not_break_it(n: int) -> None:
     x = np.random.default_rng(6).standard_normal(n)
-    interval = bootstrap(x, np.random.default_rng(0))
+    interval = block_bootstrap_ci(x, np.random.default_rng(0))
     assert x.min() - 1e-9 <= interval.low <= interval.high <= x.max() + 1e-9
 
 
 def test_equal_values_leave_no_doubt() -> None:
-    interval = bootstrap(np.full(100, 2.5), np.random.default_rng(0))
+    interval = block_bootstrap_ci(np.full(100, 2.5), np.random.default_rng(0))
     off = 4 * gamma(200, DOUBLE)  # cumulated sums of up to 200 equal numbers, and a mean of 100
     assert interval.low == pytest.approx(2.5, rel=off)
     assert interval.high == pytest.approx(2.5, rel=off)

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
-from src.evaluation.breakdown import Group, by_character, by_window_position, by_word_position
+from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
 from src.evaluation.calibration import BINS, expected_calibration_error, reliability
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.scoring import (
     Predictions,
     Score,
-    predict_carried,
-    predict_reset,
-    score_carried,
-    score_reset,
+    predict_stateful,
+    predict_stateless,
+    score_stateful,
+    score_stateless,
 )
-from src.evaluation.text_quality import Judge
+from src.evaluation.text_quality import TextQuality
 from src.rnn.init import initialize
 from src.rnn.parameters import Array, RNNConfig
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
@@ -46,25 +46,25 @@ def test_single_predictions_are_those_of_the_score_in_the_order_of_the_text(coun
     """Two ways to read a window round differently: each is within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(count)
-    carried = predict_carried(architecture, flat, tokens)
-    reset = predict_reset(architecture, flat, tokens, seq_len)
-    assert carried.score == score_carried(architecture, flat, tokens)
-    assert reset.score == score_reset(architecture, flat, tokens, seq_len)
+    carried = predict_stateful(architecture, flat, tokens)
+    reset = predict_stateless(architecture, flat, tokens, seq_len)
+    assert carried.score == score_stateful(architecture, flat, tokens)
+    assert reset.score == score_stateless(architecture, flat, tokens, seq_len)
     for p in (carried, reset):
-        assert (p.nats.shape, p.hits.shape, p.confidence.shape) == ((count - 1,),) * 3
-        assert [a.dtype.name for a in (p.nats, p.hits, p.confidence)] == ["float32", "bool", "float32"]
-        assert p.nats.mean(dtype=np.float64) == pytest.approx(p.score.nats, rel=gamma(count, DOUBLE))
+        assert (p.loss.shape, p.hits.shape, p.confidence.shape) == ((count - 1,),) * 3
+        assert [a.dtype.name for a in (p.loss, p.hits, p.confidence)] == ["float32", "bool", "float32"]
+        assert p.loss.mean(dtype=np.float64) == pytest.approx(p.score.loss, rel=gamma(count, DOUBLE))
         assert p.hits.mean() == p.score.accuracy
         exps = 4 * FUNCTION * UNIT  # of two exp in float32
-        assert (p.confidence >= np.exp(-p.nats) * (1 - exps)).all()
-        assert np.exp(-p.nats)[p.hits] == pytest.approx(p.confidence[p.hits], rel=exps)
+        assert (p.confidence >= np.exp(-p.loss) * (1 - exps)).all()
+        assert np.exp(-p.loss)[p.hits] == pytest.approx(p.confidence[p.hits], rel=exps)
     bound = loss_error(architecture, flat)
     assert bound < 1e-3, "else nothing is compared"
     for begin in range(0, count - 1, seq_len):  # each window on its own
         piece = tokens[begin : begin + seq_len + 1]
-        window = predict_carried(architecture, flat, piece).nats
-        exact = predict_carried(architecture, flat.astype(np.float64), piece).nats
-        for found in (reset.nats[begin : begin + seq_len], window):
+        window = predict_stateful(architecture, flat, piece).loss
+        exact = predict_stateful(architecture, flat.astype(np.float64), piece).loss
+        for found in (reset.loss[begin : begin + seq_len], window):
             np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # UNIT: nats are kept in float32
 
 
@@ -72,19 +72,19 @@ def test_windows_read_in_groups_keep_their_places(monkeypatch: pytest.MonkeyPatc
     """Groups of another size round differently: both are within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(1003)
-    together = predict_reset(architecture, flat, tokens, 20)
-    monkeypatch.setattr("src.evaluation.scoring.AT_ONCE", 8 * 20 * 7)  # seven windows at once
-    groups = predict_reset(architecture, flat, tokens, 20)
-    exact = predict_reset(architecture, flat.astype(np.float64), tokens, 20)
+    together = predict_stateless(architecture, flat, tokens, 20)
+    monkeypatch.setattr("src.evaluation.scoring.MAX_BUFFER_ELEMENTS", 8 * 20 * 7)  # seven windows at once
+    groups = predict_stateless(architecture, flat, tokens, 20)
+    exact = predict_stateless(architecture, flat.astype(np.float64), tokens, 20)
     bound = loss_error(architecture, flat)
     for found in (groups, together):
-        np.testing.assert_allclose(found.nats, exact.nats, rtol=UNIT, atol=bound)
-    tied = exact.nats + np.log(exact.confidence) <= 2 * bound  # of two likeliest, rounding may choose either
+        np.testing.assert_allclose(found.loss, exact.loss, rtol=UNIT, atol=bound)
+    tied = exact.loss + np.log(exact.confidence) <= 2 * bound  # of two likeliest, rounding may choose either
     assert (groups.hits == together.hits)[~tied].all()
     assert (groups.hits != together.hits).mean() < 0.01
 
 
-def mean(groups: list[Group]) -> float:
+def mean(groups: list[LossGroup]) -> float:
     return sum(g.count * g.bpc for g in groups) / sum(g.count for g in groups)
 
 
@@ -118,7 +118,7 @@ def test_positions_by_hand() -> None:
     nats = np.arange(1, 10, dtype=np.float32) * np.float32(np.log(2))  # 1 bit for the b, 9 for the x
     p = Predictions(Score("stateful", 0, 0, 9), nats, np.zeros(9, bool), nats)
 
-    def bits(groups: list[Group]) -> dict[str, float]:
+    def bits(groups: list[LossGroup]) -> dict[str, float]:
         return {g.name: round(g.bpc, 5) for g in groups}
 
     words = {"between words": (2 + 3 + 8) / 3, "1": (4 + 9) / 2, "2": (1 + 5) / 2, "3": 6, "4": 7}
@@ -179,7 +179,7 @@ def evaluation(corpus: Corpus) -> Evaluation:
 
 def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
-    off = 2 * gamma(evaluation.carried.characters + 6, DOUBLE)  # sums in float64 of the same nats
+    off = 2 * gamma(evaluation.stateful.characters + 6, DOUBLE)  # sums in float64 of the same nats
     for prefix in ("test", "test_stateless"):
         assert metrics[f"{prefix}/bpc_ci_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_ci_high"]
     assert mean(evaluation.by_window) == pytest.approx(metrics["test_stateless/bpc"], rel=off)
@@ -189,7 +189,7 @@ def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
     # bits in float32
     assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=0, abs=UNIT * metrics["test/bpc"])
     assert metrics["test/bpc_minus_ngram_ci_low"] < lead < metrics["test/bpc_minus_ngram_ci_high"]
-    right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.carried.characters
+    right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.stateful.characters
     assert right == pytest.approx(metrics["test/accuracy"], rel=off)
     assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
     assert metrics["test/ngram8_bpc"] < 0.3  # the text repeats one line
@@ -220,20 +220,20 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
     train = corpus.split("train").size
     assert evaluation.report([])["baselines_learned_from"] == {"last": train, "of": train}
     assert "learned from" not in evaluation.table()
-    monkeypatch.setattr("src.evaluation.baselines.MOST", 1000)
+    monkeypatch.setattr("src.evaluation.baselines.MAX_REFERENCE_CHARS", 1000)
     architecture, flat = network(len(corpus.vocabulary))
     some = evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0), most)
     line = f"baselines learned from, texts judged against the last 1,000 of {train:,} training characters"
     assert line in some.table().splitlines()
     assert line in some.table(full=True).splitlines()
     assert some.report([])["baselines_learned_from"] == {"last": 1000, "of": train}
-    assert Judge(corpus).tokens.tobytes() == corpus.split("train")[-1000:].tobytes()
+    assert TextQuality(corpus).tokens.tobytes() == corpus.split("train")[-1000:].tobytes()
     assert all(np.isfinite(value) for value in some.metrics().values())
 
 
 def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
     report = json.loads(json.dumps(evaluation.report([])))
-    assert report["contexts"]["stateful"]["bpc"] == evaluation.carried.bpc
+    assert report["contexts"]["stateful"]["bpc"] == evaluation.stateful.bpc
     assert len(report["by_position_in_window"]) == 5
     assert {row["name"] for row in report["by_character"]} <= set(LINE)
 
@@ -242,5 +242,5 @@ def test_the_figures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
     from src.plots import evaluation as evaluation_plots
 
     evaluation_plots.reliability(evaluation.bins, tmp_path / "a.png")
-    evaluation_plots.window(evaluation, tmp_path / "b.png")
+    evaluation_plots.loss_by_position(evaluation, tmp_path / "b.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.config.schema import DataConfig
 from src.data.corpus import Corpus, load_corpus
 from src.evaluate import evaluate
@@ -56,9 +56,9 @@ def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path:
     model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalisation)
     logged = attrs.asdict(attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300))
     evaluation, _ = evaluate("an id", model, logged, tmp_path)
-    assert (evaluation.carried.characters, evaluation.available) == (300, 899)
+    assert (evaluation.stateful.characters, evaluation.n_total) == (300, 899)
     (tmp_path / "text.txt").write_text("another text. " * 100, encoding="utf-8")
-    with pytest.raises(InputError, match=r"^run: expected the corpus that run an id was trained on, got "):
+    with pytest.raises(UserError, match=r"^run: expected the corpus that run an id was trained on, got "):
         evaluate("an id", model, logged, tmp_path)
 
 
@@ -73,11 +73,11 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 @pytest.mark.parametrize("key", ["lowercase", "letters_only"])
 def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
-    with pytest.raises(InputError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
+    with pytest.raises(UserError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
         load_corpus(attrs.evolve(data, **changes), 5, tmp_path)
 
 
 def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
+    with pytest.raises(UserError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
         load_corpus(attrs.evolve(data, max_vocabulary=12), 5, tmp_path)
     assert not list(tmp_path.glob("file*"))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalisation
 from src.evaluation.suffix_array import longest_copy, suffix_array
-from src.evaluation.text_quality import Judge, judged_table, judged_temperatures
+from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
@@ -83,35 +83,35 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def test_measures_by_hand(corpus: Corpus) -> None:
-    found = Judge(corpus).judge("the ", "rain in rain in rain in rain th", 0.7)
+    found = TextQuality(corpus).compute("the ", "rain in rain in rain in rain th", 0.7)
     # whole words: rain in rain in rain in rain; "th" is cut by the text's end
-    assert found.known_words == 1
+    assert found.word_precision == 1
     assert found.distinct_1 == 2 / 7
     assert found.distinct_2 == 2 / 6
-    assert found.repetition == pytest.approx(1 - 2 / 4, rel=gamma(2, DOUBLE))
-    assert (found.longest_match, found.passage) == (9, " rain in ")
+    assert found.seq_rep_4 == pytest.approx(1 - 2 / 4, rel=gamma(2, DOUBLE))
+    assert (found.longest_match, found.matched_text) == (9, " rain in ")
     assert found.source == "temperature 0.7"
 
 
 def test_words_that_it_made_up_count_against_it(corpus: Corpus) -> None:
-    found = Judge(corpus).judge("", "spain plimsy king vainly. ", None)
-    assert found.known_words == 2 / 4
+    found = TextQuality(corpus).compute("", "spain plimsy king vainly. ", None)
+    assert found.word_precision == 2 / 4
     assert found.source == "test split"
 
 
 def test_a_word_that_the_prompt_began_is_left_out(corpus: Corpus) -> None:
-    judge = Judge(corpus)
-    assert judge.judge("The pla", "yy rain in ", 1).known_words == 1
-    assert judge.judge("The ", "yy rain in ", 1).known_words == 2 / 3
+    judge = TextQuality(corpus)
+    assert judge.compute("The pla", "yy rain in ", 1).word_precision == 1
+    assert judge.compute("The ", "yy rain in ", 1).word_precision == 2 / 3
 
 
 @pytest.mark.parametrize("text", ["", "x", ". .", "abc"])
 def test_a_text_without_a_whole_word_has_no_share_of_them(text: str, corpus: Corpus) -> None:
     text = "".join(c for c in text if c in corpus.vocabulary.characters)
-    found = Judge(corpus).judge("the ", text, 1)
-    assert found.known_words is None
-    assert found.repetition is None
-    assert set(found.measures()) == ({"longest_match"} if text else set())
+    found = TextQuality(corpus).compute("the ", text, 1)
+    assert found.word_precision is None
+    assert found.seq_rep_4 is None
+    assert set(found.metrics()) == ({"longest_match"} if text else set())
     assert "known" not in found.describe()
 
 
@@ -119,13 +119,13 @@ def test_a_text_without_a_whole_word_has_no_share_of_them(text: str, corpus: Cor
 @given(st.text("then aispy.", max_size=80))
 def test_the_passage_is_in_both_texts(corpus: Corpus, text: str) -> None:
     text = "".join(c for c in text if c in corpus.vocabulary.characters)
-    judge = Judge(corpus)
-    found = judge.judge("", text, 1)
+    judge = TextQuality(corpus)
+    found = judge.compute("", text, 1)
     train = corpus.vocabulary.decode(corpus.split("train"))
-    assert len(found.passage) == found.longest_match
-    assert found.passage in train
-    assert found.passage in text
-    for share in (found.known_words, found.distinct_1, found.distinct_2, found.repetition):
+    assert len(found.matched_text) == found.longest_match
+    assert found.matched_text in train
+    assert found.matched_text in text
+    for share in (found.word_precision, found.distinct_1, found.distinct_2, found.seq_rep_4):
         assert share is None or 0 <= share <= 1
 
 
@@ -134,20 +134,20 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     drawn = 3 * initialize(architecture, "orthogonal", np.random.default_rng(1), np.float32)
     flat = contractive(architecture, drawn)
     model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalisation)
-    judge = Judge(corpus)
-    judged = judged_temperatures(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
-    assert judged == judged_temperatures(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
+    judge = TextQuality(corpus)
+    judged = temperature_metrics(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
+    assert judged == temperature_metrics(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
     assert [j.temperature for j in judged] == [0.0, 0.5, 2.0, None]
     assert [j.characters for j in judged] == [80] * 4
     assert judged[-1].longest_match == 80  # the test split repeats the training text
-    lines = judged_table(judged).splitlines()
+    lines = metrics_table(judged).splitlines()
     assert "texts of 80 characters" in lines[0]
     assert [line.split("  ")[0] for line in lines[2:]] == [j.source for j in judged]
     assert "..." in lines[-1]
-    with pytest.raises(InputError, match="prompt: expected only"):
-        judged_temperatures(model, judge, "42", [1.0], 10, seed=1)
+    with pytest.raises(UserError, match="prompt: expected only"):
+        temperature_metrics(model, judge, "42", [1.0], 10, seed=1)
 
-    from src.plots.evaluation import temperatures
+    from src.plots.evaluation import quality_vs_temperature
 
-    temperatures(judged, tmp_path / "t.png")
+    quality_vs_temperature(judged, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 5000

@@ -109,9 +109,9 @@ def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path
     (tmp_path / GRADIENTS).write_text(json.dumps(told))
     info = SimpleNamespace(status="FINISHED", artifact_uri=tmp_path.as_uri())
     run = SimpleNamespace(info=info, data=SimpleNamespace(params={"diagnostics": "True"}))
-    assert mlflow_store.gradient_of(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
+    assert mlflow_store.load_gradient_norms(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
     (tmp_path / GRADIENTS).unlink()
-    assert mlflow_store.gradient_of(run, [(10, 2.0)]) == []
+    assert mlflow_store.load_gradient_norms(run, [(10, 2.0)]) == []
 
 
 def test_the_papers_loss_stands_beside_ours() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.experiments.rerun import ALL_EQUAL, flat
+from src.experiments.rerun import ALL_EQUAL, flatten
 from src.tracking.environment import numerics
 from src.tracking.mlflow_store import find
 
@@ -290,7 +290,7 @@ def test_everything_that_bits_depend_on_is_logged(logged: Path) -> None:
         "lock_sha256", "code_sha256", "data_digest", "command", "packages.numpy", "packages.mlflow",
         *(f"numerics.{key}" for key in ("numpy", "simd", "blas", "blas_kernels", "workers")),
     }  # fmt: skip
-    assert expected <= flat(around).keys()
+    assert expected <= flatten(around).keys()
     assert around["numerics"] == numerics(workers=1)
     assert isinstance(around["numerics"]["simd"], list)
     import hashlib

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.job_result import read_results, write_results
 from src.experiments import results
 from src.experiments.claims import all_passed, tally
 from src.experiments.report import page, section
 from src.experiments.results import earlier_measures, publish, record
-from src.experiments.runner import EXPERIMENTS, Outcome, conclude, named
+from src.experiments.runner import EXPERIMENTS, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
 from tests.fake_jobs import arms, clipped, judged, probed
 
@@ -24,13 +24,13 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None:
-    outcome = conclude(EXPERIMENTS["clipping"], "quick", clipped(), seconds=12.0)
+    outcome = build_result(EXPERIMENTS["clipping"], "quick", clipped(), seconds=12.0)
     assert [v.passed for v in outcome.claims].count(False) == 0
     record(outcome, tmp_path)
     told = json.loads((tmp_path / "clipping.json").read_text())
     assert told["measures"]["off_high/diverged"] == 1
     assert (tmp_path / "clipping.svg").read_text().startswith("<?xml")
-    bad = Outcome(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
+    bad = ExperimentResult(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
     html = page([section(outcome), section(bad)], {"cores": 2})
     assert html.count("<svg") == 1
     assert f"{len(outcome.claims)} of {len(outcome.claims)} claims reproduced" in html
@@ -38,16 +38,18 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
     assert "http" not in html.replace("http://www.w3.org", ""), "it asks nobody for anything"
 
 
-def row_of_the_table(size: str, loss: float, folder: Path) -> Outcome:
+def row_of_the_table(size: str, loss: float, folder: Path) -> ExperimentResult:
     """The outcome of `python -m src.reproduce experiments=[karpathy2015_SIZE]`: three jobs with one loss."""
     jobs = arms(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
     earlier = earlier_measures(folder, "karpathy2015", "full")
-    outcome = conclude(named(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier)
+    outcome = build_result(
+        get_experiment(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier
+    )
     record(outcome, folder)
     return outcome
 
 
-def words(outcome: Outcome) -> dict[str, list[str]]:
+def words(outcome: ExperimentResult) -> dict[str, list[str]]:
     """What became of the claims, by the size of which they speak."""
     found: dict[str, list[str]] = {}
     for verdict in outcome.claims:
@@ -90,7 +92,7 @@ def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(
     assert [c["held"] for c in told["claims"][-3:]] == [None] * 3
     assert all("quoted from memory" in c["claim"] for c in told["claims"])
     assert (kept / "karpathy2015" / "figure.svg").exists()
-    whole = conclude(EXPERIMENTS["state"], "quick", arms(reset=(2.2,), shuffled=(2.3,), streams=(2.1,)))
+    whole = build_result(EXPERIMENTS["state"], "quick", arms(reset=(2.2,), shuffled=(2.3,), streams=(2.1,)))
     record(whole, tmp_path / "whole")
     publish(tmp_path / "whole", kept)
     assert (kept / "state" / "measured.json").read_text() == (tmp_path / "whole" / "state.json").read_text()
@@ -103,7 +105,7 @@ def test_a_quick_record_does_not_take_the_place_of_a_full_one(
     kept = tmp_path / "kept"
     for size, loss in (("full", 2.1), ("quick", 2.0), ("full", 1.9)):
         jobs = arms(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
-        record(conclude(EXPERIMENTS["state"], size, jobs), tmp_path / "outcomes")
+        record(build_result(EXPERIMENTS["state"], size, jobs), tmp_path / "outcomes")
         before = (kept / "state" / "measured.json").read_text() if size == "quick" else ""
         publish(tmp_path / "outcomes", kept)
         told = (kept / "state" / "measured.json").read_text()
@@ -115,12 +117,12 @@ def test_a_quick_record_does_not_take_the_place_of_a_full_one(
 def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:
     row_of_the_table("64", 1.43, tmp_path)
     jobs = arms(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})
-    record(conclude(EXPERIMENTS["karpathy2015"], "full", jobs), tmp_path)
+    record(build_result(EXPERIMENTS["karpathy2015"], "full", jobs), tmp_path)
     told = json.loads((tmp_path / "karpathy2015.json").read_text())
     assert "parts" not in told
     assert told["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
-    with pytest.raises(InputError, match="expected the metric rnn_128/over_paper, got none"):
-        conclude(EXPERIMENTS["karpathy2015"], "full", arms(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,)))
+    with pytest.raises(UserError, match="expected the metric rnn_128/over_paper, got none"):
+        build_result(EXPERIMENTS["karpathy2015"], "full", arms(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,)))
     row_of_the_table("128", 1.3, tmp_path)
     told = json.loads((tmp_path / "karpathy2015.json").read_text())
     assert list(told["parts"]) == ["all", "128"]

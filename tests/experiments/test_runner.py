@@ -11,7 +11,7 @@ from src.config.schema import EXPERIMENTS as NAMES
 from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, check_claims, read_claims
 from src.experiments.report import page, section
-from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, named, run
+from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, get_experiment, run
 from tests.conftest import PROJECT
 
 
@@ -58,12 +58,12 @@ def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [inf, float("nan")])
 def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
-    assert not Claim("c", "x", "s", least=0).passes({"x": value})
+    assert not Claim("c", "x", "s", ge=0).passes({"x": value})
 
 
 def test_every_part_has_its_config_and_claims() -> None:
     for name in SUB_EXPERIMENTS:
-        part = named(name)
+        part = get_experiment(name)
         assert part.cli_name == part.config("quick") == part.config("full") == name
         text = (PROJECT / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
         variants = text.rpartition("variant: ")[2].strip().split(",")
@@ -78,8 +78,8 @@ def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any)
     small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
     outcome = run(EXPERIMENTS["temperature"], "quick", [*places, *small], tmp_path, {})
     assert not outcome.missing, capfd.readouterr().err
-    assert [r.status for r in outcome.rows] == ["FINISHED"]
+    assert [r.status for r in outcome.results] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
-    assert [k for k, _ in outcome.rows[0].gradient] == list(range(20)), "of the weights that were kept"
+    assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "of the weights that were kept"
     assert not all(v.passed for v in outcome.claims), "eight units and some steps know no words"
     assert "NOT reproduced" in page([section(outcome)], {})

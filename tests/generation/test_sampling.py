@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import characters, sample, sample_many
@@ -62,7 +62,7 @@ def test_prompt_goes_through_the_normalisation_of_the_corpus(
 
 def test_unknown_character_is_refused_before_the_first_character(model: TrainedModel) -> None:
     """By the call itself: nothing has been asked of the iterator."""
-    with pytest.raises(InputError, match="got 'z'"):
+    with pytest.raises(UserError, match="got 'z'"):
         sample(model, "baz", 1.0, 10, np.random.default_rng(0))
 
 
@@ -159,7 +159,7 @@ def test_many_texts_are_as_long_as_asked(model: TrainedModel) -> None:
 
 
 def test_many_refuse_an_unknown_character_before_the_first(model: TrainedModel) -> None:
-    with pytest.raises(InputError, match="got 'z'"):
+    with pytest.raises(UserError, match="got 'z'"):
         sample_many(model, "baz", 1.0, 10, np.random.default_rng(0), 3)
 
 

@@ -58,7 +58,7 @@ def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path)
     assert "Error" not in done.stderr
     assert done.stderr.splitlines()[-1] == line
     assert done.stdout == ""
-    records = [record for _, record in event_log.read(folder, 0)]
+    records = [record for _, record in event_log.read_lines(folder, 0)]
     assert records[-1]["kind"] == "metrics"
     assert (folder / event_log.NAME).read_bytes().endswith(b"}\n")
     assert not list(folder.rglob("*.tmp"))

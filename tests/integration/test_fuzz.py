@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from src.common.errors import Diverged, InputError
+from src.common.errors import DivergenceError, UserError
 from src.config.schema import ModelConfig
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalisation
@@ -41,7 +41,7 @@ PROMPTS = st.one_of(st.text(), st.text(KNOWN.characters + KNOWN.characters.upper
 def test_any_text_is_a_prompt_or_refused_in_a_line(prompt: str, temperature: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     if set(PLAIN.apply(prompt)) - set(KNOWN.characters):
-        with pytest.raises(InputError, match=r"\Aprompt: expected only the .*\Z"):
+        with pytest.raises(UserError, match=r"\Aprompt: expected only the .*\Z"):
             list(sample(WRITER, prompt, temperature, 5, rng))
         return
     written = "".join(sample(WRITER, prompt, temperature, 5, rng))
@@ -116,13 +116,13 @@ def test_any_configuration_trains_three_steps(changes: dict[str, Any]) -> None:
     """Or diverges, and that only where a step moves a unit's weights by as much as they are."""
     try:
         config = attrs.evolve(BASE, **changes | {"model": ModelConfig(**changes["model"])})
-    except InputError:  # what only one cell has
+    except UserError:  # what only one cell has
         assume(False)
     per_epoch = build_batches(config, CORPUS, np.random.default_rng(0)).steps_per_epoch
     config = attrs.evolve(config, max_epochs=3 / per_epoch)
     try:
         outcome = Trainer(config, CORPUS).fit(NullLogger(), [EarlyStopping(config.patience)])
-    except Diverged:
+    except DivergenceError:
         assert config.lr * (1 + config.optimizer["weight_decay"]) * config.hidden > 0.5
         return
     assert outcome.steps == 3 or outcome.stop_reason == "early stopping"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.common.job_result import read_results
-from src.tracking.event_log import read
+from src.tracking.event_log import read_lines
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, environ, run_command
 from tests.interrupted import JOB, STEPS, points
@@ -106,7 +106,7 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     assert done.returncode == 130, done.stderr
     folders = by_hidden(tmp_path)
     assert list(folders) == [8]
-    end = [record for _, record in read(folders[8], 0)][-1]
+    end = [record for _, record in read_lines(folders[8], 0)][-1]
     assert (end["status"], end["reason"]) == ("FINISHED", "interrupted")
     again = run_command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
@@ -148,7 +148,7 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
     assert by_hidden(tmp_path) == folders
     for hidden, folder in folders.items():
         assert f"hidden={hidden}: goes on: run {folder.name} from step " in again.err
-        kinds = [record["kind"] for _, record in read(folder, 0)]
+        kinds = [record["kind"] for _, record in read_lines(folder, 0)]
         assert kinds.count("resumed") == 1
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.outage import at_once, compare, outage
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.file_lock import acquire
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
@@ -66,7 +66,7 @@ def told(folder: Path, uri: str) -> Path:
     (folder / "note.txt").write_text("a note")
     (folder / "model" / "weights").write_text("w")
     (folder / "tracking.json").write_text(json.dumps({"uri": uri, "artifacts": files_of(folder)}))
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.start("cut off", folder.name, {"hidden": 8}, {"stage": "train"}, None)
     for step in range(20):
         journal.metrics(step, {"lr": 0.5, "train/loss": 1 / (step + 1)})
@@ -142,7 +142,7 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
     sync.sync_all([folder])
     run_id = SyncState.load(folder).run_id
     client = connect(uri)
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.resume()
     syncer = sync.RunSyncer(folder)
     syncer.sync(active=True)
@@ -236,5 +236,5 @@ def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
     (folder / TRACKING).write_text(json.dumps(store))
-    with pytest.raises(InputError, match=r"whose sweep is uploaded, got .*: upload that first with "):
+    with pytest.raises(UserError, match=r"whose sweep is uploaded, got .*: upload that first with "):
         sync.RunSyncer(folder).sync(active=False)

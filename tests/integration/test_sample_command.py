@@ -74,13 +74,13 @@ def test_what_makes_no_sense_is_refused(typed: Typed, typed_in: str, said: str) 
 
 
 def test_the_first_text_is_shown_while_it_is_written() -> None:
-    from src.sample import shown
+    from src.sample import interleave
 
     endless = repeat(("a", "b"))
-    assert list(islice(shown("prompt ", 2, endless), 4)) == ["--- 1 of 2\nprompt ", "a", "a", "a"]
+    assert list(islice(interleave("prompt ", 2, endless), 4)) == ["--- 1 of 2\nprompt ", "a", "a", "a"]
     few = iter([("a", "b"), ("c", "d")])
-    assert "".join(shown("p ", 2, few)) == "--- 1 of 2\np ac\n\n--- 2 of 2\np bd\n"
-    assert "".join(shown("p ", 1, iter([("a",)]))) == "p a\n"
+    assert "".join(interleave("p ", 2, few)) == "--- 1 of 2\np ac\n\n--- 2 of 2\np bd\n"
+    assert "".join(interleave("p ", 1, iter([("a",)]))) == "p a\n"
 
 
 @pytest.mark.slow

@@ -263,14 +263,14 @@ def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     from hydra.core.global_hydra import GlobalHydra
 
     from src import train
-    from src.cli.main import launch
+    from src.cli.main import run_command
 
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["train.py", "--multirun", *arguments])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
     try:
-        launch("train", "config", train.main)
+        run_command("train", "config", train.main)
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel, load, save
@@ -38,7 +38,7 @@ def folder(model: TrainedModel, tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> bool:
-    with pytest.raises(InputError, match=DAMAGED) as caught:
+    with pytest.raises(UserError, match=DAMAGED) as caught:
         load(folder)
     return "\n" not in str(caught.value)
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel
 from src.playground import generation
-from src.playground.generation import Stream, Wish, complaint, wish_of
+from src.playground.generation import GenerationRequest, TextStream, parse_request, validation_error
 from src.playground.runs import option_label, score, settings_diff
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
 from tests.conftest import Ended
@@ -52,13 +52,13 @@ def free_port() -> int:
     ],
 )
 def test_a_value_that_cannot_be_is_told(key: str, value: float | None, said: str | None) -> None:
-    assert complaint(key, value) == said
+    assert validation_error(key, value) == said
 
 
 def test_a_wish_has_the_types_of_the_config() -> None:
     typed = {"prompt": "a", "temperature": 1, "top_k": 3.0, "top_p": None, "length": 10.0, "seed": 2.0}
-    wish = wish_of(typed)
-    assert wish == Wish("a", 1, 3, None, 10, 2)
+    wish = parse_request(typed)
+    assert wish == GenerationRequest("a", 1, 3, None, 10, 2)
     assert [type(wish.top_k), type(wish.length), type(wish.seed)] == [int, int, int]
 
 
@@ -77,10 +77,10 @@ def model() -> TrainedModel:
 def test_pieces_are_the_text_that_sample_writes(model: TrainedModel) -> None:
     from src.generation.sampling import sample
 
-    stream = Stream(model, Wish("ab", 0.8, 3, 0.9, 50, 7))
+    stream = TextStream(model, GenerationRequest("ab", 0.8, 3, 0.9, 50, 7))
     pieces = []
     while not stream.ended:
-        pieces.append(stream.take(8))
+        pieces.append(stream.next_chunk(8))
         assert len(pieces[-1]) <= 8
     whole = sample(model, "ab", 0.8, 50, np.random.default_rng(7), top_k=3, top_p=0.9)
     assert "".join(pieces) == "".join(whole)
@@ -89,24 +89,24 @@ def test_pieces_are_the_text_that_sample_writes(model: TrainedModel) -> None:
 
 
 def test_a_piece_ends_with_its_time(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream(model, Wish("ab", 1.0, None, None, 100_000, 1))
-    piece = stream.take(None)
+    stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 100_000, 1))
+    piece = stream.next_chunk(None)
     assert 0 < len(piece) < 100_000
     assert not stream.ended
     monkeypatch.setattr(generation, "SLICE", 0.0)
-    assert stream.take(None) == ""
+    assert stream.next_chunk(None) == ""
 
 
 def test_an_empty_text_ends_at_once(model: TrainedModel) -> None:
-    stream = Stream(model, Wish("ab", 1.0, None, None, 0, 1))
-    assert stream.take(10) == ""
+    stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 0, 1))
+    assert stream.next_chunk(10) == ""
     assert stream.ended
     assert stream.rate == "0 characters"
 
 
 def test_a_character_that_the_model_does_not_know_is_refused(model: TrainedModel) -> None:
-    with pytest.raises(InputError, match=r"prompt: expected only the 4 characters .* got 'x'"):
-        Stream(model, Wish("x", 1.0, None, None, 10, 1))
+    with pytest.raises(UserError, match=r"prompt: expected only the 4 characters .* got 'x'"):
+        TextStream(model, GenerationRequest("x", 1.0, None, None, 10, 1))
 
 
 # --- the runs to choose from ---
@@ -150,7 +150,7 @@ def test_an_unknown_run_is_one_line_that_names_its_side(typed: Command, tmp_path
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"val/loss": 1.5}))
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.start("e", "one", {}, {}, None)
     journal.end("FINISHED")
     ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}", "right=two")

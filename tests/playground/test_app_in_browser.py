@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.config.schema import PathsConfig, TrackingConfig
 from src.playground.runs import option_label
 from src.tracking.run_store import open_store
@@ -268,5 +268,5 @@ def test_registered_aliases_are_listed(places: list[str]) -> None:
     assert listed[best.run_id].aliases == ("writer@hero",)
     assert "writer@hero" in option_label(listed[best.run_id])
     assert [run.aliases for run in listed.values()].count(()) == 2
-    with pytest.raises(InputError, match=r"^left: expected latest, best.* got nobody$"):
+    with pytest.raises(UserError, match=r"^left: expected latest, best.* got nobody$"):
         store.find("nobody", "left")

@@ -46,12 +46,12 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
 def test_places_in_the_margin_keep_their_order_and_their_distance() -> None:
     from matplotlib.figure import Figure
 
-    from src.plots.sweep import number_the_ends
+    from src.plots.sweep import label_line_ends
 
     ax = Figure().add_subplot()
     ax.set_ylim(1, 3)
     ends = [(100, 1.5 + n / 1000, str(n)) for n in range(30)]
-    number_the_ends(ax, [*ends, (50, 2.0, "early")], inches=5)
+    label_line_ends(ax, [*ends, (50, 2.0, "early")], inches=5)
     placed = {text.get_text(): text.get_position()[1] for text in ax.texts}
     heights = [placed[str(n)] for n in range(30)]
     assert all(b - a > 0.02 for a, b in pairwise(heights))

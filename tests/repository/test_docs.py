@@ -7,7 +7,7 @@ import pytest
 
 from docs import build, examples
 from docs.build import DOCS, FENCE, PAGES, PRINTS, run, written
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 ALL = sorted(DOCS.glob("*.md"))  # of others, too
 FIGURE = re.compile(r"!\[[^\]]+\]\(figures/([^)]+)\)")
@@ -123,7 +123,7 @@ def test_a_quotation_is_one_line_several_passages_or_a_whole_function() -> None:
 )
 @pytest.mark.usefixtures("source")
 def test_an_anchor_that_is_gone_is_named(mark: str, complaint: str) -> None:
-    with pytest.raises(InputError, match=complaint) as refused:
+    with pytest.raises(UserError, match=complaint) as refused:
         written(f"before\n{mark}\nbehind", "page.md")
     assert "page.md" in str(refused.value)
     assert mark in str(refused.value)
@@ -151,7 +151,7 @@ def test_an_output_that_is_no_longer_printed_is_mended() -> None:
 
 
 def test_an_example_that_fails_is_named() -> None:
-    with pytest.raises(InputError, match=r"page\.md, example at line 3: .* ZeroDivisionError"):
+    with pytest.raises(UserError, match=r"page\.md, example at line 3: .* ZeroDivisionError"):
         written(f"one\n\n{example('1 / 0')}", "page.md")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.common.job_result import Curves, JobResult
-from src.sweeps.html_report import page, ranked
+from src.sweeps.html_report import rank_results, render_page
 
 VOID = {"meta", "br", "link", "img", "input"}
 
@@ -90,7 +90,7 @@ ROWS = [finished(0, 2.5), refused(1), finished(2, 2.25, reused=True), finished(3
 
 
 def test_the_table_has_every_run_the_best_first() -> None:
-    read = Reader(page("hidden=8,0,32,64", ROWS))
+    read = Reader(render_page("hidden=8,0,32,64", ROWS))
     assert read.rows[0] == [
         "hidden",
         "clip",
@@ -115,11 +115,11 @@ def test_the_table_has_every_run_the_best_first() -> None:
     assert read.rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
     assert read.kinds == ["", "best", "", "", "failed"]
     assert float(read.values[1][3]) == 2.25 / log(2)  # sorted by all digits
-    assert "Best: hidden=32 clip=1, val/loss 2.2500" in page("", ROWS)
+    assert "Best: hidden=32 clip=1, val/loss 2.2500" in render_page("", ROWS)
 
 
 def test_the_figures_name_runs_axes_and_units() -> None:
-    texts = Reader(page("sweep", ROWS)).texts
+    texts = Reader(render_page("sweep", ROWS)).texts
     for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
         assert words in texts["curves"]
     assert "hidden=0" not in texts["curves"]
@@ -134,7 +134,7 @@ def test_the_figures_name_runs_axes_and_units() -> None:
 @pytest.mark.parametrize("count", [20, 50])
 def test_many_runs_are_all_in_the_legend(count: int) -> None:
     rows = [finished(n, 2 + n / count, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(count)]
-    text = Reader(page("many", rows)).texts["curves"]
+    text = Reader(render_page("many", rows)).texts["curves"]
     for place, row in enumerate(rows, 1):
         assert f"{place}: {row.name}, {row.loss:.4f}" in text
 
@@ -142,14 +142,14 @@ def test_many_runs_are_all_in_the_legend(count: int) -> None:
 def test_samples_stand_side_by_side_at_the_same_settings() -> None:
     both = [sample(0.4, "cold"), sample(0.7, "warm"), sample(1.0, "hot")]
     rows = [finished(0, 2.0, samples=both), finished(1, 2.1, samples=both[::-1]), refused(2)]
-    text = page("sweep", rows)
+    text = render_page("sweep", rows)
     assert Reader(text).cards == ["shall i warm", "shall i warm"]
     assert "at temperature 0.7, seed 1" in text
 
 
 def test_a_sample_at_other_settings_says_so() -> None:
     rows = [finished(0, 2.0), finished(1, 2.1), finished(2, 2.2, samples=[sample(0.1, "cold")])]
-    read = Reader(page("sweep", rows))
+    read = Reader(render_page("sweep", rows))
     assert read.cards == ["shall i summer", "shall i summer", "shall i cold"]
     assert "at temperature 0.1, seed 1" in read.texts["samples"]
     assert "at temperature 0.7" not in read.texts["samples"]
@@ -163,7 +163,7 @@ def test_nothing_that_a_text_holds_becomes_markup() -> None:
         finished(1, 2.2, {"prompt": "a & b $y$", "hidden": "8"}),
         JobResult(evil, 2, swept, "id2", "FAILED", reason=f"prompt: got {evil}"),
     ]
-    text = page(f"prompt={evil}", rows)
+    text = render_page(f"prompt={evil}", rows)
     read = Reader(text)
     assert read.tags.count("script") == 1
     assert "img" not in read.tags
@@ -174,7 +174,7 @@ def test_nothing_that_a_text_holds_becomes_markup() -> None:
 
 
 def test_the_page_needs_nothing_else() -> None:
-    text = page("sweep", ROWS)
+    text = render_page("sweep", ROWS)
     assert not re.search(r"https?:|src=|@import|url\((?!#)", text)
     read = Reader(text)
     assert not {"link", "iframe", "img"} & set(read.tags)
@@ -182,7 +182,7 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 def test_ids_are_unique_and_references_have_their_target() -> None:
-    text = page("sweep", ROWS)
+    text = render_page("sweep", ROWS)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     wanted = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
@@ -191,7 +191,7 @@ def test_ids_are_unique_and_references_have_their_target() -> None:
 
 
 def test_no_run_at_all() -> None:
-    text = page("empty", [])
+    text = render_page("empty", [])
     assert "0 jobs, 0 finished. None of them has a val/loss." in text
     assert "No job has reported a loss." in text
     assert "No job has written a sample." in text
@@ -199,14 +199,14 @@ def test_no_run_at_all() -> None:
 
 
 def test_no_finished_run() -> None:
-    text = page("failed", [refused(0), refused(1)])
+    text = render_page("failed", [refused(0), refused(1)])
     assert "2 jobs, 0 finished. None of them has a val/loss." in text
     assert text.count(escape(ROWS[1].reason)) == 4  # shown, and what its cell sorts by
     assert "best" not in Reader(text).kinds
 
 
 def test_one_run() -> None:
-    read = Reader(page("hidden=8", [ROWS[0]]))
+    read = Reader(render_page("hidden=8", [ROWS[0]]))
     assert len(read.rows) == 2
     assert "1: hidden=8 clip=1, 2.5000" in read.texts["curves"]
     assert "hidden" in read.texts["marginals"]
@@ -221,11 +221,11 @@ def test_a_diverged_run_spoils_nothing(value: float) -> None:
     gone = JobResult(
         "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
     )
-    read = Reader(page("sweep", [finished(0, 2.5), gone, refused(2)]))
+    read = Reader(render_page("sweep", [finished(0, 2.5), gone, refused(2)]))
     assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
     assert "2: hidden=16 clip=1" in read.texts["curves"]
     assert "nan" not in read.texts["marginals"]
-    only = Reader(page("sweep", [gone]))
+    only = Reader(render_page("sweep", [gone]))
     assert "No job with a val/loss" in only.texts["marginals"]
 
 
@@ -233,22 +233,22 @@ def test_a_run_whose_every_point_diverged() -> None:
     lost = JobResult(
         "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
     )
-    assert "No job has reported a loss." in page("lr=9", [lost])
+    assert "No job has reported a loss." in render_page("lr=9", [lost])
 
 
 def test_ranked_puts_what_finished_first_and_nan_behind_numbers() -> None:
     rows = [finished(0, nan), refused(1), finished(2, 3.0), finished(3, inf), finished(4, 1.0)]
-    assert [row.number for row in ranked(rows)] == [4, 2, 0, 3, 1]
+    assert [row.number for row in rank_results(rows)] == [4, 2, 0, 3, 1]
 
 
 def test_repeats_over_seeds_have_mean_and_deviation() -> None:
     rows = [finished(n, 2.0 + n / 10, {"hidden": "8", "seed": str(n)}) for n in range(3)]
-    assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(page("seeds", rows)).texts["repeats"]
-    assert "repeats" not in Reader(page("sweep", ROWS)).texts
+    assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(render_page("seeds", rows)).texts["repeats"]
+    assert "repeats" not in Reader(render_page("sweep", ROWS)).texts
 
 
 def test_a_corpus_without_a_test_split_shows_its_own_score() -> None:
     row = finished(0, 2.0, metrics={"val/loss": 2.0, "final_val/bpc": 3.125})
-    read = Reader(page("sweep", [row]))
+    read = Reader(render_page("sweep", [row]))
     assert "final_val/bpc" in read.rows[0]
     assert "3.1250" in read.rows[1]

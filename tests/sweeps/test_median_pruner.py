@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
-from src.tracking.event_log import Journal
+from src.tracking.event_log import EventLog
 
 
 def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s") -> None:
@@ -17,7 +17,7 @@ def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", 
     folder.mkdir(parents=True)
     told = {"sweep": sweep, "number": number, "name": f"hidden={number}", "swept": {"hidden": str(number)}}
     (folder / "sweep.json").write_text(json.dumps(told))
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.start("e", "n", {}, {}, None)
     for at, loss in enumerate(losses, 1):
         journal.metrics(10 * at, {"val/loss": loss})

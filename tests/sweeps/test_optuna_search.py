@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 
 from src.cli.error_messages import format_error
 from src.cli.main import register_configs
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.common.paths import CONF
 from src.sweeps import hydra_callback, optuna_search
-from src.sweeps.optuna_search import PerTrialSeededSampler, check
+from src.sweeps.optuna_search import PerTrialSeededSampler, validate_search
 from src.sweeps.sweep import format_value
 
 # MLflow warns about its own dependencies.
@@ -152,33 +152,33 @@ def sweeper(**changed: Any) -> dict[str, Any]:
      ("n_jobs", -1), ("max_failure_rate", 2), ("max_failure_rate", float("nan"))],
 )  # fmt: skip
 def test_a_sweepers_value_out_of_range_is_refused_by_name(key: str, value: Any) -> None:
-    check(sweeper())
-    with pytest.raises(InputError, match=rf"^hydra\.sweeper\.{key}: expected .*, got ") as refused:
-        check(sweeper(**{key: value}))
+    validate_search(sweeper())
+    with pytest.raises(UserError, match=rf"^hydra\.sweeper\.{key}: expected .*, got ") as refused:
+        validate_search(sweeper(**{key: value}))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("seed", [-1, "abc", None, 1.5])
 def test_a_samplers_seed_is_a_whole_number(seed: Any) -> None:
-    with pytest.raises(InputError, match=r"^hydra\.sweeper\.sampler\.seed: expected an integer >= 0, got "):
-        check(sweeper(sampler=OURS | {"seed": seed}))
-    check(sweeper(sampler={"_target_": "another", "seed": seed}))
+    with pytest.raises(UserError, match=r"^hydra\.sweeper\.sampler\.seed: expected an integer >= 0, got "):
+        validate_search(sweeper(sampler=OURS | {"seed": seed}))
+    validate_search(sweeper(sampler={"_target_": "another", "seed": seed}))
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////nowhere/at/all.db"])
 def test_a_store_that_does_not_answer_is_refused(storage: str) -> None:
-    with pytest.raises(InputError, match=r"^hydra\.sweeper\.storage: expected the URL") as refused:
-        check(sweeper(storage=storage))
+    with pytest.raises(UserError, match=r"^hydra\.sweeper\.storage: expected the URL") as refused:
+        validate_search(sweeper(storage=storage))
     assert "\n" not in str(refused.value)
 
 
 def test_a_study_of_other_objectives_is_refused(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/s.db"
     go_on(storage, tpe(), 1)
-    check(sweeper(storage=storage))
-    with pytest.raises(InputError, match="expected a study with 2 objectives"):
-        check(sweeper(storage=storage, direction=["minimize", "maximize"]))
-    check(sweeper(storage=storage, direction=["minimize", "maximize"], study_name="another"))
+    validate_search(sweeper(storage=storage))
+    with pytest.raises(UserError, match="expected a study with 2 objectives"):
+        validate_search(sweeper(storage=storage, direction=["minimize", "maximize"]))
+    validate_search(sweeper(storage=storage, direction=["minimize", "maximize"], study_name="another"))
 
 
 def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:

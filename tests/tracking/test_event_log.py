@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from src.common.errors import InputError
-from src.tracking.event_log import NAME, Journal, below, ended, read
+from src.common.errors import UserError
+from src.tracking.event_log import NAME, EventLog, has_ended, read_lines, safe_join
 from tests.commands import TIME_LIMIT, unmeasured
 
 
 def told(folder: Path) -> None:
     """A journal with a record of every kind."""
-    journal = Journal(folder)
+    journal = EventLog(folder)
     data = {"name": "smallshake", "digest": "d", "source": "s", "profile": {"characters": 3}}
     journal.start("char-rnn", "a run", {"hidden": 8, "clip": None}, {"stage": "train"}, data)
     journal.metrics(25, {"train/loss": 0.1 + 0.2, "lr": 1e-300})
@@ -27,7 +27,7 @@ def told(folder: Path) -> None:
 
 def test_every_kind_of_record_comes_back_as_it_was_told(tmp_path: Path) -> None:
     told(tmp_path)
-    records = [record for _, record in read(tmp_path, 0)]
+    records = [record for _, record in read_lines(tmp_path, 0)]
     kinds = ["start", "metrics", "artifact", "artifact", "table", "model", "end"]
     assert [record["kind"] for record in records] == kinds
     start, metrics, artifact, plain, table, model, end = records
@@ -44,18 +44,18 @@ def test_every_kind_of_record_comes_back_as_it_was_told(tmp_path: Path) -> None:
 
 
 def test_a_record_is_on_disk_as_soon_as_it_is_told(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = EventLog(tmp_path)
     for step in range(1, 4):
         journal.metrics(step, {"lr": 0.5})
-        assert sum(1 for _ in read(tmp_path, 0)) == step
+        assert sum(1 for _ in read_lines(tmp_path, 0)) == step
     journal.end("KILLED")
 
 
 def test_reading_resumes_exactly_behind_any_record(tmp_path: Path) -> None:
     told(tmp_path)
-    everything = list(read(tmp_path, 0))
+    everything = list(read_lines(tmp_path, 0))
     for k, (offset, _) in enumerate(everything):
-        assert list(read(tmp_path, offset)) == everything[k + 1 :]
+        assert list(read_lines(tmp_path, offset)) == everything[k + 1 :]
     assert everything[-1][0] == (tmp_path / NAME).stat().st_size
 
 
@@ -64,68 +64,68 @@ def test_offsets_count_bytes_not_characters(tmp_path: Path) -> None:
     table = {"kind": "table", "name": "ϕθ🎭", "rows": []}
     lines = [json.dumps(table, ensure_ascii=False), '{"kind": "closing"}']
     (tmp_path / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (offset, first), (_, second) = read(tmp_path, 0)
+    (offset, first), (_, second) = read_lines(tmp_path, 0)
     assert first["name"] == "ϕθ🎭"
-    assert [record for _, record in read(tmp_path, offset)] == [second]
+    assert [record for _, record in read_lines(tmp_path, offset)] == [second]
 
 
 def test_an_unfinished_last_line_is_left_for_later_at_every_byte(tmp_path: Path) -> None:
     told(tmp_path)
     whole = (tmp_path / NAME).read_bytes()
-    ends = [offset for offset, _ in read(tmp_path, 0)]
+    ends = [offset for offset, _ in read_lines(tmp_path, 0)]
     last = ends[-2]
     for cut in range(last, len(whole)):
         (tmp_path / NAME).write_bytes(whole[:cut])
-        seen = list(read(tmp_path, 0))
+        seen = list(read_lines(tmp_path, 0))
         assert [offset for offset, _ in seen] == ends[:-1]
-        assert list(read(tmp_path, last)) == []
+        assert list(read_lines(tmp_path, last)) == []
     (tmp_path / NAME).write_bytes(whole)
-    assert [record["kind"] for _, record in read(tmp_path, last)] == ["end"]
+    assert [record["kind"] for _, record in read_lines(tmp_path, last)] == ["end"]
 
 
 def test_a_journal_opened_again_is_continued(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = EventLog(tmp_path)
     journal.metrics(1, {"lr": 1.0})
     journal.file.close()
-    again = Journal(tmp_path)
+    again = EventLog(tmp_path)
     again.metrics(2, {"lr": 2.0})
     again.end("FINISHED")
-    assert [record.get("step") for _, record in read(tmp_path, 0)] == [1, 2, None]
+    assert [record.get("step") for _, record in read_lines(tmp_path, 0)] == [1, 2, None]
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "not there"
-    with pytest.raises(InputError, match=r"expected a place to write to, got .*not there"):
-        Journal(missing)
+    with pytest.raises(UserError, match=r"expected a place to write to, got .*not there"):
+        EventLog(missing)
 
 
 def test_a_torn_line_is_cut_away_at_every_byte_when_the_journal_is_opened_again(tmp_path: Path) -> None:
     told(tmp_path)
     whole = (tmp_path / NAME).read_bytes()
-    ends = [0, *(offset for offset, _ in read(tmp_path, 0))]
+    ends = [0, *(offset for offset, _ in read_lines(tmp_path, 0))]
     for cut in range(len(whole)):
         (tmp_path / NAME).write_bytes(whole[:cut])
-        journal = Journal(tmp_path)
+        journal = EventLog(tmp_path)
         kept = max(end for end in ends if end <= cut)
         assert (tmp_path / NAME).read_bytes() == whole[:kept]
         journal.file.close()
-    journal = Journal(tmp_path)
+    journal = EventLog(tmp_path)
     journal.resume()
     journal.end("FINISHED")
-    assert [record["kind"] for _, record in read(tmp_path, 0)][-2:] == ["resumed", "end"]
-    assert ended(tmp_path)
+    assert [record["kind"] for _, record in read_lines(tmp_path, 0)][-2:] == ["resumed", "end"]
+    assert has_ended(tmp_path)
 
 
 def test_a_line_longer_than_what_is_read_at_once_is_cut_away_too(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = EventLog(tmp_path)
     journal.table("long", [{"text": "x" * 200_000}])
     journal.file.close()
     whole = (tmp_path / NAME).read_bytes()
     (tmp_path / NAME).write_bytes(whole + whole[:-1])
-    assert not ended(tmp_path)
-    Journal(tmp_path).end("FINISHED", "\x00" * 100_000)
-    assert [record["kind"] for _, record in read(tmp_path, 0)] == ["table", "end"]
-    assert ended(tmp_path)
+    assert not has_ended(tmp_path)
+    EventLog(tmp_path).end("FINISHED", "\x00" * 100_000)
+    assert [record["kind"] for _, record in read_lines(tmp_path, 0)] == ["table", "end"]
+    assert has_ended(tmp_path)
 
 
 FULL = """
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
     assert line == (
         f"expected a place to write to, got {tmp_path} (File too large): change output_dir or data_dir\n"
     )
-    records = [record for _, record in read(tmp_path, 0)]
+    records = [record for _, record in read_lines(tmp_path, 0)]
     assert [record["step"] for record in records] == list(range(int(step)))
     assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "not even half a line is left behind"
 
@@ -167,6 +167,6 @@ def test_a_record_that_leads_out_of_the_directory_is_refused(name: str, tmp_path
     (tmp_path / "run").mkdir()
     (tmp_path / "secret").write_text("not of this run")
     (tmp_path / "run" / "link").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="which lies outside of it"):
-        below(tmp_path / "run", name)
-    assert below(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()
+    with pytest.raises(UserError, match="which lies outside of it"):
+        safe_join(tmp_path / "run", name)
+    assert safe_join(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()

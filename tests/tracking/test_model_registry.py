@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
@@ -248,7 +248,7 @@ def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[s
 def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) -> None:
     from src.tracking import mlflow_store
 
-    with pytest.raises(InputError, match=f"^run: expected latest, best, an alias .* got {re.escape(name)}$"):
+    with pytest.raises(UserError, match=f"^run: expected latest, best, an alias .* got {re.escape(name)}$"):
         mlflow_store.find(name, store[0], "some")
 
 
@@ -258,7 +258,7 @@ def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str
     from src.tracking.mlflow_client import connect
 
     uri, made = store
-    with pytest.raises(InputError, match="register: expected a run with a logged model"):
+    with pytest.raises(UserError, match="register: expected a run with a logged model"):
         mlflow_store.register(uri, made["short"])
     assert connect(uri).search_registered_models() == []
 
@@ -272,5 +272,5 @@ def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPa
         "find": lambda: mlflow_store.find("champion", "http://127.0.0.1:9", "some"),
         "register": lambda: mlflow_store.register("http://127.0.0.1:9", "0" * 32),
     }
-    with pytest.raises(InputError, match=r"tracking\.uri: expected a store that answers at http://127"):
+    with pytest.raises(UserError, match=r"tracking\.uri: expected a store that answers at http://127"):
         call[ask]()

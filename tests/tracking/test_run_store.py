@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.data.normalization import Normalisation
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import RNNConfig
 from src.tracking.directory_store import DirectoryStore
-from src.tracking.event_log import NAME, Journal
+from src.tracking.event_log import NAME, EventLog
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import find_folder
 
@@ -34,7 +34,7 @@ class Outputs:
         """status: "" for a run without an end."""
         folder = self.runs / name
         folder.mkdir(parents=True)
-        journal = Journal(folder)
+        journal = EventLog(folder)
         data = {"name": "tiny", "digest": digest, "source": "s", "profile": {}}
         journal.start("e", f"rnn {name}", {"hidden": 8, "clip": None, "data": "tiny"}, tags, data)
         journal.metrics(10, {"val/loss": 3.0})
@@ -65,7 +65,7 @@ def test_a_record_holds_what_the_directory_holds(outputs: Outputs) -> None:
     assert run.samples == [{"temperature": 0.5, "text": "a\udcff"}]
     assert (run.config, run.environment, run.val_loss) == ({"hidden": 8}, {}, 1.5)
     assert 0 < run.start_time <= run.end_time
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.resume({"sweep.s": "{}"})
     journal.file.close()
     again = RunRecord.load(folder)
@@ -93,7 +93,7 @@ def test_best_compares_runs_on_the_text_of_the_latest_and_names_it(outputs: Outp
     assert best.run_id == "best"
     assert best.describe("best").endswith("val/loss 1.0000, the lowest on tiny (digest dddddddddddd)")
     assert outputs.store.find("best", data_digest="e" * 64).run_id == "another text"
-    with pytest.raises(InputError, match=r"^run: expected a finished run on the configured text "):
+    with pytest.raises(UserError, match=r"^run: expected a finished run on the configured text "):
         outputs.store.find("best", data_digest="f" * 64)
 
 
@@ -121,29 +121,29 @@ def test_a_damaged_run_is_skipped_with_a_line_that_names_it(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("skipped run damaged: expected a whole ")
         assert problem in line
-    with pytest.raises(InputError, match=r"^left: expected a whole .*, got a damaged one in .*damaged"):
+    with pytest.raises(UserError, match=r"^left: expected a whole .*, got a damaged one in .*damaged"):
         outputs.store.find("damaged", "left")
 
 
 def test_a_file_that_is_too_large_is_not_read(outputs: Outputs) -> None:
     with (outputs.add("large") / "scores.json").open("wb") as file:
         file.truncate(65 * 2**20)
-    with pytest.raises(InputError, match=r"68,157,440 bytes, at most 67,108,864 are read"):
+    with pytest.raises(UserError, match=r"68,157,440 bytes, at most 67,108,864 are read"):
         outputs.store.find("large")
 
 
 def test_a_run_that_is_not_there_is_one_line(outputs: Outputs) -> None:
-    with pytest.raises(InputError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
+    with pytest.raises(UserError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
         outputs.store.find("nobody", "right")
-    with pytest.raises(InputError, match=r"^left: expected a finished run under .* got none: train one"):
+    with pytest.raises(UserError, match=r"^left: expected a finished run under .* got none: train one"):
         outputs.store.find("best", "left")
     outputs.add("one")
-    with pytest.raises(InputError, match=r"^run: expected latest, best or the name .* got \.\./runs/"):
+    with pytest.raises(UserError, match=r"^run: expected latest, best or the name .* got \.\./runs/"):
         outputs.store.find("../runs/one")
-    with pytest.raises(InputError, match=r"^rerun: expected a finished run, .* has no environment.json"):
+    with pytest.raises(UserError, match=r"^rerun: expected a finished run, .* has no environment.json"):
         outputs.store.load_details(outputs.store.find("one"), "rerun")
     shutil.rmtree(outputs.runs / "one")
-    with pytest.raises(InputError, match=r"^resume: expected latest, a run id, .* got one$"):
+    with pytest.raises(UserError, match=r"^resume: expected latest, a run id, .* got one$"):
         find_folder("one", outputs.runs.parent, "resume")
 
 

@@ -10,21 +10,21 @@ import pytest
 
 from src.common.file_lock import acquire
 from src.tracking import stale_runs
-from src.tracking.event_log import NAME, Journal, read
+from src.tracking.event_log import NAME, EventLog, read_lines
 from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT
 
 
-def journal_of(folder: Path) -> Journal:
+def journal_of(folder: Path) -> EventLog:
     folder.mkdir(parents=True)
     (folder / TRACKING).touch()
-    journal = Journal(folder)
+    journal = EventLog(folder)
     journal.start("e", "n", {}, {}, None)
     return journal
 
 
 def last(folder: Path) -> dict[str, Any]:
-    return [record for _, record in read(folder, 0)][-1]
+    return [record for _, record in read_lines(folder, 0)][-1]
 
 
 def test_only_what_has_no_end_and_nobody_holds_is_dead(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_only_what_has_no_end_and_nobody_holds_is_dead(tmp_path: Path) -> None:
         assert last(folder) | {"time": 0} == {
             "kind": "end", "status": "FAILED", "reason": stale_runs.STALE_REASON, "time": 0,
         }  # fmt: skip
-    assert [record["kind"] for _, record in read(runs / "torn", 0)] == ["start", "metrics", "end"]
+    assert [record["kind"] for _, record in read_lines(runs / "torn", 0)] == ["start", "metrics", "end"]
     assert last(runs / "living")["kind"] == "start"
     assert stale_runs.close_stale_runs(tmp_path) == []
     living.release()
@@ -60,11 +60,11 @@ def test_a_resumed_run_that_dies_again_is_closed_again(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "runs" / "one")
     journal.end("KILLED", "interrupted")
     assert stale_runs.close_stale_runs(tmp_path) == []
-    journal = Journal(tmp_path / "runs" / "one")
+    journal = EventLog(tmp_path / "runs" / "one")
     journal.resume()
     journal.file.close()
     assert len(stale_runs.close_stale_runs(tmp_path)) == 1
-    kinds = [record["kind"] for _, record in read(tmp_path / "runs" / "one", 0)]
+    kinds = [record["kind"] for _, record in read_lines(tmp_path / "runs" / "one", 0)]
     assert kinds == ["start", "end", "resumed", "end"]
 
 
@@ -75,7 +75,7 @@ def test_of_ended_runs_only_the_end_of_the_journal_is_read(
         journal = journal_of(tmp_path / "runs" / str(k))
         journal.table("t", [{"text": "x" * 10_000}])
         journal.end("FINISHED")
-    monkeypatch.setattr("src.tracking.event_log.read", None)  # the reader of whole journals
+    monkeypatch.setattr("src.tracking.event_log.read_lines", None)  # the reader of whole journals
     monkeypatch.setattr("src.tracking.stale_runs.acquire", None)
     assert stale_runs.close_stale_runs(tmp_path) == []
 

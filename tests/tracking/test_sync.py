@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.tracking.stale_runs import STALE_REASON
 from tests.tracked_run import CURVES, deliver, delivered_copy, history, only_run, text_of
 
@@ -119,5 +119,5 @@ def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("")
-    with pytest.raises(InputError, match="expected a journal with a start"):
+    with pytest.raises(UserError, match="expected a journal with a start"):
         deliver(trained, tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from hypothesis.extra.numpy import arrays as any_array
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.training import checkpoint
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -132,7 +132,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
     assert line.startswith(f"resume: {second.name} is damaged (")
     first.write_bytes(b"")
     both = r"got step_00000002.safetensors is damaged \(.* and step_00000001.safetensors is"
-    with pytest.raises(InputError, match=rf"resume: expected a whole checkpoint in .*, {both}"):
+    with pytest.raises(UserError, match=rf"resume: expected a whole checkpoint in .*, {both}"):
         checkpoint.newest(tmp_path, 10)
 
 
@@ -146,5 +146,5 @@ def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> 
 
 def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(InputError, match="expected a place to write to"):
+    with pytest.raises(UserError, match="expected a place to write to"):
         saved(tmp_path, 1)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.rnn.cells import CELLS
 from src.rnn.init import initialize
 from src.rnn.network import Buffers, Ids, forward
@@ -122,7 +122,7 @@ def test_helper_that_is_killed_is_reported() -> None:
     def compute(engine: DataParallel) -> None:
         try:
             engine.loss_and_gradient(*batch(1))
-        except InputError as error:
+        except UserError as error:
             raised.append(str(error))
 
     with DataParallel(PLAIN, 2) as engine:

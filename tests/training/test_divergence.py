@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.common.errors import Diverged
+from src.common.errors import DivergenceError
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.scoring import validation_loss
 from src.rnn.init import initialize
@@ -39,7 +39,7 @@ def test_it_is_caught_in_its_step_and_never_kept(
 ) -> None:
     run = Run(tmp_path, **SETTINGS)
     poisoned(monkeypatch, 25, of=of)
-    with pytest.raises(Diverged) as raised:
+    with pytest.raises(DivergenceError) as raised:
         run.train()
     said = str(raised.value)
     assert said.startswith("lr: expected training to stay finite, got loss ")
@@ -100,7 +100,7 @@ def test_rollback_puts_weights_and_optimiser_back_as_they_were(
 def test_rollback_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, *range(12, 40))
     run = Run(tmp_path, **SETTINGS, on_divergence="rollback", max_rollbacks=2)
-    with pytest.raises(Diverged, match=r"at step 14 after 2 rollbacks: .* \(now 0\.02 times 0\.25\)"):
+    with pytest.raises(DivergenceError, match=r"at step 14 after 2 rollbacks: .* \(now 0\.02 times 0\.25\)"):
         run.train()
 
 
@@ -159,7 +159,7 @@ def test_a_validation_loss_that_is_no_number_is_divergence_too(
         return math.nan if count[0] == which else measure(*arguments)
 
     monkeypatch.setattr(trainer, "validation_loss", poison)
-    with pytest.raises(Diverged, match=f"validation loss nan at step {step}"):
+    with pytest.raises(DivergenceError, match=f"validation loss nan at step {step}"):
         Run(tmp_path / "stop", **SETTINGS).train()
     count[0] = 0
     run = Run(tmp_path / "back", **SETTINGS, on_divergence="rollback")
@@ -182,7 +182,7 @@ def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
             "optimizer": target("optimizers.SGD"),
         },
     )
-    with pytest.raises(Diverged):
+    with pytest.raises(DivergenceError):
         run.train()
     assert run.steps == []
 
@@ -191,7 +191,9 @@ def test_a_score_that_is_no_number_is_a_failure_and_no_figure() -> None:
     """ReLU along a text of any length, with weights that let the carried state grow."""
     architecture = RNNConfig(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
     flat = initialize(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
-    with pytest.raises(Diverged, match=r"model: expected a network that stays finite along the test split"):
+    with pytest.raises(
+        DivergenceError, match=r"model: expected a network that stays finite along the test split"
+    ):
         evaluate_network(architecture, flat, CORPUS, 5, np.random.default_rng(0))
 
 

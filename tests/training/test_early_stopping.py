@@ -56,7 +56,7 @@ def test_best_keeps_the_lowest_and_a_copy() -> None:
     observed = []
     for step, loss in enumerate([3.0, 2.0, 2.5, 1.95, 1.85, 1.99], start=1):
         flat[:] = step
-        observed.append((best.update(loss, flat, step, 0.1), best.waited, best.step))
+        observed.append((best.update(loss, flat, step, 0.1), best.wait_count, best.step))
     expected = [(True, 0, 1), (True, 0, 2), (False, 1, 2), (False, 2, 4), (True, 0, 5), (False, 1, 5)]
     assert observed == expected
     assert best.loss == 1.85

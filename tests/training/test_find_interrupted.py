@@ -11,11 +11,11 @@ import pytest
 from src.common.file_lock import acquire
 from src.config.schema import Config
 from src.config.validation import evolve
-from src.tracking.event_log import Journal, read
+from src.tracking.event_log import EventLog, read_lines
 from src.tracking.run_store import open_store
 from src.tracking.stale_runs import STALE_REASON
 from src.training import checkpoint
-from src.training.resume import find_unfinished, saved_config
+from src.training.resume import find_interrupted, saved_config
 from tests.conftest import run_command
 from tests.interrupted import JOB, STEPS
 
@@ -39,7 +39,7 @@ class Runs:
     def __init__(self, model: Path, outputs: Path) -> None:
         self.model, self.outputs = model, outputs
         self.config: Config = attrs.evolve(saved_config(model), output_dir=str(outputs))
-        self.records = [record for _, record in read(model, 0)]
+        self.records = [record for _, record in read_lines(model, 0)]
         self.digest = self.records[0]["tags"]["job_digest"]
 
     def add(self, name: str, status: str = "", reason: str = "", step: int = STEPS) -> Path:
@@ -49,14 +49,14 @@ class Runs:
         lines = [json.dumps(record) for record in self.records if record["kind"] != "end"]
         (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
         if status:
-            Journal(folder).end(status, reason)
-        for path in checkpoint.all_of(folder):
+            EventLog(folder).end(status, reason)
+        for path in checkpoint.list_checkpoints(folder):
             if int(path.stem.partition("_")[2]) > step:
                 path.unlink()
         return folder
 
     def find(self, digest: str = "") -> Any:
-        return find_unfinished(self.config, digest or self.digest, "hidden=8")
+        return find_interrupted(self.config, digest or self.digest, "hidden=8")
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_onc
     folder = runs.add("one", "FINISHED", "interrupted")
     assert (folder / "scores.json").exists()
     assert open_store(runs.config).find_job(runs.digest) is None
-    Journal(folder).resume()
+    EventLog(folder).resume()
     assert open_store(runs.config).find_job(runs.digest) is None
-    Journal(folder).end("KILLED", "SIGTERM")
+    EventLog(folder).end("KILLED", "SIGTERM")
     assert open_store(runs.config).find_job(runs.digest) is None
     runs.add("two", "FINISHED", "max_epochs")
     found = open_store(runs.config).find_job(runs.digest)
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
     runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = runs.add("one")
-    newest, older = checkpoint.all_of(folder)
+    newest, older = checkpoint.list_checkpoints(folder)
     newest.write_bytes(newest.read_bytes()[:-100])
     found = runs.find()
     assert found.step == 40

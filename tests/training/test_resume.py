@@ -70,7 +70,7 @@ class Run(BaseCallback):
         return Trainer(self.config, CORPUS).fit(self, [EarlyStopping(self.config.patience), self], state)
 
     def go_on(self) -> TrainResult:
-        loaded = checkpoint.load(checkpoint.all_of(self.folder)[0])
+        loaded = checkpoint.load(checkpoint.list_checkpoints(self.folder)[0])
         state = loaded.state["training"]
         step = state["counters"]["step"]
         self.points = [point for point in self.points if point[0] <= step]

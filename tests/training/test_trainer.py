@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.errors import Diverged
+from src.common.errors import DivergenceError
 from src.data.batches import ContiguousStreams, ShuffledWindows
 from src.data.corpus import Corpus
 from src.evaluation.scoring import validation_loss
@@ -178,7 +178,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
 
 
 def test_divergence_is_reported_with_its_step() -> None:
-    with pytest.raises(Diverged, match="lr: expected training to stay finite"):
+    with pytest.raises(DivergenceError, match="lr: expected training to stay finite"):
         Trained(
             model=model_config(("rnn", "relu"), 2),
             optimizer=target("optimizers.SGD"),

@@ -32,7 +32,7 @@ def first_diverged_step(row: JobResult, guess: float) -> float:
     return losses[-1][0] if losses else 0
 
 
-def share(rows: list[JobResult], guess: float) -> float:
+def diverged_fraction(rows: list[JobResult], guess: float) -> float:
     """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
     return sum(diverged(row, guess) for row in rows) / len(rows) if rows else inf
 
@@ -43,13 +43,13 @@ def measures(rows: list[JobResult]) -> Measures:
     low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
     off_high = where(rows, lr=high, clip=OFF)
     found = {
-        "off_high/diverged": share(off_high, guess),
+        "off_high/diverged": diverged_fraction(off_high, guess),
         "off_high/step": median(
             [first_diverged_step(row, guess) for row in off_high if diverged(row, guess)] or [inf]
         ),
-        "off_low/diverged": share(where(rows, lr=low, clip=OFF), guess),
-        "tight_high/diverged": share(where(rows, lr=high, clip=tight), guess),
-        "loose_high/diverged": share(where(rows, lr=high, clip=loose), guess),
+        "off_low/diverged": diverged_fraction(where(rows, lr=low, clip=OFF), guess),
+        "tight_high/diverged": diverged_fraction(where(rows, lr=high, clip=tight), guess),
+        "loose_high/diverged": diverged_fraction(where(rows, lr=high, clip=loose), guess),
         "tight_low/cost": mean(where(rows, lr=low, clip=tight), "val/loss")
         - mean(where(rows, lr=low, clip=OFF), "val/loss"),
     }
@@ -73,7 +73,7 @@ def figure(rows: list[JobResult]) -> Figure:
     panels = drawn.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for panel, length in zip(panels, lengths, strict=True):
         cells = [[where(rows, lr=lr, clip=clip, seq_len=length) for lr in rates] for clip in clips]
-        shares = [[share(cell, guess) for cell in line] for line in cells]
+        shares = [[diverged_fraction(cell, guess) for cell in line] for line in cells]
         shade = panel.imshow(shares, cmap="Greys", vmin=0, vmax=1.4, aspect="auto", origin="lower")
         for y, line in enumerate(cells):
             for x, cell in enumerate(line):

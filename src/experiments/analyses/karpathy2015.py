@@ -27,10 +27,10 @@ def measures(rows: list[JobResult]) -> Measures:
 
 def figure(rows: list[JobResult]) -> Figure:
     """The same figure from the jobs."""
-    return draw(measures(rows))
+    return plot_losses(measures(rows))
 
 
-def draw(found: Measures) -> Figure:
+def plot_losses(found: Measures) -> Figure:
     """Ours filled, the paper's hollow, against the size: of those rows of the table that were run."""
     drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
     ax = drawn.add_subplot()

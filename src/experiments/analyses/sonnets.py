@@ -4,11 +4,11 @@ import hashlib
 from typing import Any
 
 from src.common.atomic_io import write_json
-from src.common.console import say
+from src.common.console import echo_err
 from src.common.paths import PROJECT, absolute
 from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.experiments.claims import all_passed, check_claims, read_claims, tally
-from src.final_evaluation import Result
+from src.final_evaluation import RunResult
 from src.runner import prepare
 from src.training.callbacks import NullLogger
 from src.training.early_stopping import EarlyStopping
@@ -25,12 +25,12 @@ def repeated_digest(config: Config) -> str:
     return hashlib.sha256(result.params.tobytes()).hexdigest()
 
 
-def check_sonnets(result: Result, config: Config) -> bool:
+def check_sonnets(result: RunResult, config: Config) -> bool:
     """Train again, hold every claim of the sonnets experiment against the figures; True when all hold.
 
     Writes outputs/reproduction.json: the figures without anything that depends on the clock.
     """
-    say("\ntraining once more, for the claim that the weights come out the same")
+    echo_err("\ntraining once more, for the claim that the weights come out the same")
     identical = repeated_digest(config) == result.weights_sha256
     metrics = {**result.evaluation.metrics(), "val/loss": result.training.val_loss}
     metrics["repeat/identical"] = float(identical)
