@@ -255,5 +255,3 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
         )
     if state["code"] != code_digest():
         echo_err("resume: warning: the code differs from that of the checkpoint; bits may differ")
-            "resume: warning: the code is not that of the checkpoint: the result may not be bit-identical"
-        )
