@@ -44,7 +44,7 @@ def numpy_train(case: Case) -> Steps:
 
     from benchmarks.determinism import default
     from src.data.corpus import Corpus
-    from src.data.normalization import Normalisation
+    from src.data.normalization import Normalization
     from src.data.vocabulary import Vocabulary
     from src.training.callbacks import NullLogger
     from src.training.trainer import Trainer
@@ -57,7 +57,7 @@ def numpy_train(case: Case) -> Steps:
     )  # fmt: skip
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
     bounds = {"train": (0, CHARACTERS), "val": (0, 0), "test": (0, 0)}
-    plain, letters = Normalisation(False, False, False), Vocabulary(" abcdefghijklmnopqrstuvwxyz")
+    plain, letters = Normalization(False, False, False), Vocabulary(" abcdefghijklmnopqrstuvwxyz")
     trainer = Trainer(config, Corpus(Path("unused"), "random", "0" * 64, letters, plain, tokens, bounds))
     engine = trainer.start(NullLogger(), []).__enter__()
     atexit.register(engine.__exit__, None, None, None)  # before multiprocessing waits for its processes

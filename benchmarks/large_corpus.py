@@ -26,7 +26,7 @@ from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("large_corpus.json")
 SMALL = 1  # MB: the text that the big one is compared with
-KNOWN = 10  # MB: of a longer text, too, baselines and judgements know 5 MB only (lab/evaluation/learned.py)
+KNOWN = 10  # MB: of a longer text, too, baselines and judgments know 5 MB only (lab/evaluation/learned.py)
 SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
 STEPS = 50
 EVERY = 0.005  # seconds between two looks at the memory

@@ -2,7 +2,7 @@
 
     make screenshots    (or python -m benchmarks.screenshots [FOLDER], to keep and reuse the runs)
 
-Real screenshots, of Debian's chromium in a fresh profile. Writes docs/screenshots/*.png, of 256 colours each.
+Real screenshots, of Debian's chromium in a fresh profile. Writes docs/screenshots/*.png, of 256 colors each.
 """
 
 import re

@@ -7,7 +7,7 @@ evaluation and samples, their delivery to MLflow, the table and the page at the 
 four jobs, five epochs of the default config with another seed each, with workers=1. (A job that shares its
 batches out to both cores, as workers=2 does by default, is parallel already: what four of those take one
 after the other is measured once, as `serial_two_workers`, without a bound.) The steps are counted, not the
-seconds, so that a job which is slowed down by its neighbour takes longer. Rounds alternate, so that neither
+seconds, so that a job which is slowed down by its neighbor takes longer. Rounds alternate, so that neither
 side is always the first. Writes benchmarks/sweep_time.json.
 """
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from src.data import sources
 from src.data.batches import ShuffledWindows
 from src.data.corpus import Corpus, CorpusConfig, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample_token
 from src.plots import training as training_plots
@@ -53,7 +53,7 @@ class Trained:
 
 def sonnets(folder: Path) -> Corpus:
     """The default corpus, prepared in `folder`."""
-    settings = CorpusConfig("smallshake", "utf-8", Normalisation(True, True, False), (0.8, 0.1, 0.1))
+    settings = CorpusConfig("smallshake", "utf-8", Normalization(True, True, False), (0.8, 0.1, 0.1))
     source = sources.find("smallshake", None, folder)
     return prepare(source.pieces, settings, STEPS, folder)[0]
 
@@ -163,9 +163,9 @@ def reach_of_cells(corpus: Corpus) -> Figure:
         for cell, style, mark in (("lstm", "-", "s"), ("rnn", ":", "o")):
             architecture = RNNConfig(vocab, HIDDEN, cell)
             flat = train(architecture, tokens, 1000, ADAM, 5e-3, 1.0, stride=stride).flat
-            colour, label = "k" if text == "recall" else "0.55", f"{cell}, {text}"
+            color, label = "k" if text == "recall" else "0.55", f"{cell}, {text}"
             norms = reach(architecture, flat, windows)[0]
-            right.semilogy(norms, style, color=colour, marker=mark, markevery=3, markersize=4, label=label)
+            right.semilogy(norms, style, color=color, marker=mark, markevery=3, markersize=4, label=label)
     right.set_title("hidden state of trained networks", fontsize=10)
     for ax in (left, right):
         ax.legend(fontsize=8)
@@ -177,17 +177,17 @@ def clipping(corpus: Corpus) -> Figure:
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     architecture = RNNConfig(len(corpus.vocabulary), HIDDEN)
-    for clip, colour, style in ((None, "0.55", "-"), (0.5, "k", "-")):
+    for clip, color, style in ((None, "0.55", "-"), (0.5, "k", "-")):
         name = "not clipped" if clip is None else f"clipped at {clip:g}"
         trained = train(architecture, corpus.split("train"), 400, SGD(), 3.0, clip)
-        left.semilogy(trained.losses, style, color=colour, linewidth=1, label=name)
-        right.semilogy(trained.norms, style, color=colour, linewidth=1, label=name)
+        left.semilogy(trained.losses, style, color=color, linewidth=1, label=name)
+        right.semilogy(trained.norms, style, color=color, linewidth=1, label=name)
     left.axhline(log(len(corpus.vocabulary)), color="k", linestyle=":", label="uniform guess")
     right.axhline(0.5, color="k", linestyle="--", label="threshold 0.5")
     left.set_ylabel("loss of the batch [nats per character]")
     right.set_ylabel("norm of the gradient before clipping [nats]")
     for ax in (left, right):
-        ax.set_xlabel("optimiser step")
+        ax.set_xlabel("optimizer step")
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     return figure
@@ -206,7 +206,7 @@ def stopping(corpus: Corpus) -> Figure:
     ax.plot(steps, means, "k--", label="training (mean of the batches)")
     ax.plot(steps, [loss for _, loss in trained.val], "k-o", markersize=3, label="validation")
     ax.axvline(trained.best.step, color="k", linestyle=":", label=f"weights kept (step {trained.best.step})")
-    ax.set_xlabel("optimiser step")
+    ax.set_xlabel("optimizer step")
     ax.set_ylabel("loss [nats per character]")
     ax.legend()
     return figure

@@ -56,7 +56,7 @@ def generate(config: Config, model: TrainedModel, temperature: float) -> str:
 def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResult:
     """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
-    model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalisation)
+    model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalization)
     kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
     serialization.save(model, run.folder / "model")
     echo_err(f"[3/4] evaluate: on the {final_split(corpus)}")

@@ -67,8 +67,8 @@ class BackgroundSync(BaseCallback):
 def format_summary(result: "RunResult", config: Config) -> str:
     """Format scores with their baselines, samples with their metrics, and where to look."""
     parts = [result.evaluation.table()]
-    for text, judgement in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{judgement.describe()}\n  {config.prompt}{text}")
+    for text, judgment in zip(result.samples.values(), result.sample_metrics, strict=True):
+        parts.append(f"{judgment.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.name == "mlflow":
         from src.tracking.mlflow_links import ui_location
@@ -98,7 +98,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
             )
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
-        corpus.vocabulary.encode(corpus.normalisation.apply(config.prompt))
+        corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
     state = "prepared" if fresh else "already prepared, nothing to do"
     echo_err(
         f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "

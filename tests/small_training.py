@@ -10,7 +10,7 @@ import numpy as np
 from src.common.callback import BaseCallback
 from src.config.schema import Config, DataConfig, ModelConfig, TrackingConfig
 from src.data.corpus import Corpus, bounds_of
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.parameters import Array, RNNConfig
 from src.training.early_stopping import EarlyStopping
@@ -74,7 +74,7 @@ def corpus_of(text: str) -> Corpus:
     vocabulary = Vocabulary.of(text)
     tokens = vocabulary.encode(text)
     bounds = bounds_of(tokens.size, SPLIT)
-    plain = Normalisation(False, False, False)
+    plain = Normalization(False, False, False)
     return Corpus(Path("unused"), "verse", "0" * 64, vocabulary, plain, tokens, bounds)
 
 

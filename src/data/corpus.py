@@ -29,8 +29,8 @@ from src.config.constraints import invalid_value_error
 from src.config.schema import DataConfig
 from src.data import sources
 from src.data.bytes_to_text import BYTES, characters
-from src.data.normalization import Normalisation
-from src.data.tokenize import write_normalised, write_tokens
+from src.data.normalization import Normalization
+from src.data.tokenize import write_normalized, write_tokens
 from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size
 
 Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
@@ -50,7 +50,7 @@ class CorpusConfig:
 
     name: str
     encoding: str
-    normalisation: Normalisation
+    normalization: Normalization
     split: tuple[float, float, float]
 
 
@@ -62,7 +62,7 @@ class Corpus:
     name: str
     digest: str
     vocabulary: Vocabulary
-    normalisation: Normalisation
+    normalization: Normalization
     tokens: NDArray[np.uint8] | NDArray[np.uint16]
     bounds: dict[str, tuple[int, int]]
 
@@ -145,7 +145,7 @@ def make(
             yield piece
 
     read = characters(pieces(), settings.encoding)
-    count, distinct = write_normalised(read, settings.normalisation, folder / "text.txt")
+    count, distinct = write_normalized(read, settings.normalization, folder / "text.txt")
     if source.hexdigest() != sha256:
         raise UserError("data.path: expected a text that nobody writes to, got one that changes: try again")
     check_length(count, settings.split, seq_len)
@@ -231,8 +231,8 @@ def load(folder: Path) -> Corpus:
         vocabulary = Vocabulary("".join(decode_json((folder / "vocab.json").read_bytes())))
         tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         stated, source = manifest["settings"], manifest["source"]
-        normalisation, split = Normalisation(**stated["normalisation"]), tuple(stated["split"])
-        settings = CorpusConfig(stated["name"], stated["encoding"], normalisation, split)
+        normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
+        settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
         # Built anew from the files, so that every type, size and digest in it is checked.
         expected = manifest_of(
             source["sha256"],
@@ -249,7 +249,7 @@ def load(folder: Path) -> Corpus:
             name=settings.name,
             digest=manifest["digest"],
             vocabulary=vocabulary,
-            normalisation=normalisation,
+            normalization=normalization,
             tokens=tokens,
             bounds=bounds_of(tokens.size, split),
         )
@@ -273,7 +273,7 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
     settings = CorpusConfig(
         name=data.name,
         encoding=data.encoding,
-        normalisation=Normalisation(data.lowercase, data.letters_only, data.collapse_spaces),
+        normalization=Normalization(data.lowercase, data.letters_only, data.collapse_spaces),
         split=(data.split[0], data.split[1], data.split[2]),
     )
     return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)

@@ -28,11 +28,11 @@ def from_code_points(codes: NDArray[np.unsignedinteger]) -> str:
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """lowercase: map letters to lower case. letters_only: every character that is no letter becomes a
     space, one for one. collapse_spaces: make one space of several in a row.
 
-    >>> Normalisation(lowercase=True, letters_only=True, collapse_spaces=False).apply("Feed'st thou, 2?")
+    >>> Normalization(lowercase=True, letters_only=True, collapse_spaces=False).apply("Feed'st thou, 2?")
     'feed st thou    '
     """
 
@@ -41,7 +41,7 @@ class Normalisation:
     collapse_spaces: bool
 
     def apply(self, text: str) -> str:
-        """The normalised text."""
+        """The normalized text."""
         return Normalizer(self).feed(text)
 
     def of_character(self, character: str) -> str:
@@ -50,7 +50,7 @@ class Normalisation:
         Lower case is Unicode's simple mapping, one for one: the Greek sigma has one form, also at the end of
         a word, and the Turkish capital I with a dot becomes `i` without the dot as a second character.
 
-        >>> normal = Normalisation(lowercase=True, letters_only=True, collapse_spaces=False)
+        >>> normal = Normalization(lowercase=True, letters_only=True, collapse_spaces=False)
         >>> [normal.of_character(c) for c in "AÉİ4"]
         ['a', 'é', 'i', ' ']
         """
@@ -59,23 +59,23 @@ class Normalisation:
 
 
 class Normalizer:
-    """Normalises a text that comes in pieces: what comes out does not depend on where they are cut.
+    """Normalizes a text that comes in pieces: what comes out does not depend on where they are cut.
 
     Python code runs once a distinct character, never once a character.
 
-    >>> pieces = Normalizer(Normalisation(lowercase=True, letters_only=True, collapse_spaces=True))
+    >>> pieces = Normalizer(Normalization(lowercase=True, letters_only=True, collapse_spaces=True))
     >>> [pieces.feed(text) for text in ("Shall I --", " 18 -- compare")]
     ['shall i ', 'compare']
     """
 
-    def __init__(self, normalisation: Normalisation) -> None:
-        self.collapse = normalisation.collapse_spaces
-        self.known = CharacterMap(normalisation)
+    def __init__(self, normalization: Normalization) -> None:
+        self.collapse = normalization.collapse_spaces
+        self.known = CharacterMap(normalization)
         self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not met so far
         self.after_space = False
 
     def feed(self, text: str) -> str:
-        """The next piece, normalised."""
+        """The next piece, normalized."""
         # Python itself is quick at ASCII, and at nothing else.
         normal = text.translate(self.known) if text.isascii() else self._lookup(text)
         return self._collapse_spaces(normal) if self.collapse and normal else normal
@@ -105,12 +105,12 @@ class Normalizer:
 
 
 class CharacterMap(dict[int, int]):
-    """Code point to normalised code point, of every character met so far."""
+    """Code point to normalized code point, of every character met so far."""
 
-    def __init__(self, normalisation: Normalisation) -> None:
+    def __init__(self, normalization: Normalization) -> None:
         super().__init__()
-        self.normalisation = normalisation
+        self.normalization = normalization
 
     def __missing__(self, code: int) -> int:
-        self[code] = ord(self.normalisation.of_character(chr(code)))
+        self[code] = ord(self.normalization.of_character(chr(code)))
         return self[code]

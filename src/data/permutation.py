@@ -1,14 +1,14 @@
 """A random order of N things that is computed where it is asked for, and kept nowhere.
 
 A Feistel network over a by b cells, just enough for N, with numbers added instead of bits flipped: the
-generalised cipher of Black and Rogaway (2002), "Ciphers with arbitrary finite domains". An index x < a b is
+generalized cipher of Black and Rogaway (2002), "Ciphers with arbitrary finite domains". An index x < a b is
 the pair (l, r) = (x mod a, x div a), and the rounds
 
     l <- (l + F(key, r)) mod a        r <- (r + F(key, l)) mod b
 
 can each be undone, whatever F is, so together they are a permutation; from few rounds on it cannot be told
 from a random one, if F cannot (Luby and Rackoff 1988). What lands in one of the few cells from N on goes
-through again until it does not: cycle walking, from the same paper. F is the finaliser of MurmurHash3
+through again until it does not: cycle walking, from the same paper. F is the finalizer of MurmurHash3
 (Appleby 2011), scaled to the range by its high bits (Lemire 2019, "Fast random integer generation in an
 interval", without the rejections: the bias is below a / 2^32).
 """

@@ -1,6 +1,6 @@
-"""A text to normalised text and token file, in memory that does not grow with the text.
+"""A text to normalized text and token file, in memory that does not grow with the text.
 
-Two passes: the first writes the normalised text and learns which characters there are, the second reads that
+Two passes: the first writes the normalized text and learns which characters there are, the second reads that
 file and writes the ids. Python code runs once a piece and once a distinct character; the rest is NumPy's.
 """
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.normalization import Normalisation, Normalizer, code_points
+from src.data.normalization import Normalization, Normalizer, code_points
 from src.data.vocabulary import Vocabulary
 
 PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
 
 
-def write_normalised(pieces: Iterable[str], normalisation: Normalisation, file: Path) -> tuple[int, str]:
-    """Write a text normalised, in UTF-8. The number of characters written, and which they are, sorted."""
-    normalizer, count = Normalizer(normalisation), 0
+def write_normalized(pieces: Iterable[str], normalization: Normalization, file: Path) -> tuple[int, str]:
+    """Write a text normalized, in UTF-8. The number of characters written, and which they are, sorted."""
+    normalizer, count = Normalizer(normalization), 0
     with file.open("wb") as out:
         for piece in pieces:
             normal = normalizer.feed(piece)

@@ -1,4 +1,4 @@
-"""neurons.html: the test text coloured by the activation of a hidden unit, in one file for a browser."""
+"""neurons.html: the test text colored by the activation of a hidden unit, in one file for a browser."""
 
 import base64
 from pathlib import Path

@@ -115,7 +115,7 @@ def multiplications(architecture: RNNConfig) -> int:
 
 
 def step_work(architecture: RNNConfig, steps: int, batch: int) -> int:
-    """Multiplications of an optimiser step: forward, and backward to states and to weights."""
+    """Multiplications of an optimizer step: forward, and backward to states and to weights."""
     return 3 * steps * batch * multiplications(architecture)
 
 

@@ -1,7 +1,7 @@
 """How far a mean over a text would move on another text of the same kind: a block bootstrap.
 
-The losses of neighbouring characters depend on one another, so that resampling single characters would
-promise too much. Blocks of b neighbours are drawn instead, as many as the text holds, anywhere in it, the end
+The losses of neighboring characters depend on one another, so that resampling single characters would
+promise too much. Blocks of b neighbors are drawn instead, as many as the text holds, anywhere in it, the end
 joined to the beginning (circular blocks: Politis and Romano 1992; blocks at all: Kuensch 1989).
 
 The block length is chosen from the text's own autocorrelation by the rule of Politis and White (2004),
@@ -73,8 +73,8 @@ def block_length(x: NDArray[np.float64]) -> int:
 
 def autocovariance(x: NDArray[np.float64], furthest: int) -> NDArray[np.float64]:
     """R(0) to R(furthest): the mean product of deviations at each distance, by the Fourier transform."""
-    centred = x - x.mean()
+    centered = x - x.mean()
     size = 1 << (2 * x.size - 1).bit_length()
-    spectrum = np.fft.rfft(centred, size)
+    spectrum = np.fft.rfft(centered, size)
     full = np.fft.irfft(np.abs(spectrum) ** 2, size)
     return full[: furthest + 1] / x.size

@@ -91,9 +91,9 @@ class TextQuality:
         """Judge `text` as it was written behind `prompt`, which itself does not count.
 
         A word that the text's ends cut is left out. The text is in the characters of the corpus; the
-        prompt goes through its normalisation.
+        prompt goes through its normalization.
         """
-        prompt = self.corpus.normalisation.apply(prompt)
+        prompt = self.corpus.normalization.apply(prompt)
         words = whole_words(prompt, text)
         passage = self.corpus.vocabulary.encode(text)
         copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
@@ -153,16 +153,16 @@ def temperature_metrics(
     return [*judged, judge.reference_metrics(length)]
 
 
-def metrics_table(judgements: list[TextMetrics]) -> str:
+def metrics_table(judgments: list[TextMetrics]) -> str:
     """A line a text, for a terminal."""
-    lengths = sorted({j.characters for j in judgements})
+    lengths = sorted({j.characters for j in judgments})
     of = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
     lines = [
         f"texts of {of} characters, judged against the training text",
         f"{'':<20}{'known words':>12}{'distinct 1':>12}{'distinct 2':>12}{'repetition':>12}"
         "  longest copy (characters)",
     ]
-    for j in judgements:
+    for j in judgments:
         shares = "".join(
             f"{'-' if v is None else format(v, '.1%'):>12}"
             for v in (j.word_precision, j.distinct_1, j.distinct_2, j.seq_rep_4)

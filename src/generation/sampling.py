@@ -33,7 +33,7 @@ def sample(
 ) -> Iterator[str]:
     """`length` new characters, one by one; the prompt is not repeated.
 
-    The prompt goes through the corpus' own normalisation. An empty one leaves the state zero and the
+    The prompt goes through the corpus' own normalization. An empty one leaves the state zero and the
     first character to chance. Raises InputError for a character that the vocabulary lacks, before the
     first character comes.
     """
@@ -69,7 +69,7 @@ def sample_many(
 
 def encode(model: TrainedModel, prompt: str) -> Ids:
     """The ids that a prompt is read as."""
-    return model.vocabulary.encode(model.normalisation.apply(prompt)).astype(np.intp)
+    return model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
 
 
 def characters(

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic rejects typing's before Pyth
 from src.common.atomic_io import write_atomically, write_json
 from src.common.errors import UserError
 from src.common.json_file import load_json
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.cells import get_cell
 from src.rnn.parameters import Array, RNNConfig, named_views
@@ -26,7 +26,7 @@ class TrainedModel:
     architecture: RNNConfig
     params: Array
     vocabulary: Vocabulary
-    normalisation: Normalisation
+    normalization: Normalization
 
 
 class ArchitectureFields(TypedDict):
@@ -40,7 +40,7 @@ class ArchitectureFields(TypedDict):
 
 
 class NormalizationFields(TypedDict):
-    """The fields of a Normalisation."""
+    """The fields of a Normalization."""
 
     lowercase: bool
     letters_only: bool
@@ -53,7 +53,7 @@ class ModelFile(TypedDict):
     format: int
     architecture: ArchitectureFields
     characters: list[str]
-    normalisation: NormalizationFields
+    normalization: NormalizationFields
     weights_sha256: str
 
 
@@ -71,7 +71,7 @@ def save(model: TrainedModel, folder: Path) -> None:
             "format": FORMAT,
             "architecture": asdict(model.architecture),
             "characters": list(model.vocabulary.characters),
-            "normalisation": asdict(model.normalisation),
+            "normalization": asdict(model.normalization),
             "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
         },
     )
@@ -103,6 +103,6 @@ def load(folder: Path) -> TrainedModel:
         params = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
         if hashlib.sha256(params.tobytes()).hexdigest() != described["weights_sha256"]:
             raise ValueError("the weights changed after they were written")
-        return TrainedModel(architecture, params, vocabulary, Normalisation(**described["normalisation"]))
+        return TrainedModel(architecture, params, vocabulary, Normalization(**described["normalization"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error

@@ -56,7 +56,7 @@ class TextStream:
             model, wish.prompt, wish.temperature, wish.length, rng, top_k=wish.top_k, top_p=wish.top_p
         )
         self.written = 0
-        self.seconds = 0.0  # spent computing by the thread itself, so that neighbours do not count
+        self.seconds = 0.0  # spent computing by the thread itself, so that neighbors do not count
         self.ended = False
 
     def next_chunk(self, most: int | None) -> str:

@@ -47,7 +47,7 @@ def gradient_through_time(file: GradientFile, kept: int) -> Figure:
     for state, row in enumerate(axes):
         row[0].set_ylabel(f"mean norm of $\\partial L_T / \\partial {STATES[state]}_{{T-k}}$ [nats]")
         for layer, ax in zip(layers, row, strict=True):
-            for step, (colour, style, marker) in zip(steps, LINES[-len(steps) :], strict=True):
+            for step, (color, style, marker) in zip(steps, LINES[-len(steps) :], strict=True):
                 norms = curves[step][layer][state]
                 points = [(k, n) for k, n in zip(file["distances"], norms, strict=True) if n]
                 name = f"step {step}" + (
@@ -55,7 +55,7 @@ def gradient_through_time(file: GradientFile, kept: int) -> Figure:
                 )
                 ax.semilogy(
                     *zip(*points, strict=True) if points else ([], []),
-                    color=colour, linestyle=style, marker=marker, markersize=4, label=name,
+                    color=color, linestyle=style, marker=marker, markersize=4, label=name,
                     markevery=max(1, len(points) // 10),
                 )  # fmt: skip
             if len(some) > 1 and state == 0:
@@ -73,12 +73,12 @@ def singular_values(before: list[Array] | None, kept: list[Array], gated: bool) 
     figure, axes = panels(1, len(layers))
     axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))
     for layer, ax in zip(layers, axes[0], strict=True):
-        for values, style, colour, name in (
+        for values, style, color, name in (
             (before, "--", "0.5", "before training"),
             (kept, "-", "k", "weights kept"),
         ):
             if values is not None:
-                ax.plot(range(1, values[layer].size + 1), values[layer], style, color=colour, label=name)
+                ax.plot(range(1, values[layer].size + 1), values[layer], style, color=color, label=name)
         ax.axhline(1, color="k", linewidth=0.8, linestyle=":")
         ax.set_xlabel("rank")
         ax.set_ylim(bottom=0)

@@ -16,15 +16,15 @@ def reliability(bins: list[Bin], path: Path) -> None:
     figure = Figure(figsize=(5.5, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     width = bins[0].high - bins[0].low
-    centres = [(b.low + b.high) / 2 for b in bins]
-    top.bar(centres, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="right")
+    centers = [(b.low + b.high) / 2 for b in bins]
+    top.bar(centers, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="right")
     top.plot([b.confidence for b in bins], [b.accuracy for b in bins], "ko", markersize=4, label="bin's mean")
     top.plot([0, 1], [0, 1], "k--", linewidth=1, label="calibrated")
     top.set_ylabel("share of predictions that were right")
     top.set_title(f"expected calibration error {expected_calibration_error(bins):.1%}")
     top.set_ylim(0, 1)
     top.legend(loc="upper left")
-    bottom.bar(centres, [b.count for b in bins], width, color="0.8", edgecolor="k")
+    bottom.bar(centers, [b.count for b in bins], width, color="0.8", edgecolor="k")
     bottom.set_ylabel("predictions")
     bottom.set_xlabel("confidence: probability of the likeliest character")
     bottom.set_xlim(0, 1)
@@ -77,7 +77,7 @@ def quality_vs_temperature(judged: list[TextMetrics], path: Path) -> None:
     copies.set_ylim(bottom=0)
     copies.set_xlabel("temperature")
     of = f"texts of {written[0][1].characters:,} characters"
-    shares.set_title(of + (f"; thin grey: as much of the {held_out[0].source}" if held_out else ""))
+    shares.set_title(of + (f"; thin gray: as much of the {held_out[0].source}" if held_out else ""))
     for ax in (shares, copies):
         ax.grid(alpha=0.3)
     if shares.get_legend_handles_labels()[0]:  # a short text may have no whole word

@@ -53,14 +53,14 @@ def loss_curves(rows: list[JobResult]) -> str:
     height = max(4.5, 0.13 * len(drawn))
     figure = Figure(figsize=(9.5, height + LEGEND_LINE * (lines + 3)), layout="constrained")
     ax = figure.add_subplot()
-    ax.set_xlabel("optimiser step")
+    ax.set_xlabel("optimizer step")
     ax.set_ylabel(f"loss {LOSS}")
     ax.grid(alpha=0.3)
     named, ends, values = [], [], []
     for place, row in enumerate(drawn, 1):
-        colour = "k" if place == 1 else mpl.colormaps["viridis"](0.85 * (place - 1) / len(drawn))
+        color = "k" if place == 1 else mpl.colormaps["viridis"](0.85 * (place - 1) / len(drawn))
         steps, losses = finite_points(row.curves.get("train/loss", []))
-        ax.plot(steps, losses, ":", color=colour, linewidth=1)
+        ax.plot(steps, losses, ":", color=color, linewidth=1)
         values += losses
         marker = "os^vD<>p*hX"[(place - 1) % 11]
         steps, losses = finite_points(row.curves.get("val/loss", []))
@@ -69,7 +69,7 @@ def loss_curves(rows: list[JobResult]) -> str:
             steps,
             losses,
             "-",
-            color=colour,
+            color=color,
             marker=marker,
             markersize=4,
             linewidth=width,

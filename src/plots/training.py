@@ -19,7 +19,7 @@ def save(figure: Figure, path: Path) -> None:
 def axes(figure: Figure, ylabel: str) -> Axes:
     """The one pair of axes of a figure, over the steps of the training."""
     ax = figure.add_subplot()
-    ax.set_xlabel("optimiser step")
+    ax.set_xlabel("optimizer step")
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
     return ax

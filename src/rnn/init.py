@@ -28,9 +28,9 @@ def initialize(
     Raises ValueError for another scheme, or `identity` with gates.
     """
     if scheme not in SCHEMES:
-        raise ValueError(f"expected the initialisation {', '.join(SCHEMES)}, got {scheme!r}")
+        raise ValueError(f"expected the initialization {', '.join(SCHEMES)}, got {scheme!r}")
     if scheme == "identity" and architecture.cell != "rnn":
-        raise ValueError(f"expected cell rnn for the initialisation identity, got {architecture.cell}")
+        raise ValueError(f"expected cell rnn for the initialization identity, got {architecture.cell}")
     h = architecture.hidden
     bound = 1.0 / np.sqrt(h)
     params = rng.uniform(-bound, bound, architecture.size())

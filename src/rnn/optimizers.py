@@ -1,6 +1,6 @@
 """Published update rules, each on one flat vector.
 
-The protocol: an optimiser is its hyperparameters and nothing else. `state(w)` makes the arrays that it
+The protocol: an optimizer is its hyperparameters and nothing else. `state(w)` makes the arrays that it
 remembers between steps; `update(state, w, g, lr)` takes one step, in place. Whoever trains holds the
 state, so it can be saved, and two trainings never rate any.
 
@@ -202,7 +202,7 @@ def decay_weights(matrices: list[Array], rate: float) -> None:
 def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
     """average <- d average + (1 - d) w at step k = 1, 2, ..., d = min(decay, (1 + k) / (10 + k)), in place.
 
-    The mean of the last weights generalises better than the last ones: Polyak and Juditsky (1992),
+    The mean of the last weights generalizes better than the last ones: Polyak and Juditsky (1992),
     "Acceleration of stochastic approximation by averaging". The ramp, so that the first, random weights
     are soon forgotten, is that of TensorFlow's ExponentialMovingAverage.
     """

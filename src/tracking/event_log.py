@@ -60,7 +60,7 @@ class EventLog:
         )
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Points of metric curves at an optimiser step."""
+        """Points of metric curves at an optimizer step."""
         self.append("metrics", step=step, values=values, time=now())
 
     def artifact(self, path: Path, folder: str = "") -> None:

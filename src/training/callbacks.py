@@ -78,7 +78,7 @@ class SampleLogger(BaseCallback):
 
         config, corpus = trainer.config, trainer.corpus
         model = TrainedModel(
-            trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalisation
+            trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalization
         )
         rng = np.random.default_rng(config.seed)
         self.last = "".join(sample(model, config.prompt, config.temperature, self.length, rng))

@@ -175,7 +175,7 @@ class CheckpointCallback(BaseCallback):
             "model": {
                 "architecture": asdict(trainer.architecture),
                 "characters": list(corpus.vocabulary.characters),
-                "normalisation": asdict(corpus.normalisation),
+                "normalization": asdict(corpus.normalization),
             },
         }
         save(self.run.folder, training.step, training.arrays, state)

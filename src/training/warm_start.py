@@ -8,7 +8,7 @@ from src.common.errors import UserError
 from src.common.paths import absolute
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
@@ -83,5 +83,5 @@ def to_trained_model(found: Checkpoint) -> TrainedModel:
         RNNConfig(**described["architecture"]),
         found.arrays["best" if trained["best"]["step"] else "weights"],
         Vocabulary("".join(described["characters"])),
-        Normalisation(**described["normalisation"]),
+        Normalization(**described["normalization"]),
     )

@@ -13,7 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from src.common.blas import single_blas_thread
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.evaluation import scoring
 from src.evaluation.scoring import predict_stateful, predict_stateless
@@ -98,7 +98,7 @@ def test_scores_are_computed_with_one_thread(
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_samples_are_computed_with_one_thread(count: int, flat: Array, seen: list[int]) -> None:
-    model = TrainedModel(ARCHITECTURE, flat, VOCABULARY, Normalisation(False, False, False))
+    model = TrainedModel(ARCHITECTURE, flat, VOCABULARY, Normalization(False, False, False))
     rng = np.random.default_rng(2)
     list(sampling.sample_many(model, "abc", 0.5, 5, rng, count))
     list(sampling.sample(model, "", 0.5, 5, rng))

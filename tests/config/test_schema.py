@@ -117,7 +117,7 @@ def test_an_experiment_overrides_the_root() -> None:
 @pytest.mark.parametrize("file", OUR_FILES, ids=lambda file: str(file.relative_to(CONF)))
 def test_every_key_has_a_comment_above_it(file: Path) -> None:
     """The name of a choice is explained by the file's first line; what a choice takes over from its
-    neighbour (`defaults: [smallshake]`) is explained there."""
+    neighbor (`defaults: [smallshake]`) is explained there."""
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     bases = [file.parent / f"{base}.yaml" for base in read(file).get("defaults", []) if isinstance(base, str)]

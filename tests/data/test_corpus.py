@@ -16,7 +16,7 @@ from src.common.errors import UserError
 from src.data import sources
 from src.data.bytes_to_text import characters
 from src.data.corpus import FORMAT, Corpus, CorpusConfig, load, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
 
 
@@ -57,17 +57,17 @@ def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path
 
 
 def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
-    assert (corpus.name, corpus.normalisation) == ("tiny", PLAIN)
+    assert (corpus.name, corpus.normalization) == ("tiny", PLAIN)
 
 
 def test_text_with_half_characters_is_kept_as_it_is(tmp_path: Path) -> None:
     """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
-    settings = replace(SETTINGS, encoding="utf-7", normalisation=RAW_TEXT, split=(0.5, 0.5, 0.0))
+    settings = replace(SETTINGS, encoding="utf-7", normalization=RAW_TEXT, split=(0.5, 0.5, 0.0))
     corpus, _ = prepare(whole(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"
 
 
-def test_tokens_are_the_normalised_text(corpus: Corpus) -> None:
+def test_tokens_are_the_normalized_text(corpus: Corpus) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
     assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
     assert corpus.tokens.dtype == np.uint8
@@ -96,7 +96,7 @@ def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
     assert manifest["tokens"] == {"dtype": "uint8", "sha256": hashlib.sha256(tokens.tobytes()).hexdigest()}
     assert manifest["characters"] == len(NORMAL)
     assert manifest["vocabulary"]["size"] == len(set(NORMAL))
-    assert manifest["settings"]["normalisation"] == {
+    assert manifest["settings"]["normalization"] == {
         "lowercase": True,
         "letters_only": True,
         "collapse_spaces": False,
@@ -139,9 +139,9 @@ def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path
         replace(SETTINGS, name="other"),
         replace(SETTINGS, encoding="latin-1"),
         replace(SETTINGS, split=(0.7, 0.2, 0.1)),
-        replace(SETTINGS, normalisation=replace(PLAIN, lowercase=False)),
-        replace(SETTINGS, normalisation=replace(PLAIN, letters_only=False)),
-        replace(SETTINGS, normalisation=replace(PLAIN, collapse_spaces=True)),
+        replace(SETTINGS, normalization=replace(PLAIN, lowercase=False)),
+        replace(SETTINGS, normalization=replace(PLAIN, letters_only=False)),
+        replace(SETTINGS, normalization=replace(PLAIN, collapse_spaces=True)),
     ],
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
@@ -183,16 +183,16 @@ def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
 @given(
     st.binary(max_size=300) | st.text(min_size=30).map(str.encode),
     st.sampled_from(["utf-8", "latin-1", "bytes", "utf-16", "cp1252", "shift_jis"]),
-    st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans()),
+    st.builds(Normalization, st.booleans(), st.booleans(), st.booleans()),
     st.integers(1, 50),
 )
-@example(bytes(range(256)) * 2, "bytes", Normalisation(False, False, False), 50)
-@example(bytes(range(256)) * 2, "latin-1", Normalisation(False, False, False), 3)
-@example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalisation(False, False, True), 1)
+@example(bytes(range(256)) * 2, "bytes", Normalization(False, False, False), 50)
+@example(bytes(range(256)) * 2, "latin-1", Normalization(False, False, False), 3)
+@example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalization(False, False, True), 1)
 def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
-    raw: bytes, encoding: str, normalisation: Normalisation, size: int
+    raw: bytes, encoding: str, normalization: Normalization, size: int
 ) -> None:
-    settings = replace(SETTINGS, encoding=encoding, normalisation=normalisation)
+    settings = replace(SETTINGS, encoding=encoding, normalization=normalization)
     pieces = [raw[k : k + size] for k in range(0, len(raw), size)]
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = Path(temporary)
@@ -203,21 +203,21 @@ def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
         if not any(data_dir.iterdir()):
             assert len(message.splitlines()) == 1
             return
-        expected = normalisation.apply("".join(characters([raw], encoding)))
+        expected = normalization.apply("".join(characters([raw], encoding)))
         assert made
         assert corpus.vocabulary.decode(corpus.tokens) == expected
         assert corpus.vocabulary.encode(expected).tolist() == corpus.tokens.tolist()
         written = (data_dir / "tiny.txt").read_bytes()
         assert written.decode("utf-8", "surrogatepass") == expected
-        if encoding == "bytes" and not any((normalisation.lowercase, normalisation.letters_only)):
-            assert normalisation.collapse_spaces or expected.encode("latin-1") == raw
+        if encoding == "bytes" and not any((normalization.lowercase, normalization.letters_only)):
+            assert normalization.collapse_spaces or expected.encode("latin-1") == raw
         again, made = prepare(whole(raw), settings, 1, data_dir)
         assert (again.digest, made) == (corpus.digest, False)
 
 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
 def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
-    plain = replace(SETTINGS, normalisation=Normalisation(False, False, False), split=(0.5, 0.5, 0.0))
+    plain = replace(SETTINGS, normalization=Normalization(False, False, False), split=(0.5, 0.5, 0.0))
     corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
 
@@ -231,15 +231,15 @@ def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "normalisation", "expected"),
+    ("name", "normalization", "expected"),
     [
         ("smallshake", PLAIN, "4df563537ec3a6ca830c1c4d0483552adf43d4876bca7880da5d19e87b13980e"),
         ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
     ],
 )
 def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(
-    tmp_path: Path, name: str, normalisation: Normalisation, expected: str
+    tmp_path: Path, name: str, normalization: Normalization, expected: str
 ) -> None:
-    settings = replace(SETTINGS, name=name, normalisation=normalisation)
+    settings = replace(SETTINGS, name=name, normalization=normalization)
     corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
     assert hashlib.sha256(corpus.tokens.tobytes()).hexdigest() == expected

@@ -52,7 +52,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> 
     with pytest.raises(
         UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
     ):
-        prepare(whole(raw), replace(SETTINGS, normalisation=RAW_TEXT), 5, tmp_path, 10_000)
+        prepare(whole(raw), replace(SETTINGS, normalization=RAW_TEXT), 5, tmp_path, 10_000)
     assert not any(tmp_path.iterdir())
 
 
@@ -149,7 +149,7 @@ def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, v
         ("splits", []),
         ("splits", {"train": [0]}),
         ("settings", []),
-        ("settings", {"name": "tiny", "normalisation": {"capitals": True}}),
+        ("settings", {"name": "tiny", "normalization": {"capitals": True}}),
         ("tokens", {}),
         ("vocabulary", 3),
         ("characters", 3),

@@ -1,4 +1,4 @@
-"""Normalisation against the same in plain Python, character by character."""
+"""Normalization against the same in plain Python, character by character."""
 
 import re
 from itertools import product
@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from src.data.normalization import Normalisation, Normalizer, code_points, from_code_points
+from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
 ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
-NORMALISATIONS = st.builds(Normalisation, st.booleans(), st.booleans(), st.booleans())
-LETTERS_ONLY = Normalisation(lowercase=False, letters_only=True, collapse_spaces=False)
+NORMALIZATIONS = st.builds(Normalization, st.booleans(), st.booleans(), st.booleans())
+LETTERS_ONLY = Normalization(lowercase=False, letters_only=True, collapse_spaces=False)
 fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
-def oracle(n: Normalisation, text: str) -> str:
+def oracle(n: Normalization, text: str) -> str:
     text = "".join(c.lower()[0] for c in text) if n.lowercase else text
     text = "".join(c if c.isalpha() else " " for c in text) if n.letters_only else text
     return re.sub(" +", " ", text) if n.collapse_spaces else text
@@ -31,25 +31,25 @@ def test_text_to_code_points_and_back(text: str) -> None:
 
 
 @fast
-@given(NORMALISATIONS, ANY)
-def test_normalised_text_is_that_of_plain_python(normalisation: Normalisation, text: str) -> None:
-    assert normalisation.apply(text) == oracle(normalisation, text)
+@given(NORMALIZATIONS, ANY)
+def test_normalized_text_is_that_of_plain_python(normalization: Normalization, text: str) -> None:
+    assert normalization.apply(text) == oracle(normalization, text)
 
 
 @fast
-@given(NORMALISATIONS, ANY)
-def test_normalising_twice_changes_nothing_more(normalisation: Normalisation, text: str) -> None:
+@given(NORMALIZATIONS, ANY)
+def test_normalizing_twice_changes_nothing_more(normalization: Normalization, text: str) -> None:
     """So that a prompt in the words of the corpus passes through unchanged."""
-    once = normalisation.apply(text)
-    assert normalisation.apply(once) == once
+    once = normalization.apply(text)
+    assert normalization.apply(once) == once
 
 
 @fast
 @given(ANY)
 def test_every_character_that_is_no_letter_becomes_exactly_one_space(text: str) -> None:
-    normalised = LETTERS_ONLY.apply(text)
-    assert len(normalised) == len(text)
-    assert all(b == (a if a.isalpha() else " ") for a, b in zip(text, normalised, strict=True))
+    normalized = LETTERS_ONLY.apply(text)
+    assert len(normalized) == len(text)
+    assert all(b == (a if a.isalpha() else " ") for a, b in zip(text, normalized, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -63,31 +63,31 @@ def test_every_character_that_is_no_letter_becomes_exactly_one_space(text: str) 
     ],
 )
 def test_each_setting_by_example(flags: tuple[bool, bool, bool], expected: str) -> None:
-    assert Normalisation(*flags).apply("Ah!  O,\nÉté 9") == expected
+    assert Normalization(*flags).apply("Ah!  O,\nÉté 9") == expected
 
 
 def test_collapsing_keeps_one_space_of_each_run_at_the_ends_too() -> None:
-    collapse = Normalisation(lowercase=False, letters_only=False, collapse_spaces=True)
+    collapse = Normalization(lowercase=False, letters_only=False, collapse_spaces=True)
     assert collapse.apply("   a  b c   ") == " a b c "
 
 
 @pytest.mark.parametrize("flags", list(product((False, True), repeat=3)))
 def test_nothing_stays_nothing(flags: tuple[bool, bool, bool]) -> None:
-    assert Normalisation(*flags).apply("") == ""
+    assert Normalization(*flags).apply("") == ""
 
 
 @fast
-@given(NORMALISATIONS, st.lists(ANY))
-@example(Normalisation(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
-def test_text_in_pieces_is_normalised_as_in_one(normalisation: Normalisation, pieces: list[str]) -> None:
-    normalizer = Normalizer(normalisation)
+@given(NORMALIZATIONS, st.lists(ANY))
+@example(Normalization(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
+def test_text_in_pieces_is_normalized_as_in_one(normalization: Normalization, pieces: list[str]) -> None:
+    normalizer = Normalizer(normalization)
     text = "".join([normalizer.feed(piece) for piece in pieces])
-    assert text == normalisation.apply("".join(pieces))
+    assert text == normalization.apply("".join(pieces))
     assert normalizer.characters() == "".join(sorted(set(text)))
 
 
 def test_lower_case_is_one_character_for_one_whatever_stands_beside_it() -> None:
-    lower = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
+    lower = Normalization(lowercase=True, letters_only=False, collapse_spaces=False)
     assert lower.apply("\u0391\u03a3 \u0130") == "\u03b1\u03c3 i"  # no final sigma, no dot above
 
 

@@ -58,7 +58,7 @@ def test_places_tell_nothing_of_what_stands_there() -> None:
     assert chi_squared < 81 + 5 * 162**0.5  # 9 by 9 degrees of freedom
 
 
-def test_neighbours_stand_together_as_seldom_as_in_a_shuffled_order() -> None:
+def test_neighbors_stand_together_as_seldom_as_in_a_shuffled_order() -> None:
     found = orders(1000, 300)
     steps = np.diff(found, axis=1)
     for step in (-2, -1, 1, 2):  # about one of each in an order, as in any: Poisson

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.normalization import Normalisation
-from src.data.tokenize import write_normalised, write_tokens
+from src.data.normalization import Normalization
+from src.data.tokenize import write_normalized, write_tokens
 from src.data.vocabulary import Vocabulary
 
-AS_IT_IS = Normalisation(lowercase=False, letters_only=False, collapse_spaces=False)
+AS_IT_IS = Normalization(lowercase=False, letters_only=False, collapse_spaces=False)
 PLAIN = "Shall I compare thee to a summer's day?\n" * 3
 SIGNS = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
 
@@ -27,7 +27,7 @@ def test_tokens_are_the_characters_places_wherever_the_text_is_cut(
     """Pieces of ASCII alone go another, faster way."""
     monkeypatch.setattr("src.data.tokenize.PIECE", size)
     pieces = [text[k : k + size] for k in range(0, len(text), size)]
-    count, distinct = write_normalised(pieces, AS_IT_IS, tmp_path / "text")
+    count, distinct = write_normalized(pieces, AS_IT_IS, tmp_path / "text")
     assert (count, distinct) == (len(text), "".join(sorted(set(text))))
     write_tokens(tmp_path / "text", count, Vocabulary(distinct), tmp_path / "tokens.npy")
     tokens = np.load(tmp_path / "tokens.npy")

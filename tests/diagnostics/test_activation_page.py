@@ -13,7 +13,7 @@ import pytest
 
 from src.common.atomic_io import write_text
 from src.data.corpus import Corpus, bounds_of
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.diagnostics.activation_page import CHARACTERS, TOP_K, render_page, top_k
 from src.diagnostics.unit_analysis import collect_activations
@@ -29,7 +29,7 @@ SPLIT = (0.5, 0.2, 0.3)
 def corpus_of(text: str, split: tuple[float, float, float] = SPLIT) -> Corpus:
     vocabulary = Vocabulary.of(text)
     tokens = vocabulary.encode(text)
-    plain = Normalisation(False, False, False)
+    plain = Normalization(False, False, False)
     return Corpus(Path("unused"), "sea", "0" * 64, vocabulary, plain, tokens, bounds_of(tokens.size, split))
 
 
@@ -143,7 +143,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         chromium.close()
 
 
-def colours_of(shown: Any) -> list[list[int]]:
+def colors_of(shown: Any) -> list[list[int]]:
     """Red, green and blue behind each character."""
     styles = "spans => spans.map(s => getComputedStyle(s).backgroundColor.match(/\\d+/g).map(Number))"
     found: list[list[int]] = shown.locator("#text span").evaluate_all(styles)
@@ -160,8 +160,8 @@ def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: A
     activations = numbers(data["activations"], "<i1", tokens.size).astype(int)
 
     def check(unit: int) -> None:
-        """The colours are those of this unit: red above 0, blue below, the more so the stronger."""
-        found, values = np.array(colours_of(shown)), activations[unit]
+        """The colors are those of this unit: red above 0, blue below, the more so the stronger."""
+        found, values = np.array(colors_of(shown)), activations[unit]
         redder = found[:, 0] - found[:, 2]
         assert (redder[values > 10] > 0).all()
         assert (redder[values < -10] < 0).all()

@@ -54,8 +54,8 @@ def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
         picture = imread(trained.folder / "figures" / name)
         assert picture.shape[0] >= 400
         assert picture.shape[1] >= 600
-        colours = picture[:, :, :3]
-        assert float(abs(colours - colours.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
+        colors = picture[:, :, :3]
+        assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
         assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "something is drawn, on white"
     told = told_by(trained.folder)
     assert told["distances"] == list(range(20))

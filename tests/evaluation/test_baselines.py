@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.evaluation.baselines import (
     XZ_SHORTEST,
     baselines,
@@ -200,7 +200,7 @@ def test_nothing_known_is_never_the_best() -> None:
 
 def corpus(folder: Path) -> Corpus:
     text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
-    made = CorpusConfig("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
+    made = CorpusConfig("own", "utf-8", Normalization(False, False, False), (0.8, 0.1, 0.1))
     return prepare(lambda: [text.encode()], made, 5, folder)[0]
 
 

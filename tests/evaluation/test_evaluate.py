@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.corpus import Corpus, CorpusConfig, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
 from src.evaluation.calibration import BINS, expected_calibration_error, reliability
@@ -167,7 +167,7 @@ def test_bins_are_closed_above() -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    made = CorpusConfig("own", "utf-8", Normalisation(False, False, False), (0.8, 0.1, 0.1))
+    made = CorpusConfig("own", "utf-8", Normalization(False, False, False), (0.8, 0.1, 0.1))
     return prepare(lambda: [(LINE * 60).encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
 
 

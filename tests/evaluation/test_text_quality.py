@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
@@ -78,7 +78,7 @@ TEXT = "the rain in spain stays mainly in the plain and the king of spain is pla
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    made = CorpusConfig("own", "utf-8", Normalisation(True, False, False), (0.8, 0.1, 0.1))
+    made = CorpusConfig("own", "utf-8", Normalization(True, False, False), (0.8, 0.1, 0.1))
     return prepare(lambda: [TEXT.encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
 
 
@@ -133,7 +133,7 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     architecture = RNNConfig(vocab=len(corpus.vocabulary), hidden=8)
     drawn = 3 * initialize(architecture, "orthogonal", np.random.default_rng(1), np.float32)
     flat = contractive(architecture, drawn)
-    model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalisation)
+    model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalization)
     judge = TextQuality(corpus)
     judged = temperature_metrics(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)
     assert judged == temperature_metrics(model, judge, "The ", [0.0, 0.5, 2.0], 80, seed=3)

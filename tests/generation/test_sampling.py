@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import characters, sample, sample_many
 from src.models.serialization import TrainedModel
@@ -29,8 +29,8 @@ def model(request: pytest.FixtureRequest) -> TrainedModel:
     flat = np.random.default_rng(0).standard_normal(architecture.size())
     if activation == "relu":  # or it would grow without bounds
         flat *= 0.5
-    normalisation = Normalisation(lowercase=True, letters_only=True, collapse_spaces=True)
-    return TrainedModel(architecture, flat, Vocabulary(LETTERS), normalisation)
+    normalization = Normalization(lowercase=True, letters_only=True, collapse_spaces=True)
+    return TrainedModel(architecture, flat, Vocabulary(LETTERS), normalization)
 
 
 def text(model: TrainedModel, prompt: str, temperature: float = 1.0, length: int = 60, seed: int = 0) -> str:
@@ -54,7 +54,7 @@ def test_temperature_zero_takes_the_argmax_at_every_step(model: TrainedModel) ->
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("BAD", "bad"), ("bad...  Cab", "bad cab"), ("\nbad", " bad")])
-def test_prompt_goes_through_the_normalisation_of_the_corpus(
+def test_prompt_goes_through_the_normalization_of_the_corpus(
     model: TrainedModel, typed: str, meant: str
 ) -> None:
     assert text(model, typed) == text(model, meant)
@@ -97,7 +97,7 @@ def test_without_a_prompt_every_first_character_is_equally_likely(model: Trained
     assert next(characters(model, nothing, 1.0, np.array([FINEST]))) == LETTERS[-1]
 
 
-def test_prompt_of_nothing_but_what_normalisation_removes_still_warms_up(model: TrainedModel) -> None:
+def test_prompt_of_nothing_but_what_normalization_removes_still_warms_up(model: TrainedModel) -> None:
     """ "?" becomes a space, so it is read: another text than without a prompt."""
     assert text(model, "?") == text(model, " ") != text(model, "")
 

@@ -155,10 +155,10 @@ def test_the_charts_are_those_of_the_sweeps_runs(visit: Callable[[str], Any], sh
         "lines => lines.map(line => line.getAttribute('d') || '')"
     )
     assert len([path for path in drawn if path.count("L") + path.count("H") + path.count("V") >= 1]) >= 8
-    colours = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
+    colors = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
         "lines => lines.map(line => line.style.stroke)"
     )
-    assert len(set(colours)) == 4
+    assert len(set(colors)) == 4
     page.locator("text=4 matching runs").wait_for()
     for axis in ("hidden", "clip", "val/loss"):
         page.locator(".js-plotly-plot text, svg text", has_text=axis).first.wait_for(state="attached")

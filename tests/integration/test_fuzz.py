@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from src.common.errors import DivergenceError, UserError
 from src.config.schema import ModelConfig
 from src.data.corpus import Corpus, bounds_of
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
@@ -26,7 +26,7 @@ from tests.small_training import BASE, target
 
 TEXT = "the sun is up and so am i, " * 12
 KNOWN = Vocabulary.of(TEXT)
-PLAIN = Normalisation(lowercase=True, letters_only=False, collapse_spaces=False)
+PLAIN = Normalization(lowercase=True, letters_only=False, collapse_spaces=False)
 CORPUS = Corpus(
     Path("unused"), "verse", "0" * 64, KNOWN, PLAIN, KNOWN.encode(TEXT), bounds_of(len(TEXT), (0.8, 0.1, 0.1))
 )

@@ -27,7 +27,7 @@ from src.evaluation.scoring import validation_loss
 from src.rnn.parameters import RNNConfig
 from src.data.batches import ShuffledWindows
 from src.data.corpus import Settings, prepare
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.sources import Source
 
 np.ones((512, 512)) @ np.ones((512, 512))  # OpenBLAS takes its own buffers now
@@ -37,7 +37,7 @@ taken = next(1024 * int(line.split()[1]) for line in status.splitlines() if line
 _, hard = resource.getrlimit(resource.RLIMIT_DATA)
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[0], hard))
 
-settings = Settings("file", "utf-8", Normalisation(True, True, True), (0.8, 0.1, 0.1))
+settings = Settings("file", "utf-8", Normalization(True, True, True), (0.8, 0.1, 0.1))
 corpus, made = prepare(Source((text,)).pieces, settings, 20, data_dir)
 again, made_again = prepare(Source((text,)).pieces, settings, 20, data_dir)
 assert (made, made_again) == (True, False)

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from src.common.errors import UserError
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel, load, save
 from src.rnn.parameters import RNNConfig
@@ -27,7 +27,7 @@ def model() -> TrainedModel:
 def model_of(architecture: RNNConfig) -> TrainedModel:
     flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(np.float32)
     return TrainedModel(
-        architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalisation(True, False, True)
+        architecture, flat, Vocabulary("\n \u00e9\u4e00\U0001f600"), Normalization(True, False, True)
     )
 
 
@@ -50,13 +50,13 @@ def test_loaded_model_is_the_saved_one_to_the_bit(
 ) -> None:
     model = model_of(architecture)
     flat = model.params.astype(dtype)
-    save(TrainedModel(model.architecture, flat, model.vocabulary, model.normalisation), tmp_path)
+    save(TrainedModel(model.architecture, flat, model.vocabulary, model.normalization), tmp_path)
     loaded = load(tmp_path)
     assert loaded.params.dtype == dtype
     assert loaded.params.tobytes() == flat.tobytes()
     assert loaded.architecture == model.architecture
     assert loaded.vocabulary == model.vocabulary
-    assert loaded.normalisation == model.normalisation
+    assert loaded.normalization == model.normalization
 
 
 def test_loaded_weights_can_be_written_to(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_saved_model_is_two_files_named_tensors_and_json(folder: Path, model: Tr
 
 
 def test_saving_again_replaces_the_model(folder: Path, model: TrainedModel) -> None:
-    other = TrainedModel(model.architecture, model.params + 1, model.vocabulary, model.normalisation)
+    other = TrainedModel(model.architecture, model.params + 1, model.vocabulary, model.normalization)
     save(other, folder)
     assert load(folder).params.tobytes() == other.params.tobytes()
     assert len(list(folder.iterdir())) == 2
@@ -115,9 +115,9 @@ def test_json_of_another_kind_is_refused(folder: Path, value: str) -> None:
         ("characters", ["a", "b"]),
         ("characters", None),
         ("characters", [1, 2, 3, 4, 5]),
-        ("normalisation", {"lowercase": 1}),
-        ("normalisation", {"capitals": True}),
-        ("normalisation", None),
+        ("normalization", {"lowercase": 1}),
+        ("normalization", {"capitals": True}),
+        ("normalization", None),
         ("format", "2"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel
 from src.playground import generation
@@ -71,7 +71,7 @@ def model() -> TrainedModel:
     architecture = RNNConfig(len(vocabulary), 8)
     rng = np.random.default_rng(1)
     flat = initialize(architecture, "uniform", rng)
-    return TrainedModel(architecture, flat, vocabulary, Normalisation(False, False, False))
+    return TrainedModel(architecture, flat, vocabulary, Normalization(False, False, False))
 
 
 def test_pieces_are_the_text_that_sample_writes(model: TrainedModel) -> None:

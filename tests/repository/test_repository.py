@@ -1,4 +1,4 @@
-"""What no other file tests: sizes of files, licence, citation, changelog, links, locks, screenshots."""
+"""What no other file tests: sizes of files, license, citation, changelog, links, locks, screenshots."""
 
 import json
 import re
@@ -41,10 +41,10 @@ def test_no_file_is_long() -> None:
     assert not {name: count for name, count in lines.items() if count > 300}
 
 
-# --- licence, citation, changelog ---
+# --- license, citation, changelog ---
 
 
-def test_the_licence_is_the_one_that_is_named() -> None:
+def test_the_license_is_the_one_that_is_named() -> None:
     text = read("LICENSE")
     assert text.startswith("MIT License\n\nCopyright (c) 2026 the authors of char-rnn-laboratory\n")
     assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text

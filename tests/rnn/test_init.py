@@ -103,14 +103,14 @@ def test_weights_begin_in_the_precision_asked_for_and_finite(
     assert np.isfinite(params).all()
 
 
-def test_unknown_initialisation_is_refused() -> None:
+def test_unknown_initialization_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="expected the initialisation uniform, orthogonal, identity, got 'xavier'"
+        ValueError, match="expected the initialization uniform, orthogonal, identity, got 'xavier'"
     ):
         fresh("xavier")
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_identity_with_gates_is_refused(cell: str) -> None:
-    with pytest.raises(ValueError, match=f"expected cell rnn for the initialisation identity, got {cell}"):
+    with pytest.raises(ValueError, match=f"expected cell rnn for the initialization identity, got {cell}"):
         fresh("identity", kind=(cell, "tanh"))

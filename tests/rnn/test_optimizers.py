@@ -142,7 +142,7 @@ def test_every_optimizer_descends_a_bowl(optimizer: Optimizer) -> None:
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
 def test_what_is_remembered_stands_in_the_state_alone(optimizer: Optimizer) -> None:
-    """A second training with the same optimiser takes the same steps as the first."""
+    """A second training with the same optimizer takes the same steps as the first."""
     assert taken(optimizer).tobytes() == taken(optimizer).tobytes()
 
 

@@ -69,7 +69,7 @@ print(json.dumps({
     "likeliest, other seed": predict(["when "], temperature=0.0, length=40, seed=2),
     "default": predict(["when "]),
     "none": predict(["when "], length=0),
-    "normalised": predict(["When?"], **chosen),
+    "normalized": predict(["When?"], **chosen),
     "restricted": predict(["when "], **chosen, top_k=3, top_p=0.8),
     "not restricted": predict(["when "], **chosen, top_k=0, top_p=1.0),
     "likeliest of one": predict(["when "], **(chosen | {"length": 40}), top_k=1),
@@ -125,7 +125,7 @@ def test_the_same_seed_writes_the_same_text(answers: dict[str, Any]) -> None:
     assert answers["other seed"] != answers["alone"]
 
 
-def test_a_row_does_not_depend_on_its_neighbours(answers: dict[str, Any]) -> None:
+def test_a_row_does_not_depend_on_its_neighbors(answers: dict[str, Any]) -> None:
     assert answers["alone"] == answers["first"][1:]
 
 
@@ -139,8 +139,8 @@ def test_temperature_zero_needs_no_seed(answers: dict[str, Any]) -> None:
     assert answers["likeliest"] == answers["likeliest, other seed"]
 
 
-def test_a_prompt_is_normalised_like_the_corpus(answers: dict[str, Any]) -> None:
-    assert answers["normalised"] == answers["alone"]  # "When?" reads "when "
+def test_a_prompt_is_normalized_like_the_corpus(answers: dict[str, Any]) -> None:
+    assert answers["normalized"] == answers["alone"]  # "When?" reads "when "
 
 
 def test_the_signature_lists_the_params(answers: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def test_the_figures_name_runs_axes_and_units() -> None:
     for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
         assert words in texts["curves"]
     assert "hidden=0" not in texts["curves"]
-    for words in ("optimiser step", "loss [nats per character]"):
+    for words in ("optimizer step", "loss [nats per character]"):
         assert words in texts["curves"]
     for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
         assert words in texts["marginals"]

@@ -152,8 +152,8 @@ def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
     assert view["name"] == "sweep hidden=1,2,3"
     assert json.loads(view["state"]) == mlflow_links.view_state(first.id, first.keys, 3)
     assert 1.6e12 < view["createdAt"] == view["updatedAt"]
-    colours = [connect(uri).get_run(run).data.tags["mlflow.runColor"] for run in runs]
-    assert len(set(colours)) == 3
+    colors = [connect(uri).get_run(run).data.tags["mlflow.runColor"] for run in runs]
+    assert len(set(colors)) == 3
     second, others = tracked(uri)
     found = mlflow_links.latest(where, "http://host")
     assert found is not None

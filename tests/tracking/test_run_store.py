@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.normalization import Normalisation
+from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
@@ -166,7 +166,7 @@ def test_models_and_files_belong_to_their_run(outputs: Outputs) -> None:
     folder = outputs.add("one")
     architecture, vocabulary = RNNConfig(3, 4), Vocabulary("abc")
     flat = np.arange(architecture.size(), dtype=np.float32)
-    plain = Normalisation(False, False, False)
+    plain = Normalization(False, False, False)
     serialization.save(TrainedModel(architecture, flat, vocabulary, plain), folder / "model")
     run = outputs.store.find("one")
     assert outputs.store.load_model(run).params.tobytes() == flat.tobytes()

@@ -68,7 +68,7 @@ def test_rollback_goes_back_to_the_last_evaluation_and_on_with_half_the_rate(
     assert len(run.points) == len({(step, name) for step, name, _ in run.points})
 
 
-def test_rollback_puts_weights_and_optimiser_back_as_they_were(
+def test_rollback_puts_weights_and_optimizer_back_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, bytes]] = []

@@ -157,7 +157,7 @@ def test_training_that_was_stopped_goes_on_to_the_bit(
             broken.train()
     assert broken.steps[-1] == kept
     again = broken.go_on()
-    assert broken.last == straight.last, "weights, optimiser, average, best, carried state at the end"
+    assert broken.last == straight.last, "weights, optimizer, average, best, carried state at the end"
     assert again.params.tobytes() == whole.params.tobytes()
     assert again.params.dtype == np.float32
     told = ("val_loss", "best_step", "steps", "epochs", "stop_reason")

@@ -67,7 +67,7 @@ def test_batching_names_the_supply() -> None:
 
 def write_and_score(architecture: RNNConfig, flat: Array) -> None:
     """What a callback may do: sample and score, with all of NumPy's global random numbers."""
-    model = TrainedModel(architecture, flat, CORPUS.vocabulary, CORPUS.normalisation)
+    model = TrainedModel(architecture, flat, CORPUS.vocabulary, CORPUS.normalization)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
     validation_loss(architecture, flat, CORPUS.split("val"))
 

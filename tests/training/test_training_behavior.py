@@ -69,7 +69,7 @@ def test_it_learns_first_letters_then_pairs_of_letters(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd lr=1", "momentum lr=0.1", "adagrad lr=0.05", "rmsprop lr=2e-3"])
-def test_every_optimiser_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
+def test_every_optimizer_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
     name, lr = optimizer.split()
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
     chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup_steps=20", "ema_decay=0.9")
