@@ -46,7 +46,7 @@ def measure(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename in CELLS and code.co_name.startswith("backward"):
+        if event == "call" and code.co_filename in CELLS and code.co_name == "backward":
             sys.setprofile(None)
             modules = sorted(name for name in sys.modules if name.partition(".")[0] == "src")
             seen.append((project_frames(frame), modules))

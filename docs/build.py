@@ -36,7 +36,7 @@ FENCE = "```"
 
 
 def written(page: str, name: str) -> str:
-    """The page as it is to be. Raises InputError for code that is not there and an example that fails."""
+    """The page as it is to be. Raises UserError for code that is not there and an example that fails."""
     lines, out, namespace, at = page.split("\n"), [], dict[str, Any](), 0
     while at < len(lines):
         line, at = lines[at], at + 1

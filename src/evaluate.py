@@ -25,7 +25,7 @@ def evaluate(
         data_dir: Where corpora are prepared.
 
     Raises:
-        InputError: The corpus cannot be prepared again, or its characters are not the model's.
+        UserError: The corpus cannot be prepared again, or its characters are not the model's.
     """
     import numpy as np
 

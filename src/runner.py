@@ -89,7 +89,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
         with_prompt: Refuse a prompt that the vocabulary cannot encode now, and not after training.
 
     Raises:
-        InputError: For a text that cannot be read, a prompt with other characters, `resume` or `rerun`.
+        UserError: For a text that cannot be read, a prompt with other characters, `resume` or `rerun`.
     """
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
@@ -130,7 +130,7 @@ def run(
         The result, with the run's id.
 
     Raises:
-        InputError: For bad input. A run that had begun is closed as FAILED with the reason.
+        UserError: For bad input. A run that had begun is closed as FAILED with the reason.
     """
     corpus = corpus or prepare(config, with_prompt=True)
     trainer = Trainer(config, corpus, None if resumed else warm_start(config, corpus))

@@ -27,7 +27,7 @@ def resolve_directories(arguments: list[str]) -> list[Path]:
     """The directories of runs and sweeps that the arguments name.
 
     Raises:
-        InputError: An argument is neither `all`, nor an outputs folder, nor a tracked run or sweep.
+        UserError: An argument is neither `all`, nor an outputs folder, nor a tracked run or sweep.
     """
     found: list[Path] = []
     for argument in arguments or ["all"]:

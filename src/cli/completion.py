@@ -56,7 +56,7 @@ def complete(config_name: str, register: Callable[[], None]) -> None:
     """Print what `-sc install=bash`, `uninstall=bash` or `query=bash` asks for.
 
     query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes
-    the schemas and resolvers of conf/ known to Hydra. Raises InputError on another request.
+    the schemas and resolvers of conf/ known to Hydra. Raises UserError on another request.
     """
     asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
     if asked == ["install=bash"]:

@@ -135,7 +135,7 @@ def prepare_argv(command: str) -> bool:
         sys.argv[1:] = ["--multirun", *arguments, f"hydra.job.name={command}"]
     else:
         sys.argv[1:] = [quote_override(argument) for argument in arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach `launch`; Hydra would print several lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach `run_command`; Hydra would print several lines
     os.environ["CHAR_RNN_SWEEP"] = ""  # a process that types a command is no job of another's sweep
     return is_sweep
 
@@ -148,7 +148,7 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
         asked Hydra for something (`--cfg job`, TAB completion).
 
     Raises:
-        InputError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.
+        UserError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.
     """
     if set(FLAGS) & set(sys.argv[1:]):
         complete(config_name, register_configs)
@@ -196,7 +196,7 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
 
 
 def reject_unknown_options() -> None:
-    """Raise InputError for an option that Hydra does not have; argparse would print its usage and exit."""
+    """Raise UserError for an option that Hydra does not have; argparse would print its usage and exit."""
     from argparse import ArgumentError
 
     from hydra._internal.utils import get_args_parser
@@ -212,7 +212,7 @@ def reject_unknown_options() -> None:
 
 
 def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
-    """Raise InputError for a key that `+key=value` added to those of the schema."""
+    """Raise UserError for a key that `+key=value` added to those of the schema."""
     import attrs
 
     from src.config.constraints import fields_of

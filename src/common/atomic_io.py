@@ -12,7 +12,7 @@ from src.common.errors import UserError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it.
 
-    Raises InputError when the place cannot be written to; nothing is left behind.
+    Raises UserError when the place cannot be written to; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text as UTF-8, whole or not at all. Raises InputError like write_atomically."""
+    """A text as UTF-8, whole or not at all. Raises UserError like write_atomically."""
     # newline="": what was written is read back to the byte, whatever line ends the text has
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="surrogatepass", newline=""))
 

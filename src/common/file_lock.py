@@ -44,7 +44,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
         The held lock.
 
     Raises:
-        InputError: Another process holds it, or the directory is not writable.
+        UserError: Another process holds it, or the directory is not writable.
     """
     path = folder / name
     lock = new_lock(path)

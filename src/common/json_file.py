@@ -25,7 +25,7 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         The content.
 
     Raises:
-        InputError: The file is missing, larger than MAX_BYTES, not UTF-8, not JSON, or not as the schema
+        UserError: The file is missing, larger than MAX_BYTES, not UTF-8, not JSON, or not as the schema
             says. The line names the file and the first problem.
     """
     try:

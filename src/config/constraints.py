@@ -42,7 +42,7 @@ class Constraint:
     predicate: Callable[[Any], bool] | None = None
 
     def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
-        """Validate a field: raise InputError with the dotted key of the field."""
+        """Validate a field: raise UserError with the dotted key of the field."""
         if not self.is_satisfied_by(value):
             raise invalid_value_error(dotted_key(type(instance), attribute.name), self, value)
 

@@ -22,7 +22,7 @@ def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
         spec: `_target_`, the dotted path of a class, and the arguments of the class.
 
     Raises:
-        InputError: There is no such class, it is not a subclass of the group's base class, an argument is
+        UserError: There is no such class, it is not a subclass of the group's base class, an argument is
             unknown or missing, or the class refuses a value.
     """
     from hydra.errors import InstantiationException
@@ -82,7 +82,7 @@ class Instantiable:
     """An attrs validator: what a field holds makes an object of the group of the same name."""
 
     def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
-        """Raise InputError where `instantiate` does."""
+        """Raise UserError where `instantiate` does."""
         instantiate(attribute.name, value)
 
 

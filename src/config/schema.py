@@ -171,7 +171,7 @@ class Config(PathsConfig):
             source: What the error line begins with: the key and the file that it comes from.
 
         Raises:
-            InputError: A key is unknown or missing, or a value has another type or is out of range.
+            UserError: A key is unknown or missing, or a value has another type or is out of range.
         """
         try:
             config: Config = build(cls, logged)
@@ -181,7 +181,7 @@ class Config(PathsConfig):
 
 
 def build(config_class: type, logged: Any) -> Any:
-    """Make a config of nested mappings; InputError for the first group with other keys or values."""
+    """Make a config of nested mappings; UserError for the first group with other keys or values."""
     group = getattr(config_class, "group", "configuration")
     if not isinstance(logged, Mapping):
         raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")
@@ -195,7 +195,7 @@ def build(config_class: type, logged: Any) -> Any:
 
 
 def validate_register(register: bool, tracking: TrackingConfig) -> None:
-    """Raise InputError for a model that is to be registered without a registry."""
+    """Raise UserError for a model that is to be registered without a registry."""
     if register and tracking.name == "none":
         raise invalid_value_error("register", "false with tracking=none (there is no registry)", "true")
 

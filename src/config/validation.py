@@ -36,7 +36,7 @@ def evolve(config: T, changes: dict[str, Any]) -> T:
         changes: Dotted keys and their new values.
 
     Raises:
-        InputError: A value is out of range.
+        UserError: A value is out of range.
     """
     groups: dict[str, dict[str, Any]] = {}
     values = {}

@@ -21,7 +21,7 @@ NON_TEXT_CODECS = (
 
 
 def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """The text of `pieces`, in pieces. InputError names the first byte that does not fit the encoding.
+    """The text of `pieces`, in pieces. UserError names the first byte that does not fit the encoding.
 
     >>> "".join(characters([b"thou \\xc3", b"\\xa9\\r", b"\\nart"], "utf-8"))
     'thou é\\nart'
@@ -54,7 +54,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 
 def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
-    """Bytes to characters with one kind of line end; InputError for what is no encoding of texts."""
+    """Bytes to characters with one kind of line end; UserError for what is no encoding of texts."""
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
         if codecs.lookup(encoding).name in NON_TEXT_CODECS:

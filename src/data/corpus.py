@@ -111,7 +111,7 @@ def prepare(
 ) -> tuple[Corpus, bool]:
     """The corpus of a text, and whether it had to be made (False: it stood there already).
 
-    The text is read once to see whether its corpus stands there, and once more to make it. Raises InputError
+    The text is read once to see whether its corpus stands there, and once more to make it. Raises UserError
     for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
     nothing behind then.
     """
@@ -225,7 +225,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
 
 
 def load(folder: Path) -> Corpus:
-    """Open a prepared corpus; InputError when its files do not hold together."""
+    """Open a prepared corpus; UserError when its files do not hold together."""
     try:
         manifest = decode_json((folder / "manifest.json").read_bytes())
         vocabulary = Vocabulary("".join(decode_json((folder / "vocab.json").read_bytes())))
@@ -263,7 +263,7 @@ def load(folder: Path) -> Corpus:
 def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
     """The prepared corpus, and whether it had to be made now.
 
-    Raises InputError when the text cannot be read or is too short for windows of seq_len.
+    Raises UserError when the text cannot be read or is too short for windows of seq_len.
     """
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):

@@ -23,7 +23,7 @@ class Source:
     between: bytes = b""
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes from the beginning; InputError for a file that cannot be read."""
+        """The bytes from the beginning; UserError for a file that cannot be read."""
         for k, file in enumerate(self.files):
             if k:
                 yield self.between
@@ -45,7 +45,7 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
     """Where the bytes of a corpus are.
 
     name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
-    download is kept. Raises InputError when there is nothing to read.
+    download is kept. Raises UserError when there is nothing to read.
     """
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
@@ -85,7 +85,7 @@ def war_and_peace(path: Path | None) -> Source:
 
 
 def verified_file(path: Path, sha256: str, expected: str) -> Source:
-    """A file whose bytes must be those of a known text. Raises InputError when they are others."""
+    """A file whose bytes must be those of a known text. Raises UserError when they are others."""
     source, digest = Source((path,)), hashlib.sha256()
     for piece in source.pieces():
         digest.update(piece)

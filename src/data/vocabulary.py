@@ -36,7 +36,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str, most: int = MAX_VOCABULARY) -> "Vocabulary":
-        """The vocabulary of a text; InputError when it has more than `most` distinct characters."""
+        """The vocabulary of a text; UserError when it has more than `most` distinct characters."""
         distinct = np.unique(code_points(text))
         check_size(distinct.size, most)
         return cls(from_code_points(distinct))
@@ -52,7 +52,7 @@ class Vocabulary:
     def encode(self, text: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Ids of a text, shape (len(text),), uint8 up to 256 characters, else uint16.
 
-        Raises InputError naming the first character that the vocabulary lacks.
+        Raises UserError naming the first character that the vocabulary lacks.
         """
         codes, known = code_points(text), code_points(self.characters)
         table = np.full(int(max(codes.max(initial=0), known.max(initial=0))) + 1, -1)

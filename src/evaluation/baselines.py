@@ -1,8 +1,7 @@
 """What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
 
-All are estimated on the training split (of a long one, on its end: `learned`) and pay for another, in bits
-per character. They depend on the corpus and on how much of it is read, so they are reckoned once and
-kept, with both lengths, in its folder, whose name is the digest of the corpus.
+All are estimated on the training split, for a long one on its end (`reference_tokens`), and evaluated on another
+split, in bits per character. They are computed once for each corpus and both lengths, and kept in its folder.
 
 What general compressors pay for a text after they have read another one.
 
@@ -65,7 +64,7 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
 def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
     """The same for a corpus' final split, read from its folder where they stand there.
 
-    scored: that split or its beginning. Raises InputError for a file that is damaged. A folder that cannot
+    scored: that split or its beginning. Raises UserError for a file that is damaged. A folder that cannot
     be written to is only read.
     """
     file, train = corpus.folder / FILE, reference_tokens(corpus)

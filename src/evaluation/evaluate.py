@@ -25,7 +25,7 @@ from src.rnn.parameters import Array, RNNConfig
 class Evaluation:
     """split: `test`, or `val` for a corpus without a test split. available: predictions that there are in it;
     the scores say how many of them were read. baselines, intervals: bits per character, the intervals by
-    context, of 95%. learned: the last so many characters of the training split, of as many as `training`, are
+    context, of 95%. learned: the last so many characters of the training split, of as many as `n_train`, are
     what the baselines know. against_ngram: what the network, state carried, pays more than the best n-gram
     for the same characters, and its interval. bins: of the reliability diagram, state carried. by_window:
     state reset; by_character, by_word: state carried.
@@ -178,11 +178,11 @@ def evaluate_network(
     """Score a network on the final split of its corpus, in memory that depends on `most` alone.
 
     rng: of the intervals' resamples. most: predictions to score at most, from the beginning, None for all.
-    Raises Diverged for a score that is no number.
+    Raises DivergenceError for a score that is no number.
     """
     split = corpus.split(corpus.final_split)
     tokens = split if most is None else split[: most + 1]
-    with np.errstate(all="ignore"):  # what overflows ends in Diverged, which says it better
+    with np.errstate(all="ignore"):  # what overflows ends in DivergenceError, which says it better
         carried = predict_stateful(architecture, flat, tokens)
         reset = predict_stateless(architecture, flat, tokens, seq_len)
     for score in (carried.score, reset.score):

@@ -28,7 +28,7 @@ from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 
-NON_METRIC_FIELDS = ("source", "temperature", "passage", "characters")
+NON_METRIC_FIELDS = ("source", "temperature", "matched_text", "characters")
 WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 
 
@@ -36,17 +36,17 @@ WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 class TextMetrics:
     """The measures above, of one text.
 
-    source: `temperature 0.7`, or what `final_split_of` says. temperature: None for one that was not
-    written. passage: the longest that was copied; longest_match: its length.
+    source: `temperature 0.7`, or what `final_split` says. temperature: None for one that was not
+    written. matched_text: the longest copied passage; longest_match: its length.
     """
 
     source: str
     temperature: float | None
     characters: int
-    word_precision: float | None
+    known_words: float | None
     distinct_1: float | None
     distinct_2: float | None
-    seq_rep_4: float | None
+    repetition: float | None
     longest_match: int
     matched_text: str
 
@@ -62,7 +62,7 @@ class TextMetrics:
 
     def describe(self) -> str:
         """What stands above the text."""
-        known = "" if self.word_precision is None else f", {self.word_precision:.0%} known words"
+        known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
         return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
 
@@ -103,10 +103,10 @@ class TextQuality:
             source=final_split(self.corpus) if temperature is None else f"temperature {temperature:g}",
             temperature=temperature,
             characters=len(text),
-            word_precision=known,
+            known_words=known,
             distinct_1=distinct(words),
             distinct_2=distinct(pairs),
-            seq_rep_4=None if (share := distinct(fours)) is None else 1 - share,
+            repetition=None if (share := distinct(fours)) is None else 1 - share,
             longest_match=copied,
             matched_text=text[at : at + copied],
         )
@@ -143,7 +143,7 @@ def temperature_metrics(
 ) -> list[TextMetrics]:
     """Write `length` characters at each temperature, from the same random numbers, and judge them.
 
-    The last is the held-out text, as much of it: what the numbers are to be read against. Raises InputError
+    The last is the held-out text, as much of it: what the numbers are to be read against. Raises UserError
     for a prompt with a character that the vocabulary lacks.
     """
     judged = []
@@ -165,7 +165,7 @@ def metrics_table(judgments: list[TextMetrics]) -> str:
     for j in judgments:
         shares = "".join(
             f"{'-' if v is None else format(v, '.1%'):>12}"
-            for v in (j.word_precision, j.distinct_1, j.distinct_2, j.seq_rep_4)
+            for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
         )
         lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {truncate(j.matched_text)}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ class Claim:
 
     Attributes:
         claim: In words.
-        measure: A metric's name, or the difference of two (`a - b`), which must lie in [least, most].
+        measure: A metric's name, or the difference of two (`a - b`), which must lie in [min, max].
         source: Where the bounds come from.
         size: `quick` or `full` where the claim concerns one preset of the experiment; "" for both.
     """
@@ -22,8 +22,8 @@ class Claim:
     claim: str
     measure: str
     source: str
-    ge: float | None = None
-    le: float | None = None
+    min: float | None = None
+    max: float | None = None
     size: str = ""
 
     def measured(self, metrics: dict[str, float]) -> bool:
@@ -31,7 +31,7 @@ class Claim:
         return all(name in metrics for name in self.measure.split(" - "))
 
     def value(self, metrics: dict[str, float]) -> float:
-        """The measured value. Raises InputError for a missing metric."""
+        """The measured value. Raises UserError for a missing metric."""
         first, _, second = self.measure.partition(" - ")
         try:
             return metrics[first] - (metrics[second] if second else 0.0)
@@ -41,12 +41,12 @@ class Claim:
     def passes(self, metrics: dict[str, float]) -> bool:
         """Whether the value lies within the bounds; false for inf and nan."""
         value = self.value(metrics)
-        above = self.ge is None or value >= self.ge
-        return isfinite(value) and above and (self.le is None or value <= self.le)
+        above = self.min is None or value >= self.min
+        return isfinite(value) and above and (self.max is None or value <= self.max)
 
     def expected(self) -> str:
-        bounds = [f">= {self.ge:g}"] if self.ge is not None else []
-        bounds += [f"<= {self.le:g}"] if self.le is not None else []
+        bounds = [f">= {self.min:g}"] if self.min is not None else []
+        bounds += [f"<= {self.max:g}"] if self.max is not None else []
         return " and ".join(bounds)
 
 

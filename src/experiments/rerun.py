@@ -47,7 +47,7 @@ class Comparison:
 
 
 def reject_overrides(overrides: list[str]) -> None:
-    """Raise InputError for an override that changes more than where a rerun reads and writes."""
+    """Raise UserError for an override that changes more than where a rerun reads and writes."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
@@ -65,7 +65,7 @@ def merge_overrides(original: RunRecord, typed: Config) -> Config:
         typed: The config as composed; its data.path counts where one was typed.
 
     Raises:
-        InputError: The logged config is not one of this version, or a value is out of range.
+        UserError: The logged config is not one of this version, or a value is out of range.
     """
     in_place = {key: value for key, value in attrs.asdict(typed).items() if key in NON_SEMANTIC_KEYS}
     in_place |= {"rerun": None, "register": False}
@@ -91,7 +91,7 @@ def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
         Whether weights, scores, curves and samples are identical.
 
     Raises:
-        InputError: Before training, for a corpus that is not the run's.
+        UserError: Before training, for a corpus that is not the run's.
     """
     for line in reproducibility_warnings(original, config):
         echo_err(line)

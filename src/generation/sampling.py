@@ -34,7 +34,7 @@ def sample(
     """`length` new characters, one by one; the prompt is not repeated.
 
     The prompt goes through the corpus' own normalization. An empty one leaves the state zero and the
-    first character to chance. Raises InputError for a character that the vocabulary lacks, before the
+    first character to chance. Raises UserError for a character that the vocabulary lacks, before the
     first character comes.
     """
     prompt_ids = encode(model, prompt)

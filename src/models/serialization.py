@@ -78,7 +78,7 @@ def save(model: TrainedModel, folder: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the file of weights that `save` wrote; InputError when there is none."""
+    """SHA-256 of the file of weights that `save` wrote; UserError when there is none."""
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
@@ -86,7 +86,7 @@ def digest(folder: Path) -> str:
 
 
 def load(folder: Path) -> TrainedModel:
-    """Read what `save` wrote; InputError when a file is missing or they do not fit together."""
+    """Read what `save` wrote; UserError when a file is missing or they do not fit together."""
     try:
         described = load_json(folder / "model.json", ModelFile)
         if described["format"] != FORMAT:

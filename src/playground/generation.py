@@ -48,7 +48,7 @@ def parse_request(typed: dict[str, Any]) -> GenerationRequest:
 
 
 class TextStream:
-    """A text in the making. Raises InputError for a prompt that the model cannot read."""
+    """A text in the making. Raises UserError for a prompt that the model cannot read."""
 
     def __init__(self, model: TrainedModel, wish: GenerationRequest) -> None:
         rng = np.random.default_rng(wish.seed)

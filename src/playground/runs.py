@@ -42,7 +42,7 @@ class ModelCache:
         self.lock = threading.Lock()  # two columns may ask at once
 
     def load(self, run: RunRecord) -> TrainedModel:
-        """Load a run's model. Raises InputError for a run that has none, or a damaged one."""
+        """Load a run's model. Raises UserError for a run that has none, or a damaged one."""
         with self.lock:
             if run.run_id not in self.models:
                 self.models[run.run_id] = self.store.load_model(run)

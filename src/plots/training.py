@@ -12,7 +12,7 @@ from src.common.job_result import Curves
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG; raises InputError where the place cannot be written to."""
+    """As PNG; raises UserError where the place cannot be written to."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
 
 

@@ -53,7 +53,7 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
         session: The command's session, which keeps the open sweep.
 
     Raises:
-        InputError: Before anything is written, for a key that only a single run has, a missing launcher
+        UserError: Before anything is written, for a key that only a single run has, a missing launcher
             plugin, an invalid search, or a tracking store that does not answer.
     """
     overrides = list(config.hydra.overrides.task)
@@ -89,7 +89,7 @@ def validated_objectives(config: DictConfig, places: PathsConfig) -> list[str]:
 
 
 def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
-    """Raise InputError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
+    """Raise UserError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
     for key, instead in (
         ("resume", "skip_finished=true resumes a sweep"),
         ("rerun", "one run a command"),

@@ -25,7 +25,7 @@ def prepare_launcher(config: DictConfig) -> None:
     """Check that the launcher can run, before a sweep is opened.
 
     Raises:
-        InputError: For an invalid `n_jobs` or a missing plugin.
+        UserError: For an invalid `n_jobs` or a missing plugin.
     """
     jobs = config.hydra.launcher.get("n_jobs", 1)
     if not isinstance(jobs, int) or jobs == 0:

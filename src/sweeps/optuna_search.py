@@ -142,7 +142,7 @@ def validate_search(sweeper: dict[str, Any]) -> None:
         sweeper: The node `hydra.sweeper`, resolved.
 
     Raises:
-        InputError: For a value out of range, a storage that does not answer, or a study of the same name
+        UserError: For a value out of range, a storage that does not answer, or a study of the same name
             with other objectives.
     """
     silence_optuna()

@@ -36,7 +36,7 @@ class SweepRun:
         tags: The parent run's tags.
 
     Raises:
-        InputError: When the directory cannot be created.
+        UserError: When the directory cannot be created.
     """
 
     def __init__(self, config: PathsConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
@@ -134,7 +134,7 @@ def open_sweep(
             the parent and the jobs. Otherwise the parent run is created now.
 
     Raises:
-        InputError: When the store does not answer.
+        UserError: When the store does not answer.
     """
     name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
     own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

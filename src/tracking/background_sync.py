@@ -25,7 +25,7 @@ def start_background_sync(folders: Sequence[Path], nice: int = IDLE) -> SyncProc
         nice: Niceness of the process.
 
     Raises:
-        InputError: The log cannot be written.
+        UserError: The log cannot be written.
     """
     command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background", "--nice", str(nice)]
     try:

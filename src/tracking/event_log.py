@@ -5,7 +5,7 @@ for a tracker. A separate process reads the journal from where it last stopped a
 training with the processor time that training leaves over, or afterwards. An unreachable server only
 makes the journal longer.
 
-Records: start, metrics, artifact, table, model, closing, sweep, end, resumed; `Journal`'s methods are their
+Records: start, metrics, artifact, table, model, closing, sweep, end, resumed; `EventLog`'s methods are their
 definition. Behind an end there may be more: the run was resumed.
 """
 
@@ -111,7 +111,7 @@ class EventLog:
 
 
 def safe_join(folder: Path, name: str) -> Path:
-    """The file of a record. Raises InputError for one that leads out of the run's directory."""
+    """The file of a record. Raises UserError for one that leads out of the run's directory."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise UserError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
@@ -121,7 +121,7 @@ def safe_join(folder: Path, name: str) -> Path:
 def read_lines(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The complete records from byte `offset` on, each with the offset behind it.
 
-    A last line that is still being written is left for the next time. Raises InputError for a line that is
+    A last line that is still being written is left for the next time. Raises UserError for a line that is
     no record.
     """
     from src.tracking.formats import Event  # slow to import

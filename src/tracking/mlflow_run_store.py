@@ -134,7 +134,7 @@ def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
 
 
 def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> Any:
-    """Parse a file that is logged with an MLflow run. Raises InputError for a damaged one."""
+    """Parse a file that is logged with an MLflow run. Raises UserError for a damaged one."""
     try:
         return parse_json(text, schema)
     except ValueError as error:

@@ -22,7 +22,7 @@ def check_database(backend: str) -> None:
     """Check a database URL.
 
     Raises:
-        InputError: It is no database's URL, or the driver is not installed.
+        UserError: It is no database's URL, or the driver is not installed.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -60,7 +60,7 @@ def run_server(options: list[str], host: str, port: int, log: Path, backend: str
         The process.
 
     Raises:
-        InputError: The server ended before it answered.
+        UserError: The server ended before it answered.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), *options]
     env = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_BACKEND_STORE_URI": backend}
@@ -114,7 +114,7 @@ def check_free(host: str, port: int) -> None:
     """Check that this process can listen on an address.
 
     Raises:
-        InputError: The port is in use, or the address is not of this machine.
+        UserError: The port is in use, or the address is not of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

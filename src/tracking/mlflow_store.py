@@ -38,7 +38,7 @@ def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str
     run is the best.
 
     Raises:
-        InputError: There is none.
+        UserError: There is none.
     """
     on_text = " on the configured text" if data_digest else ""
     nothing = f"{key}: expected a finished run{on_text} in experiment {experiment}, got none: train one first"
@@ -82,7 +82,7 @@ def get_run(client: Any, name: str, key: str = "run") -> Any:
 
 
 def download(run_id: str, uri: str, destination: Path) -> Path:
-    """Download a run's model files. Raises InputError for a run without them."""
+    """Download a run's model files. Raises UserError for a run without them."""
     connect(uri)
     try:
         folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
@@ -145,7 +145,7 @@ def registered_versions(uri: str) -> dict[str, list[str]]:
 def register(uri: str, run_id: str) -> int:
     """Make the run's model the champion of the registered model; returns the version's number.
 
-    A run that has a version already keeps it. Raises InputError for a run without a model, and when the
+    A run that has a version already keeps it. Raises UserError for a run without a model, and when the
     store does not answer.
     """
     client = connect(uri)
@@ -179,7 +179,7 @@ MAX_HISTORY = 5000  # jobs of a sweep that are looked at
 
 
 def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: dict[str, str]) -> str:
-    """A run that is nobody's active run; its id. Raises InputError when the store does not answer."""
+    """A run that is nobody's active run; its id. Raises UserError when the store does not answer."""
     with store_errors(uri):
         client = connect(uri)
         run = client.create_run(experiment_id(client, experiment, artifacts), tags=tags, run_name=name[:250])

@@ -11,7 +11,7 @@ from src.tracking.run import tracking_store
 def register(run_id: str, config: PathsConfig) -> None:
     """Register the run's model as champion; says so, and how to serve it, on standard error.
 
-    Raises InputError for a run without a model, and when the store does not answer.
+    Raises UserError for a run without a model, and when the store does not answer.
     """
     from src.tracking import mlflow_store  # slow to import
 

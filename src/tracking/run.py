@@ -56,7 +56,7 @@ class Run:
 
     folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
     journals of its jobs; None for a run that has a process of its own for that. lock: of the folder,
-    where this process holds it already. Raises InputError for a directory that another process works on.
+    where this process holds it already. Raises UserError for a directory that another process works on.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class RunRecord:
             key: The config key that an error names.
 
         Raises:
-            InputError: A file is damaged, or there is no event log.
+            UserError: A file is damaged, or there is no event log.
         """
         try:
             logged = read_events(folder)
@@ -122,7 +122,7 @@ def read_events(folder: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: There is none.
-        InputError: It is damaged.
+        UserError: It is damaged.
     """
     logged: dict[str, Any] = {}
     metrics: dict[str, float] = {}
@@ -182,7 +182,7 @@ class History:
 
 
 def read_job_note(file: Path) -> "JobNote":
-    """Read the note of a sweep's job in a run's directory. Raises InputError for a damaged one."""
+    """Read the note of a sweep's job in a run's directory. Raises UserError for a damaged one."""
     from src.tracking.formats import JobNote  # slow to import
 
     return read_json(file, JobNote)
@@ -212,7 +212,7 @@ def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
 
 
 def check_present(run: RunRecord, missing: list[str], key: str) -> None:
-    """Raise InputError for the first of the missing files."""
+    """Raise UserError for the first of the missing files."""
     if missing:
         raise UserError(
             f"{key}: expected a finished run, with {', '.join(REQUIRED)}, got {run.run_id}, which has no "
@@ -221,7 +221,7 @@ def check_present(run: RunRecord, missing: list[str], key: str) -> None:
 
 
 def with_digests(run: RunRecord, key: str) -> RunRecord:
-    """Return the run. Raises InputError where a digest that a repetition is checked against is missing."""
+    """Return the run. Raises UserError where a digest that a repetition is checked against is missing."""
     for name, file, digest in (
         ("environment.json", run.environment, "data_digest"),
         ("scores.json", run.scores, "weights_sha256"),

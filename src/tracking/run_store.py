@@ -35,27 +35,27 @@ class RunStore(Protocol):
             data_digest: The text of `best`; "" for that of the run that finished last.
 
         Raises:
-            InputError: There is no such run, or the store does not answer.
+            UserError: There is no such run, or the store does not answer.
         """
 
     def finished(self) -> list[RunRecord]:
         """List the finished trainings, the one that finished last first.
 
-        A damaged run is skipped with a line on standard error. Raises InputError when the store does not
+        A damaged run is skipped with a line on standard error. Raises UserError when the store does not
         answer.
         """
 
     def load_model(self, run: RunRecord) -> TrainedModel:
-        """Load the trained model. Raises InputError for a run without one, or with a damaged one."""
+        """Load the trained model. Raises UserError for a run without one, or with a damaged one."""
 
     def load_config(self, run: RunRecord) -> dict[str, Any]:
-        """Return the logged config. Raises InputError for a run without one, or with a damaged one."""
+        """Return the logged config. Raises UserError for a run without one, or with a damaged one."""
 
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
         """Return the run with its files, samples and COMPARED_CURVES.
 
         Raises:
-            InputError: One of REQUIRED is missing or damaged.
+            UserError: One of REQUIRED is missing or damaged.
         """
 
     def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
@@ -93,7 +93,7 @@ def find_folder(query: str, output_dir: Path, key: str) -> Path:
         key: The config key that an error names.
 
     Raises:
-        InputError: There is none.
+        UserError: There is none.
     """
     runs = output_dir / "runs"
     for folder in (absolute(query), runs / query):

@@ -36,7 +36,7 @@ class RunSyncer:
         lock_timeout: Seconds to wait for another process that uploads it.
 
     Raises:
-        InputError: Another process uploads it, or its files are damaged.
+        UserError: Another process uploads it, or its files are damaged.
     """
 
     def __init__(self, folder: Path, lock_timeout: float = 0.0) -> None:
@@ -57,7 +57,7 @@ class RunSyncer:
 
         Raises:
             StoreUnreachable: MLflow does not answer; a later call continues.
-            InputError: The event log is damaged.
+            UserError: The event log is damaged.
         """
         self._upload()
         if active or event_log.has_ended(self.folder):
@@ -157,7 +157,7 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
 
     Raises:
         StoreUnreachable: The store did not answer in this time.
-        InputError: A file is damaged, or another process uploads the run.
+        UserError: A file is damaged, or another process uploads the run.
     """
     pending: list[RunSyncer] = []
     try:

@@ -34,7 +34,7 @@ class SyncState:
         """Read the state of a run's directory; the initial state where nothing was uploaded.
 
         Raises:
-            InputError: The file is damaged.
+            UserError: The file is damaged.
         """
         file = folder / STATE
         try:
@@ -55,7 +55,7 @@ def load_store(folder: Path) -> dict[str, str]:
     """Read where a run is tracked: `uri`, `artifacts` and, of a job, `sweep`.
 
     Raises:
-        InputError: The file is damaged.
+        UserError: The file is damaged.
     """
     try:
         store = json.loads((folder / TRACKING).read_text(encoding="utf-8"))

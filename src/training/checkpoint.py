@@ -46,7 +46,7 @@ class Checkpoint:
 def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) -> Path:
     """Write a checkpoint of a run (its directory) and drop those that are too old; returns its path.
 
-    Raises InputError when the place cannot be written to.
+    Raises UserError when the place cannot be written to.
     """
     path = run / FOLDER / f"step_{step:08d}.safetensors"
     told = json.dumps(state)
@@ -88,7 +88,7 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
     """The newest good checkpoint of a run; a damaged one is named in a line and passed over.
 
     journal_bytes: how much of the run's journal there is. A checkpoint that knows of more was written by a
-    machine that went down before the journal was on the disk. key: where the run was typed. Raises InputError
+    machine that went down before the journal was on the disk. key: where the run was typed. Raises UserError
     when none is good.
     """
     damaged: list[str] = []

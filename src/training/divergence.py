@@ -44,7 +44,7 @@ class Rollback:
             what: What was not finite, for the error.
 
         Raises:
-            Diverged: When rollback is off, or has been done max_rollbacks times.
+            DivergenceError: When rollback is off, or has been done max_rollbacks times.
         """
         if not self.enabled or self.count >= self.config.max_rollbacks:
             raise self.divergence_error(step, what)

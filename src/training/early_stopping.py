@@ -20,8 +20,8 @@ class BestWeights:
         params: Those weights, a copy, (n,).
         loss: Their loss in nats.
         step: The step at which they were validated.
-        reference: The last loss that counted as an improvement.
-        waited: Validations since then.
+        best_for_patience: The last loss that counted as an improvement.
+        wait_count: Validations since then.
     """
 
     def __init__(self, params: Array) -> None:
@@ -57,14 +57,14 @@ class BestWeights:
         return {
             "loss": self.loss,
             "step": self.step,
-            "waited": self.wait_count,
-            "reference": self.best_for_patience,
+            "wait_count": self.wait_count,
+            "best_for_patience": self.best_for_patience,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.loss, self.step = state["loss"], state["step"]
-        self.wait_count, self.best_for_patience = state["waited"], state["reference"]
+        self.wait_count, self.best_for_patience = state["wait_count"], state["best_for_patience"]
 
 
 class EarlyStopping(BaseCallback):
@@ -83,9 +83,9 @@ class EarlyStopping(BaseCallback):
         self.on_train_start(trainer)
 
 
-def patience_exhausted(patience: int | None, waited: int) -> bool:
+def patience_exhausted(patience: int | None, wait_count: int) -> bool:
     """Return whether early stopping ends a training that has waited for so many validations."""
-    return patience is not None and waited >= patience
+    return patience is not None and wait_count >= patience
 
 
 def budget_stop_reason(config: Config, step: int, max_steps: int, seconds: float) -> str:

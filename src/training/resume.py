@@ -69,7 +69,7 @@ class ResumePoint:
 def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
     """What `resume=` asks for. config: as composed; typed: the dotted keys that the command line gives.
 
-    Raises InputError when there is no such run, another process works on it, it has no good checkpoint, or
+    Raises UserError when there is no such run, another process works on it, it has no good checkpoint, or
     a key was typed that may not change.
     """
     name = config.resume or ""
@@ -149,7 +149,7 @@ def flatten_config(config: Config) -> dict[str, Any]:
 
 
 def saved_config(folder: Path) -> Config:
-    """The config that a run's directory keeps. Raises InputError when it is not one of this version."""
+    """The config that a run's directory keeps. Raises UserError when it is not one of this version."""
     file = folder / "config.json"
     try:
         logged = json.loads(file.read_text(encoding="utf-8"))
@@ -158,7 +158,7 @@ def saved_config(folder: Path) -> Config:
     return Config.from_dict(logged, f"resume: {file}")
 
 
-NON_RETRYABLE = ("Diverged: ", "InputError: ")  # how the reason of such a run begins
+NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # how the reason of such a run begins
 
 
 def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | None:
@@ -235,7 +235,7 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
         max_steps: Steps of the whole training.
 
     Raises:
-        InputError: For another text, and for a finished run whose budget is spent.
+        UserError: For another text, and for a finished run whose budget is spent.
     """
     state, folder, config = found.checkpoint.state, found.folder, found.config
     if state["corpus"] != corpus.digest:
@@ -245,7 +245,7 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
         )
     counters, best = state["training"]["counters"], state["training"]["best"]
     spent = budget_stop_reason(config, counters["step"], max_steps, counters["seconds"])
-    if patience_exhausted(config.patience, best["waited"]):
+    if patience_exhausted(config.patience, best["wait_count"]):
         spent = EARLY_STOPPING
     if found.status == "FINISHED" and spent:
         key = "patience" if spent == EARLY_STOPPING else spent

@@ -50,9 +50,9 @@ class TrainCounters:
         validated: The step of the last validation.
         lr: Learning rate of the last step.
         seconds: Training time so far, validations included.
-        in_steps: Seconds of it in optimizer steps.
+        step_seconds: Seconds of it in optimizer steps.
         reset_state: Whether the next batch begins from a zero state, wherever it stands.
-        since: Sums since the last point of the training curves.
+        running: Sums since the last point of the training curves.
     """
 
     step: int = 0
@@ -62,6 +62,11 @@ class TrainCounters:
     step_seconds: float = 0.0
     reset_state: bool = False
     running: RunningSums = field(default_factory=RunningSums)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "TrainCounters":
+        """Restore the counters from `dataclasses.asdict` of others."""
+        return cls(**{**state, "running": RunningSums(**state["running"])})
 
 
 @dataclass(frozen=True)

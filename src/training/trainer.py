@@ -84,14 +84,16 @@ class Trainer:
             The best weights and how they were found.
 
         Raises:
-            Diverged: When a loss or a gradient is not finite and rollback does not help.
+            DivergenceError: When a loss or a gradient is not finite and rollback does not help.
             Preempted: On SIGTERM, after `on_steps_end`.
             KeyError, ValueError: For the state of another training.
         """
         with (
             interruptible() as stop,
             self.start(logger, callbacks),
-            np.errstate(all="ignore"),  # what overflows ends in Diverged, which says more than a warning
+            np.errstate(
+                all="ignore"
+            ),  # what overflows ends in DivergenceError, which says more than a warning
         ):
             if state is not None:
                 self.load_state(state)
@@ -192,9 +194,8 @@ class Trainer:
         counters.reset_state = False
         norm = global_norm(g)
         if isfinite(loss) and isfinite(norm):
-            if config.clip is not None:
-                by_norm = config.clip_mode == "norm"
-                clipped = clip_norm(g, norm, config.clip) if by_norm else clip_value(g, config.clip)
+            if (clip := config.clip) is not None:
+                clipped = clip_norm(g, norm, clip) if config.clip_mode == "norm" else clip_value(g, clip)
                 counters.running.clipped += clipped
             self.update_ratio.on_step_start(counters.step)
             if self.optimizer.weight_decay:
@@ -257,9 +258,9 @@ class Trainer:
 
     def _log_training(self) -> None:
         """Log the means since the last point of the training curves."""
-        since, self.counters.running = self.counters.running, RunningSums()
-        if since.steps:
-            self.log(since.metrics(self.counters.lr, self._chars_per_second()))
+        sums, self.counters.running = self.counters.running, RunningSums()
+        if sums.steps:
+            self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
 
     def train_state(self) -> TrainState:
         """Return everything from which `fit` can continue; its arrays are views."""
@@ -291,8 +292,7 @@ class Trainer:
             array[...] = arrays[name]
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
-        counters = state["counters"]
-        self.counters = TrainCounters(**{**counters, "since": RunningSums(**counters["since"])})
+        self.counters = TrainCounters.from_state(state["counters"])
         self.best.restore(state["best"])
         self.schedule.restore(state["schedule"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}

@@ -24,7 +24,7 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
     """Load the weights (n,) that init_from names.
 
     Raises:
-        InputError: When there is no such model, or it has other sizes or other characters.
+        UserError: When there is no such model, or it has other sizes or other characters.
     """
     assert config.init_from is not None
     architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary

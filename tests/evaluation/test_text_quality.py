@@ -85,32 +85,32 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def test_measures_by_hand(corpus: Corpus) -> None:
     found = TextQuality(corpus).compute("the ", "rain in rain in rain in rain th", 0.7)
     # whole words: rain in rain in rain in rain; "th" is cut by the text's end
-    assert found.word_precision == 1
+    assert found.known_words == 1
     assert found.distinct_1 == 2 / 7
     assert found.distinct_2 == 2 / 6
-    assert found.seq_rep_4 == pytest.approx(1 - 2 / 4, rel=gamma(2, DOUBLE))
+    assert found.repetition == pytest.approx(1 - 2 / 4, rel=gamma(2, DOUBLE))
     assert (found.longest_match, found.matched_text) == (9, " rain in ")
     assert found.source == "temperature 0.7"
 
 
 def test_words_that_it_made_up_count_against_it(corpus: Corpus) -> None:
     found = TextQuality(corpus).compute("", "spain plimsy king vainly. ", None)
-    assert found.word_precision == 2 / 4
+    assert found.known_words == 2 / 4
     assert found.source == "test split"
 
 
 def test_a_word_that_the_prompt_began_is_left_out(corpus: Corpus) -> None:
     judge = TextQuality(corpus)
-    assert judge.compute("The pla", "yy rain in ", 1).word_precision == 1
-    assert judge.compute("The ", "yy rain in ", 1).word_precision == 2 / 3
+    assert judge.compute("The pla", "yy rain in ", 1).known_words == 1
+    assert judge.compute("The ", "yy rain in ", 1).known_words == 2 / 3
 
 
 @pytest.mark.parametrize("text", ["", "x", ". .", "abc"])
 def test_a_text_without_a_whole_word_has_no_share_of_them(text: str, corpus: Corpus) -> None:
     text = "".join(c for c in text if c in corpus.vocabulary.characters)
     found = TextQuality(corpus).compute("the ", text, 1)
-    assert found.word_precision is None
-    assert found.seq_rep_4 is None
+    assert found.known_words is None
+    assert found.repetition is None
     assert set(found.metrics()) == ({"longest_match"} if text else set())
     assert "known" not in found.describe()
 
@@ -125,7 +125,7 @@ def test_the_passage_is_in_both_texts(corpus: Corpus, text: str) -> None:
     assert len(found.matched_text) == found.longest_match
     assert found.matched_text in train
     assert found.matched_text in text
-    for share in (found.word_precision, found.distinct_1, found.distinct_2, found.seq_rep_4):
+    for share in (found.known_words, found.distinct_1, found.distinct_2, found.repetition):
         assert share is None or 0 <= share <= 1
 
 

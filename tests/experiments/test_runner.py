@@ -44,8 +44,8 @@ def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
 
 def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
     claims = [
-        {"claim": "a", "measure": "x", "source": "s", "most": 1},
-        {"claim": "b", "measure": "x - y", "source": "s", "least": 1, "size": "full"},
+        {"claim": "a", "measure": "x", "source": "s", "max": 1},
+        {"claim": "b", "measure": "x - y", "source": "s", "min": 1, "size": "full"},
     ]
     (tmp_path / "expected.json").write_text(json.dumps({"claims": claims}))
     assert [c.claim for c in read_claims(tmp_path / "expected.json", "quick")] == ["a"]
@@ -58,7 +58,7 @@ def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [inf, float("nan")])
 def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
-    assert not Claim("c", "x", "s", ge=0).passes({"x": value})
+    assert not Claim("c", "x", "s", min=0).passes({"x": value})
 
 
 def test_every_part_has_its_config_and_claims() -> None:

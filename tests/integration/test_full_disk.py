@@ -24,7 +24,7 @@ runpy.run_module("src.train", run_name="__main__")
 SAVING = """
 import resource, sys
 from pathlib import Path
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.models import serialization
 folder = Path(sys.argv[1])
 model = serialization.load(folder)
@@ -32,7 +32,7 @@ model.params[:] = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
 try:
     serialization.save(model, folder)
-except InputError as error:
+except UserError as error:
     print(error)
 """
 

@@ -131,14 +131,14 @@ def test_a_line_longer_than_what_is_read_at_once_is_cut_away_too(tmp_path: Path)
 FULL = """
 import resource, sys
 from pathlib import Path
-from src.common.errors import InputError
+from src.common.errors import UserError
 from src.tracking.event_log import Journal
 journal = Journal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     for step in range(1000):
         journal.metrics(step, {"lr": 0.5})
-except InputError as error:
+except UserError as error:
     print(step, error)
 """
 

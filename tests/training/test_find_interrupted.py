@@ -76,8 +76,8 @@ def runs(trained_alone: Path, tmp_path: Path) -> Runs:
         ("FAILED", "MemoryError: ", True),
         ("FINISHED", "max_epochs", False),
         ("FINISHED", "pruned", False),
-        ("FAILED", "Diverged: lr: expected training to stay finite", False),
-        ("FAILED", "InputError: prompt: expected", False),
+        ("FAILED", "DivergenceError: lr: expected training to stay finite", False),
+        ("FAILED", "UserError: prompt: expected", False),
     ],
 )
 def test_what_was_cut_off_goes_on_and_what_would_fail_again_does_not(
