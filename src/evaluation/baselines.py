@@ -1,7 +1,8 @@
 """What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
 
-All are estimated on the training split, for a long one on its end (`reference_tokens`), and evaluated on another
-split, in bits per character. They are computed once for each corpus and both lengths, and kept in its folder.
+All are estimated on the training split, for a long one on its end (`reference_tokens`), and evaluated on
+another split, in bits per character. They are computed once for each corpus and both lengths, and kept in its
+folder.
 
 What general compressors pay for a text after they have read another one.
 

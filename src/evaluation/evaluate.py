@@ -16,7 +16,7 @@ from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, 
 from src.evaluation.bootstrap import Interval, block_bootstrap_ci
 from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
 from src.evaluation.calibration import Bin, expected_calibration_error, reliability
-from src.evaluation.scoring import Score, clip_to_finite, predict_stateful, predict_stateless
+from src.evaluation.scoring import Score, all_finite, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
 
@@ -186,7 +186,7 @@ def evaluate_network(
         carried = predict_stateful(architecture, flat, tokens)
         reset = predict_stateless(architecture, flat, tokens, seq_len)
     for score in (carried.score, reset.score):
-        if not clip_to_finite(score.loss):
+        if not all_finite(score.loss):
             raise DivergenceError(
                 f"model: expected a network that stays finite along the {final_split(corpus)}, got a "
                 f"loss of {score.loss:g} (state {score.context}) over {score.characters:,} characters: "

@@ -148,7 +148,7 @@ def run_streams(
         sums.characters += int(use.sum())
 
 
-def clip_to_finite(loss: float, *arrays: Array) -> bool:
+def all_finite(loss: float, *arrays: Array) -> bool:
     """Whether a loss in nats, its perplexity and the weights behind it are numbers."""
     return loss < MAX_FINITE_NATS and all(np.isfinite(array).all() for array in arrays)
 

@@ -14,7 +14,7 @@ from src.common.signals import Preempted, StopFlags, interruptible
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import UpdateRatio
-from src.evaluation.scoring import clip_to_finite, validation_loss
+from src.evaluation.scoring import all_finite, validation_loss
 from src.rnn.clipping import clip_norm, clip_value, global_norm
 from src.rnn.init import initialize
 from src.rnn.optimizers import decay_weights, ema_update
@@ -225,14 +225,11 @@ class Trainer:
         """Compute the validation loss of `eval_params`, log it and call the callbacks."""
         counters = self.counters
         with stop.raise_on_signal():
-            loss = validation_loss(
-                self.architecture, self.eval_params, self.corpus.split("val"), self.config.max_eval_chars
-            )
+            tokens, most = self.corpus.split("val"), self.config.max_eval_chars
+            loss = validation_loss(self.architecture, self.eval_params, tokens, most)
         counters.validated = counters.step
-        if not clip_to_finite(loss, self.eval_params, self.params):
-            self._roll_back(
-                "weights that are no numbers" if clip_to_finite(loss) else f"validation loss {loss:g}"
-            )
+        if not all_finite(loss, self.eval_params, self.params):
+            self._roll_back("non-finite weights" if all_finite(loss) else f"validation loss {loss:g}")
             return
         improved = self.best.update(loss, self.eval_params, counters.step, self.config.min_delta)
         self.log({"val/loss": loss, "val/bpc": loss / log(2), **self.update_ratio.ratios})

@@ -22,11 +22,11 @@ import numpy as np
 
 from src.evaluation import baselines
 from src.evaluation.evaluate import evaluate_network
-from src.evaluation.text_quality import Judge
+from src.evaluation.text_quality import TextQuality
 from src.evaluation.scoring import validation_loss
 from src.rnn.parameters import RNNConfig
 from src.data.batches import ShuffledWindows
-from src.data.corpus import Settings, prepare
+from src.data.corpus import CorpusConfig, prepare
 from src.data.normalization import Normalization
 from src.data.sources import Source
 
@@ -37,7 +37,7 @@ taken = next(1024 * int(line.split()[1]) for line in status.splitlines() if line
 _, hard = resource.getrlimit(resource.RLIMIT_DATA)
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[0], hard))
 
-settings = Settings("file", "utf-8", Normalization(True, True, True), (0.8, 0.1, 0.1))
+settings = CorpusConfig("file", "utf-8", Normalization(True, True, True), (0.8, 0.1, 0.1))
 corpus, made = prepare(Source((text,)).pieces, settings, 20, data_dir)
 again, made_again = prepare(Source((text,)).pieces, settings, 20, data_dir)
 assert (made, made_again) == (True, False)
@@ -49,11 +49,11 @@ architecture = RNNConfig(len(corpus.vocabulary), 16)
 flat = np.zeros(architecture.size(), np.float32)
 validation_loss(architecture, flat, corpus.split("val"), 32_000)
 
-baselines.MOST = 300_000  # what the memory is proportional to, less of it: sooner done
+baselines.MAX_REFERENCE_CHARS = 300_000  # what the memory is proportional to, less of it: sooner done
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[1], hard))
 evaluation = evaluate_network(architecture, flat, corpus, 20, np.random.default_rng(0), 5_000)
 assert "from, texts judged against the last 300,000 of " in evaluation.table()
-assert Judge(corpus).held_out(500).known_words > 0.9
+assert TextQuality(corpus).reference_metrics(500).known_words > 0.9
 print(corpus.tokens.size)
 """
 

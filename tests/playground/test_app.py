@@ -93,7 +93,7 @@ def test_a_piece_ends_with_its_time(model: TrainedModel, monkeypatch: pytest.Mon
     piece = stream.next_chunk(None)
     assert 0 < len(piece) < 100_000
     assert not stream.ended
-    monkeypatch.setattr(generation, "SLICE", 0.0)
+    monkeypatch.setattr(generation, "TIME_SLICE", 0.0)
     assert stream.next_chunk(None) == ""
 
 

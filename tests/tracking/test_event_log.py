@@ -132,12 +132,12 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from src.common.errors import UserError
-from src.tracking.event_log import Journal
-journal = Journal(Path(sys.argv[1]))
+from src.tracking.event_log import EventLog
+event_log = EventLog(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     for step in range(1000):
-        journal.metrics(step, {"lr": 0.5})
+        event_log.metrics(step, {"lr": 0.5})
 except UserError as error:
     print(step, error)
 """
