@@ -1,6 +1,7 @@
 """What several test files share: two ways to run a command, and one small trained run."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,13 @@ import pytest
 from tests.commands import PROJECT, TIME_LIMIT, Ended, environ, forking
 
 __all__ = ["PROJECT", "Ended", "environ"]  # for the tests, which find here what they share
+
+
+def pytest_configure() -> None:
+    """Let child processes be interrupted: background jobs of a shell, and their children, ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
 
