@@ -3,6 +3,7 @@
 import io
 from itertools import pairwise
 from math import ceil, isfinite, log10
+from pathlib import Path
 from statistics import median_low
 from typing import Any
 
@@ -17,12 +18,17 @@ DECADE = 10  # values this far apart are drawn on a logarithmic axis
 LEGEND_LINE = 0.16  # inches
 
 
+def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
+    """Write a figure as SVG; the same figure and salt give the same bytes."""
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(file, format="svg", metadata=metadata)
+
+
 def svg(figure: Figure, salt: str) -> str:
     """An <svg> to stand in HTML. salt: tells its ids from those of the page's other figures."""
     written = io.StringIO()
-    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(written, format="svg", metadata=nobody)
+    write_svg(figure, written, salt)
     text = written.getvalue()
     text = text[text.index("<svg") :]
     for attribute in ('xmlns="http://www.w3.org/2000/svg"', 'xmlns:xlink="http://www.w3.org/1999/xlink"'):

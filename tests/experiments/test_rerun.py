@@ -20,16 +20,16 @@ TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=3
 
 def edit(file: Path, **changes: Any) -> None:
     """Change keys of a JSON file; None takes one away."""
-    told = json.loads(file.read_text())
+    content = json.loads(file.read_text())
     for key, value in changes.items():
         *groups, name = key.split("__")
-        part = told
+        part = content
         for group in groups:
             part = part[group]
         part[name] = value
         if value is None:
             del part[name]
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +166,11 @@ def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path)
     )
     ended = again()
     assert ended.rc == 1
-    told = [line for line in ended.out.splitlines() if "not identical: " in line]
-    assert len(told) == 3  # with the verdict
-    assert told[0].split()[0] == "weights"
-    assert "another sha256 was logged" in told[0]
-    assert told[1].startswith("train/loss    not identical: first at step 10 (")
+    content = [line for line in ended.out.splitlines() if "not identical: " in line]
+    assert len(content) == 3  # with the verdict
+    assert content[0].split()[0] == "weights"
+    assert "another sha256 was logged" in content[0]
+    assert content[1].startswith("train/loss    not identical: first at step 10 (")
     assert ALL_EQUAL in ended.out
 
 
