@@ -3,6 +3,7 @@
 Both contexts are read once, each prediction kept; intervals, calibration and breakdowns follow from that.
 """
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import log
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.console import WIDTH, format_table
 from src.common.errors import DivergenceError
 from src.data.corpus import Corpus
 from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, display_name, reference_tokens
@@ -19,6 +21,8 @@ from src.evaluation.calibration import Bin, expected_calibration_error, reliabil
 from src.evaluation.scoring import Score, all_finite, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
+
+MAX_FIXED = 1e6  # perplexities from here on are written in scientific notation
 
 
 @dataclass(frozen=True)
@@ -79,59 +83,63 @@ class Evaluation:
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
     def table(self, full: bool = False) -> str:
-        """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
-        where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        """Format the scores for a terminal. full: all baselines and the breakdowns, not only the best."""
+        split = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
         read = f"{self.stateful.characters:,}"
         if self.stateful.characters < self.n_total:
             read = f"the first {read} of {self.n_total:,}"
-        lines = [
-            f"{read} characters of the {where}",
-            f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
-        ]
-        contexts = (
-            ("network, state carried", self.stateful),
-            (f"network, reset every {self.seq_len}", self.stateless),
-        )
-        for name, s in contexts:
-            interval = self.intervals[s.context]
-            ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
-            lines.append(
-                f"{name:<34}{s.loss:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
-            )
-        shown = {name: display_name(name) for name in self.baselines}
+        names = {name: display_name(name) for name in self.baselines}
+        ngram, compressor = (best(self.baselines, compressor) for compressor in (False, True))
         if not full:
-            counted, packed = (best(self.baselines, compressor) for compressor in (False, True))
-            shown = {counted: f"best n-gram: {display_name(counted)}", packed: f"best compressor: {packed}"}
-            shown["uniform"] = display_name("uniform")
-        for name, words in shown.items():
-            bits = self.baselines[name]
-            lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
-        more, interval = self.delta_vs_ngram
-        ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
-        against = f"network minus {display_name(best(self.baselines, compressor=False))}"
-        lines.append(f"{against:<34}{more * log(2):>8.4f}{more:>8.4f}  {ends}")
-        sure = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
-        lines.append(
-            f"{'expected calibration error':<34}{self.ece:>8.1%}  "
-            f"(on average {sure:.1%} sure, {self.stateful.accuracy:.1%} right)"
+            names = {ngram: f"best n-gram: {names[ngram]}", compressor: f"best compressor: {compressor}"}
+            names["uniform"] = display_name("uniform")
+        difference, interval = self.delta_vs_ngram
+        confidence = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
+        table = format_table(
+            ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
+            [
+                self.score_row("network, state carried", self.stateful),
+                self.score_row(f"network, reset every {self.seq_len}", self.stateless),
+                *(
+                    (label, f"{bits * log(2):.4f}", f"{bits:.4f}", "", f"{2**bits:.3f}")
+                    for name, label in names.items()
+                    for bits in (self.baselines[name],)
+                ),
+                (
+                    f"network minus {display_name(ngram)}",
+                    f"{difference * log(2):.4f}",
+                    f"{difference:.4f}",
+                    format_interval(interval),
+                ),
+            ],
         )
+        lines = [
+            f"{read} characters of the {split}",
+            table,
+            f"expected calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
+            f"{self.stateful.accuracy:.1%})",
+        ]
         if self.n_reference < self.n_train:
             lines.append(
-                "baselines learned from, texts judged against "
-                f"the last {self.n_reference:,} of {self.n_train:,} training characters"
+                f"reference text: the last {self.n_reference:,} of {self.n_train:,} training characters"
             )
         return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
 
+    def score_row(self, name: str, score: Score) -> tuple[str, ...]:
+        """The row of a score in the table."""
+        perplexity = f"{score.perplexity:.3f}" if score.perplexity < MAX_FIXED else f"{score.perplexity:.1e}"
+        interval = format_interval(self.intervals[score.context])
+        return name, f"{score.loss:.4f}", f"{score.bpc:.4f}", interval, perplexity, f"{score.accuracy:.1%}"
+
     def breakdown_lines(self) -> list[str]:
-        """Bits per character, place by place."""
+        """Bits per character by position and by character."""
         few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
         hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
         return [
-            "",
-            "bits per character",
+            "\nbits per character",
             format_groups("with n characters read since the reset", few),
             format_groups("n-th letter of a word", self.by_word),
-            format_groups("the ten characters that cost the most in all", hardest, quoted=True),
+            format_groups("the ten characters with the largest total loss", hardest, quoted=True),
         ]
 
     def report(self, judged: Iterable[TextMetrics]) -> dict[str, Any]:
@@ -162,9 +170,17 @@ class Evaluation:
         }
 
 
+def format_interval(interval: Interval) -> str:
+    """The ends of an interval, like `[2.315, 2.402]`."""
+    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+
+
 def format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
-    """The groups' losses on one line."""
-    return f"  {title}:  " + "  ".join(f"{repr(g.name) if quoted else g.name} {g.bpc:.2f}" for g in groups)
+    """The title and, on the lines below it, the name and loss of each group."""
+    pairs = [f"{repr(g.name) if quoted else g.name}: {g.bpc:.2f}" for g in groups]
+    unbroken = "  ".join(pair.replace(" ", "\0") for pair in pairs)
+    lines = textwrap.fill(unbroken, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return f"  {title}\n{lines}".replace("\0", " ")
 
 
 def evaluate_network(

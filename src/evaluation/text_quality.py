@@ -22,6 +22,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from src.common.console import format_table
 from src.data.corpus import Corpus
 from src.evaluation.baselines import reference_tokens
 from src.evaluation.suffix_array import longest_copy, suffix_array
@@ -153,22 +154,30 @@ def temperature_metrics(
     return [*judged, judge.reference_metrics(length)]
 
 
-def metrics_table(judgments: list[TextMetrics]) -> str:
-    """A line a text, for a terminal."""
-    lengths = sorted({j.characters for j in judgments})
-    of = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
-    lines = [
-        f"texts of {of} characters, judged against the training text",
-        f"{'':<20}{'known words':>12}{'distinct 1':>12}{'distinct 2':>12}{'repetition':>12}"
-        "  longest copy (characters)",
-    ]
-    for j in judgments:
-        shares = "".join(
-            f"{'-' if v is None else format(v, '.1%'):>12}"
-            for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
-        )
-        lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {truncate(j.matched_text)}")
-    return "\n".join(lines)
+def metrics_table(metrics: list[TextMetrics]) -> str:
+    """Format the metrics of texts for a terminal, and below them the longest copied passages."""
+    lengths = sorted({m.characters for m in metrics})
+    count = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
+    shares = ("known_words", "distinct_1", "distinct_2", "repetition")
+    table = format_table(
+        ("", *(name.replace("_", " ") for name in shares), "longest copy"),
+        [
+            (
+                m.source,
+                *("-" if (v := getattr(m, name)) is None else f"{v:.1%}" for name in shares),
+                str(m.longest_match),
+            )
+            for m in metrics
+        ],
+    )
+    return "\n".join(
+        [
+            f"texts of {count} characters, compared with the training text",
+            table,
+            "\nlongest passages copied from the training text",
+            *(f"  {m.source:<16}  {truncate(m.matched_text)}" for m in metrics),
+        ]
+    )
 
 
 def truncate(passage: str, most: int = 48) -> str:
