@@ -19,10 +19,10 @@ BYTES = 1_000_000  # of activations: of a large network the units that are expla
 TOP_K = 5  # characters shown of each distribution
 
 
-def render_page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> str:
-    """The page as HTML: the beginning of the final split as the network, weights flat (n,), reads it."""
+def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corpus) -> str:
+    """The page as HTML: the beginning of the final split as the network, weights params (n,), reads it."""
     ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
-    reading = collect_activations(architecture, flat, ids)
+    reading = collect_activations(architecture, params, ids)
     found = features(corpus.vocabulary.decode(ids))
     shown = rank_units(reading.activations, found, architecture.hidden)[: max(1, BYTES // ids.size)]
     activations = reading.activations[[row for row, _ in shown]]

@@ -72,12 +72,12 @@ def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
     return {"diagnostics/saturation": float(each.mean())} | named
 
 
-def measure(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFlow:
-    """Look inside the network with the weights flat (n,), reading ids (T, B) from a zero state.
+def measure(params: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFlow:
+    """Look inside the network with the weights params (n,), reading ids (T, B) from a zero state.
 
     targets (B,): the characters behind the last ones. buffers: of that shape, overwritten.
     """
-    p = unflatten(buffers.architecture, flat)
+    p = unflatten(buffers.architecture, params)
     buffers.reset()
     gradients = norm_by_distance(state_gradients(p, ids, targets, buffers))
     radii = [spectral_radius(w) for w in recurrent_matrices(p)]
@@ -104,8 +104,8 @@ class GradientFlowMonitor:
     def should_measure(self, step: int) -> bool:
         return step % self.every == 0
 
-    def measure(self, flat: Array) -> GradientFlow:
-        return measure(flat, self.ids, self.targets, self.buffers)
+    def measure(self, params: Array) -> GradientFlow:
+        return measure(params, self.ids, self.targets, self.buffers)
 
 
 def multiplications(architecture: RNNConfig) -> int:

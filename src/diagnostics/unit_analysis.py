@@ -56,13 +56,13 @@ class Unit:
         return self.r**2
 
 
-def collect_activations(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Activations:
+def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.integer]) -> Activations:
     """Read ids (N,) from a zero state."""
-    p, activations, probabilities = unflatten(architecture, flat), [], []
-    state = zero_state(architecture, 1, flat.dtype)
+    p, activations, probabilities = unflatten(architecture, params), [], []
+    state = zero_state(architecture, 1, params.dtype)
     for start in range(0, ids.size, CHUNK):
         piece = ids[start : start + CHUNK, None].astype(np.intp)
-        buffers = Buffers.allocate(architecture, len(piece), 1, flat.dtype)
+        buffers = Buffers.allocate(architecture, len(piece), 1, params.dtype)
         buffers.set_state(state)
         z = forward(p, piece, buffers)
         state = buffers.state()

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.evaluation.calibration import Bin, expected_calibration_error
+from src.evaluation.error_analysis import Bin, expected_calibration_error
 from src.evaluation.evaluate import Evaluation
 from src.evaluation.text_quality import TextMetrics
 from src.plots.training import save

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
-from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
-from src.evaluation.calibration import BINS, expected_calibration_error, reliability
+from src.evaluation.error_analysis import (
+    BINS,
+    LossGroup,
+    by_character,
+    by_window_position,
+    by_word_position,
+    expected_calibration_error,
+    reliability,
+)
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.scoring import (
     Predictions,
@@ -121,7 +128,7 @@ def test_positions_by_hand() -> None:
     def bits(groups: list[LossGroup]) -> dict[str, float]:
         return {g.name: round(g.bpc, 5) for g in groups}
 
-    words = {"between words": (2 + 3 + 8) / 3, "1": (4 + 9) / 2, "2": (1 + 5) / 2, "3": 6, "4": 7}
+    words = {"non-letter": (2 + 3 + 8) / 3, "1": (4 + 9) / 2, "2": (1 + 5) / 2, "3": 6, "4": 7}
     # five digits
     assert bits(by_word_position(p, tokens, vocabulary)) == pytest.approx(words, rel=0, abs=1e-5)
     assert bits(by_window_position(p, 4)) == {"1": 5, "2": 4, "3": 5, "4": 6}
@@ -135,7 +142,7 @@ def test_a_long_word_ends_in_one_group() -> None:
     nats = np.ones(29, np.float32)
     p = Predictions(Score("stateful", 1, 0, 29), nats, np.zeros(29, bool), nats)
     groups = by_word_position(p, tokens, Vocabulary("ab"))
-    assert [g.name for g in groups] == [*(str(k) for k in range(2, 13)), "13 and on"]
+    assert [g.name for g in groups] == [*(str(k) for k in range(2, 13)), "13+"]
     assert groups[-1].count == 30 - 12
 
 
@@ -218,7 +225,7 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
     most: int, corpus: Corpus, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = corpus.split("train").size
-    assert evaluation.report([])["baselines_learned_from"] == {"last": train, "of": train}
+    assert (evaluation.n_reference, evaluation.n_train) == (train, train)
     assert "reference text" not in evaluation.table()
     monkeypatch.setattr("src.evaluation.baselines.MAX_REFERENCE_CHARS", 1000)
     architecture, flat = network(len(corpus.vocabulary))
@@ -226,15 +233,15 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
     line = f"reference text: the last 1,000 of {train:,} training characters"
     assert line in some.table().splitlines()
     assert line in some.table(full=True).splitlines()
-    assert some.report([])["baselines_learned_from"] == {"last": 1000, "of": train}
+    assert (some.n_reference, some.n_train) == (1000, train)
     assert TextQuality(corpus).tokens.tobytes() == corpus.split("train")[-1000:].tobytes()
     assert all(np.isfinite(value) for value in some.metrics().values())
 
 
 def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
     report = json.loads(json.dumps(evaluation.report([])))
-    assert report["contexts"]["stateful"]["bpc"] == evaluation.stateful.bpc
-    assert len(report["by_position_in_window"]) == 5
+    assert report["stateful"]["loss"] == evaluation.stateful.loss
+    assert len(report["by_window"]) == 5
     assert {row["name"] for row in report["by_character"]} <= set(LINE)
 
 
