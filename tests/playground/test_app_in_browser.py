@@ -13,7 +13,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import PathsConfig, TrackingConfig
-from src.playground.runs import option_label
+from src.playground.generation import option_label
 from src.tracking.run_store import open_store
 from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
