@@ -68,9 +68,9 @@ def main(config: Any, _: Invocation) -> None:
         run, "evaluation/evaluation.json", lambda file: write_json(file, evaluation.report(metrics))
     )
     if len(metrics) > 2:  # two texts and the held-out one: a curve
-        from src.plots.evaluation import quality_vs_temperature
+        from src.plots.run import plot_quality
 
-        store.save_file(run, "evaluation/temperature.png", lambda file: quality_vs_temperature(metrics, file))
+        store.save_file(run, "evaluation/temperature.png", lambda file: plot_quality(metrics, file))
 
 
 if __name__ == "__main__":

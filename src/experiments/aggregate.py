@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
 
@@ -68,16 +67,6 @@ def seed_stats(results: Sequence[JobResult], by: str, metric: str) -> pd.DataFra
         frame[metric] = nan
     stats = frame.groupby(by)[metric].agg(["mean", "std"]).reindex(swept(results, by))
     return stats.fillna({"mean": inf, "std": 0.0})
-
-
-def single_axes(width: float, height: float, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; width, height: in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    ax = figure.add_subplot()
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    ax.grid(alpha=0.3)
-    return figure, ax
 
 
 def plot_variants(

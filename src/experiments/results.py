@@ -20,6 +20,7 @@ from src.common.paths import PROJECT
 from src.experiments.aggregate import Measures
 from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
+from src.plots.sweep import write_svg
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
@@ -205,8 +206,6 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
 
 def save_figure(figure: Figure, file: Path, salt: str) -> None:
     """Write an SVG atomically; the same figure gives the same bytes."""
-    from src.plots.sweep import write_svg  # matplotlib takes a second to import
-
     write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
 
 

@@ -246,8 +246,8 @@ def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
 
 
 def test_the_figures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
-    from src.plots import evaluation as evaluation_plots
+    from src.plots import run as plots
 
-    evaluation_plots.reliability(evaluation.bins, tmp_path / "a.png")
-    evaluation_plots.loss_by_position(evaluation, tmp_path / "b.png")
+    plots.plot_reliability(evaluation.bins, tmp_path / "a.png")
+    plots.plot_loss_by_position(evaluation, tmp_path / "b.png")
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("a.png", "b.png"))

@@ -151,7 +151,7 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     with pytest.raises(UserError, match="prompt: expected only"):
         temperature_metrics(model, judge, "42", [1.0], 10, seed=1)
 
-    from src.plots.evaluation import quality_vs_temperature
+    from src.plots.run import plot_quality
 
-    quality_vs_temperature(judged, tmp_path / "t.png")
+    plot_quality(judged, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 5000

@@ -155,10 +155,9 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         (
             "matplotlib",
             {
-                "src.plots.evaluation",
                 "src.experiments.aggregate",
                 "src.experiments.runner",
-                "src.plots.training",
+                "src.plots.run",
                 "src.plots.diagnostics",
                 "src.experiments.results",
                 "src.plots.sweep",
@@ -255,8 +254,7 @@ SLOW = {
     "src.tracking.mlflow_writer": "mlflow",
     "src.tracking.sync": "mlflow",
     "src.tracking.mlflow_store": "mlflow",
-    "src.plots.evaluation": "matplotlib",
-    "src.plots.training": "matplotlib",
+    "src.plots.run": "matplotlib",
     "src.plots.diagnostics": "matplotlib",
     "src.plots.sweep": "matplotlib",
 }

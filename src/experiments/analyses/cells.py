@@ -3,7 +3,8 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name, single_axes
+from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name
+from src.plots.run import single_axes
 
 
 def measures(results: list[JobResult]) -> Measures:

@@ -3,7 +3,8 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, log2_axis, seed_stats, short_name, single_axes
+from src.experiments.aggregate import Measures, log2_axis, seed_stats, short_name
+from src.plots.run import single_axes
 
 # Test losses in nats that the paper's table gives for one layer, by the LSTM size of equal parameters. Quoted
 # from memory, not yet checked against the paper.

@@ -3,7 +3,8 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, single_axes
+from src.experiments.aggregate import Measures
+from src.plots.run import single_axes
 
 PREFIXES = ("test", "test_stateless", "repeat")
 MEASURES = ("val/loss", "train/steps", "train/best_step")

@@ -5,7 +5,8 @@ from math import log
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name, single_axes
+from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name
+from src.plots.run import single_axes
 
 CONTEXTS = {"test": "state carried through the text", "test_stateless": "state reset for every window"}
 

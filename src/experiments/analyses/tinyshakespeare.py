@@ -3,7 +3,8 @@
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, mean, single_axes
+from src.experiments.aggregate import Measures, mean
+from src.plots.run import single_axes
 
 # nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
 # run on a 2-core machine it took 132 s and came to 1.874.
