@@ -1,6 +1,7 @@
 """Single predictions, their breakdowns and calibration: known numbers, sums that come back to the whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,12 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     assert "best compressor: " in short
     assert len(short.splitlines()) == 9
     assert f"{metrics['test/bpc_minus_ngram_ci_low']:.3f}, " in short
+
+
+def test_a_huge_perplexity_does_not_widen_the_table(evaluation: Evaluation) -> None:
+    table = replace(evaluation, stateful=replace(evaluation.stateful, loss=300.0)).table()
+    assert "1.9e+130" in table
+    assert max(map(len, table.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("most", [1, 2, 7])
