@@ -140,7 +140,6 @@ tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recip
 	@$(RUN) -m src.experiments.results outputs/reproduction
 
 update-results: setup  ## copy the results of reproduce to experiments/*/measured.json and update the README's table
-	@[ ! -e outputs/reproduction.json ] || cp outputs/reproduction.json experiments/sonnets/measured.json
 	@$(RUN) -m src.experiments.results $(wildcard outputs/reproduction)
 
 # PyTorch is only measured against, in an environment of its own; pip takes the build that fits.

@@ -22,7 +22,7 @@ from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalization
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample_token
-from src.plots import training as training_plots
+from src.plots import run as plots
 from src.rnn.clipping import clip_norm, global_norm
 from src.rnn.init import initialize
 from src.rnn.loss import log_softmax
@@ -243,7 +243,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         corpus = sonnets(Path(folder))
         for draw in DRAWN:
-            training_plots.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
+            plots.save(draw(corpus), FIGURES / f"{draw.__name__}.png")
             print(f"docs/figures/{draw.__name__}.png", flush=True)
     return 0
 

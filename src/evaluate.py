@@ -1,4 +1,4 @@
-"""`python -m src.evaluate`: a trained model scored on the final split of its corpus, its texts judged."""
+"""`python -m src.evaluate`: score a trained model, and texts that it generates, on the final split."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,20 +8,21 @@ from src.common.console import echo_err
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from src.config.schema import Config
     from src.data.corpus import Corpus
     from src.evaluation.evaluate import Evaluation
     from src.models.serialization import TrainedModel
 
 
 def evaluate(
-    run_id: str, model: "TrainedModel", logged: dict[str, Any], data_dir: "Path"
+    run_id: str, model: "TrainedModel", config: "Config", data_dir: "Path"
 ) -> "tuple[Evaluation, Corpus]":
     """Score a trained model on the final split of the corpus that it was trained on.
 
     Args:
         run_id: The run, which an error names.
         model: Its model.
-        logged: Its config.
+        config: Its config.
         data_dir: Where corpora are prepared.
 
     Raises:
@@ -30,11 +31,9 @@ def evaluate(
     import numpy as np
 
     from src.common.errors import UserError
-    from src.config.schema import Config
     from src.data.corpus import load_corpus
     from src.evaluation.evaluate import evaluate_network
 
-    config = Config.from_dict(logged, f"run: config.json of run {run_id}")
     corpus, _ = load_corpus(config.data, config.seq_len, data_dir)
     if corpus.vocabulary != model.vocabulary:
         raise UserError(
@@ -48,28 +47,30 @@ def evaluate(
 def main(config: Any, _: Invocation) -> None:
     from src.common.atomic_io import write_json
     from src.common.paths import absolute
+    from src.config.schema import Config
     from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
     from src.tracking.run_store import open_attended_store
 
     store = open_attended_store(config)
     run = store.find(config.run)
-    model, logged = store.load_model(run), store.load_config(run)
+    model = store.load_model(run)
+    logged = Config.from_dict(store.load_config(run), f"run: config.json of run {run.run_id}")
     evaluation, corpus = evaluate(run.run_id, model, logged, absolute(config.data_dir))
     echo_err(run.describe(config.run))
     print(evaluation.table(full=True), flush=True)
-    judged = []
+    metrics = []
     if config.length:
-        prompt, asked = logged["prompt"], sorted(config.temperatures)
-        judged = temperature_metrics(model, TextQuality(corpus), prompt, asked, config.length, config.seed)
-        print("\n" + metrics_table(judged), flush=True)
+        temperatures, quality = sorted(config.temperatures), TextQuality(corpus)
+        metrics = temperature_metrics(model, quality, logged.prompt, temperatures, config.length, config.seed)
+        print("\n" + metrics_table(metrics), flush=True)
     store.save_file(run, "evaluation/scores.json", lambda file: write_json(file, evaluation.metrics()))
     store.save_file(
-        run, "evaluation/evaluation.json", lambda file: write_json(file, evaluation.report(judged))
+        run, "evaluation/evaluation.json", lambda file: write_json(file, evaluation.report(metrics))
     )
-    if len(judged) > 2:  # two texts and the held-out one: a curve
-        from src.plots.evaluation import quality_vs_temperature
+    if len(metrics) > 2:  # two texts and the held-out one: a curve
+        from src.plots.run import plot_quality
 
-        store.save_file(run, "evaluation/temperature.png", lambda file: quality_vs_temperature(judged, file))
+        store.save_file(run, "evaluation/temperature.png", lambda file: plot_quality(metrics, file))
 
 
 if __name__ == "__main__":

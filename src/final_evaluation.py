@@ -111,23 +111,18 @@ def draw_figures(
     run: Run, config: Config, evaluation: Evaluation, judged: list[TextMetrics], kept_step: int
 ) -> None:
     """The figures of the training and of what came out."""
-    from src.plots import (  # matplotlib takes a second to import, after training
-        evaluation as evaluation_plots,
-    )
-    from src.plots import training as training_plots
+    from src.plots import run as plots  # matplotlib takes a second to import, after training
 
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
     points_of = {name: points for name, points in run.curves.items() if "/" in name}
     if "train/loss" in points_of:
         # without the point behind the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}
-        training_plots.plot_losses(shown, unigram_bpc, kept_step, folder / "losses.png")
-        training_plots.plot_gradient_norms(
-            points_of, config.clip, config.clip_mode, folder / "gradient_norms.png"
-        )
-    evaluation_plots.reliability(evaluation.bins, folder / "reliability.png")
-    evaluation_plots.loss_by_position(evaluation, folder / "window.png")
-    evaluation_plots.quality_vs_temperature(judged, folder / "temperature.png")
+        plots.plot_losses(shown, unigram_bpc, kept_step, folder / "losses.png")
+        plots.plot_gradient_norms(points_of, config.clip, config.clip_mode, folder / "gradient_norms.png")
+    plots.plot_reliability(evaluation.bins, folder / "reliability.png")
+    plots.plot_loss_by_position(evaluation, folder / "window.png")
+    plots.plot_quality(judged, folder / "temperature.png")
     for file in sorted(folder.glob("*.png")):
         run.log_artifact(file, "figures")
 
@@ -135,16 +130,14 @@ def draw_figures(
 def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
     """Draw the diagnostics of the whole training, and write the page of the units' activations."""
     from src.diagnostics import activation_page
-    from src.plots import (  # matplotlib takes a second to import, after training
-        diagnostics as diagnostics_plots,
-    )
-    from src.plots import training as training_plots
+    from src.plots import diagnostics  # matplotlib takes a second to import, after training
+    from src.plots import run as plots
 
     record = read_json(run.folder / GRADIENTS, GradientFile)
     network = unflatten(trainer.architecture, result.params)
     drawn = {
-        "gradient_through_time": diagnostics_plots.gradient_through_time(record, result.best_step),
-        "singular_values": diagnostics_plots.singular_values(
+        "gradient_through_time": diagnostics.gradient_through_time(record, result.best_step),
+        "singular_values": diagnostics.singular_values(
             [np.array(values, np.float64) for values in record["initial_singular_values"]],
             [singular_values(w) for w in recurrent_matrices(network)],
             gated=trainer.architecture.cell != "rnn",
@@ -152,7 +145,7 @@ def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
     }
     for name, figure in drawn.items():
         file = run.folder / "figures" / f"{name}.png"
-        training_plots.save(figure, file)
+        plots.save(figure, file)
         run.log_artifact(file, "figures")
     file = run.folder / "neurons.html"
     page = activation_page.render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)

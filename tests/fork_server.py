@@ -25,7 +25,7 @@ IMPORTED = (
     "src.cli.error_messages",
     "src.evaluation.evaluate",
     "src.runner",
-    "src.plots.training",
+    "src.plots.run",
     "src.tracking.run_store",
     "src.experiments.rerun",
     "src.tracking.mlflow_store",

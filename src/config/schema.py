@@ -27,8 +27,8 @@ from src.config.constraints import (
 )
 from src.config.instantiate import target_field
 
-EXPERIMENTS = (  # folders of experiments/ that are sweeps
-    "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
+EXPERIMENTS = (  # folders of experiments/
+    "sonnets", "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
 )  # fmt: skip
 SUB_EXPERIMENTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  # parts of karpathy2015
 # Keys and groups that do not affect the result of a run: where it is made, and what is done with it.

@@ -19,12 +19,12 @@ BYTES = 1_000_000  # of activations: of a large network the units that are expla
 TOP_K = 5  # characters shown of each distribution
 
 
-def render_page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus) -> str:
-    """The page as HTML: the beginning of the final split as the network, weights flat (n,), reads it."""
+def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corpus) -> str:
+    """The page as HTML: the beginning of the final split as the network, weights params (n,), reads it."""
     ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
-    reading = collect_activations(architecture, flat, ids)
-    found = features(corpus.vocabulary.decode(ids))
-    shown = rank_units(reading.activations, found, architecture.hidden)[: max(1, BYTES // ids.size)]
+    reading = collect_activations(architecture, params, ids)
+    named_features = features(corpus.vocabulary.decode(ids))
+    shown = rank_units(reading.activations, named_features, architecture.hidden)[: max(1, BYTES // ids.size)]
     activations = reading.activations[[row for row, _ in shown]]
     scales = np.maximum(abs(activations).max(axis=1), 1e-12)
     likeliest, shares = top_k(reading.probabilities)
@@ -50,13 +50,13 @@ def render_page(title: str, architecture: RNNConfig, flat: Array, corpus: Corpus
         corpus=corpus.name,
         split=final_split(corpus),
         count=ids.size,
-        features=[feature.name for feature in found],
+        features=[feature.name for feature in named_features],
         data=data,
     )
 
 
 def top_k(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
-    """The LIKELIEST characters behind each position and their probabilities, (N, 5) each, falling."""
+    """The most likely characters after each position and their probabilities, (N, TOP_K) each, descending."""
     count = min(TOP_K, probabilities.shape[1])
     some = np.argpartition(-probabilities, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(probabilities, some, axis=1), axis=1, kind="stable")

@@ -11,10 +11,8 @@ from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
 from src.common.job_result import GRADIENTS, GradientFile
 from src.common.json_file import read_json
-from src.config.schema import Config
-from src.data.corpus import Corpus
-from src.diagnostics.gradient_flow import GradientFlow, GradientFlowMonitor
-from src.rnn.parameters import Array, RNNConfig, unflatten
+from src.diagnostics.gradient_flow import GradientFlowMonitor
+from src.rnn.parameters import Array, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
 
 DESCRIPTION = (
@@ -26,43 +24,8 @@ DESCRIPTION = (
 DISTANCES = 100  # points of a curve; in longer windows they are denser near the loss
 
 
-class TrainerView(Protocol):
-    """What the callback reads of a trainer."""
-
-    @property
-    def config(self) -> Config: ...
-
-    @property
-    def corpus(self) -> Corpus: ...
-
-    @property
-    def architecture(self) -> RNNConfig: ...
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def params(self) -> Array: ...
-
-    @property
-    def eval_params(self) -> Array: ...
-
-
-class ResultView(Protocol):
-    """What the callback reads of the result of a training."""
-
-    @property
-    def params(self) -> Array: ...
-
-    @property
-    def best_step(self) -> int: ...
-
-    @property
-    def steps(self) -> int: ...
-
-
-class MetricLogger(Protocol):
-    """Where metrics and the file go."""
+class Logger(Protocol):
+    """What the callback calls of `src.training.callbacks.Logger`, which is above this package."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
@@ -80,7 +43,7 @@ class DiagnosticsCallback(BaseCallback):
         folder: The run's directory.
     """
 
-    def __init__(self, logger: MetricLogger, folder: Path) -> None:
+    def __init__(self, logger: Logger, folder: Path) -> None:
         self.logger, self.file = logger, folder / GRADIENTS
         self.records: dict[int, str] = {}  # step to its line of the file
         self.initial_singular_values: list[list[float | None]] | None = None
@@ -89,9 +52,9 @@ class DiagnosticsCallback(BaseCallback):
             self.records = {row["step"]: json.dumps(row) for row in record["steps"]}
             self.initial_singular_values = record["initial_singular_values"]
 
-    def on_train_start(self, trainer: TrainerView) -> None:
+    def on_train_start(self, trainer: Any) -> None:
         """Measure the initial weights."""
-        self.prober = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
+        self.monitor = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
         self.distances = select_distances(trainer.config.seq_len)
         if trainer.step == 0:
             matrices = recurrent_matrices(unflatten(trainer.architecture, trainer.params))
@@ -100,22 +63,22 @@ class DiagnosticsCallback(BaseCallback):
             ]
             self.logger.log_metrics(self.measure(0, trainer.params), 0)
 
-    def on_validation_end(self, trainer: TrainerView, val_loss: float) -> None:
+    def on_validation_end(self, trainer: Any, val_loss: float) -> None:
         """Measure, unless that would be so often that it slows training down."""
-        if self.prober.should_measure(trainer.step):
+        if self.monitor.should_measure(trainer.step):
             self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
 
-    def on_train_end(self, trainer: TrainerView, result: ResultView) -> None:
+    def on_train_end(self, trainer: Any, result: Any) -> None:
         """Measure the best weights: like val/loss, the last point of each curve is theirs."""
         self.logger.log_metrics(self.measure(result.best_step, result.params), result.steps + 1)
         self.logger.log_artifact(self.file)
 
     def measure(self, step: int, params: Array) -> dict[str, float]:
         """Measure the weights `params` (n,) of a step; write the file and return the metrics."""
-        probe: GradientFlow = self.prober.measure(params)
+        flow = self.monitor.measure(params)
         norms = [
             [[round_for_json(n) for n in s] for s in layer]
-            for layer in probe.gradients[..., self.distances].tolist()
+            for layer in flow.gradients[..., self.distances].tolist()
         ]
         self.records[step] = json.dumps({"step": step, "norms": norms})
         head: dict[str, Any] = {
@@ -125,7 +88,7 @@ class DiagnosticsCallback(BaseCallback):
         }
         steps = ",\n".join(line for _, line in sorted(self.records.items()))
         write_text(self.file, f'{json.dumps(head)[:-1]}, "steps": [\n{steps}\n]}}\n')
-        return probe.metrics()
+        return flow.metrics()
 
 
 def select_distances(steps: int) -> list[int]:

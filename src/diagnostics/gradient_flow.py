@@ -1,4 +1,4 @@
-"""Looking inside during training: one small fixed batch of the validation text, read by the weights of now.
+"""Gradient flow and saturation during training, measured on one small fixed batch of the validation text.
 
 Nothing here draws a random number or writes to what training uses: a run has the same bits with and without.
 """
@@ -15,12 +15,10 @@ from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from src.rnn.spectrum import SQUARINGS, recurrent_matrices, spectral_radius
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 
-WINDOWS = 32  # of the probe: enough for a mean over windows that two probes can be compared by
+WINDOWS = 32  # of a measurement: enough for a mean over windows by which two can be compared
 MIN_WINDOWS = 4
-MAX_STATE_ELEMENTS = (
-    2**20
-)  # T B H of a probe's state: windows long and wide take fewer, to stay some dozen megabytes
-# Steps of training for one step's worth of probing: half a percent, and room for what is slower.
+MAX_STATE_ELEMENTS = 2**20  # T B H of its state: long and wide windows are fewer, to bound the memory
+# Steps of training for one step's worth of measuring: half a percent, and room for what is slower.
 MIN_INTERVAL = 200
 
 # |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values of a gate
@@ -33,15 +31,20 @@ LOW = 0.1
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """What one look came to. gradients (L, S, T): mean norm of dL_T/dh (and dL_T/dc) by layer, state and
-    distance to the loss. radii: spectral radius of each layer's recurrent matrix. shares: by metric name."""
+    """One measurement.
+
+    Attributes:
+        gradients: Mean norm of dL_T/dh (and dL_T/dc) by layer, state and distance to the loss, (L, S, T).
+        radii: Spectral radius of each layer's recurrent matrix.
+        saturation: Shares by metric name.
+    """
 
     gradients: Array
     radii: list[float]
     saturation: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
-        """Under the names that are tracked; what is no finite number is left out."""
+        """Return the metrics by name, without values that are not finite."""
         named = dict(self.saturation)
         for layer, radius in enumerate(self.radii, 1):
             named[f"diagnostics/spectral_radius{layer if layer > 1 else ''}"] = radius
@@ -60,11 +63,8 @@ def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
         dead = [(cache.h[1:] <= 0).all(axis=(0, 1)) for cache in buffers.caches]
         return {"diagnostics/dead_units": float(np.mean(dead))}
     if not architecture.spec.n_sigmoid:
-        return {
-            "diagnostics/saturation": float(
-                np.mean([abs(cache.h[1:]) > SATURATED for cache in buffers.caches])
-            )
-        }
+        saturated = [abs(cache.h[1:]) > SATURATED for cache in buffers.caches]
+        return {"diagnostics/saturation": float(np.mean(saturated))}
     names = architecture.spec.gates[: architecture.spec.n_sigmoid]
     gates = np.stack([cache.gates[: len(names)] for cache in buffers.caches])
     each = ((gates > SATURATED) | (gates < LOW)).mean(axis=(0, 2, 3, 4))
@@ -72,12 +72,16 @@ def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
     return {"diagnostics/saturation": float(each.mean())} | named
 
 
-def measure(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFlow:
-    """Look inside the network with the weights flat (n,), reading ids (T, B) from a zero state.
+def measure(params: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFlow:
+    """Measure gradient flow and saturation of a network that reads from a zero state.
 
-    targets (B,): the characters behind the last ones. buffers: of that shape, overwritten.
+    Args:
+        params: The weights, (n,).
+        ids: The inputs, (T, B).
+        targets: The characters after the last inputs, (B,).
+        buffers: Of that shape; overwritten.
     """
-    p = unflatten(buffers.architecture, flat)
+    p = unflatten(buffers.architecture, params)
     buffers.reset()
     gradients = norm_by_distance(state_gradients(p, ids, targets, buffers))
     radii = [spectral_radius(w) for w in recurrent_matrices(p)]
@@ -85,31 +89,34 @@ def measure(flat: Array, ids: Ids, targets: Ids, buffers: Buffers) -> GradientFl
 
 
 class GradientFlowMonitor:
-    """Probes on the same windows throughout, spread over the validation split. every: steps from one to the
-    next, a multiple of eval_every, so that they cost training about a hundredth of its time."""
+    """Measurements on the same windows throughout, spread over the validation split.
+
+    Attributes:
+        every: Steps from one measurement to the next, a multiple of eval_every, so that they cost about a
+            hundredth of the training time.
+    """
 
     def __init__(self, config: Config, architecture: RNNConfig, corpus: Corpus) -> None:
         tokens, steps = corpus.split("val"), config.seq_len
-        most = max(MIN_WINDOWS, MAX_STATE_ELEMENTS // (steps * architecture.hidden))
-        windows = min(WINDOWS, most, tokens.size - steps)
+        limit = max(MIN_WINDOWS, MAX_STATE_ELEMENTS // (steps * architecture.hidden))
+        windows = min(WINDOWS, limit, tokens.size - steps)
         starts = np.linspace(0, tokens.size - steps - 1, windows).astype(np.intp)
         read = tokens[np.arange(steps + 1)[:, None] + starts].astype(np.intp)
         self.ids, self.targets = read[:-1], read[-1]
         self.buffers = Buffers.allocate(architecture, steps, windows)
-        ratio = measurement_work(architecture, steps, windows) / step_work(
-            architecture, steps, config.batch_size
-        )
+        training = step_work(architecture, steps, config.batch_size)
+        ratio = measurement_work(architecture, steps, windows) / training
         self.every = config.eval_every * ceil(MIN_INTERVAL * max(1, ratio) / config.eval_every)
 
     def should_measure(self, step: int) -> bool:
         return step % self.every == 0
 
-    def measure(self, flat: Array) -> GradientFlow:
-        return measure(flat, self.ids, self.targets, self.buffers)
+    def measure(self, params: Array) -> GradientFlow:
+        return measure(params, self.ids, self.targets, self.buffers)
 
 
 def multiplications(architecture: RNNConfig) -> int:
-    """Of reading one character (that is forward once)."""
+    """Multiplications of one character's forward pass."""
     a = architecture
     return (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
 
@@ -120,15 +127,15 @@ def step_work(architecture: RNNConfig, steps: int, batch: int) -> int:
 
 
 def measurement_work(architecture: RNNConfig, steps: int, windows: int) -> int:
-    """Multiplications of a probe: forward, backward to states, and each layer's spectral radius."""
+    """Multiplications of a measurement: forward, backward to states, and each layer's spectral radius."""
     radii = architecture.layers * SQUARINGS * architecture.hidden**3
     return 2 * steps * windows * multiplications(architecture) + radii
 
 
 class UpdateRatio:
-    """How far the step before an evaluation moved the weights, in shares of their length: ||dw|| / ||w||.
+    """Ratio of the update before an evaluation to the weights: ||dw|| / ||w||.
 
-    Of a healthy training some 1e-3: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio of
+    In a healthy training some 1e-3: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio of
     updates to weights.
     """
 
@@ -139,12 +146,12 @@ class UpdateRatio:
         self.ratios: dict[str, float] = {}
 
     def on_step_start(self, step: int) -> None:
-        """Before the weights of `step` are updated."""
+        """Copy the weights before the update of `step`."""
         due = self.every and step % self.every == 0
         self.previous, self.ratios = self.weights.copy() if due else None, {}
 
     def on_step_end(self) -> None:
-        """Behind the update: of all parameters as one vector, and of each weight matrix."""
+        """Compute the ratios of all parameters as one vector, and of each weight matrix."""
         if self.previous is None:
             return
         update = self.weights - self.previous

@@ -17,16 +17,20 @@ from src.rnn.parameters import Array, RNNConfig, unflatten
 
 CHUNK = 250  # characters read at once
 MIN_LINES = 3
-MIN_SAMPLES = 30  # characters of each kind that a correlation is worth making of
+MIN_SAMPLES = 30  # characters of each kind that a correlation needs
 VOWELS = "aeiouy"
 APOSTROPHES = "'\u2019"
 
 
 @dataclass(frozen=True)
 class Activations:
-    """A network reading a text, its state carried from the start. activations (L*H, N): of each unit behind
-    each character, layer by layer: h, and of the LSTM tanh(c), its memory, as in the paper above.
-    probabilities (N, V): of the character that follows."""
+    """The activations of a network that reads a text, its state carried from the start.
+
+    Attributes:
+        activations: Of each unit after each character, layer by layer, (L*H, N): h, and of the LSTM tanh(c),
+            its memory, as in the paper above.
+        probabilities: Of the next character, (N, V).
+    """
 
     activations: Array
     probabilities: Array
@@ -34,7 +38,13 @@ class Activations:
 
 @dataclass(frozen=True)
 class Feature:
-    """values (N,): of a property at each character. where (N,): the characters that it is about."""
+    """A property of a text.
+
+    Attributes:
+        name: In words.
+        values: At each character, (N,).
+        where: The characters that it concerns, (N,).
+    """
 
     name: str
     values: NDArray[np.float64]
@@ -43,8 +53,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class Unit:
-    """layer counts from 1, number from 0. feature: what explains it best. r: the correlation with it, whose
-    square is the share of the activation's variance that it explains."""
+    """A hidden unit and the feature that explains it best.
+
+    Attributes:
+        layer: From 1.
+        number: From 0.
+        feature: Name of the feature.
+        r: The correlation with it, whose square is the share of the activation's variance that it explains.
+    """
 
     layer: int
     number: int
@@ -56,13 +72,13 @@ class Unit:
         return self.r**2
 
 
-def collect_activations(architecture: RNNConfig, flat: Array, ids: NDArray[np.integer]) -> Activations:
+def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.integer]) -> Activations:
     """Read ids (N,) from a zero state."""
-    p, activations, probabilities = unflatten(architecture, flat), [], []
-    state = zero_state(architecture, 1, flat.dtype)
+    p, activations, probabilities = unflatten(architecture, params), [], []
+    state = zero_state(architecture, 1, params.dtype)
     for start in range(0, ids.size, CHUNK):
         piece = ids[start : start + CHUNK, None].astype(np.intp)
-        buffers = Buffers.allocate(architecture, len(piece), 1, flat.dtype)
+        buffers = Buffers.allocate(architecture, len(piece), 1, params.dtype)
         buffers.set_state(state)
         z = forward(p, piece, buffers)
         state = buffers.state()
@@ -83,7 +99,7 @@ def is_vowel(character: str) -> bool:
 
 
 def features(text: str) -> list[Feature]:
-    """The properties that this text has: at least FEWEST characters of each of two kinds, or some lines."""
+    """Return the features that a text has: MIN_SAMPLES characters of each of two kinds, or some lines."""
     letter = np.array([is_letter(c) for c in text], bool)
     word = letter | np.array([c in APOSTROPHES for c in text], bool)
     newline = np.array([c == "\n" for c in text], bool)
@@ -91,7 +107,7 @@ def features(text: str) -> list[Feature]:
     upper = np.array([c.isupper() for c in text], bool)
     everywhere = np.ones(len(text), bool)
     ends = word & ~np.append(word[1:], True)
-    found = [
+    candidates = [
         Feature("inside a word", word.astype(np.float64), everywhere),
         Feature("distance to the word's start", distance_to(~word), word),
         Feature("last letter of a word", ends.astype(np.float64), word),
@@ -99,8 +115,8 @@ def features(text: str) -> list[Feature]:
         Feature("capital, not small letter", upper.astype(np.float64), letter),
     ]
     if newline.sum() >= MIN_LINES:
-        found.append(Feature("distance to the line's start", distance_to(newline), everywhere))
-    return [feature for feature in found if has_enough_samples(feature)]
+        candidates.append(Feature("distance to the line's start", distance_to(newline), everywhere))
+    return [feature for feature in candidates if has_enough_samples(feature)]
 
 
 def has_enough_samples(feature: Feature) -> bool:
@@ -130,13 +146,14 @@ def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
     return r
 
 
-def rank_units(activations: Array, found: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
+def rank_units(activations: Array, features: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
     """Row of the activations and what it responds to, the unit that is explained best first."""
-    if not found:
+    if not features:
         return [(k, Unit(k // hidden + 1, k % hidden, "", 0.0)) for k in range(len(activations))]
-    r = np.stack([correlations(activations, feature) for feature in found])
+    r = np.stack([correlations(activations, feature) for feature in features])
     best = abs(r).argmax(axis=0)
     units = [
-        Unit(k // hidden + 1, k % hidden, found[f].name, float(r[f, k])) for k, f in enumerate(best.tolist())
+        Unit(k // hidden + 1, k % hidden, features[f].name, float(r[f, k]))
+        for k, f in enumerate(best.tolist())
     ]
     return sorted(enumerate(units), key=lambda pair: -pair[1].score)

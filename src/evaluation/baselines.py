@@ -1,21 +1,18 @@
-"""What a score is to be read against, on the same split: knowing nothing, counting, and compressing.
+"""Baselines of a score on the same split: a uniform guess, n-grams and general compressors.
 
-All are estimated on the training split, for a long one on its end (`reference_tokens`), and evaluated on
-another split, in bits per character. They are computed once for each corpus and both lengths, and kept in its
-folder.
-
-What general compressors pay for a text after they have read another one.
+All are estimated on the training split and evaluated on another one, in bits per character. They are computed
+once for each corpus and both lengths, and kept in its folder. What a compressor pays for a text after it has
+read another one:
 
     bits per character = 8 (C(train + test) - C(train)) / len(test)        C: bytes, compressed
 
-Each reads the ids, one byte a character (two where the vocabulary has more than 256). How far back they
-look differs, and with it what the training text is worth to them: gzip 32 kB; bzip2 its current block of
-900 kB, so of a longer text it knows the last part only; xz everything, up to 64 MiB.
+Each reads the ids, one byte a character (two where the vocabulary has more than 256). How far back they look
+differs, and with it what the training text is worth to them: gzip 32 kB; bzip2 its current block of 900 kB,
+so of a longer text it knows the last part only; xz everything, up to 64 MiB.
 
-What counting, compressing and judging know of the training split: bounded, as their memory is to be.
-
-A suffix array takes 60 bytes a character, n-grams 40, so that of a long text all three know the end only. A
-network knows all of it, and an n-gram of more would be better: where the bound bites, the tables say so.
+A suffix array takes 60 bytes a character and n-grams 40, so baselines and text metrics know only the end of a
+long training split (`reference_tokens`). A network knows all of it, and an n-gram of more would be better:
+the tables say where the bound applies.
 """
 
 import bz2
@@ -23,6 +20,7 @@ import gzip
 import lzma
 import os
 from collections.abc import Callable
+from functools import partial
 from math import log2
 
 import numpy as np
@@ -40,7 +38,7 @@ FILE = "baselines.json"
 
 
 class BaselineFile(TypedDict):
-    """baselines.json. learned, scored: characters of the reference text and of the scored one."""
+    """baselines.json. n_reference, n_scored: characters of the reference text and of the scored one."""
 
     format: int
     n_reference: int
@@ -48,7 +46,7 @@ class BaselineFile(TypedDict):
     bpc: dict[str, float]
 
 
-FORMAT = 2  # of the file: another one where a baseline is reckoned otherwise
+FORMAT = 2  # of the file; increase it when a baseline is computed differently
 
 
 def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:
@@ -87,10 +85,10 @@ def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
 
 
 def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) -> NDArray[np.float64]:
-    """What the best n-gram pays for each character of `scored` but the first, in bits, (N - 1,).
+    """Loss of the best n-gram on each character of `scored` but the first, in bits, (N - 1,).
 
-    bits: of baselines_of. Counted again each time: up to a second for 5 MB, against as many numbers on disk
-    as are scored.
+    It is counted again each time, which takes up to a second for 5 MB; kept, it would take as many numbers on
+    disk as there are characters. bits: of `cached_baselines`.
     """
     order = next(k for k in orders(len(corpus.vocabulary)) if metric_name(k) == best(bits, compressor=False))
     return next(
@@ -119,26 +117,22 @@ def best(bits: dict[str, float], compressor: bool) -> str:
     return min(names, key=bits.__getitem__)
 
 
-XZ_LONGEST = 64 * 2**20  # the dictionary of `xz -9e`
-XZ_SHORTEST = 4096  # the least that the format allows
+XZ_MAX_DICTIONARY = 64 * 2**20  # of `xz -9e`
+XZ_MIN_DICTIONARY = 4096  # the least that the format allows
 
 
-def gzip_size(data: bytes) -> bytes:
-    return gzip.compress(data, compresslevel=9, mtime=0)
-
-
-def bzip2_size(data: bytes) -> bytes:
-    return bz2.compress(data, compresslevel=9)
-
-
-def xz_size(data: bytes) -> bytes:
-    """As `xz -9e` does it, the dictionary no longer than the data: the memory is ten times the dictionary."""
-    dictionary = min(XZ_LONGEST, max(XZ_SHORTEST, 1 << (len(data) - 1).bit_length()))
+def xz_compress(data: bytes) -> bytes:
+    """Compress as `xz -9e`, with a dictionary no longer than the data: it takes ten times as much memory."""
+    dictionary = min(XZ_MAX_DICTIONARY, max(XZ_MIN_DICTIONARY, 1 << (len(data) - 1).bit_length()))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}]
     return lzma.compress(data, format=lzma.FORMAT_XZ, filters=filters)
 
 
-COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip_size, "bzip2": bzip2_size, "xz": xz_size}
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": partial(gzip.compress, compresslevel=9, mtime=0),
+    "bzip2": partial(bz2.compress, compresslevel=9),
+    "xz": xz_compress,
+}
 
 
 def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:

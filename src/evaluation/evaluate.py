@@ -1,8 +1,10 @@
-"""The final scores of a network with what they are to be read against, as numbers and as a table.
+"""The final scores of a network and of its baselines, as metrics and as a table.
 
-Both contexts are read once, each prediction kept; intervals, calibration and breakdowns follow from that.
+Both contexts are read once, and each prediction is kept: intervals, calibration and breakdowns follow from
+them.
 """
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import log
@@ -10,25 +12,46 @@ from typing import Any
 
 import numpy as np
 
+from src.common.console import WIDTH, format_table
 from src.common.errors import DivergenceError
 from src.data.corpus import Corpus
 from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, display_name, reference_tokens
 from src.evaluation.bootstrap import Interval, block_bootstrap_ci
-from src.evaluation.breakdown import LossGroup, by_character, by_window_position, by_word_position
-from src.evaluation.calibration import Bin, expected_calibration_error, reliability
+from src.evaluation.error_analysis import (
+    Bin,
+    LossGroup,
+    by_character,
+    by_window_position,
+    by_word_position,
+    expected_calibration_error,
+    reliability,
+)
 from src.evaluation.scoring import Score, all_finite, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
 
+MAX_FIXED = 1e6  # perplexities from here on are written in scientific notation
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """split: `test`, or `val` for a corpus without a test split. available: predictions that there are in it;
-    the scores say how many of them were read. baselines, intervals: bits per character, the intervals by
-    context, of 95%. learned: the last so many characters of the training split, of as many as `n_train`, are
-    what the baselines know. against_ngram: what the network, state carried, pays more than the best n-gram
-    for the same characters, and its interval. bins: of the reliability diagram, state carried. by_window:
-    state reset; by_character, by_word: state carried.
+    """Scores of a network on the final split of its corpus. Intervals are of 95%.
+
+    Attributes:
+        split: `test`, or `val` for a corpus without a test split.
+        n_total: Predictions that there are in the split; the scores say how many of them were read.
+        seq_len: Window of the stateless score.
+        stateful, stateless: The scores in both contexts.
+        intervals: Of the bits per character, by context.
+        baselines: Bits per character by name.
+        n_reference: The last so many characters of the training split are the reference text of baselines and
+            text metrics.
+        n_train: Characters of the training split.
+        delta_vs_ngram: Bits per character of the network, state carried, minus the best n-gram's for the same
+            characters, and the interval of that difference.
+        bins: Of the reliability diagram, state carried.
+        by_window: Losses by position in the window, state reset.
+        by_character, by_word: Losses by character and by position in the word, state carried.
     """
 
     split: str
@@ -57,7 +80,7 @@ class Evaluation:
         return expected_calibration_error(self.bins)
 
     def metrics(self) -> dict[str, float]:
-        """Under the names that are tracked: test/bpc (carried), test_stateless/bpc, test/unigram_bpc."""
+        """Return the metrics by name: test/bpc (state carried), test_stateless/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
         for prefix, score in ((self.prefix, self.stateful), (f"{self.prefix}_stateless", self.stateless)):
             interval = self.intervals[score.context]
@@ -69,107 +92,96 @@ class Evaluation:
                 f"{prefix}/perplexity": score.perplexity,
                 f"{prefix}/accuracy": score.accuracy,
             }
-        more, ends = self.delta_vs_ngram
+        difference, ends = self.delta_vs_ngram
         named |= {
             f"{self.prefix}/ece": self.ece,
-            f"{self.prefix}/bpc_minus_ngram": more,
+            f"{self.prefix}/bpc_minus_ngram": difference,
             f"{self.prefix}/bpc_minus_ngram_ci_low": ends.low,
             f"{self.prefix}/bpc_minus_ngram_ci_high": ends.high,
         }
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
     def table(self, full: bool = False) -> str:
-        """For a terminal, a line a model. full: all baselines and the breakdowns, not only the best."""
-        where = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
+        """Format the scores for a terminal. full: all baselines and the breakdowns, not only the best."""
+        split = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
         read = f"{self.stateful.characters:,}"
         if self.stateful.characters < self.n_total:
             read = f"the first {read} of {self.n_total:,}"
-        lines = [
-            f"{read} characters of the {where}",
-            f"{'':<34}{'nats':>8}{'bits':>8}  {'95% interval':<16}{'perplexity':>10}{'accuracy':>10}",
-        ]
-        contexts = (
-            ("network, state carried", self.stateful),
-            (f"network, reset every {self.seq_len}", self.stateless),
-        )
-        for name, s in contexts:
-            interval = self.intervals[s.context]
-            ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
-            lines.append(
-                f"{name:<34}{s.loss:>8.4f}{s.bpc:>8.4f}  {ends:<16}{s.perplexity:>10.3f}{s.accuracy:>10.1%}"
-            )
-        shown = {name: display_name(name) for name in self.baselines}
+        names = {name: display_name(name) for name in self.baselines}
+        ngram, compressor = (best(self.baselines, compressor) for compressor in (False, True))
         if not full:
-            counted, packed = (best(self.baselines, compressor) for compressor in (False, True))
-            shown = {counted: f"best n-gram: {display_name(counted)}", packed: f"best compressor: {packed}"}
-            shown["uniform"] = display_name("uniform")
-        for name, words in shown.items():
-            bits = self.baselines[name]
-            lines.append(f"{words:<34}{bits * log(2):>8.4f}{bits:>8.4f}{'':<18}{2**bits:>10.3f}")
-        more, interval = self.delta_vs_ngram
-        ends = f"[{interval.low:.3f}, {interval.high:.3f}]"
-        against = f"network minus {display_name(best(self.baselines, compressor=False))}"
-        lines.append(f"{against:<34}{more * log(2):>8.4f}{more:>8.4f}  {ends}")
-        sure = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
-        lines.append(
-            f"{'expected calibration error':<34}{self.ece:>8.1%}  "
-            f"(on average {sure:.1%} sure, {self.stateful.accuracy:.1%} right)"
+            names = {ngram: f"best n-gram: {names[ngram]}", compressor: f"best compressor: {compressor}"}
+            names["uniform"] = display_name("uniform")
+        difference, interval = self.delta_vs_ngram
+        confidence = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
+        table = format_table(
+            ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
+            [
+                self.score_row("network, state carried", self.stateful),
+                self.score_row(f"network, reset every {self.seq_len}", self.stateless),
+                *(
+                    (label, f"{bits * log(2):.4f}", f"{bits:.4f}", "", f"{2**bits:.3f}")
+                    for name, label in names.items()
+                    for bits in (self.baselines[name],)
+                ),
+                (
+                    f"network minus {display_name(ngram)}",
+                    f"{difference * log(2):.4f}",
+                    f"{difference:.4f}",
+                    format_interval(interval),
+                ),
+            ],
         )
+        lines = [
+            f"{read} characters of the {split}",
+            table,
+            f"expected calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
+            f"{self.stateful.accuracy:.1%})",
+        ]
         if self.n_reference < self.n_train:
             lines.append(
-                "baselines learned from, texts judged against "
-                f"the last {self.n_reference:,} of {self.n_train:,} training characters"
+                f"reference text: the last {self.n_reference:,} of {self.n_train:,} training characters"
             )
         return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
 
+    def score_row(self, name: str, score: Score) -> tuple[str, ...]:
+        """The row of a score in the table."""
+        perplexity = f"{score.perplexity:.3f}" if score.perplexity < MAX_FIXED else f"{score.perplexity:.1e}"
+        interval = format_interval(self.intervals[score.context])
+        return name, f"{score.loss:.4f}", f"{score.bpc:.4f}", interval, perplexity, f"{score.accuracy:.1%}"
+
     def breakdown_lines(self) -> list[str]:
-        """Bits per character, place by place."""
+        """Bits per character by position and by character."""
         few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
         hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
         return [
-            "",
-            "bits per character",
+            "\nbits per character",
             format_groups("with n characters read since the reset", few),
             format_groups("n-th letter of a word", self.by_word),
-            format_groups("the ten characters that cost the most in all", hardest, quoted=True),
+            format_groups("the ten characters with the largest total loss", hardest, quoted=True),
         ]
 
-    def report(self, judged: Iterable[TextMetrics]) -> dict[str, Any]:
-        """Everything, for evaluation.json."""
-        return {
-            "split": self.split,
-            "seq_len": self.seq_len,
-            "contexts": {
-                s.context: {
-                    "bpc": s.bpc,
-                    "interval_95": asdict(self.intervals[s.context]),
-                    "accuracy": s.accuracy,
-                    "characters": s.characters,
-                }
-                for s in (self.stateful, self.stateless)
-            },
-            "available": self.n_total,
-            "baselines_bpc": self.baselines,
-            "baselines_learned_from": {"last": self.n_reference, "of": self.n_train},
-            "minus_best_ngram_bpc": self.delta_vs_ngram[0],
-            "minus_best_ngram_interval_95": asdict(self.delta_vs_ngram[1]),
-            "ece": self.ece,
-            "reliability": [asdict(b) for b in self.bins],
-            "by_position_in_window": [asdict(g) for g in self.by_window],
-            "by_character": [asdict(g) for g in self.by_character],
-            "by_position_in_word": [asdict(g) for g in self.by_word],
-            "judged": [asdict(j) for j in judged],
-        }
+    def report(self, texts: Iterable[TextMetrics]) -> dict[str, Any]:
+        """Return everything, and the metrics of generated texts, for evaluation.json."""
+        return {**asdict(self), "ece": self.ece, "texts": [asdict(text) for text in texts]}
+
+
+def format_interval(interval: Interval) -> str:
+    """The ends of an interval, like `[2.315, 2.402]`."""
+    return f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
-    """The groups' losses on one line."""
-    return f"  {title}:  " + "  ".join(f"{repr(g.name) if quoted else g.name} {g.bpc:.2f}" for g in groups)
+    """The title and, on the lines below it, the name and loss of each group."""
+    pairs = [f"{repr(g.name) if quoted else g.name}: {g.bpc:.2f}" for g in groups]
+    unbroken = "  ".join(pair.replace(" ", "\0") for pair in pairs)
+    lines = textwrap.fill(unbroken, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return f"  {title}\n{lines}".replace("\0", " ")
 
 
 def evaluate_network(
     architecture: RNNConfig,
-    flat: Array,
+    params: Array,
     corpus: Corpus,
     seq_len: int,
     rng: np.random.Generator,
@@ -177,37 +189,45 @@ def evaluate_network(
 ) -> Evaluation:
     """Score a network on the final split of its corpus, in memory that depends on `most` alone.
 
-    rng: of the intervals' resamples. most: predictions to score at most, from the beginning, None for all.
-    Raises DivergenceError for a score that is no number.
+    Args:
+        architecture: The network.
+        params: Its weights, (n,).
+        corpus: The corpus.
+        seq_len: Window of the stateless score.
+        rng: Draws the resamples of the intervals.
+        most: Upper bound of the predictions, from the beginning of the split; None for all.
+
+    Raises:
+        DivergenceError: A score is not finite.
     """
     split = corpus.split(corpus.final_split)
     tokens = split if most is None else split[: most + 1]
     with np.errstate(all="ignore"):  # what overflows ends in DivergenceError, which says it better
-        carried = predict_stateful(architecture, flat, tokens)
-        reset = predict_stateless(architecture, flat, tokens, seq_len)
-    for score in (carried.score, reset.score):
+        stateful = predict_stateful(architecture, params, tokens)
+        stateless = predict_stateless(architecture, params, tokens, seq_len)
+    for score in (stateful.score, stateless.score):
         if not all_finite(score.loss):
             raise DivergenceError(
                 f"model: expected a network that stays finite along the {final_split(corpus)}, got a "
                 f"loss of {score.loss:g} (state {score.context}) over {score.characters:,} characters: "
                 "train it with stateful=true, or with model.activation=tanh"
             )
-    intervals = {p.score.context: block_bootstrap_ci(p.loss / log(2), rng) for p in (carried, reset)}
-    known = cached_baselines(corpus, tokens)
-    more = carried.loss / log(2) - best_ngram_losses(corpus, tokens, known)
+    intervals = {p.score.context: block_bootstrap_ci(p.loss / log(2), rng) for p in (stateful, stateless)}
+    baselines = cached_baselines(corpus, tokens)
+    delta = stateful.loss / log(2) - best_ngram_losses(corpus, tokens, baselines)
     return Evaluation(
         split=corpus.final_split,
         n_total=split.size - 1,
         seq_len=seq_len,
-        stateful=carried.score,
-        stateless=reset.score,
+        stateful=stateful.score,
+        stateless=stateless.score,
         intervals=intervals,
-        baselines=known,
+        baselines=baselines,
         n_reference=reference_tokens(corpus).size,
         n_train=corpus.split("train").size,
-        delta_vs_ngram=(float(more.mean()), block_bootstrap_ci(more, rng)),
-        bins=reliability(carried.confidence, carried.hits),
-        by_window=by_window_position(reset, seq_len),
-        by_character=by_character(carried, tokens, corpus.vocabulary),
-        by_word=by_word_position(carried, tokens, corpus.vocabulary),
+        delta_vs_ngram=(float(delta.mean()), block_bootstrap_ci(delta, rng)),
+        bins=reliability(stateful.confidence, stateful.hits),
+        by_window=by_window_position(stateless, seq_len),
+        by_character=by_character(stateful, tokens, corpus.vocabulary),
+        by_word=by_word_position(stateful, tokens, corpus.vocabulary),
     )

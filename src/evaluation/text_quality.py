@@ -1,17 +1,17 @@
-"""What a written text is worth, beyond being read: measured against the text that the network learned from.
+"""Metrics of a generated text, compared with the training text.
 
-(Of a long one against its end: src/evaluation/baselines.py. What was copied from further up is not found.)
+(Of a long training text with its end: src/evaluation/baselines.py. A copy from further up is not found.)
 
-known_words: the share of its words that occur in the training text; words the network invented do not. 1 is
-    good, 0 is noise. None for a text without a whole word.
+known_words: the share of its words that occur in the training text; words that the network invented do not. 1
+    is good, 0 is noise. None for a text without a whole word.
 distinct_1, distinct_2: different words, and pairs of words, over all of them (Li et al. 2016, "A
     diversity-promoting objective function for neural conversation models").
-repetition: the share of runs of four words that stood in the text before: seq-rep-4 of Welleck et al. (2020),
-    "Neural text generation with unlikelihood training".
+repetition: the share of runs of four words that occurred earlier in the text: seq-rep-4 of Welleck et al.
+    (2020), "Neural text generation with unlikelihood training".
 longest_match: the longest passage that occurs in the training text, in characters.
 
-All but the first depend on the length of the text, so only texts of one length are to be compared; a passage
-of the test split beside them says what a person's text comes to.
+All but the first depend on the length of the text, so compare only texts of one length; the metrics of a
+passage of the test split are the reference for a human's text.
 """
 
 import re
@@ -22,6 +22,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from src.common.console import format_table
 from src.data.corpus import Corpus
 from src.evaluation.baselines import reference_tokens
 from src.evaluation.suffix_array import longest_copy, suffix_array
@@ -34,10 +35,13 @@ WORD = re.compile(r"[^\W\d_]+")  # a run of letters
 
 @dataclass(frozen=True)
 class TextMetrics:
-    """The measures above, of one text.
+    """The metrics of one text.
 
-    source: `temperature 0.7`, or what `final_split` says. temperature: None for one that was not
-    written. matched_text: the longest copied passage; longest_match: its length.
+    Attributes:
+        source: `temperature 0.7`, or `final_split` for a held-out text.
+        temperature: None for a held-out text.
+        characters: Its length.
+        matched_text: The longest copied passage, of which longest_match is the length.
     """
 
     source: str
@@ -51,17 +55,17 @@ class TextMetrics:
     matched_text: str
 
     def columns(self) -> dict[str, float | None]:
-        """The measures by name."""
+        """The metrics by name."""
         return {name: value for name, value in asdict(self).items() if name not in NON_METRIC_FIELDS}
 
     def metrics(self) -> dict[str, float]:
-        """Those that the text has: a short one has no runs of four words, none at all has nothing."""
+        """The metrics that the text has: a short one has no runs of four words, an empty one has none."""
         if not self.characters:
             return {}
         return {name: value for name, value in self.columns().items() if value is not None}
 
     def describe(self) -> str:
-        """What stands above the text."""
+        """The heading of the text."""
         known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
         return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
@@ -72,8 +76,10 @@ def final_split(corpus: Corpus) -> str:
 
 
 class TextQuality:
-    """Judges texts against the training split of a corpus, of a long one its end. Its words and its index are
-    made when needed."""
+    """Compares texts with the training split of a corpus, of a long one with its end.
+
+    Its words and its suffix array are computed when they are first needed.
+    """
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
@@ -88,10 +94,12 @@ class TextQuality:
         return suffix_array(self.tokens)
 
     def compute(self, prompt: str, text: str, temperature: float | None) -> TextMetrics:
-        """Judge `text` as it was written behind `prompt`, which itself does not count.
+        """Compute the metrics of a generated text; a word that is cut by its ends is left out.
 
-        A word that the text's ends cut is left out. The text is in the characters of the corpus; the
-        prompt goes through its normalization.
+        Args:
+            prompt: What it continues; normalized here, and not part of the text.
+            text: The text, in the characters of the corpus.
+            temperature: At which it was generated; None for a held-out text.
         """
         prompt = self.corpus.normalization.apply(prompt)
         words = whole_words(prompt, text)
@@ -112,13 +120,13 @@ class TextQuality:
         )
 
     def reference_metrics(self, length: int) -> TextMetrics:
-        """The first `length` characters of the final split, judged as if they had been written."""
+        """Return the metrics of the first `length` characters of the final split."""
         text = self.corpus.vocabulary.decode(self.corpus.split(self.corpus.final_split)[:length])
         return self.compute("", text, None)
 
 
 def whole_words(prompt: str, text: str) -> list[str]:
-    """The words that begin behind the prompt and end before the text does."""
+    """The words that begin after the prompt and end before the text does."""
     found = WORD.finditer(prompt + text)
     return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
 
@@ -129,46 +137,65 @@ def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
 
 
 def distinct(items: list[str] | list[tuple[str, ...]]) -> float | None:
-    """Different ones over all; None where there are none."""
+    """Share of different items; None without items."""
     return len(set(items)) / len(items) if items else None
 
 
 def temperature_metrics(
     model: TrainedModel,
-    judge: TextQuality,
+    quality: TextQuality,
     prompt: str,
     temperatures: Iterable[float],
     length: int,
     seed: int,
 ) -> list[TextMetrics]:
-    """Write `length` characters at each temperature, from the same random numbers, and judge them.
+    """Generate a text at each temperature, from the same random numbers, and compute its metrics.
 
-    The last is the held-out text, as much of it: what the numbers are to be read against. Raises UserError
-    for a prompt with a character that the vocabulary lacks.
+    Args:
+        model: The network.
+        quality: The training text to compare with.
+        prompt: What each text continues.
+        temperatures: The temperatures.
+        length: Characters of each text.
+        seed: Of the random numbers.
+
+    Returns:
+        The metrics of each text, and at the end those of as much held-out text.
+
+    Raises:
+        UserError: The vocabulary lacks a character of the prompt.
     """
-    judged = []
+    metrics = []
     for temperature in temperatures:
         text = "".join(sample(model, prompt, temperature, length, np.random.default_rng(seed)))
-        judged.append(judge.compute(prompt, text, temperature))
-    return [*judged, judge.reference_metrics(length)]
+        metrics.append(quality.compute(prompt, text, temperature))
+    return [*metrics, quality.reference_metrics(length)]
 
 
-def metrics_table(judgments: list[TextMetrics]) -> str:
-    """A line a text, for a terminal."""
-    lengths = sorted({j.characters for j in judgments})
-    of = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
-    lines = [
-        f"texts of {of} characters, judged against the training text",
-        f"{'':<20}{'known words':>12}{'distinct 1':>12}{'distinct 2':>12}{'repetition':>12}"
-        "  longest copy (characters)",
-    ]
-    for j in judgments:
-        shares = "".join(
-            f"{'-' if v is None else format(v, '.1%'):>12}"
-            for v in (j.known_words, j.distinct_1, j.distinct_2, j.repetition)
-        )
-        lines.append(f"{j.source:<20}{shares}{j.longest_match:>6}  {truncate(j.matched_text)}")
-    return "\n".join(lines)
+def metrics_table(metrics: list[TextMetrics]) -> str:
+    """Format the metrics of texts for a terminal, and below them the longest copied passages."""
+    lengths = sorted({m.characters for m in metrics})
+    count = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
+    shares = ("known_words", "distinct_1", "distinct_2", "repetition")
+    table = format_table(
+        ("", *(name.replace("_", " ") for name in shares), "longest copy"),
+        [
+            (
+                m.source,
+                *("-" if (v := getattr(m, name)) is None else f"{v:.1%}" for name in shares),
+                str(m.longest_match),
+            )
+            for m in metrics
+        ],
+    )
+    return "\n".join(
+        [
+            f"texts of {count} characters, compared with the training text",
+            table,
+            "\nlongest passages copied from the training text",
+            *(f"  {m.source:<16}  {truncate(m.matched_text)}" for m in metrics),
+        ]
+    )
 
 
 def truncate(passage: str, most: int = 48) -> str:

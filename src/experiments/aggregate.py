@@ -19,11 +19,11 @@ def where(results: Iterable[JobResult], **swept: str) -> list[JobResult]:
 
 def swept(results: Iterable[JobResult], key: str) -> list[str]:
     """The values of a swept key: numbers in order (null last), words in the order of the jobs."""
-    found = list(dict.fromkeys(result.swept[key] for result in results if key in result.swept))
+    distinct = list(dict.fromkeys(result.swept[key] for result in results if key in result.swept))
     try:
-        return sorted(found, key=lambda value: float("inf") if value == "null" else float(value))
+        return sorted(distinct, key=lambda value: inf if value == "null" else float(value))
     except ValueError:
-        return found
+        return distinct
 
 
 def to_frame(results: Iterable[JobResult]) -> pd.DataFrame:
@@ -46,9 +46,8 @@ def values(results: Iterable[JobResult], metric: str) -> list[float]:
 
 def mean(results: Iterable[JobResult], metric: str) -> float:
     """The mean of a metric; infinite where no job has it, so that no claim passes."""
-    frame = to_frame(results)
-    found = float(frame[metric].mean()) if metric in frame else nan
-    return found if isfinite(found) else inf
+    found = values(results, metric)
+    return float(pd.Series(found).mean()) if found else inf
 
 
 def seed_stats(results: Sequence[JobResult], by: str, metric: str) -> pd.DataFrame:
@@ -70,12 +69,39 @@ def seed_stats(results: Sequence[JobResult], by: str, metric: str) -> pd.DataFra
     return stats.fillna({"mean": inf, "std": 0.0})
 
 
-def plot_seeds(
-    ax: Axes, x: float, points: Sequence[float], mean: float, mark: str = "o", **options: Any
+def plot_variants(
+    ax: Axes,
+    results: Sequence[JobResult],
+    metric: str,
+    offset: float = 0.0,
+    mark: str = "o",
+    label: str | None = None,
+    **style: Any,
 ) -> None:
-    """Draw a mark for each seed at x, and a line at their mean."""
-    ax.plot([x] * len(points), points, "k" + mark, markersize=5, **options)
-    ax.plot([x - 0.12, x + 0.12], [mean, mean], "k-", linewidth=2)
+    """Plot a metric by the swept `variant`: a mark for each seed, a line at their mean.
+
+    Args:
+        ax: The axes, whose ticks become the names of the variants.
+        results: The jobs.
+        metric: The metric's name.
+        offset: Added to the positions 0, 1, ... of the variants.
+        mark: The marker.
+        label: The entry of the legend.
+        style: More arguments of `Axes.plot` for the marks.
+    """
+    variants = swept(results, "variant")
+    for x, variant in enumerate(variants):
+        seeds, at = where(results, variant=variant), x + offset
+        points, average = values(seeds, metric), mean(seeds, metric)
+        style["label"] = label if x == 0 else None
+        ax.plot([at] * len(points), points, "k" + mark, markersize=5, **style)
+        ax.plot([at - 0.12, at + 0.12], [average, average], "k-", linewidth=2)
+    ax.set_xticks(range(len(variants)), [short_name(variant) for variant in variants])
+
+
+def short_name(variant: str) -> str:
+    """`lstm` of `cells/lstm`."""
+    return variant.rpartition("/")[2]
 
 
 def log2_axis(ax: Axes, values: Sequence[str]) -> None:

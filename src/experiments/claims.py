@@ -1,11 +1,36 @@
 """Claims of the experiments, checked against their measurements."""
 
-import json
-from dataclasses import dataclass
-from math import isfinite, nan
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from math import inf, isfinite
 from pathlib import Path
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from src.common.errors import UserError
+from src.common.json_file import read_json
+
+Preset = Literal["quick", "full"]
+WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}
+
+
+class ClaimEntry(TypedDict):
+    """A claim in expected.json; see `Claim`."""
+
+    claim: str
+    measure: str
+    source: str
+    min: NotRequired[float]
+    max: NotRequired[float]
+    preset: NotRequired[Preset]
+
+
+class ClaimFile(TypedDict):
+    """expected.json. command: what measures the claims."""
+
+    command: NotRequired[str]
+    claims: list[ClaimEntry]
 
 
 @dataclass(frozen=True)
@@ -16,103 +41,91 @@ class Claim:
         claim: In words.
         measure: A metric's name, or the difference of two (`a - b`), which must lie in [min, max].
         source: Where the bounds come from.
-        size: `quick` or `full` where the claim concerns one preset of the experiment; "" for both.
+        min, max: The bounds.
+        preset: `quick` or `full` where the claim concerns one preset of the experiment; "" for both.
     """
 
     claim: str
     measure: str
     source: str
-    min: float | None = None
-    max: float | None = None
-    size: str = ""
+    min: float = -inf
+    max: float = inf
+    preset: str = ""
 
-    def measured(self, metrics: dict[str, float]) -> bool:
-        """Whether its metrics were measured."""
-        return all(name in metrics for name in self.measure.split(" - "))
-
-    def value(self, metrics: dict[str, float]) -> float:
-        """The measured value. Raises UserError for a missing metric."""
-        first, _, second = self.measure.partition(" - ")
-        try:
-            return metrics[first] - (metrics[second] if second else 0.0)
-        except KeyError as error:
-            raise UserError(f"claim {self.claim!r}: expected the metric {error.args[0]}, got none") from error
-
-    def passes(self, metrics: dict[str, float]) -> bool:
-        """Whether the value lies within the bounds; false for inf and nan."""
-        value = self.value(metrics)
-        above = self.min is None or value >= self.min
-        return isfinite(value) and above and (self.max is None or value <= self.max)
-
+    @property
     def expected(self) -> str:
-        bounds = [f">= {self.min:g}"] if self.min is not None else []
-        bounds += [f"<= {self.max:g}"] if self.max is not None else []
+        """The bounds, like `>= 0.1 and <= 0.2`."""
+        bounds = [f">= {self.min:g}"] if self.min > -inf else []
+        bounds += [f"<= {self.max:g}"] if self.max < inf else []
         return " and ".join(bounds)
 
 
 @dataclass(frozen=True)
-class ClaimResult:
-    """Result of a claim.
+class ClaimResult(Claim):
+    """A claim with its measured value, which is None for a part of the experiment that was not run."""
 
-    Attributes:
-        passed: Whether the value lies within the bounds.
-        executed: False for a claim whose part of the experiment was not run; its value is nan.
-    """
+    value: float | None = None
 
-    claim: str
-    passed: bool
-    measure: str
-    value: float
-    expected: str
-    source: str
-    executed: bool = True
+    @property
+    def passed(self) -> bool | None:
+        """Whether the value lies within the bounds: false for inf and nan, None for a claim without value."""
+        if self.value is None:
+            return None
+        return isfinite(self.value) and self.min <= self.value <= self.max
 
     @property
     def word(self) -> str:
         """`reproduced`, `NOT reproduced` or `not run`."""
-        if not self.executed:
-            return "not run"
-        return "reproduced" if self.passed else "NOT reproduced"
+        return WORDS[self.passed]
 
     def line(self) -> str:
         """Lines for the terminal."""
-        if not self.executed:
-            return f"{self.word:<14}  {self.claim}"
+        first = f"{self.word:<14}  {self.claim}"
+        if self.value is None:
+            return first
         return (
-            f"{self.word:<14}  {self.claim}\n                {self.measure} = {self.value:.4f}, expected "
-            f"{self.expected} ({self.source})"
+            f"{first}\n                {self.measure} = {self.value:.4f}, expected {self.expected} "
+            f"({self.source})"
         )
 
 
-def read_claims(file: Path, size: str = "") -> list[Claim]:
-    """Read the claims of an experiment from its expected.json: those of `size` and of every size."""
-    claims = [Claim(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["claims"]]
-    return [claim for claim in claims if claim.size in ("", size)]
+def read_claims(file: Path, preset: str = "") -> list[Claim]:
+    """Read the claims of an experiment from its expected.json: those of `preset` and of every preset.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    claims = [Claim(**entry) for entry in read_json(file, ClaimFile, "experiments")["claims"]]
+    return [claim for claim in claims if claim.preset in ("", preset)]
 
 
-def check_claims(claims: list[Claim], metrics: dict[str, float], partly: bool = False) -> list[ClaimResult]:
+def check_claims(
+    claims: Iterable[Claim], metrics: dict[str, float], partly: bool = False
+) -> list[ClaimResult]:
     """Check each claim against the measured metrics.
 
     Args:
         claims: The claims.
         metrics: What was measured.
         partly: Whether only a part of the experiment was run, so that missing metrics are no error.
+
+    Raises:
+        UserError: A metric is missing.
     """
-    return [
-        ClaimResult(c.claim, False, c.measure, nan, c.expected(), c.source, executed=False)
-        if partly and not c.measured(metrics)
-        else ClaimResult(c.claim, c.passes(metrics), c.measure, c.value(metrics), c.expected(), c.source)
-        for c in claims
-    ]
+    results = []
+    for claim in claims:
+        first, *others = names = claim.measure.split(" - ")
+        missing = [name for name in names if name not in metrics]
+        if missing and not partly:
+            raise UserError(f"claim {claim.claim!r}: expected the metric {missing[0]}, got none")
+        value = None if missing else metrics[first] - sum(metrics[name] for name in others)
+        results.append(ClaimResult(**asdict(claim), value=value))
+    return results
 
 
-def tally(found: list[ClaimResult]) -> str:
-    """`3 of 4 claims reproduced`, and how many were not run."""
-    ran = [v for v in found if v.executed]
-    left = f", {len(found) - len(ran)} not run" if len(ran) < len(found) else ""
-    return f"{sum(v.passed for v in ran)} of {len(ran)} claims reproduced{left}"
-
-
-def all_passed(found: list[ClaimResult]) -> bool:
-    """Whether every executed claim has passed."""
-    return all(v.passed for v in found if v.executed)
+def tally(passed: Iterable[bool | None]) -> str:
+    """Count claims by `ClaimResult.passed`: `3 of 4 claims reproduced`, and how many were not run."""
+    every = list(passed)
+    executed = [value for value in every if value is not None]
+    rest = f", {len(every) - len(executed)} not run" if len(executed) < len(every) else ""
+    return f"{sum(executed)} of {len(executed)} claims reproduced{rest}"

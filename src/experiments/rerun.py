@@ -1,6 +1,6 @@
 """Train a logged run again and compare the two: bit-identical, or where they differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -21,17 +21,12 @@ from src.tracking.run_store import RunStore
 from src.training.data_parallel import effective_workers
 
 ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
-NON_DETERMINISTIC_STOPS = {
-    "interrupted": "was ended by Ctrl-C",
-    "pruned": "was given up by its sweep",
-}  # stop reasons that do not follow from the config
+# Stop reasons that do not follow from the config.
+NON_DETERMINISTIC_STOPS = {"interrupted": "was ended by Ctrl-C", "pruned": "was pruned by its sweep"}
 ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were expected"
 DIGESTS = ("weights_sha256", "job_digest")
-IGNORED_ENVIRONMENT = (
-    "command",
-    "cores",
-    "data_digest",
-)  # of the environment: they change no bit, or are checked before
+# Of the environment: these change no bit, or are checked before.
+IGNORED_ENVIRONMENT = ("command", "cores", "data_digest")
 
 
 @dataclass(frozen=True)
@@ -110,10 +105,18 @@ def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
         )
     result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
     again = RunRecord.load(result.folder)
-    comparisons = [weights(original, again, store, result.folder), scores(original, again)]
-    comparisons += [curve(name, original, again) for name in COMPARED_CURVES] + [samples(original, again)]
+    old, new = ({k: v for k, v in run.scores.items() if k not in DIGESTS} for run in (original, again))
+    comparisons = [
+        compare_weights(original, again, store, result.folder),
+        compare_values("final scores", old, new),
+    ]
+    for name in COMPARED_CURVES:
+        before, after = (dict(run.curves.get(name, [])) for run in (original, again))
+        comparisons.append(compare_values(name, before, after, "step "))
+    comparisons.append(compare_samples(original, again))
     identical = not any(comparison.difference for comparison in comparisons)
-    print("\n".join(comparison.line for comparison in comparisons))
+    for comparison in comparisons:
+        print(comparison.line)
     if not identical:
         print(environment_diff(original, again))
     verdict = "identical" if identical else "not identical"
@@ -140,7 +143,8 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
         yield f"run {original.run_id} {reason}: its result may not repeat"
 
 
-def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Comparison:
+def compare_weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Comparison:
+    """Compare the digests of the weights; where they differ, the weights. folder: the new run's directory."""
     if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
         return Comparison("weights", "")
     try:
@@ -156,41 +160,38 @@ def weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path
     )
 
 
-def scores(original: RunRecord, again: RunRecord) -> Comparison:
-    differing = []
-    for name in sorted({*original.scores, *again.scores} - {*DIGESTS}):
-        before, after = original.scores.get(name), again.scores.get(name)
-        if before != after:
-            differing.append((distance(before, after), f"{name} {before} and {after}"))
-    if not differing:
-        return Comparison("final scores", "")
-    largest, words = max(differing)
-    return Comparison("final scores", f"{len(differing)} of them, largest difference {largest:.3g}: {words}")
+def compare_values(
+    what: str, before: Mapping[Any, float | str], after: Mapping[Any, float | str], unit: str = ""
+) -> Comparison:
+    """Compare two mappings of numbers: every point of a curve by its step, every score by its name.
 
-
-def curve(name: str, original: RunRecord, again: RunRecord) -> Comparison:
-    """Every point of a metric's curve."""
-    before, after = (dict(run.curves.get(name, [])) for run in (original, again))
-    differing = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
+    Args:
+        what: Name of the comparison.
+        before, after: The numbers.
+        unit: Written before a key, like `step `.
+    """
+    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if not differing:
-        return Comparison(name, "")
+        return Comparison(what, "")
     first = differing[0]
-    largest, at = max((distance(before.get(step), after.get(step)), -step) for step in differing)
-    pair = f"{before.get(first, 'no point')} and {after.get(first, 'no point')}"
-    words = "one has no point" if largest == inf else f"{largest:.3g}"
-    return Comparison(name, f"first at step {first} ({pair}), largest difference {words} at step {-at}")
+    pair = f"{before.get(first, 'nothing')} and {after.get(first, 'nothing')}"
+    distances = {key: distance(before.get(key), after.get(key)) for key in differing}
+    largest = max(differing, key=distances.__getitem__)
+    size = "one has no value" if distances[largest] == inf else f"{distances[largest]:.3g}"
+    return Comparison(what, f"first at {unit}{first} ({pair}), largest difference {size} at {unit}{largest}")
 
 
-def samples(original: RunRecord, again: RunRecord) -> Comparison:
+def compare_samples(original: RunRecord, again: RunRecord) -> Comparison:
+    """Compare the samples, by temperature."""
     first, second = ({row["temperature"]: row["text"] for row in run.samples} for run in (original, again))
     for temperature in sorted({*first, *second}):
         before, after = first.get(temperature), second.get(temperature)
         if before is None or after is None:
             return Comparison("samples", f"one has none at temperature {temperature:g}")
         if before != after:
-            pairs = enumerate(zip(before, after, strict=False))
-            at = next((k for k, (b, a) in pairs if b != a), min(len(before), len(after)))
-            return Comparison("samples", f"at temperature {temperature:g} first at character {at + 1}")
+            pairs = enumerate(zip(before, after, strict=False), 1)
+            at = next((k for k, (b, a) in pairs if b != a), min(len(before), len(after)) + 1)
+            return Comparison("samples", f"at temperature {temperature:g} first at character {at}")
     return Comparison("samples", "")
 
 
@@ -201,21 +202,16 @@ def distance(before: Any, after: Any) -> float:
 
 
 def environment_diff(original: RunRecord, again: RunRecord) -> str:
-    """List the differences between two environments: first those that equal bits do not allow."""
+    """List the differences between two environments: first those that must be equal for equal bits."""
     before, after = flatten(original.environment), flatten(again.environment)
-    lines = {
-        key: f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}"
-        for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT})
-        if before.get(key) != after.get(key)
-    }
-    needed = [line for key, line in lines.items() if key.startswith(("numerics.", "code_sha256"))]
-    others = [line for key, line in lines.items() if line not in needed]
-    return "\n".join(
-        [
-            *(["equal bits require equal values of", *needed] if needed else [ALL_EQUAL]),
-            *(["other differences of the environment", *others] if others else []),
-        ]
-    )
+    needed: list[str] = []
+    others: list[str] = []
+    for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT}):
+        if before.get(key) != after.get(key):
+            lines = needed if key.startswith(("numerics.", "code_sha256")) else others
+            lines.append(f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}")
+    first = ["equal bits require equal values of", *needed] if needed else [ALL_EQUAL]
+    return "\n".join(first + (["other differences of the environment", *others] if others else []))
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

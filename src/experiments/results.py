@@ -5,124 +5,169 @@ experiments/. A record has the measures, the claims and the figure of an experim
 merged.
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
+from typing_extensions import TypedDict
 
 from src.common.atomic_io import write_atomically, write_json, write_text
 from src.common.console import echo_err
+from src.common.errors import UserError
+from src.common.json_file import read_json
 from src.common.paths import PROJECT
 from src.experiments.aggregate import Measures
-from src.experiments.claims import ClaimResult, check_claims, read_claims
+from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
+from src.plots.sweep import write_svg
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
 FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
+ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
-STATUS_TEXT = {True: "reproduced", False: "**not reproduced**", None: "not run"}
+
+class Execution(TypedDict):
+    """What was run, for how long, and where. jobs: their number."""
+
+    command: str
+    jobs: int
+    seconds: float
+    processor: str
+    cores: int
 
 
-def table() -> str:
+class Part(Execution):
+    """The execution of a part of an experiment. commit, changed: of the code."""
+
+    commit: NotRequired[str | None]
+    changed: NotRequired[bool | None]
+
+
+class ClaimRecord(TypedDict):
+    """A checked claim. passed, value: null for a claim that was not run."""
+
+    claim: str
+    passed: bool | None
+    measure: str
+    value: float | None
+    expected: str
+
+
+class Record(Execution):
+    """A measured.json. samples: by temperature, of an experiment with one job; parts: by name."""
+
+    preset: Preset
+    measures: Measures
+    claims: list[ClaimRecord]
+    samples: NotRequired[dict[str, str]]
+    parts: NotRequired[dict[str, Part]]
+
+
+def read_record(file: Path) -> Record | None:
+    """Read a record; None where there is none. Raises UserError for a damaged one."""
+    return read_json(file, Record, "experiments") if file.exists() else None
+
+
+def results_table() -> str:
     """The Markdown table: the number of reproduced claims, and a row for each claim."""
-    found: list[bool | None] = []
+    passed: list[bool | None] = []
     lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
-    for file in sorted((PROJECT / "experiments").glob("*/measured.json")):
-        entry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for file in sorted(FOLDER.glob("*/measured.json")):
         name = file.parent.name
-        for claim in entry.get("claims", []):
-            found.append(claim["held"])
-            word = STATUS_TEXT[claim["held"]]
+        for claim in read_json(file, Record, "experiments")["claims"]:
+            passed.append(claim["passed"])
+            word = "**not reproduced**" if claim["passed"] is False else WORDS[claim["passed"]]
             value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
-            where = f"[{name}](experiments/{name}/)"
-            lines.append(f"| {where} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
-    ran = [held for held in found if held is not None]
-    tally = f"{sum(ran)} of {len(ran)} claims reproduced, {len(found) - len(ran)} not run:"
-    return "\n".join([tally, "", *lines]) + "\n"
+            link = f"[{name}](experiments/{name}/)"
+            lines.append(f"| {link} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
+    return "\n".join([f"{tally(passed)}:", "", *lines]) + "\n"
 
 
 def update_readme(readme: str) -> str:
-    """The README's text with the table of now. Raises ValueError without the markers."""
+    """Return the README's text with the current table. Raises ValueError without the markers."""
     before, first, rest = readme.partition(FIRST)
     _, last, after = rest.partition(LAST)
     if not (first and last):
         raise ValueError(f"expected {FIRST.strip()} and {LAST.strip()} in {README}, got neither or one")
-    return before + FIRST + table() + LAST + after
+    return before + FIRST + results_table() + LAST + after
 
 
 def main(arguments: list[str]) -> int:
-    """Publish the records of the folders in `arguments`, then write the table."""
+    """Publish the records of the folders in `arguments`, then write the table; return the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    if arguments:
+    try:
         for folder in arguments:
             publish(Path(folder))
-    write_text(README, update_readme(README.read_text(encoding="utf-8")))
+        write_text(README, update_readme(README.read_text(encoding="utf-8")))
+    except UserError as error:
+        echo_err(f"results: {error}")
+        return 2
     return 0
-
-
-ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 def record(outcome: ExperimentResult, folder: Path) -> None:
     """Write NAME.json and NAME.svg; merge a part of an experiment with its earlier parts."""
     name = outcome.experiment.name
-    entry = to_record(outcome)
-    if outcome.experiment.part:
-        entry = merge_parts(read_measured(folder / f"{name}.json"), entry)
+    entry, earlier = to_record(outcome), read_record(folder / f"{name}.json")
+    if outcome.experiment.part and earlier:
+        entry = merge_parts(earlier, entry)
     write_json(folder / f"{name}.json", entry)
     save_figure(outcome.figure(), folder / f"{name}.svg", name)
 
 
-def to_record(outcome: ExperimentResult) -> dict[str, Any]:
-    """The record of an outcome. parts: command, time and machine of each part of an experiment."""
-    e, around = outcome.experiment, environment()
-    ran = {
-        "command": f"python -m src.train --multirun experiment={e.config(outcome.size)}",
+def to_record(outcome: ExperimentResult) -> Record:
+    """The record of an outcome."""
+    e, env = outcome.experiment, environment()
+    entry: Record = {
+        "command": e.command_line(outcome.preset),
         "jobs": len(outcome.results),
         "seconds": round(outcome.seconds, 1),
-        "processor": around["processor"],
-        "cores": around["cores"],
-    }
-    entry = {
-        **ran,
-        "size": outcome.size,
+        "processor": env["processor"],
+        "cores": env["cores"],
+        "preset": outcome.preset,
         "measures": outcome.measures,
         "claims": claim_records(outcome.claims),
     }
-    if not e.part:
-        return entry
-    commit = {"commit": around["git_commit"], "changed": around["git_dirty"]}
-    return entry | {"parts": {e.part: ran | commit}}
+    if len(outcome.results) == 1:
+        samples = outcome.results[0].samples
+        entry["samples"] = {f"{s['temperature']:g}": f"{s['prompt']}{s['text']}" for s in samples}
+    if e.part:
+        commit: Part = {**execution(entry), "commit": env["git_commit"], "changed": env["git_dirty"]}
+        entry["parts"] = {e.part: commit}
+    return entry
 
 
-def claim_records(found: list[ClaimResult]) -> list[dict[str, Any]]:
-    """The claims of a record. held, value: null for a claim that was not executed."""
+def execution(entry: Record) -> Part:
+    """The part of a record that says what was run."""
+    return {
+        "command": entry["command"],
+        "jobs": entry["jobs"],
+        "seconds": entry["seconds"],
+        "processor": entry["processor"],
+        "cores": entry["cores"],
+    }
+
+
+def claim_records(claims: list[ClaimResult]) -> list[ClaimRecord]:
+    """The claims of a record."""
     return [
-        {
-            "claim": v.claim,
-            "held": v.passed if v.executed else None,
-            "measure": v.measure,
-            "value": v.value if v.executed else None,
-            "expected": v.expected,
-        }
-        for v in found
+        {"claim": c.claim, "passed": c.passed, "measure": c.measure, "value": c.value, "expected": c.expected}
+        for c in claims
     ]
 
 
-def merge_parts(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """Merge the record of a part with an earlier record of the same size."""
-    if earlier is None or earlier["size"] != now["size"]:
+def merge_parts(earlier: Record, now: Record) -> Record:
+    """Merge the record of a part with an earlier record of the same preset."""
+    if earlier["preset"] != now["preset"]:
         return now
-    kept = ("command", "jobs", "seconds", "processor", "cores")
-    before = earlier.get("parts") or {ALL: {key: earlier[key] for key in kept}}
+    before: dict[str, Part] = earlier.get("parts") or {ALL: execution(earlier)}
     parts = before | now["parts"]
-    return now | {
+    return {
+        **now,
         "measures": earlier["measures"] | now["measures"],
         "parts": parts,
         "jobs": sum(part["jobs"] for part in parts.values()),
@@ -130,52 +175,38 @@ def merge_parts(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str
     }
 
 
-def earlier_measures(outcomes: Path, name: str, size: str) -> Measures:
-    """Measures of the parts of an experiment that were run earlier."""
-    found = read_measured(outcomes / f"{name}.json")
-    return dict(found["measures"]) if found and found["size"] == size else {}
+def earlier_measures(folder: Path, name: str, preset: Preset) -> Measures:
+    """The measures of the parts of an experiment that were run earlier."""
+    earlier = read_record(folder / f"{name}.json")
+    return earlier["measures"] if earlier and earlier["preset"] == preset else {}
 
 
-def read_measured(file: Path) -> dict[str, Any] | None:
-    """Read a record; None where there is none."""
-    if not file.exists():
-        return None
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
-def publish(outcomes: Path, experiments: Path = FOLDER) -> None:
+def publish(folder: Path, experiments: Path = FOLDER) -> None:
     """Copy every record of a folder to experiments/; merge the parts of an experiment.
 
     A quick record does not replace a full one.
     """
-    for file in sorted(outcomes.glob("*.json")):
+    for file in sorted(folder.glob("*.json")):
         name, target = file.stem, experiments / file.stem / "measured.json"
-        now, earlier = read_measured(file), read_measured(target)
-        figure, kept = file.with_suffix(".svg"), target.with_name("figure.svg")
-        if now and earlier and (now["size"], earlier["size"]) == ("quick", "full"):
-            echo_err(f"{name}: the full-size record stays, {file} is a quick one")
+        now, earlier = read_json(file, Record, "experiments"), read_record(target)
+        figure = target.with_name("figure.svg")
+        if earlier and (now["preset"], earlier["preset"]) == ("quick", "full"):
+            echo_err(f"{name}: the record of preset=full stays, {file} is a quick one")
             continue
-        if now and "parts" in now and earlier:
-            now, draw = merge_parts(earlier, now), EXPERIMENTS[name].draw
-            claims = read_claims(FOLDER / name / "expected.json", now["size"])
+        draw = EXPERIMENTS[name].draw
+        if "parts" in now and earlier and draw:
+            now = merge_parts(earlier, now)
+            claims = read_claims(FOLDER / name / "expected.json", now["preset"])
             now["claims"] = claim_records(check_claims(claims, now["measures"], partly=True))
-            assert draw is not None
-            save_figure(draw(now["measures"]), kept, name)
+            save_figure(draw(now["measures"]), figure, name)
         else:
-            write_text(kept, figure.read_text(encoding="utf-8"))
+            write_text(figure, file.with_suffix(".svg").read_text(encoding="utf-8"))
         write_json(target, now)
 
 
-def save_figure(figure: Figure, file: Path, name: str) -> None:
-    write_atomically(file, lambda temporary: save(figure, temporary, name))
-
-
-def save(figure: Figure, file: Path, salt: str) -> None:
-    """Write an SVG; the same figure gives the same bytes."""
-    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(file, format="svg", metadata=nobody)
+def save_figure(figure: Figure, file: Path, salt: str) -> None:
+    """Write an SVG atomically; the same figure gives the same bytes."""
+    write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
 
 
 if __name__ == "__main__":

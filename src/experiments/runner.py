@@ -1,16 +1,19 @@
-"""The experiments: what runs them, what is measured of them, and whether their claims hold."""
+"""The experiments: what runs each, what it measures, and whether its claims hold."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from matplotlib.figure import Figure
 
 from src.common.errors import UserError
-from src.common.job_result import JobResult, read_results
-from src.common.paths import PROJECT
+from src.common.job_result import JobResult, read_results, write_results
+from src.common.paths import PROJECT, absolute
 from src.common.process import run_module
+from src.config.schema import Config, ReproduceConfig
 from src.data import sources
 from src.experiments.aggregate import Measures
 from src.experiments.analyses import (
@@ -18,26 +21,54 @@ from src.experiments.analyses import (
     clipping,
     context,
     karpathy2015,
+    sonnets,
     state,
     temperature,
     tinyshakespeare,
 )
-from src.experiments.claims import ClaimResult, check_claims, read_claims
+from src.experiments.claims import ClaimResult, Preset, check_claims, read_claims
+from src.final_evaluation import RunResult
+from src.runner import prepare
+from src.tracking.run import tracking_store
+from src.tracking.run_record import job_result
+from src.training.callbacks import NullLogger
+from src.training.early_stopping import EarlyStopping
+from src.training.trainer import Trainer
 
 FOLDER = PROJECT / "experiments"
+PIPELINE_RESULTS = "reproduction.json"  # under output_dir: the pipeline's run as the only job
+
+
+class Analysis(Protocol):
+    """A module of `src.experiments.analyses`."""
+
+    def measures(self, results: list[JobResult]) -> Measures:
+        """Measure the jobs, by name."""
+
+    def figure(self, results: list[JobResult]) -> Figure:
+        """Draw the jobs."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """measures, figure: of the jobs. quick: whether there is a quick setting. text: the text that it may need
-    a copy of, "" for none. needs_copy: whether it cannot do without. parallel: jobs side by side (else one
-    job uses all cores). draw: the figure of the measures alone, of an experiment that may be run in parts,
-    whose measures add up. part: the one that is run, "" for all of it."""
+    """A folder of experiments/.
+
+    Attributes:
+        name: Name of the folder.
+        analysis: Measures and draws the jobs.
+        command: The module that runs it: a sweep of `src.train`, or `src.pipeline`.
+        has_quick: Whether the preset `quick` differs from `full`.
+        text: The text of which it may need the user's copy; "" for none.
+        needs_copy: Whether it cannot be run without that copy.
+        parallel: Whether jobs run side by side; else one job uses all cores.
+        draw: Draws the measures alone, for an experiment that may be run in parts, whose measures are merged.
+        part: The part that is run; "" for the whole experiment.
+    """
 
     name: str
-    measures: Callable[[list[JobResult]], Measures]
-    figure: Callable[[list[JobResult]], Figure]
-    quick: bool = True
+    analysis: Analysis
+    command: str = "src.train"
+    has_quick: bool = True
     text: str = ""
     needs_copy: bool = False
     parallel: bool = True
@@ -46,89 +77,108 @@ class Experiment:
 
     @property
     def cli_name(self) -> str:
-        """As `experiments=` names it."""
+        """The name in `experiments=`."""
         return f"{self.name}_{self.part}" if self.part else self.name
 
-    def config(self, size: str) -> str:
-        """The name in conf/experiment/. (A part has full size only.)"""
-        whole = f"{self.name}_quick" if size == "quick" and self.quick else self.name
-        return self.cli_name if self.part else whole
+    def preset(self, requested: Preset) -> Preset:
+        """The preset that is run: `full` for a part, and where there is no quick one."""
+        return requested if self.has_quick and not self.part else "full"
+
+    def config(self, preset: Preset) -> str:
+        """The name in conf/experiment/."""
+        return f"{self.name}_quick" if self.preset(preset) == "quick" else self.cli_name
+
+    def arguments(self, preset: Preset) -> list[str]:
+        """The arguments of the command that select the experiment."""
+        return ["--multirun", f"experiment={self.config(preset)}"] if self.command == "src.train" else []
+
+    def command_line(self, preset: Preset) -> str:
+        """The command that a person would type."""
+        return " ".join(["python", "-m", self.command, *self.arguments(preset)])
 
 
 EXPERIMENTS = {
     e.name: e
     for e in (
-        Experiment("clipping", clipping.measures, clipping.figure),
-        Experiment("state", state.measures, state.figure),
-        Experiment("temperature", temperature.measures, temperature.figure),
-        Experiment("context", context.measures, context.figure),
-        Experiment("cells", cells.measures, cells.figure),
+        Experiment("sonnets", sonnets, "src.pipeline", has_quick=False),
+        Experiment("clipping", clipping),
+        Experiment("state", state),
+        Experiment("temperature", temperature),
+        Experiment("context", context),
+        Experiment("cells", cells),
         Experiment(
-            "tinyshakespeare",
-            tinyshakespeare.measures,
-            tinyshakespeare.figure,
-            quick=False,
-            text="tinyshakespeare",
-            parallel=False,
+            "tinyshakespeare", tinyshakespeare, has_quick=False, text="tinyshakespeare", parallel=False
         ),
         Experiment(
-            "karpathy2015",
-            karpathy2015.measures,
-            karpathy2015.figure,
-            text="warandpeace",
-            needs_copy=True,
-            draw=karpathy2015.plot_losses,
+            "karpathy2015", karpathy2015, text="warandpeace", needs_copy=True, draw=karpathy2015.plot_losses
         ),
     )
 }
-QUICK = ("clipping", "state", "temperature")  # what `make reproduce` runs
+QUICK = ("sonnets", "clipping", "state", "temperature")  # what `make reproduce` runs
 
 
 def get_experiment(name: str) -> Experiment:
-    """An experiment, or a part of one: `karpathy2015_64`."""
+    """Return an experiment, or a part of one: `karpathy2015_64`."""
     whole, _, part = name.partition("_")
     return replace(EXPERIMENTS[whole], part=part)
 
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment came to. missing: why it did not run, "" where it did. page: its sweep's."""
+    """Result of an experiment. missing: why it did not run; "" where it did."""
 
     experiment: Experiment
-    size: str
+    preset: Preset
     results: list[JobResult] = field(default_factory=list)
     measures: Measures = field(default_factory=dict)
     claims: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
     missing: str = ""
-    page: Path | None = None
 
     def figure(self) -> Figure:
-        """Of the jobs; of an experiment that is run in parts, of all measures that there are."""
+        """Draw the jobs; for an experiment that is run in parts, all measures that there are."""
         e = self.experiment
-        return e.draw(self.measures) if e.draw else e.figure(self.results)
+        return e.draw(self.measures) if e.draw else e.analysis.figure(self.results)
 
 
-def command(experiment: Experiment, size: str, places: list[str], text: str | None) -> list[str]:
-    """The line that runs it, as a person would type it; finished jobs of an earlier try are reused."""
-    line = ["--multirun", f"experiment={experiment.config(size)}", "skip_finished=true", *places]
-    if experiment.parallel:
-        line.append("hydra/launcher=joblib")
-    if text:
-        line.append(f"data.path={text}")
-    return line
+def path_overrides(config: ReproduceConfig) -> list[str]:
+    """Return the overrides for the output folders and the tracking of the commands that are started."""
+    overrides = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
+    overrides.append(f"tracking={config.tracking.name}")
+    if config.tracking.name != "none":
+        overrides += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
+        overrides.append(f"tracking.experiment={config.tracking.experiment}")
+    return overrides
 
 
-def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
-    """Refuse a copy that is not the text that it is named as, and an experiment that is asked for by its name
-    without the copy that it needs: now, and not behind hours of others."""
+def build_arguments(
+    experiment: Experiment, preset: Preset, overrides: list[str], text: str | None
+) -> list[str]:
+    """Return the arguments that run an experiment; finished jobs of an earlier run are reused."""
+    line = [*experiment.arguments(preset), *overrides]
+    if experiment.command == "src.train":
+        line.append("skip_finished=true")
+        line += ["hydra/launcher=joblib"] if experiment.parallel else []
+    return [*line, f"data.path={text}"] if text else line
+
+
+def check_texts(texts: dict[str, str | None], requested: list[Experiment]) -> None:
+    """Check the user's copies of texts before hours of other experiments.
+
+    Args:
+        texts: Paths of the copies by name of the text.
+        requested: The experiments that were requested by name.
+
+    Raises:
+        UserError: A copy is not the text of that name, or an experiment lacks the copy that it needs.
+    """
     for name, given in texts.items():
         if given is not None:
             try:
                 sources.find(name, Path(given).expanduser().absolute(), Path())
             except UserError as error:
                 raise UserError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
-    for experiment in asked:
+    for experiment in requested:
         if experiment.needs_copy and texts.get(experiment.text) is None:
             needed = f"your copy of the text, for experiments=[{experiment.cli_name}]"
             raise UserError(f"{experiment.text}: expected {needed}, got null")
@@ -136,53 +186,90 @@ def check_texts(texts: dict[str, str | None], asked: list[Experiment]) -> None:
 
 def run(
     experiment: Experiment,
-    size: str,
-    places: list[str],
+    preset: Preset,
+    overrides: list[str],
     outputs: Path,
     texts: dict[str, str | None],
     earlier: Measures | None = None,
 ) -> ExperimentResult:
-    """Run the sweep in a process of its own, what it says on this terminal; read what came out.
+    """Run an experiment in a process of its own, with its output on this terminal, and read the results.
 
-    places: overrides that say where things are kept. texts: copies that the user has. earlier: what other
-    parts of the experiment have measured. Raises KeyboardInterrupt when it was interrupted, behind its end.
+    Args:
+        experiment: The experiment.
+        preset: `quick` or `full`.
+        overrides: Overrides of its command, like `path_overrides`.
+        outputs: The output folder in these.
+        texts: Paths of the user's copies by name of the text.
+        earlier: Measures of the parts of the experiment that were run earlier.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; raised after its process has ended.
     """
     text = texts.get(experiment.text)
     if experiment.needs_copy and text is None:
+        missing = f"it needs your copy of the text: {experiment.text}=FILE"
+        return ExperimentResult(experiment, preset, missing=missing)
+    sweep = experiment.command == "src.train"
+    began, start = time.time(), time.perf_counter()
+    status = run_module(experiment.command, *build_arguments(experiment, preset, overrides, text))
+    files = outputs.glob("sweeps/*/jobs.json" if sweep else PIPELINE_RESULTS)
+    new = [file for file in files if file.stat().st_mtime >= began - 1]
+    # A sweep with failed jobs exits with 1 (to diverge may be the result); the pipeline with 2 for a claim
+    # that is not reproduced.
+    if status not in (0, 1 if sweep else 2) or not new:
         return ExperimentResult(
-            experiment, size, missing=f"it needs your copy of the text: {experiment.text}=FILE"
+            experiment, preset, missing=f"{experiment.command} ended with status {status}"
         )
-    line = command(experiment, size, places, text)
-    began, seconds = time.time(), time.perf_counter()
-    status = run_module("src.train", *line)
-    # A sweep with failed jobs exits with 1. Training that diverges fails, which may be what is to be seen.
-    files = [f for f in (outputs / "sweeps").glob("*/jobs.json") if f.stat().st_mtime >= began - 1]
-    if status not in (0, 1) or not files:
-        return ExperimentResult(experiment, size, missing=f"the sweep ended with status {status}")
-    file = max(files, key=lambda f: f.stat().st_mtime_ns)
-    page = file.with_name("comparison.html")
-    return build_result(experiment, size, read_results(file), time.perf_counter() - seconds, page, earlier)
+    results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
+    return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
 
 
 def build_result(
     experiment: Experiment,
-    size: str,
-    rows: list[JobResult],
+    preset: Preset,
+    results: list[JobResult],
     seconds: float = 0.0,
-    page: Path | None = None,
     earlier: Measures | None = None,
 ) -> ExperimentResult:
-    """What the jobs measure, held against experiments/NAME/expected.json.
+    """Measure the jobs and check the claims of experiments/NAME/expected.json.
 
-    earlier: what other parts of the experiment have measured.
+    Args:
+        experiment: The experiment.
+        preset: `quick` or `full`.
+        results: Its jobs.
+        seconds: How long it took.
+        earlier: Measures of the parts of the experiment that were run earlier.
+
+    Raises:
+        UserError: The jobs lack something that is to be measured.
     """
     try:
-        found = (earlier or {}) | experiment.measures(rows)
+        measures = (earlier or {}) | experiment.analysis.measures(results)
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
-            f"experiment {experiment.name}: expected jobs to measure, got {len(rows)} of which some lack "
+            f"experiment {experiment.name}: expected jobs to measure, got {len(results)} of which some lack "
             f"{error}"
         ) from error
-    claims = read_claims(FOLDER / experiment.name / "expected.json", size)
-    held = check_claims(claims, found, partly=bool(experiment.part))
-    return ExperimentResult(experiment, size, rows, found, held, seconds, "", page)
+    claims = read_claims(FOLDER / experiment.name / "expected.json", preset)
+    checked = check_claims(claims, measures, partly=bool(experiment.part))
+    return ExperimentResult(experiment, preset, results, measures, checked, seconds)
+
+
+def check_pipeline(result: RunResult, config: Config) -> ExperimentResult:
+    """Train once more, and check the claims of the experiment `sonnets` against the pipeline's run.
+
+    Writes PIPELINE_RESULTS: the run as the only job, with whether the second training gave the same weights.
+    """
+    corpus = prepare(config, with_prompt=False)
+    again = Trainer(config, corpus).fit(NullLogger(), [EarlyStopping(config.patience)])
+    identical = hashlib.sha256(again.params.tobytes()).hexdigest() == result.weights_sha256
+    job = job_result(result.folder, {"sweep": "", "number": 0, "name": "sonnets", "swept": {}}, result.run_id)
+    training = result.training
+    metrics = {
+        "repeat/identical": identical,
+        "train/steps": training.steps,
+        "train/best_step": training.best_step,
+    }
+    job = replace(job, metrics=job.metrics | {name: float(value) for name, value in metrics.items()})
+    write_results(absolute(config.output_dir) / PIPELINE_RESULTS, [job])
+    return build_result(EXPERIMENTS["sonnets"], "full", [job], job.seconds)

@@ -31,7 +31,7 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[str]:
-    """`length` new characters, one by one; the prompt is not repeated.
+    """Generate `length` new characters, one by one; the prompt is not repeated.
 
     The prompt goes through the corpus' own normalization. An empty one leaves the state zero and the
     first character to chance. Raises UserError for a character that the vocabulary lacks, before the
@@ -51,11 +51,11 @@ def sample_many(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[tuple[str, ...]]:
-    """`count` texts from one prompt, grown side by side: the next character of each, `length` times.
+    """Generate `count` texts from one prompt together: the next character of each, `length` times.
 
-    The first is what `sample` writes with the same generator, to the last bit: it is a stream of its own
-    beside the batch of the others, since a product of several rows is rounded otherwise than that of one.
-    The numbers that a text is drawn by do not depend on how many others are asked for.
+    The first is what `sample` generates with the same generator, to the last bit: it is a stream of its own,
+    apart from the batch of the others, since a product of several rows is rounded differently from that of
+    one. The random numbers of a text do not depend on `count`.
     """
     prompt_ids = encode(model, prompt)
     others = [child.random(length) for child in rng.spawn(count - 1)]
@@ -68,7 +68,7 @@ def sample_many(
 
 
 def encode(model: TrainedModel, prompt: str) -> Ids:
-    """The ids that a prompt is read as."""
+    """Return the ids of a prompt."""
     return model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
 
 
@@ -100,7 +100,7 @@ def generate_batch(
         logits: Array | None = None
         for prompt_id in prompt_ids:
             logits = stepper.step(np.full(batch, prompt_id))
-        if logits is None and len(uniforms):  # no prompt: the first character is anybody's guess
+        if logits is None and len(uniforms):  # no prompt: the first character is drawn uniformly
             first = (uniforms[0] * model.architecture.vocab).astype(np.intp)
             yield first
             logits, uniforms = stepper.step(first), uniforms[1:]
@@ -118,7 +118,7 @@ def continue_batch(
 ) -> Iterator[Ids]:
     """Ids (B,) of the next character of each of B streams, one for each row of uniforms (N, B).
 
-    logits (B, V): what the stepper said last.
+    logits (B, V): of the last step.
     """
     for row in uniforms:
         ids = sample_token(logits, temperature, row, top_k, top_p)

@@ -1,7 +1,7 @@
 """The page of `python -m src.play`: two runs, one prompt, two texts that grow side by side.
 
-NiceGUI serves it, with everything that the browser asks for. The networks are computed in threads, a slice
-of time at a time, so that the server answers meanwhile and a stop is heard.
+NiceGUI serves it, with all of its assets. The networks are computed in threads, a slice of time at a time, so
+that the server answers meanwhile, to a stop as well.
 """
 
 import asyncio
@@ -14,8 +14,17 @@ from nicegui import app, ui
 
 from src.common.errors import UserError
 from src.config.schema import PlayConfig
-from src.playground.generation import KEYS, GenerationRequest, TextStream, parse_request, validation_error
-from src.playground.runs import ModelCache, option_label, score, settings_diff
+from src.playground.generation import (
+    KEYS,
+    GenerationRequest,
+    ModelCache,
+    TextStream,
+    option_label,
+    parse_request,
+    score,
+    settings_diff,
+    validation_error,
+)
 from src.tracking.mlflow_server import is_listening, url_host
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
@@ -115,26 +124,26 @@ class Column:
     def stop(self) -> None:
         self.generation_id += 1
 
-    async def write(self, wish: GenerationRequest, pace: int) -> None:
+    async def write(self, request: GenerationRequest, rate: int) -> None:
         """Write until the text ends, the page is left, or something else is asked for."""
         self.stop()
-        turn = self.generation_id
+        current = self.generation_id
         self.clear("reading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
-            stream = TextStream(model, wish)
+            stream = TextStream(model, request)
         except UserError as error:
-            if turn == self.generation_id and not self.text.is_deleted:
+            if current == self.generation_id and not self.text.is_deleted:
                 self.fail(str(error))
             return
-        if turn != self.generation_id or self.text.is_deleted:
+        if current != self.generation_id or self.text.is_deleted:
             return
-        self.start(wish.prompt)
-        most = max(1, round(pace * POLL_SECONDS)) if pace else None
+        self.start(request.prompt)
+        most = max(1, round(rate * POLL_SECONDS)) if rate else None
         while not stream.ended:
             began = time.monotonic()
             piece = await asyncio.to_thread(stream.next_chunk, most)
-            if turn != self.generation_id or self.text.is_deleted:
+            if current != self.generation_id or self.text.is_deleted:
                 return
             self.append(piece)
             self.rate.set_text(stream.rate)
@@ -168,7 +177,7 @@ class Page:
         with ui.element("div").classes("controls"):
             for key in KEYS[1:]:
                 self.number_field(key, getattr(config, key))
-            self.pace = ui.select(DISPLAY_RATES, label="Shown at", value=200).props("outlined dense")
+            self.display_rate = ui.select(DISPLAY_RATES, label="Shown at", value=200).props("outlined dense")
         with ui.row().classes("items-center"):
             ui.button("Write", on_click=self.write).props("no-caps unelevated")
             self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
@@ -203,11 +212,13 @@ class Page:
         fine = [field.validate() for field in self.fields.values()]  # each says what it lacks
         if not all(fine):
             return
-        wish = parse_request({key: field.value for key, field in self.fields.items()})
+        request = parse_request({key: field.value for key, field in self.fields.items()})
         self.writing += 1
         self.stopper.enable()
         try:
-            await asyncio.gather(*(column.write(wish, int(self.pace.value)) for column in self.columns))
+            await asyncio.gather(
+                *(column.write(request, int(self.display_rate.value)) for column in self.columns)
+            )
         finally:
             self.writing -= 1
             if not self.writing and not self.stopper.is_deleted:

@@ -1,4 +1,4 @@
-"""Figures of a run's inside: axes with units, told apart in black and white by line style and marker."""
+"""Figures of a run's diagnostics, distinguishable in black and white by line style and marker."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -1,8 +1,9 @@
-"""Figures of a sweep as SVG for a page: what is told apart is told apart in black and white, too."""
+"""Figures of a sweep as SVG for a page, distinguishable in black and white."""
 
 import io
 from itertools import pairwise
 from math import ceil, isfinite, log10
+from pathlib import Path
 from statistics import median_low
 from typing import Any
 
@@ -15,14 +16,21 @@ from src.common.job_result import JobResult
 LOSS = "[nats per character]"
 DECADE = 10  # values this far apart are drawn on a logarithmic axis
 LEGEND_LINE = 0.16  # inches
+MARKERS = "os^vD<>p*hX"
+Points = list[tuple[int, float]]  # (step, value)
+
+
+def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
+    """Write a figure as SVG; the same figure and salt give the same bytes."""
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(file, format="svg", metadata=metadata)
 
 
 def svg(figure: Figure, salt: str) -> str:
     """An <svg> to stand in HTML. salt: tells its ids from those of the page's other figures."""
     written = io.StringIO()
-    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(written, format="svg", metadata=nobody)
+    write_svg(figure, written, salt)
     text = written.getvalue()
     text = text[text.index("<svg") :]
     for attribute in ('xmlns="http://www.w3.org/2000/svg"', 'xmlns:xlink="http://www.w3.org/1999/xlink"'):
@@ -34,61 +42,50 @@ def svg(figure: Figure, salt: str) -> str:
     )
 
 
-def finite_points(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    """Steps and values, without what a diverged run left as inf or nan."""
-    kept = [(step, value) for step, value in points if isfinite(value)]
-    return [step for step, _ in kept], [value for _, value in kept]
+def loss_curves(results: list[JobResult]) -> str:
+    """Plot train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
 
+    Args:
+        results: The best first; the end of each line has its rank, which the legend names.
 
-def loss_curves(rows: list[JobResult]) -> str:
-    """train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
-
-    rows: the best first; each line carries its place at its end, which the legend names. "" without a curve.
+    Returns:
+        The <svg>; "" without a curve.
     """
-    drawn = [row for row in rows if any(finite_points(points)[0] for points in row.curves.values())]
+    drawn = [
+        (result, train, val) for result in results for train, val in (losses_of(result),) if train or val
+    ]
     if not drawn:
         return ""
-    columns = max(1, min(4, 110 // max(len(legend_label(1, row)) + 8 for row in drawn)))
-    lines = ceil(len(drawn) / columns)
+    columns = max(1, min(4, 110 // max(len(legend_label(1, result)) + 8 for result, _, _ in drawn)))
     height = max(4.5, 0.13 * len(drawn))
-    figure = Figure(figsize=(9.5, height + LEGEND_LINE * (lines + 3)), layout="constrained")
+    figure = Figure(
+        figsize=(9.5, height + LEGEND_LINE * (ceil(len(drawn) / columns) + 3)), layout="constrained"
+    )
     ax = figure.add_subplot()
     ax.set_xlabel("optimizer step")
     ax.set_ylabel(f"loss {LOSS}")
     ax.grid(alpha=0.3)
-    named, ends, values = [], [], []
-    for place, row in enumerate(drawn, 1):
-        color = "k" if place == 1 else mpl.colormaps["viridis"](0.85 * (place - 1) / len(drawn))
-        steps, losses = finite_points(row.curves.get("train/loss", []))
-        ax.plot(steps, losses, ":", color=color, linewidth=1)
-        values += losses
-        marker = "os^vD<>p*hX"[(place - 1) % 11]
-        steps, losses = finite_points(row.curves.get("val/loss", []))
-        width = 2.2 if place == 1 else 1.1
+    named, ends = [], []
+    for rank, (result, train, val) in enumerate(drawn, 1):
+        color = "k" if rank == 1 else mpl.colormaps["viridis"](0.85 * (rank - 1) / len(drawn))
+        ax.plot(*columns_of(train), ":", color=color, linewidth=1)
         (line,) = ax.plot(
-            steps,
-            losses,
+            *columns_of(val),
             "-",
             color=color,
-            marker=marker,
+            marker=MARKERS[(rank - 1) % len(MARKERS)],
             markersize=4,
-            linewidth=width,
-            zorder=3 if place == 1 else 2,
+            linewidth=2.2 if rank == 1 else 1.1,
+            zorder=3 if rank == 1 else 2,
+            label=legend_label(rank, result),
         )
-        line.set_label(legend_label(place, row))
         named.append(line)
-        values += losses
-        if steps:
-            ends.append((steps[-1], losses[-1], str(place)))
-    began = [
-        finite_points(points)[1][0]
-        for row in drawn
-        for points in row.curves.values()
-        if finite_points(points)[1]
-    ]
-    # What diverges leaves the picture by its top, where it would else press all others flat.
-    top = 1.5 * median_low(began)
-    if max(values) > top > 0:
+        if val:
+            ends.append((*val[-1], str(rank)))
+    curves = [curve for _, train, val in drawn for curve in (train, val) if curve]
+    # A diverged curve leaves the figure at its top, where it would otherwise flatten all others.
+    top = 1.5 * median_low(curve[0][1] for curve in curves)
+    if max(loss for curve in curves for _, loss in curve) > top > 0:
         ax.set_ylim(top=top)
     label_line_ends(ax, ends, 0.8 * height)
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
@@ -104,10 +101,22 @@ def loss_curves(rows: list[JobResult]) -> str:
     return svg(figure, "curves")
 
 
-def legend_label(place: int, row: JobResult) -> str:
+def losses_of(result: JobResult) -> tuple[Points, Points]:
+    """The finite points of train/loss and val/loss."""
+    curves = (result.curves.get(name, []) for name in ("train/loss", "val/loss"))
+    train, val = ([(step, loss) for step, loss in curve if isfinite(loss)] for curve in curves)
+    return train, val
+
+
+def columns_of(points: Points) -> tuple[list[int], list[float]]:
+    """Steps and values of points."""
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def legend_label(place: int, result: JobResult) -> str:
     """A job's line in the legend."""
-    loss = f"{row.loss:.4f}" if isfinite(row.loss) else "no val/loss"
-    return f"{place}: {truncate(row.name, 70)}, {loss}"
+    loss = f"{result.loss:.4f}" if isfinite(result.loss) else "no val/loss"
+    return f"{place}: {truncate(result.name, 70)}, {loss}"
 
 
 def truncate(text: str, most: int) -> str:
@@ -154,23 +163,23 @@ def as_number(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def marginals(keys: list[str], rows: list[JobResult]) -> str:
+def marginals(keys: list[str], results: list[JobResult]) -> str:
     """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
 
     Numbers stand on an axis, logarithmic where they span a decade or more; anything else as categories.
     "" where no finished run has both.
     """
-    shown = [row for row in rows if row.status == "FINISHED" and isfinite(row.loss)]
-    keys = [key for key in keys if any(key in row.swept for row in shown)]
+    shown = [result for result in results if result.status == "FINISHED" and isfinite(result.loss)]
+    keys = [key for key in keys if any(key in result.swept for result in shown)]
     if not keys:
         return ""
     across = min(3, len(keys))
     down = ceil(len(keys) / across)
     figure = Figure(figsize=(max(4.5, 3.3 * across), 3.0 * down), layout="constrained")
-    losses = [row.loss for row in shown]
+    losses = [result.loss for result in shown]
     for place, key in enumerate(keys, 1):
         ax = figure.add_subplot(down, across, place)
-        marginal(ax, key, [(row.swept[key], row.loss) for row in shown if key in row.swept])
+        marginal(ax, key, [(result.swept[key], result.loss) for result in shown if key in result.swept])
         if min(losses) > 0 and max(losses) > DECADE * min(losses):
             ax.set_yscale("log")
         if (place - 1) % across == 0:

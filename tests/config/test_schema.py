@@ -20,7 +20,7 @@ from src.config import schema
 from src.config.constraints import Constraint, fields_of
 from src.config.instantiate import TARGET_GROUPS, base_class, class_name, instantiate
 from src.config.validation import evolve, flatten, iter_leaves
-from src.experiments.analyses.sonnets import differs_from_default
+from src.pipeline import differs_from_default
 from tests.compose import PRIMARY, as_hydra_has_it, composed
 
 CHOICES = [

@@ -68,7 +68,7 @@ def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> Non
     }
     for unit, row in zip(data["units"], activations / 127, strict=True):
         exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
-        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # it is told in five digits
+        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # it has five digits
         step = unit["scale"] / 127  # the row in whole steps
         np.testing.assert_allclose(row * unit["scale"], exact, rtol=5e-5, atol=0.501 * step)
     scores = [unit["r"] ** 2 for unit in data["units"]]
@@ -172,7 +172,9 @@ def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: A
         ]
         assert underlined == np.flatnonzero(values < -42).tolist()
         named = data["units"][unit]
-        assert f"layer {named['layer']} unit {named['number']}: " in shown.locator("#told").inner_text()
+        assert (
+            f"layer {named['layer']} unit {named['number']}: " in shown.locator("#description").inner_text()
+        )
 
     options = [
         line.replace("\u00a0", " ").split() for line in shown.locator("#units option").all_text_contents()
@@ -194,9 +196,11 @@ def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: A
     shown.locator("#text span").nth(7).hover()
     place = shown.locator("#place").inner_text()
     assert place.startswith(f"character 8 of {tokens.size}: ")
-    told = float(place.rpartition(" ")[2].replace("\u2212", "-"))
+    shown_value = float(place.rpartition(" ")[2].replace("\u2212", "-"))
     # three digits
-    assert told == pytest.approx(activations[5, 7] / 127 * data["units"][5]["scale"], rel=0, abs=5.1e-4)
+    assert shown_value == pytest.approx(
+        activations[5, 7] / 127 * data["units"][5]["scale"], rel=0, abs=5.1e-4
+    )
     shares = numbers(data["shares"], "<u2", TOP_K)[7] / 65535
     bars = shown.locator("#bars > span").all_inner_texts()
     told_shares = [float(bar.removesuffix("%")) for bar in bars]  # one digit behind the point

@@ -25,7 +25,7 @@ FILES = ("gradient_through_time.json", "neurons.html")
 FIGURES = ("gradient_through_time.png", "singular_values.png")
 
 
-def told_by(folder: Path) -> dict[str, Any]:
+def record_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
     return found
 
@@ -57,14 +57,14 @@ def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
         colors = picture[:, :, :3]
         assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
         assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "something is drawn, on white"
-    told = told_by(trained.folder)
-    assert told["distances"] == list(range(20))
+    record = record_of(trained.folder)
+    assert record["distances"] == list(range(20))
     (kept,) = [
         step for step, value, _ in trained.curve("val/loss")[:-1] if value == trained.curve("val/loss")[-1][1]
     ]
-    assert [row["step"] for row in told["steps"]] == sorted({*probed, kept})
-    norms = np.array([row["norms"] for row in told["steps"]])
-    assert norms.shape == (len(told["steps"]), 1, 1, 20)
+    assert [row["step"] for row in record["steps"]] == sorted({*probed, kept})
+    norms = np.array([row["norms"] for row in record["steps"]])
+    assert norms.shape == (len(record["steps"]), 1, 1, 20)
     ratio = {step: value for step, value, _ in trained.curve("diagnostics/grad_norm_first_over_last")}
     assert ratio[0] == pytest.approx(norms[0, 0, 0, -1] / norms[0, 0, 0, 0], rel=1.1e-5)  # six digits
     assert ratio[last + 1] == pytest.approx(norms[-1, 0, 0, -1] / norms[-1, 0, 0, 0], rel=1.1e-5)
@@ -80,16 +80,16 @@ def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
 ) -> None:
     weights = []
     for probe in ("true", "false"):
-        places = [f"output_dir={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+        path_overrides = [f"output_dir={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
         small = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=5", "workers=1", "model=lstm")
-        ended = typed("train", f"diagnostics={probe}", *small, *places)
+        ended = typed("train", f"diagnostics={probe}", *small, *path_overrides)
         assert ended.rc == 0, ended.err
         (folder,) = (tmp_path / probe / "runs").iterdir()
         weights.append((folder / "model" / "weights.safetensors").read_bytes())
         here = {file.name for file in folder.rglob("*")}
-        told = (folder / "events.jsonl").read_text(encoding="utf-8")
+        record = (folder / "events.jsonl").read_text(encoding="utf-8")
         assert ({*FILES, *FIGURES} <= here) == (not here.isdisjoint({*FILES, *FIGURES})) == (probe == "true")
-        assert ("diagnostics/" in told) == ("neurons.html" in told) == (probe == "true")
+        assert ("diagnostics/" in record) == ("neurons.html" in record) == (probe == "true")
     assert weights[0] == weights[1]
 
 
@@ -111,9 +111,9 @@ def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
     diagnostics.on_validation_end(view(100, params), 1.0)
     assert len(first.metrics) == 1, "too soon after the last"
     diagnostics.on_validation_end(view(200, params), 1.0)
-    whole = told_by(tmp_path)
+    whole = record_of(tmp_path)
     assert [row["step"] for row in whole["steps"]] == [0, 200]
-    # orthogonal, rounded to float32 (sqrt(H) u at most) and decomposed (H u), and told in six digits
+    # orthogonal, rounded to float32 (sqrt(H) u at most) and decomposed (H u), and written with six digits
     off = gamma(2 * BASE.hidden) + 5e-6
     assert whole["initial_singular_values"] == [pytest.approx([1.0] * BASE.hidden, rel=off)]
     again = Recorder()
@@ -122,12 +122,12 @@ def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
     assert again.metrics == [], "the initial weights were measured before"
     resumed.on_validation_end(view(200, params), 1.0)
     assert again.metrics == [(200, first.metrics[-1][1])]
-    assert told_by(tmp_path) == whole
+    assert record_of(tmp_path) == whole
     resumed.on_validation_end(view(400, params), 1.0)
-    assert [row["step"] for row in told_by(tmp_path)["steps"]] == [0, 200, 400]
+    assert [row["step"] for row in record_of(tmp_path)["steps"]] == [0, 200, 400]
     resumed.on_train_end(view(400, params), SimpleNamespace(params=params, best_step=300, steps=400))
     assert again.metrics[-1][0] == 401
-    assert [row["step"] for row in told_by(tmp_path)["steps"]] == [0, 200, 300, 400]
+    assert [row["step"] for row in record_of(tmp_path)["steps"]] == [0, 200, 300, 400]
 
 
 def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
     with np.errstate(all="ignore"):
         diagnostics.on_train_start(view(200, params))
         diagnostics.on_validation_end(view(200, params), 1.0)
-    assert told_by(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
+    assert record_of(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 99, 100, 101, 5000])
@@ -147,7 +147,7 @@ def test_long_windows_have_fewer_points_than_characters(steps: int) -> None:
     assert len(distances) == steps if steps <= 100 else 50 < len(distances) <= 100
 
 
-def told(steps: list[int], layers: int, states: int) -> GradientFile:
+def gradient_file(steps: list[int], layers: int, states: int) -> GradientFile:
     norms = [[[0.5**k if k < 2 else None for k in range(4)]] * states] * layers
     return {
         "about": "",
@@ -161,7 +161,7 @@ def told(steps: list[int], layers: int, states: int) -> GradientFile:
 def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
     layers: int, states: int, panels: int
 ) -> None:
-    figure = gradient_through_time(told([0, 250, 500], layers, states), 500)
+    figure = gradient_through_time(gradient_file([0, 250, 500], layers, states), 500)
     assert len(figure.axes) == panels
     assert "distance k to the loss [characters]" in [ax.get_xlabel() for ax in figure.axes]
     assert "[nats]" in figure.axes[0].get_ylabel()

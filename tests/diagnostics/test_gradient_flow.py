@@ -49,13 +49,13 @@ def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
     prober = GradientFlowMonitor(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
-    told: list[GradientFlow] = []
+    measured: list[GradientFlow] = []
 
     def look(_: RNNConfig, flat: Array) -> None:
-        told.append(prober.measure(flat))
+        measured.append(prober.measure(flat))
 
     plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
-    assert len(told) > 5
+    assert len(measured) > 5
     assert probed.last.tobytes() == plain.last.tobytes()
     assert probed.result.params.tobytes() == plain.result.params.tobytes()
     assert probed.curve("val/loss") == plain.curve("val/loss")

@@ -38,8 +38,8 @@ def test_properties_of_a_text_character_by_character() -> None:
             assert feature.values[begin].tolist() == [*range(1, 18), 0, 1, 2, 3]
             assert feature.where.all()
             continue
-        told = zip(feature.values[begin], feature.where[begin], strict=True)
-        assert "".join(str(int(value)) if counts else " " for value, counts in told) == marks, name
+        marked = zip(feature.values[begin], feature.where[begin], strict=True)
+        assert "".join(str(int(value)) if counts else " " for value, counts in marked) == marks, name
 
 
 @pytest.mark.parametrize(

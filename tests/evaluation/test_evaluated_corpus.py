@@ -54,7 +54,7 @@ def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path:
     corpus, _ = load_corpus(data, 5, tmp_path)
     architecture, flat = network(corpus)
     model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalization)
-    logged = attrs.asdict(attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300))
+    logged = attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300)
     evaluation, _ = evaluate("an id", model, logged, tmp_path)
     assert (evaluation.stateful.characters, evaluation.n_total) == (300, 899)
     (tmp_path / "text.txt").write_text("another text. " * 100, encoding="utf-8")

@@ -142,12 +142,16 @@ def test_temperatures_are_judged_beside_the_held_out_text(corpus: Corpus, tmp_pa
     assert judged[-1].longest_match == 80  # the test split repeats the training text
     lines = metrics_table(judged).splitlines()
     assert "texts of 80 characters" in lines[0]
-    assert [line.split("  ")[0] for line in lines[2:]] == [j.source for j in judged]
+    sources = [j.source for j in judged]
+    assert [line.split("  ")[0] for line in lines[2:6]] == sources
+    assert [line.split()[-1] for line in lines[2:6]] == [str(j.longest_match) for j in judged]
+    assert [line.strip().split("  ")[0] for line in lines[8:]] == sources
     assert "..." in lines[-1]
+    assert max(map(len, lines)) <= 80
     with pytest.raises(UserError, match="prompt: expected only"):
         temperature_metrics(model, judge, "42", [1.0], 10, seed=1)
 
-    from src.plots.evaluation import quality_vs_temperature
+    from src.plots.run import plot_quality
 
-    quality_vs_temperature(judged, tmp_path / "t.png")
+    plot_quality(judged, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 5000

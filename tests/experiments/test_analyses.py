@@ -105,8 +105,8 @@ def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path
     from src.tracking import mlflow_store
 
     steps = [{"step": 10, "norms": [[[4.0, 2.0]]]}]
-    told = {"about": "", "distances": [0, 1], "initial_singular_values": [], "steps": steps}
-    (tmp_path / GRADIENTS).write_text(json.dumps(told))
+    content = {"about": "", "distances": [0, 1], "initial_singular_values": [], "steps": steps}
+    (tmp_path / GRADIENTS).write_text(json.dumps(content))
     info = SimpleNamespace(status="FINISHED", artifact_uri=tmp_path.as_uri())
     run = SimpleNamespace(info=info, data=SimpleNamespace(params={"diagnostics": "True"}))
     assert mlflow_store.load_gradient_norms(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
@@ -141,6 +141,7 @@ def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
         ("context", [row({"model": "gru", "seq_len": t}, test__bpc=2.0) for t in ("5", "20")]),
         ("cells", arms(rnn=(2.0, 2.2), gru=(1.9, 2.0))),
         ("karpathy2015", arms(lstm_64=(2.0, 2.1), rnn_64=(2.1, 2.2), gru_64=(2.0, 2.0))),
+        ("sonnets", [row({}, test__bpc=2.4)]),
         ("tinyshakespeare", [row({}, final_val__loss=1.5, train__seconds=132.0)]),
     ],
 )  # fmt: skip
@@ -149,12 +150,12 @@ def test_every_experiment_is_drawn_the_same_twice_with_labeled_axes(
 ) -> None:
     experiment = EXPERIMENTS[name]
     for k in ("first", "second"):
-        figure = experiment.figure(rows)
+        figure = experiment.analysis.figure(rows)
         drawn = [ax for ax in figure.axes if ax.has_data()]
         assert drawn
         # a color bar has its label beside it
         assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis without a label"
         assert drawn[0].get_ylabel()
         assert not cut_off(figure)
-        results.save(figure, tmp_path / k, name)
+        results.save_figure(figure, tmp_path / k, name)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()

@@ -20,16 +20,16 @@ TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=3
 
 def edit(file: Path, **changes: Any) -> None:
     """Change keys of a JSON file; None takes one away."""
-    told = json.loads(file.read_text())
+    content = json.loads(file.read_text())
     for key, value in changes.items():
         *groups, name = key.split("__")
-        part = told
+        part = content
         for group in groups:
             part = part[group]
         part[name] = value
         if value is None:
             del part[name]
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def first(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Path:
     root = tmp_path_factory.mktemp("first")
     (root / "text.txt").write_text("what a piece of work is a man, " * 100)
     text = ["data=file", f"data.path={root / 'text.txt'}", "prompt=what ", "seq_len=10", "max_epochs=0.5"]
-    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
-    ended = command("src.train", *TINY, *text, *places)
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
+    ended = command("src.train", *TINY, *text, *path_overrides)
     assert ended.rc == 0, ended.err
     return root
 
@@ -56,8 +56,8 @@ def logged(first: Path, tmp_path: Path) -> Path:
 def again(typed: Typed, logged: Path) -> Callable[..., Any]:
     """`rerun=` of the copy, with more arguments."""
     root = logged.parent.parent.parent
-    places = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none")
-    return lambda *arguments: typed("train", *(arguments or (f"rerun={logged.name}",)), *places)
+    path_overrides = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none")
+    return lambda *arguments: typed("train", *(arguments or (f"rerun={logged.name}",)), *path_overrides)
 
 
 def runs_beside(logged: Path) -> list[Path]:
@@ -73,8 +73,12 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
     client = mlflow.MlflowClient(trained.uri)
     client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
     experiment = f"tracking.experiment={tmp_path.name}"
-    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", f"tracking.uri={trained.uri}")
-    ended = typed("train", f"rerun={trained.run_id}", *places, experiment)
+    path_overrides = (
+        f"output_dir={tmp_path / 'o'}",
+        f"data_dir={tmp_path / 'd'}",
+        f"tracking.uri={trained.uri}",
+    )
+    ended = typed("train", f"rerun={trained.run_id}", *path_overrides, experiment)
     assert ended.rc == 0, ended.err
     *findings, verdict = ended.out.splitlines()
     assert verdict.startswith(f"identical: rerun_of={trained.run_id} run=")
@@ -166,30 +170,30 @@ def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path)
     )
     ended = again()
     assert ended.rc == 1
-    told = [line for line in ended.out.splitlines() if "not identical: " in line]
-    assert len(told) == 3  # with the verdict
-    assert told[0].split()[0] == "weights"
-    assert "another sha256 was logged" in told[0]
-    assert told[1].startswith("train/loss    not identical: first at step 10 (")
+    content = [line for line in ended.out.splitlines() if "not identical: " in line]
+    assert len(content) == 3  # with the verdict
+    assert content[0].split()[0] == "weights"
+    assert "another sha256 was logged" in content[0]
+    assert content[1].startswith("train/loss    not identical: first at step 10 (")
     assert ALL_EQUAL in ended.out
 
 
 @pytest.mark.slow
 def test_a_job_of_a_sweep_is_repeated_alone(typed: Typed, first: Path, tmp_path: Path) -> None:
-    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={first / 'data'}", "tracking=none")
+    path_overrides = (f"output_dir={tmp_path / 'o'}", f"data_dir={first / 'data'}", "tracking=none")
     text = ("data=file", f"data.path={first / 'text.txt'}", "prompt=what ", "seq_len=10")
-    assert typed("train", "--multirun", "hidden=4,8", *TINY[1:], *text, *places).rc == 0
+    assert typed("train", "--multirun", "hidden=4,8", *TINY[1:], *text, *path_overrides).rc == 0
     (job,) = [
         file.parent
         for file in (tmp_path / "o" / "runs").glob("*/sweep.json")
         if json.loads(file.read_text())["swept"] == {"hidden": "4"}
     ]
     before = set((tmp_path / "o" / "runs").iterdir())
-    ended = typed("train", f"rerun={job.name}", *places)
+    ended = typed("train", f"rerun={job.name}", *path_overrides)
     assert ended.rc == 0, ended.out + ended.err
     (new,) = set((tmp_path / "o" / "runs").iterdir()) - before
     assert not (new / "sweep.json").exists()
-    ended = typed("train", "--multirun", f"rerun={job.name}", "hidden=4,8", *places)
+    ended = typed("train", "--multirun", f"rerun={job.name}", "hidden=4,8", *path_overrides)
     assert ended.rc != 0
     assert "rerun: expected null but for python -m src.train without --multirun" in ended.err
 

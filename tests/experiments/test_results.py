@@ -1,6 +1,7 @@
 """What experiments came to, as it is kept: rows, records, parts on top of one another, the pages."""
 
 import json
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 from src.common.errors import UserError
 from src.common.job_result import read_results, write_results
 from src.experiments import results
-from src.experiments.claims import all_passed, tally
-from src.experiments.report import page, section
-from src.experiments.results import earlier_measures, publish, record
+from src.experiments.claims import Preset, tally
+from src.experiments.report import render_page
+from src.experiments.results import earlier_measures, publish, read_record, record
 from src.experiments.runner import EXPERIMENTS, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
-from tests.fake_jobs import arms, clipped, judged, probed
+from tests.fake_jobs import arms, clipped, judged, probed, row
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -27,11 +28,11 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
     outcome = build_result(EXPERIMENTS["clipping"], "quick", clipped(), seconds=12.0)
     assert [v.passed for v in outcome.claims].count(False) == 0
     record(outcome, tmp_path)
-    told = json.loads((tmp_path / "clipping.json").read_text())
-    assert told["measures"]["off_high/diverged"] == 1
+    logged = json.loads((tmp_path / "clipping.json").read_text())
+    assert logged["measures"]["off_high/diverged"] == 1
     assert (tmp_path / "clipping.svg").read_text().startswith("<?xml")
     bad = ExperimentResult(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
-    html = page([section(outcome), section(bad)], {"cores": 2})
+    html = render_page([outcome, bad], {"cores": 2})
     assert html.count("<svg") == 1
     assert f"{len(outcome.claims)} of {len(outcome.claims)} claims reproduced" in html
     assert "&lt;ended&gt;" in html
@@ -60,20 +61,20 @@ def words(outcome: ExperimentResult) -> dict[str, list[str]]:
 def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path: Path) -> None:
     first = row_of_the_table("64", 1.43, tmp_path)
     assert words(first) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["not run"] * 3}
-    assert (tally(first.claims), all_passed(first.claims)) == ("3 of 3 claims reproduced, 6 not run", True)
+    assert tally(claim.passed for claim in first.claims) == "3 of 3 claims reproduced, 6 not run"
     assert first.claims[3].line() == f"not run         {first.claims[3].claim}"
     second = row_of_the_table("256", 9.0, tmp_path)
     assert words(second) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["NOT reproduced"] * 3}
-    assert not all_passed(second.claims)
-    told = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert (told["jobs"], told["seconds"], list(told["parts"])) == (6, 120.0, ["64", "256"])
-    assert told["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
-    assert {c["held"] for c in told["claims"]} == {True, False, None}
-    assert [c["value"] for c in told["claims"] if c["held"] is None] == [None] * 3
+    assert False in [claim.passed for claim in second.claims]
+    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert (logged["jobs"], logged["seconds"], list(logged["parts"])) == (6, 120.0, ["64", "256"])
+    assert logged["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
+    assert {c["passed"] for c in logged["claims"]} == {True, False, None}
+    assert [c["value"] for c in logged["claims"] if c["passed"] is None] == [None] * 3
     drawn = (tmp_path / "karpathy2015.svg").read_text()
     assert "rnn, measured" in drawn
     assert "the paper (from memory)" in drawn
-    html = page([section(second)], {})
+    html = render_page([second], {})
     assert "3 of 6 claims reproduced, 3 not run" in html
     assert html.count(">not run</td>") == 3
     assert "nan" not in html
@@ -85,12 +86,12 @@ def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(
         folder = tmp_path / size  # outputs of their own: neither knows of the other
         row_of_the_table(size, loss, folder)
         publish(folder, kept)
-    told = json.loads((kept / "karpathy2015" / "measured.json").read_text())
-    assert list(told["parts"]) == ["64", "128"]
-    assert told["measures"]["gru_64/loss"] == pytest.approx(1.43)
-    assert told["measures"]["gru_128/loss"] == pytest.approx(1.3)
-    assert [c["held"] for c in told["claims"][-3:]] == [None] * 3
-    assert all("quoted from memory" in c["claim"] for c in told["claims"])
+    logged = json.loads((kept / "karpathy2015" / "measured.json").read_text())
+    assert list(logged["parts"]) == ["64", "128"]
+    assert logged["measures"]["gru_64/loss"] == pytest.approx(1.43)
+    assert logged["measures"]["gru_128/loss"] == pytest.approx(1.3)
+    assert [c["passed"] for c in logged["claims"][-3:]] == [None] * 3
+    assert all("quoted from memory" in c["claim"] for c in logged["claims"])
     assert (kept / "karpathy2015" / "figure.svg").exists()
     whole = build_result(EXPERIMENTS["state"], "quick", arms(reset=(2.2,), shuffled=(2.3,), streams=(2.1,)))
     record(whole, tmp_path / "whole")
@@ -103,30 +104,69 @@ def test_a_quick_record_does_not_take_the_place_of_a_full_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept"
-    for size, loss in (("full", 2.1), ("quick", 2.0), ("full", 1.9)):
+    presets: tuple[tuple[Preset, float], ...] = (("full", 2.1), ("quick", 2.0), ("full", 1.9))
+    for preset, loss in presets:
         jobs = arms(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
-        record(build_result(EXPERIMENTS["state"], size, jobs), tmp_path / "outcomes")
-        before = (kept / "state" / "measured.json").read_text() if size == "quick" else ""
+        record(build_result(EXPERIMENTS["state"], preset, jobs), tmp_path / "outcomes")
+        before = (kept / "state" / "measured.json").read_text() if preset == "quick" else ""
         publish(tmp_path / "outcomes", kept)
-        told = (kept / "state" / "measured.json").read_text()
-        assert json.loads(told)["size"] == "full"
-        assert before in ("", told)
-        assert ("state: the full-size record stays" in capsys.readouterr().err) == bool(before)
+        logged = (kept / "state" / "measured.json").read_text()
+        assert json.loads(logged)["preset"] == "full"
+        assert before in ("", logged)
+        assert ("state: the record of preset=full stays" in capsys.readouterr().err) == bool(before)
 
 
 def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:
     row_of_the_table("64", 1.43, tmp_path)
     jobs = arms(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})
     record(build_result(EXPERIMENTS["karpathy2015"], "full", jobs), tmp_path)
-    told = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert "parts" not in told
-    assert told["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
+    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert "parts" not in logged
+    assert logged["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
     with pytest.raises(UserError, match="expected the metric rnn_128/over_paper, got none"):
         build_result(EXPERIMENTS["karpathy2015"], "full", arms(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,)))
     row_of_the_table("128", 1.3, tmp_path)
-    told = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert list(told["parts"]) == ["all", "128"]
-    assert told["measures"]["rnn_256/loss"] == pytest.approx(1.9 * log(2))
+    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert list(logged["parts"]) == ["all", "128"]
+    assert logged["measures"]["rnn_256/loss"] == pytest.approx(1.9 * log(2))
+
+
+def test_a_run_of_the_pipeline_is_recorded_with_its_samples(tmp_path: Path) -> None:
+    job = row({}, test__bpc=2.36, test_stateless__bpc=2.44, test__ngram3_bpc=2.7, repeat__identical=1.0,
+              train__best_step=30.0, throughput__chars_per_second=1.0)  # fmt: skip
+    job = replace(job, samples=[{"temperature": 0.7, "prompt": "o ", "text": "love", "seed": 1}])
+    outcome = build_result(EXPERIMENTS["sonnets"], "full", [job])
+    record(outcome, tmp_path)
+    publish(tmp_path, tmp_path / "experiments")
+    logged = read_record(tmp_path / "experiments" / "sonnets" / "measured.json")
+    assert logged is not None
+    assert (logged["command"], logged["samples"]) == ("python -m src.pipeline", {"0.7": "o love"})
+    assert logged["measures"]["train/best_step"] == 30
+    assert "throughput/chars_per_second" not in logged["measures"], "what depends on the clock"
+    assert [claim["passed"] for claim in logged["claims"]] == [True] * 5
+    assert "temperature 0.7" in render_page([outcome], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"half', "expecting|EOF|Unterminated"),
+        ("[]", "content: "),
+        ('{"preset": "huge"}', "preset: |command: "),
+    ],
+)
+def test_a_damaged_record_is_named_in_one_line(
+    text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(
+        UserError, match=rf"^experiments: expected a whole state.json, .* \(.*({reason})"
+    ) as error:
+        publish(tmp_path, tmp_path / "experiments")
+    assert "\n" not in str(error.value)
+    assert results.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("results: experiments: expected a whole state.json, ")
+    assert not (tmp_path / "experiments").exists()
 
 
 def test_the_readmes_table_is_what_the_experiments_measured() -> None:

@@ -7,27 +7,31 @@ from typing import Any
 
 import pytest
 
+from src.common.errors import UserError
 from src.config.schema import EXPERIMENTS as NAMES
 from src.config.schema import SUB_EXPERIMENTS
-from src.experiments.claims import Claim, check_claims, read_claims
-from src.experiments.report import page, section
-from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, command, get_experiment, run
+from src.experiments.claims import Claim, Preset, check_claims, read_claims
+from src.experiments.report import render_page, section
+from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, build_arguments, get_experiment, run
 from tests.conftest import PROJECT
+
+PRESETS: tuple[Preset, ...] = ("quick", "full")
 
 
 def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interrupted() -> None:
-    line = command(EXPERIMENTS["state"], "quick", ["output_dir=x"], None)
+    line = build_arguments(EXPERIMENTS["state"], "quick", ["output_dir=x"], None)
     assert line[:2] == ["--multirun", "experiment=state_quick"]
     assert {"skip_finished=true", "hydra/launcher=joblib", "output_dir=x"} <= set(line)
-    full = command(EXPERIMENTS["karpathy2015"], "full", [], "book.txt")
+    full = build_arguments(EXPERIMENTS["karpathy2015"], "full", [], "book.txt")
     assert {"experiment=karpathy2015", "data.path=book.txt"} <= set(full)
-    assert "hydra/launcher=joblib" not in command(EXPERIMENTS["tinyshakespeare"], "full", [], None)
+    assert build_arguments(EXPERIMENTS["sonnets"], "full", ["output_dir=x"], None) == ["output_dir=x"]
+    assert "hydra/launcher=joblib" not in build_arguments(EXPERIMENTS["tinyshakespeare"], "full", [], None)
 
 
 def test_an_experiment_without_its_text_is_left_out_and_says_what_to_type(tmp_path: Path) -> None:
     outcome = run(EXPERIMENTS["karpathy2015"], "full", [], tmp_path, {})
     assert outcome.missing == "it needs your copy of the text: warandpeace=FILE"
-    assert "not run" in section(outcome).note
+    assert "not run" in section(outcome)["note"]
 
 
 def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
@@ -36,16 +40,16 @@ def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
     for name, experiment in EXPERIMENTS.items():
         readme = (FOLDER / name / "README.md").read_text(encoding="utf-8")
         assert readme.startswith(f"# {name}: ")
-        assert f"experiment={name}" in readme or name == "tinyshakespeare"
-        for size in ("quick", "full"):
-            assert (PROJECT / "conf" / "experiment" / f"{experiment.config(size)}.yaml").exists()
+        assert f"experiment={name}" in readme or name in ("tinyshakespeare", "sonnets")
+        for preset in PRESETS if name != "sonnets" else ():
+            assert (PROJECT / "conf" / "experiment" / f"{experiment.config(preset)}.yaml").exists()
         assert read_claims(FOLDER / name / "expected.json", "full"), name
 
 
-def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
+def test_claims_of_another_preset_are_left_out(tmp_path: Path) -> None:
     claims = [
         {"claim": "a", "measure": "x", "source": "s", "max": 1},
-        {"claim": "b", "measure": "x - y", "source": "s", "min": 1, "size": "full"},
+        {"claim": "b", "measure": "x - y", "source": "s", "min": 1, "preset": "full"},
     ]
     (tmp_path / "expected.json").write_text(json.dumps({"claims": claims}))
     assert [c.claim for c in read_claims(tmp_path / "expected.json", "quick")] == ["a"]
@@ -56,9 +60,27 @@ def test_claims_of_another_size_are_not_asked_for(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value"),
+        ("{}", "claims: "),
+        ('{"claims": [{"claim": "c", "measure": "m", "source": 1}]}', r"claims\.0\.source: "),
+        ('{"claims": [{"claim": "c", "measure": "m", "source": "s", "least": 1}]}', r"claims\.0\.least: "),
+    ],
+)
+def test_damaged_claims_are_named_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "expected.json").write_text(text)
+    with pytest.raises(UserError, match=rf"^experiments: expected a whole expected.json, .*\({reason}"):
+        read_claims(tmp_path / "expected.json")
+    with pytest.raises(UserError, match=r"expected a whole expected.json, got a damaged one in .*/none"):
+        read_claims(tmp_path / "none" / "expected.json")
+
+
 @pytest.mark.parametrize("value", [inf, float("nan")])
 def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
-    assert not Claim("c", "x", "s", min=0).passes({"x": value})
+    (result,) = check_claims([Claim("c", "x", "s", min=0)], {"x": value})
+    assert result.passed is False
 
 
 def test_every_part_has_its_config_and_claims() -> None:
@@ -74,12 +96,12 @@ def test_every_part_has_its_config_and_claims() -> None:
 
 @pytest.mark.slow
 def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any) -> None:
-    places = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
+    overrides = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
     small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
-    outcome = run(EXPERIMENTS["temperature"], "quick", [*places, *small], tmp_path, {})
+    outcome = run(EXPERIMENTS["temperature"], "quick", [*overrides, *small], tmp_path, {})
     assert not outcome.missing, capfd.readouterr().err
     assert [r.status for r in outcome.results] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
     assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "of the weights that were kept"
     assert not all(v.passed for v in outcome.claims), "eight units and some steps know no words"
-    assert "NOT reproduced" in page([section(outcome)], {})
+    assert "NOT reproduced" in render_page([outcome], {})

@@ -52,7 +52,7 @@ validation_loss(architecture, flat, corpus.split("val"), 32_000)
 baselines.MAX_REFERENCE_CHARS = 300_000  # what the memory is proportional to, less of it: sooner done
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[1], hard))
 evaluation = evaluate_network(architecture, flat, corpus, 20, np.random.default_rng(0), 5_000)
-assert "from, texts judged against the last 300,000 of " in evaluation.table()
+assert "reference text: the last 300,000 of " in evaluation.table()
 assert TextQuality(corpus).reference_metrics(500).known_words > 0.9
 print(corpus.tokens.size)
 """

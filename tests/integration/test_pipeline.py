@@ -206,8 +206,8 @@ def test_evaluating_gives_the_scores_of_the_run(typed: Typed, trained: Any) -> N
     assert told.keys() == {key for key in scores if key.startswith(("test/", "test_stateless/"))}
     assert told == {key: scores[key] for key in told}  # the same computation, by one thread of BLAS
     report = json.loads(kept.with_name("evaluation.json").read_text())
-    assert [text["temperature"] for text in report["judged"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
-    known = [text["known_words"] for text in report["judged"][:-1]]
+    assert [text["temperature"] for text in report["texts"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
+    known = [text["known_words"] for text in report["texts"][:-1]]
     assert known[2] > known[3] > known[-1]  # the hotter, the more words it makes up
     assert kept.with_name("temperature.png").stat().st_size > 5000
 

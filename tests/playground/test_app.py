@@ -14,8 +14,15 @@ from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel
 from src.playground import generation
-from src.playground.generation import GenerationRequest, TextStream, parse_request, validation_error
-from src.playground.runs import option_label, score, settings_diff
+from src.playground.generation import (
+    GenerationRequest,
+    TextStream,
+    option_label,
+    parse_request,
+    score,
+    settings_diff,
+    validation_error,
+)
 from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
 from src.tracking.event_log import EventLog

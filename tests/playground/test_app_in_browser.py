@@ -13,7 +13,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.config.schema import PathsConfig, TrackingConfig
-from src.playground.runs import option_label
+from src.playground.generation import option_label
 from src.tracking.run_store import open_store
 from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
@@ -25,12 +25,12 @@ TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1")
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
+def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
     """Two tiny trained runs, hidden=16 and hidden=24, and a finished one without a model."""
     root = tmp_path_factory.mktemp("play")
-    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     for hidden in (16, 24):
-        ended = command("src.train", f"hidden={hidden}", *TINY, *places)
+        ended = command("src.train", f"hidden={hidden}", *TINY, *path_overrides)
         assert ended.rc == 0, ended.err
     from src.tracking.mlflow_client import connect
 
@@ -38,13 +38,13 @@ def places(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
     run = client.create_run(experiment, tags={"stage": "train"}, run_name="a run that lost its model")
     client.set_terminated(run.info.run_id)
-    return places
+    return path_overrides
 
 
 @pytest.fixture(scope="module")
-def served(places: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(path_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The page on both runs, the best (hidden=16) on the left."""
-    server = Served(tmp_path_factory.mktemp("served"), "left=best", "right=best", *places)
+    server = Served(tmp_path_factory.mktemp("served"), "left=best", "right=best", *path_overrides)
     yield server
     ended = server.end()
     assert (ended.rc, ended.err) == (0, "")
@@ -72,8 +72,8 @@ def visit(chromium: Any, served: Served) -> Iterator[Visit]:
     assert visit.errors == []
 
 
-def sampled(places: list[str], run_id: str, *arguments: str) -> str:
-    ended = run_command("src.sample", f"run={run_id}", *arguments, *places)
+def sampled(path_overrides: list[str], run_id: str, *arguments: str) -> str:
+    ended = run_command("src.sample", f"run={run_id}", *arguments, *path_overrides)
     assert ended.rc == 0, ended.err
     return ended.out.removesuffix("\n")
 
@@ -83,7 +83,7 @@ def id_of(visit: Visit, side: str) -> str:
     return chosen.rpartition(" · ")[2]
 
 
-def test_both_runs_write_at_once_what_sample_writes(visit: Visit, places: list[str]) -> None:
+def test_both_runs_write_at_once_what_sample_writes(visit: Visit, path_overrides: list[str]) -> None:
     visit.choose("right", "hidden=24")
     prompt = "from fairest creatures "
     visit.fill(Prompt=prompt, Temperature=0.9, Top_k=5, Length=400, Seed=3)
@@ -105,7 +105,7 @@ def test_both_runs_write_at_once_what_sample_writes(visit: Visit, places: list[s
     ] * 2
     settings = [f"prompt={prompt}", "temperature=0.9", "top_k=5", "length=400", "seed=3"]
     for side in ("left", "right"):
-        assert visit.text(side) == sampled(places, id_of(visit, side), *settings)
+        assert visit.text(side) == sampled(path_overrides, id_of(visit, side), *settings)
     left, right = visit.texts()
     assert left != right
 
@@ -226,10 +226,10 @@ def test_the_browser_asks_nobody_else(visit: Visit, served: Served) -> None:
 
 
 def test_ctrl_c_ends_it_in_the_middle_of_a_text(
-    chromium: Any, places: list[str], tmp_path: Path, visit: Visit
+    chromium: Any, path_overrides: list[str], tmp_path: Path, visit: Visit
 ) -> None:
     """Without a tracker; a visitor who left in the middle of a text leaves no trace, either."""
-    server = Served(tmp_path, "tracking=none", *places)
+    server = Served(tmp_path, "tracking=none", *path_overrides)
     try:
         first = Visit(chromium, server.url)
         first.fill(Length=100_000)
@@ -252,8 +252,8 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_text(
     ]
 
 
-def test_registered_aliases_are_listed(places: list[str]) -> None:
-    outputs = places[0].partition("=")[2]
+def test_registered_aliases_are_listed(path_overrides: list[str]) -> None:
+    outputs = path_overrides[0].partition("=")[2]
     store = open_store(PathsConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
     names = [run.name for run in store.finished()]
     assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]

@@ -25,8 +25,8 @@ def test_everything_that_a_runs_figures_say_is_within_them(
 
     monkeypatch.setattr(Figure, "savefig", watched)
     small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "workers=1", "length=40")
-    places = (f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}", "tracking=none")
-    ended = typed("train", f"model={model}", *small, *places)
+    path_overrides = (f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}", "tracking=none")
+    ended = typed("train", f"model={model}", *small, *path_overrides)
     assert ended.rc == 0, ended.err
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     assert len(drawn) == len(list((folder / "figures").iterdir())) >= 7

@@ -155,14 +155,13 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         (
             "matplotlib",
             {
-                "src.plots.evaluation",
                 "src.experiments.aggregate",
                 "src.experiments.runner",
-                "src.plots.training",
+                "src.plots.run",
                 "src.plots.diagnostics",
                 "src.experiments.results",
                 "src.plots.sweep",
-                *(name for name in FILES if within(name, FINDINGS) and not name.endswith("sonnets")),
+                *(name for name in FILES if within(name, FINDINGS)),
             }
             - {FINDINGS},
         ),
@@ -170,7 +169,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.json_file", "src.tracking.formats"}),
-        ("rich", {"src.training.progress", "src.sweeps.summary"}),
+        ("rich", {"src.common.console", "src.training.progress", "src.sweeps.summary"}),
         (
             "hydra",
             {
@@ -255,8 +254,7 @@ SLOW = {
     "src.tracking.mlflow_writer": "mlflow",
     "src.tracking.sync": "mlflow",
     "src.tracking.mlflow_store": "mlflow",
-    "src.plots.evaluation": "matplotlib",
-    "src.plots.training": "matplotlib",
+    "src.plots.run": "matplotlib",
     "src.plots.diagnostics": "matplotlib",
     "src.plots.sweep": "matplotlib",
 }

@@ -50,7 +50,7 @@ def between(mark: str, page: str = README) -> str:
     ],
 )
 def test_scores_are_those_that_were_measured(metric: str) -> None:
-    value = measured("experiments/sonnets/measured.json")["metrics"][metric]
+    value = measured("experiments/sonnets/measured.json")["measures"][metric]
     assert f"{value:.3f}" in between("scores")
 
 
@@ -96,12 +96,11 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
 
 def test_what_the_first_minute_shows_is_what_was_measured() -> None:
     screen = README.partition("## The first minute")[2].partition("<!-- scores -->")[0]
-    found = measured("experiments/sonnets/measured.json")
-    metrics = found["metrics"]
+    metrics = measured("experiments/sonnets/measured.json")["measures"]
     assert (
         f"test_stateless/bpc - test/bpc = {metrics['test_stateless/bpc'] - metrics['test/bpc']:.4f}" in screen
     )
-    assert f"step {found['best_step']}/{found['steps']} " in screen
+    assert f"step {metrics['train/best_step']:g}/{metrics['train/steps']:g} " in screen
     assert f"val {metrics['val/loss']:.3f} nats" in screen
     claims = [claim["claim"] for claim in measured("experiments/sonnets/expected.json")["claims"]]
     shown = re.findall(r"^reproduced {6}(.*)$", screen, re.MULTILINE)

@@ -11,68 +11,68 @@ from src.experiments.aggregate import Measures, mean, swept, values, where
 OFF = "null"
 
 
-def uniform(rows: list[JobResult]) -> float:
-    """Nats per character of a uniform guess, which any of the finished rows has measured."""
-    return max(values(rows, "test/uniform_bpc"), default=inf) * log(2)
+def uniform(results: list[JobResult]) -> float:
+    """Nats per character of a uniform guess, which any of the finished results has measured."""
+    return max(values(results, "test/uniform_bpc"), default=inf) * log(2)
 
 
-def diverged(row: JobResult, guess: float) -> bool:
+def diverged(result: JobResult, guess: float) -> bool:
     """A training that ends in no number, or worse than a uniform guess."""
-    losses = row.curves.get("train/loss", [])
-    return row.status == "FAILED" or not losses or not losses[-1][1] < guess
+    losses = result.curves.get("train/loss", [])
+    return result.status == "FAILED" or not losses or not losses[-1][1] < guess
 
 
-def first_diverged_step(row: JobResult, guess: float) -> float:
+def first_diverged_step(result: JobResult, guess: float) -> float:
     """The first step at which the training loss was worse than a uniform guess (the first point apart, where
     every network still is); the last known step where it became no number before."""
-    losses = row.curves.get("train/loss", [])
+    losses = result.curves.get("train/loss", [])
     for step, loss in losses[1:]:
         if not loss < guess:
             return step
     return losses[-1][0] if losses else 0
 
 
-def diverged_fraction(rows: list[JobResult], guess: float) -> float:
+def diverged_fraction(results: list[JobResult], guess: float) -> float:
     """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
-    return sum(diverged(row, guess) for row in rows) / len(rows) if rows else inf
+    return sum(diverged(result, guess) for result in results) / len(results) if results else inf
 
 
-def measures(rows: list[JobResult]) -> Measures:
-    """Shares of jobs that diverged, how first_diverged_step, and differences of val/loss in nats."""
-    guess, rates, clips = uniform(rows), swept(rows, "lr"), swept(rows, "clip")
+def measures(results: list[JobResult]) -> Measures:
+    """Shares of jobs that diverged, the first diverged step, and differences of val/loss in nats."""
+    guess, rates, clips = uniform(results), swept(results, "lr"), swept(results, "clip")
     low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
-    off_high = where(rows, lr=high, clip=OFF)
-    found = {
+    off_high = where(results, lr=high, clip=OFF)
+    measured = {
         "off_high/diverged": diverged_fraction(off_high, guess),
         "off_high/step": median(
-            [first_diverged_step(row, guess) for row in off_high if diverged(row, guess)] or [inf]
+            [first_diverged_step(result, guess) for result in off_high if diverged(result, guess)] or [inf]
         ),
-        "off_low/diverged": diverged_fraction(where(rows, lr=low, clip=OFF), guess),
-        "tight_high/diverged": diverged_fraction(where(rows, lr=high, clip=tight), guess),
-        "loose_high/diverged": diverged_fraction(where(rows, lr=high, clip=loose), guess),
-        "tight_low/cost": mean(where(rows, lr=low, clip=tight), "val/loss")
-        - mean(where(rows, lr=low, clip=OFF), "val/loss"),
+        "off_low/diverged": diverged_fraction(where(results, lr=low, clip=OFF), guess),
+        "tight_high/diverged": diverged_fraction(where(results, lr=high, clip=tight), guess),
+        "loose_high/diverged": diverged_fraction(where(results, lr=high, clip=loose), guess),
+        "tight_low/cost": mean(where(results, lr=low, clip=tight), "val/loss")
+        - mean(where(results, lr=low, clip=OFF), "val/loss"),
     }
-    for length in swept(rows, "seq_len"):
+    for length in swept(results, "seq_len"):
         best = {
-            clip: min(mean(where(rows, lr=lr, clip=clip, seq_len=length), "val/loss") for lr in rates)
+            clip: min(mean(where(results, lr=lr, clip=clip, seq_len=length), "val/loss") for lr in rates)
             for clip in (OFF, tight)
         }
-        found[f"tight/gain_{length}"] = best[OFF] - best[tight]
-    return found
+        measured[f"tight/gain_{length}"] = best[OFF] - best[tight]
+    return measured
 
 
-def figure(rows: list[JobResult]) -> Figure:
+def figure(results: list[JobResult]) -> Figure:
     """For each window length a map over learning rate and threshold: the val/loss reached, and, shaded, the
     share of seeds that diverged."""
-    guess = uniform(rows)
-    lengths, rates, clips = swept(rows, "seq_len"), swept(rows, "lr"), swept(rows, "clip")
-    drawn = Figure(
+    guess = uniform(results)
+    lengths, rates, clips = swept(results, "seq_len"), swept(results, "lr"), swept(results, "clip")
+    figure = Figure(
         figsize=(1.2 + 0.75 * len(rates) * len(lengths), 1.4 + 0.5 * len(clips)), layout="constrained"
     )
-    panels = drawn.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for panel, length in zip(panels, lengths, strict=True):
-        cells = [[where(rows, lr=lr, clip=clip, seq_len=length) for lr in rates] for clip in clips]
+        cells = [[where(results, lr=lr, clip=clip, seq_len=length) for lr in rates] for clip in clips]
         shares = [[diverged_fraction(cell, guess) for cell in line] for line in cells]
         shade = panel.imshow(shares, cmap="Greys", vmin=0, vmax=1.4, aspect="auto", origin="lower")
         for y, line in enumerate(cells):
@@ -86,7 +86,7 @@ def figure(rows: list[JobResult]) -> Figure:
         panel.set_xlabel("learning rate")
         panel.set_title(f"windows of {length} characters", fontsize=9)
     panels[0].set_ylabel("clip at gradient norm")
-    bar = drawn.colorbar(shade, ax=list(panels), boundaries=[k / 20 for k in range(21)], ticks=[0, 0.5, 1])
+    bar = figure.colorbar(shade, ax=list(panels), boundaries=[k / 20 for k in range(21)], ticks=[0, 0.5, 1])
     bar.set_label("share of seeds that diverged")
-    drawn.suptitle("lowest val/loss reached [nats per character], SGD", fontsize=10)
-    return drawn
+    figure.suptitle("lowest val/loss reached [nats per character], SGD", fontsize=10)
+    return figure

@@ -14,58 +14,59 @@ from src.experiments.aggregate import Measures, log2_axis, seed_stats, swept, wh
 MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
 
 
-def measures(rows: list[JobResult]) -> Measures:
+def measures(results: list[JobResult]) -> Measures:
     """Bits per character on the test split (state carried) by cell and window, and what the longest window
     gains over the shortest."""
-    found: Measures = {}
-    for model in swept(rows, "model"):
-        lengths = swept(where(rows, model=model), "seq_len")
-        for length, average, _ in seed_stats(where(rows, model=model), "seq_len", "test/bpc").itertuples():
-            found[f"{model}/{length}"] = average
-        best = min(lengths, key=lambda length: found[f"{model}/{length}"])
-        found[f"{model}/best"] = float(best)
-        found[f"{model}/gain"] = found[f"{model}/{lengths[0]}"] - found[f"{model}/{best}"]
-    return found
+    measured: Measures = {}
+    for model in swept(results, "model"):
+        lengths = swept(where(results, model=model), "seq_len")
+        for length, average, _ in seed_stats(where(results, model=model), "seq_len", "test/bpc").itertuples():
+            measured[f"{model}/{length}"] = average
+        best = min(lengths, key=lambda length: measured[f"{model}/{length}"])
+        measured[f"{model}/best"] = float(best)
+        measured[f"{model}/gain"] = measured[f"{model}/{lengths[0]}"] - measured[f"{model}/{best}"]
+    return measured
 
 
-def gradient_reach(rows: Sequence[JobResult]) -> list[tuple[int, float]]:
+def gradient_reach(results: Sequence[JobResult]) -> list[tuple[int, float]]:
     """(k, norm of the gradient k characters before the loss over that at the loss): the geometric mean of the
     jobs that were probed, up to the first distance at which one of them has none above 0."""
-    curves = [dict(row.gradient) for row in rows if row.status == "FINISHED" and row.gradient]
-    found: list[tuple[int, float]] = []
+    curves = [dict(result.gradient) for result in results if result.status == "FINISHED" and result.gradient]
+    reach: list[tuple[int, float]] = []
     for k in sorted(set.intersection(*map(set, curves))) if curves else []:
         if min(curve[k] for curve in curves) <= 0:
             break
-        found.append((k, exp(fmean(log(curve[k] / curve[0]) for curve in curves))))
-    return found
+        reach.append((k, exp(fmean(log(curve[k] / curve[0]) for curve in curves))))
+    return reach
 
 
-def figure(rows: list[JobResult]) -> Figure:
+def figure(results: list[JobResult]) -> Figure:
     """On the left the score over the window, a curve a cell, the standard deviation over seeds as bars.
 
     On the right, where jobs were probed, the gradient through time of those with the longest window.
     """
-    longest = swept(rows, "seq_len")[-1]
+    longest = swept(results, "seq_len")[-1]
     reached = {
-        model: gradient_reach(where(rows, model=model, seq_len=longest)) for model in swept(rows, "model")
+        model: gradient_reach(where(results, model=model, seq_len=longest))
+        for model in swept(results, "model")
     }
     probed = any(reached.values())
-    drawn = Figure(figsize=(11 if probed else 7, 4), layout="constrained")
-    axes = drawn.subplots(1, 2 if probed else 1, squeeze=False)[0]
-    draw_scores(axes[0], rows)
+    figure = Figure(figsize=(11 if probed else 7, 4), layout="constrained")
+    axes = figure.subplots(1, 2 if probed else 1, squeeze=False)[0]
+    draw_scores(axes[0], results)
     if probed:
         draw_reach(axes[1], reached, longest)
     for ax in axes:
         ax.grid(alpha=0.3)
         ax.legend()
-    return drawn
+    return figure
 
 
-def draw_scores(ax: Axes, rows: list[JobResult]) -> None:
+def draw_scores(ax: Axes, results: list[JobResult]) -> None:
     """The left half."""
-    lengths = swept(rows, "seq_len")
-    for model in swept(rows, "model"):
-        stats = seed_stats(where(rows, model=model), "seq_len", "test/bpc")
+    lengths = swept(results, "seq_len")
+    for model in swept(results, "model"):
+        stats = seed_stats(where(results, model=model), "seq_len", "test/bpc")
         ax.errorbar(
             [float(length) for length in stats.index],
             stats["mean"].to_list(),

@@ -1,9 +1,10 @@
-"""One layer on War and Peace, beside the table of Karpathy, Johnson and Li (2015)."""
+"""One layer on War and Peace, compared with the table of Karpathy, Johnson and Li (2015)."""
 
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, log2_axis, seed_stats
+from src.experiments.aggregate import Measures, log2_axis, seed_stats, short_name
+from src.plots.run import single_axes
 
 # Test losses in nats that the paper's table gives for one layer, by the LSTM size of equal parameters. Quoted
 # from memory, not yet checked against the paper.
@@ -15,25 +16,26 @@ PAPER = {
 MARKS = {"rnn": "o", "gru": "s", "lstm": "^"}
 
 
-def measures(rows: list[JobResult]) -> Measures:
+def measures(results: list[JobResult]) -> Measures:
     """Test loss in nats by cell and size, and its difference from the paper's."""
-    found: Measures = {}
-    for variant, loss, _ in seed_stats(rows, "variant", "test/loss").itertuples():
-        cell, _, size = variant.rpartition("/")[2].partition("_")
-        found[f"{cell}_{size}/loss"] = loss
-        found[f"{cell}_{size}/over_paper"] = loss - PAPER[cell][int(size)]
-    return found
+    measured: Measures = {}
+    for variant, loss, _ in seed_stats(results, "variant", "test/loss").itertuples():
+        cell, _, size = short_name(variant).partition("_")
+        measured[f"{cell}_{size}/loss"] = loss
+        measured[f"{cell}_{size}/over_paper"] = loss - PAPER[cell][int(size)]
+    return measured
 
 
-def figure(rows: list[JobResult]) -> Figure:
-    """The same figure from the jobs."""
-    return plot_losses(measures(rows))
+def figure(results: list[JobResult]) -> Figure:
+    """Draw the measures of the jobs."""
+    return plot_losses(measures(results))
 
 
-def plot_losses(found: Measures) -> Figure:
-    """Ours filled, the paper's hollow, against the size: of those rows of the table that were run."""
-    drawn = Figure(figsize=(7.2, 4.6), layout="constrained")
-    ax = drawn.add_subplot()
+def plot_losses(measured: Measures) -> Figure:
+    """Plot the measured losses (filled marks) and the paper's (hollow) against the size."""
+    figure, ax = single_axes(
+        7.2, 4.6, "size: units of an LSTM with as many parameters", "test loss [nats per character]"
+    )
     for cell, mark in MARKS.items():
         ax.plot(
             *zip(*PAPER[cell].items(), strict=True),
@@ -41,12 +43,10 @@ def plot_losses(found: Measures) -> Figure:
             markerfacecolor="w",
             label=f"{cell}, the paper (from memory)",
         )
-        ours = {size: found[f"{cell}_{size}/loss"] for size in PAPER[cell] if f"{cell}_{size}/loss" in found}
+        names = {size: f"{cell}_{size}/loss" for size in PAPER[cell]}
+        ours = [(size, measured[name]) for size, name in names.items() if name in measured]
         if ours:
-            ax.plot(*zip(*ours.items(), strict=True), "k" + mark + "-", label=f"{cell}, measured")
+            ax.plot(*zip(*ours, strict=True), "k" + mark + "-", label=f"{cell}, measured")
     log2_axis(ax, ["64", "128", "256"])
-    ax.set_xlabel("size: units of an LSTM with as many parameters")
-    ax.set_ylabel("test loss [nats per character]")
-    ax.grid(alpha=0.3)
-    drawn.legend(loc="outside lower center", ncols=3, fontsize=8)
-    return drawn
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    return figure

@@ -5,41 +5,37 @@ from math import log
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
-from src.experiments.aggregate import Measures, mean, plot_seeds, seed_stats, swept, values, where
+from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name
+from src.plots.run import single_axes
 
 CONTEXTS = {"test": "state carried through the text", "test_stateless": "state reset for every window"}
 
 
-def measures(rows: list[JobResult]) -> Measures:
-    """Bits per character: the mean of each arm on the test split in both contexts, and its deviation; and on
-    the validation split, the state carried."""
-    found: Measures = {}
-    contexts = {context: seed_stats(rows, "variant", f"{context}/bpc") for context in CONTEXTS}
-    for variant, val_loss, _ in seed_stats(rows, "variant", "val/loss").itertuples():
-        short = variant.rpartition("/")[2]
+def measures(results: list[JobResult]) -> Measures:
+    """Bits per character of each variant: on the test split with the state carried and reset, mean and
+    deviation over seeds; and on the validation split, the state carried."""
+    measured: Measures = {}
+    contexts = {context: seed_stats(results, "variant", f"{context}/bpc") for context in CONTEXTS}
+    for variant, val_loss, _ in seed_stats(results, "variant", "val/loss").itertuples():
+        name = short_name(variant)
         for context, stats in contexts.items():
-            found[f"{short}/{context}"] = float(stats["mean"][variant])
-        found[f"{short}/val"] = val_loss / log(2)
-        found[f"{short}/deviation"] = float(contexts["test"]["std"][variant])
-    return found
+            measured[f"{name}/{context}"] = float(stats["mean"][variant])
+        measured[f"{name}/val"] = val_loss / log(2)
+        measured[f"{name}/deviation"] = float(contexts["test"]["std"][variant])
+    return measured
 
 
-def figure(rows: list[JobResult]) -> Figure:
-    """A dot a seed, a line at each arm's mean."""
-    drawn = Figure(figsize=(7, 3.6), layout="constrained")
-    ax = drawn.add_subplot()
-    arms = swept(rows, "variant")
+def figure(results: list[JobResult]) -> Figure:
+    """Plot the score of each variant in both contexts: a mark for each seed, a line at their mean."""
+    figure, ax = single_axes(
+        7,
+        3.6,
+        "in training, the state is: reset; carried across shuffled windows; carried along streams",
+        "test split [bits per character]",
+    )
+    ax.grid(visible=False, axis="x")
     for k, (context, label) in enumerate(CONTEXTS.items()):
-        for x, variant in enumerate(arms):
-            arm, at = where(rows, variant=variant), x + (k - 0.5) * 0.3
-            points, middle = values(arm, f"{context}/bpc"), mean(arm, f"{context}/bpc")
-            named = label if x == 0 else None
-            plot_seeds(
-                ax, at, points, middle, "o^"[k], markerfacecolor=("k", "none")[k], alpha=0.6, label=named
-            )
-    ax.set_xticks(range(len(arms)), [name.rpartition("/")[2] for name in arms])
-    ax.set_xlabel("in training, the state is: reset; carried across shuffled windows; carried along streams")
-    ax.set_ylabel("test split [bits per character]")
-    ax.grid(alpha=0.3, axis="y")
+        style = {"markerfacecolor": ("k", "none")[k], "alpha": 0.6}
+        plot_variants(ax, results, f"{context}/bpc", (k - 0.5) * 0.3, "o^"[k], label, **style)
     ax.legend(title="in the evaluation")
-    return drawn
+    return figure

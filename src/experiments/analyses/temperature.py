@@ -14,39 +14,39 @@ SHARES = {
 }
 
 
-def by_temperature(rows: list[JobResult], column: str) -> dict[float, list[float]]:
+def by_temperature(results: list[JobResult], column: str) -> dict[float, list[float]]:
     """A judged measure of every network's sample, by temperature."""
     found: dict[float, list[float]] = {}
-    for row in rows:
-        for sample in row.samples:
+    for result in results:
+        for sample in result.samples:
             if sample.get(column) is not None:
                 found.setdefault(float(sample["temperature"]), []).append(float(sample[column]))
     return dict(sorted(found.items()))
 
 
-def measures(rows: list[JobResult]) -> Measures:
+def measures(results: list[JobResult]) -> Measures:
     """Each judged measure at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": mean(values)
         for column in (*SHARES, "longest_match")
-        for temperature, values in by_temperature(rows, column).items()
+        for temperature, values in by_temperature(results, column).items()
     }
 
 
-def figure(rows: list[JobResult]) -> Figure:
+def figure(results: list[JobResult]) -> Figure:
     """Shares on the left, the longest copied passage on the right, each over temperature."""
-    drawn = Figure(figsize=(9.5, 3.8), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for column, (label, style) in SHARES.items():
-        points = {t: 100 * mean(values) for t, values in by_temperature(rows, column).items()}
+        points = {t: 100 * mean(values) for t, values in by_temperature(results, column).items()}
         left.plot(list(points), list(points.values()), style, label=label, markersize=4)
     left.set_ylabel("share [%]")
     left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
-    copied = {t: mean(values) for t, values in by_temperature(rows, "longest_match").items()}
+    copied = {t: mean(values) for t, values in by_temperature(results, "longest_match").items()}
     right.plot(list(copied), list(copied.values()), "ko-", markersize=4)
     right.set_ylabel("longest passage copied [characters]")
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.set_xlabel("temperature")
         ax.grid(alpha=0.3)
-    return drawn
+    return figure
