@@ -70,7 +70,7 @@ def format_summary(result: "RunResult", config: Config) -> str:
     for text, judgment in zip(result.samples.values(), result.sample_metrics, strict=True):
         parts.append(f"{judgment.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
-    if config.tracking.name == "mlflow":
+    if config.tracking.enabled:
         from src.tracking.mlflow_links import ui_location
 
         server, command = ui_location(config)

@@ -16,8 +16,7 @@ from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.paths import PROJECT
 from src.tracking import event_log
-from src.tracking.stale_runs import pending_sync
-from src.tracking.sync_state import TRACKING, SyncState, load_store
+from src.tracking.sync_state import TRACKING, SyncState, load_store, pending_sync
 
 RETRY_TIMEOUT = 10.0  # seconds for an unreachable store once nothing is active
 LOCK_TIMEOUT = 60.0  # seconds for the previous process of a run that was resumed to end

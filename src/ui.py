@@ -9,7 +9,7 @@ def main(config: Any, _: Invocation) -> None:
     from src.common.paths import absolute
     from src.tracking.mlflow_server import check_free, serve, url_host
     from src.tracking.run import tracking_store
-    from src.tracking.stale_runs import close_stale_runs_and_sync
+    from src.tracking.sync_state import close_stale_runs_and_sync
 
     store = tracking_store(config)
     absolute(config.output_dir).mkdir(parents=True, exist_ok=True)

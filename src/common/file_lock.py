@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
 from src.common.atomic_io import write_error
 from src.common.errors import UserError
+from src.common.json_file import load_json
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
+
+
+class Owner(TypedDict):
+    """The note beside a held lock: the owner's host and process id."""
+
+    host: str
+    pid: int
 
 
 class Lock:
@@ -52,12 +61,12 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
     try:
         with suppress_filelock_log():
             lock.acquire(timeout, poll_interval=0.02)
-        note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+        note.write_text(json.dumps(Owner(host=socket.gethostname(), pid=os.getpid())), encoding="utf-8")
     except Timeout as error:
         owner = read_owner(path)
+        process = f"process {owner['pid']} on {owner['host']}" if owner else "process ? on ?"
         raise UserError(
-            f"expected a directory in which no other process is at work, got {folder}: process "
-            f"{owner.get('pid', '?')} on {owner.get('host', '?')} is"
+            f"expected a directory in which no other process is at work, got {folder}: {process} is"
         ) from error
     except OSError as error:
         lock.release()
@@ -76,7 +85,8 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
     except Timeout:
         return True
     except OSError:  # another user's directory: only the note can tell
-        return owner_alive(read_owner(path))
+        owner = read_owner(path)
+        return owner is not None and owner_alive(owner)
 
 
 @contextmanager
@@ -109,18 +119,18 @@ def owner_note(path: Path) -> Path:
     return path.with_name(f"{path.name}.owner")
 
 
-def read_owner(path: Path) -> dict[str, Any]:
-    """Pid and host of the lock's owner; {} while the note is missing or being written."""
+def read_owner(path: Path) -> Owner | None:
+    """Read who holds a lock; None while the note is missing or being written."""
     try:
-        return dict(json.loads(owner_note(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+        return load_json(owner_note(path), Owner)
+    except (OSError, ValueError):
+        return None
 
 
-def owner_alive(owner: dict[str, Any]) -> bool:
-    """Whether the process of a note may still run; on another host that is unknown, so it may."""
-    if owner.get("host") != socket.gethostname():
-        return bool(owner)
+def owner_alive(owner: Owner) -> bool:
+    """Whether the owner may still run; of a process on another host that is unknown, so it may."""
+    if owner["host"] != socket.gethostname():
+        return True
     try:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:

@@ -19,7 +19,7 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         path: The file.
         schema: Type of its content: a `TypedDict`, or a type like `dict[str, float]`. Keys that it does
             not have are errors, and no value is converted to another type.
-        key: The config key that the error names.
+        key: The config key that the error begins with; "" for none.
 
     Returns:
         The content.
@@ -32,8 +32,9 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         return load_json(path, schema)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
+        prefix = f"{key}: " if key else ""
         raise UserError(
-            f"{key}: expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
+            f"{prefix}expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
         ) from error
 
 

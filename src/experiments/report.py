@@ -77,7 +77,7 @@ def places(config: ReproduceConfig) -> list[str]:
     """Where the commands that it starts are to keep things."""
     found = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
     found.append(f"tracking={config.tracking.name}")
-    if config.tracking.name != "none":
+    if config.tracking.enabled:
         found += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
         found.append(f"tracking.experiment={config.tracking.experiment}")
     return found

@@ -67,7 +67,7 @@ class OpenSweep:
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
         echo_err(f"side by side: {file}")
-        if config.tracking.name != "none":
+        if config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
             ended = "FAILED" if failed and status == "FINISHED" else status

@@ -1,10 +1,13 @@
 """Digests: of the project's own code, with which a run was computed, and of what makes two jobs the same."""
 
 import hashlib
+import inspect
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from src.config.instantiate import TARGET_GROUPS, find_class
 from src.config.schema import Config
 from src.config.validation import flatten
 
@@ -26,6 +29,35 @@ def code_digest() -> str:
 
 
 def job_digest(config: Config, corpus_digest: str) -> str:
-    """What makes two jobs the same: config, data and code."""
-    told = json.dumps([flatten(config), corpus_digest, code_digest()], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    """SHA-256 over what makes two jobs the same: config, data and code.
+
+    The code is that of the project and, where `optimizer._target_` or `schedule._target_` names a class of
+    the user's own, the file that defines it.
+    """
+    classes = [find_class(group, getattr(config, group)["_target_"]) for group in TARGET_GROUPS]
+    sources = [Path(inspect.getfile(each)) for each in classes]
+    own = [hash_file(file) for file in sources if not file.resolve().is_relative_to(SOURCE)]
+    content = json.dumps([normalize(flatten(config)), corpus_digest, code_digest(), *own], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def normalize(value: Any) -> Any:
+    """Return a value of a config with its whole numbers as integers: 0 and 0.0 set a key to the same value.
+
+    >>> normalize({"weight_decay": 0.0, "split": [0.5, 1.0], "stateful": False})
+    {'weight_decay': 0, 'split': [0.5, 1], 'stateful': False}
+    """
+    match value:
+        case dict():
+            return {key: normalize(each) for key, each in value.items()}
+        case list() | tuple():
+            return [normalize(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value

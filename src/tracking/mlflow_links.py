@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from src.common.json_file import read_json
 from src.common.paths import PROJECT
 from src.config.schema import PathsConfig
 from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
@@ -102,7 +103,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     Returns:
         The state, to be saved as JSON.
     """
-    template = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    template = read_json(TEMPLATE, dict[str, Any])
     params = [param_name(key) for key in keys]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in SCORES]
     columns.append("attributes.`Duration`")

@@ -22,11 +22,19 @@ from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
 from src.config.schema import PathsConfig
-from src.tracking.background_sync import IDLE, SHARE, SyncProcess, start_background_sync, wait_for_sync
 from src.tracking.event_log import EventLog
 from src.tracking.run_record import History, read_events
-from src.tracking.stale_runs import close_stale_runs
-from src.tracking.sync_state import TRACKING, SyncState, register_job
+from src.tracking.sync_state import (
+    IDLE,
+    SHARE,
+    TRACKING,
+    SyncProcess,
+    SyncState,
+    close_stale_runs,
+    register_job,
+    start_background_sync,
+    wait_for_sync,
+)
 
 SWEEP_TAG_PREFIX = (
     "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
@@ -104,7 +112,7 @@ class Run:
 
     def track(self, busy_cores: int) -> None:
         """Say where it is tracked, and who delivers it."""
-        tracked = self.config.tracking.name == "mlflow"
+        tracked = self.config.tracking.enabled
         if tracked and self.sweep:
             write_json(self.folder / TRACKING, {**tracking_store(self.config), "sweep": str(self.sweep)})
             register_job(self.sweep, self.folder)

@@ -1,7 +1,4 @@
-"""Finished runs, found again where they are kept: in directories, or in an MLflow store.
-
-`open_store` is the only place that asks which tracker is configured.
-"""
+"""Finished runs, found again where they are kept: in directories, or in an MLflow store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +14,7 @@ from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_run_store import MlflowStore
 from src.tracking.run import tracking_store
 from src.tracking.run_record import RunRecord
-from src.tracking.stale_runs import close_stale_runs_and_sync
-from src.tracking.sync_state import TRACKING, SyncState
+from src.tracking.sync_state import TRACKING, SyncState, close_stale_runs_and_sync
 
 
 class RunStore(Protocol):
@@ -73,7 +69,7 @@ class RunStore(Protocol):
 
 def open_store(config: PathsConfig) -> RunStore:
     """Open the store in which the runs of a config are kept."""
-    if config.tracking.name == "none":
+    if not config.tracking.enabled:
         return DirectoryStore(absolute(config.output_dir))
     return MlflowStore(tracking_store(config)["uri"], config.tracking.experiment, absolute(config.output_dir))
 

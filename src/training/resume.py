@@ -3,7 +3,6 @@
 A job that was begun before and not finished: found again, to go on from its last checkpoint.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import Lock, acquire, is_locked
+from src.common.json_file import read_json
 from src.common.paths import absolute
 from src.config.schema import Config
 from src.config.validation import evolve, iter_leaves
@@ -151,11 +151,7 @@ def flatten_config(config: Config) -> dict[str, Any]:
 def saved_config(folder: Path) -> Config:
     """The config that a run's directory keeps. Raises UserError when it is not one of this version."""
     file = folder / "config.json"
-    try:
-        logged = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"resume: expected a whole {file}, got {error}") from error
-    return Config.from_dict(logged, f"resume: {file}")
+    return Config.from_dict(read_json(file, dict[str, Any], "resume"), f"resume: {file}")
 
 
 NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # how the reason of such a run begins
@@ -222,7 +218,7 @@ def is_resumable(ended: RunRecord) -> bool:
 def is_in_same_store(folder: Path, config: Config) -> bool:
     """Whether the run may go on in the store in which this one is to be tracked: not if it has its id in
     another one."""
-    tracked = config.tracking.name == "mlflow" and bool(SyncState.load(folder).run_id)
+    tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 
 
