@@ -10,6 +10,7 @@ from math import ceil, inf, isfinite, log
 
 import numpy as np
 
+from src.common.errors import UserError
 from src.common.signals import Preempted, StopFlags, interruptible
 from src.config.schema import Config
 from src.data.corpus import Corpus
@@ -25,7 +26,7 @@ from src.training.divergence import Rollback
 from src.training.early_stopping import BestWeights, budget_stop_reason
 from src.training.factory import build_architecture, build_batches, build_optimizer, build_schedule
 from src.training.shard import ShardSpec
-from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState
+from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState, check_arrays
 
 
 class Trainer:
@@ -86,14 +87,13 @@ class Trainer:
         Raises:
             DivergenceError: When a loss or a gradient is not finite and rollback does not help.
             Preempted: On SIGTERM, after `on_steps_end`.
-            KeyError, ValueError: For the state of another training.
+            UserError: `state` is of another training.
         """
         with (
             interruptible() as stop,
             self.start(logger, callbacks),
-            np.errstate(
-                all="ignore"
-            ),  # what overflows ends in DivergenceError, which says more than a warning
+            # What overflows ends in DivergenceError, which says more than a warning.
+            np.errstate(all="ignore"),
         ):
             if state is not None:
                 self.load_state(state)
@@ -142,11 +142,7 @@ class Trainer:
         self.logger, self.callbacks = logger, list(callbacks)
         config, initial = self.config, self.params
         spec = ShardSpec(
-            self.architecture,
-            config.seq_len,
-            self.batches.batch_size,
-            config.model.dropout,
-            config.stateful,
+            self.architecture, config.seq_len, self.batches.batch_size, config.model.dropout, config.stateful
         )
         self.engine = DataParallel(spec, config.workers)
         self.params = self.engine.params
@@ -282,18 +278,25 @@ class Trainer:
         """Restore what `train_state` returned.
 
         Raises:
-            KeyError, ValueError: For the state of another training.
+            UserError: The state is of another training.
         """
         arrays, state = saved.arrays, saved.state
-        for name, array in (self.moving | {"best": self.best.params}).items():
+        own = self.moving | {"best": self.best.params}
+        check_arrays(arrays, own | ({"carried": self.engine.carried} if self.config.stateful else {}))
+        for name, array in own.items():
             array[...] = arrays[name]
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
         self.counters = TrainCounters.from_state(state["counters"])
         self.best.restore(state["best"])
-        self.schedule.restore(state["schedule"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
         self.rollback.restore(state["rollback"], good)
-        self.batches.restore(state["batches"])
+        try:  # of a user's own schedule only the schedule itself knows the format
+            self.schedule.restore(state["schedule"])
+            self.batches.restore(state["batches"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"resume: expected a checkpoint of this training, got another ({error!r})"
+            ) from error
         self.update_ratio.ratios = dict(state["update_ratios"])
         self.rng.bit_generator.state = state["rng"]

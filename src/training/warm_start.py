@@ -8,15 +8,12 @@ from src.common.errors import UserError
 from src.common.paths import absolute
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.data.normalization import Normalization
-from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array
 from src.tracking.event_log import NAME as JOURNAL
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
-from src.training.checkpoint import Checkpoint
 from src.training.factory import build_architecture
 
 
@@ -45,7 +42,7 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
 
 
 def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
+    """Load the model of a checkpoint, of a run's directory, or of a run in the tracking store."""
     try:
         return resolve_model(name, config, data_digest)
     except UserError as error:
@@ -53,11 +50,11 @@ def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
 
 
 def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """The same, what is wrong with it told as of `run=`."""
+    """Load the model. An error may name the key `run`."""
     path = absolute(name)
     try:
         if path.is_file():
-            return to_trained_model(checkpoint.load(path))
+            return checkpoint.load(path).model
         folder = find_folder(name, absolute(config.output_dir), "init_from")
     except ValueError as error:
         raise UserError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
@@ -70,18 +67,7 @@ def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
 
 
 def load_from_checkpoint(folder: Path) -> TrainedModel:
-    """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
+    """Load the model of a run's directory: that of its end, else the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return serialization.load(folder / "model")
-    return to_trained_model(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
-
-
-def to_trained_model(found: Checkpoint) -> TrainedModel:
-    """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
-    described, trained = found.state["model"], found.state["training"]
-    return TrainedModel(
-        RNNConfig(**described["architecture"]),
-        found.arrays["best" if trained["best"]["step"] else "weights"],
-        Vocabulary("".join(described["characters"])),
-        Normalization(**described["normalization"]),
-    )
+    return checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from").model
