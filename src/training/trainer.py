@@ -295,8 +295,6 @@ class Trainer:
             self.schedule.restore(state["schedule"])
             self.batches.restore(state["batches"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"resume: expected a checkpoint of this training, got another ({error!r})"
-            ) from error
+            raise UserError(f"resume: expected a checkpoint of this training, got {error!r}") from error
         self.update_ratio.ratios = dict(state["update_ratios"])
         self.rng.bit_generator.state = state["rng"]
