@@ -16,9 +16,10 @@ def main(config: Any, _: Invocation) -> None:
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
     close_stale_runs_and_sync(absolute(config.output_dir))
-    from src.tracking import mlflow_links, mlflow_store
+    from src.tracking import mlflow_links
+    from src.tracking.mlflow_client import connect, experiment_id
 
-    experiment = mlflow_store.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
+    experiment = experiment_id(connect(store["uri"]), config.tracking.experiment, store["artifacts"])
     page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     if store["uri"].startswith("http"):
         base = store["uri"].rstrip("/")

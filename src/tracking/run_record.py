@@ -211,17 +211,14 @@ def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
     )
 
 
-def check_present(run: RunRecord, missing: list[str], key: str) -> None:
-    """Raise UserError for the first of the missing files."""
-    if missing:
+def check_details(run: RunRecord, key: str) -> RunRecord:
+    """Return the run. Raises UserError where a file of REQUIRED, or a digest in one, is missing."""
+    parts = (run.config, run.environment, run.scores, run.samples)
+    if missing := [name for name, part in zip(REQUIRED, parts, strict=True) if not part]:
         raise UserError(
             f"{key}: expected a finished run, with {', '.join(REQUIRED)}, got {run.run_id}, which has no "
             f"{missing[0]}"
         )
-
-
-def with_digests(run: RunRecord, key: str) -> RunRecord:
-    """Return the run. Raises UserError where a digest that a repetition is checked against is missing."""
     for name, file, digest in (
         ("environment.json", run.environment, "data_digest"),
         ("scores.json", run.scores, "weights_sha256"),
