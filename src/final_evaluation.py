@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.atomic_io import write_json, write_text
 from src.common.console import echo_err, pluralize
+from src.common.files import read_json, write_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
-from src.common.json_file import read_json
 from src.config.schema import Config
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import TextMetrics, TextQuality, final_split
@@ -19,7 +18,7 @@ from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.training.train_state import TrainResult
 from src.training.trainer import Trainer

@@ -18,8 +18,7 @@ def main(config: Any, _: Invocation) -> None:
 
 def reproduce(config: Any) -> None:
     """Run what is asked for, write the page; exit status 1 where a claim failed or something did not run."""
-    from src.common.atomic_io import write_text
-    from src.common.paths import absolute
+    from src.common.files import absolute, write_text
     from src.experiments.claims import all_passed, tally
     from src.experiments.report import facts, page, places, section, sonnets, sonnets_section
     from src.experiments.results import earlier_measures, record

@@ -4,17 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src.common.atomic_io import write_json
 from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
 from src.common.console import echo_err, pluralize
-from src.common.paths import absolute
+from src.common.files import absolute, write_json
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten
 from src.data.corpus import Corpus, load_corpus
-from src.tracking.environment import environment, environment_tags
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.run import Run, run_scope
 from src.training.callbacks import Callback, SampleLogger
 from src.training.checkpoint import CheckpointCallback

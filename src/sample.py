@@ -12,7 +12,7 @@ from src.common.console import echo_err
 def main(config: Any, _: Invocation) -> None:
     import numpy as np
 
-    from src.common.atomic_io import write_text
+    from src.common.files import write_text
     from src.generation.sampling import sample_many
     from src.tracking.run_store import open_attended_store
 

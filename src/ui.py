@@ -6,7 +6,7 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
-    from src.common.paths import absolute
+    from src.common.files import absolute
     from src.tracking.mlflow_server import check_free, serve, url_host
     from src.tracking.run import tracking_store
     from src.tracking.sync_state import close_stale_runs_and_sync

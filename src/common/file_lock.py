@@ -12,9 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_error
 from src.common.errors import UserError
-from src.common.json_file import load_json
+from src.common.files import load_json, write_error
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment

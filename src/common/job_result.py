@@ -7,9 +7,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_text
 from src.common.errors import UserError
-from src.common.json_file import read_json
+from src.common.files import read_json, write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 

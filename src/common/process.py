@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 
 INTERRUPTED = (130, -signal.SIGINT)
 

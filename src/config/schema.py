@@ -13,7 +13,7 @@ from attrs.setters import frozen  # attrs.frozen would make OmegaConf refuse the
 from omegaconf import MISSING
 
 from src.common.errors import UserError
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.config.constraints import (
     Constraint,
     bool_field,

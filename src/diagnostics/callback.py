@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
+from src.common.files import read_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
-from src.common.json_file import read_json
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import GradientFlow, GradientFlowMonitor

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from src.common.console import pluralize
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.common.process import run_module
 from src.config.schema import ReproduceConfig
 from src.experiments.analyses.sonnets import EXPECTED, FIGURES

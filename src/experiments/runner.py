@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from src.common.errors import UserError
+from src.common.files import PROJECT
 from src.common.job_result import JobResult, read_results
-from src.common.paths import PROJECT
 from src.common.process import run_module
 from src.data import sources
 from src.experiments.aggregate import Measures

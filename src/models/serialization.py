@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.common.atomic_io import write_atomically, write_json
 from src.common.errors import UserError
-from src.common.json_file import load_json
+from src.common.files import load_json, write_atomically, write_json
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.cells import get_cell

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.common.atomic_io import write_atomically
+from src.common.files import write_atomically
 from src.common.job_result import Curves
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from src.common.atomic_io import write_text
 from src.common.console import echo_err
+from src.common.files import absolute, write_text
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
-from src.common.paths import absolute
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import seed_stats

@@ -9,10 +9,9 @@ import secrets
 import time
 from pathlib import Path
 
-from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import acquire
+from src.common.files import absolute, write_error, write_json
 from src.common.job_result import JobResult
-from src.common.paths import absolute
 from src.config.schema import PathsConfig
 from src.sweeps.sweep import Sweep
 from src.tracking import mlflow_links

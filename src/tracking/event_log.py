@@ -18,9 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src.common.atomic_io import write_error
 from src.common.errors import UserError
-from src.common.json_file import parse_json
+from src.common.files import parse_json, write_error
 
 NAME = "events.jsonl"
 KIND = re.compile(rb'\{"kind": "(\w+)"')  # how `append` begins a line

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from src.common.json_file import read_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, read_json
 from src.config.schema import PathsConfig
 from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
 

@@ -13,8 +13,8 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from src.common.errors import UserError
+from src.common.files import parse_json
 from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult, best_gradient_norms
-from src.common.json_file import parse_json
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.tracking.formats import JobNote, SampleTable

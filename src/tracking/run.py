@@ -15,10 +15,9 @@ from typing import Any
 
 import attrs
 
-from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import Lock, acquire
+from src.common.files import PROJECT, absolute, write_error, write_json
 from src.common.job_result import Curves
-from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
 from src.config.schema import PathsConfig

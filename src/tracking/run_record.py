@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError
+from src.common.files import read_json
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
-from src.common.json_file import read_json
 from src.tracking import event_log
 
 if TYPE_CHECKING:

@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from src.common.atomic_io import write_json
 from src.common.console import echo_err
 from src.common.errors import UserError
+from src.common.files import absolute, read_json, write_json
 from src.common.job_result import INCOMPLETE, JobResult
-from src.common.json_file import read_json
-from src.common.paths import absolute
 from src.config.schema import PathsConfig
 from src.models import serialization
 from src.models.serialization import TrainedModel

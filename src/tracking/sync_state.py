@@ -11,12 +11,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from src.common.atomic_io import write_error, write_json, write_text
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
-from src.common.json_file import read_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, read_json, write_error, write_json, write_text
 from src.tracking import event_log
 from src.tracking.event_log import EventLog
 

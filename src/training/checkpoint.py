@@ -17,17 +17,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.common.atomic_io import write_atomically, write_error
 from src.common.callback import BaseCallback
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.json_file import parse_json
+from src.common.files import parse_json, write_atomically, write_error
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import ArchitectureFields, NormalizationFields, TrainedModel
 from src.rnn.cells import get_cell
 from src.rnn.parameters import Array, RNNConfig
-from src.tracking.fingerprint import code_digest
+from src.tracking.environment import code_digest
 from src.tracking.run import Run
 from src.training.callbacks import SampleLogger
 from src.training.train_state import TrainingFields

@@ -11,13 +11,12 @@ from typing import Any
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import Lock, acquire, is_locked
-from src.common.json_file import read_json
-from src.common.paths import absolute
+from src.common.files import absolute, read_json
 from src.config.schema import Config
 from src.config.validation import evolve, iter_leaves
 from src.data.corpus import Corpus
+from src.tracking.environment import code_digest
 from src.tracking.event_log import NAME as JOURNAL
-from src.tracking.fingerprint import code_digest
 from src.tracking.run import tracking_store
 from src.tracking.run_record import RunRecord, read_events
 from src.tracking.run_store import find_folder

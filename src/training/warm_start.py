@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.models import serialization

@@ -170,7 +170,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("jinja2", {"src.sweeps.html_report", "src.diagnostics.activation_page", "src.experiments.report"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
-        ("pydantic", {"src.common.json_file", "src.tracking.formats"}),
+        ("pydantic", {"src.common.files", "src.tracking.formats"}),
         ("rich", {"src.training.progress", "src.sweeps.summary"}),
         (
             "hydra",
@@ -229,7 +229,7 @@ def test_nothing_below_imports_a_command() -> None:
 
 def test_the_schema_imports_nothing_slow_of_ours() -> None:
     assert ours("src.config.constraints") == {"src.common.errors"}
-    assert ours("src.config.schema") - {"src.common.errors", "src.common.paths"} == {
+    assert ours("src.config.schema") - {"src.common.errors", "src.common.files"} == {
         "src.config.constraints",
         "src.config.instantiate",
     }

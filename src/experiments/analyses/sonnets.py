@@ -3,9 +3,8 @@
 import hashlib
 from typing import Any
 
-from src.common.atomic_io import write_json
 from src.common.console import echo_err
-from src.common.paths import PROJECT, absolute
+from src.common.files import PROJECT, absolute, write_json
 from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.experiments.claims import all_passed, check_claims, read_claims, tally
 from src.final_evaluation import RunResult

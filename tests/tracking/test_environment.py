@@ -1,11 +1,11 @@
-"""src/tracking/fingerprint.py: which jobs are the same."""
+"""src/tracking/environment.py: which jobs are the same."""
 
 from pathlib import Path
 
 import attrs
 import pytest
 
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import job_digest
 from tests.compose import composed
 
 OPTIMIZER = """

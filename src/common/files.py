@@ -1,15 +1,64 @@
-"""JSON files, each read by one function that checks types, keys and size against a schema."""
+"""Files: paths as they are typed, atomic writes, and JSON that one function reads and validates."""
 
 import json
+import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from src.common.errors import UserError
 
-MAX_BYTES = 64 * 2**20  # no file of a run comes near: a larger one is not what its name says
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+MAX_BYTES = 64 * 2**20  # no JSON file of a run comes near: a larger one is not what its name says
 
 T = TypeVar("T")
+
+
+def absolute(path: str) -> Path:
+    """Return the absolute path of one that was typed, relative to where the command was started."""
+    return Path(path).expanduser().absolute()
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file as a whole or not at all.
+
+    Args:
+        path: The file.
+        write: Writes a temporary file beside it, which is then renamed.
+
+    Raises:
+        UserError: The file cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, as `write_atomically` does."""
+    # newline="": what was written is read back to the byte, whatever line ends the text has
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="surrogatepass", newline=""))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, as `write_atomically` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_error(path: Path, error: OSError) -> UserError:
+    """Return the one-line error for a file that cannot be written."""
+    return UserError(
+        f"expected a place to write to, got {path} ({error.strerror}): change output_dir or data_dir"
+    )
 
 
 def read_json(path: Path, schema: type[T], key: str = "run") -> T:
