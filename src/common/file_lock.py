@@ -20,7 +20,7 @@ TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a mo
 
 
 class Owner(TypedDict):
-    """The note beside a held lock: the owner's host and process id."""
+    """The note of a held lock: the owner's host and process id."""
 
     host: str
     pid: int
@@ -90,7 +90,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
 
 @contextmanager
 def exclusive(file: Path) -> Iterator[None]:
-    """Wait until no other process is in this context with the same file (a lock file beside it)."""
+    """Wait until no other process is in this context with the same file (by a lock file in its folder)."""
     with ExitStack() as stack:
         with (
             suppress(OSError),

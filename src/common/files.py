@@ -26,10 +26,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Args:
         path: The file.
-        write: Writes a temporary file beside it, which is then renamed.
+        write: Writes a temporary file in the same folder, which is then renamed.
 
     Raises:
-        UserError: The file cannot be written; nothing is left behind.
+        UserError: The file cannot be written; no temporary file remains.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -183,12 +183,12 @@ def read_file(path: Path) -> tuple[dict[str, Array], str]:
         raise ValueError(str(error)) from error
 
 
-def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
+def newest(run: Path, log_bytes: int, key: str = "resume") -> Checkpoint:
     """Read the newest good checkpoint of a run; a damaged one is named in a line and skipped.
 
     Args:
         run: The run's directory.
-        journal_bytes: Size of its event log. A checkpoint of more was written by a machine that went down
+        log_bytes: Size of its event log. A checkpoint of more was written by a machine that went down
             before the log was on the disk.
         key: The config key that an error names.
 
@@ -199,8 +199,8 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
     for path in list_checkpoints(run):
         try:
             found = load(path)
-            if found.state["event_log_bytes"] > journal_bytes:
-                raise ValueError(f"the journal ends before it, at {journal_bytes} bytes")
+            if found.state["event_log_bytes"] > log_bytes:
+                raise ValueError(f"the event log ends before it, at {log_bytes} bytes")
         except ValueError as error:
             damaged.append(f"{path.name} is damaged ({error})")
             continue

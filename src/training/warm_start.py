@@ -11,7 +11,7 @@ from src.data.corpus import Corpus
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import Array
-from src.tracking.event_log import NAME as JOURNAL
+from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
 from src.training.factory import build_architecture
@@ -70,4 +70,4 @@ def load_from_checkpoint(folder: Path) -> TrainedModel:
     """Load the model of a run's directory: that of its end, else the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return serialization.load(folder / "model")
-    return checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from").model
+    return checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, "init_from").model
