@@ -21,8 +21,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.files import write_text
 
 DOCS = Path(__file__).resolve().parent

@@ -9,8 +9,7 @@ Pasting them into Python line by line does not do before 3.13: a blank line ends
 import sys
 
 from docs.build import DOCS, FENCE, PAGES
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 
 
 def examples(page: str) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from src.cli.main import Invocation, run_command
-from src.common.console import echo_err
+from src.common.errors import echo_err
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.console import echo_err, pluralize
+from src.common.errors import echo_err, pluralize
 from src.common.files import read_json, write_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
 from src.config.schema import Config

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
-from src.common.console import echo_err, pluralize
+from src.common.errors import echo_err, pluralize
 from src.common.files import absolute, write_json
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config

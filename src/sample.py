@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from src.cli.main import Invocation, run_command
-from src.common.console import echo_err
+from src.common.errors import echo_err
 
 
 def main(config: Any, _: Invocation) -> None:

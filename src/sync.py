@@ -12,8 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.files import PROJECT
 from src.tracking import event_log
 from src.tracking.sync_state import TRACKING, SyncState, load_store, pending_sync

@@ -4,7 +4,7 @@ import sys
 from typing import Any, NoReturn
 
 from src.cli.main import Invocation, overridden_keys, run_command
-from src.common.console import echo_err
+from src.common.errors import echo_err
 
 
 def main(config: Any, invocation: Invocation) -> float | list[float]:

@@ -1,4 +1,6 @@
-"""Exceptions whose message is shown to the user without a traceback."""
+"""Messages to the user: exceptions that are shown without a traceback, and lines on standard error."""
+
+import sys
 
 
 class UserError(Exception):
@@ -10,3 +12,13 @@ class UserError(Exception):
 
 class DivergenceError(UserError):
     """Training produced a loss, a gradient or weights that are not finite."""
+
+
+def echo_err(line: str) -> None:
+    """Print a line on standard error; standard output is for results that scripts read."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def pluralize(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 job`, `5,980 steps`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from src.common.console import pluralize
+from src.common.errors import pluralize
 from src.common.files import absolute
 from src.common.process import run_module
 from src.config.schema import ReproduceConfig

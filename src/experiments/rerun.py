@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.config.validation import evolve
 from src.models import serialization

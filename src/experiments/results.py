@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from src.common.console import echo_err
+from src.common.errors import echo_err
 from src.common.files import PROJECT, write_atomically, write_json, write_text
 from src.experiments.aggregate import Measures
 from src.experiments.claims import ClaimResult, check_claims, read_claims

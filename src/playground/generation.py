@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from src.common.console import pluralize
+from src.common.errors import pluralize
 from src.config.constraints import Constraint, fields_of
 from src.config.schema import PlayConfig
 from src.generation.sampling import sample

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from src.common.console import pluralize
+from src.common.errors import pluralize
 from src.common.job_result import JobResult, best_of, final_score
 from src.sweeps.seed_stats import seed_stats
 

@@ -4,7 +4,7 @@ import traceback
 
 import attrs
 
-from src.common.console import echo_err
+from src.common.errors import echo_err
 from src.common.files import write_json
 from src.config.schema import Config, PathsConfig
 from src.config.validation import flatten

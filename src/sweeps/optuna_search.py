@@ -18,8 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from src.common.console import echo_err, pluralize
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err, pluralize
 from src.config.constraints import Constraint, invalid_value_error
 from src.sweeps.session import SearchSummary, current_session
 from src.sweeps.sweep import format_value

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
-from src.common.console import pluralize
+from src.common.errors import pluralize
 from src.common.job_result import JobResult, final_score
 
 if TYPE_CHECKING:

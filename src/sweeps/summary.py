@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from src.common.console import echo_err
+from src.common.errors import echo_err
 from src.common.files import absolute, write_text
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
 from src.config.schema import PathsConfig

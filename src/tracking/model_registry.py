@@ -3,8 +3,7 @@
 import shlex
 from typing import Any
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.config.schema import PathsConfig
 from src.tracking.run import tracking_store
 

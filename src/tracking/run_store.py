@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.files import absolute, read_json, write_json
 from src.common.job_result import INCOMPLETE, JobResult
 from src.config.schema import PathsConfig

@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.file_lock import acquire, is_locked
 from src.common.files import PROJECT, read_json, write_error, write_json, write_text
 from src.tracking import event_log

@@ -18,8 +18,7 @@ from safetensors.numpy import load_file, save_file
 from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.callback import BaseCallback
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.files import parse_json, write_atomically, write_error
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import UserError, echo_err
 from src.common.file_lock import Lock, acquire, is_locked
 from src.common.files import absolute, read_json
 from src.config.schema import Config

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from src.common.console import echo_err
+from src.common.errors import echo_err
 from src.common.files import PROJECT, absolute, write_json
 from src.config.schema import NON_SEMANTIC_KEYS, Config
 from src.experiments.claims import all_passed, check_claims, read_claims, tally
