@@ -20,3 +20,9 @@ def test_one_place_compares_the_tracker_with_a_name() -> None:
     compared = r"""(==|!=|\bin|\bis) *[(\[{]?["'](none|mlflow)["']"""
     assert files_with(compared) == {"src/config/schema.py"}
     assert len(re.findall(compared, FILES["src/config/schema.py"])) == 1
+
+
+def test_json_is_read_by_the_readers_with_a_schema() -> None:
+    """`src.common.files`: `read_json`, `load_json` and `parse_json`."""
+    found = files_with(r"\bjson\.loads?\b") - {"src/common/files.py"}
+    assert not {name for name in found if not name.startswith(("src/experiments/", "src/sweeps/"))}
