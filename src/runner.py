@@ -23,7 +23,6 @@ from src.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from src.final_evaluation import RunResult
-    from src.rnn.parameters import Array
     from src.training.resume import ResumePoint
 
 SAMPLES = "samples/during_training.txt"
@@ -131,7 +130,11 @@ def run(
         UserError: For bad input. A run that had begun is closed as FAILED with the reason.
     """
     corpus = corpus or prepare(config, with_prompt=True)
-    trainer = Trainer(config, corpus, None if resumed else warm_start(config, corpus))
+    trainer = Trainer(config, corpus)
+    if config.init_from is not None and resumed is None:
+        from src.training.warm_start import initial_weights
+
+        trainer.params = initial_weights(config, trainer.architecture, corpus)
     if resumed and job is None:
         from src.training.resume import check_resumable
 
@@ -188,15 +191,6 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
 
         callbacks.append(DiagnosticsCallback(log, log.folder))
     return callbacks
-
-
-def warm_start(config: Config, corpus: Corpus) -> "Array | None":
-    """Load the weights that init_from names; None where it names none."""
-    if config.init_from is None:
-        return None
-    from src.training.warm_start import initial_weights
-
-    return initial_weights(config, corpus)
 
 
 def log_run_start(

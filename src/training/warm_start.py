@@ -10,21 +10,25 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.rnn.parameters import Array
+from src.rnn.parameters import Array, RNNConfig
 from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
-from src.training.factory import build_architecture
 
 
-def initial_weights(config: Config, corpus: Corpus) -> Array:
+def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> Array:
     """Load the weights (n,) that init_from names.
+
+    Args:
+        config: Names the model in `init_from`.
+        architecture: The sizes that the model must have.
+        corpus: The text, whose characters the model must have.
 
     Raises:
         UserError: When there is no such model, or it has other sizes or other characters.
     """
     assert config.init_from is not None
-    architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
+    vocabulary = corpus.vocabulary
     model = load_from_run(config.init_from, config, corpus.digest)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:

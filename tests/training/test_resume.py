@@ -19,7 +19,6 @@ from src.config.schema import Config, ModelConfig
 from src.training import checkpoint, trainer
 from src.training.data_parallel import DataParallel
 from src.training.early_stopping import EarlyStopping
-from src.training.factory import build_architecture
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS, target
@@ -36,7 +35,7 @@ class Run(BaseCallback):
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
         self.config: Config = attrs.evolve(BASE, **changes)
-        self.architecture = build_architecture(self.config, CORPUS)
+        self.architecture = Trainer(self.config, CORPUS).architecture
         self.points: Points = []
         self.last: dict[str, bytes] = {}
         self.steps: list[int] = []
