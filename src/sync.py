@@ -22,7 +22,7 @@ LOCK_TIMEOUT = 60.0  # seconds for the previous process of a run that was resume
 
 
 def resolve_directories(arguments: list[str]) -> list[Path]:
-    """The directories of runs and sweeps that the arguments name.
+    """Find the directories of runs and sweeps that the arguments name.
 
     Raises:
         UserError: An argument is neither `all`, nor an outputs folder, nor a tracked run or sweep.

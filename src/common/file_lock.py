@@ -101,7 +101,7 @@ def exclusive(file: Path) -> Iterator[None]:
 
 
 def new_lock(path: Path) -> Any:
-    """A lock that is not held yet and may be released by another thread than the acquiring one."""
+    """Create a lock, not held yet, that may be released by another thread than the acquiring one."""
     return FileLock(path, thread_local=False)
 
 
@@ -114,7 +114,7 @@ def suppress_filelock_log() -> Iterator[None]:
 
 
 def owner_note(path: Path) -> Path:
-    """The file with pid and host of a lock's owner."""
+    """Return the file with pid and host of a lock's owner."""
     return path.with_name(f"{path.name}.owner")
 
 

@@ -132,7 +132,7 @@ def decode_json(text: str | bytes) -> Any:
 
 @cache
 def validator(schema: Any) -> Any:
-    """The pydantic validator of a schema. It takes milliseconds to build, so each is built once."""
+    """Build the pydantic validator of a schema, once: it takes milliseconds."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(schema)

@@ -110,14 +110,16 @@ def to_points(pairs: list[list[int | float]]) -> list[tuple[int, float]]:
 
 
 def best_of(rows: list[JobResult]) -> JobResult | None:
-    """The finished row with the lowest val/loss."""
+    """Return the finished row with the lowest val/loss."""
     finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
     return min(finished, key=lambda row: row.loss, default=None)
 
 
 def final_score(rows: list[JobResult]) -> str:
-    """The metric of the final split: a corpus without a test split is scored on its validation split, under a
-    name of its own."""
+    """Return the metric of the final split.
+
+    A corpus without a test split is evaluated on its validation split, under another name.
+    """
     scored = {name for row in rows for name in ("test/bpc", "final_val/bpc") if name in row.metrics}
     return "final_val/bpc" if scored == {"final_val/bpc"} else "test/bpc"
 

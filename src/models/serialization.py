@@ -77,7 +77,7 @@ def save(model: TrainedModel, folder: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the file of weights that `save` wrote; UserError when there is none."""
+    """Return the SHA-256 of the file of weights. Raises UserError when there is none."""
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:

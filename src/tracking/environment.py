@@ -108,7 +108,7 @@ def git(*arguments: str) -> str | None:
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over the name and the bytes of every module that a result depends on."""
+    """Return the SHA-256 over the name and the bytes of every module that a result depends on."""
     digest = hashlib.sha256()
     files = [file for part in PACKAGES for file in (SOURCE / part).rglob("*.py")]
     for file in sorted([*files, *(SOURCE / module for module in MODULES)]):
@@ -118,7 +118,7 @@ def code_digest() -> str:
 
 
 def job_digest(config: Config, corpus_digest: str) -> str:
-    """SHA-256 over what makes two jobs the same: config, data and code.
+    """Return the SHA-256 over what makes two jobs the same: config, data and code.
 
     The code is that of the project and, where `optimizer._target_` or `schedule._target_` names a class of
     the user's own, the file that defines it.
@@ -131,7 +131,7 @@ def job_digest(config: Config, corpus_digest: str) -> str:
 
 
 def hash_file(file: Path) -> str | None:
-    """SHA-256 of a file; None where there is none."""
+    """Return the SHA-256 of a file; None where there is none."""
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
 
 

@@ -55,7 +55,7 @@ class SweepLinks:
 
 
 def ui_location(config: PathsConfig) -> tuple[str, str]:
-    """The address of the UI of the config's store, and the command that starts it ("": it is running)."""
+    """Return the address of the UI of the store, and the command that starts it ("": it is running)."""
     uri = tracking_store(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
@@ -130,7 +130,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
 
 
 def param_name(key: str) -> str:
-    """The param that a swept key is logged as (`src.config.validation.flatten`)."""
+    """Return the param that a swept key is logged as (`src.config.validation.flatten`)."""
     return key.lstrip("+").removesuffix(".name")
 
 

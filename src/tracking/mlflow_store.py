@@ -50,7 +50,7 @@ class MlflowStore:
         return record_of(find(self._synced_id(query, key), self.uri, self.experiment, key, data_digest))
 
     def _synced_id(self, query: str, key: str) -> str:
-        """The id of the run with a directory of this name; any other name is returned as it is."""
+        """Find the id of the run with a directory of this name; any other name is returned as it is."""
         folder = self.runs / query
         if Path(query).name != query or not (folder / TRACKING).exists():
             return query
@@ -131,7 +131,7 @@ class MlflowStore:
 
 
 def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
-    """The record of an MLflow run, without its files and curves."""
+    """Build the record of an MLflow run, without its files and curves."""
     info, data = run.info, run.data
     return RunRecord(
         run_id=info.run_id,
@@ -158,7 +158,7 @@ def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> An
 
 
 def to_rows(table: SampleTable) -> list[dict[str, Any]]:
-    """The rows of a table as dictionaries."""
+    """Return the rows of a table as dictionaries."""
     return [dict(zip(table["columns"], values, strict=False)) for values in table["data"]]
 
 
@@ -225,12 +225,12 @@ def get_run(client: Any, name: str, key: str = "run") -> Any:
 
 
 def load_curves(client: Any, run_id: str, names: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
-    """The (step, value) points of a run's metrics by name."""
+    """Load the (step, value) points of a run's metrics by name."""
     return {name: [(m.step, m.value) for m in client.get_metric_history(run_id, name)] for name in names}
 
 
 def job_result(client: Any, run: Any, sweep: str) -> JobResult:
-    """A job's result from its MLflow run; sweep: id of the parent run."""
+    """Build a job's result from its MLflow run; sweep: id of the parent run."""
     tags, run_id = run.data.tags, run.info.run_id
     job = parse_logged(run_id, "sweep tag", tags[SWEEP_TAG_PREFIX + sweep], JobNote, "run")
     ended = run.info.end_time or run.info.start_time
@@ -253,13 +253,13 @@ def job_result(client: Any, run: Any, sweep: str) -> JobResult:
 
 
 def load_samples(run: Any) -> list[dict[str, Any]]:
-    """The rows of the run's table of samples; none where it has none."""
+    """Load the rows of the run's table of samples; none where it has none."""
     table = load_file(run, SAMPLES, SampleTable) if "mlflow.loggedArtifacts" in run.data.tags else None
     return to_rows(table) if table else []
 
 
 def load_gradient_norms(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The gradient norms of the best weights (`best_gradient_norms`); none where they were not measured."""
+    """Load the gradient norms of the best weights; none where they were not measured."""
     if run.data.params.get("diagnostics") != "True" or run.info.status != "FINISHED":
         return []
     norms = load_file(run, GRADIENTS, GradientFile)
@@ -267,7 +267,7 @@ def load_gradient_norms(run: Any, val: list[tuple[int, float]]) -> list[tuple[in
 
 
 def load_file(run: Any, name: str, schema: Any) -> Any:
-    """A JSON file that is logged with the run; None where it has none."""
+    """Load a JSON file that is logged with the run; None where it has none."""
     try:
         text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
     except (MlflowException, OSError):

@@ -168,7 +168,7 @@ class History:
 
     @classmethod
     def of(cls, run: RunRecord) -> "History":
-        """The history of a run that is resumed."""
+        """Return the history of a run that is resumed."""
         points = {(step, name): value for name, curve in run.curves.items() for step, value in curve}
         return cls(points, run.curves, run.num_models)
 
@@ -189,7 +189,7 @@ def read_job_note(file: Path) -> "JobNote":
 
 
 def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
-    """The result of a job from its run's directory. run_id: "" for the directory's name."""
+    """Build the result of a job from its run's directory. run_id: "" for the directory's name."""
     run = read_events(folder)
     gradients = folder / GRADIENTS
     return JobResult(

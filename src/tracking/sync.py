@@ -137,7 +137,7 @@ class RunSyncer:
         mlflow_writer.log_inputs(client, self.state.run_id, event)
 
     def _job_tags(self, tags: dict[str, str], sweep: Path) -> dict[str, str]:
-        """A job's tags with the id of the parent run in place of the sweep's name."""
+        """Return a job's tags with the id of the parent run in place of the sweep's name."""
         parent = SyncState.load(sweep).run_id
         if not parent:
             raise UserError(
@@ -182,14 +182,11 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
                 pending.remove(syncer)
             if not pending:
                 return
-            if error is None or progress:
-                pause, last_success = POLL, time.monotonic()
-            else:
-                pause = min(2 * pause, MAX_POLL)
-                if active:
-                    last_success = time.monotonic()
-                elif time.monotonic() - last_success >= retry_timeout:
-                    raise error
+            pause = POLL if error is None or progress else min(2 * pause, MAX_POLL)
+            if error is None or progress or active:
+                last_success = time.monotonic()
+            elif time.monotonic() - last_success >= retry_timeout:
+                raise error
             time.sleep(pause)
 
 
@@ -214,5 +211,5 @@ def is_active(folder: Path) -> bool:
 
 
 def missing_start_error(folder: Path) -> UserError:
-    """The one-line error for an event log that does not begin with a start."""
+    """Build the one-line error for an event log that does not begin with a start."""
     return UserError(f"expected a journal with a start, got none in {folder}")

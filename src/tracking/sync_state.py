@@ -83,7 +83,7 @@ def register_job(sweep: Path, job: Path) -> None:
 
 
 def list_jobs(sweep: Path) -> list[Path]:
-    """The directories of the sweep's jobs so far; empty for a run."""
+    """List the directories of the sweep's jobs so far; empty for a run."""
     files = sorted((sweep / JOBS).glob("[!.]*"))  # a leading dot: being written
     return [Path(file.read_text(encoding="utf-8")) for file in files]
 
@@ -115,7 +115,7 @@ def close_stale_runs(output_dir: Path) -> list[Path]:
 
 
 def logged_in(folder: Path) -> list[Path]:
-    """The directories in a folder that have an event log."""
+    """List the directories in a folder that have an event log."""
     return [file.parent for file in sorted(folder.glob(f"*/{event_log.NAME}"))]
 
 

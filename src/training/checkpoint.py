@@ -211,13 +211,13 @@ def newest(run: Path, log_bytes: int, key: str = "resume") -> Checkpoint:
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, the newest first."""
+    """List the checkpoints of a run, the newest first."""
     files = (run / FOLDER).glob("step_[0-9]*.safetensors")
     return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
 
 
 def digest(arrays: dict[str, Array], text: str) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the arrays, and over the JSON."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes of the arrays, and over the JSON."""
     sha = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
