@@ -28,8 +28,7 @@ from typing import Any
 
 from benchmarks.markdown_blocks import write_between
 from src.cli.help import COMMANDS
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking.environment import environment
 
 ROUNDS = 5

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.determinism import default
-from src.common.atomic_io import write_json
+from src.common.files import write_json
 from src.data.corpus import load_corpus
 from src.evaluation.evaluate import evaluate_network
 from src.rnn.init import initialize

@@ -16,8 +16,7 @@ from math import inf, log10
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking.environment import environment
 from tests.kernels import Processor, available
 from tests.kernels import environment as environment_of

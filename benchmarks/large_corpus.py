@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.data import sources
 from src.tracking.environment import environment
 

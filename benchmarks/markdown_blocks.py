@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from src.common.atomic_io import write_text
+from src.common.files import write_text
 
 
 def between(page: str, name: str) -> str:

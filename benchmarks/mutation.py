@@ -28,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic_io import write_text
+from src.common.files import write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 PLACE = PROJECT / ".mutation"

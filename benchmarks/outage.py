@@ -24,8 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking import event_log
 from src.tracking.environment import environment
 from src.tracking.mlflow_server import run_server

@@ -19,8 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from src import final_evaluation, runner
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.diagnostics import gradient_flow
 from src.diagnostics.callback import DiagnosticsCallback
 from src.final_evaluation import evaluate_and_log

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown_blocks import write_between
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("quickstart.json")

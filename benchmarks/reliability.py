@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic_io import write_text
+from src.common.files import write_text
 
 HERE = Path(__file__).parent
 RESULT = HERE / "reliability.md"

@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking.environment import environment
 from src.tracking.event_log import EventLog
 from src.tracking.sync_state import SyncState

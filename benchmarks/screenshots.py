@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from src.tracking.mlflow_server import stop
 
 SCREENSHOTS = PROJECT / "docs" / "screenshots"

@@ -18,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.common.atomic_io import write_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json
 from src.tracking.environment import environment
 
 ROUNDS = 2

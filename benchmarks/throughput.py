@@ -18,8 +18,7 @@ from typing import Any
 
 from benchmarks.baselines import VOCABULARY, Case
 from benchmarks.profile import profile, profile_page
-from src.common.atomic_io import write_json, write_text
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, write_json, write_text
 from src.rnn.parameters import RNNConfig
 from src.tracking.environment import environment
 

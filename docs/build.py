@@ -21,9 +21,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from src.common.atomic_io import write_text
 from src.common.console import echo_err
 from src.common.errors import UserError
+from src.common.files import write_text
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent

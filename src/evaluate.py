@@ -45,8 +45,7 @@ def evaluate(
 
 
 def main(config: Any, _: Invocation) -> None:
-    from src.common.atomic_io import write_json
-    from src.common.paths import absolute
+    from src.common.files import absolute, write_json
     from src.config.schema import Config
     from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
     from src.tracking.run_store import open_attended_store

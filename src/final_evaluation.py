@@ -1,4 +1,4 @@
-"""The last stages of a run: what the kept weights are worth and what they write, kept with the run."""
+"""The last stages of a run: evaluate the kept weights, generate samples, and log both."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.atomic_io import write_json, write_text
 from src.common.console import echo_err, pluralize
+from src.common.files import read_json, write_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
-from src.common.json_file import read_json
 from src.config.schema import Config
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import TextMetrics, TextQuality, final_split
@@ -19,7 +18,7 @@ from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.training.train_state import TrainResult
 from src.training.trainer import Trainer
@@ -27,8 +26,17 @@ from src.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. samples: by temperature; judged: in their order. weights_sha256: of the kept
-    weights' bytes."""
+    """The result of a run.
+
+    Attributes:
+        run_id: MLflow's id, or the name of the directory.
+        folder: The run's directory.
+        training: Result of the training.
+        evaluation: Scores of the kept weights.
+        samples: Texts by temperature.
+        sample_metrics: Metrics of the samples, in their order.
+        weights_sha256: Of the kept weights' bytes.
+    """
 
     run_id: str
     folder: Path
@@ -39,7 +47,7 @@ class RunResult:
     weights_sha256: str
 
     def summary(self) -> str:
-        """The line that a script reads."""
+        """Return the line on standard output, for scripts."""
         return (
             f"{self.evaluation.prefix}/bpc={self.evaluation.stateful.bpc:.4f} "
             f"val/loss={self.training.val_loss:.4f} chars/s={self.training.chars_per_second:.0f} "
@@ -75,7 +83,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     own = judged[temperatures.index(config.temperature)].metrics()
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
-    # MLflow draws step 0 alone as a bar. A run that went on behind an end has other scores there already.
+    # MLflow draws step 0 alone as a bar. A run that was resumed after an end has other scores there.
     final = 0 if all(run.history.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
     log_samples(run, config, samples, judged)
@@ -93,7 +101,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
 
 
 def log_samples(run: Run, config: Config, samples: dict[float, str], judged: list[TextMetrics]) -> None:
-    """Each sample as a text, all of them judged in one table, so that many runs' stand side by side."""
+    """Log each sample as a text file, and all of them with their metrics as one table."""
     for temperature, text in samples.items():
         file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
@@ -116,7 +124,7 @@ def draw_figures(
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
     points_of = {name: points for name, points in run.curves.items() if "/" in name}
     if "train/loss" in points_of:
-        # without the point behind the last step, which repeats the kept weights' loss
+        # without the point after the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}
         plots.plot_losses(shown, unigram_bpc, kept_step, folder / "losses.png")
         plots.plot_gradient_norms(points_of, config.clip, config.clip_mode, folder / "gradient_norms.png")

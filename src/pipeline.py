@@ -18,7 +18,7 @@ def main(config: Any, invocation: Invocation) -> float:
     if changed := differs_from_default(invocation.overrides):
         print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
     else:
-        from src.common.paths import absolute
+        from src.common.files import absolute
         from src.experiments.claims import tally
         from src.experiments.runner import (  # matplotlib takes a second to import
             PIPELINE_RESULTS,

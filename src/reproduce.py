@@ -18,8 +18,7 @@ def main(config: Any, _: Invocation) -> None:
 
 def reproduce(config: Any) -> None:
     """Run the experiments and write the page; exit with 1 where a claim failed or something did not run."""
-    from src.common.atomic_io import write_text
-    from src.common.paths import absolute
+    from src.common.files import absolute, write_text
     from src.experiments.claims import tally
     from src.experiments.report import describe_environment, render_page
     from src.experiments.results import earlier_measures, record

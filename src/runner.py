@@ -4,17 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src.common.atomic_io import write_json
 from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
 from src.common.console import echo_err, pluralize
-from src.common.paths import absolute
+from src.common.files import absolute, write_json
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten
 from src.data.corpus import Corpus, load_corpus
-from src.tracking.environment import environment, environment_tags
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.run import Run, run_scope
 from src.training.callbacks import Callback, SampleLogger
 from src.training.checkpoint import CheckpointCallback
@@ -25,7 +23,6 @@ from src.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from src.final_evaluation import RunResult
-    from src.rnn.parameters import Array
     from src.training.resume import ResumePoint
 
 SAMPLES = "samples/during_training.txt"
@@ -70,7 +67,7 @@ def format_summary(result: "RunResult", config: Config) -> str:
     for text, judgment in zip(result.samples.values(), result.sample_metrics, strict=True):
         parts.append(f"{judgment.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
-    if config.tracking.name == "mlflow":
+    if config.tracking.enabled:
         from src.tracking.mlflow_links import ui_location
 
         server, command = ui_location(config)
@@ -133,7 +130,11 @@ def run(
         UserError: For bad input. A run that had begun is closed as FAILED with the reason.
     """
     corpus = corpus or prepare(config, with_prompt=True)
-    trainer = Trainer(config, corpus, None if resumed else warm_start(config, corpus))
+    trainer = Trainer(config, corpus)
+    if config.init_from is not None and resumed is None:
+        from src.training.warm_start import initial_weights
+
+        trainer.params = initial_weights(config, trainer.architecture, corpus)
     if resumed and job is None:
         from src.training.resume import check_resumable
 
@@ -190,15 +191,6 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
 
         callbacks.append(DiagnosticsCallback(log, log.folder))
     return callbacks
-
-
-def warm_start(config: Config, corpus: Corpus) -> "Array | None":
-    """Load the weights that init_from names; None where it names none."""
-    if config.init_from is None:
-        return None
-    from src.training.warm_start import initial_weights
-
-    return initial_weights(config, corpus)
 
 
 def log_run_start(

@@ -1,4 +1,7 @@
-"""`python -m src.sample`: text from a trained model, streamed to the terminal and kept with its run."""
+"""`python -m src.sample`: generate text with a trained model, streamed to the terminal and kept with its run.
+
+Only the model of the run is needed, not its config.json.
+"""
 
 import hashlib
 import sys
@@ -12,7 +15,7 @@ from src.common.console import echo_err
 def main(config: Any, _: Invocation) -> None:
     import numpy as np
 
-    from src.common.atomic_io import write_text
+    from src.common.files import write_text
     from src.generation.sampling import sample_many
     from src.tracking.run_store import open_attended_store
 
@@ -21,23 +24,23 @@ def main(config: Any, _: Invocation) -> None:
     model = store.load_model(run)
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     rng = np.random.default_rng(config.seed)
-    grown = sample_many(
+    texts = sample_many(
         model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
     )
     echo_err(run.describe(config.run))
     written = []
-    for part in interleave(config.prompt, config.num_samples, grown):
+    for part in interleave(config.prompt, config.num_samples, texts):
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
     store.save_file(run, f"samples/{file_name(config)}", lambda file: write_text(file, "".join(written)))
 
 
-def interleave(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """The texts as they are to be read: the first while it is written, those written beside it behind it."""
+def interleave(prompt: str, count: int, texts: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the parts of the output: the first text while it is generated, the other texts after it."""
     rest: list[list[str]] = [[] for _ in range(count - 1)]
     yield (heading(1, count) if count > 1 else "") + prompt
-    for first, *others in grown:
+    for first, *others in texts:
         yield first
         for text, character in zip(rest, others, strict=True):
             text.append(character)
@@ -47,12 +50,12 @@ def interleave(prompt: str, count: int, grown: Iterator[tuple[str, ...]]) -> Ite
 
 
 def heading(number: int, count: int) -> str:
-    """The line above one of several texts."""
+    """Return the line above one of several texts."""
     return f"--- {number} of {count}\n"
 
 
 def file_name(config: Any) -> str:
-    """Another file for everything that makes another text."""
+    """Return a file name that differs wherever the text may."""
     digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     name = f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}"
     if config.top_k is not None:

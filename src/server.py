@@ -6,7 +6,7 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
-    from src.common.paths import absolute
+    from src.common.files import absolute
     from src.tracking.mlflow_server import check_database, check_free, serve, url_host
 
     outputs = absolute(config.output_dir)

@@ -14,17 +14,16 @@ from pathlib import Path
 
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from src.tracking import event_log
-from src.tracking.stale_runs import pending_sync
-from src.tracking.sync_state import TRACKING, SyncState, load_store
+from src.tracking.sync_state import TRACKING, SyncState, load_store, pending_sync
 
 RETRY_TIMEOUT = 10.0  # seconds for an unreachable store once nothing is active
 LOCK_TIMEOUT = 60.0  # seconds for the previous process of a run that was resumed to end
 
 
 def resolve_directories(arguments: list[str]) -> list[Path]:
-    """The directories of runs and sweeps that the arguments name.
+    """Find the directories of runs and sweeps that the arguments name.
 
     Raises:
         UserError: An argument is neither `all`, nor an outputs folder, nor a tracked run or sweep.

@@ -6,19 +6,20 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
-    from src.common.paths import absolute
+    from src.common.files import absolute
     from src.tracking.mlflow_server import check_free, serve, url_host
     from src.tracking.run import tracking_store
-    from src.tracking.stale_runs import close_stale_runs_and_sync
+    from src.tracking.sync_state import close_stale_runs_and_sync
 
     store = tracking_store(config)
     absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
     if not store["uri"].startswith("http"):
         check_free(config.host, config.port)
     close_stale_runs_and_sync(absolute(config.output_dir))
-    from src.tracking import mlflow_links, mlflow_store
+    from src.tracking import mlflow_links
+    from src.tracking.mlflow_client import connect, experiment_id
 
-    experiment = mlflow_store.ensure_experiment(store["uri"], config.tracking.experiment, store["artifacts"])
+    experiment = experiment_id(connect(store["uri"]), config.tracking.experiment, store["artifacts"])
     page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     if store["uri"].startswith("http"):
         base = store["uri"].rstrip("/")

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.main import register_configs
-from src.common.paths import CONF
+from src.common.files import CONF
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 

@@ -66,7 +66,7 @@ def warm_up() -> None:
     from hydra.core.global_hydra import GlobalHydra
 
     from src.cli.main import register_configs
-    from src.common.paths import CONF
+    from src.common.files import CONF
 
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):

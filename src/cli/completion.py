@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, defaults
 from src.common.errors import UserError
-from src.common.paths import CONF
+from src.common.files import CONF
 
 FLAGS = ("-sc", "--shell-completion")
 OPTIONS = ("--cfg", "--help", "--multirun")

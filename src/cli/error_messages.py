@@ -17,9 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from src.common.atomic_io import write_error
 from src.common.errors import UserError
-from src.common.paths import CONF
+from src.common.files import CONF, write_error
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.instantiate import TARGET_GROUPS
 from src.config.schema import COMMANDS

@@ -7,7 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from src.common.paths import CONF
+from src.common.files import CONF
 
 WIDTH = 100
 KEY = 16  # column of the explanations

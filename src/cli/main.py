@@ -15,7 +15,7 @@ from src.cli.completion import FLAGS, complete
 from src.cli.help import NO_SWEEP_COMMANDS, render_help
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.paths import CONF
+from src.common.files import CONF
 
 # Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 
 class _Limit:
-    """The limit of this process, held by all who entered it: the last one to leave lifts it."""
+    """The limit of this process, lifted when its last holder releases it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -49,8 +49,8 @@ def _controller() -> ThreadpoolController:
 def single_blas_thread() -> Iterator[None]:
     """Limit every BLAS library of this process to one thread; a context manager and a decorator.
 
-    It may be nested and entered by several threads of Python: the number of before comes back when the last
-    one has left.
+    It may be nested, and used by several Python threads: the previous number is restored when the last of
+    them has left it.
     """
     _LIMIT.acquire()
     try:

@@ -1,4 +1,4 @@
-"""What a command says to the person who typed it."""
+"""Terminal output: messages on standard error, and tables."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -7,12 +7,12 @@ WIDTH = 80  # columns of a table
 
 
 def echo_err(line: str) -> None:
-    """A line for the person; standard output stays what a script reads."""
+    """Print a line on standard error; standard output is for results that scripts read."""
     print(line, file=sys.stderr, flush=True)
 
 
 def pluralize(count: int, noun: str) -> str:
-    """`1 job`, `5,980 steps`: a number of what the noun names, in the singular or with an s."""
+    """Return a count with its noun: `1 job`, `5,980 steps`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

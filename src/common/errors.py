@@ -1,12 +1,12 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""Exceptions that are shown to the user as one line, without a traceback."""
 
 
 class UserError(Exception):
-    """Bad input: the message is one line that says what was expected, what came and what to change.
+    """Bad input: the message is one line with what was expected, what was given and what to change.
 
     The commands print it without a traceback and exit with status 2.
     """
 
 
 class DivergenceError(UserError):
-    """Training produced a loss or gradient that is no number."""
+    """Training produced a loss, a gradient or weights that are not finite."""

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_error
 from src.common.errors import UserError
+from src.common.files import load_json, write_error
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
+
+
+class Owner(TypedDict):
+    """The note of a held lock: the owner's host and process id."""
+
+    host: str
+    pid: int
 
 
 class Lock:
@@ -52,12 +60,12 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
     try:
         with suppress_filelock_log():
             lock.acquire(timeout, poll_interval=0.02)
-        note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+        note.write_text(json.dumps(Owner(host=socket.gethostname(), pid=os.getpid())), encoding="utf-8")
     except Timeout as error:
         owner = read_owner(path)
+        process = f"process {owner['pid']} on {owner['host']}" if owner else "process ? on ?"
         raise UserError(
-            f"expected a directory in which no other process is at work, got {folder}: process "
-            f"{owner.get('pid', '?')} on {owner.get('host', '?')} is"
+            f"expected a directory in which no other process is at work, got {folder}: {process} is"
         ) from error
     except OSError as error:
         lock.release()
@@ -76,12 +84,13 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
     except Timeout:
         return True
     except OSError:  # another user's directory: only the note can tell
-        return owner_alive(read_owner(path))
+        owner = read_owner(path)
+        return owner is not None and owner_alive(owner)
 
 
 @contextmanager
 def exclusive(file: Path) -> Iterator[None]:
-    """Wait until no other process is in this context with the same file (a lock file beside it)."""
+    """Wait until no other process is in this context with the same file (by a lock file in its folder)."""
     with ExitStack() as stack:
         with (
             suppress(OSError),
@@ -92,7 +101,7 @@ def exclusive(file: Path) -> Iterator[None]:
 
 
 def new_lock(path: Path) -> Any:
-    """A lock that is not held yet and may be released by another thread than the acquiring one."""
+    """Create a lock, not held yet, that may be released by another thread than the acquiring one."""
     return FileLock(path, thread_local=False)
 
 
@@ -105,22 +114,22 @@ def suppress_filelock_log() -> Iterator[None]:
 
 
 def owner_note(path: Path) -> Path:
-    """The file with pid and host of a lock's owner."""
+    """Return the file with pid and host of a lock's owner."""
     return path.with_name(f"{path.name}.owner")
 
 
-def read_owner(path: Path) -> dict[str, Any]:
-    """Pid and host of the lock's owner; {} while the note is missing or being written."""
+def read_owner(path: Path) -> Owner | None:
+    """Read who holds a lock; None while the note is missing or being written."""
     try:
-        return dict(json.loads(owner_note(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+        return load_json(owner_note(path), Owner)
+    except (OSError, ValueError):
+        return None
 
 
-def owner_alive(owner: dict[str, Any]) -> bool:
-    """Whether the process of a note may still run; on another host that is unknown, so it may."""
-    if owner.get("host") != socket.gethostname():
-        return bool(owner)
+def owner_alive(owner: Owner) -> bool:
+    """Whether the owner may still run; of a process on another host that is unknown, so it may."""
+    if owner["host"] != socket.gethostname():
+        return True
     try:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:

@@ -7,7 +7,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_text
+from src.common.errors import UserError
+from src.common.files import read_json, write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
@@ -18,7 +19,7 @@ INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but does not sta
 
 @dataclass(frozen=True)
 class JobResult:
-    """Result of one job.
+    """Result of one job. JobResultFields is its schema in jobs.json.
 
     Attributes:
         name: `hidden=64 clip=1`.
@@ -48,7 +49,7 @@ class JobResult:
     curves: Curves = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     gradient: list[tuple[int, float]] = field(default_factory=list)
-    directory: str = ""  # the name of the run's own, where it is on this machine
+    directory: str = ""
 
     @property
     def loss(self) -> float:
@@ -56,31 +57,69 @@ class JobResult:
         return self.metrics.get("val/loss", float("inf"))
 
 
+class JobResultFields(TypedDict):
+    """A row of jobs.json: the fields of a JobResult, points as lists of two numbers."""
+
+    name: str
+    number: int
+    swept: dict[str, str]
+    run_id: str
+    status: str
+    reason: str
+    reused: bool
+    seconds: float
+    metrics: dict[str, float]
+    curves: dict[str, list[list[int | float]]]
+    samples: list[dict[str, Any]]
+    gradient: list[list[int | float]]
+    directory: str
+
+
 def write_results(file: Path, rows: list[JobResult]) -> None:
-    """jobs.json: the sweep as data."""
+    """Write jobs.json: the sweep as data."""
     write_text(file, json.dumps([asdict(row) for row in rows]) + "\n")
 
 
-def read_results(file: Path) -> list[JobResult]:
-    """The rows of a jobs.json."""
-    entries = json.loads(file.read_text(encoding="utf-8"))
-    for entry in entries:
-        entry["curves"] = {
-            name: [(step, value) for step, value in points] for name, points in entry["curves"].items()
-        }
-        entry["gradient"] = [(distance, norm) for distance, norm in entry.get("gradient", [])]
-    return [JobResult(**entry) for entry in entries]
+def read_results(file: Path, key: str = "run") -> list[JobResult]:
+    """Read a jobs.json.
+
+    Args:
+        file: The file.
+        key: The config key that an error names.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    rows = []
+    for entry in read_json(file, list[JobResultFields], key):
+        try:
+            curves = {name: to_points(points) for name, points in entry["curves"].items()}
+            gradient = to_points(entry["gradient"])
+        except ValueError as error:
+            raise UserError(
+                f"{key}: expected a whole {file.name}, got a damaged one in {file.parent} ({error})"
+            ) from error
+        fields: dict[str, Any] = {**entry, "curves": curves, "gradient": gradient}
+        rows.append(JobResult(**fields))
+    return rows
+
+
+def to_points(pairs: list[list[int | float]]) -> list[tuple[int, float]]:
+    """Return pairs as JSON has them as (step, value) points. Raises ValueError for one that is no pair."""
+    return [(int(step), value) for step, value in pairs]
 
 
 def best_of(rows: list[JobResult]) -> JobResult | None:
-    """The finished row with the lowest val/loss."""
+    """Return the finished row with the lowest val/loss."""
     finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
     return min(finished, key=lambda row: row.loss, default=None)
 
 
 def final_score(rows: list[JobResult]) -> str:
-    """The metric of the final split: a corpus without a test split is scored on its validation split, under a
-    name of its own."""
+    """Return the metric of the final split.
+
+    A corpus without a test split is evaluated on its validation split, under another name.
+    """
     scored = {name for row in rows for name in ("test/bpc", "final_val/bpc") if name in row.metrics}
     return "final_val/bpc" if scored == {"final_val/bpc"} else "test/bpc"
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM while training: they are noted, and training ends between two steps.
+"""Ctrl-C and SIGTERM while training: they set flags, and training ends between two steps.
 
-Ctrl-C (SIGINT) is a person who has seen enough: training ends and what it learned is scored. SIGTERM is a
-cluster that takes the machine away: there are seconds for a checkpoint and nothing else.
+After Ctrl-C (SIGINT) the training ends and its weights are evaluated. After SIGTERM, which a cluster sends
+before it takes the machine away, there are seconds for a checkpoint and nothing else.
 """
 
 import signal
@@ -12,11 +12,11 @@ from typing import Any
 
 
 class Preempted(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no Exception: no sweep goes on behind it."""
+    """Raised on SIGTERM. Like KeyboardInterrupt it is no Exception: no sweep continues after it."""
 
 
 class StopFlags:
-    """What has been asked for while training."""
+    """The signals that have arrived while training."""
 
     def __init__(self) -> None:
         self.interrupted = False  # by Ctrl-C
@@ -25,7 +25,7 @@ class StopFlags:
 
     @contextmanager
     def raise_on_signal(self) -> Iterator[None]:
-        """In here SIGTERM raises Preempted at once: for what takes seconds and leaves nothing half done."""
+        """Raise Preempted at once on SIGTERM: for work that takes seconds and has no side effects."""
         self.raise_immediately = True
         try:
             if self.terminated:
@@ -41,14 +41,14 @@ def preempt(number: int, frame: object) -> None:
 
 @contextmanager
 def preemptible() -> Iterator[None]:
-    """In here SIGTERM raises Preempted, wherever the program stands."""
+    """Raise Preempted on SIGTERM, wherever the program is."""
     with signal_handler(signal.SIGTERM, preempt):
         yield
 
 
 @contextmanager
 def interruptible() -> Iterator[StopFlags]:
-    """Note Ctrl-C and SIGTERM, for who asks between two steps. Ctrl-C pressed again interrupts at once."""
+    """Set flags on Ctrl-C and SIGTERM, to be read between two steps. A second Ctrl-C interrupts at once."""
     stop = StopFlags()
 
     def interrupt(number: int, frame: object) -> None:

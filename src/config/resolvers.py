@@ -7,7 +7,7 @@ from typing import Any, cast
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from src.common.paths import CONF
+from src.common.files import CONF
 from src.common.process import max_parallel_jobs
 from src.config.schema import NON_SEMANTIC_KEYS, OBJECTIVES
 

@@ -13,7 +13,7 @@ from attrs.setters import frozen  # attrs.frozen would make OmegaConf refuse the
 from omegaconf import MISSING
 
 from src.common.errors import UserError
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.config.constraints import (
     Constraint,
     bool_field,
@@ -106,6 +106,11 @@ class TrackingConfig:
     experiment: str = str_field()
     run_name: str | None = str_field(none_means="a name made of the config")
 
+    @property
+    def enabled(self) -> bool:
+        """Whether runs are uploaded to an MLflow store; otherwise they are directories alone."""
+        return self.name != "none"
+
 
 @define(on_setattr=frozen)
 class PathsConfig:
@@ -196,7 +201,7 @@ def build(config_class: type, logged: Any) -> Any:
 
 def validate_register(register: bool, tracking: TrackingConfig) -> None:
     """Raise UserError for a model that is to be registered without a registry."""
-    if register and tracking.name == "none":
+    if register and not tracking.enabled:
         raise invalid_value_error("register", "false with tracking=none (there is no registry)", "true")
 
 

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from src.config.schema import Config
+from src.data.corpus import Corpus
 from src.data.permutation import draw_keys, permutation_slice
 
 Ids = NDArray[np.intp]
@@ -124,3 +126,11 @@ class ContiguousStreams:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.shift, self.position = int(state["shift"]), int(state["position"])
+
+
+def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:
+    """Build the supply of training batches that `batching` names."""
+    tokens = corpus.split("train")
+    if config.batching == "contiguous":
+        return ContiguousStreams(tokens, config.seq_len, config.batch_size, rng)
+    return ShuffledWindows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.common.atomic_io import write_atomically, write_error, write_json
 from src.common.errors import UserError
-from src.common.json_file import decode_json
+from src.common.files import decode_json, write_atomically, write_error, write_json
 from src.config.constraints import invalid_value_error
 from src.config.schema import DataConfig
 from src.data import sources

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
+from src.common.files import read_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
-from src.common.json_file import read_json
 from src.diagnostics.gradient_flow import GradientFlowMonitor
 from src.rnn.parameters import Array, unflatten
 from src.rnn.spectrum import recurrent_matrices, singular_values

@@ -27,9 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_json
 from src.common.errors import UserError
-from src.common.json_file import load_json
+from src.common.files import load_json, write_json
 from src.data.corpus import Corpus
 from src.evaluation.ngram import ngram_losses, orders
 

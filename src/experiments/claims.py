@@ -9,7 +9,7 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from src.common.errors import UserError
-from src.common.json_file import read_json
+from src.common.files import read_json
 
 Preset = Literal["quick", "full"]
 WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}

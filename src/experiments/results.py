@@ -12,11 +12,9 @@ from typing import NotRequired
 from matplotlib.figure import Figure
 from typing_extensions import TypedDict
 
-from src.common.atomic_io import write_atomically, write_json, write_text
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.json_file import read_json
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, read_json, write_atomically, write_json, write_text
 from src.experiments.aggregate import Measures
 from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult

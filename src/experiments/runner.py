@@ -10,8 +10,8 @@ from typing import Protocol
 from matplotlib.figure import Figure
 
 from src.common.errors import UserError
+from src.common.files import PROJECT, absolute
 from src.common.job_result import JobResult, read_results, write_results
-from src.common.paths import PROJECT, absolute
 from src.common.process import run_module
 from src.config.schema import Config, ReproduceConfig
 from src.data import sources

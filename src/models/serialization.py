@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
 from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.common.atomic_io import write_atomically, write_json
 from src.common.errors import UserError
-from src.common.json_file import load_json
+from src.common.files import load_json, write_atomically, write_json
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.cells import get_cell
@@ -78,7 +77,7 @@ def save(model: TrainedModel, folder: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the file of weights that `save` wrote; UserError when there is none."""
+    """Return the SHA-256 of the file of weights. Raises UserError when there is none."""
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:

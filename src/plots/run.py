@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.common.atomic_io import write_atomically
+from src.common.files import write_atomically
 from src.common.job_result import Curves
 from src.evaluation.error_analysis import Bin, expected_calibration_error
 from src.evaluation.evaluate import Evaluation

@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher

@@ -4,14 +4,14 @@ import traceback
 
 import attrs
 
-from src.common.atomic_io import write_json
 from src.common.console import echo_err
+from src.common.files import write_json
 from src.config.schema import Config, PathsConfig
 from src.config.validation import flatten
 from src.final_evaluation import RunResult
 from src.runner import prepare, run
 from src.sweeps.sweep import Job, Sweep
-from src.tracking.fingerprint import job_digest
+from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.tracking.run_record import JOB_NOTE
 from src.tracking.run_store import open_store

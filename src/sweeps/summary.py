@@ -7,10 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from src.common.atomic_io import write_text
 from src.common.console import echo_err
+from src.common.files import absolute, write_text
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
-from src.common.paths import absolute
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import seed_stats
@@ -67,7 +66,7 @@ class OpenSweep:
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
         echo_err(f"side by side: {file}")
-        if config.tracking.name != "none":
+        if config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
             ended = "FAILED" if failed and status == "FINISHED" else status

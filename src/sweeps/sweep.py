@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from src.common.atomic_io import write_json
+from src.common.files import write_json
 from src.sweeps.median_pruner import MedianPruner
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import JOB_NOTE, read_job_note

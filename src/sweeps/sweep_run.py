@@ -9,19 +9,27 @@ import secrets
 import time
 from pathlib import Path
 
-from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import acquire
+from src.common.files import absolute, write_error, write_json
 from src.common.job_result import JobResult
-from src.common.paths import absolute
 from src.config.schema import PathsConfig
 from src.sweeps.sweep import Sweep
 from src.tracking import mlflow_links
-from src.tracking.background_sync import SHARE, start_background_sync, wait_for_sync
 from src.tracking.event_log import EventLog
 from src.tracking.run import tracking_store
 from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
-from src.tracking.stale_runs import close_run, close_stale_runs, pending_sync
-from src.tracking.sync_state import TRACKING, SyncState, list_jobs, load_store
+from src.tracking.sync_state import (
+    SHARE,
+    TRACKING,
+    SyncState,
+    close_run,
+    close_stale_runs,
+    list_jobs,
+    load_store,
+    pending_sync,
+    start_background_sync,
+    wait_for_sync,
+)
 
 POLL_SECONDS = 0.05  # between two reads of the sync state
 
@@ -108,7 +116,7 @@ class SweepRun:
 
 def sync_pending(config: PathsConfig) -> None:
     """Sync the runs that earlier commands left behind, before the tracker is queried for finished jobs."""
-    if config.tracking.name == "none":
+    if not config.tracking.enabled:
         return
     uri = tracking_store(config)["uri"]
     pending = pending_sync(absolute(config.output_dir))
@@ -140,7 +148,7 @@ def open_sweep(
     own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
     run = None
-    if config.tracking.name == "none":
+    if not config.tracking.enabled:
         sweep = Sweep(own, name, keys)
     elif local:
         folder = absolute(config.output_dir) / "sweeps" / own

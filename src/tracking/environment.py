@@ -1,9 +1,12 @@
-"""The environment of a run: versions, hardware, and what else its bits depend on besides config and data."""
+"""What a run was computed with: versions, hardware and numerics, and the digests of code and of its job."""
 
 import hashlib
+import inspect
+import json
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,18 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from src.common.process import available_cores
-from src.tracking.fingerprint import code_digest
+from src.config.instantiate import TARGET_GROUPS, find_class
+from src.config.schema import Config
+from src.config.validation import flatten
 
-PACKAGES = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplotlib")
+# Packages whose versions are logged.
+REPORTED = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplotlib")
+SOURCE = Path(__file__).resolve().parents[1]
+# What determines a result: packages, and modules beside the commands.
+PACKAGES = ("common", "rnn", "data", "models", "generation", "evaluation", "diagnostics", "training")
+MODULES = ("final_evaluation.py", "runner.py")
 
 
 def environment(workers: int | None = None) -> dict[str, Any]:
@@ -26,14 +36,14 @@ def environment(workers: int | None = None) -> dict[str, Any]:
     status = git("status", "--porcelain")
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in REPORTED},
         "platform": platform.platform(),
         "processor": processor(),
         "cores": available_cores(),
         "numerics": numerics(workers),
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "lock_sha256": digest(PROJECT / "requirements.lock"),
+        "lock_sha256": hash_file(PROJECT / "requirements.lock"),
         "code_sha256": code_digest(),
         "command": " ".join(sys.orig_argv[1:]),
     }
@@ -60,23 +70,23 @@ def numerics(workers: int | None) -> dict[str, Any]:
     }
 
 
-def environment_tags(around: dict[str, Any]) -> dict[str, str]:
-    """What of an environment helps to tell two runs apart in a tracker's table."""
-    numerics = around["numerics"]
-    told = {
-        "mlflow.source.git.commit": around["git_commit"],
-        "git_dirty": None if around["git_dirty"] is None else str(around["git_dirty"]).lower(),
-        "code_sha256": around["code_sha256"],
-        "lock_sha256": around["lock_sha256"],
-        "data_digest": around.get("data_digest"),  # which runs `best` compares
-        "processor": around["processor"],
+def environment_tags(env: dict[str, Any]) -> dict[str, str]:
+    """Return the parts of an environment that distinguish runs in MLflow's table, as tags."""
+    numerics = env["numerics"]
+    tags = {
+        "mlflow.source.git.commit": env["git_commit"],
+        "git_dirty": None if env["git_dirty"] is None else str(env["git_dirty"]).lower(),
+        "code_sha256": env["code_sha256"],
+        "lock_sha256": env["lock_sha256"],
+        "data_digest": env.get("data_digest"),  # which runs `best` compares
+        "processor": env["processor"],
         "blas": " ".join(filter(None, (numerics["blas"], numerics["blas_kernels"]))),
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in tags.items() if value}
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, as far as the system gives it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -86,7 +96,7 @@ def processor() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the project, or None where there is no git or no checkout."""
+    """Run git in the project; its output, None where there is no git or no checkout."""
     try:
         answer = subprocess.run(
             ["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False
@@ -96,6 +106,47 @@ def git(*arguments: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def digest(file: Path) -> str | None:
-    """SHA-256 of a file, None where there is none."""
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 over the name and the bytes of every module that a result depends on."""
+    digest = hashlib.sha256()
+    files = [file for part in PACKAGES for file in (SOURCE / part).rglob("*.py")]
+    for file in sorted([*files, *(SOURCE / module for module in MODULES)]):
+        digest.update(f"{file.relative_to(SOURCE)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def job_digest(config: Config, corpus_digest: str) -> str:
+    """Return the SHA-256 over what makes two jobs the same: config, data and code.
+
+    The code is that of the project and, where `optimizer._target_` or `schedule._target_` names a class of
+    the user's own, the file that defines it.
+    """
+    classes = [find_class(group, getattr(config, group)["_target_"]) for group in TARGET_GROUPS]
+    sources = [Path(inspect.getfile(each)) for each in classes]
+    own = [hash_file(file) for file in sources if not file.resolve().is_relative_to(SOURCE)]
+    content = json.dumps([normalize(flatten(config)), corpus_digest, code_digest(), *own], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def hash_file(file: Path) -> str | None:
+    """Return the SHA-256 of a file; None where there is none."""
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+
+def normalize(value: Any) -> Any:
+    """Return a value of a config with its whole numbers as integers: 0 and 0.0 set a key to the same value.
+
+    >>> normalize({"weight_decay": 0.0, "split": [0.5, 1.0], "stateful": False})
+    {'weight_decay': 0, 'split': [0.5, 1], 'stateful': False}
+    """
+    match value:
+        case dict():
+            return {key: normalize(each) for key, each in value.items()}
+        case list() | tuple():
+            return [normalize(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value

@@ -1,12 +1,11 @@
-"""What a run reports, in a file of its own directory: journal first, deliver behind.
+"""The event log of a run: everything that it logs, in a file of its directory.
 
-Training appends a line of JSON for everything there is to tell (a few microseconds each) and never waits
-for a tracker. A separate process reads the journal from where it last stopped and delivers it: beside
-training with the processor time that training leaves over, or afterwards. An unreachable server only
-makes the journal longer.
+Training appends a line of JSON for each event (a few microseconds) and never waits for MLflow. A separate
+process reads the log from where it last stopped and uploads it, during training or afterwards. While a server
+is unreachable, the log only grows.
 
-Records: start, metrics, artifact, table, model, closing, sweep, end, resumed; `EventLog`'s methods are their
-definition. Behind an end there may be more: the run was resumed.
+`EventLog` has a method for each kind of event, `src.tracking.formats.Event` the schema. After an end event
+more events follow if the run was resumed.
 """
 
 import json
@@ -18,9 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from src.common.atomic_io import write_error
 from src.common.errors import UserError
-from src.common.json_file import parse_json
+from src.common.files import parse_json, write_error
 
 NAME = "events.jsonl"
 KIND = re.compile(rb'\{"kind": "(\w+)"')  # how `append` begins a line
@@ -33,7 +31,7 @@ def now() -> int:
 
 
 class EventLog:
-    """Appends to the journal of a run's directory; a last line that was torn off is cut away first."""
+    """Append to the event log of a run's directory; an incomplete last line is removed first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,47 +52,53 @@ class EventLog:
         tags: dict[str, str],
         data: dict[str, Any] | None,
     ) -> None:
-        """The first record. data: name, digest, source, profile of the corpus, where there is one."""
+        """Append the first event. data: name, digest, source and profile of the corpus; None without one."""
         self.append(
             "start", experiment=experiment, name=name, params=params, tags=tags, data=data, time=now()
         )
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Points of metric curves at an optimizer step."""
+        """Append points of metric curves at an optimizer step."""
         self.append("metrics", step=step, values=values, time=now())
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A file below the run's directory, to be kept under `folder`; told again, it is replaced."""
+        """Append a file of the run's directory, to be uploaded to `folder`; it replaces an earlier one."""
         self.append("artifact", path=str(path.relative_to(self.folder)), folder=folder)
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Rows of one table, told once."""
+        """Append the rows of a table; each table is logged once."""
         self.append("table", name=name, rows=rows)
 
     def model(self, path: Path) -> None:
-        """The directory of the trained model."""
+        """Append the directory of the trained model."""
         self.append("model", path=str(path.relative_to(self.folder)))
 
     def closing(self) -> None:
-        """Of a sweep no more jobs will come. A store that does not answer from now on is not waited for."""
+        """Append that a sweep has no further jobs; from now on an unreachable store is given up soon."""
         self.append("closing")
 
     def sweep(self, name: str, keys: list[str], tags: dict[str, str], ranked: list[str]) -> None:
-        """What a sweep came to, in the journal of its parent. tags: of the parent; ranked: the names of its
-        jobs' directories, the best first. A tag that holds such a name is delivered as the run's id."""
+        """Append the outcome of a sweep to the log of its parent run.
+
+        Args:
+            name: Name of the sweep.
+            keys: The swept keys.
+            tags: Of the parent. A value that is the name of a job's directory is uploaded as its run id.
+            ranked: Names of the jobs' directories, the best first.
+        """
         self.append("sweep", name=name, keys=keys, tags=tags, ranked=ranked)
 
     def end(self, status: str, reason: str = "") -> None:
-        """The last record, unless the run is resumed. status: FINISHED, FAILED or KILLED."""
+        """Append the last event, unless the run is resumed. status: FINISHED, FAILED or KILLED."""
         self.append("end", status=status, reason=reason[:REASON], time=now())
         self.file.close()
 
     def resume(self, tags: dict[str, str] | None = None) -> None:
-        """The run goes on, whatever end it told of before. tags: what marks it from now on."""
+        """Append that the run continues, also after an end. tags: of the run from now on."""
         self.append("resumed", tags=tags or {}, time=now())
 
     def sync(self) -> int:
-        """Wait until all of it is on the disk; returns its size in bytes."""
+        """Wait until the log is on the disk; return its size in bytes."""
         os.fsync(self.file.fileno())
         return os.fstat(self.file.fileno()).st_size
 
@@ -111,7 +115,7 @@ class EventLog:
 
 
 def safe_join(folder: Path, name: str) -> Path:
-    """The file of a record. Raises UserError for one that leads out of the run's directory."""
+    """Return the path of an event's file. Raises UserError for one outside the run's directory."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise UserError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
@@ -119,10 +123,12 @@ def safe_join(folder: Path, name: str) -> Path:
 
 
 def read_lines(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The complete records from byte `offset` on, each with the offset behind it.
+    """Yield the complete events from byte `offset` on, each with the offset of the next.
 
-    A last line that is still being written is left for the next time. Raises UserError for a line that is
-    no record.
+    A last line that is still being written is not read.
+
+    Raises:
+        UserError: A line is no event.
     """
     from src.tracking.formats import Event  # slow to import
 
@@ -143,7 +149,7 @@ def read_lines(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def complete_length(file: BinaryIO) -> int:
-    """How many bytes of the file are complete lines."""
+    """Return how many bytes of the file are complete lines."""
     position, block = file.seek(0, os.SEEK_END), 1 << 16
     while position > 0:
         start = max(0, position - block)
@@ -156,17 +162,17 @@ def complete_length(file: BinaryIO) -> int:
 
 
 def last_kind(folder: Path) -> str:
-    """The kind of the last complete record, read from the journal's end; "" where there is none."""
+    """Return the kind of the last complete event, read from the log's end; "" where there is none."""
     with (folder / NAME).open("rb") as file:
         whole = complete_length(file)
         if whole == 0:
             return ""
-        file.seek(max(0, whole - 16 * REASON))  # an end, of which alone is asked, is shorter
+        file.seek(max(0, whole - 16 * REASON))  # longer than any end event
         line = file.read(whole - file.tell()).splitlines()[-1]
     kind = KIND.match(line)
-    return kind[1].decode() if kind else "other"  # of a longer record this is the end
+    return kind[1].decode() if kind else "other"  # the rest of a longer event
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether the last thing told is an end."""
+    """Whether the last event is an end."""
     return last_kind(folder) == "end"

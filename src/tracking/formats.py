@@ -122,3 +122,20 @@ class SampleTable(TypedDict):
 
     columns: list[str]
     data: list[list[Any]]
+
+
+class SyncFields(TypedDict):
+    """sync_state.json: how much of the event log is in MLflow (`SyncState`)."""
+
+    offset: Annotated[int, Field(ge=0)]
+    run_id: str
+    experiment: str
+    ended: bool
+
+
+class StoreFields(TypedDict):
+    """tracking.json: the store of a run. sweep: directory of the sweep with which a job is uploaded."""
+
+    uri: str
+    artifacts: str
+    sweep: NotRequired[str]

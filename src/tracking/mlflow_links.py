@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT, read_json
 from src.config.schema import PathsConfig
 from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
 
@@ -55,7 +55,7 @@ class SweepLinks:
 
 
 def ui_location(config: PathsConfig) -> tuple[str, str]:
-    """The address of the UI of the config's store, and the command that starts it ("": it is running)."""
+    """Return the address of the UI of the store, and the command that starts it ("": it is running)."""
     uri = tracking_store(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
@@ -102,7 +102,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     Returns:
         The state, to be saved as JSON.
     """
-    template = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    template = read_json(TEMPLATE, dict[str, Any])
     params = [param_name(key) for key in keys]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in SCORES]
     columns.append("attributes.`Duration`")
@@ -130,7 +130,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
 
 
 def param_name(key: str) -> str:
-    """The param that a swept key is logged as (`src.config.validation.flatten`)."""
+    """Return the param that a swept key is logged as (`src.config.validation.flatten`)."""
     return key.lstrip("+").removesuffix(".name")
 
 

@@ -88,7 +88,7 @@ def serve(options: list[str], host: str, port: int, log: Path, backend: str, mes
 
 
 def exit_error(log: Path) -> UserError:
-    """The one-line error for a server that ended by itself."""
+    """Build the one-line error for a server that ended by itself."""
     return UserError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
 
 
@@ -141,7 +141,7 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def url_host(host: str) -> str:
-    """The host part of a URL by which this machine reaches a server that listens on `host`.
+    """Return the host part of the URL of a server that listens on `host`, for this machine.
 
     >>> [url_host(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
     ['127.0.0.1', '127.0.0.1', '[::1]', '[::1]']

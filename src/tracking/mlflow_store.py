@@ -1,68 +1,211 @@
-"""Runs in MLflow, found again: by name, with their files, as a sweep's jobs.
+"""The runs of an MLflow store, as a RunStore, and the parent runs of sweeps."""
 
-A sweep's parent and its jobs, in MLflow.
-"""
-
+import json
 import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import LoggedModelStatus, ViewType
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from src.common.errors import UserError
-from src.common.job_result import GRADIENTS, INCOMPLETE, Curves, GradientFile, JobResult, best_gradient_norms
-from src.common.json_file import parse_json
+from src.common.files import parse_json
+from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult, best_gradient_norms
+from src.models import serialization
+from src.models.serialization import TrainedModel
 from src.tracking.formats import JobNote, SampleTable
-from src.tracking.mlflow_client import RUN_DIR_TAG, connect, experiment_id, store_errors
+from src.tracking.mlflow_client import RUN_DIR_TAG, SQLITE, connect, experiment_id, store_errors
 from src.tracking.mlflow_writer import MODEL
-
-REGISTERED = "char-rnn"  # name of the registered model
-CHAMPION = "champion"  # alias of its version that is in use
+from src.tracking.model_registry import REGISTERED, registered_versions
+from src.tracking.run import SWEEP_TAG_PREFIX
+from src.tracking.run_record import COMPARED_CURVES, REQUIRED, SAMPLES, SCHEMAS, RunRecord, check_details
+from src.tracking.sync_state import TRACKING, SyncState
 
 FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
 NEWEST_FIRST = ["attributes.end_time DESC"]
-
+MAX_RUNS = 1000  # finished runs that are listed
+MAX_JOBS = 5000  # jobs of a sweep that are read
+CURVES = ("train/loss", "val/loss")  # of a job's result
 # Error codes of MLflow for what is not there, or cannot be by its name.
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
 
-def ensure_experiment(uri: str, name: str, artifacts: str) -> str:
-    """The experiment's id, made if need be."""
-    return experiment_id(connect(uri), name, artifacts)
+class MlflowStore:
+    """Runs in an experiment of an MLflow store.
+
+    Args:
+        uri: Of the store.
+        experiment: Name of the experiment in which `latest`, `best` and `finished` look.
+        output_dir: The directories of whose runs are names of their runs in MLflow, too.
+    """
+
+    def __init__(self, uri: str, experiment: str, output_dir: Path) -> None:
+        self.uri, self.experiment, self.runs = uri, experiment, output_dir / "runs"
+
+    def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
+        return record_of(find(self._synced_id(query, key), self.uri, self.experiment, key, data_digest))
+
+    def _synced_id(self, query: str, key: str) -> str:
+        """Find the id of the run with a directory of this name; any other name is returned as it is."""
+        folder = self.runs / query
+        if Path(query).name != query or not (folder / TRACKING).exists():
+            return query
+        if run_id := SyncState.load(folder).run_id:
+            return run_id
+        raise UserError(
+            f"{key}: expected a run that is uploaded, got {query}: upload it with python -m src.sync "
+            f"{folder}, or add tracking=none"
+        )
+
+    def finished(self) -> list[RunRecord]:
+        runs = search_finished(self.uri, self.experiment, FINISHED, NEWEST_FIRST, MAX_RUNS)
+        aliases = registered_versions(self.uri) if runs else {}
+        return [record_of(run, tuple(aliases.get(run.info.run_id, ()))) for run in runs]
+
+    def load_model(self, run: RunRecord) -> TrainedModel:
+        connect(self.uri)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                files = mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{MODEL}", dst_path=folder)
+            except (MlflowException, OSError) as error:
+                message = f"run: expected a run with a logged model, got {run.run_id}, which has none"
+                raise UserError(message) from error
+            return serialization.load(Path(files) / "data" / MODEL)
+
+    def load_config(self, run: RunRecord) -> dict[str, Any]:
+        texts = self._load_texts(run, ("config.json",))
+        if not texts:
+            raise UserError(f"run: expected a run with a config.json, got {run.run_id}, which has none")
+        return dict(parse_logged(run.run_id, "config.json", texts["config.json"], SCHEMAS["config"], "run"))
+
+    def _load_texts(self, run: RunRecord, names: tuple[str, ...]) -> dict[str, str]:
+        """Load those of the named files that the run has."""
+        client = connect(self.uri)
+        with store_errors(self.uri):
+            location = client.get_run(run.run_id).info.artifact_uri
+            there = {file.path for file in client.list_artifacts(run.run_id)}
+            return {name: mlflow.artifacts.load_text(f"{location}/{name}") for name in names if name in there}
+
+    def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
+        texts = self._load_texts(run, REQUIRED)
+        schemas: dict[str, Any] = {**SCHEMAS, "samples": SampleTable}
+        parsed = {
+            name: parse_logged(run.run_id, f"{name}.json", texts[f"{name}.json"], schema, key)
+            for name, schema in schemas.items()
+            if f"{name}.json" in texts
+        }
+        parsed["samples"] = to_rows(parsed["samples"]) if "samples" in parsed else []
+        with store_errors(self.uri):
+            curves = load_curves(connect(self.uri), run.run_id, COMPARED_CURVES)
+        return check_details(replace(run, curves=curves, **parsed), key)
+
+    def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / Path(name).name
+            write(file)
+            connect(self.uri).log_artifact(run.run_id, str(file), str(Path(name).parent))
+
+    def find_job(self, digest: str) -> RunRecord | None:
+        where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
+        where += "".join(f" AND tags.stop_reason != '{reason}'" for reason in INCOMPLETE)
+        found = self._search(where, ["attributes.start_time DESC"], 1)
+        return record_of(found[0]) if found else None
+
+    def job_results(self, sweep: str) -> list[JobResult]:
+        found = self._search(f"tags.`{SWEEP_TAG_PREFIX}{sweep}` != ''", ["attributes.start_time"], MAX_JOBS)
+        client = connect(self.uri)
+        return sorted((job_result(client, run, sweep) for run in found), key=lambda result: result.number)
+
+    def _search(self, where: str, order: list[str], most: int) -> list[Any]:
+        """Search the experiment, which is created where there is none."""
+        client = connect(self.uri)
+        experiment = experiment_id(client, self.experiment, "")
+        return list(client.search_runs([experiment], where, ViewType.ACTIVE_ONLY, most, order))
+
+    def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:
+        connect(self.uri).set_tag(run_id, f"{SWEEP_TAG_PREFIX}{note['sweep']}", json.dumps(note))
+
+
+def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
+    """Build the record of an MLflow run, without its files and curves."""
+    info, data = run.info, run.data
+    return RunRecord(
+        run_id=info.run_id,
+        name=info.run_name,
+        status=info.status,
+        stop_reason=data.tags.get("stop_reason", ""),
+        start_time=info.start_time,
+        end_time=info.end_time or 0,
+        params=dict(data.params),
+        tags=dict(data.tags),
+        data_digest=data.tags.get("data_digest", ""),
+        metrics=dict(data.metrics),
+        aliases=aliases,
+    )
+
+
+def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> Any:
+    """Parse a file that is logged with an MLflow run. Raises UserError for a damaged one."""
+    try:
+        return parse_json(text, schema)
+    except ValueError as error:
+        message = f"{key}: expected a whole {name} in run {run_id}, got a damaged one ({error})"
+        raise UserError(message) from error
+
+
+def to_rows(table: SampleTable) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries."""
+    return [dict(zip(table["columns"], values, strict=False)) for values in table["data"]]
 
 
 def find(run: str, uri: str, experiment: str, key: str = "run", data_digest: str = "") -> Any:
-    """Find the MLflow run that a person names, as `RunStore.find` describes it. Of equal losses the first
-    run is the best.
+    """Find the MLflow run that a person names, as `RunStore.find` describes it.
+
+    Of equal losses the first run is the best.
 
     Raises:
         UserError: There is none.
     """
-    on_text = " on the configured text" if data_digest else ""
-    nothing = f"{key}: expected a finished run{on_text} in experiment {experiment}, got none: train one first"
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UserError(nothing)  # MLflow would make the database
-    client = connect(uri)
-    with store_errors(uri):
-        if run not in ("latest", "best"):
+    if run not in ("latest", "best") and database_exists(uri):
+        client = connect(uri)
+        with store_errors(uri):
             return get_run(client, run, key)
-        found = client.get_experiment_by_name(experiment)
-        ids = [found.experiment_id] if found else []
-        runs = client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, 1, NEWEST_FIRST) if ids else []
-        if run == "best" and runs:
-            digest = data_digest or runs[0].data.tags.get("data_digest", "")
-            where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
-            order = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
-            runs = client.search_runs(ids, where, ViewType.ACTIVE_ONLY, 1, order)
+    runs = search_finished(uri, experiment, FINISHED, NEWEST_FIRST, 1)
+    if run == "best" and runs:
+        digest = data_digest or runs[0].data.tags.get("data_digest", "")
+        where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
+        order = ["metrics.`val/loss` ASC", "attributes.start_time ASC"]
+        runs = search_finished(uri, experiment, where, order, 1)
     if not runs:
-        raise UserError(nothing)
+        on_text = " on the configured text" if data_digest else ""
+        raise UserError(
+            f"{key}: expected a finished run{on_text} in experiment {experiment}, got none: train one first"
+        )
     return runs[0]
 
 
+def search_finished(uri: str, experiment: str, where: str, order: list[str], most: int) -> list[Any]:
+    """Search an experiment, if there is one; neither it nor the database is created."""
+    if not database_exists(uri):
+        return []
+    client = connect(uri)
+    with store_errors(uri):
+        found = client.get_experiment_by_name(experiment)
+        ids = [found.experiment_id] if found else []
+        return list(client.search_runs(ids, where, ViewType.ACTIVE_ONLY, most, order)) if ids else []
+
+
+def database_exists(uri: str) -> bool:
+    """Whether there is anything to search; MLflow would create a missing SQLite file."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
 def get_run(client: Any, name: str, key: str = "run") -> Any:
-    """The run that an id, an alias of the registered model or a models:/ address names."""
+    """Get the run that an id, an alias of the registered model or a models:/ address names."""
     model, alias, version = REGISTERED, name, ""
     if address := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", name):
         model, alias, version = address[1], address[2] or "", address[3] or ""
@@ -81,136 +224,17 @@ def get_run(client: Any, name: str, key: str = "run") -> Any:
         ) from error
 
 
-def download(run_id: str, uri: str, destination: Path) -> Path:
-    """Download a run's model files. Raises UserError for a run without them."""
-    connect(uri)
-    try:
-        folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{MODEL}", dst_path=str(destination))
-    except (MlflowException, OSError) as error:
-        raise UserError(f"run: expected a run with a logged model, got {run_id}, which has none") from error
-    return Path(folder) / "data" / MODEL
+def load_curves(client: Any, run_id: str, names: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
+    """Load the (step, value) points of a run's metrics by name."""
+    return {name: [(m.step, m.value) for m in client.get_metric_history(run_id, name)] for name in names}
 
 
-def logged_texts(run_id: str, uri: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Files of a run as texts, those of `names` that it has."""
-    client = connect(uri)
-    texts = {}
-    with store_errors(uri):
-        location = client.get_run(run_id).info.artifact_uri
-        there = {file.path for file in client.list_artifacts(run_id)}
-        for name in names:
-            if name in there:
-                texts[name] = mlflow.artifacts.load_text(f"{location}/{name}")
-    return texts
-
-
-def history(run_id: str, uri: str, names: tuple[str, ...]) -> Curves:
-    """A run's metric curves."""
-    client = connect(uri)
-    with store_errors(uri):
-        points = {name: client.get_metric_history(run_id, name) for name in names}
-    return {name: [(point.step, point.value) for point in curve] for name, curve in points.items()}
-
-
-def log_file(run_id: str, uri: str, file: Path, folder: str) -> None:
-    """Keep a file with a run that has ended; one of the same name is replaced."""
-    connect(uri).log_artifact(run_id, str(file), folder)
-
-
-def finished_runs(uri: str, experiment: str, most: int = 1000) -> list[Any]:
-    """The MLflow runs of finished trainings, the one that finished last first."""
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return []  # MLflow would make the database
-    client = connect(uri)
-    with store_errors(uri):
-        found = client.get_experiment_by_name(experiment)
-        ids = [found.experiment_id] if found else []
-        return (
-            list(client.search_runs(ids, FINISHED, ViewType.ACTIVE_ONLY, most, NEWEST_FIRST)) if ids else []
-        )
-
-
-def registered_versions(uri: str) -> dict[str, list[str]]:
-    """Run id to the aliases, like char-rnn@champion, under which its model is registered."""
-    client = connect(uri)
-    names: dict[str, list[str]] = {}
-    with store_errors(uri):
-        for model in client.search_registered_models():
-            for alias in model.aliases:
-                version = client.get_model_version_by_alias(model.name, alias)
-                names.setdefault(version.run_id, []).append(f"{model.name}@{alias}")
-    return names
-
-
-def register(uri: str, run_id: str) -> int:
-    """Make the run's model the champion of the registered model; returns the version's number.
-
-    A run that has a version already keeps it. Raises UserError for a run without a model, and when the
-    store does not answer.
-    """
-    client = connect(uri)
-    with store_errors(uri):
-        of_the_run = f"name = '{REGISTERED}' AND run_id = '{run_id}'"
-        versions = [int(known.version) for known in client.search_model_versions(of_the_run)]
-        version = max(versions) if versions else new_version(client, run_id)
-        client.set_registered_model_alias(REGISTERED, CHAMPION, str(version))
-    return version
-
-
-def new_version(client: Any, run_id: str) -> int:
-    """A version of the run's logged model. (`mlflow.register_model` does the same, and prints.)"""
-    outputs = client.get_run(run_id).outputs
-    logged = [client.get_logged_model(o.model_id) for o in (outputs.model_outputs if outputs else [])]
-    whole = [model for model in logged if model.name == MODEL and model.status == LoggedModelStatus.READY]
-    if not whole:
-        raise UserError(f"register: expected a run with a logged model, got {run_id}, which has none")
-    model_id = max(whole, key=lambda model: model.creation_timestamp).model_id  # told again: the same weights
-    try:
-        client.create_registered_model(REGISTERED)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    made = client.create_model_version(REGISTERED, f"models:/{model_id}", run_id, model_id=model_id)
-    return int(made.version)
-
-
-CURVES = ("train/loss", "val/loss")
-MAX_HISTORY = 5000  # jobs of a sweep that are looked at
-
-
-def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: dict[str, str]) -> str:
-    """A run that is nobody's active run; its id. Raises UserError when the store does not answer."""
-    with store_errors(uri):
-        client = connect(uri)
-        run = client.create_run(experiment_id(client, experiment, artifacts), tags=tags, run_name=name[:250])
-    return str(run.info.run_id)
-
-
-def sweep_results(uri: str, experiment: str, parent: str) -> list[JobResult]:
-    """A row for each run that carries the sweep's tag."""
-    client = connect(uri)
-    tag = f"sweep.{parent}"
-    where = f"tags.`{tag}` != ''"
-    found = client.search_runs(
-        [experiment_id(client, experiment, "")],
-        where,
-        ViewType.ACTIVE_ONLY,
-        MAX_HISTORY,
-        ["attributes.start_time"],
-    )
-    return sorted((job_result(client, run, parent) for run in found), key=lambda r: r.number)
-
-
-def job_result(client: Any, run: Any, parent: str) -> JobResult:
-    """A job's row from its MLflow run."""
+def job_result(client: Any, run: Any, sweep: str) -> JobResult:
+    """Build a job's result from its MLflow run; sweep: id of the parent run."""
     tags, run_id = run.data.tags, run.info.run_id
-    job = parse_json(tags[f"sweep.{parent}"], JobNote)
+    job = parse_logged(run_id, "sweep tag", tags[SWEEP_TAG_PREFIX + sweep], JobNote, "run")
     ended = run.info.end_time or run.info.start_time
-    curves = {
-        name: [(m.step, m.value) for m in client.get_metric_history(run_id, name)]
-        for name in CURVES
-        if name in run.data.metrics
-    }
+    curves = load_curves(client, run_id, tuple(name for name in CURVES if name in run.data.metrics))
     return JobResult(
         name=job["name"],
         number=job["number"],
@@ -218,7 +242,7 @@ def job_result(client: Any, run: Any, parent: str) -> JobResult:
         run_id=run_id,
         status=run.info.status,
         reason=tags.get("stop_reason", ""),
-        reused=tags.get("mlflow.parentRunId") != parent,
+        reused=tags.get("mlflow.parentRunId") != sweep,
         seconds=(ended - run.info.start_time) / 1000,
         metrics=dict(run.data.metrics),
         curves={name: sorted(points) for name, points in curves.items()},
@@ -229,47 +253,40 @@ def job_result(client: Any, run: Any, parent: str) -> JobResult:
 
 
 def load_samples(run: Any) -> list[dict[str, Any]]:
-    """The rows of the run's table of samples; none where it has none."""
-    if "mlflow.loggedArtifacts" not in run.data.tags:
-        return []
-    try:
-        text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/samples.json")
-        table = parse_json(text, SampleTable)
-    except (MlflowException, OSError):
-        return []
-    return [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
+    """Load the rows of the run's table of samples; none where it has none."""
+    table = load_file(run, SAMPLES, SampleTable) if "mlflow.loggedArtifacts" in run.data.tags else None
+    return to_rows(table) if table else []
 
 
 def load_gradient_norms(run: Any, val: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """How far the gradient of the kept weights reaches; none where the run was not probed."""
+    """Load the gradient norms of the best weights; none where they were not measured."""
     if run.data.params.get("diagnostics") != "True" or run.info.status != "FINISHED":
         return []
+    norms = load_file(run, GRADIENTS, GradientFile)
+    return best_gradient_norms(norms, sorted(val)) if norms else []
+
+
+def load_file(run: Any, name: str, schema: Any) -> Any:
+    """Load a JSON file that is logged with the run; None where it has none."""
     try:
-        told = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{GRADIENTS}")
+        text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}")
     except (MlflowException, OSError):
-        return []
-    return best_gradient_norms(parse_json(told, GradientFile), sorted(val))
+        return None
+    return parse_logged(run.info.run_id, name, text, schema, "run")
 
 
-def find_job(uri: str, experiment: str, digest: str) -> Any | None:
-    """The latest FINISHED run of a job, by its digest."""
-    client = connect(uri)
-    where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
-    where += "".join(f" AND tags.stop_reason != '{reason}'" for reason in INCOMPLETE)
-    order = ["attributes.start_time DESC"]
-    found = client.search_runs([experiment_id(client, experiment, "")], where, ViewType.ACTIVE_ONLY, 1, order)
-    return found[0] if found else None
-
-
-def tag_as_member(uri: str, run_id: str, tag: str, value: str) -> None:
-    """Mark a run as a member of a sweep beside the one it was trained for."""
-    connect(uri).set_tag(run_id, tag, value)
+def create_parent(uri: str, experiment: str, artifacts: str, name: str, tags: dict[str, str]) -> str:
+    """Create the parent run of a sweep; its id. Raises UserError when the store does not answer."""
+    with store_errors(uri):
+        client = connect(uri)
+        run = client.create_run(experiment_id(client, experiment, artifacts), tags=tags, run_name=name[:250])
+    return str(run.info.run_id)
 
 
 def close_parent(
     uri: str, parent: str, status: str, metrics: dict[str, float], tags: dict[str, str], files: list[Any]
 ) -> None:
-    """What the sweep came to, with the parent. files: local files to keep with it."""
+    """Log the outcome of a sweep, with local files, and end its parent run."""
     client = connect(uri)
     for file in files:
         client.log_artifact(parent, str(file))

@@ -52,7 +52,7 @@ def log_inputs(client: Any, run_id: str, event: dict[str, Any]) -> None:
 
 
 def to_metrics(event: dict[str, Any]) -> list[Metric]:
-    """The metric points of an event; none for an event of another kind."""
+    """Return the metric points of an event; none for an event of another kind."""
     return [Metric(k, v, event["time"], event["step"]) for k, v in event.get("values", {}).items()]
 
 

@@ -1,7 +1,4 @@
-"""A run's directory: what it reports, what it leaves, and the process that delivers it to MLflow.
-
-How a run ends, whatever happens.
-"""
+"""An active run: its directory, its event log, the process that uploads it, and how it ends."""
 
 import os
 import secrets
@@ -15,26 +12,31 @@ from typing import Any
 
 import attrs
 
-from src.common.atomic_io import write_error, write_json
 from src.common.file_lock import Lock, acquire
+from src.common.files import PROJECT, absolute, write_error, write_json
 from src.common.job_result import Curves
-from src.common.paths import PROJECT, absolute
 from src.common.process import available_cores
 from src.common.signals import Preempted, preemptible
 from src.config.schema import PathsConfig
-from src.tracking.background_sync import IDLE, SHARE, SyncProcess, start_background_sync, wait_for_sync
 from src.tracking.event_log import EventLog
 from src.tracking.run_record import History, read_events
-from src.tracking.stale_runs import close_stale_runs
-from src.tracking.sync_state import TRACKING, SyncState, register_job
-
-SWEEP_TAG_PREFIX = (
-    "sweep."  # + the parent's id: tag of every run that belongs to a sweep; Job.describe() as JSON
+from src.tracking.sync_state import (
+    IDLE,
+    SHARE,
+    TRACKING,
+    SyncProcess,
+    SyncState,
+    close_stale_runs,
+    register_job,
+    start_background_sync,
+    wait_for_sync,
 )
+
+SWEEP_TAG_PREFIX = "sweep."  # + the parent's id: tag of the runs of a sweep, Job.describe() as JSON
 
 
 def tracking_store(config: PathsConfig) -> dict[str, str]:
-    """Where runs are tracked: `uri` of the store, `artifacts` of a new experiment ("": its choice)."""
+    """Return `uri` of the store and `artifacts`, the place for a new experiment's ("": its choice)."""
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         relative = uri.removeprefix("sqlite:///")
@@ -52,11 +54,16 @@ SYNC_DELAY_SECONDS = 180.0
 
 
 class Run:
-    """One run: a directory under outputs/runs with a journal, and what it has told so far.
+    """A run that this process writes: a directory under output_dir/runs, with its event log.
 
-    folder: of a run that goes on; else a fresh one. sweep: the directory of the sweep that delivers the
-    journals of its jobs; None for a run that has a process of its own for that. lock: of the folder,
-    where this process holds it already. Raises UserError for a directory that another process works on.
+    Args:
+        config: Logged with the run.
+        folder: The directory of a run that is resumed; None for a new one.
+        sweep: Directory of the sweep that uploads the logs of its jobs; None for a run that uploads its own.
+        lock: Of the directory, where this process holds it already.
+
+    Raises:
+        UserError: The directory cannot be written to, or another process writes it.
     """
 
     def __init__(
@@ -89,22 +96,22 @@ class Run:
         data: dict[str, Any] | None,
         busy_cores: int,
     ) -> None:
-        """Open the journal. busy_cores: how many cores training itself keeps busy."""
+        """Log config, params, tags and dataset. busy_cores: cores that training keeps busy."""
         write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.start(self.config.tracking.experiment, name, params, tags, data)
         self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
-        """Go on with the journal, and with the same run in MLflow. tags: what marks it from now on."""
+        """Continue the log, and the same run in MLflow. tags: of the run from now on."""
         self.event_log.resume(tags or {})
         write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def track(self, busy_cores: int) -> None:
-        """Say where it is tracked, and who delivers it."""
-        tracked = self.config.tracking.name == "mlflow"
+        """Write where the run is tracked, and decide when its upload starts."""
+        tracked = self.config.tracking.enabled
         if tracked and self.sweep:
             write_json(self.folder / TRACKING, {**tracking_store(self.config), "sweep": str(self.sweep)})
             register_job(self.sweep, self.folder)
@@ -136,7 +143,7 @@ class Run:
     def start_sync(self, nice: int = SHARE) -> None:
         """Start the upload of a tracked run in the background, once.
 
-        nice: Niceness. An upload that starts beside training keeps its own to the end.
+        nice: Niceness. An upload that starts during training keeps its own to the end.
         """
         if self.sync_after < inf and self.sync_process is None:
             self.sync_process = start_background_sync([self.folder, *self.stale_runs], nice)
@@ -146,7 +153,7 @@ class Run:
         self.event_log.artifact(path, folder)
 
     def how_to_resume(self) -> str:
-        """What a person types to go on with the run."""
+        """Return the command that continues the run, for an error message."""
         if not (self.folder / "checkpoints").exists():
             return "nothing was trained yet"
         outputs = self.folder.parent.parent

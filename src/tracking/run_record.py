@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.common.errors import UserError
+from src.common.files import read_json
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
-from src.common.json_file import read_json
 from src.tracking import event_log
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class History:
 
     @classmethod
     def of(cls, run: RunRecord) -> "History":
-        """The history of a run that is resumed."""
+        """Return the history of a run that is resumed."""
         points = {(step, name): value for name, curve in run.curves.items() for step, value in curve}
         return cls(points, run.curves, run.num_models)
 
@@ -189,7 +189,7 @@ def read_job_note(file: Path) -> "JobNote":
 
 
 def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
-    """The result of a job from its run's directory. run_id: "" for the directory's name."""
+    """Build the result of a job from its run's directory. run_id: "" for the directory's name."""
     run = read_events(folder)
     gradients = folder / GRADIENTS
     return JobResult(
@@ -211,17 +211,14 @@ def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
     )
 
 
-def check_present(run: RunRecord, missing: list[str], key: str) -> None:
-    """Raise UserError for the first of the missing files."""
-    if missing:
+def check_details(run: RunRecord, key: str) -> RunRecord:
+    """Return the run. Raises UserError where a file of REQUIRED, or a digest in one, is missing."""
+    parts = (run.config, run.environment, run.scores, run.samples)
+    if missing := [name for name, part in zip(REQUIRED, parts, strict=True) if not part]:
         raise UserError(
             f"{key}: expected a finished run, with {', '.join(REQUIRED)}, got {run.run_id}, which has no "
             f"{missing[0]}"
         )
-
-
-def with_digests(run: RunRecord, key: str) -> RunRecord:
-    """Return the run. Raises UserError where a digest that a repetition is checked against is missing."""
     for name, file, digest in (
         ("environment.json", run.environment, "data_digest"),
         ("scores.json", run.scores, "weights_sha256"),

@@ -6,6 +6,7 @@ files and tags are overwritten, and runs and models are searched for before they
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log, mlflow_writer
 from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
-from src.tracking.stale_runs import close_run
-from src.tracking.sync_state import SyncState, list_jobs, load_store
+from src.tracking.sync_state import SyncState, close_run, list_jobs, load_store
 
 # `sync_all` retries by itself; MLflow's own retries would block it for minutes.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -43,7 +43,11 @@ class RunSyncer:
         self.folder, self.store = folder, load_store(folder)
         self.sweep = Path(self.store["sweep"]) if self.store["sweep"] else None
         self.lock = acquire(folder, LOCK, lock_timeout)
-        self.state = SyncState.load(folder)
+        try:
+            self.state = SyncState.load(folder)
+        except UserError:
+            self.lock.release()
+            raise
 
     def is_complete(self) -> bool:
         """Whether the whole log, with an end, is uploaded."""
@@ -133,7 +137,7 @@ class RunSyncer:
         mlflow_writer.log_inputs(client, self.state.run_id, event)
 
     def _job_tags(self, tags: dict[str, str], sweep: Path) -> dict[str, str]:
-        """A job's tags with the id of the parent run in place of the sweep's name."""
+        """Return a job's tags with the id of the parent run in place of the sweep's name."""
         parent = SyncState.load(sweep).run_id
         if not parent:
             raise UserError(
@@ -160,41 +164,30 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
         UserError: A file is damaged, or another process uploads the run.
     """
     pending: list[RunSyncer] = []
-    try:
-        _sync_loop(folders, pending, retry_timeout, lock_timeout)
-    finally:
-        for syncer in pending:
-            syncer.lock.release()
-
-
-def _sync_loop(
-    folders: list[Path], pending: list[RunSyncer], retry_timeout: float, lock_timeout: float
-) -> None:
     known: set[Path] = set()
     pause, last_success = POLL, time.monotonic()
-    while True:
-        for folder in [*folders, *(job for sweep in folders for job in list_jobs(sweep))]:
-            if folder not in known:
-                known.add(folder)
-                pending.append(RunSyncer(folder, lock_timeout))
-        active = {syncer.folder for syncer in pending if is_active(syncer.folder)}
-        before = sum(syncer.state.offset for syncer in pending)
-        error = _sync_each(pending, active)
-        progress = sum(syncer.state.offset for syncer in pending) > before
-        for syncer in [each for each in pending if each.is_complete()]:
-            syncer.lock.release()
-            pending.remove(syncer)
-        if not pending:
-            return
-        if error is None or progress:
-            pause, last_success = POLL, time.monotonic()
-        else:
-            pause = min(2 * pause, MAX_POLL)
-            if active:
+    with ExitStack() as locks:
+        while True:
+            for folder in [*folders, *(job for sweep in folders for job in list_jobs(sweep))]:
+                if folder not in known:
+                    known.add(folder)
+                    pending.append(RunSyncer(folder, lock_timeout))
+                    locks.callback(pending[-1].lock.release)
+            active = {syncer.folder for syncer in pending if is_active(syncer.folder)}
+            before = sum(syncer.state.offset for syncer in pending)
+            error = _sync_each(pending, active)
+            progress = sum(syncer.state.offset for syncer in pending) > before
+            for syncer in [each for each in pending if each.is_complete()]:
+                syncer.lock.release()
+                pending.remove(syncer)
+            if not pending:
+                return
+            pause = POLL if error is None or progress else min(2 * pause, MAX_POLL)
+            if error is None or progress or active:
                 last_success = time.monotonic()
             elif time.monotonic() - last_success >= retry_timeout:
                 raise error
-        time.sleep(pause)
+            time.sleep(pause)
 
 
 def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable | None:
@@ -218,5 +211,5 @@ def is_active(folder: Path) -> bool:
 
 
 def missing_start_error(folder: Path) -> UserError:
-    """The one-line error for an event log that does not begin with a start."""
+    """Build the one-line error for an event log that does not begin with a start."""
     return UserError(f"expected a journal with a start, got none in {folder}")

@@ -1,16 +1,31 @@
-"""Progress of a run's upload to MLflow, and the list of jobs that are uploaded along with a sweep."""
+"""What of the runs on this machine is uploaded to MLflow, and the background process that uploads the rest.
 
-import json
+Nothing here imports MLflow. A stale run, whose log has no end event and whose process is gone, is closed as
+FAILED before it is uploaded.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from src.common.atomic_io import write_json, write_text
+from src.common.console import echo_err
 from src.common.errors import UserError
+from src.common.file_lock import acquire, is_locked
+from src.common.files import PROJECT, read_json, write_error, write_json, write_text
 from src.tracking import event_log
+from src.tracking.event_log import EventLog
 
 STATE = "sync_state.json"
-TRACKING = "tracking.json"  # of a tracked run: `uri`, `artifacts`; of a job also `sweep`, a directory
+TRACKING = "tracking.json"  # of a tracked run: where it is tracked (`load_store`)
 JOBS = "jobs"  # folder in a sweep's directory: for each job a file with the path of its directory
+LOG = "sync.log"
+STALE_REASON = "process terminated without an end event"
+IDLE = 19  # niceness: use only processor time that nothing else wants
+SHARE = 5  # niceness: keep up with jobs that keep every core busy
+SyncProcess = subprocess.Popen[bytes]
 
 
 @dataclass
@@ -36,11 +51,11 @@ class SyncState:
         Raises:
             UserError: The file is damaged.
         """
-        file = folder / STATE
-        try:
-            return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"expected a whole {STATE}, got a damaged one in {folder} ({error})") from error
+        if not (folder / STATE).exists():
+            return cls()
+        from src.tracking.formats import SyncFields  # slow to import
+
+        return cls(**read_json(folder / STATE, SyncFields, ""))
 
     def save(self, folder: Path) -> None:
         """Write the state to a run's directory."""
@@ -52,16 +67,15 @@ class SyncState:
 
 
 def load_store(folder: Path) -> dict[str, str]:
-    """Read where a run is tracked: `uri`, `artifacts` and, of a job, `sweep`.
+    """Read where a run is tracked: `uri`, `artifacts` and, of a job, `sweep`, the sweep's directory.
 
     Raises:
         UserError: The file is damaged.
     """
-    try:
-        store = json.loads((folder / TRACKING).read_text(encoding="utf-8"))
-        return {"uri": store["uri"], "artifacts": store["artifacts"], "sweep": "", **store}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"expected a whole {TRACKING}, got a damaged one in {folder} ({error})") from error
+    from src.tracking.formats import StoreFields  # slow to import
+
+    store = read_json(folder / TRACKING, StoreFields, "")
+    return {"uri": store["uri"], "artifacts": store["artifacts"], "sweep": store.get("sweep", "")}
 
 
 def register_job(sweep: Path, job: Path) -> None:
@@ -70,6 +84,95 @@ def register_job(sweep: Path, job: Path) -> None:
 
 
 def list_jobs(sweep: Path) -> list[Path]:
-    """The directories of the sweep's jobs so far; empty for a run."""
+    """List the directories of the sweep's jobs so far; empty for a run."""
     files = sorted((sweep / JOBS).glob("[!.]*"))  # a leading dot: being written
     return [Path(file.read_text(encoding="utf-8")) for file in files]
+
+
+def close_run(folder: Path) -> bool:
+    """Append the end event of a stale run; False when it is active, has an end, or has no event at all."""
+    try:
+        lock = acquire(folder, timeout=0)
+    except UserError:  # active after all, or another user's directory
+        return False
+    try:
+        if event_log.last_kind(folder) in ("", "end"):
+            return False
+        EventLog(folder).end("FAILED", STALE_REASON)
+    finally:
+        lock.release()
+    return True
+
+
+def close_stale_runs(output_dir: Path) -> list[Path]:
+    """Close all stale runs and sweeps; only the last line of each log is read.
+
+    Returns:
+        Those of them that are tracked and so have to be uploaded.
+    """
+    folders = [folder for kind in ("runs", "sweeps") for folder in logged_in(output_dir / kind)]
+    stale = [each for each in sorted(folders) if not event_log.has_ended(each) and not is_locked(each)]
+    return [folder for folder in stale if close_run(folder) and (folder / TRACKING).exists()]
+
+
+def logged_in(folder: Path) -> list[Path]:
+    """List the directories in a folder that have an event log."""
+    return [file.parent for file in sorted(folder.glob(f"*/{event_log.NAME}"))]
+
+
+def pending_sync(output_dir: Path) -> list[Path]:
+    """Close stale runs; return the inactive sweeps and runs that are not uploaded completely.
+
+    Jobs that are uploaded with their sweep are left out.
+    """
+    close_stale_runs(output_dir)
+    logged = [folder for kind in ("sweeps", "runs") for folder in logged_in(output_dir / kind)]
+    tracked = [folder for folder in logged if (folder / TRACKING).exists()]
+    folders = [folder for folder in tracked if not SyncState.load(folder).is_complete(folder)]
+    jobs = {job for sweep in folders for job in list_jobs(sweep)}
+    return [folder for folder in folders if folder not in jobs and not is_locked(folder)]
+
+
+def close_stale_runs_and_sync(output_dir: Path) -> None:
+    """Close stale runs and upload their end in the background."""
+    if stale := close_stale_runs(output_dir):
+        with suppress(UserError):  # a read-only directory does not keep a command from reading runs
+            start_background_sync(stale)
+
+
+def start_background_sync(folders: Sequence[Path], nice: int = IDLE) -> SyncProcess:
+    """Start `python -m src.sync` for the directories of runs and sweeps.
+
+    It ends once everything is uploaded, or, when MLflow is unreachable, some seconds after the last run.
+
+    Args:
+        folders: The directories; errors are written to sync.log of the first.
+        nice: Niceness of the process.
+
+    Raises:
+        UserError: The log cannot be written.
+    """
+    command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background", "--nice", str(nice)]
+    try:
+        with (folders[0] / LOG).open("wb") as log:
+            return subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                process_group=0,  # Ctrl-C ends the training, whose events must still be uploaded
+            )
+    except OSError as error:
+        raise write_error(folders[0] / LOG, error) from error
+
+
+def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
+    """Wait for the process; True when everything is uploaded, else print how to upload it later."""
+    if process.wait() == 0:
+        return True
+    echo_err(
+        f"tracking.uri: expected a store that answers at {uri}, got none (see {folder / LOG}): the run is "
+        f"stored locally; upload it with: python -m src.sync {folder}"
+    )
+    return False

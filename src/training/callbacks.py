@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from src.common.atomic_io import write_text
 from src.common.callback import BaseCallback
+from src.common.files import write_text
 
 if TYPE_CHECKING:
     from src.training.train_state import TrainResult

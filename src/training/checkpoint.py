@@ -1,8 +1,8 @@
-"""A checkpoint: one file that holds everything a training goes on from, whole or not at all.
+"""A checkpoint: one file that holds everything from which a training continues, whole or not at all.
 
-checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON and a SHA-256 over
-both. It is written under a temporary name, brought to the disk and renamed; the last two are kept, so that
-one is good whatever happens to the other.
+checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (CheckpointFields) and
+a SHA-256 over both. It is written under a temporary name, flushed to the disk and renamed; the last two are
+kept, so that one is good whatever happens to the other.
 """
 
 import hashlib
@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.common.atomic_io import write_atomically, write_error
 from src.common.callback import BaseCallback
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.json_file import parse_json
-from src.rnn.parameters import Array
-from src.tracking.fingerprint import code_digest
+from src.common.files import parse_json, write_atomically, write_error
+from src.data.normalization import Normalization
+from src.data.vocabulary import Vocabulary
+from src.models.serialization import ArchitectureFields, NormalizationFields, TrainedModel
+from src.rnn.cells import get_cell
+from src.rnn.parameters import Array, RNNConfig
+from src.tracking.environment import code_digest
 from src.tracking.run import Run
 from src.training.callbacks import SampleLogger
+from src.training.train_state import TrainingFields
 
 if TYPE_CHECKING:
     from src.training.trainer import Trainer
@@ -34,24 +39,74 @@ FORMAT = 1
 MAX_CHECKPOINTS = 2
 
 
+class ModelFields(TypedDict):
+    """What makes a model of the weights, as in model.json."""
+
+    architecture: ArchitectureFields
+    characters: list[str]
+    normalization: NormalizationFields
+
+
+class CheckpointFields(TypedDict):
+    """The JSON of a checkpoint.
+
+    event_log_bytes, sample_chars: size of the event log and of the file of samples at the checkpoint. corpus,
+    code: digests.
+    """
+
+    training: TrainingFields
+    event_log_bytes: int
+    sample_chars: int
+    corpus: str
+    code: str
+    model: ModelFields
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """arrays: by name. state: what was JSON. path: where it was read."""
+    """A checkpoint that was read.
+
+    Attributes:
+        path: Its file.
+        arrays: By name.
+        state: The rest, as CheckpointFields describes it.
+    """
 
     path: Path
     arrays: dict[str, Array]
     state: dict[str, Any]
 
+    @property
+    def model(self) -> TrainedModel:
+        """The model of the best weights; of those of the last step where none were validated yet."""
+        fields, best = self.state["model"], self.state["training"]["best"]
+        return TrainedModel(
+            RNNConfig(**fields["architecture"]),
+            self.arrays["best" if best["step"] else "weights"],
+            Vocabulary("".join(fields["characters"])),
+            Normalization(**fields["normalization"]),
+        )
+
 
 def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) -> Path:
-    """Write a checkpoint of a run (its directory) and drop those that are too old; returns its path.
+    """Write a checkpoint and delete those that are too old.
 
-    Raises UserError when the place cannot be written to.
+    Args:
+        run: The run's directory.
+        step: The last optimizer step.
+        arrays: By name.
+        state: The rest, ready for JSON.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        UserError: The place cannot be written to.
     """
     path = run / FOLDER / f"step_{step:08d}.safetensors"
-    told = json.dumps(state)
+    text = json.dumps(state)
     arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
-    metadata = {"format": str(FORMAT), "state": told, "sha256": digest(arrays, told)}
+    metadata = {"format": str(FORMAT), "state": text, "sha256": digest(arrays, text)}
 
     def write(temporary: Path) -> None:
         save_file(arrays, str(temporary), metadata)
@@ -70,7 +125,51 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises ValueError when it is not whole, or not one that this version reads."""
+    """Read a checkpoint and check that its parts fit one another.
+
+    Raises:
+        ValueError: It is not whole, not of this version, or its arrays have other sizes than its network.
+    """
+    arrays, text = read_file(path)
+    found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
+    try:
+        check_arrays(arrays, found.model)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no network that there is: {error}") from error
+    return found
+
+
+def check_arrays(arrays: dict[str, Array], model: TrainedModel) -> None:
+    """Check names, shapes and dtypes of a checkpoint's arrays.
+
+    Raises:
+        ValueError: One is missing, unknown, or of another shape or dtype than the network needs.
+    """
+    a = model.architecture
+    get_cell(a)
+    if len(model.vocabulary) != a.vocab:
+        raise ValueError(f"{len(model.vocabulary)} characters for a vocabulary of {a.vocab}")
+    if missing := {"weights", "best"} - arrays.keys():
+        raise ValueError(f"no array {min(missing)}")
+    vector = (a.size(),)
+    for name, array in arrays.items():
+        own = name.removeprefix("good.")
+        if own in ("weights", "best", "averaged"):
+            fits = array.shape == vector and array.dtype == np.float32
+        elif name == "carried":
+            fits = array.ndim == 4 and array.dtype == np.float32
+            fits = fits and (*array.shape[:2], array.shape[3]) == (a.layers, a.states, a.hidden)
+        else:  # of the optimizer, whose sizes the trainer knows
+            fits = own.startswith("optimizer.")
+        if own != name:
+            like = arrays.get(own)
+            fits = fits and like is not None and (like.shape, like.dtype) == (array.shape, array.dtype)
+        if not fits:
+            raise ValueError(f"array {name} of shape {array.shape} and type {array.dtype} does not fit")
+
+
+def read_file(path: Path) -> tuple[dict[str, Array], str]:
+    """Read the arrays and the JSON of a checkpoint. Raises ValueError when the file is not whole."""
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
@@ -79,24 +178,29 @@ def load(path: Path) -> Checkpoint:
             raise ValueError(f"expected format {FORMAT}, got {metadata.get('format')}")
         if metadata["sha256"] != digest(arrays, metadata["state"]):
             raise ValueError("its digest does not fit what it holds")
-        return Checkpoint(path, arrays, parse_json(metadata["state"], dict[str, Any]))
+        return arrays, metadata["state"]
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
 
 
-def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
-    """The newest good checkpoint of a run; a damaged one is named in a line and passed over.
+def newest(run: Path, log_bytes: int, key: str = "resume") -> Checkpoint:
+    """Read the newest good checkpoint of a run; a damaged one is named in a line and skipped.
 
-    journal_bytes: how much of the run's journal there is. A checkpoint that knows of more was written by a
-    machine that went down before the journal was on the disk. key: where the run was typed. Raises UserError
-    when none is good.
+    Args:
+        run: The run's directory.
+        log_bytes: Size of its event log. A checkpoint of more was written by a machine that went down
+            before the log was on the disk.
+        key: The config key that an error names.
+
+    Raises:
+        UserError: None is good.
     """
     damaged: list[str] = []
     for path in list_checkpoints(run):
         try:
             found = load(path)
-            if found.state["event_log_bytes"] > journal_bytes:
-                raise ValueError(f"the journal ends before it, at {journal_bytes} bytes")
+            if found.state["event_log_bytes"] > log_bytes:
+                raise ValueError(f"the event log ends before it, at {log_bytes} bytes")
         except ValueError as error:
             damaged.append(f"{path.name} is damaged ({error})")
             continue
@@ -108,14 +212,14 @@ def newest(run: Path, journal_bytes: int, key: str = "resume") -> Checkpoint:
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, the newest first."""
+    """List the checkpoints of a run, the newest first."""
     files = (run / FOLDER).glob("step_[0-9]*.safetensors")
     return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
 
 
-def digest(arrays: dict[str, Array], told: str) -> str:
-    """SHA-256 over names, kinds, shapes and bytes of the arrays, and over the JSON."""
-    sha = hashlib.sha256(told.encode())
+def digest(arrays: dict[str, Array], text: str) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of the arrays, and over the JSON."""
+    sha = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -165,17 +269,22 @@ class CheckpointCallback(BaseCallback):
         if self.saved == (trainer.step, trainer.counters.validated):
             return
         self.saved = trainer.step, trainer.counters.validated
-        training, corpus = trainer.train_state(), trainer.corpus
-        state = {
-            "training": training.state,
-            "event_log_bytes": self.run.sync_event_log(),
-            "sample_chars": len(self.samples.text),
-            "corpus": corpus.digest,
-            "code": code_digest(),
-            "model": {
-                "architecture": asdict(trainer.architecture),
-                "characters": list(corpus.vocabulary.characters),
-                "normalization": asdict(corpus.normalization),
-            },
-        }
-        save(self.run.folder, training.step, training.arrays, state)
+        save_training(self.run.folder, trainer, self.run.sync_event_log(), len(self.samples.text))
+
+
+def save_training(run: Path, trainer: "Trainer", event_log_bytes: int, sample_chars: int) -> None:
+    """Save the state of a trainer; the arguments are those of `save` and of CheckpointFields."""
+    training, corpus = trainer.train_state(), trainer.corpus
+    state = {
+        "training": training.state,
+        "event_log_bytes": event_log_bytes,
+        "sample_chars": sample_chars,
+        "corpus": corpus.digest,
+        "code": code_digest(),
+        "model": {
+            "architecture": asdict(trainer.architecture),
+            "characters": list(corpus.vocabulary.characters),
+            "normalization": asdict(corpus.normalization),
+        },
+    }
+    save(run, training.step, training.arrays, state)

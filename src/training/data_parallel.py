@@ -47,12 +47,13 @@ class DataParallel:
         self.workers = effective_workers(workers, spec.batch)
         context = mp.get_context("spawn")
         shared = Shared(context, spec, self.workers)
-        self.params = shared.params()
-        self.gradients = shared.gradients()
+        self.params = shared.view("params")
+        self.gradients = shared.view("gradients")
         self.gradient = self.gradients[0]
-        self.ids, self.losses, self.commands = shared.ids(), shared.losses(), shared.commands()
+        self.ids, self.losses = shared.view("ids"), shared.view("losses")
+        self.commands = shared.view("commands")
         edges = [round(spec.batch * k / self.workers) for k in range(self.workers + 1)]
-        self.carried = shared.carried()
+        self.carried = shared.view("carried")
         self.shard = Shard(spec, edges[0], edges[1], self.params, self.gradient, self.carried)
         self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
@@ -190,9 +191,9 @@ def worker_loop(
     for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
         signal.signal(number, signal.SIG_IGN)
     np.seterr(all="ignore")  # the first process detects an overflow and reports it once
-    gradient = shared.gradients()[k]
-    shard = Shard(spec, edges[k], edges[k + 1], shared.params(), gradient, shared.carried())
-    ids, losses, commands = shared.ids(), shared.losses(), shared.commands()
+    gradient = shared.view("gradients")[k]
+    shard = Shard(spec, edges[k], edges[k + 1], shared.view("params"), gradient, shared.view("carried"))
+    ids, losses, commands = shared.view("ids"), shared.view("losses"), shared.view("commands")
     parent = mp.parent_process()
     done.release()
     while parent is not None and parent.is_alive():

@@ -1,9 +1,5 @@
-"""Which run is meant by `resume=`, with which config it goes on, and from which checkpoint.
+"""Resuming: the run that `resume=` names, or an interrupted run of a job, its config and its checkpoint."""
 
-A job that was begun before and not finished: found again, to go on from its last checkpoint.
-"""
-
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +8,12 @@ from typing import Any
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import Lock, acquire, is_locked
-from src.common.paths import absolute
+from src.common.files import absolute, read_json
 from src.config.schema import Config
 from src.config.validation import evolve, iter_leaves
 from src.data.corpus import Corpus
-from src.tracking.event_log import NAME as JOURNAL
-from src.tracking.fingerprint import code_digest
+from src.tracking.environment import code_digest
+from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run import tracking_store
 from src.tracking.run_record import RunRecord, read_events
 from src.tracking.run_store import find_folder
@@ -28,7 +24,7 @@ from src.training.early_stopping import EARLY_STOPPING, budget_stop_reason, pati
 from src.training.train_state import TrainState
 
 BUDGET = ("max_epochs", "max_seconds", "patience")
-# What changes no step that has been taken.
+# Keys that affect no step that has been taken.
 OVERRIDABLE_ON_RESUME = {
     *BUDGET,
     *("on_divergence", "rollback_lr_factor", "max_rollbacks"),
@@ -40,8 +36,15 @@ OVERRIDABLE_ON_RESUME = {
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A run that goes on: its directory, its config, what it goes on from, and how it had ended. lock: of its
-    directory, where this process holds it already."""
+    """A run that is resumed.
+
+    Attributes:
+        folder: Its directory.
+        config: Its config, with the keys that may change.
+        checkpoint: Where it continues.
+        status, reason: How it ended before.
+        lock: Of the directory, where this process holds it already.
+    """
 
     folder: Path
     config: Config
@@ -52,7 +55,7 @@ class ResumePoint:
 
     @property
     def step(self) -> int:
-        """Behind which it goes on."""
+        """The optimizer step after which it continues."""
         return int(self.checkpoint.state["training"]["counters"]["step"])
 
     @property
@@ -61,19 +64,22 @@ class ResumePoint:
         return TrainState(self.step, self.checkpoint.state["training"], self.checkpoint.arrays)
 
     def release(self) -> None:
-        """Leave the directory to others."""
+        """Release the lock of the directory."""
         if self.lock:
             self.lock.release()
 
 
 def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
-    """What `resume=` asks for. config: as composed; typed: the dotted keys that the command line gives.
+    """Find the run that `resume=` names.
 
-    Raises UserError when there is no such run, another process works on it, it has no good checkpoint, or
-    a key was typed that may not change.
+    Args:
+        config: As composed.
+        typed: The dotted keys that the command line gives.
+
+    Raises:
+        UserError: There is no such run, it has no good checkpoint, or a key was typed that may not change.
     """
-    name = config.resume or ""
-    typed = typed - {"resume"}
+    name, typed = config.resume or "", typed - {"resume"}
     path = absolute(name)
     if path.is_file():
         folder = path.parent.parent
@@ -83,14 +89,13 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
             raise UserError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
     else:
         folder = find(name, absolute(config.output_dir), bool(typed & set(BUDGET)))
-        size = (folder / JOURNAL).stat().st_size
-        found = checkpoint.newest(folder, size)
+        found = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size)
     ended = read_events(folder)
     return ResumePoint(folder, merge_overrides(folder, config, typed), found, ended.status, ended.stop_reason)
 
 
 def find(name: str, output_dir: Path, longer: bool) -> Path:
-    """The directory of the run that a name means. longer: also a finished run may be trained further."""
+    """Find the directory of a run. longer: `latest` may be a finished run, which is trained further."""
     if name == "latest":
         return latest(output_dir / "runs", longer)
     folder = find_folder(name, output_dir, "resume")
@@ -100,7 +105,7 @@ def find(name: str, output_dir: Path, longer: bool) -> Path:
 
 
 def latest(runs: Path, longer: bool) -> Path:
-    """The run that was trained last among those that can go on."""
+    """Find the resumable run whose checkpoint is the newest."""
     newest = {
         folder.parent: checkpoint.list_checkpoints(folder.parent)
         for folder in runs.glob(f"*/{checkpoint.FOLDER}")
@@ -116,13 +121,17 @@ def latest(runs: Path, longer: bool) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run came to its own end."""
+    """Whether a run ended by itself."""
     ended = read_events(folder)
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
 
 def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
-    """The run's own config, with those keys of the composed one that were typed and may change."""
+    """Return the run's logged config with the typed keys of the composed one.
+
+    Raises:
+        UserError: A typed key is not one of OVERRIDABLE_ON_RESUME.
+    """
     config = saved_config(folder)
     ours, theirs = flatten_config(config), flatten_config(composed)
     changed = {key for key in typed if theirs.get(key) != ours.get(key)}
@@ -144,42 +153,44 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
 
 
 def flatten_config(config: Config) -> dict[str, Any]:
-    """Dotted keys to values."""
+    """Map dotted keys to values."""
     return {key: value for key, _, value in iter_leaves(config)}
 
 
 def saved_config(folder: Path) -> Config:
-    """The config that a run's directory keeps. Raises UserError when it is not one of this version."""
+    """Read the config of a run's directory. Raises UserError when it is not one of this version."""
     file = folder / "config.json"
-    try:
-        logged = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"resume: expected a whole {file}, got {error}") from error
-    return Config.from_dict(logged, f"resume: {file}")
+    return Config.from_dict(read_json(file, dict[str, Any], "resume"), f"resume: {file}")
 
 
 NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # how the reason of such a run begins
 
 
 def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | None:
-    """Of the interrupted runs of a job that are on this machine the one that came furthest, held by this
-    process from now on; None where there is none.
+    """Find the interrupted run of a job on this machine that has the most steps, and lock it.
 
-    digest: what makes two jobs the same (job_digest). name: the job's. A run that cannot go on is named in a
-    line and passed over, as is, in silence, one on which another process is at work.
+    A run that cannot be resumed is reported in a line and skipped; one that is active is skipped.
+
+    Args:
+        config: Of the job.
+        digest: Its `job_digest`.
+        name: Its name.
+
+    Returns:
+        The run, whose directory is locked; None where there is none.
     """
     furthest: ResumePoint | None = None
     for folder in candidate_runs(absolute(config.output_dir) / "runs", digest):
         found = try_lock(folder, config, name)
         if found and furthest:
-            found, behind = sorted((found, furthest), key=lambda each: each.step, reverse=True)
-            behind.release()
+            found, other = sorted((found, furthest), key=lambda each: each.step, reverse=True)
+            other.release()
         furthest = found or furthest
     return furthest
 
 
 def candidate_runs(runs: Path, digest: str) -> Iterator[Path]:
-    """The directories of the job's runs that have come to a checkpoint."""
+    """Yield the directories of the job's runs that have a checkpoint."""
     for folder in sorted(file.parent for file in runs.glob(f"*/{checkpoint.FOLDER}")):
         try:
             run = read_events(folder)
@@ -190,9 +201,9 @@ def candidate_runs(runs: Path, digest: str) -> Iterator[Path]:
 
 
 def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
-    """What a run would go on from, its directory held; None where it cannot, or another process has it."""
+    """Lock a run; None where it cannot be resumed, or is active."""
     try:
-        if is_locked(folder):  # at work: not to be waited for
+        if is_locked(folder):  # active: not to be waited for
             return None
         mine = acquire(folder)
     except UserError:  # another process was faster
@@ -200,7 +211,7 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
     try:
         ended = read_events(folder)
         if is_resumable(ended) and is_in_same_store(folder, config):
-            whole = checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, name)
+            whole = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, name)
             return ResumePoint(folder, config, whole, ended.status, ended.stop_reason, mine)
     except UserError as error:
         echo_err(f"{name}: run {folder.name} cannot go on: {str(error).removeprefix(f'{name}: ')}")
@@ -209,20 +220,19 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
 
 
 def is_resumable(ended: RunRecord) -> bool:
-    """Whether a run that nobody writes ended before its end, and not by what would end it again."""
+    """Whether an inactive run was interrupted, and not by an error that would occur again."""
     match ended.status:
         case "FINISHED":
             return ended.stop_reason == "interrupted"
         case "FAILED":
             return not ended.stop_reason.startswith(NON_RETRYABLE)
-        case _:  # KILLED, or without a word
+        case _:  # KILLED, or without an end event
             return True
 
 
 def is_in_same_store(folder: Path, config: Config) -> bool:
-    """Whether the run may go on in the store in which this one is to be tracked: not if it has its id in
-    another one."""
-    tracked = config.tracking.name == "mlflow" and bool(SyncState.load(folder).run_id)
+    """Whether the run may be tracked in the store of the config: not if it has an id in another one."""
+    tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 
 

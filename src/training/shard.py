@@ -103,42 +103,31 @@ class Shard:
 
 
 class Shared:
-    """Memory that all processes see: the weights, a gradient and a loss for each process, the batch, and the
-    carried state, which is written only on GET_STATE and SET_STATE."""
+    """Arrays in memory that all processes see.
+
+    Attributes:
+        layout: dtype and shape of each array: the weights (n,), a gradient and a loss for each process, ids
+            and targets of the batch (2, T, B), the command, and the carried state (L, S, B, H), which is
+            written only on GET_STATE and SET_STATE.
+    """
 
     def __init__(self, context: SpawnContext, spec: ShardSpec, workers: int) -> None:
-        size, steps, batch = spec.architecture.size(), spec.steps, spec.batch
-        self.size, self.padded = size, -(-size // LINE) * LINE
-        self.shape = (size, steps, batch, workers)
         a = spec.architecture
-        self.states = (a.layers, a.states, batch, a.hidden)
-        sizes = {
-            "params": 4 * size,
-            "gradients": 4 * self.padded * workers,
-            "ids": 2 * steps * batch * np.intp(0).nbytes,
-            "losses": 8 * workers,
-            "commands": 8 * 3,
-            "carried": 4 * prod(self.states),
+        self.size = a.size()
+        self.layout: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "params": (np.float32, (self.size,)),
+            "gradients": (np.float32, (workers, -(-self.size // LINE) * LINE)),
+            "ids": (np.intp, (2, spec.steps, spec.batch)),
+            "losses": (np.float64, (workers,)),
+            "commands": (np.int64, (3,)),
+            "carried": (np.float32, (a.layers, a.states, spec.batch, a.hidden)),
         }
-        self.memory = {name: context.RawArray("b", size + CACHE_LINE) for name, size in sizes.items()}
+        self.memory = {
+            name: context.RawArray("b", np.dtype(dtype).itemsize * prod(shape) + CACHE_LINE)
+            for name, (dtype, shape) in self.layout.items()
+        }
 
-    def view(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        return at_cache_line(np.frombuffer(self.memory[name], np.uint8), dtype, shape)
-
-    def params(self) -> Array:
-        return self.view("params", np.float32, (self.shape[0],))
-
-    def gradients(self) -> Array:
-        return self.view("gradients", np.float32, (self.shape[3], self.padded))[:, : self.size]
-
-    def ids(self) -> Ids:
-        return self.view("ids", np.intp, (2, *self.shape[1:3]))
-
-    def commands(self) -> NDArray[np.int64]:
-        return self.view("commands", np.int64, (3,))
-
-    def carried(self) -> Array:
-        return self.view("carried", np.float32, self.states)
-
-    def losses(self) -> NDArray[np.float64]:
-        return self.view("losses", np.float64, (self.shape[3],))
+    def view(self, name: str) -> NDArray[Any]:
+        """Return an array; of the gradients without the padding that separates them."""
+        whole = at_cache_line(np.frombuffer(self.memory[name], np.uint8), *self.layout[name])
+        return whole[:, : self.size] if name == "gradients" else whole

@@ -1,8 +1,11 @@
 """The state of a training: its counters, and all of it as one value for checkpoints."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
+
+from src.common.errors import UserError
 from src.rnn.parameters import Array
 
 
@@ -92,3 +95,106 @@ class TrainResult:
     seconds: float
     chars_per_second: float
     stop_reason: str
+
+
+def check_arrays(arrays: dict[str, Array], expected: dict[str, Array]) -> None:
+    """Check that saved arrays are those of a training.
+
+    Args:
+        arrays: Of a checkpoint; it may hold more than is expected.
+        expected: Of the trainer.
+
+    Raises:
+        UserError: An array is missing, or has another shape or dtype.
+    """
+    for name, array in expected.items():
+        found = arrays.get(name)
+        if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
+            got = "none" if found is None else f"one of shape {found.shape} and type {found.dtype}"
+            raise UserError(
+                f"resume: expected a checkpoint of this training, with an array {name} of shape "
+                f"{array.shape} and type {array.dtype}, got {got}"
+            )
+
+
+# The schema of a training's state in a checkpoint.
+
+
+class RunningFields(TypedDict):
+    """The fields of RunningSums."""
+
+    steps: int
+    loss: float
+    norm: float
+    clipped: int
+
+
+class CounterFields(TypedDict):
+    """The fields of TrainCounters."""
+
+    step: int
+    validated: int
+    lr: float
+    seconds: float
+    step_seconds: float
+    reset_state: bool
+    running: RunningFields
+
+
+class BestFields(TypedDict):
+    """State of BestWeights."""
+
+    loss: float
+    step: int
+    wait_count: int
+    best_for_patience: float
+
+
+class RollbackFields(TypedDict):
+    """State of Rollback."""
+
+    count: int
+    scale: float
+    good_at: int
+
+
+class ShuffledFields(TypedDict):
+    """State of ShuffledWindows."""
+
+    keys: list[int]
+    position: int
+
+
+class ContiguousFields(TypedDict):
+    """State of ContiguousStreams."""
+
+    shift: int
+    position: int
+
+
+class PCG64Fields(TypedDict):
+    """The two 128-bit numbers of PCG64."""
+
+    state: int
+    inc: int
+
+
+class GeneratorFields(TypedDict):
+    """State of NumPy's default generator."""
+
+    bit_generator: Literal["PCG64"]
+    state: PCG64Fields
+    has_uint32: int
+    uinteger: int
+
+
+class TrainingFields(TypedDict):
+    """State of the trainer, except its arrays. schedule: what the schedule's own `state` returns."""
+
+    counters: CounterFields
+    best: BestFields
+    rollback: RollbackFields
+    schedule: dict[str, Any]
+    batches: ShuffledFields | ContiguousFields
+    update_ratios: dict[str, float]
+    rng: GeneratorFields

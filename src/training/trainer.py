@@ -10,22 +10,25 @@ from math import ceil, inf, isfinite, log
 
 import numpy as np
 
+from src.common.errors import UserError
 from src.common.signals import Preempted, StopFlags, interruptible
+from src.config.instantiate import instantiate
 from src.config.schema import Config
+from src.data.batches import build_batches
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import UpdateRatio
 from src.evaluation.scoring import all_finite, validation_loss
 from src.rnn.clipping import clip_norm, clip_value, global_norm
 from src.rnn.init import initialize
-from src.rnn.optimizers import decay_weights, ema_update
-from src.rnn.parameters import Array, unflatten
+from src.rnn.optimizers import Optimizer, decay_weights, ema_update
+from src.rnn.parameters import RNNConfig, unflatten
+from src.rnn.schedules import Schedule
 from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel
 from src.training.divergence import Rollback
 from src.training.early_stopping import BestWeights, budget_stop_reason
-from src.training.factory import build_architecture, build_batches, build_optimizer, build_schedule
 from src.training.shard import ShardSpec
-from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState
+from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState, check_arrays
 
 
 class Trainer:
@@ -34,10 +37,9 @@ class Trainer:
     Args:
         config: Frozen configuration; its seed draws the initial weights and the order of the windows.
         corpus: Prepared text.
-        initial_params: Weights (n,) to begin with in place of those that are drawn.
 
     Attributes:
-        params: The weights (n,) at the current step, float32.
+        params: The weights (n,) at the current step, float32; they may be replaced before `fit`.
         eval_params: The weights that are validated and kept: `params` or their moving average.
         best: The best weights so far.
         batches: The supply of batches.
@@ -45,21 +47,20 @@ class Trainer:
         stop_reason: Why the steps ended; "" while training.
     """
 
-    def __init__(self, config: Config, corpus: Corpus, initial_params: Array | None = None) -> None:
+    def __init__(self, config: Config, corpus: Corpus) -> None:
         self.config, self.corpus = config, corpus
         self.rng = np.random.default_rng(config.seed)
-        self.architecture = build_architecture(config, corpus)
-        # Drawn in any case: the order of the windows takes the next numbers of the same generator.
-        drawn = initialize(self.architecture, config.model.init, self.rng)
-        self.params = drawn if initial_params is None else initial_params
+        m = config.model
+        self.architecture = RNNConfig(len(corpus.vocabulary), config.hidden, m.name, m.layers, m.activation)
+        # The order of the windows takes the next numbers of the same generator.
+        self.params = initialize(self.architecture, config.model.init, self.rng)
         self.batches = build_batches(config, corpus, self.rng)
         self.max_steps = max(1, ceil(config.max_epochs * self.batches.steps_per_epoch))
-        self.optimizer = build_optimizer(config)
-        self.schedule = build_schedule(config)
+        self.optimizer: Optimizer = instantiate("optimizer", config.optimizer)
+        self.schedule: Schedule = instantiate("schedule", config.schedule)
         self.rollback = Rollback(config)
         self.counters = TrainCounters()
-        self.stop_reason = ""
-        self._requested = ""
+        self.stop_reason = self._requested = ""
 
     @property
     def step(self) -> int:
@@ -86,14 +87,13 @@ class Trainer:
         Raises:
             DivergenceError: When a loss or a gradient is not finite and rollback does not help.
             Preempted: On SIGTERM, after `on_steps_end`.
-            KeyError, ValueError: For the state of another training.
+            UserError: `state` is of another training.
         """
         with (
             interruptible() as stop,
             self.start(logger, callbacks),
-            np.errstate(
-                all="ignore"
-            ),  # what overflows ends in DivergenceError, which says more than a warning
+            # What overflows ends in DivergenceError, which says more than a warning.
+            np.errstate(all="ignore"),
         ):
             if state is not None:
                 self.load_state(state)
@@ -142,11 +142,7 @@ class Trainer:
         self.logger, self.callbacks = logger, list(callbacks)
         config, initial = self.config, self.params
         spec = ShardSpec(
-            self.architecture,
-            config.seq_len,
-            self.batches.batch_size,
-            config.model.dropout,
-            config.stateful,
+            self.architecture, config.seq_len, self.batches.batch_size, config.model.dropout, config.stateful
         )
         self.engine = DataParallel(spec, config.workers)
         self.params = self.engine.params
@@ -282,18 +278,23 @@ class Trainer:
         """Restore what `train_state` returned.
 
         Raises:
-            KeyError, ValueError: For the state of another training.
+            UserError: The state is of another training.
         """
         arrays, state = saved.arrays, saved.state
-        for name, array in (self.moving | {"best": self.best.params}).items():
+        own = self.moving | {"best": self.best.params}
+        check_arrays(arrays, own | ({"carried": self.engine.carried} if self.config.stateful else {}))
+        for name, array in own.items():
             array[...] = arrays[name]
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
         self.counters = TrainCounters.from_state(state["counters"])
         self.best.restore(state["best"])
-        self.schedule.restore(state["schedule"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
         self.rollback.restore(state["rollback"], good)
-        self.batches.restore(state["batches"])
+        try:  # of a user's own schedule only the schedule itself knows the format
+            self.schedule.restore(state["schedule"])
+            self.batches.restore(state["batches"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"resume: expected a checkpoint of this training, got {error!r}") from error
         self.update_ratio.ratios = dict(state["update_ratios"])
         self.rng.bit_generator.state = state["rng"]

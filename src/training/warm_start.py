@@ -5,29 +5,30 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.common.paths import absolute
+from src.common.files import absolute
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.data.normalization import Normalization
-from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import Array, RNNConfig
-from src.tracking.event_log import NAME as JOURNAL
+from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
-from src.training.checkpoint import Checkpoint
-from src.training.factory import build_architecture
 
 
-def initial_weights(config: Config, corpus: Corpus) -> Array:
+def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> Array:
     """Load the weights (n,) that init_from names.
+
+    Args:
+        config: Names the model in `init_from`.
+        architecture: The sizes that the model must have.
+        corpus: The text, whose characters the model must have.
 
     Raises:
         UserError: When there is no such model, or it has other sizes or other characters.
     """
     assert config.init_from is not None
-    architecture, vocabulary = build_architecture(config, corpus), corpus.vocabulary
+    vocabulary = corpus.vocabulary
     model = load_from_run(config.init_from, config, corpus.digest)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:
@@ -45,7 +46,7 @@ def initial_weights(config: Config, corpus: Corpus) -> Array:
 
 
 def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """The model of a checkpoint, of a run's directory, or of a run in the tracking store."""
+    """Load the model of a checkpoint, of a run's directory, or of a run in the tracking store."""
     try:
         return resolve_model(name, config, data_digest)
     except UserError as error:
@@ -53,11 +54,11 @@ def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
 
 
 def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """The same, what is wrong with it told as of `run=`."""
+    """Load the model. An error may name the key `run`."""
     path = absolute(name)
     try:
         if path.is_file():
-            return to_trained_model(checkpoint.load(path))
+            return checkpoint.load(path).model
         folder = find_folder(name, absolute(config.output_dir), "init_from")
     except ValueError as error:
         raise UserError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
@@ -70,18 +71,7 @@ def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
 
 
 def load_from_checkpoint(folder: Path) -> TrainedModel:
-    """What a run's directory has: the model of its end, before that the best of its newest checkpoint."""
+    """Load the model of a run's directory: that of its end, else the best of its newest checkpoint."""
     if (folder / "model" / "model.json").exists():
         return serialization.load(folder / "model")
-    return to_trained_model(checkpoint.newest(folder, (folder / JOURNAL).stat().st_size, "init_from"))
-
-
-def to_trained_model(found: Checkpoint) -> TrainedModel:
-    """The best weights of a checkpoint; those of its step where none have been evaluated yet."""
-    described, trained = found.state["model"], found.state["training"]
-    return TrainedModel(
-        RNNConfig(**described["architecture"]),
-        found.arrays["best" if trained["best"]["step"] else "weights"],
-        Vocabulary("".join(described["characters"])),
-        Normalization(**described["normalization"]),
-    )
+    return checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, "init_from").model

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, VISIBLE_KEYS, defaults, first_comment
-from src.common.paths import CONF, PROJECT
+from src.common.files import CONF, PROJECT
 from tests.conftest import run_command
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from src.cli.help import defaults
 from src.common.errors import UserError
-from src.common.paths import CONF, PROJECT
+from src.common.files import CONF, PROJECT
 from src.config import schema
 from src.config.constraints import Constraint, fields_of
 from src.config.instantiate import TARGET_GROUPS, base_class, class_name, instantiate

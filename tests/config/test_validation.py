@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from src.common.file_lock import Lock
-from src.common.paths import CONF
+from src.common.files import CONF
 from src.config.constraints import fields_of
 from src.config.instantiate import TARGET_GROUPS
 from src.config.schema import COMMANDS

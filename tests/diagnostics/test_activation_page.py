@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.common.atomic_io import write_text
+from src.common.files import write_text
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary

@@ -98,7 +98,7 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
 def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     typed: Typed, trained: Any, tmp_path: Path
 ) -> None:
-    from src.tracking.mlflow_run_store import MlflowStore
+    from src.tracking.mlflow_store import MlflowStore
 
     store = MlflowStore(trained.uri, "unused", trained.outputs)
     assert store.find(trained.folder.name).run_id == trained.run_id

@@ -62,7 +62,7 @@ def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path)
     assert records[-1]["kind"] == "metrics"
     assert (folder / event_log.NAME).read_bytes().endswith(b"}\n")
     assert not list(folder.rglob("*.tmp"))
-    from src.tracking.stale_runs import close_run
+    from src.tracking.sync_state import close_run
 
     assert close_run(folder), "closed as soon as there is room"
 

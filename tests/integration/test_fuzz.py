@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from src.common.errors import DivergenceError, UserError
 from src.config.schema import ModelConfig
+from src.data.batches import build_batches
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
@@ -20,7 +21,6 @@ from src.rnn.init import initialize
 from src.rnn.parameters import RNNConfig
 from src.training.callbacks import NullLogger
 from src.training.early_stopping import EarlyStopping
-from src.training.factory import build_batches
 from src.training.trainer import Trainer
 from tests.small_training import BASE, target
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT
 
 SIZE = 40_000_000  # bytes

@@ -1,6 +1,7 @@
 """`python -m src.sample`: one text, several texts, and what is kept with the run."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
@@ -49,6 +50,26 @@ def test_top_k_and_top_p_are_off_unless_asked_for(write: Typed, trained: Any) ->
     assert plain.out != write("top_p=0.3").out
     assert kept(trained, "_top_p_0.3").exists()
     assert write("top_k=1").out == write("temperature=0").out
+
+
+@pytest.mark.slow
+def test_sampling_needs_the_model_and_evaluating_the_config_too(
+    typed: Typed, trained: Any, tmp_path: Path
+) -> None:
+    """The model's own files say everything about sampling: prompts are normalized as its text was."""
+    folder = tmp_path / "runs" / "copy"
+    shutil.copytree(trained.folder, folder)
+    (folder / "config.json").unlink()
+    places = ["run=copy", "tracking=none", f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}"]
+    ended = typed("sample", *places, "prompt=when ", "length=9")
+    assert (ended.rc, len(ended.out)) == (0, len("when ") + 9 + 1), ended.err
+    ended = typed("evaluate", *places)
+    assert ended.rc == 2
+    assert ended.complaint.startswith("evaluate: run: expected a whole config.json, got a damaged one in ")
+    shutil.rmtree(folder / "model")
+    ended = typed("sample", *places)
+    assert ended.rc == 2
+    assert ended.complaint.startswith("sample: run: expected a whole model, got a damaged one in ")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.tracking.stale_runs import STALE_REASON
+from src.tracking.sync_state import STALE_REASON
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT
 from tests.tracked_run import history, only_run

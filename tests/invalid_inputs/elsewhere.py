@@ -62,8 +62,17 @@ REFUSED_DELIVERIES = [
         makes=("run/sync.lock",),
         name="sync: note a list",
     ),
+    Case(
+        "sync",
+        ("run",),
+        ("sync_state.json", "offset"),
+        delivered('{"offset": -1, "run_id": "", "experiment": "", "ended": false}'),
+        makes=("run/sync.lock",),
+        name="sync: note of a negative offset",
+    ),
     Case("sync", ("run",), ("tracking.json",), journal("{"), name="sync: store cut short"),
     Case("sync", ("run",), ("tracking.json",), journal("[]"), name="sync: store a list"),
+    Case("sync", ("run",), ("tracking.json", "uri"), journal('{"uri": 1}'), name="sync: store a number"),
 ]
 
 

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src.cli.main import RAW_STRING_KEYS, register_configs
-from src.common.paths import CONF
+from src.common.files import CONF
 from src.config.constraints import Constraint
 from src.config.instantiate import TARGET_GROUPS
 from src.config.schema import COMMANDS

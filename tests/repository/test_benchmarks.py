@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT, environ
 
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from src.cli.main import quote_override, register_configs
-from src.common.paths import CONF
+from src.common.files import CONF
 from tests.conftest import CONFIG_NAMES, PROJECT, Trained
 from tests.doc_pages import DOCS, commands, in_the_code, named, page, rows
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from src.common.paths import CONF
+from src.common.files import CONF
 from src.rnn.parameters import RNNConfig
 from tests.conftest import Trained, run_command
 from tests.doc_pages import constants, named, page, rows

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src.cli.main import register_configs
-from src.common.paths import CONF
+from src.common.files import CONF
 from src.common.process import available_cores
 from src.sweeps.sweep import Sweep
 

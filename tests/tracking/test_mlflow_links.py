@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
-from src.common.paths import PROJECT
+from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
 from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links

@@ -128,14 +128,14 @@ def test_best_and_latest_are_those_of_the_table(sweep: Any, uri: str, typed: Any
 
 @pytest.mark.slow
 def test_registering_again_moves_the_alias_and_makes_no_second_version(sweep: Any, uri: str) -> None:
-    from src.tracking import mlflow_store
+    from src.tracking import model_registry
     from src.tracking.mlflow_client import connect
 
     client = connect(uri)
     first, second = (client.get_model_version("char-rnn", version).run_id for version in ("1", "2"))
-    assert mlflow_store.register(uri, first) == 1
+    assert model_registry.set_champion(uri, first) == 1
     assert champion(uri).run_id == first
-    assert mlflow_store.register(uri, second) == 2
+    assert model_registry.set_champion(uri, second) == 2
     assert champion(uri).run_id == second
     assert len(client.search_model_versions("name = 'char-rnn'")) == 2
 
@@ -254,23 +254,23 @@ def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) 
 
 @pytest.mark.slow
 def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import mlflow_store
+    from src.tracking import model_registry
     from src.tracking.mlflow_client import connect
 
     uri, made = store
     with pytest.raises(UserError, match="register: expected a run with a logged model"):
-        mlflow_store.register(uri, made["short"])
+        model_registry.set_champion(uri, made["short"])
     assert connect(uri).search_registered_models() == []
 
 
 @pytest.mark.parametrize("ask", ["find", "register"])
 def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.tracking import mlflow_store
+    from src.tracking import mlflow_store, model_registry
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     call: dict[str, Callable[[], Any]] = {
         "find": lambda: mlflow_store.find("champion", "http://127.0.0.1:9", "some"),
-        "register": lambda: mlflow_store.register("http://127.0.0.1:9", "0" * 32),
+        "register": lambda: model_registry.set_champion("http://127.0.0.1:9", "0" * 32),
     }
     with pytest.raises(UserError, match=r"tracking\.uri: expected a store that answers at http://127"):
         call[ask]()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.common.file_lock import acquire
-from src.tracking import stale_runs
+from src.tracking import sync_state
 from src.tracking.event_log import NAME, EventLog, read_lines
 from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT
@@ -44,26 +44,26 @@ def test_only_what_has_no_end_and_nobody_holds_is_dead(tmp_path: Path) -> None:
     sweep = journal_of(tmp_path / "sweeps" / "one")
     sweep.file.close()
     found = {"dead", "torn", "long", "one"}
-    assert {folder.name for folder in stale_runs.close_stale_runs(tmp_path)} == found
+    assert {folder.name for folder in sync_state.close_stale_runs(tmp_path)} == found
     for folder in [*(runs / name for name in ("dead", "torn", "long")), tmp_path / "sweeps" / "one"]:
         assert last(folder) | {"time": 0} == {
-            "kind": "end", "status": "FAILED", "reason": stale_runs.STALE_REASON, "time": 0,
+            "kind": "end", "status": "FAILED", "reason": sync_state.STALE_REASON, "time": 0,
         }  # fmt: skip
     assert [record["kind"] for _, record in read_lines(runs / "torn", 0)] == ["start", "metrics", "end"]
     assert last(runs / "living")["kind"] == "start"
-    assert stale_runs.close_stale_runs(tmp_path) == []
+    assert sync_state.close_stale_runs(tmp_path) == []
     living.release()
-    assert [folder.name for folder in stale_runs.close_stale_runs(tmp_path)] == ["living"]
+    assert [folder.name for folder in sync_state.close_stale_runs(tmp_path)] == ["living"]
 
 
 def test_a_resumed_run_that_dies_again_is_closed_again(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "runs" / "one")
     journal.end("KILLED", "interrupted")
-    assert stale_runs.close_stale_runs(tmp_path) == []
+    assert sync_state.close_stale_runs(tmp_path) == []
     journal = EventLog(tmp_path / "runs" / "one")
     journal.resume()
     journal.file.close()
-    assert len(stale_runs.close_stale_runs(tmp_path)) == 1
+    assert len(sync_state.close_stale_runs(tmp_path)) == 1
     kinds = [record["kind"] for _, record in read_lines(tmp_path / "runs" / "one", 0)]
     assert kinds == ["start", "end", "resumed", "end"]
 
@@ -76,8 +76,8 @@ def test_of_ended_runs_only_the_end_of_the_journal_is_read(
         journal.table("t", [{"text": "x" * 10_000}])
         journal.end("FINISHED")
     monkeypatch.setattr("src.tracking.event_log.read_lines", None)  # the reader of whole journals
-    monkeypatch.setattr("src.tracking.stale_runs.acquire", None)
-    assert stale_runs.close_stale_runs(tmp_path) == []
+    monkeypatch.setattr("src.tracking.sync_state.acquire", None)
+    assert sync_state.close_stale_runs(tmp_path) == []
 
 
 def test_where_nothing_was_tracked_nothing_is_started(
@@ -85,8 +85,8 @@ def test_where_nothing_was_tracked_nothing_is_started(
 ) -> None:
     journal_of(tmp_path / "runs" / "one").file.close()
     (tmp_path / "runs" / "one" / TRACKING).unlink()
-    monkeypatch.setattr(stale_runs, "start_background_sync", lambda *_: pytest.fail("started a process"))
-    stale_runs.close_stale_runs_and_sync(tmp_path)
+    monkeypatch.setattr(sync_state, "start_background_sync", lambda *_: pytest.fail("started a process"))
+    sync_state.close_stale_runs_and_sync(tmp_path)
     assert last(tmp_path / "runs" / "one")["status"] == "FAILED"
 
 
@@ -108,5 +108,5 @@ def test_the_next_command_closes_what_was_killed_in_the_tracker_too(
 
     client = connect(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert (run.info.status, run.data.tags["stop_reason"]) == ("FAILED", stale_runs.STALE_REASON)
-    assert stale_runs.close_stale_runs(tmp_path) == []
+    assert (run.info.status, run.data.tags["stop_reason"]) == ("FAILED", sync_state.STALE_REASON)
+    assert sync_state.close_stale_runs(tmp_path) == []

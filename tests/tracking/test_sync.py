@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
-from src.tracking.stale_runs import STALE_REASON
+from src.tracking.sync_state import STALE_REASON, SyncState
 from tests.tracked_run import CURVES, deliver, delivered_copy, history, only_run, text_of
 
 # MLflow's own warnings, about its own dependencies, are not ours to mend.
@@ -20,8 +20,7 @@ def test_delivering_again_adds_no_point(client: Any, trained: Any, tmp_path: Pat
     folder = delivered_copy(trained, tmp_path / "run", "told twice")
     run_id = deliver(trained, folder).run_id
     behind_start = len((folder / "events.jsonl").read_bytes().split(b"\n")[0]) + 1
-    note = {"offset": behind_start, "run_id": run_id, "ended": False}
-    (folder / "sync_state.json").write_text(json.dumps(note))
+    SyncState(behind_start, run_id).save(folder)
     assert deliver(trained, folder).run_id == run_id
     for name in CURVES:
         assert history(client, run_id, name) == sorted(trained.curve(name)), name

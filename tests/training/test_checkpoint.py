@@ -1,6 +1,10 @@
 """src/training/checkpoint.py: whole or not at all, the last two, the older if the newer is damaged."""
 
+import json
 import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +16,43 @@ from hypothesis.extra.numpy import array_shapes
 from hypothesis.extra.numpy import arrays as any_array
 
 from src.common.errors import UserError
+from src.rnn.parameters import RNNConfig
 from src.training import checkpoint
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
-STATE = {
+ARCHITECTURE = RNNConfig(vocab=5, hidden=4)
+STATE: dict[str, Any] = {
+    "training": {
+        "counters": {
+            "step": 1, "validated": 1, "lr": 0.1 + 0.2, "seconds": 1.5, "step_seconds": 1.0,
+            "reset_state": False, "running": {"steps": 0, "loss": 0.0, "norm": 0.0, "clipped": 0},
+        },
+        "best": {"loss": float("inf"), "step": 0, "wait_count": 0, "best_for_patience": float("inf")},
+        "rollback": {"count": 0, "scale": 1.0, "good_at": 0},
+        "schedule": {},
+        "batches": {"shift": 3, "position": 2},
+        "update_ratios": {},
+        "rng": np.random.default_rng(0).bit_generator.state,
+    },
     "event_log_bytes": 10,
-    "rng": {"state": 2**127 + 1, "name": "PCG64"},
-    "best": float("inf"),
-    "lr": 0.1 + 0.2,
-}
+    "sample_chars": 0,
+    "corpus": "d",
+    "code": "c",
+    "model": {
+        "architecture": asdict(ARCHITECTURE),
+        "characters": list("abcde"),
+        "normalization": {"lowercase": False, "letters_only": False, "collapse_spaces": False},
+    },
+}  # fmt: skip
 
 
 def arrays(seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     return {
-        "weights": rng.random(500, np.float32),
+        "weights": rng.random(ARCHITECTURE.size(), np.float32),
+        "best": rng.random(ARCHITECTURE.size(), np.float32),
         "optimizer.step": np.array(7 + seed, np.int64),
-        "carried": rng.random((2, 1, 3, 4), np.float32),
+        "carried": rng.random((1, 1, 3, 4), np.float32),
     }
 
 
@@ -51,7 +75,7 @@ def test_what_is_loaded_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
 def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:
     whole = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = checkpoint.save(tmp_path, 1, {"part": whole[:, ::2]}, STATE)
-    assert checkpoint.load(path).arrays["part"].tolist() == whole[:, ::2].tolist()
+    assert checkpoint.read_file(path)[0]["part"].tolist() == whole[:, ::2].tolist()
 
 
 def test_the_last_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
@@ -100,22 +124,22 @@ def test_any_arrays_and_state_come_back_and_any_flipped_byte_is_noticed(
 ) -> None:
     """(A blank of the header that becomes another blank changes nothing of what is read.)"""
 
-    def same(found: checkpoint.Checkpoint) -> bool:
+    def same(found: tuple[dict[str, Any], str]) -> bool:
         def shown(arrays: dict[str, Any]) -> dict[str, Any]:
             return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
 
-        return shown(found.arrays) == shown(given_arrays) and found.state == state
+        return shown(found[0]) == shown(given_arrays) and json.loads(found[1]) == state
 
     with tempfile.TemporaryDirectory() as folder:
         path = checkpoint.save(Path(folder), 1, given_arrays, state)
-        assert same(checkpoint.load(path))
+        assert same(checkpoint.read_file(path))
         whole = path.read_bytes()
         for _ in range(20):
             at = data.draw(st.integers(0, len(whole) - 1))
             flipped = whole[at] ^ data.draw(st.integers(1, 255))
             path.write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
             try:
-                found = checkpoint.load(path)
+                found = checkpoint.read_file(path)
             except ValueError:
                 continue
             assert same(found)
@@ -148,3 +172,66 @@ def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(UserError, match="expected a place to write to"):
         saved(tmp_path, 1)
+
+
+def changed(*place: str, to: Any) -> dict[str, Any]:
+    """STATE with another value at a place; "gone" removes the key."""
+    state = deepcopy(STATE)
+    part = state
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = to
+    if to == "gone":
+        del part[place[-1]]
+    return state
+
+
+@pytest.mark.parametrize(
+    ("state", "place"),
+    [
+        ({}, "training"),
+        (changed("corpus", to="gone"), "corpus"),
+        (changed("event_log_bytes", to="10"), "event_log_bytes"),
+        (changed("training", "counters", "step", to=1.5), "training.counters.step"),
+        (changed("training", "counters", "running", "more", to=1), "training.counters.running.more"),
+        (changed("training", "best", "loss", to=None), "training.best.loss"),
+        (changed("training", "rollback", "scale", to="gone"), "training.rollback.scale"),
+        (changed("training", "batches", to={"shift": 1}), "training.batches"),
+        (changed("training", "rng", "bit_generator", to="MT19937"), "training.rng.bit_generator"),
+        (changed("training", "rng", "state", "inc", to="gone"), "training.rng.state.inc"),
+        (changed("model", "architecture", "cell", to="x"), "no network that there is|x"),
+        (changed("model", "architecture", "hidden", to=5), "array best|array weights"),
+        (changed("model", "characters", to=["a"]), "1 characters for a vocabulary of 5"),
+    ],
+)
+def test_a_state_with_other_keys_types_or_sizes_is_refused(
+    state: dict[str, Any], place: str, tmp_path: Path
+) -> None:
+    path = checkpoint.save(tmp_path, 1, arrays(), state)
+    with pytest.raises(ValueError, match=place) as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"resume: expected a whole checkpoint in .* is damaged"):
+        checkpoint.newest(tmp_path, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda found: found.pop("best"), "no array best"),
+        (lambda found: found.update(weights=found["weights"][1:].copy()), "array weights"),
+        (lambda found: found.update(best=found["best"].astype(np.float64)), "array best"),
+        (lambda found: found.update(averaged=found["best"][1:].copy()), "array averaged"),
+        (lambda found: found.update(carried=found["carried"][:, :, :, 1:].copy()), "array carried"),
+        (lambda found: found.update({"good.averaged": found["best"]}), "array good.averaged"),
+        (lambda found: found.update({"good.optimizer.step": np.array([1])}), "array good.optimizer.step"),
+        (lambda found: found.update(other=found["best"]), "array other"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_network_are_refused(
+    change: Callable[[dict[str, Any]], object], name: str, tmp_path: Path
+) -> None:
+    given_arrays = arrays()
+    change(given_arrays)
+    with pytest.raises(ValueError, match=name):
+        checkpoint.load(checkpoint.save(tmp_path, 1, given_arrays, STATE))

@@ -164,16 +164,16 @@ def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
     monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
     context = mp.get_context("spawn")
     shared, edges = Shared(context, PLAIN, 2), [0, 12, BATCH]
-    shared.params()[:] = begin(PLAIN)
-    shared.ids()[:] = batch(1)
-    shared.commands()[:] = 1, 0, COMPUTE
+    shared.view("params")[:] = begin(PLAIN)
+    shared.view("ids")[:] = batch(1)
+    shared.view("commands")[:] = 1, 0, COMPUTE
     go, done = context.Semaphore(2), context.Semaphore(0)
     worker_loop(PLAIN, shared, 1, edges, go, done, spins=0)
     assert next(alive, None) is None
     assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
-    own = Shard(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.carried())
-    assert shared.losses()[1] == own.execute(*batch(1), shared.commands())
-    assert shared.gradients()[1].tobytes() == own.gradient.tobytes()
+    own = Shard(PLAIN, 12, BATCH, begin(PLAIN), np.zeros_like(begin(PLAIN)), shared.view("carried"))
+    assert shared.view("losses")[1] == own.execute(*batch(1), shared.view("commands"))
+    assert shared.view("gradients")[1].tobytes() == own.gradient.tobytes()
     assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from src.data.batches import build_batches
 from src.training import trainer
 from src.training.early_stopping import BestWeights
-from src.training.factory import build_batches
 from tests.small_training import BASE, CORPUS, NOISE, Trained
 
 

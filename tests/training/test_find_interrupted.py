@@ -13,7 +13,7 @@ from src.config.schema import Config
 from src.config.validation import evolve
 from src.tracking.event_log import EventLog, read_lines
 from src.tracking.run_store import open_store
-from src.tracking.stale_runs import STALE_REASON
+from src.tracking.sync_state import STALE_REASON, SyncState
 from src.training import checkpoint
 from src.training.resume import find_interrupted, saved_config
 from tests.conftest import run_command
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
 def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -> None:
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
-    (folder / "sync_state.json").write_text(json.dumps({"offset": 10, "run_id": "f" * 32}))
+    SyncState(10, "f" * 32).save(folder)
     runs.config = evolve(runs.config, {"tracking.name": "mlflow"})
     assert runs.find() is None
     runs.config = evolve(runs.config, {"tracking.uri": "sqlite:////elsewhere.db"})

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from src.common.callback import BaseCallback
+from src.common.errors import UserError
 from src.common.signals import Preempted
 from src.config.schema import Config, ModelConfig
 from src.training import checkpoint, trainer
 from src.training.data_parallel import DataParallel
 from src.training.early_stopping import EarlyStopping
-from src.training.factory import build_architecture
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS, target
@@ -35,7 +35,7 @@ class Run(BaseCallback):
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
         self.config: Config = attrs.evolve(BASE, **changes)
-        self.architecture = build_architecture(self.config, CORPUS)
+        self.architecture = Trainer(self.config, CORPUS).architecture
         self.points: Points = []
         self.last: dict[str, bytes] = {}
         self.steps: list[int] = []
@@ -60,7 +60,7 @@ class Run(BaseCallback):
             return
         self.saved = trainer.step, trainer.counters.validated
         state = trainer.train_state()
-        checkpoint.save(self.folder, state.step, state.arrays, {"training": state.state})
+        checkpoint.save_training(self.folder, trainer, event_log_bytes=0, sample_chars=0)
         self.last = {name: array.tobytes() for name, array in state.arrays.items()}
         self.steps.append(state.step)
 
@@ -233,3 +233,33 @@ def test_the_budget_of_time_counts_what_was_trained_before(
     longer = run.go_on()
     assert longer.steps > first.steps
     assert 0.6 <= longer.seconds < 0.65
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hidden": 9}, "an array weights of shape"),
+        ({"batch_size": 8}, "an array carried of shape"),
+        ({"optimizer": target("optimizers.SGD", weight_decay=0.0)}, ""),
+        ({"batching": "shuffled"}, "got KeyError"),
+        (
+            {
+                "schedule": target(
+                    "schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01
+                )
+            },
+            "got KeyError",
+        ),
+    ],
+)
+def test_the_state_of_another_training_is_one_line(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    run = Run(tmp_path, hidden=8, max_epochs=0.5)
+    run.train()
+    run.config = attrs.evolve(run.config, **changes)
+    if reason:
+        with pytest.raises(UserError, match=f"resume: expected a checkpoint of this training, .*{reason}"):
+            run.go_on()
+    else:
+        run.go_on()  # SGD needs fewer arrays than there are

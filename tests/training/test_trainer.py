@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import DivergenceError
-from src.data.batches import ContiguousStreams, ShuffledWindows
+from src.data.batches import ContiguousStreams, ShuffledWindows, build_batches
 from src.data.corpus import Corpus
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
@@ -17,7 +17,6 @@ from src.rnn.cells import CELLS
 from src.rnn.init import initialize
 from src.rnn.parameters import Array, RNNConfig
 from src.rnn.schedules import Plateau
-from src.training.factory import build_batches
 from tests.rounding import UNIT, gamma
 from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config, target
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.common.paths import PROJECT, absolute
+from src.common.files import PROJECT, absolute
 from src.tracking.run import tracking_store
 from tests.compose import PRIMARY, composed
 

@@ -1,15 +1,64 @@
-"""JSON files, each read by one function that checks types, keys and size against a schema."""
+"""Files: paths as they are typed, atomic writes, and JSON that one function reads and validates."""
 
 import json
+import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from src.common.errors import UserError
 
-MAX_BYTES = 64 * 2**20  # no file of a run comes near: a larger one is not what its name says
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+MAX_BYTES = 64 * 2**20  # no JSON file of a run comes near: a larger one is not what its name says
 
 T = TypeVar("T")
+
+
+def absolute(path: str) -> Path:
+    """Return the absolute path of one that was typed, relative to where the command was started."""
+    return Path(path).expanduser().absolute()
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file as a whole or not at all.
+
+    Args:
+        path: The file.
+        write: Writes a temporary file in the same folder, which is then renamed.
+
+    Raises:
+        UserError: The file cannot be written; no temporary file remains.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, as `write_atomically` does."""
+    # newline="": what was written is read back to the byte, whatever line ends the text has
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="surrogatepass", newline=""))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, as `write_atomically` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_error(path: Path, error: OSError) -> UserError:
+    """Return the one-line error for a file that cannot be written."""
+    return UserError(
+        f"expected a place to write to, got {path} ({error.strerror}): change output_dir or data_dir"
+    )
 
 
 def read_json(path: Path, schema: type[T], key: str = "run") -> T:
@@ -19,7 +68,7 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         path: The file.
         schema: Type of its content: a `TypedDict`, or a type like `dict[str, float]`. Keys that it does
             not have are errors, and no value is converted to another type.
-        key: The config key that the error names.
+        key: The config key that the error begins with; "" for none.
 
     Returns:
         The content.
@@ -32,8 +81,9 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
         return load_json(path, schema)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
+        prefix = f"{key}: " if key else ""
         raise UserError(
-            f"{key}: expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
+            f"{prefix}expected a whole {path.name}, got a damaged one in {path.parent} ({reason})"
         ) from error
 
 
@@ -82,7 +132,7 @@ def decode_json(text: str | bytes) -> Any:
 
 @cache
 def validator(schema: Any) -> Any:
-    """The pydantic validator of a schema. It takes milliseconds to build, so each is built once."""
+    """Build the pydantic validator of a schema, once: it takes milliseconds."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(schema)

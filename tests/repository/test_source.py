@@ -1,0 +1,28 @@
+"""Decisions that stand in one place of the source."""
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+FILES = {
+    str(file.relative_to(PROJECT)): file.read_text(encoding="utf-8")
+    for file in (PROJECT / "src").rglob("*.py")
+}
+
+
+def files_with(pattern: str) -> set[str]:
+    """The modules in which a pattern is found."""
+    return {name for name, text in FILES.items() if re.search(pattern, text)}
+
+
+def test_one_place_compares_the_tracker_with_a_name() -> None:
+    """`TrackingConfig.enabled`; everything else asks that, or `open_store`."""
+    compared = r"""(==|!=|\bin|\bis) *[(\[{]?["'](none|mlflow)["']"""
+    assert files_with(compared) == {"src/config/schema.py"}
+    assert len(re.findall(compared, FILES["src/config/schema.py"])) == 1
+
+
+def test_json_is_read_by_the_readers_with_a_schema() -> None:
+    """`src.common.files`: `read_json`, `load_json` and `parse_json`."""
+    found = files_with(r"\bjson\.loads?\b") - {"src/common/files.py"}
+    assert not {name for name in found if not name.startswith(("src/experiments/", "src/sweeps/"))}

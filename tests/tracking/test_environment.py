@@ -1,0 +1,43 @@
+"""src/tracking/environment.py: which jobs are the same."""
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from src.tracking.environment import job_digest
+from tests.compose import composed
+
+OPTIMIZER = """
+from dataclasses import dataclass
+
+from src.rnn.optimizers import SGD
+
+
+@dataclass(frozen=True)
+class Mine(SGD):
+    scale: float = {scale}
+"""
+
+
+def digest(*overrides: str) -> str:
+    return job_digest(composed("config", *overrides), "d" * 64)
+
+
+def test_an_integer_and_the_equal_float_are_one_job() -> None:
+    assert digest("optimizer.weight_decay=0") == digest("optimizer.weight_decay=0.0")
+    assert digest("clip=5", "temperatures=[1]") == digest("clip=5.0", "temperatures=[1.0]")
+    assert digest("optimizer.weight_decay=0.5") != digest("optimizer.weight_decay=0")
+
+
+def test_the_file_of_a_users_own_optimizer_belongs_to_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own_optimizer.py"
+    file.write_text(OPTIMIZER.format(scale=1))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = attrs.evolve(composed("config"), optimizer={"_target_": "own_optimizer.Mine"})
+    before = job_digest(config, "d" * 64)
+    assert before == job_digest(config, "d" * 64)
+    file.write_text(OPTIMIZER.format(scale=2))
+    assert job_digest(config, "d" * 64) != before
