@@ -145,7 +145,7 @@ def path_overrides(config: ReproduceConfig) -> list[str]:
     """Return the overrides for the output folders and the tracking of the commands that are started."""
     overrides = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
     overrides.append(f"tracking={config.tracking.name}")
-    if config.tracking.name != "none":
+    if config.tracking.enabled:
         overrides += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
         overrides.append(f"tracking.experiment={config.tracking.experiment}")
     return overrides

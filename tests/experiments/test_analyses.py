@@ -107,7 +107,7 @@ def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path
     steps = [{"step": 10, "norms": [[[4.0, 2.0]]]}]
     content = {"about": "", "distances": [0, 1], "initial_singular_values": [], "steps": steps}
     (tmp_path / GRADIENTS).write_text(json.dumps(content))
-    info = SimpleNamespace(status="FINISHED", artifact_uri=tmp_path.as_uri())
+    info = SimpleNamespace(run_id="r", status="FINISHED", artifact_uri=tmp_path.as_uri())
     run = SimpleNamespace(info=info, data=SimpleNamespace(params={"diagnostics": "True"}))
     assert mlflow_store.load_gradient_norms(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
     (tmp_path / GRADIENTS).unlink()
