@@ -29,7 +29,7 @@ IMPORTED = (
     "src.tracking.run_store",
     "src.experiments.rerun",
     "src.tracking.mlflow_store",
-    "src.config.instantiate",
+    "src.config.constraints",
 )
 
 

@@ -20,8 +20,7 @@ from omegaconf.errors import (
 from src.common.atomic_io import write_error
 from src.common.errors import UserError
 from src.common.paths import CONF
-from src.config.constraints import fields_of, invalid_value_error
-from src.config.instantiate import TARGET_GROUPS
+from src.config.constraints import TARGET_GROUPS, fields_of, invalid_value_error
 from src.config.schema import COMMANDS
 from src.config.validation import all_keys
 

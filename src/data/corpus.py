@@ -30,8 +30,7 @@ from src.config.schema import DataConfig
 from src.data import sources
 from src.data.bytes_to_text import BYTES, characters
 from src.data.normalization import Normalization
-from src.data.tokenize import write_normalized, write_tokens
-from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size
+from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size, write_normalized, write_tokens
 
 Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
 

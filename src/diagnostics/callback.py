@@ -15,7 +15,7 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import GradientFlow, GradientFlowMonitor
 from src.rnn.parameters import Array, RNNConfig, unflatten
-from src.rnn.spectrum import recurrent_matrices, singular_values
+from src.rnn.state_gradients import recurrent_matrices, singular_values
 
 DESCRIPTION = (
     "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from src.rnn.aligned import empty
+from src.rnn.cache import empty
 from src.rnn.parameters import Array
 
 SMALL_GEMM_MULS = 10**6  # multiplications

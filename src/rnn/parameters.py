@@ -10,36 +10,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from src.rnn.cells import Cell, get_cell
+
 Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
-
-
-@dataclass(frozen=True)
-class CellSpec:
-    """Specification of a cell: what is needed to allocate its parameters and buffers.
-
-    Attributes:
-        gates: One letter for each block of pre-activations, in the order of the arrays' first axis. The
-            sigmoid gates come first, the tanh candidate last.
-        n_sigmoid: Number of sigmoid gates.
-        states: Number of state arrays: h, and c for the LSTM.
-        scratch: Number of scratch arrays (B, H) for one time step.
-        recurrent_bias: Whether the cell has `bh`, the GRU's bias inside the product of the reset gate.
-        bias_one_gates: Gates whose bias is initialized to 1.
-    """
-
-    gates: str
-    n_sigmoid: int = 0
-    states: int = 1
-    scratch: int = 0
-    recurrent_bias: bool = False
-    bias_one_gates: str = ""
-
-
-CELL_SPECS = {
-    "rnn": CellSpec("n"),
-    "gru": CellSpec("rzn", n_sigmoid=2, scratch=6, recurrent_bias=True),
-    "lstm": CellSpec("oifg", n_sigmoid=3, states=2, scratch=10, bias_one_gates="f"),
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +22,7 @@ class RNNConfig:
     Attributes:
         vocab: Vocabulary size V.
         hidden: Hidden units per layer H.
-        cell: Key of CELL_SPECS: `rnn`, `gru` or `lstm`.
+        cell: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell`; see `cells.get_cell`.
         layers: Number of layers L.
         activation: `tanh`, or `relu` for the cell `rnn`.
     """
@@ -61,9 +34,9 @@ class RNNConfig:
     activation: str = "tanh"
 
     @property
-    def spec(self) -> CellSpec:
-        """Specification of the cell."""
-        return CELL_SPECS[self.cell]
+    def spec(self) -> Cell:
+        """The cell: the arrays that it needs, and its functions."""
+        return get_cell(self.cell, self.activation)
 
     @property
     def gates(self) -> int:

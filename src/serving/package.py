@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from src.rnn.cells import CELLS
+
 SOURCE = Path(__file__).resolve().parents[1]
 LOADER = "serving/pyfunc.py"
 
@@ -37,7 +39,8 @@ def stage() -> Iterator[tuple[str, Path]]:
 
 def modules() -> list[str]:
     """The loader's file and every file of ours that it imports, at once or through others, by name."""
-    found, waiting = set(), [LOADER]
+    cells = {f"rnn/{path.partition('.')[0]}.py" for path in CELLS.values()}  # imported by their names
+    found, waiting = set(), [LOADER, *cells]
     while waiting:
         module = waiting.pop()
         if module in found:

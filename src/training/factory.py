@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.config.instantiate import instantiate
+from src.config.constraints import instantiate
 from src.config.schema import Config
 from src.data.batches import Batches, ContiguousStreams, ShuffledWindows
 from src.data.corpus import Corpus

@@ -17,8 +17,7 @@ from src.cli.help import defaults
 from src.common.errors import UserError
 from src.common.paths import CONF, PROJECT
 from src.config import schema
-from src.config.constraints import Constraint, fields_of
-from src.config.instantiate import TARGET_GROUPS, base_class, class_name, instantiate
+from src.config.constraints import TARGET_GROUPS, Constraint, base_class, class_name, fields_of, instantiate
 from src.config.validation import evolve, flatten, iter_leaves
 from src.experiments.analyses.sonnets import differs_from_default
 from tests.compose import PRIMARY, as_hydra_has_it, composed

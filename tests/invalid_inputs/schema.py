@@ -9,8 +9,7 @@ from omegaconf import OmegaConf
 
 from src.cli.main import RAW_STRING_KEYS, register_configs
 from src.common.paths import CONF
-from src.config.constraints import Constraint
-from src.config.instantiate import TARGET_GROUPS
+from src.config.constraints import TARGET_GROUPS, Constraint
 from src.config.schema import COMMANDS
 from src.config.validation import iter_leaves
 from tests.invalid_inputs.case import PLACES, Case

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.rnn import vanilla
-from src.rnn.cells import CELLS, get_cell
+from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Array, Parameters, RNNConfig, named_views, unflatten
 from tests.network_error import Bounds
@@ -143,7 +143,7 @@ def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], s
     (cache,) = Buffers.allocate(architecture, 7, 3, params.dtype).caches
     (layer,) = unflatten(architecture, params).layers
     with pytest.raises(ValueError, match="zip"):
-        get_cell(architecture).forward(layer, cache, np.zeros((steps, architecture.gates, 3, 5)))
+        architecture.spec.forward(layer, cache, np.zeros((steps, architecture.gates, 3, 5)))
 
 
 @LAYERS
