@@ -13,20 +13,22 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
         return run_job(config, invocation.job)
     from src.runner import format_summary, run
-    from src.tracking.model_registry import register_synced
-    from src.training.resume import find_resume_point
 
     if config.rerun is not None:
         rerun(config, invocation)
     if config.resume is None:
         result = run(config, "train")
     else:
+        from src.training.resume import find_resume_point
+
         found = find_resume_point(config, overridden_keys(config, invocation))
         config = found.config
         result = run(config, "train", resumed=found)
     echo_err("\n" + format_summary(result, config) + "\n")
     print(result.summary(), flush=True)
     if config.register:
+        from src.tracking.model_registry import register_synced
+
         register_synced(result.run_id, result.folder.name, config)
     return result.training.val_loss
 

@@ -11,26 +11,23 @@ import io
 import os
 import re
 import shlex
-import sys
-from collections.abc import Callable
 
 from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, defaults
 from src.common.errors import UserError
 from src.common.paths import CONF
 
-FLAGS = ("-sc", "--shell-completion")
 OPTIONS = ("--cfg", "--help", "--multirun")
 # Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
 HIDDEN_GROUPS = ("schema", "variant")
 
-# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work
-# at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut
-# off each candidate. No compgen -W, which would run what a file's name says between $( ).
+# {modules}: what may stand behind -m; {commands}: those of them that know -sc, for any other would do its
+# work at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is
+# cut off each candidate. No compgen -W, which would run what a file's name says between $( ).
 SCRIPT = r"""_char_rnn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
     COMPREPLY=()
     if [[ $line =~ ^[[:space:]]*([^[:space:]]*)[[:space:]]+-m[[:space:]]+(src\.[a-z]+)[[:space:]] ]]; then
-        [[ " {asked} " == *" ${BASH_REMATCH[2]} "* ]] || return
+        [[ " {commands} " == *" ${BASH_REMATCH[2]} "* ]] || return
         python="${BASH_REMATCH[1]/#\~/$HOME}"
         choices=$(COMP_LINE="$line" "$python" -m "${BASH_REMATCH[2]}" -sc query=bash 2>/dev/null)
     elif [[ $line =~ [[:space:]]-m[[:space:]]+[^[:space:]]*$ ]]; then
@@ -52,25 +49,30 @@ complete -o nospace -o bashdefault -o default -F _char_rnn_complete python pytho
 UNINSTALL = "complete -r python python3\nunset -f _char_rnn_complete\n"
 
 
-def complete(config_name: str, register: Callable[[], None]) -> None:
-    """Print what `-sc install=bash`, `uninstall=bash` or `query=bash` asks for.
+def complete(requests: list[str], config_name: str) -> None:
+    """Print the bash function, or the candidates for the word at the cursor.
 
-    query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes
-    the schemas and resolvers of conf/ known to Hydra. Raises UserError on another request.
+    Args:
+        requests: `install=bash`, `uninstall=bash`, or `query=bash`, which prints one candidate a line; the
+            line up to the cursor is in COMP_LINE, as bash has it.
+        config_name: A file of conf/.
+
+    Raises:
+        UserError: For another request.
     """
-    asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
-    if asked == ["install=bash"]:
+    if requests == ["install=bash"]:
         known = " ".join(f"src.{command}" for command in sorted(COMMANDS))
-        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{asked}", known), end="")
-    elif asked == ["uninstall=bash"]:
+        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{commands}", known), end="")
+    elif requests == ["uninstall=bash"]:
         print(UNINSTALL, end="")
-    elif asked == ["query=bash"]:
-        register()
+    elif requests == ["query=bash"]:
+        from src.config.resolvers import register_configs
+
+        register_configs()
         print("\n".join(candidates(os.environ.get("COMP_LINE", ""), config_name)))
     else:
-        raise UserError(
-            f"--shell-completion: expected install=bash or uninstall=bash, got {' '.join(asked) or 'nothing'}"
-        )
+        got = " ".join(requests) or "nothing"
+        raise UserError(f"--shell-completion: expected install=bash or uninstall=bash, got {got}")
 
 
 def candidates(line: str, config_name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Published update rules, each on one flat vector.
+"""Published update rules, each on one flat vector, and gradient clipping.
 
 The protocol: an optimizer is its hyperparameters and nothing else. `state(w)` makes the arrays that it
 remembers between steps; `update(state, w, g, lr)` takes one step, in place. Whoever trains holds the
@@ -241,3 +241,43 @@ def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
     d = min(decay, (1 + step) / (10 + step))
     average *= d
     average += (1 - d) * w
+
+
+def global_norm(g: Array) -> float:
+    """Return the Euclidean norm of the whole gradient (n,).
+
+    >>> global_norm(np.array([3.0, -4.0]))
+    5.0
+    """
+    return sqrt(float(np.dot(g, g)))
+
+
+def clip_norm(g: Array, norm: float, limit: float) -> bool:
+    """Scale g so that its norm is at most `limit`, in place; return whether it was clipped.
+
+    norm: global_norm(g). Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent
+    neural networks", algorithm 1.
+
+    >>> g = np.array([3.0, -4.0])
+    >>> clip_norm(g, norm=5.0, limit=2.5), g.tolist()
+    (True, [1.5, -2.0])
+    """
+    if norm <= limit:
+        return False
+    g *= limit / norm
+    return True
+
+
+def clip_value(g: Array, limit: float) -> bool:
+    """Clip every element of g to [-limit, limit], in place; return whether any was beyond.
+
+    As in Graves (2013), "Generating sequences with recurrent neural networks", and min-char-rnn.
+
+    >>> g = np.array([3.0, -0.5])
+    >>> clip_value(g, limit=1.0), g.tolist()
+    (True, [1.0, -0.5])
+    """
+    beyond = max(float(g.max()), -float(g.min())) > limit
+    if beyond:
+        np.clip(g, -limit, limit, out=g)
+    return beyond

@@ -15,10 +15,8 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import UpdateRatio
 from src.evaluation.scoring import all_finite, validation_loss
-from src.rnn.clipping import clip_norm, clip_value, global_norm
-from src.rnn.init import initialize
-from src.rnn.optimizers import decay_weights, ema_update
-from src.rnn.parameters import Array, unflatten
+from src.rnn.optimizers import clip_norm, clip_value, decay_weights, ema_update, global_norm
+from src.rnn.parameters import Array, initialize, unflatten
 from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel
 from src.training.divergence import Rollback

@@ -16,8 +16,7 @@ from src.models.serialization import TrainedModel
 from src.playground import generation
 from src.playground.generation import GenerationRequest, TextStream, parse_request, validation_error
 from src.playground.runs import option_label, score, settings_diff
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord

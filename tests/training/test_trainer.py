@@ -14,8 +14,7 @@ from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array, RNNConfig, initialize
 from src.rnn.schedules import Plateau
 from src.training.factory import build_batches
 from tests.rounding import UNIT, gamma
