@@ -32,7 +32,7 @@ def stage() -> Iterator[tuple[str, Path]]:
             file.parent.mkdir(parents=True, exist_ok=True)
             for folder in (root, *(root / inner for inner in Path(module).parents)):
                 (folder / "__init__.py").touch()
-            file.write_text(re.sub(r"^from src\.", f"from {package}.", text, flags=re.MULTILINE))
+            file.write_text(re.sub(r"^( *)from src\.", rf"\1from {package}.", text, flags=re.MULTILINE))
         (root / "loader.py").write_text(f"from {package}.serving.pyfunc import _load_pyfunc\n")
         yield package, root
 
