@@ -2,8 +2,8 @@
 
     eval "$(python -m src.train -sc install=bash)"
 
-Hydra knows the keys, the groups and their choices; its own bash function knows `python file.py` and programs
-with a name, and neither `python -m` nor a sweep's commas. So the function is ours, and it asks Hydra.
+Hydra completes keys, groups and their choices, but its bash function only completes `python file.py` and
+programs with a name, neither `python -m` nor a sweep's commas. This function calls Hydra for the candidates.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def complete(requests: list[str], config_name: str) -> None:
 
 
 def candidates(line: str, config_name: str) -> list[str]:
-    """The words that the last word of `line` may become; none where Hydra refuses what stands before."""
+    """Return the completions of the last word of `line`; none where Hydra refuses the words before it."""
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
     *before, word = [*split_line(typed)[:-1], split_line(typed)[-1]]
     if word.startswith("-"):
@@ -89,12 +89,12 @@ def candidates(line: str, config_name: str) -> list[str]:
     if not comma or re.search(r"[(\[]", value):
         return hydra_candidates(before, word, config_name)
     choices = [choice.partition("=")[2] for choice in hydra_candidates(before, f"{key}=", config_name)]
-    taken = earlier.split(",")
-    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in taken]
+    typed_values = earlier.split(",")
+    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in typed_values]
 
 
 def split_line(typed: str) -> list[str]:
-    """The words of a line, the last of them the one at the cursor, maybe empty; a quote may still be open."""
+    """Return the words of a line, the one at the cursor last (maybe empty); a quote may still be open."""
     for closing in ("", '"', "'"):
         with contextlib.suppress(ValueError):
             words = shlex.split(typed + closing)
@@ -103,27 +103,29 @@ def split_line(typed: str) -> list[str]:
 
 
 def hydra_candidates(before: list[str], word: str, config_name: str) -> list[str]:
-    """Hydra's candidates for a word. Of the words before it those count that choose something: no values with
-    blanks or commas, which change no key that there is."""
+    """Return Hydra's candidates for a word, given the overrides before it.
+
+    Overrides with blanks or commas in their values are left out: they change no key that exists.
+    """
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra
 
     chosen = [text for text in before if "=" in text and not re.search(r"[\s,]", text)]
-    line, said = os.environ.get("COMP_LINE", ""), io.StringIO()
+    line, output = os.environ.get("COMP_LINE", ""), io.StringIO()
     os.environ["COMP_LINE"] = " ".join(["command", *chosen, word])
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(said):
+        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(output):
             BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
     finally:
         os.environ["COMP_LINE"] = line
     groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
-    found = [normalize_candidate(text) for text in said.getvalue().split() if text.startswith(word)]
-    return sorted({text for text in found if text and belongs_to_command(text, groups)})
+    words = [normalize_candidate(text) for text in output.getvalue().split() if text.startswith(word)]
+    return sorted({text for text in words if text and belongs_to_command(text, groups)})
 
 
 def normalize_candidate(text: str) -> str:
-    """A candidate of Hydra's as a person types it; "" for what is not to be typed."""
+    """Return one of Hydra's candidates as it is typed; "" for what is not to be typed."""
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
         return "hydra/"
@@ -137,6 +139,6 @@ def normalize_candidate(text: str) -> str:
 
 
 def belongs_to_command(text: str, groups: set[str]) -> bool:
-    """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all of conf/."""
+    """Return whether a candidate is a key of the command or of its groups: Hydra offers all of conf/."""
     top = re.split(r"[/=.]", text)[0]
     return top not in HIDDEN_GROUPS and (top in groups or not (CONF / top).is_dir())

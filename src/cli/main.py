@@ -15,7 +15,7 @@ from src.common.console import echo_err
 from src.common.errors import CallbackError, UserError
 from src.common.paths import CONF
 
-# Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
+# Keys whose values are literal texts, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (
     "prompt",
     "run",
@@ -43,7 +43,7 @@ MULTIRUN_FLAGS = ("-m", "--multirun")
 
 @dataclass(frozen=True)
 class Invocation:
-    """What Hydra knows of a command line, besides the config that it composed.
+    """A command line as Hydra parsed it, besides the config that it composed.
 
     Attributes:
         config_name: The primary config, a file of conf/.
@@ -161,7 +161,7 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
 
     Returns:
         The validated config and the invocation of a single run; None after a sweep, or where the line only
-        asked Hydra for something (`--cfg job`, TAB completion).
+        requested something of Hydra (`--cfg job`, TAB completion).
 
     Raises:
         UserError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.

@@ -186,12 +186,12 @@ def find_class(group: str, target: str) -> type:
     base = base_class(group)
     expected = f"the dotted path of a subclass of {base.__module__}.{base.__name__}"
     try:
-        found = resolve_name(target)
+        target_class = resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{group}._target_: expected {expected}, got {target} ({error})") from error
-    if not (isinstance(found, type) and issubclass(found, base)) or isabstract(found):
+    if not (isinstance(target_class, type) and issubclass(target_class, base)) or isabstract(target_class):
         raise UserError(f"{group}._target_: expected {expected}, got {target}")
-    return found
+    return target_class
 
 
 def class_name(target: Any) -> str:

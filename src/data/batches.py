@@ -27,7 +27,7 @@ ROUNDS = 8  # four are proved for a perfect F; a few windows have only a few val
 
 
 class Batches(Protocol):
-    """An endless supply. steps_per_epoch: batches that make one pass over the text."""
+    """An endless supply of batches. steps_per_epoch: batches of one pass over the text."""
 
     batch_size: int
     steps_per_epoch: int
@@ -36,19 +36,19 @@ class Batches(Protocol):
         """Inputs and targets, (T, B) each, and whether nothing in front of them belongs to them."""
 
     def state(self) -> dict[str, Any]:
-        """Where the supply stands, as plain integers: all that the generator's own state does not hold."""
+        """Return the position as plain integers: all that the generator's own state does not hold."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where a supply of the same text and settings stood: the same batches come next."""
+        """Continue from the `state` of batches of the same text and settings: the same batches follow."""
 
 
 class ShuffledWindows:
     """An endless supply of batches of windows over `tokens`.
 
     A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
-    apart. Each epoch takes them in a fresh random order, which is computed and not kept, so that memory does
-    not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch. A
-    corpus with fewer windows than batch_size gives smaller batches.
+    apart. Each epoch takes them in a fresh random order, which is computed and not stored, so that memory
+    does not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch.
+    A corpus with fewer windows than batch_size gives smaller batches.
     """
 
     def __init__(
@@ -70,19 +70,22 @@ class ShuffledWindows:
         self.rng = rng
         self.keys: list[int] = []  # of this epoch's order; none before the first batch
         self.position = 0  # in that order
-        self.block: Ids = np.arange(0)  # what stands there from `position` on
+        self.block: Ids = np.arange(0)  # starts of the windows from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
-        """Inputs and targets, (T, B) each. Only the first batch is fresh: with stateful=true every further
-        one is handed a state that belongs to other windows, which is the mistake to be shown."""
+        """Return inputs and targets, (T, B) each. Only the first batch is fresh.
+
+        With stateful=true every further batch begins with the state of other windows: the mistake that the
+        experiment `state` measures.
+        """
         fresh = not self.keys
-        taken = self.steps_per_epoch * self.batch_size  # of an epoch's windows
-        if fresh or self.position == taken:
+        epoch_windows = self.steps_per_epoch * self.batch_size
+        if fresh or self.position == epoch_windows:
             self.keys = draw_keys(self.rng)
             self.position = 0
         if not self.block.size:
             whole = -(-BLOCK // self.batch_size) * self.batch_size
-            stop = min(self.position + whole, taken)
+            stop = min(self.position + whole, epoch_windows)
             self.block = permutation_slice(self.position, stop, self.count, self.keys) * self.stride
         starts, self.block = self.block[: self.batch_size], self.block[self.batch_size :]
         self.position += self.batch_size
@@ -90,7 +93,7 @@ class ShuffledWindows:
         return window[:-1], window[1:], fresh
 
     def state(self) -> dict[str, Any]:
-        """keys: of the order of this epoch. position: how many of its windows were taken."""
+        """Return `keys`, of the order of this epoch, and `position`, the number of its windows used."""
         return {"keys": list(self.keys), "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -101,7 +104,7 @@ class ShuffledWindows:
 class ContiguousStreams:
     """The text cut into batch_size contiguous streams, read side by side, seq_len characters a batch.
 
-    Each column of a batch goes on where that column of the batch before ended, so that the hidden state
+    Each column of a batch continues where that column of the batch before ended, so that the hidden state
     may be carried: truncated backpropagation through time (Williams and Peng 1990). An epoch begins at a
     random one of the first seq_len characters, so that the cuts fall elsewhere each time.
     """
@@ -133,7 +136,7 @@ class ContiguousStreams:
         return window[:-1], window[1:], begin == 0
 
     def state(self) -> dict[str, Any]:
-        """shift: where this epoch begins. position: how many of its batches were taken."""
+        """Return `shift`, where this epoch begins, and `position`, the number of its batches used."""
         return {"shift": self.shift, "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -141,12 +144,12 @@ class ContiguousStreams:
 
 
 def draw_keys(rng: np.random.Generator) -> list[int]:
-    """The keys of one permutation: all that there is to remember of it."""
+    """Draw the keys of one permutation, which determine it."""
     return [int(key) for key in rng.integers(2**32, size=ROUNDS)]
 
 
 def permutation_slice(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
-    """What stands at the places start..stop-1 of a permutation of 0..count-1, shape (stop - start,).
+    """Return the elements start..stop-1 of a permutation of 0..count-1, shape (stop - start,).
 
     >>> keys = draw_keys(np.random.default_rng(1))
     >>> permutation_slice(0, 10, 10, keys).tolist()

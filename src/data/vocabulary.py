@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from src.common.errors import UserError
 from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
-MAX_VOCABULARY = 2**16  # ids are kept in 8 or 16 bits
+MAX_VOCABULARY = 2**16  # ids have 8 or 16 bits
 PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
 MAX_SHOWN = 300  # characters of a vocabulary in a message
 
@@ -71,10 +71,10 @@ class Vocabulary:
         unknown = ids == -1
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
-            shown = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
+            listed = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise UserError(
                 f"prompt: expected only the {len(self)} characters that the model knows "
-                f"({shown}), got {missing!r}"
+                f"({listed}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 

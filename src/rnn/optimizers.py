@@ -1,8 +1,7 @@
 """Published update rules, each on one flat vector, and gradient clipping.
 
-The protocol: an optimizer is its hyperparameters and nothing else. `state(w)` makes the arrays that it
-remembers between steps; `update(state, w, g, lr)` takes one step, in place. Whoever trains holds the
-state, so it can be saved, and two trainings never rate any.
+An optimizer consists of its hyperparameters. `state(w)` makes the arrays that persist between steps, and
+`update(state, w, g, lr)` takes one step, in place. The trainer holds the state and saves it.
 
 w: parameters (n,). g: gradient (n,), which a step may overwrite. lr: learning rate. Scalars are taken
 as Python floats, so that float32 stays float32.

@@ -9,8 +9,8 @@ Mikolov and Bengio (2013), "On the difficulty of training recurrent neural netwo
     dL_T/dh_{t-1} = what comes from step t, by the cell (its `backward_step`)
                   + sum over the gates of the layer above of dL_T/da_{t-1} wx^T
 
-The same derivations as the cells' backward passes, but one time step at a time, and every dL_T/dh_t is kept,
-which those overwrite. The tests hold them to complex-step differentiation.
+The same derivations as the cells' backward passes, but one time step at a time, and every dL_T/dh_t is
+stored, which those overwrite. The tests hold them to complex-step differentiation.
 
 The spectrum says what a product with the recurrent matrix does to a state, again and again. In a linear
 network gradients vanish in time when the spectral radius is below 1, and can explode only when it is above 1.
@@ -30,7 +30,7 @@ SQUARINGS = 12
 
 
 def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> Array:
-    """dL_T/d(state at t) of every layer and step, (L, S, T, B, H): S = 2 for the LSTM's h and c, else 1.
+    """Return dL_T/d(state at t) of every layer and step (L, S, T, B, H); S = 2 for the LSTM, else 1.
 
     ids (T, B), targets (B,): the characters behind the last ones. Each column of the batch has its own loss,
     in nats. The state in the buffers is where the windows begin; afterwards they hold what `forward` left,
@@ -53,7 +53,7 @@ def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> 
 
 
 def norm_by_distance(gradients: Array) -> Array:
-    """The mean over the batch of ||dL_T/d(state at T - k)||, k = 0, 1, ..., T - 1, in double precision.
+    """Return the mean over the batch of ||dL_T/d(state at T - k)||, k = 0, ..., T - 1, in double precision.
 
     gradients (L, S, T, B, H); returns (L, S, T).
     """
@@ -63,13 +63,16 @@ def norm_by_distance(gradients: Array) -> Array:
 
 
 def recurrent_matrices(p: Parameters) -> list[Array]:
-    """One wh (H, H) a layer. Of a gated cell it is the candidate's block, the last gate's of both: it alone
-    stands where the vanilla RNN's stands, inside the tanh; the others only scale, by numbers from 0 to 1."""
+    """Return one wh (H, H) per layer.
+
+    Of a gated cell it is the block of the candidate, the last gate: it alone is inside the tanh, as that of
+    the vanilla RNN is; the others only scale, by numbers from 0 to 1.
+    """
     return [layer.wh[-1] for layer in p.layers]
 
 
 def spectral_radius(w: Array) -> float:
-    """max |eigenvalue| of w (H, H), from above: ||w^m||^(1/m), m = 2^12 (Gelfand's formula, Frobenius norm).
+    """Return max |eigenvalue| of w (H, H), from above: ||w^m||^(1/m), m = 2^12 (Gelfand, Frobenius norm).
 
     A dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex pair, over
     which the power iteration stumbles, does no harm. Too large by the factor k^(1/m), where k grows with how
@@ -92,6 +95,6 @@ def spectral_radius(w: Array) -> float:
 
 
 def singular_values(w: Array) -> Array:
-    """Of w (H, H), largest first, (H,): by how much a product with w can stretch a state."""
+    """Return the singular values (H,) of w (H, H), largest first: how far a product can stretch a state."""
     values: Array = np.linalg.svd(w, compute_uv=False)
     return values
