@@ -13,7 +13,7 @@ from src.config.schema import Config, PathsConfig, TrackingConfig, validate_regi
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
 from src.sweeps.session import SweepSession, current_session
 from src.sweeps.summary import OpenSweep
-from src.sweeps.sweep_run import open_sweep, sync_pending
+from src.sweeps.sweep_run import SweepRun, sync_pending
 
 
 class SweepCallback(Callback):
@@ -62,8 +62,8 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
     local = config.hydra.launcher.get("_target_") in (BASIC_LAUNCHER, JOBLIB_LAUNCHER) and not queries
-    sweep, run = open_sweep(places, keys, multi_valued, name, local)
-    session.active_sweep = OpenSweep(sweep, places, run, objectives, bool(config.register))
+    run = SweepRun(places, keys, multi_valued, name, local)
+    session.active_sweep = OpenSweep(run, objectives, bool(config.register))
     if queries:
         sync_pending(places)
     export_sweep_env(config)
