@@ -2,8 +2,8 @@
 
 Where all jobs run on this machine, the sweep's directory holds the parent's event log. One background
 process syncs it and the event logs of all jobs, the parent first, so that the launching process does not
-import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the parent run is created
-in MLflow at once, and each job syncs itself.
+import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the parent run is
+created in MLflow at once, and each job syncs itself.
 """
 
 import json
