@@ -151,8 +151,7 @@ def numpy_sample(case: Case) -> Steps:
     import numpy as np
 
     from src.generation.sampling import continue_batch
-    from src.rnn.init import initialize
-    from src.rnn.parameters import RNNConfig
+    from src.rnn.parameters import RNNConfig, initialize
     from src.rnn.step import Stepper
 
     rng = np.random.default_rng(0)

@@ -19,9 +19,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
-from src.cli.main import register_configs
 from src.common.callback import BaseCallback
 from src.common.files import CONF, write_json
+from src.config.resolvers import register_configs
 from src.data.corpus import Corpus, load_corpus
 from src.rnn.parameters import Array
 from src.tracking.environment import environment

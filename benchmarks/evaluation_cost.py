@@ -20,8 +20,7 @@ from benchmarks.determinism import default
 from src.common.files import write_json
 from src.data.corpus import load_corpus
 from src.evaluation.evaluate import evaluate_network
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.tracking.environment import environment
 
 UNLIMITED = SimpleNamespace(acquire=lambda: None, release=lambda: None)

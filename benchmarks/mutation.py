@@ -1,7 +1,7 @@
 """Do the tests of src/rnn and src/data notice it when the code is changed? By mutmut, which changes it.
 
     make mutation                               (half an hour; typed again, it goes on)
-    make mutation ONLY='rnn.loss rnn.clipping'  (with the tests that import these themselves)
+    make mutation ONLY='rnn.loss rnn.optimizers'  (with the tests that import these themselves)
 
 mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
 argument to None), and runs for each change the tests that come by that function, in a forked process, until

@@ -54,8 +54,7 @@ def profile(case: Case) -> dict[str, Any]:
 
     from src.rnn import blocked_matmul, gru, lstm, network, vanilla
     from src.rnn.blocked_matmul import Tiling
-    from src.rnn.init import initialize
-    from src.rnn.parameters import RNNConfig, unflatten
+    from src.rnn.parameters import RNNConfig, initialize, unflatten
 
     rng = np.random.default_rng(0)
     architecture = RNNConfig(VOCABULARY, case.hidden, case.cell)

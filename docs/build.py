@@ -5,7 +5,7 @@
 A page names what it quotes in a comment of its own line: a whole function, or lines of it, found by how they
 begin. The block behind it is written here:
 
-    <!-- code: src/rnn/clipping.py clip_norm -->
+    <!-- code: src/rnn/optimizers.py clip_norm -->
     <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log", "return" -->
 
 Every other block marked `python` is an example. The examples of a page run one after the other in one

@@ -23,12 +23,10 @@ from src.data.normalization import Normalization
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample_token
 from src.plots import run as plots
-from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.init import initialize
 from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, loss_and_gradient
-from src.rnn.optimizers import SGD, Adam, Optimizer
-from src.rnn.parameters import Array, RNNConfig, unflatten
+from src.rnn.optimizers import SGD, Adam, Optimizer, clip_norm, global_norm
+from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
 from src.training.early_stopping import BestWeights

@@ -17,7 +17,7 @@ from src.generation.sampling import sample
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import unflatten
-from src.rnn.spectrum import recurrent_matrices, singular_values
+from src.rnn.state_gradients import recurrent_matrices, singular_values
 from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.training.train_state import TrainResult

@@ -32,12 +32,12 @@ def main(config: Any, _: Invocation) -> None:
     serve(["--workers", "1"], config.host, config.port, log, store["uri"], "\n".join(lines))
 
 
-def lines_of_sweep(found: Any) -> list[str]:
-    """The addresses of the latest sweep, under a line that names it; none without one."""
-    if found is None:
+def lines_of_sweep(latest: Any) -> list[str]:
+    """Return the links to the latest sweep under a line that names it; none without a sweep."""
+    if latest is None:
         return []
-    name, shown = found
-    return [f"the latest sweep, {name}:", *shown.lines()]
+    name, links = latest
+    return [f"the latest sweep, {name}:", *links.lines()]
 
 
 if __name__ == "__main__":

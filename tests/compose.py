@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli.main import register_configs
 from src.common.files import CONF
+from src.config.resolvers import register_configs
 
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 

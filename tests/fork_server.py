@@ -29,7 +29,7 @@ IMPORTED = (
     "src.tracking.run_store",
     "src.experiments.rerun",
     "src.tracking.mlflow_store",
-    "src.config.instantiate",
+    "src.config.constraints",
 )
 
 
@@ -65,8 +65,8 @@ def warm_up() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from src.cli.main import register_configs
     from src.common.files import CONF
+    from src.config.resolvers import register_configs
 
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):

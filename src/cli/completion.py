@@ -2,8 +2,8 @@
 
     eval "$(python -m src.train -sc install=bash)"
 
-Hydra knows the keys, the groups and their choices; its own bash function knows `python file.py` and programs
-with a name, and neither `python -m` nor a sweep's commas. So the function is ours, and it asks Hydra.
+Hydra completes keys, groups and their choices, but its bash function only completes `python file.py` and
+programs with a name, neither `python -m` nor a sweep's commas. This function calls Hydra for the candidates.
 """
 
 import contextlib
@@ -11,26 +11,23 @@ import io
 import os
 import re
 import shlex
-import sys
-from collections.abc import Callable
 
 from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, defaults
 from src.common.errors import UserError
 from src.common.files import CONF
 
-FLAGS = ("-sc", "--shell-completion")
 OPTIONS = ("--cfg", "--help", "--multirun")
 # Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
 HIDDEN_GROUPS = ("schema", "variant")
 
-# {modules}: what may stand behind -m; {asked}: those of them that know -sc, for any other would do its work
-# at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is cut
-# off each candidate. No compgen -W, which would run what a file's name says between $( ).
+# {modules}: what may stand behind -m; {commands}: those of them that know -sc, for any other would do its
+# work at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is
+# cut off each candidate. No compgen -W, which would run what a file's name says between $( ).
 SCRIPT = r"""_char_rnn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
     COMPREPLY=()
     if [[ $line =~ ^[[:space:]]*([^[:space:]]*)[[:space:]]+-m[[:space:]]+(src\.[a-z]+)[[:space:]] ]]; then
-        [[ " {asked} " == *" ${BASH_REMATCH[2]} "* ]] || return
+        [[ " {commands} " == *" ${BASH_REMATCH[2]} "* ]] || return
         python="${BASH_REMATCH[1]/#\~/$HOME}"
         choices=$(COMP_LINE="$line" "$python" -m "${BASH_REMATCH[2]}" -sc query=bash 2>/dev/null)
     elif [[ $line =~ [[:space:]]-m[[:space:]]+[^[:space:]]*$ ]]; then
@@ -52,29 +49,34 @@ complete -o nospace -o bashdefault -o default -F _char_rnn_complete python pytho
 UNINSTALL = "complete -r python python3\nunset -f _char_rnn_complete\n"
 
 
-def complete(config_name: str, register: Callable[[], None]) -> None:
-    """Print what `-sc install=bash`, `uninstall=bash` or `query=bash` asks for.
+def complete(requests: list[str], config_name: str) -> None:
+    """Print the bash function, or the candidates for the word at the cursor.
 
-    query: the line up to the cursor is in COMP_LINE, as bash has it; one candidate a line. register: makes
-    the schemas and resolvers of conf/ known to Hydra. Raises UserError on another request.
+    Args:
+        requests: `install=bash`, `uninstall=bash`, or `query=bash`, which prints one candidate a line; the
+            line up to the cursor is in COMP_LINE, as bash has it.
+        config_name: A file of conf/.
+
+    Raises:
+        UserError: For another request.
     """
-    asked = [argument for argument in sys.argv[1:] if argument not in FLAGS]
-    if asked == ["install=bash"]:
+    if requests == ["install=bash"]:
         known = " ".join(f"src.{command}" for command in sorted(COMMANDS))
-        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{asked}", known), end="")
-    elif asked == ["uninstall=bash"]:
+        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{commands}", known), end="")
+    elif requests == ["uninstall=bash"]:
         print(UNINSTALL, end="")
-    elif asked == ["query=bash"]:
-        register()
+    elif requests == ["query=bash"]:
+        from src.config.resolvers import register_configs
+
+        register_configs()
         print("\n".join(candidates(os.environ.get("COMP_LINE", ""), config_name)))
     else:
-        raise UserError(
-            f"--shell-completion: expected install=bash or uninstall=bash, got {' '.join(asked) or 'nothing'}"
-        )
+        got = " ".join(requests) or "nothing"
+        raise UserError(f"--shell-completion: expected install=bash or uninstall=bash, got {got}")
 
 
 def candidates(line: str, config_name: str) -> list[str]:
-    """The words that the last word of `line` may become; none where Hydra refuses what stands before."""
+    """Return the completions of the last word of `line`; none where Hydra refuses the words before it."""
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
     *before, word = [*split_line(typed)[:-1], split_line(typed)[-1]]
     if word.startswith("-"):
@@ -87,12 +89,12 @@ def candidates(line: str, config_name: str) -> list[str]:
     if not comma or re.search(r"[(\[]", value):
         return hydra_candidates(before, word, config_name)
     choices = [choice.partition("=")[2] for choice in hydra_candidates(before, f"{key}=", config_name)]
-    taken = earlier.split(",")
-    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in taken]
+    typed_values = earlier.split(",")
+    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in typed_values]
 
 
 def split_line(typed: str) -> list[str]:
-    """The words of a line, the last of them the one at the cursor, maybe empty; a quote may still be open."""
+    """Return the words of a line, the one at the cursor last (maybe empty); a quote may still be open."""
     for closing in ("", '"', "'"):
         with contextlib.suppress(ValueError):
             words = shlex.split(typed + closing)
@@ -101,27 +103,29 @@ def split_line(typed: str) -> list[str]:
 
 
 def hydra_candidates(before: list[str], word: str, config_name: str) -> list[str]:
-    """Hydra's candidates for a word. Of the words before it those count that choose something: no values with
-    blanks or commas, which change no key that there is."""
+    """Return Hydra's candidates for a word, given the overrides before it.
+
+    Overrides with blanks or commas in their values are left out: they change no key that exists.
+    """
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra
 
     chosen = [text for text in before if "=" in text and not re.search(r"[\s,]", text)]
-    line, said = os.environ.get("COMP_LINE", ""), io.StringIO()
+    line, output = os.environ.get("COMP_LINE", ""), io.StringIO()
     os.environ["COMP_LINE"] = " ".join(["command", *chosen, word])
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(said):
+        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(output):
             BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
     finally:
         os.environ["COMP_LINE"] = line
     groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
-    found = [normalize_candidate(text) for text in said.getvalue().split() if text.startswith(word)]
-    return sorted({text for text in found if text and belongs_to_command(text, groups)})
+    words = [normalize_candidate(text) for text in output.getvalue().split() if text.startswith(word)]
+    return sorted({text for text in words if text and belongs_to_command(text, groups)})
 
 
 def normalize_candidate(text: str) -> str:
-    """A candidate of Hydra's as a person types it; "" for what is not to be typed."""
+    """Return one of Hydra's candidates as it is typed; "" for what is not to be typed."""
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
         return "hydra/"
@@ -135,6 +139,6 @@ def normalize_candidate(text: str) -> str:
 
 
 def belongs_to_command(text: str, groups: set[str]) -> bool:
-    """Whether a candidate is a key of the command, or of one of its groups: Hydra offers all of conf/."""
+    """Return whether a candidate is a key of the command or of its groups: Hydra offers all of conf/."""
     top = re.split(r"[/=.]", text)[0]
     return top not in HIDDEN_GROUPS and (top in groups or not (CONF / top).is_dir())

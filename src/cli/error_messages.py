@@ -19,8 +19,7 @@ from omegaconf.errors import (
 
 from src.common.errors import UserError
 from src.common.files import CONF, write_error
-from src.config.constraints import fields_of, invalid_value_error
-from src.config.instantiate import TARGET_GROUPS
+from src.config.constraints import TARGET_GROUPS, fields_of, invalid_value_error
 from src.config.schema import COMMANDS
 from src.config.validation import all_keys
 
@@ -38,17 +37,11 @@ OPTUNA_MESSAGES = {
     "Cannot set different log configuration": SEARCH_SPACE_MISMATCH,
 }
 
-DISK_FULL_ERRNOS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-)  # no room, a limit, not to be written at all
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # full, a limit, or read-only
 
 
 def format_error(error: BaseException, config_name: str) -> str | None:
-    """One line for the person who typed the command, or None when the error is a bug of ours."""
-
+    """Return one line for the person who typed the command, or None when the error is a bug of ours."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
@@ -64,7 +57,7 @@ def format_error(error: BaseException, config_name: str) -> str | None:
 
 
 def format_config_error(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
-    """What Hydra or OmegaConf found in the command line."""
+    """Format an error of Hydra or OmegaConf about the command line."""
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
     if isinstance(error, MissingConfigException):
@@ -90,7 +83,7 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
 
 
 def format_machine_error(error: MemoryError | OSError) -> str:
-    """No memory, or no room on the disk where nobody has made a better line of it."""
+    """Format a lack of memory or of disk space that no other code has described better."""
     if isinstance(error, MemoryError):
         return (
             f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
@@ -99,7 +92,7 @@ def format_machine_error(error: MemoryError | OSError) -> str:
 
 
 def format_group_error() -> str:
-    """A group that was given something other than a name."""
+    """Format the error for a group whose value is not the name of a choice."""
     given = [a.lstrip("+").partition("=") for a in sys.argv[1:]]
     for key, _, value in given:
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
@@ -108,25 +101,25 @@ def format_group_error() -> str:
 
 
 def group_choices(group: str) -> str:
-    """What a group's key may hold, in words: its files in conf/."""
+    """Describe the choices of a group: its files in conf/."""
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 
 def format_type_error(cause: Any, config_name: str) -> str:
-    """A value of a type that the key does not hold."""
+    """Format the error for a value of a type that the key does not hold."""
     allowed = constraint_for(COMMANDS[config_name], cause.full_key.split("[")[0])
     value = cause.value if getattr(cause, "value", None) is not None else value_from_argv(cause.full_key)
     return str(invalid_value_error(cause.full_key, allowed, value))
 
 
 def value_from_argv(key: str) -> str:
-    """What the command line gives for a key."""
+    """Return the value of a key in the command line."""
     values = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
     return values[-1] if values else "a value of another type"
 
 
 def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
-    """A key that does not exist, with the nearest that does."""
+    """Format the error for a key that does not exist, with the nearest that does."""
     known = known_keys(COMMANDS[config_name])
     group, _, name = key.rpartition(".")
     if key in known:

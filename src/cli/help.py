@@ -1,4 +1,4 @@
-"""The page behind `--help`, made of the comments in conf/: what each key does and why its default.
+"""The `--help` page, built from the comments in conf/: each key, its default and the reason for it.
 
 No import of Hydra or of anything slow: the page is there at once.
 """
@@ -67,7 +67,7 @@ VISIBLE_KEYS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
 
 
 def render_help(command: str, config_name: str) -> str:
-    """The whole page for one command, whose keys are in conf/<config_name>.yaml."""
+    """Return the page of one command, whose keys are in conf/<config_name>.yaml."""
     purpose, examples = COMMANDS[command]
     reads = VISIBLE_KEYS.get(command)
     lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
@@ -100,7 +100,7 @@ def render_help(command: str, config_name: str) -> str:
 
 
 def render_group(group: str, chosen: str) -> list[str]:
-    """The choices of a group, and the keys of the one that is chosen (`null`: of none)."""
+    """Format the choices of a group, and the keys of the one that is chosen (`null`: of none)."""
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
         mark = "  (default)" if file.stem == chosen else ""
@@ -114,7 +114,7 @@ def render_group(group: str, chosen: str) -> list[str]:
 
 
 def format_entry(head: str, comment: str) -> list[str]:
-    """A key and its explanation, wrapped beside it."""
+    """Format a key and its explanation, wrapped in a column of its own."""
     body = textwrap.wrap(comment, WIDTH - KEY - 2, break_on_hyphens=False)
     if len(head) < KEY:
         return [f"  {head:<{KEY}}{body[0]}"] + [" " * (KEY + 2) + line for line in body[1:]]
@@ -122,28 +122,28 @@ def format_entry(head: str, comment: str) -> list[str]:
 
 
 def parse_entries(file: Path) -> list[tuple[str, str, str]]:
-    """Key, default and comment of every top-level key that has a comment above it."""
-    found, comment = [], []
+    """Return key, default and comment of every top-level key that has a comment above it."""
+    entries, comment = [], []
     for line in file.read_text(encoding="utf-8").splitlines():
         pair = re.match(r"(\w+): *(\S.*)$", line)
         if line.startswith("# "):
             comment.append(line[2:])
         elif pair and comment:
-            shown = re.sub(r"\$\{project:(\w+)\}", r"\1/", pair.group(2))
-            found.append((pair.group(1), shown, " ".join(comment)))
+            default = re.sub(r"\$\{project:(\w+)\}", r"\1/", pair.group(2))
+            entries.append((pair.group(1), default, " ".join(comment)))
             comment = []
         else:
             comment = []
     first = first_comment(file)
-    return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in found if k != "name"]
+    return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in entries if k != "name"]
 
 
 def first_comment(file: Path) -> str:
-    """The comment on a file's first line, whole sentences: what this choice is."""
+    """Return the comment on a file's first line, whole sentences: what this choice is."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")
 
 
 def defaults(file: Path) -> list[tuple[str, str]]:
-    """Group and default choice (`null` for none), from a config's defaults list."""
+    """Return group and default choice (`null` for none), from a config's defaults list."""
     return re.findall(r"^  - (\w+): (\w+)\b", file.read_text(encoding="utf-8"), re.MULTILINE)

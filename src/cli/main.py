@@ -7,17 +7,15 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from src.cli.completion import FLAGS, complete
-from src.cli.help import NO_SWEEP_COMMANDS, render_help
 from src.common.console import echo_err
-from src.common.errors import UserError
+from src.common.errors import CallbackError, UserError
 from src.common.files import CONF
 
-# Values that are taken to the letter, so that a prompt may hold commas, quotes and colons.
+# Keys whose values are literal texts, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (
     "prompt",
     "run",
@@ -37,13 +35,15 @@ RAW_STRING_KEYS = (
     "tracking.run_name",
 )
 
+SWEEP_CALLBACK = "src.sweeps.hydra_callback.SweepCallback"
+COMPLETION_FLAGS = ("-sc", "--shell-completion")
 QUOTED_RE = re.compile(r"""(["'])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 MULTIRUN_FLAGS = ("-m", "--multirun")
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What Hydra knows of a command line, besides the config that it composed.
+    """A command line as Hydra parsed it, besides the config that it composed.
 
     Attributes:
         config_name: The primary config, a file of conf/.
@@ -76,45 +76,59 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print_help(command, config_name)
         return
-    from src.cli.error_messages import format_error
     from src.common.signals import Preempted, preemptible
-    from src.sweeps.session import SweepSession
 
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     is_sweep = prepare_argv(command)
-    session = SweepSession()
+    finalize = finalize_single_run
     try:
-        if is_sweep and command in NO_SWEEP_COMMANDS:
-            raise UserError("expected one run of it, got --multirun: leave that out")
-        # The process that waits for jobs of other processes ends on SIGTERM, too.
-        with preemptible() if is_sweep else nullcontext(), session.active():
+        with ExitStack() as stack:
+            if is_sweep:
+                from src.cli.help import NO_SWEEP_COMMANDS
+                from src.sweeps.session import SweepSession
+
+                if command in NO_SWEEP_COMMANDS:
+                    raise UserError("expected one run of it, got --multirun: leave that out")
+                session = SweepSession()
+                finalize = session.finalize
+                # The process that waits for jobs of other processes ends on SIGTERM, too.
+                stack.enter_context(preemptible())
+                stack.enter_context(session.active())
             composed = compose(config_name, main)
         if composed:
             main(*composed)
     except KeyboardInterrupt:
         echo_err(f"{command}: interrupted")
         with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the command at once
-            session.finalize("KILLED")
+            finalize("KILLED")
         sys.exit(130)
     except Preempted as preempted:
         echo_err(f"{command}: {preempted}")
-        session.finalize("KILLED")
+        finalize("KILLED")
         sys.exit(143)
     except Exception as error:
+        from src.cli.error_messages import format_error
+
         line = format_error(error, config_name)
         if line is not None and not show_traceback:
             echo_err(f"{command}: {line}")
-        session.finalize("FAILED")
+        num_failed = finalize("FAILED")
         if line is None or show_traceback:
             raise
-        sys.exit(1 if session.num_failed else 2)
-    session.finalize("FINISHED")
-    if session.num_failed:
+        sys.exit(1 if num_failed else 2)
+    if finalize("FINISHED"):
         sys.exit(1)
+
+
+def finalize_single_run(status: str) -> int:
+    """Return the number of failed jobs where there is no sweep."""
+    return 0
 
 
 def print_help(command: str, config_name: str) -> None:
     """Print the help page of a command."""
+    from src.cli.help import render_help
+
     try:
         print(render_help(command, config_name), flush=True)
     except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
@@ -129,10 +143,12 @@ def prepare_argv(command: str) -> bool:
     """
     is_sweep = bool(set(MULTIRUN_FLAGS) & set(sys.argv[1:]))
     arguments = [argument for argument in sys.argv[1:] if argument not in MULTIRUN_FLAGS]
-    if (
-        is_sweep
-    ):  # Hydra expects the flag before the overrides, and would take the job's name from this module
+    if is_sweep:
+        # Hydra expects the flag before the overrides, and would take the job's name from this module. It
+        # imports its callbacks in every run, so that only a sweep has ours.
         sys.argv[1:] = ["--multirun", *arguments, f"hydra.job.name={command}"]
+        if command == "train":
+            sys.argv.append(f"+hydra.callbacks.sweep._target_={SWEEP_CALLBACK}")
     else:
         sys.argv[1:] = [quote_override(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach `run_command`; Hydra would print several lines
@@ -145,22 +161,24 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
 
     Returns:
         The validated config and the invocation of a single run; None after a sweep, or where the line only
-        asked Hydra for something (`--cfg job`, TAB completion).
+        requested something of Hydra (`--cfg job`, TAB completion).
 
     Raises:
         UserError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.
     """
-    if set(FLAGS) & set(sys.argv[1:]):
-        complete(config_name, register_configs)
+    if set(COMPLETION_FLAGS) & set(sys.argv[1:]):
+        from src.cli.completion import complete
+
+        requests = [argument for argument in sys.argv[1:] if argument not in COMPLETION_FLAGS]
+        complete(requests, config_name)
         return None
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
-    from src.cli.error_messages import format_error
+    from src.config.resolvers import register_configs
     from src.config.schema import COMMANDS
-    from src.sweeps.hydra_callback import CallbackError, paths_config
 
     reject_unknown_options()
     register_configs()
@@ -171,6 +189,8 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             single_runs.append((composed, Invocation(config_name, overrides)))
             return None
+        from src.cli.error_messages import format_error
+        from src.sweeps.hydra_callback import paths_config
         from src.sweeps.job import current_job, log_job_failure
 
         job = current_job()
@@ -247,36 +267,6 @@ def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
         for key, value in values.items()
         if key in typed or key.removesuffix(".name") in typed or key not in defaults or value != defaults[key]
     }
-
-
-def register_configs() -> None:
-    """Register the schemas and the resolvers of conf/ with Hydra and OmegaConf."""
-    from hydra.core.config_store import ConfigStore
-
-    from src.config import schema
-    from src.config.resolvers import register_resolvers
-
-    store = ConfigStore.instance()
-    for name, node in schema.COMMANDS.items():
-        store.store(group="schema", name=name, node=node, package="_global_")
-    register_resolvers()
-    remove_shadowed_plugin_configs()
-
-
-def remove_shadowed_plugin_configs() -> None:
-    """Remove the plugins' configs that conf/hydra/ replaces.
-
-    Hydra would validate ours against a plugin's of the same name, and warn or fail.
-    """
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.plugins import Plugins
-
-    Plugins.instance()  # registers the plugins' configs
-    for file in (CONF / "hydra").rglob("*.yaml"):
-        folder: Any = ConfigStore.instance().repo
-        for part in file.relative_to(CONF).parent.parts:
-            folder = folder.get(part, {})
-        folder.pop(file.name, None)
 
 
 def quote_override(argument: str) -> str:

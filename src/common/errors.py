@@ -10,3 +10,11 @@ class UserError(Exception):
 
 class DivergenceError(UserError):
     """Training produced a loss, a gradient or weights that are not finite."""
+
+
+class CallbackError(BaseException):
+    """Carries an error out of a Hydra callback: Hydra turns an Exception there into a warning."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error

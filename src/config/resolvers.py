@@ -1,27 +1,45 @@
-"""OmegaConf resolvers that `conf/` uses."""
+"""Registration of the schemas and of the OmegaConf resolvers that `conf/` uses."""
 
 import hashlib
 import json
 from typing import Any, cast
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from src.common.files import CONF
 from src.common.process import max_parallel_jobs
-from src.config.schema import NON_SEMANTIC_KEYS, OBJECTIVES
+from src.config.schema import COMMANDS, NON_SEMANTIC_KEYS, OBJECTIVES
 
 # Keys whose change does not make another study. The objectives do.
 NOT_IN_STUDY_NAME = {"hydra", *NON_SEMANTIC_KEYS} - {"objectives"}
 
 
-def register_resolvers() -> None:
-    """Register the resolvers with OmegaConf."""
+def register_configs() -> None:
+    """Register the schemas and the resolvers of conf/ with Hydra and OmegaConf."""
+    store = ConfigStore.instance()
+    for name, node in COMMANDS.items():
+        store.store(group="schema", name=name, node=node, package="_global_")
+    for resolver in (directions, study_name, parallel_jobs):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     OmegaConf.register_new_resolver("project", lambda folder: str(CONF.parent / folder), replace=True)
-    OmegaConf.register_new_resolver("directions", directions, replace=True)
-    OmegaConf.register_new_resolver("study_name", study_name, replace=True)
-    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
     OmegaConf.register_new_resolver("floordiv", lambda a, b: int(a) // int(b), replace=True)
+    remove_shadowed_plugin_configs()
+
+
+def remove_shadowed_plugin_configs() -> None:
+    """Remove the plugins' configs that conf/hydra/ replaces.
+
+    Hydra would validate ours against a plugin's of the same name, and warn or fail.
+    """
+    Plugins.instance()  # registers the plugins' configs
+    for file in (CONF / "hydra").rglob("*.yaml"):
+        folder: Any = ConfigStore.instance().repo
+        for part in file.relative_to(CONF).parent.parts:
+            folder = folder.get(part, {})
+        folder.pop(file.name, None)
 
 
 def directions(objectives: list[str]) -> list[str]:

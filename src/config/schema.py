@@ -24,8 +24,9 @@ from src.config.constraints import (
     int_field,
     invalid_value_error,
     str_field,
+    target_field,
 )
-from src.config.instantiate import target_field
+from src.rnn.cells import CELLS, get_cell
 
 EXPERIMENTS = (  # folders of experiments/
     "sonnets", "clipping", "state", "temperature", "context", "cells", "tinyshakespeare", "karpathy2015",
@@ -38,6 +39,7 @@ NON_SEMANTIC_KEYS = (
 # Metrics that a search can optimize (Config.objectives), with their directions.
 OBJECTIVES = {"val/loss": "minimize", "throughput/chars_per_second": "maximize"}
 
+CELL_NAMES = tuple(dict.fromkeys(name for name, _ in CELLS))
 SPLIT = "three shares (train, val, test) that add up to 1, the first two above 0"
 
 
@@ -77,14 +79,21 @@ class ModelConfig:
     """Keys of the group model."""
 
     group: ClassVar = "model"
-    name: str = choice_field("rnn", "gru", "lstm")
+    name: str = str_field()
     layers: int = int_field(1)
     dropout: float = float_field(ge=0, lt=1)
     init: str = choice_field("uniform", "orthogonal", "identity")
     activation: str = choice_field("tanh", "relu")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse combinations: an option of another cell, dropout without a second layer."""
+        """Refuse an unknown cell, an option of another cell, and dropout without a second layer."""
+        if self.name not in CELL_NAMES:
+            try:
+                get_cell(self.name)
+            except ValueError as error:
+                expected = f"one of {', '.join(CELL_NAMES)}, or the dotted path of a src.rnn.cells.Cell"
+                got = f"{self.name} ({error.__cause__})" if error.__cause__ else self.name
+                raise invalid_value_error("model.name", expected, got) from error
         if self.name != "rnn" and self.activation != "tanh":
             expected = f"tanh, the only one of model={self.name}"
             raise invalid_value_error("model.activation", expected, self.activation)

@@ -5,8 +5,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from src.config.constraints import Constraint, dotted_key, fields_of
-from src.config.instantiate import TARGET_GROUPS, class_name
+from src.config.constraints import TARGET_GROUPS, Constraint, class_name, dotted_key, fields_of
 from src.config.schema import NON_SEMANTIC_KEYS
 
 T = TypeVar("T")

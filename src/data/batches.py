@@ -1,5 +1,20 @@
-"""Training batches: (inputs, targets) one step apart, from shuffled windows or contiguous streams."""
+"""Training batches: (inputs, targets) one step apart, from shuffled windows or contiguous streams.
 
+The order of the windows is a random permutation that is computed where it is needed and never stored, so that
+memory does not grow with the text. It is a Feistel network over a by b cells, just enough for N, with numbers
+added instead of bits flipped: the generalized cipher of Black and Rogaway (2002), "Ciphers with arbitrary
+finite domains". An index x < a b is the pair (l, r) = (x mod a, x div a), and the rounds
+
+    l <- (l + F(key, r)) mod a        r <- (r + F(key, l)) mod b
+
+can each be undone, whatever F is, so together they are a permutation; from few rounds on it cannot be
+distinguished from a random one, if F cannot (Luby and Rackoff 1988). What lands in one of the few cells from
+N on is mapped again until it does not: cycle walking, from the same paper. F is the finalizer of MurmurHash3
+(Appleby 2011), scaled to the range by its high bits (Lemire 2019, "Fast random integer generation in an
+interval", without the rejections: the bias is below a / 2^32).
+"""
+
+from math import isqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -7,15 +22,15 @@ from numpy.typing import NDArray
 
 from src.config.schema import Config
 from src.data.corpus import Corpus
-from src.data.permutation import draw_keys, permutation_slice
 
 Ids = NDArray[np.intp]
 
 BLOCK = 4096  # windows whose order is computed at once: some microseconds a batch instead of some hundred
+ROUNDS = 8  # four are proved for a perfect F; a few windows have only a few values of F to be mixed by
 
 
 class Batches(Protocol):
-    """An endless supply. steps_per_epoch: batches that make one pass over the text."""
+    """An endless supply of batches. steps_per_epoch: batches of one pass over the text."""
 
     batch_size: int
     steps_per_epoch: int
@@ -24,19 +39,19 @@ class Batches(Protocol):
         """Inputs and targets, (T, B) each, and whether nothing in front of them belongs to them."""
 
     def state(self) -> dict[str, Any]:
-        """Where the supply stands, as plain integers: all that the generator's own state does not hold."""
+        """Return the position as plain integers: all that the generator's own state does not hold."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where a supply of the same text and settings stood: the same batches come next."""
+        """Continue from the `state` of batches of the same text and settings: the same batches follow."""
 
 
 class ShuffledWindows:
     """An endless supply of batches of windows over `tokens`.
 
     A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
-    apart. Each epoch takes them in a fresh random order, which is computed and not kept, so that memory does
-    not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch. A
-    corpus with fewer windows than batch_size gives smaller batches.
+    apart. Each epoch takes them in a fresh random order, which is computed and not stored, so that memory
+    does not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch.
+    A corpus with fewer windows than batch_size gives smaller batches.
     """
 
     def __init__(
@@ -58,19 +73,22 @@ class ShuffledWindows:
         self.rng = rng
         self.keys: list[int] = []  # of this epoch's order; none before the first batch
         self.position = 0  # in that order
-        self.block: Ids = np.arange(0)  # what stands there from `position` on
+        self.block: Ids = np.arange(0)  # starts of the windows from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
-        """Inputs and targets, (T, B) each. Only the first batch is fresh: with stateful=true every further
-        one is handed a state that belongs to other windows, which is the mistake to be shown."""
+        """Return inputs and targets, (T, B) each. Only the first batch is fresh.
+
+        With stateful=true every further batch begins with the state of other windows: the mistake that the
+        experiment `state` measures.
+        """
         fresh = not self.keys
-        taken = self.steps_per_epoch * self.batch_size  # of an epoch's windows
-        if fresh or self.position == taken:
+        epoch_windows = self.steps_per_epoch * self.batch_size
+        if fresh or self.position == epoch_windows:
             self.keys = draw_keys(self.rng)
             self.position = 0
         if not self.block.size:
             whole = -(-BLOCK // self.batch_size) * self.batch_size
-            stop = min(self.position + whole, taken)
+            stop = min(self.position + whole, epoch_windows)
             self.block = permutation_slice(self.position, stop, self.count, self.keys) * self.stride
         starts, self.block = self.block[: self.batch_size], self.block[self.batch_size :]
         self.position += self.batch_size
@@ -78,7 +96,7 @@ class ShuffledWindows:
         return window[:-1], window[1:], fresh
 
     def state(self) -> dict[str, Any]:
-        """keys: of the order of this epoch. position: how many of its windows were taken."""
+        """Return `keys`, of the order of this epoch, and `position`, the number of its windows used."""
         return {"keys": list(self.keys), "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -89,7 +107,7 @@ class ShuffledWindows:
 class ContiguousStreams:
     """The text cut into batch_size contiguous streams, read side by side, seq_len characters a batch.
 
-    Each column of a batch goes on where that column of the batch before ended, so that the hidden state
+    Each column of a batch continues where that column of the batch before ended, so that the hidden state
     may be carried: truncated backpropagation through time (Williams and Peng 1990). An epoch begins at a
     random one of the first seq_len characters, so that the cuts fall elsewhere each time.
     """
@@ -121,7 +139,7 @@ class ContiguousStreams:
         return window[:-1], window[1:], begin == 0
 
     def state(self) -> dict[str, Any]:
-        """shift: where this epoch begins. position: how many of its batches were taken."""
+        """Return `shift`, where this epoch begins, and `position`, the number of its batches used."""
         return {"shift": self.shift, "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -134,3 +152,49 @@ def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> B
     if config.batching == "contiguous":
         return ContiguousStreams(tokens, config.seq_len, config.batch_size, rng)
     return ShuffledWindows(tokens, config.seq_len, config.batch_size, config.data.stride, rng)
+
+
+def draw_keys(rng: np.random.Generator) -> list[int]:
+    """Draw the keys of one permutation, which determine it."""
+    return [int(key) for key in rng.integers(2**32, size=ROUNDS)]
+
+
+def permutation_slice(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
+    """Return the elements start..stop-1 of a permutation of 0..count-1, shape (stop - start,).
+
+    >>> keys = draw_keys(np.random.default_rng(1))
+    >>> permutation_slice(0, 10, 10, keys).tolist()
+    [9, 0, 7, 2, 8, 5, 3, 4, 6, 1]
+    >>> permutation_slice(3, 6, 10, keys).tolist()
+    [2, 8, 5]
+    """
+    a = isqrt(count - 1) + 1
+    b = -(-count // a)
+    x = np.arange(start, stop, dtype=np.uint64)
+    x = _feistel(x, a, b, keys)
+    outside = np.flatnonzero(x >= count)
+    while outside.size:
+        x[outside] = _feistel(x[outside], a, b, keys)
+        outside = outside[x[outside] >= count]
+    return x.astype(np.intp)
+
+
+def _feistel(x: NDArray[np.uint64], a: int, b: int, keys: list[int]) -> NDArray[np.uint64]:
+    """One walk through all rounds, of each number by itself."""
+    r, left = np.divmod(x, np.uint64(a))
+    for first, second in zip(keys[::2], keys[1::2], strict=True):
+        _round(left, r, first, a)
+        _round(r, left, second, b)
+    return r * np.uint64(a) + left
+
+
+def _round(to: NDArray[np.uint64], other: NDArray[np.uint64], key: int, below: int) -> None:
+    """to <- (to + F(key, other)) mod below, in place."""
+    f = other.astype(np.uint32)
+    f ^= np.uint32(key)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        f ^= f >> np.uint32(shift)
+        f *= np.uint32(factor)
+    f ^= f >> np.uint32(16)
+    to += (f * np.uint64(below)) >> np.uint64(32)
+    to -= np.where(to >= below, np.uint64(below), np.uint64(0))

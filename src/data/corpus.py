@@ -1,9 +1,7 @@
 """A text prepared for training: token file, vocabulary and manifest, under a name that is their digest.
 
-The digest covers the source's bytes and every setting, so a prepared corpus is never out of date: what
-has another digest is another corpus.
-
-The corpus that a configuration names, prepared.
+The digest covers the source's bytes and every setting, so a prepared corpus is never out of date: another
+digest is another corpus.
 """
 
 import hashlib
@@ -27,15 +25,14 @@ from src.common.files import decode_json, write_atomically, write_error, write_j
 from src.config.constraints import invalid_value_error
 from src.config.schema import DataConfig
 from src.data import sources
-from src.data.bytes_to_text import BYTES, characters
 from src.data.normalization import Normalization
-from src.data.tokenize import write_normalized, write_tokens
-from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size
+from src.data.sources import BYTES, characters
+from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size, write_normalized, write_tokens
 
 Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
 
 # 3: no byte order mark, one kind of line end, lower case by character. Of an ASCII text without `\r` nothing
-# but the digest changed; of others a corpus of format 2 must not be taken for what is made of them today.
+# but the digest changed; of others a corpus of format 2 must not be mistaken for a corpus of this format.
 FORMAT = 3
 SPLITS = ("train", "val", "test")
 
@@ -108,9 +105,9 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 def prepare(
     text: Text, settings: CorpusConfig, seq_len: int, data_dir: Path, max_vocabulary: int = MAX_VOCABULARY
 ) -> tuple[Corpus, bool]:
-    """The corpus of a text, and whether it had to be made (False: it stood there already).
+    """Return the corpus of a text, and whether it had to be made (False: it existed).
 
-    The text is read once to see whether its corpus stands there, and once more to make it. Raises UserError
+    The text is read once to see whether its corpus exists, and once more to make it. Raises UserError
     for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
     nothing behind then.
     """

@@ -45,7 +45,7 @@ class Normalization:
         return Normalizer(self).feed(text)
 
     def of_character(self, character: str) -> str:
-        """What one character becomes before spaces are collapsed: one character, whatever stands beside it.
+        """What one character becomes before spaces are collapsed: one character, whatever its neighbors.
 
         Lower case is Unicode's simple mapping, one for one: the Greek sigma has one form, also at the end of
         a word, and the Turkish capital I with a dot becomes `i` without the dot as a second character.
@@ -87,8 +87,8 @@ class Normalizer:
         space = codes == SPACE
         again = np.concatenate(([self.after_space], space[:-1]))
         self.after_space = bool(space[-1])
-        kept = codes[~(space & again)]
-        return kept.tobytes().decode() if ascii else from_code_points(kept)
+        collapsed = codes[~(space & again)]
+        return collapsed.tobytes().decode() if ascii else from_code_points(collapsed)
 
     def _lookup(self, text: str) -> str:
         codes = code_points(text)

@@ -1,9 +1,16 @@
-"""Where the texts come from: an installed package, a checked download, a file."""
+"""Source texts: an installed package, a checked download or a file, and the characters of their bytes.
 
+Decoding drops and changes what Python's own text files do: a byte order mark in front of the text is no
+character, and line ends (`\\r\\n`, `\\r`) become `\\n`. Not so with the encoding `bytes`: there
+every byte is a character, the one that latin-1 gives it, and nothing is changed.
+"""
+
+import codecs
 import hashlib
 import importlib.util
+import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +20,9 @@ TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/d
 WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 PIECE = 2**17  # bytes read at a time
+BYTES = "bytes"  # the encoding of what is to be learned byte by byte
+BYTE_ORDER_MARK = "\ufeff"
+NON_TEXT_CODECS = ("idna", "punycode", "undefined")  # not text encodings, or not incremental
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
     """Where the bytes of a corpus are.
 
     name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
-    download is kept. Raises UserError when there is nothing to read.
+    download is stored. Raises UserError when there is nothing to read.
     """
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
@@ -98,7 +108,7 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
 
 
 def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
-    """The one text that published figures speak of: from a copy or the network, the hash checked."""
+    """Return the text that published figures use: from a copy or the network, the hash checked."""
     if path is not None:
         expected = "tiny Shakespeare that others report on (1,115,394 bytes"
         return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
@@ -116,3 +126,56 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
             f"({reason}): name a local copy with data.path=FILE"
         ) from error
     return Source((Path(file),))
+
+
+def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Yield the text of `pieces`, in pieces. UserError names the first byte that does not fit the encoding.
+
+    >>> "".join(characters([b"thou \\xc3", b"\\xa9\\r", b"\\nart"], "utf-8"))
+    'thou é\\nart'
+    """
+    if encoding == BYTES:
+        yield from (str(piece, "latin-1") for piece in pieces)
+        return
+    decoder = decoder_of(encoding)
+    read, begun = 0, False
+    for piece, last in iter_with_final(pieces):
+        read += len(piece)
+        try:
+            text = decoder.decode(piece, last)
+        except UnicodeDecodeError as error:
+            # error.object ends where this piece ends; it begins with undecoded bytes of the piece before.
+            position = read - len(error.object) + error.start
+            raise UserError(
+                f"data.encoding: expected text in {encoding}, got byte 0x{error.object[error.start]:02x} at "
+                f"position {position}: name the text's own encoding, latin-1 for example"
+            ) from error
+        except UnicodeError as error:  # utf-16 and utf-32 without the mark that tells the order of the bytes
+            raise UserError(
+                f"data.encoding: expected text in {encoding}, got bytes that are none ({error}): name the "
+                "text's own encoding, utf-16-le for example"
+            ) from error
+        if text and not begun:
+            text, begun = text.removeprefix(BYTE_ORDER_MARK), True
+        if text:
+            yield text
+
+
+def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
+    """Return a decoder that makes every line end `\\n`; UserError for what is no encoding of texts."""
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
+        if codecs.lookup(encoding).name in NON_TEXT_CODECS:
+            raise LookupError
+        return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    except (LookupError, ValueError) as error:
+        raise UserError(
+            f"data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}"
+        ) from error
+
+
+def iter_with_final(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield each piece, and an empty last one behind them."""
+    for piece in pieces:
+        yield piece, False
+    yield b"", True

@@ -1,14 +1,24 @@
-"""Characters to ids and back."""
+"""Characters to ids and back, and a text to a token file in memory that does not grow with the text.
 
+A text is prepared in two passes: the first writes the normalized text and collects its characters, the second
+reads that file and writes the ids. Python code runs once per piece and once per distinct character, the rest
+is NumPy.
+"""
+
+import codecs
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.common.errors import UserError
-from src.data.normalization import code_points, from_code_points
+from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
-MAX_VOCABULARY = 2**16  # ids are kept in 8 or 16 bits
+MAX_VOCABULARY = 2**16  # ids have 8 or 16 bits
+PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
 MAX_SHOWN = 300  # characters of a vocabulary in a message
 
 
@@ -61,13 +71,45 @@ class Vocabulary:
         unknown = ids == -1
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
-            shown = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
+            listed = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise UserError(
                 f"prompt: expected only the {len(self)} characters that the model knows "
-                f"({shown}), got {missing!r}"
+                f"({listed}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 
     def decode(self, ids: NDArray[np.integer]) -> str:
         """The text of ids (N,)."""
         return from_code_points(code_points(self.characters)[ids])
+
+
+def write_normalized(pieces: Iterable[str], normalization: Normalization, file: Path) -> tuple[int, str]:
+    """Write a text normalized, in UTF-8. The number of characters written, and which they are, sorted."""
+    normalizer, count = Normalizer(normalization), 0
+    with file.open("wb") as out:
+        for piece in pieces:
+            normal = normalizer.feed(piece)
+            count += len(normal)
+            out.write(normal.encode(errors="surrogatepass"))
+    return count, normalizer.characters()
+
+
+def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> str:
+    """Write the ids of the `count` characters in a file of UTF-8 as an .npy file; sha256 of the ids."""
+    codes = code_points(vocabulary.characters)
+    ids = np.zeros(int(codes.max()) + 1, vocabulary.dtype)
+    ids[codes] = np.arange(len(vocabulary))
+    of_ascii = ids.tobytes()[:256].ljust(256) if ids.itemsize == 1 else None
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+    digest = hashlib.sha256()
+    header = np.lib.format.header_data_from_array_1_0(ids) | {"shape": (count,)}
+    with text.open("rb") as source, file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, header)
+        while piece := source.read(PIECE):
+            if of_ascii and piece.isascii():  # three times as fast
+                tokens = piece.translate(of_ascii)
+            else:
+                tokens = ids.take(code_points(decoder.decode(piece))).tobytes()
+            digest.update(tokens)
+            out.write(tokens)
+    return digest.hexdigest()

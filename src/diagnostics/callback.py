@@ -12,7 +12,7 @@ from src.common.files import read_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
 from src.diagnostics.gradient_flow import GradientFlowMonitor
 from src.rnn.parameters import Array, unflatten
-from src.rnn.spectrum import recurrent_matrices, singular_values
+from src.rnn.state_gradients import recurrent_matrices, singular_values
 
 DESCRIPTION = (
     "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "

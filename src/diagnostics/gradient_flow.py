@@ -12,8 +12,13 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.rnn.network import Buffers, Ids
 from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
-from src.rnn.spectrum import SQUARINGS, recurrent_matrices, spectral_radius
-from src.rnn.state_gradients import norm_by_distance, state_gradients
+from src.rnn.state_gradients import (
+    SQUARINGS,
+    norm_by_distance,
+    recurrent_matrices,
+    spectral_radius,
+    state_gradients,
+)
 
 WINDOWS = 32  # of a measurement: enough for a mean over windows by which two can be compared
 MIN_WINDOWS = 4

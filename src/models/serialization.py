@@ -91,7 +91,7 @@ def load(folder: Path) -> TrainedModel:
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
         architecture = RNNConfig(**described["architecture"])
-        get_cell(architecture)
+        get_cell(architecture.cell, architecture.activation)
         vocabulary = Vocabulary("".join(described["characters"]))
         tensors = load_file(str(folder / "weights.safetensors"))
         shapes = {name: tensor.shape for name, tensor in tensors.items()}

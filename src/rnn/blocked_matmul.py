@@ -24,14 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from src.rnn.aligned import empty
+from src.rnn.cache import empty
 from src.rnn.parameters import Array
 
 SMALL_GEMM_MULS = 10**6  # multiplications
-TILE_ELEMENTS = 8192  # numbers of a tile of weights: 32 kB in float32 stay in the first cache beside the rest
-MAX_TILE_ELEMENTS = (
-    16384  # and of the largest that is still worth it (measured: at 1024 units it no longer is)
-)
+TILE_ELEMENTS = 8192  # numbers of a tile of weights: 32 kB in float32 leave room in the first-level cache
+MAX_TILE_ELEMENTS = 16384  # the largest tile that pays (measured: at 1024 units it no longer does)
 MIN_TILE_COLUMNS, MAX_TILE_COLUMNS = 32, 64  # columns of a tile; narrower ones leave vector registers empty
 MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
 
@@ -98,9 +96,7 @@ class Tiling:
         return np.moveaxis(tiles, -2, -4)
 
 
-SMALL_TRANSPOSED_ELEMENTS = (
-    1200  # numbers of the result, where the second factor is a transposed view (same source)
-)
+SMALL_TRANSPOSED_ELEMENTS = 1200  # of the result, where the second factor is a transposed view (ibid.)
 CHUNK_COLUMNS = 64
 CHUNK_TERMS = (256, 128)
 MAX_CHUNKS = 8  # chunks whose sums are held at a time
@@ -134,11 +130,8 @@ def split_k_matmul(left: Array, right: Array, out: Array, partial: Array) -> Non
 
 def n_chunk(v: int, n: int, h: int) -> int:
     """How many of the N rows one small product takes; N where chunks bring nothing."""
-    small = (
-        c
-        for c in (16, 8)
-        if n % c == 0 and v * c <= SMALL_TRANSPOSED_ELEMENTS and v * c * h <= SMALL_GEMM_MULS
-    )
+    fits = min(SMALL_TRANSPOSED_ELEMENTS, SMALL_GEMM_MULS // h)
+    small = (c for c in (16, 8) if n % c == 0 and v * c <= fits)
     return next(small, n)
 
 

@@ -93,13 +93,11 @@ class Case:
         return float(direction @ self.gradient()), along
 
 
-def max_relative_error(architecture: RNNConfig, found: Array, expected: Array) -> tuple[str, float]:
-    """The parameter with the largest relative error ||found - expected|| / ||expected||, and that error."""
-    pairs = zip(
-        named_views(architecture, found).items(), named_views(architecture, expected).values(), strict=True
-    )
-    errors = {
-        name: float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-300)) for (name, a), b in pairs
-    }
-    name = max(errors, key=lambda key: errors[key])
+def max_relative_error(architecture: RNNConfig, gradient: Array, expected: Array) -> tuple[str, float]:
+    """Return the parameter with the largest relative error ||gradient - expected|| / ||expected||, and it."""
+    views, errors = named_views(architecture, expected), {}
+    for name, part in named_views(architecture, gradient).items():
+        norm = max(float(np.linalg.norm(views[name])), 1e-300)
+        errors[name] = float(np.linalg.norm(part - views[name]) / norm)
+    name = max(errors, key=errors.__getitem__)
     return name, errors[name]

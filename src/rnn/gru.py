@@ -17,9 +17,10 @@ import numpy as np
 
 from src.rnn.blocked_matmul import Tiling
 from src.rnn.cache import LayerCache
-from src.rnn.parameters import CELL_SPECS, Array, Layer
+from src.rnn.cells import Cell
+from src.rnn.parameters import Array, Layer
 
-SIGMOIDS = CELL_SPECS["gru"].n_sigmoid
+SIGMOIDS = 2
 
 
 def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
@@ -143,3 +144,15 @@ def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array,
     da = np.stack([dn * q * r * (1 - r), dh * (cache.h[t] - n) * z * (1 - z), dn])
     before = dh * z + da[0] @ p.wh[0].T + da[1] @ p.wh[1].T + (dn * r) @ p.wh[2].T
     return da, before[None]
+
+
+GRU = Cell(
+    gates="rzn",
+    n_sigmoid=SIGMOIDS,
+    scratch=6,
+    recurrent_bias=True,
+    forward=forward,
+    backward=backward,
+    step=step,
+    backward_step=backward_step,
+)

@@ -23,9 +23,10 @@ import numpy as np
 
 from src.rnn.blocked_matmul import Tiling
 from src.rnn.cache import LayerCache
-from src.rnn.parameters import CELL_SPECS, Array, Layer
+from src.rnn.cells import Cell
+from src.rnn.parameters import Array, Layer
 
-SIGMOIDS = CELL_SPECS["lstm"].n_sigmoid
+SIGMOIDS = 3
 
 
 def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
@@ -165,3 +166,16 @@ def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array,
         [dh * tanh_c * o * (1 - o), dc * g * i * (1 - i), dc * cache.c[t] * f * (1 - f), dc * i * (1 - g * g)]
     )
     return da, np.stack([np.matmul(da, p.wh.transpose(0, 2, 1)).sum(axis=0), dc * f])
+
+
+LSTM = Cell(
+    gates="oifg",
+    n_sigmoid=SIGMOIDS,
+    states=2,
+    scratch=10,
+    bias_one_gates="f",
+    forward=forward,
+    backward=backward,
+    step=step,
+    backward_step=backward_step,
+)

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rnn.aligned import empty, zeros
 from src.rnn.blocked_matmul import MAX_CHUNKS, split_k_matmul, split_n_matmul
-from src.rnn.cache import LayerCache
-from src.rnn.cells import get_cell
+from src.rnn.cache import LayerCache, empty, zeros
 from src.rnn.loss import columns, cross_entropy_and_gradient
 from src.rnn.parameters import Array, Layer, Parameters, RNNConfig
 
@@ -162,12 +160,12 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
     Returns:
         Logits (V, T*B), buffers.z.
     """
-    cell, n_sigmoid, below = get_cell(buffers.architecture), buffers.architecture.spec.n_sigmoid, None
+    cell, below = buffers.architecture.spec, None
     for k, (layer, cache) in enumerate(zip(p.layers, buffers.caches, strict=True)):
         if below is None:
-            inputs = embed(layer, ids, buffers.table, cache, n_sigmoid)
+            inputs = embed(layer, ids, buffers.table, cache, cell.n_sigmoid)
         else:
-            inputs = input_projection(layer, below, cache, n_sigmoid)
+            inputs = input_projection(layer, below, cache, cell.n_sigmoid)
         cell.forward(layer, cache, inputs)
         below = cache.h[1:]
         if masks is not None and k < len(buffers.dropped):
@@ -230,7 +228,7 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
         masks: Dropout masks of the forward pass.
     """
     units, dz, dh = buffers.architecture.hidden, buffers.z, buffers.dh
-    cell = get_cell(buffers.architecture)
+    cell = buffers.architecture.spec
     top = buffers.caches[-1].h[1:].reshape(1, -1, units)
     split_k_matmul(dz, top, buffers.wy_t[None], buffers.partial)
     g.wy[...] = buffers.wy_t.T

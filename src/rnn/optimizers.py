@@ -1,8 +1,7 @@
-"""Published update rules, each on one flat vector.
+"""Published update rules, each on one flat vector, and gradient clipping.
 
-The protocol: an optimizer is its hyperparameters and nothing else. `state(w)` makes the arrays that it
-remembers between steps; `update(state, w, g, lr)` takes one step, in place. Whoever trains holds the
-state, so it can be saved, and two trainings never rate any.
+An optimizer consists of its hyperparameters. `state(w)` makes the arrays that persist between steps, and
+`update(state, w, g, lr)` takes one step, in place. The trainer holds the state and saves it.
 
 w: parameters (n,). g: gradient (n,), which a step may overwrite. lr: learning rate. Scalars are taken
 as Python floats, so that float32 stays float32.
@@ -10,18 +9,50 @@ as Python floats, so that float32 stays float32.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 
-from src.rnn.aligned import zeros
-from src.rnn.hyperparameters import check_flag, check_number
+from src.rnn.cache import zeros
 from src.rnn.parameters import Array
 
 BLOCK_ELEMENTS = 2**15  # numbers: of four arrays so many stay in the second cache
 SMALLEST_EPS = 1e-30  # a normal number in float32
 
 State = dict[str, Array]
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    integer: bool = False,
+) -> None:
+    """Raise ValueError unless a value is a finite number (with `integer` an int) within its bounds.
+
+    >>> check_number("beta1", 2, ge=0, lt=1)
+    Traceback (most recent call last):
+    ValueError: beta1: expected a number >= 0 and < 1, got 2
+    """
+    number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
+    within = number and isfinite(value)
+    within = within and (ge is None or value >= ge) and (gt is None or value > gt)
+    within = within and (le is None or value <= le) and (lt is None or value < lt)
+    if not within:
+        ends = {">=": ge, ">": gt, "<=": le, "<": lt}
+        bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
+        raise ValueError(f"{name}: expected {'an integer' if integer else 'a number'} {bounds}, got {value}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,3 +240,43 @@ def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
     d = min(decay, (1 + step) / (10 + step))
     average *= d
     average += (1 - d) * w
+
+
+def global_norm(g: Array) -> float:
+    """Return the Euclidean norm of the whole gradient (n,).
+
+    >>> global_norm(np.array([3.0, -4.0]))
+    5.0
+    """
+    return sqrt(float(np.dot(g, g)))
+
+
+def clip_norm(g: Array, norm: float, limit: float) -> bool:
+    """Scale g so that its norm is at most `limit`, in place; return whether it was clipped.
+
+    norm: global_norm(g). Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent
+    neural networks", algorithm 1.
+
+    >>> g = np.array([3.0, -4.0])
+    >>> clip_norm(g, norm=5.0, limit=2.5), g.tolist()
+    (True, [1.5, -2.0])
+    """
+    if norm <= limit:
+        return False
+    g *= limit / norm
+    return True
+
+
+def clip_value(g: Array, limit: float) -> bool:
+    """Clip every element of g to [-limit, limit], in place; return whether any was beyond.
+
+    As in Graves (2013), "Generating sequences with recurrent neural networks", and min-char-rnn.
+
+    >>> g = np.array([3.0, -0.5])
+    >>> clip_value(g, limit=1.0), g.tolist()
+    (True, [1.0, -0.5])
+    """
+    beyond = max(float(g.max()), -float(g.min())) > limit
+    if beyond:
+        np.clip(g, -limit, limit, out=g)
+    return beyond

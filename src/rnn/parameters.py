@@ -1,4 +1,4 @@
-"""Sizes of a network and its parameters, stored in one flat vector.
+"""Sizes of a network and its parameters, stored in one flat vector, and their initialization.
 
 Every parameter is a view into one vector, and every gradient is a view into another vector of the same
 layout. The global norm, clipping and the optimizer therefore need a few calls on one array.
@@ -8,38 +8,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from src.rnn.cells import Cell, get_cell
+
 Array = NDArray[Any]  # float32 or float64, and complex128 in the complex-step gradient check
-
-
-@dataclass(frozen=True)
-class CellSpec:
-    """Specification of a cell: what is needed to allocate its parameters and buffers.
-
-    Attributes:
-        gates: One letter for each block of pre-activations, in the order of the arrays' first axis. The
-            sigmoid gates come first, the tanh candidate last.
-        n_sigmoid: Number of sigmoid gates.
-        states: Number of state arrays: h, and c for the LSTM.
-        scratch: Number of scratch arrays (B, H) for one time step.
-        recurrent_bias: Whether the cell has `bh`, the GRU's bias inside the product of the reset gate.
-        bias_one_gates: Gates whose bias is initialized to 1.
-    """
-
-    gates: str
-    n_sigmoid: int = 0
-    states: int = 1
-    scratch: int = 0
-    recurrent_bias: bool = False
-    bias_one_gates: str = ""
-
-
-CELL_SPECS = {
-    "rnn": CellSpec("n"),
-    "gru": CellSpec("rzn", n_sigmoid=2, scratch=6, recurrent_bias=True),
-    "lstm": CellSpec("oifg", n_sigmoid=3, states=2, scratch=10, bias_one_gates="f"),
-}
+SCHEMES = ("uniform", "orthogonal", "identity")  # of initialization
 
 
 @dataclass(frozen=True)
@@ -49,7 +24,7 @@ class RNNConfig:
     Attributes:
         vocab: Vocabulary size V.
         hidden: Hidden units per layer H.
-        cell: Key of CELL_SPECS: `rnn`, `gru` or `lstm`.
+        cell: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell`; see `cells.get_cell`.
         layers: Number of layers L.
         activation: `tanh`, or `relu` for the cell `rnn`.
     """
@@ -61,9 +36,9 @@ class RNNConfig:
     activation: str = "tanh"
 
     @property
-    def spec(self) -> CellSpec:
-        """Specification of the cell."""
-        return CELL_SPECS[self.cell]
+    def spec(self) -> Cell:
+        """The cell: the arrays that it needs, and its functions."""
+        return get_cell(self.cell, self.activation)
 
     @property
     def gates(self) -> int:
@@ -189,3 +164,49 @@ def unflatten(architecture: RNNConfig, params: Array) -> Parameters:
             )
         )
     return Parameters(tuple(layers), views["wy"], views["by"])
+
+
+def initialize(
+    architecture: RNNConfig, scheme: str, rng: np.random.Generator, dtype: Any = np.float32
+) -> Array:
+    """Draw the initial parameters, a flat vector (n,).
+
+    `uniform`: every weight from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn.RNN does; the plain choice.
+    `orthogonal`: the same, but each gate's `wh` a random orthogonal matrix, which keeps the length of
+    the hidden state and of the gradient that flows back through it (Saxe, McClelland and Ganguli 2014,
+    "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks").
+    `identity`: `wh` the identity, so that a ReLU network starts by remembering everything (Le, Jaitly
+    and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units"); for
+    cell=rnn.
+
+    Biases are zero, but for the LSTM's forget gate, 1: it starts by remembering (Jozefowicz, Zaremba and
+    Sutskever 2015, "An empirical exploration of recurrent network architectures").
+
+    Raises ValueError for another scheme, or `identity` with gates.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"expected the initialization {', '.join(SCHEMES)}, got {scheme!r}")
+    if scheme == "identity" and architecture.cell != "rnn":
+        raise ValueError(f"expected cell rnn for the initialization identity, got {architecture.cell}")
+    h = architecture.hidden
+    bound = 1.0 / np.sqrt(h)
+    params = rng.uniform(-bound, bound, architecture.size())
+    p = unflatten(architecture, params)
+    p.by[:] = 0.0
+    for layer in p.layers:
+        layer.b[:] = 0.0
+        layer.bh[:] = 0.0
+        layer.b[[letter in architecture.spec.bias_one_gates for letter in architecture.spec.gates]] = 1.0
+        for gate in layer.wh:
+            if scheme == "orthogonal":
+                gate[:] = orthogonal(h, rng)
+            elif scheme == "identity":
+                gate[:] = np.eye(h)
+    return params.astype(dtype)
+
+
+def orthogonal(size: int, rng: np.random.Generator) -> Array:
+    """Return a matrix drawn uniformly from the orthogonal group (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    signed: Array = q * np.sign(np.diag(r))
+    return signed

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import cos, pi
 
-from src.rnn.hyperparameters import check_number
+from src.rnn.optimizers import check_number
 
 
 @dataclass

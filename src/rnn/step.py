@@ -6,7 +6,6 @@ products; the rest of it is the cell's `step`. The tests hold it to the cells' f
 
 import numpy as np
 
-from src.rnn.cells import get_cell
 from src.rnn.network import Ids, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
@@ -28,7 +27,7 @@ class Stepper:
         self.bh = [layer.bh for layer in p.layers]
         self.wy, self.by = p.wy, p.by
         self.state = zero_state(architecture, batch, params.dtype)
-        self.cell_step = get_cell(architecture).step
+        self.cell_step = architecture.spec.step
 
     def step(self, ids: Ids) -> Array:
         x: Array = self.inputs[0].take(ids, axis=0)

@@ -8,11 +8,13 @@ forward loop is one matrix product and two element-wise calls.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
 from src.rnn.blocked_matmul import Tiling
 from src.rnn.cache import LayerCache
+from src.rnn.cells import Cell
 from src.rnn.parameters import Array, Layer
 
 CACHE_ELEMENTS = 2**17  # the derivatives of so many activations are still in the CPU cache when they are used
@@ -128,3 +130,19 @@ def backward_step(
     activation_grad(cache.h[t + 1], slope)
     da = d * slope
     return da, da @ p.wh[0].T
+
+
+TANH = Cell(
+    gates="n",
+    forward=partial(forward, activation=np.tanh),
+    backward=partial(backward, activation_grad=tanh_grad),
+    step=partial(step, activation=np.tanh),
+    backward_step=partial(backward_step, activation_grad=tanh_grad),
+)
+RELU = Cell(
+    gates="n",
+    forward=partial(forward, activation=relu),
+    backward=partial(backward, activation_grad=relu_grad),
+    step=partial(step, activation=partial(np.maximum, 0)),
+    backward_step=partial(backward_step, activation_grad=relu_grad),
+)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from src.rnn.cells import CELLS
+
 SOURCE = Path(__file__).resolve().parents[1]
 LOADER = "serving/pyfunc.py"
 
@@ -30,14 +32,15 @@ def stage() -> Iterator[tuple[str, Path]]:
             file.parent.mkdir(parents=True, exist_ok=True)
             for folder in (root, *(root / inner for inner in Path(module).parents)):
                 (folder / "__init__.py").touch()
-            file.write_text(re.sub(r"^from src\.", f"from {package}.", text, flags=re.MULTILINE))
+            file.write_text(re.sub(r"^( *)from src\.", rf"\1from {package}.", text, flags=re.MULTILINE))
         (root / "loader.py").write_text(f"from {package}.serving.pyfunc import _load_pyfunc\n")
         yield package, root
 
 
 def modules() -> list[str]:
     """The loader's file and every file of ours that it imports, at once or through others, by name."""
-    found, waiting = set(), [LOADER]
+    cells = {f"rnn/{path.partition('.')[0]}.py" for path in CELLS.values()}  # imported by their names
+    found, waiting = set(), [LOADER, *cells]
     while waiting:
         module = waiting.pop()
         if module in found:

@@ -18,7 +18,7 @@ UNSCORED = float("inf")
 
 @dataclass(frozen=True)
 class Cell:
-    """text: as shown. value: what the table sorts by. kind: its class in the page."""
+    """A cell of the table. text: displayed; value: the sort key; kind: its class in the page."""
 
     text: str
     value: str
@@ -82,7 +82,7 @@ def table_row(row: JobResult, keys: list[str], score: str, is_best: bool) -> dic
 
 
 def numeric_cell(value: float | None, digits: int) -> Cell:
-    """To so many digits; sorted by all of them. inf and nan are told, and sorted behind every number."""
+    """Format a number to `digits` digits. It is sorted by all of them; inf and nan are sorted last."""
     if value is None:
         return Cell("", "", "number")
     return Cell(f"{value:.{digits}f}", repr(value) if isfinite(value) else "diverged", "number")
@@ -99,14 +99,14 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
     most = max(counted.values())
     shared = [choice for choice, count in counted.items() if count == most]
     chosen = shared[len(shared) // 2]  # of several temperatures, the middle one
-    found = []
+    selected = []
     for row in rows:
         same = [sample for sample in row.samples if sample_settings(sample) == chosen]
         for sample in (same or row.samples)[:1]:
             own = "" if same else format_settings(*sample_settings(sample))
-            shown = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
-            found.append({"name": row.name, "settings": own, **shown})
-    return f"Each {format_settings(*chosen)}, unless it says otherwise.", found
+            content = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
+            selected.append({"name": row.name, "settings": own, **content})
+    return f"Each {format_settings(*chosen)}, unless it says otherwise.", selected
 
 
 def sample_settings(sample: dict[str, Any]) -> tuple[str, float, int]:

@@ -6,20 +6,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from src.common.errors import CallbackError
 from src.common.files import absolute
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
 from src.sweeps.session import SweepSession, current_session
-from src.sweeps.sweep_run import open_sweep, sync_pending
-
-
-class CallbackError(BaseException):
-    """Carries an error out of a Hydra callback: Hydra turns an Exception there into a warning."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
+from src.sweeps.summary import OpenSweep
+from src.sweeps.sweep_run import SweepRun, sync_pending
 
 
 class SweepCallback(Callback):
@@ -68,10 +62,8 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
     local = config.hydra.launcher.get("_target_") in (BASIC_LAUNCHER, JOBLIB_LAUNCHER) and not queries
-    from src.sweeps.summary import OpenSweep  # slow to import; jobs in other processes do not need it
-
-    sweep, run = open_sweep(places, keys, multi_valued, name, local)
-    session.active_sweep = OpenSweep(sweep, places, run, objectives, bool(config.register))
+    run = SweepRun(places, keys, multi_valued, name, local)
+    session.active_sweep = OpenSweep(run, objectives, bool(config.register))
     if queries:
         sync_pending(places)
     export_sweep_env(config)

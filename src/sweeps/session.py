@@ -56,11 +56,19 @@ class SweepSession:
         finally:
             _current.reset(token)
 
-    def finalize(self, status: str) -> None:
-        """Finalize the open sweep, if there is one. status: FINISHED, FAILED or KILLED."""
+    def finalize(self, status: str) -> int:
+        """Finalize the active sweep, if there is one.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+
+        Returns:
+            The number of failed jobs.
+        """
         sweep, self.active_sweep = self.active_sweep, None
         if sweep:
             self.num_failed = sweep.finalize(status, self.sampler)
+        return self.num_failed
 
 
 _current: ContextVar[SweepSession | None] = ContextVar("sweep_session", default=None)

@@ -2,13 +2,12 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from src.common.console import echo_err
-from src.common.files import absolute, write_text
+from src.common.files import write_text
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
@@ -17,8 +16,6 @@ from src.sweeps.session import SearchSampler, SearchSummary
 from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
 from src.tracking import mlflow_links, model_registry
-from src.tracking.run import tracking_store
-from src.tracking.run_store import open_store
 
 # Metrics of the best job that the parent run shows.
 PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
@@ -29,16 +26,12 @@ class OpenSweep:
     """A sweep between its start and its end.
 
     Attributes:
-        sweep: Its id, name and keys.
-        config: Where it is tracked.
-        run: The parent run, where one process syncs the whole sweep.
+        run: The sweep and its parent run.
         objectives: Metrics that a search optimizes; empty for a grid.
         register: Whether the best job's model becomes the champion, once the sweep is FINISHED.
     """
 
-    sweep: Sweep
-    config: PathsConfig
-    run: SweepRun | None
+    run: SweepRun
     objectives: list[str]
     register: bool
 
@@ -52,12 +45,12 @@ class OpenSweep:
         Returns:
             The number of failed jobs.
         """
-        sweep, config = self.sweep, self.config
-        results = self.run.results() if self.run else load_results(sweep, config)
+        sweep, config = self.run.sweep, self.run.config
+        results = self.run.results()
         search = sampler.summarize(self.objectives) if sampler and self.objectives else SearchSummary([], {})
         best = best_of(results)
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
-        file = sweep_dir(config, sweep) / "comparison.html"
+        file = self.run.folder / "comparison.html"
         write_text(file, render_page(sweep.name, results))
         write_results(file.with_name("jobs.json"), results)
         print_table(sweep, results, best)
@@ -73,40 +66,12 @@ class OpenSweep:
             tags = dict(search.tags)
             if best:  # with one sync process, the run's id is not known yet
                 tags |= {"sweep.best": best.name}
-                tags |= {"sweep.best_run": best.directory if self.run else best.run_id}
-            if links := self.end_parent(ended, metrics, tags, file, rank_results(results)):
+                tags |= {"sweep.best_run": best.directory if sweep.folder else best.run_id}
+            if links := self.run.end(ended, metrics, tags, file, rank_results(results)):
                 print_links(config, links)
         if self.register:
             register_best(best, config, status)
         return len(failed)
-
-    def end_parent(
-        self,
-        status: str,
-        metrics: dict[str, float],
-        tags: dict[str, str],
-        file: Path,
-        results: list[JobResult],
-    ) -> mlflow_links.SweepLinks | None:
-        """End the parent run; the links that open it in MLflow's UI. results: the best first."""
-        sweep, config = self.sweep, self.config
-        if self.run:
-            return self.run.end(status, sweep, metrics, tags, file, results)
-        from src.tracking import mlflow_store  # slow to import
-
-        mlflow_store.close_parent(tracking_store(config)["uri"], sweep.id, status, metrics, tags, [file])
-        run_ids = [result.run_id for result in results]
-        return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, config, run_ids)
-
-
-def load_results(sweep: Sweep, config: PathsConfig) -> list[JobResult]:
-    """Results of a sweep whose jobs sync themselves, by number."""
-    return open_store(config).job_results(sweep.id)
-
-
-def sweep_dir(config: PathsConfig, sweep: Sweep) -> Path:
-    """The directory of a sweep's own files."""
-    return absolute(config.output_dir) / "sweeps" / sweep.id
 
 
 def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:

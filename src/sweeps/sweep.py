@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from src.common.files import write_json
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
+
+from src.common.files import parse_json, write_json
 from src.sweeps.median_pruner import MedianPruner
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import JOB_NOTE, read_job_note
 
 SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
+
+
+class SweepFields(TypedDict):
+    """The fields of a Sweep."""
+
+    id: str
+    name: str
+    keys: list[str]
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Sweep:
 
     Attributes:
         id: The parent run's id, or the name of the sweep's directory where there is no parent run yet.
-        name: As shown in tables and in MLflow.
+        name: Name in tables and in MLflow.
         keys: The swept keys, in the order typed.
         folder: Directory in which the jobs register their event logs for one sync process; "" where each
             job syncs its own.
@@ -43,7 +54,7 @@ class Sweep:
     def from_env(cls) -> "Sweep | None":
         """The sweep that this process is a job of, if any."""
         exported = os.environ.get(SWEEP_ENV)
-        return cls(**json.loads(unquote(exported))) if exported else None
+        return cls(**parse_json(unquote(exported), SweepFields)) if exported else None
 
 
 @dataclass

@@ -1,7 +1,9 @@
-"""The parent run of a sweep, in the process that launches the jobs.
+"""A sweep from its start to its end, and its parent run, in the process that launches the jobs.
 
-The sweep's directory holds the parent's event log. One background process syncs it and the event logs of all
-jobs, the parent first, so that the launching process does not import MLflow and no job waits for it.
+Where all jobs run on this machine, the sweep's directory holds the parent's event log. One background
+process syncs it and the event logs of all jobs, the parent first, so that the launching process does not
+import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the parent run is
+created in MLflow at once, and each job syncs itself.
 """
 
 import json
@@ -18,6 +20,7 @@ from src.tracking import mlflow_links
 from src.tracking.event_log import EventLog
 from src.tracking.run import tracking_store
 from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
+from src.tracking.run_store import open_store
 from src.tracking.sync_state import (
     SHARE,
     TRACKING,
@@ -35,37 +38,69 @@ POLL_SECONDS = 0.05  # between two reads of the sync state
 
 
 class SweepRun:
-    """The open parent run of a sweep whose jobs all run on this machine.
+    """An open sweep, exported to its jobs.
 
     Args:
         config: Where the sweep is tracked.
-        folder: The sweep's directory; its name is the sweep's id until MLflow has given the parent one.
-        name: The parent run's name.
-        tags: The parent run's tags.
+        keys: The swept keys.
+        overrides: The typed overrides with several values.
+        name: The sweep's name where it is not these overrides.
+        local: Whether all jobs run on this machine without querying the tracker, so that one process syncs
+            the parent and the jobs.
 
     Raises:
-        UserError: When the directory cannot be created.
+        UserError: When the store does not answer, or the sweep's directory cannot be created.
     """
 
-    def __init__(self, config: PathsConfig, folder: Path, name: str, tags: dict[str, str]) -> None:
-        self.config, self.folder = config, folder
+    def __init__(
+        self, config: PathsConfig, keys: list[str], overrides: list[str], name: str = "", local: bool = False
+    ) -> None:
+        self.config = config
+        name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
+        tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
+        sweep_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        self.sweep = Sweep(sweep_id, name, keys)
+        self.journal: EventLog | None = None
+        if config.tracking.name != "none" and local:
+            self.sweep = Sweep(sweep_id, name, keys, str(self.folder))
+            self._start_event_log(tags)
+        elif config.tracking.name != "none":
+            from src.tracking import mlflow_store  # slow to import
+
+            absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
+            store = tracking_store(config)
+            sweep_id = mlflow_store.create_parent(
+                store["uri"], config.tracking.experiment, store["artifacts"], name, tags
+            )
+            self.sweep = Sweep(sweep_id, name, keys)
+        self.sweep.export_env()
+
+    @property
+    def folder(self) -> Path:
+        """The directory of the sweep's own files."""
+        return absolute(self.config.output_dir) / "sweeps" / self.sweep.id
+
+    def _start_event_log(self, tags: dict[str, str]) -> None:
+        """Begin the parent's event log and the process that syncs it."""
         try:
-            folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True)
         except OSError as error:
-            raise write_error(folder, error) from error
-        stale = close_stale_runs(absolute(config.output_dir))
-        self.lock = acquire(folder)
-        self.journal = EventLog(folder)
-        self.journal.start(config.tracking.experiment, name, {}, tags, None)
-        write_json(folder / TRACKING, tracking_store(config))
-        self.sync_process = start_background_sync([folder, *stale], SHARE)
+            raise write_error(self.folder, error) from error
+        stale = close_stale_runs(absolute(self.config.output_dir))
+        self.lock = acquire(self.folder)
+        self.journal = EventLog(self.folder)
+        self.journal.start(self.config.tracking.experiment, self.sweep.name, {}, tags, None)
+        write_json(self.folder / TRACKING, tracking_store(self.config))
+        self.sync_process = start_background_sync([self.folder, *stale], SHARE)
 
     def results(self) -> list[JobResult]:
-        """Results of all jobs, by number.
+        """Return the results of all jobs, by number.
 
-        Waits until MLflow has given each job an id. Where the store does not answer, the names of the run
-        directories take their place.
+        With one sync process, wait until MLflow has given each job an id. Where the store does not answer,
+        the names of the run directories take their place.
         """
+        if self.journal is None:
+            return open_store(self.config).job_results(self.sweep.id)
         self.journal.closing()
         jobs = list_jobs(self.folder)
         for job in jobs:
@@ -82,7 +117,6 @@ class SweepRun:
     def end(
         self,
         status: str,
-        sweep: Sweep,
         metrics: dict[str, float],
         tags: dict[str, str],
         page: Path,
@@ -92,7 +126,6 @@ class SweepRun:
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            sweep: The sweep.
             metrics: The parent's metrics.
             tags: More tags of the parent.
             page: The sweep's page, a file in its directory.
@@ -101,12 +134,19 @@ class SweepRun:
         Returns:
             The links that open the sweep in MLflow's UI; None when the store did not answer.
         """
+        sweep, uri = self.sweep, tracking_store(self.config)["uri"]
+        if self.journal is None:
+            from src.tracking import mlflow_store  # slow to import
+
+            mlflow_store.close_parent(uri, sweep.id, status, metrics, tags, [page])
+            ids = [result.run_id for result in ranked]
+            return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, self.config, ids)
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
         self.lock.release()
-        if not wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
+        if not wait_for_sync(self.sync_process, self.folder, uri):
             return None
         done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
         return mlflow_links.sweep_links(
@@ -122,46 +162,3 @@ def sync_pending(config: PathsConfig) -> None:
     pending = pending_sync(absolute(config.output_dir))
     if folders := [each for each in pending if load_store(each)["uri"] == uri]:
         start_background_sync(folders, SHARE).wait()
-
-
-def open_sweep(
-    config: PathsConfig,
-    keys: list[str],
-    overrides: list[str],
-    name: str = "",
-    local: bool = False,
-) -> tuple[Sweep, SweepRun | None]:
-    """Open a sweep and export it to its jobs.
-
-    Args:
-        config: Where the sweep is tracked.
-        keys: The swept keys.
-        overrides: The typed overrides with several values.
-        name: The sweep's name where it is not these overrides.
-        local: Whether all jobs run on this machine without querying the tracker, so that one process syncs
-            the parent and the jobs. Otherwise the parent run is created now.
-
-    Raises:
-        UserError: When the store does not answer.
-    """
-    name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
-    own = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
-    run = None
-    if not config.tracking.enabled:
-        sweep = Sweep(own, name, keys)
-    elif local:
-        folder = absolute(config.output_dir) / "sweeps" / own
-        run = SweepRun(config, folder, name, tags)
-        sweep = Sweep(own, name, keys, str(folder))
-    else:
-        from src.tracking import mlflow_store  # slow to import
-
-        absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
-        store = tracking_store(config)
-        parent = mlflow_store.create_parent(
-            store["uri"], config.tracking.experiment, store["artifacts"], name, tags
-        )
-        sweep = Sweep(parent, name, keys)
-    sweep.export_env()
-    return sweep, run

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 from src.common.files import PROJECT
 from src.common.process import available_cores
-from src.config.instantiate import TARGET_GROUPS, find_class
+from src.config.constraints import TARGET_GROUPS, find_class
 from src.config.schema import Config
 from src.config.validation import flatten
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rnn.aligned import CACHE_LINE, at_cache_line
+from src.rnn.cache import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
 from src.rnn.parameters import Array, RNNConfig, unflatten
 

@@ -12,16 +12,14 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.signals import Preempted, StopFlags, interruptible
-from src.config.instantiate import instantiate
+from src.config.constraints import instantiate
 from src.config.schema import Config
 from src.data.batches import build_batches
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import UpdateRatio
 from src.evaluation.scoring import all_finite, validation_loss
-from src.rnn.clipping import clip_norm, clip_value, global_norm
-from src.rnn.init import initialize
-from src.rnn.optimizers import Optimizer, decay_weights, ema_update
-from src.rnn.parameters import RNNConfig, unflatten
+from src.rnn.optimizers import Optimizer, clip_norm, clip_value, decay_weights, ema_update, global_norm
+from src.rnn.parameters import RNNConfig, initialize, unflatten
 from src.rnn.schedules import Schedule
 from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel

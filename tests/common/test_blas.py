@@ -20,8 +20,7 @@ from src.evaluation.scoring import predict_stateful, predict_stateless
 from src.generation import sampling
 from src.models.serialization import TrainedModel
 from src.rnn import network, step
-from src.rnn.init import initialize
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.commands import PROJECT, TIME_LIMIT, environ
 from tests.small_training import BASE, CORPUS
 

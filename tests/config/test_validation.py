@@ -21,8 +21,7 @@ import pytest
 
 from src.common.file_lock import Lock
 from src.common.files import CONF
-from src.config.constraints import fields_of
-from src.config.instantiate import TARGET_GROUPS
+from src.config.constraints import TARGET_GROUPS, fields_of
 from src.config.schema import COMMANDS
 from tests.commands import PROJECT, Commands, environ
 from tests.invalid_inputs.case import PLACES, ROOT, TINY, VERSE, Case

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.common.errors import UserError
-from src.data.bytes_to_text import characters
+from src.data.sources import characters
 
 fast = settings(deadline=None, max_examples=150)
 TEXT = "Shall I? Élan ÿ\r\n\tЖи \u03c3\u03c2, 你好\U0001f600 \ufeff.\rend\n"

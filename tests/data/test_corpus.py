@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data import sources
-from src.data.bytes_to_text import characters
 from src.data.corpus import FORMAT, Corpus, CorpusConfig, load, prepare
 from src.data.normalization import Normalization
+from src.data.sources import characters
 from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.batches import Ids
-from src.data.permutation import ROUNDS, draw_keys, permutation_slice
+from src.data.batches import ROUNDS, Ids, draw_keys, permutation_slice
 
 KEYS = st.lists(st.integers(0, 2**32 - 1), min_size=ROUNDS, max_size=ROUNDS)
 BILLION = 1_000_000_000

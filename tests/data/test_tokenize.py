@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from src.data.normalization import Normalization
-from src.data.tokenize import write_normalized, write_tokens
-from src.data.vocabulary import Vocabulary
+from src.data.vocabulary import Vocabulary, write_normalized, write_tokens
 
 AS_IT_IS = Normalization(lowercase=False, letters_only=False, collapse_spaces=False)
 PLAIN = "Shall I compare thee to a summer's day?\n" * 3
@@ -25,7 +24,7 @@ def test_tokens_are_the_characters_places_wherever_the_text_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, size: int
 ) -> None:
     """Pieces of ASCII alone go another, faster way."""
-    monkeypatch.setattr("src.data.tokenize.PIECE", size)
+    monkeypatch.setattr("src.data.vocabulary.PIECE", size)
     pieces = [text[k : k + size] for k in range(0, len(text), size)]
     count, distinct = write_normalized(pieces, AS_IT_IS, tmp_path / "text")
     assert (count, distinct) == (len(text), "".join(sorted(set(text))))

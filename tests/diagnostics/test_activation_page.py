@@ -17,8 +17,7 @@ from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.diagnostics.activation_page import CHARACTERS, TOP_K, render_page, top_k
 from src.diagnostics.unit_analysis import collect_activations
-from src.rnn.init import initialize
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array, RNNConfig, initialize
 
 CHROMIUM = shutil.which("chromium")
 PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too

@@ -13,8 +13,7 @@ import pytest
 from src.common.job_result import GradientFile
 from src.diagnostics.callback import DiagnosticsCallback, select_distances
 from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import gamma, radius_error
 from tests.small_training import BASE, CORPUS, Recorder
 

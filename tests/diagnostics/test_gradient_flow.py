@@ -16,9 +16,8 @@ from src.diagnostics.gradient_flow import (
     saturation,
 )
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
 from src.rnn.network import Buffers
-from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
 from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
 from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, target

@@ -5,8 +5,7 @@ import pytest
 
 from src.diagnostics.unit_analysis import Feature, collect_activations, correlations, features, rank_units
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.rnn.step import Stepper
 from tests.network_error import Bounds
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, softmax_error

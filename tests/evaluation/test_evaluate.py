@@ -32,8 +32,7 @@ from src.evaluation.scoring import (
     score_stateless,
 )
 from src.evaluation.text_quality import TextQuality
-from src.rnn.init import initialize
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
 
 LINE = "the rain, in spain: stays mainly!\n"

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from src.evaluation.scoring import Score, Tokens, score_stateful, score_stateless, validation_loss
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
 from src.rnn.network import Ids
-from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
 from src.rnn.step import Stepper
 from tests.network_error import Bounds
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error

@@ -15,8 +15,7 @@ from src.data.normalization import Normalization
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import DOUBLE, contractive, gamma
 
 SMALL = st.lists(st.integers(0, 2), min_size=1, max_size=60)

@@ -17,8 +17,7 @@ from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.training.callbacks import NullLogger
 from src.training.early_stopping import EarlyStopping
 from src.training.trainer import Trainer

@@ -7,10 +7,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from src.cli.main import RAW_STRING_KEYS, register_configs
+from src.cli.main import RAW_STRING_KEYS
 from src.common.files import CONF
-from src.config.constraints import Constraint
-from src.config.instantiate import TARGET_GROUPS
+from src.config.constraints import TARGET_GROUPS, Constraint
+from src.config.resolvers import register_configs
 from src.config.schema import COMMANDS
 from src.config.validation import iter_leaves
 from tests.invalid_inputs.case import PLACES, Case

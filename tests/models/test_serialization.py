@@ -161,3 +161,17 @@ def test_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
     assert not trace.exists()
     pickle.loads(payload)  # the bomb was live
     assert trace.exists()
+
+
+def test_a_cell_of_a_users_module_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its path in model.json; where the module is not, the line names it."""
+    (tmp_path / "own_cell.py").write_text("from src.rnn.gru import GRU as CELL\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    save(model_of(RNNConfig(5, 3, "own_cell.CELL")), tmp_path)
+    assert load(tmp_path).architecture.spec.gates == "rzn"
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert described["architecture"]["cell"] == "own_cell.CELL"
+    described["architecture"]["cell"] = "gone_cell.CELL"
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="No module named 'gone_cell'"):
+        load(tmp_path)

@@ -23,8 +23,7 @@ from src.playground.generation import (
     settings_diff,
     validation_error,
 )
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord

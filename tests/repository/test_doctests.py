@@ -22,6 +22,6 @@ def test_examples_in_docstrings(name: str) -> None:
 
 
 def test_where_an_example_says_it_best_there_is_one() -> None:
-    text = {f"src.data.{name}" for name in ("normalization", "permutation", "vocabulary")}
-    rnn = {f"src.rnn.{name}" for name in ("loss", "clipping", "schedules")}
+    text = {f"src.data.{name}" for name in ("normalization", "batches", "vocabulary")}
+    rnn = {f"src.rnn.{name}" for name in ("loss", "optimizers", "schedules")}
     assert text | rnn | {"src.generation.sampling"} <= set(MODULES)

@@ -9,8 +9,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from src.cli.main import quote_override, register_configs
+from src.cli.main import quote_override
 from src.common.files import CONF
+from src.config.resolvers import register_configs
 from tests.conftest import CONFIG_NAMES, PROJECT, Trained
 from tests.doc_pages import DOCS, commands, in_the_code, named, page, rows
 

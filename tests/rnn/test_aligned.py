@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.rnn.aligned import CACHE_LINE, empty, zeros
+from src.rnn.cache import CACHE_LINE, empty, zeros
 from src.rnn.network import Buffers
 from src.rnn.parameters import RNNConfig
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.rnn.clipping import clip_norm, clip_value, global_norm
+from src.rnn.optimizers import clip_norm, clip_value, global_norm
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -13,9 +13,8 @@ import pytest
 from src.rnn.blocked_matmul import k_chunk
 from src.rnn.cells import CELLS
 from src.rnn.gradient_check import Case, max_relative_error
-from src.rnn.init import initialize
 from src.rnn.network import Buffers, loss_and_gradient
-from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
 from tests.network_error import Bounds
 from tests.rounding import COMPLEX, DOUBLE, UNIT, contractive, gamma
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from src.rnn.cells import CELLS
-from src.rnn.init import SCHEMES, initialize
-from src.rnn.parameters import Array, Parameters, RNNConfig, unflatten
+from src.rnn.parameters import SCHEMES, Array, Parameters, RNNConfig, initialize, unflatten
 from tests.rounding import DOUBLE, UNIT, gamma
 
 PAIRS = [(kind, scheme) for kind in CELLS for scheme in SCHEMES if scheme != "identity" or kind[0] == "rnn"]

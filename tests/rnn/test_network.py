@@ -3,11 +3,13 @@
 (What holds for every cell stands in test_cells.py.) Both are within the bounds of network_error.py.
 """
 
+import re
+
 import numpy as np
 import pytest
 
 from src.rnn import vanilla
-from src.rnn.cells import CELLS, get_cell
+from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Array, Parameters, RNNConfig, named_views, unflatten
 from tests.network_error import Bounds
@@ -143,7 +145,7 @@ def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], s
     (cache,) = Buffers.allocate(architecture, 7, 3, params.dtype).caches
     (layer,) = unflatten(architecture, params).layers
     with pytest.raises(ValueError, match="zip"):
-        get_cell(architecture).forward(layer, cache, np.zeros((steps, architecture.gates, 3, 5)))
+        architecture.spec.forward(layer, cache, np.zeros((steps, architecture.gates, 3, 5)))
 
 
 @LAYERS
@@ -244,6 +246,25 @@ def test_flat_vector_of_another_size_is_refused(wrong: int) -> None:
 def test_cell_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected one of rnn with tanh, .*, got gru with relu"):
         forward_once(RNNConfig(4, 3, "gru", 1, "relu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere.CELL", "No module named 'nowhere'"),
+        ("src.rnn.gru.LSTM", "has no attribute"),
+        ("math.pi", "float"),
+    ],
+)
+def test_a_path_that_leads_to_no_cell_is_refused_in_one_line(name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"got {name} with tanh (")) as caught:
+        RNNConfig(4, 3, name).size()
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cell_may_be_in_any_module() -> None:
+    assert RNNConfig(4, 3, "src.rnn.lstm.LSTM").spec is RNNConfig(4, 3, "lstm").spec
 
 
 def forward_once(architecture: RNNConfig) -> Array:

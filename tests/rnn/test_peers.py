@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 from src.rnn.cells import CELLS
-from src.rnn.clipping import clip_norm, global_norm
-from src.rnn.init import initialize
 from src.rnn.network import Buffers, Ids, loss_and_gradient
-from src.rnn.optimizers import Adam
-from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
+from src.rnn.optimizers import Adam, clip_norm, global_norm
+from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what torch says while it is imported is its own affair

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.rnn.parameters import Array, RNNConfig, unflatten
-from src.rnn.spectrum import recurrent_matrices, singular_values, spectral_radius
+from src.rnn.state_gradients import recurrent_matrices, singular_values, spectral_radius
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
 
 # Of a matrix that is not normal it is too large by the factor k^(1 / 4096), by 0.3% up to k = 200,000.

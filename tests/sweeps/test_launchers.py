@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from src.cli.main import register_configs
 from src.common.files import CONF
 from src.common.process import available_cores
+from src.config.resolvers import register_configs
 from src.sweeps.sweep import Sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies

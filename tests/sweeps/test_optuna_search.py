@@ -14,9 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from optuna.trial import TrialState
 
 from src.cli.error_messages import format_error
-from src.cli.main import register_configs
 from src.common.errors import UserError
 from src.common.files import CONF
+from src.config.resolvers import register_configs
 from src.sweeps import hydra_callback, optuna_search
 from src.sweeps.optuna_search import PerTrialSeededSampler, validate_search
 from src.sweeps.sweep import format_value

@@ -17,9 +17,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from src.common.errors import UserError
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
 from src.rnn.network import Buffers, Ids, forward
-from src.rnn.parameters import Array, RNNConfig, unflatten
+from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.training import data_parallel
 from src.training.data_parallel import DataParallel, effective_workers, worker_loop
 from src.training.shard import COMPUTE, Shard, ShardSpec, Shared

@@ -10,8 +10,7 @@ import pytest
 from src.common.errors import DivergenceError
 from src.evaluation.evaluate import evaluate_network
 from src.evaluation.scoring import validation_loss
-from src.rnn.init import initialize
-from src.rnn.parameters import RNNConfig
+from src.rnn.parameters import RNNConfig, initialize
 from src.training import trainer
 from src.training.data_parallel import DataParallel
 from tests.small_training import CORPUS, target

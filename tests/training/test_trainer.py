@@ -14,8 +14,7 @@ from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 from src.rnn.cells import CELLS
-from src.rnn.init import initialize
-from src.rnn.parameters import Array, RNNConfig
+from src.rnn.parameters import Array, RNNConfig, initialize
 from src.rnn.schedules import Plateau
 from tests.rounding import UNIT, gamma
 from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_config, target
