@@ -61,10 +61,10 @@ class SweepRun:
         sweep_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.sweep = Sweep(sweep_id, name, keys)
         self.journal: EventLog | None = None
-        if config.tracking.name != "none" and local:
+        if config.tracking.enabled and local:
             self.sweep = Sweep(sweep_id, name, keys, str(self.folder))
             self._start_event_log(tags)
-        elif config.tracking.name != "none":
+        elif config.tracking.enabled:
             from src.tracking import mlflow_store  # slow to import
 
             absolute(config.output_dir).mkdir(parents=True, exist_ok=True)

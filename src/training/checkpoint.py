@@ -132,10 +132,7 @@ def load(path: Path) -> Checkpoint:
     """
     arrays, text = read_file(path)
     found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
-    try:
-        check_arrays(arrays, found.model)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no network that there is: {error}") from error
+    check_arrays(arrays, found.model)
     return found
 
 
@@ -143,10 +140,11 @@ def check_arrays(arrays: dict[str, Array], model: TrainedModel) -> None:
     """Check names, shapes and dtypes of a checkpoint's arrays.
 
     Raises:
-        ValueError: One is missing, unknown, or of another shape or dtype than the network needs.
+        ValueError: There is no such cell; or an array is missing, unknown, or of another shape or dtype than
+            the network needs.
     """
     a = model.architecture
-    get_cell(a)
+    get_cell(a.cell, a.activation)
     if len(model.vocabulary) != a.vocab:
         raise ValueError(f"{len(model.vocabulary)} characters for a vocabulary of {a.vocab}")
     if missing := {"weights", "best"} - arrays.keys():

@@ -194,6 +194,7 @@ def test_nothing_is_read_that_the_schema_does_not_have() -> None:
         f"{where}: {owner} has no {key}"
         for owner, key, where in READS
         if key not in {f.name for f in attrs.fields(CLASSES[owner])} | HYDRAS
+        and not isinstance(getattr(CLASSES[owner], key, None), property)
     ]
     assert not unknown
 

@@ -204,9 +204,12 @@ def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], 
 
 
 @pytest.mark.slow
-def test_joblibs_processes_leave_each_job_its_threads_and_the_engine_one() -> None:
+def test_joblibs_processes_leave_each_job_its_threads_and_the_engine_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from joblib import Parallel, delayed
 
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # joblib does not change what the user has set
     kinds = [1, 2]
     out = Parallel(n_jobs=2, backend="loky")(delayed(trained_in_a_process_of_joblib)(k) for k in kinds)
     for workers, (before, within, gradient) in zip(kinds, out, strict=True):
