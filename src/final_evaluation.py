@@ -89,7 +89,9 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     log_samples(run, config, samples, judged)
     write_json(run.folder / "evaluation.json", evaluation.report(judged))
     run.log_artifact(run.folder / "evaluation.json")
-    draw_figures(run, config, evaluation, [*judged, judge.reference_metrics(config.length)], result.best_step)
+    if config.figures:
+        compared = [*judged, judge.reference_metrics(config.length)]
+        draw_figures(run, config, evaluation, compared, result.best_step)
     if config.diagnostics:
         write_diagnostics(run, trainer, result)
     digests = {"weights_sha256": digest, "job_digest": job_digest(config, corpus.digest)}
@@ -118,7 +120,7 @@ def log_samples(run: Run, config: Config, samples: dict[float, str], judged: lis
 def draw_figures(
     run: Run, config: Config, evaluation: Evaluation, judged: list[TextMetrics], kept_step: int
 ) -> None:
-    """The figures of the training and of what came out."""
+    """Draw and log the figures of the training and of the evaluation."""
     from src.plots import run as plots  # matplotlib takes a second to import, after training
 
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
@@ -138,12 +140,23 @@ def draw_figures(
 def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
     """Draw the diagnostics of the whole training, and write the page of the units' activations."""
     from src.diagnostics import activation_page
+
+    if trainer.config.figures:
+        draw_diagnostics(run, trainer, result)
+    file = run.folder / "neurons.html"
+    page = activation_page.render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
+    write_text(file, page)
+    run.log_artifact(file)
+
+
+def draw_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
+    """Draw and log the gradient through time and the singular values of the recurrent matrices."""
     from src.plots import diagnostics  # matplotlib takes a second to import, after training
     from src.plots import run as plots
 
     record = read_json(run.folder / GRADIENTS, GradientFile)
     network = unflatten(trainer.architecture, result.params)
-    drawn = {
+    figures = {
         "gradient_through_time": diagnostics.gradient_through_time(record, result.best_step),
         "singular_values": diagnostics.singular_values(
             [np.array(values, np.float64) for values in record["initial_singular_values"]],
@@ -151,11 +164,7 @@ def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
             gated=trainer.architecture.cell != "rnn",
         ),
     }
-    for name, figure in drawn.items():
+    for name, figure in figures.items():
         file = run.folder / "figures" / f"{name}.png"
         plots.save(figure, file)
         run.log_artifact(file, "figures")
-    file = run.folder / "neurons.html"
-    page = activation_page.render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
-    write_text(file, page)
-    run.log_artifact(file)

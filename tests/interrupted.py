@@ -5,7 +5,8 @@ from pathlib import Path
 
 TIMES = {"throughput/chars_per_second", "train/seconds"}
 # A job with checkpoints at 20, 40 and 60.
-JOB = ("max_epochs=0.05", "eval_every=20", "log_every=5", "length=20", "workers=1", "diagnostics=false")
+JOB = ("max_epochs=0.05", "eval_every=20", "log_every=5", "length=20", "workers=1", "diagnostics=false",
+       "figures=false")  # fmt: skip
 STEPS = 60
 
 

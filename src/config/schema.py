@@ -35,6 +35,7 @@ SUB_EXPERIMENTS = ("karpathy2015_64", "karpathy2015_128", "karpathy2015_256")  #
 # Keys and groups that do not affect the result of a run: where it is made, and what is done with it.
 NON_SEMANTIC_KEYS = (
     "output_dir", "data_dir", "tracking", "skip_finished", "objectives", "register", "resume", "rerun",
+    "figures",
 )  # fmt: skip
 # Metrics that a search can optimize (Config.objectives), with their directions.
 OBJECTIVES = {"val/loss": "minimize", "throughput/chars_per_second": "maximize"}
@@ -157,6 +158,7 @@ class Config(PathsConfig):
     stateful: bool = bool_field()
     log_every: int = int_field(1)
     diagnostics: bool = bool_field()
+    figures: bool = bool_field()
     skip_finished: bool = bool_field()
     objectives: list[str] = constrained(Constraint("a text", choices=tuple(OBJECTIVES), is_list=True))
     prune: bool = bool_field()

@@ -30,7 +30,7 @@ OVERRIDABLE_ON_RESUME = {
     *("on_divergence", "rollback_lr_factor", "max_rollbacks"),
     *("prompt", "temperature", "temperatures", "length"),
     *("output_dir", "data_dir", "tracking.name", "tracking.uri", "register", "skip_finished", "objectives"),
-    "prune",
+    *("prune", "figures"),
 }
 
 

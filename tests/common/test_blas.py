@@ -128,7 +128,7 @@ def test_the_same_command_gives_the_same_scores_with_any_number_of_blas_threads(
     told = []
     for number in ("1", "2"):
         places = [f"output_dir={tmp_path / number}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
-        small = ["hidden=64", "max_epochs=0.2", "eval_every=100", "length=120", "workers=1"]
+        small = ["hidden=64", "max_epochs=0.2", "eval_every=100", "length=120", "workers=1", "figures=false"]
         done = subprocess.run(
             [sys.executable, "-m", "src.train", *small, *places],
             cwd=PROJECT, env=environ(OPENBLAS_NUM_THREADS=number), capture_output=True, text=True,

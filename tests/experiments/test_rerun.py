@@ -15,7 +15,8 @@ from src.tracking.mlflow_store import find
 pytestmark = pytest.mark.slow  # every one of them trains
 
 Typed = Callable[..., Any]
-TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=30", "workers=1")
+TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=30", "workers=1",
+        "figures=false")  # fmt: skip
 
 
 def edit(file: Path, **changes: Any) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import PROJECT, Ended, environ, run_command
 # MLflow's own warnings, about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=40")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=40", "figures=false")
 CHATTER = re.compile(r"Traceback|Warning|submitit|INFO|WARNING|\bray\b", re.IGNORECASE)
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 

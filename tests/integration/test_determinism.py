@@ -19,6 +19,7 @@ Typed = Callable[..., Any]
 TINY = (
     "hidden=16",
     "max_epochs=0.02",
+    "figures=false",
     "schedule.warmup_steps=5",
     "ema_decay=0.9",
     "batch_size=64",

@@ -47,7 +47,8 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path) -> None:
     """In the middle of the training, by its journal."""
-    asked = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none")
+    asked = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none",
+             "figures=false")  # fmt: skip
     done = python(LIMITED, "100000", *asked, f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}")
     (folder,) = (tmp_path / "runs").iterdir()
     line = (

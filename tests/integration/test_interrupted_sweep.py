@@ -14,8 +14,8 @@ import pytest
 
 from src.common.job_result import read_results
 from src.tracking.event_log import read_lines
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, environ, run_command
+from tests.commands import TIME_LIMIT, Commands
+from tests.conftest import PROJECT, environ
 from tests.interrupted import JOB, STEPS, points
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
@@ -46,11 +46,11 @@ def weights(folder: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[int, Path]:
+def straight(tmp_path_factory: pytest.TempPathFactory, data: Path, command: Commands) -> dict[int, Path]:
     """The jobs of a sweep that nothing happened to."""
     outputs = tmp_path_factory.mktemp("straight")
     where = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    ended = run_command("src.train", "--multirun", "hidden=8,12", *JOB, *where)
+    ended = command("src.train", "--multirun", "hidden=8,12", *JOB, *where)
     assert ended.rc == 0, ended.err
     return by_hidden(outputs)
 
@@ -58,7 +58,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[int, 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["skip_finished=true", "skip_finished=false"])
 def test_a_sweep_killed_in_its_second_job_goes_on_there(
-    first: str, straight: dict[int, Path], data: Path, tmp_path: Path
+    first: str, straight: dict[int, Path], data: Path, tmp_path: Path, command: Commands
 ) -> None:
     """Killed behind the second checkpoint of the second job, whichever way its jobs were delivered. To the
     bit, in the same run of MLflow, which is a job of the new sweep."""
@@ -67,7 +67,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     done = broken("checkpoint renamed", 5, *asked, first)
     assert done.returncode == -signal.SIGKILL, done.stderr
     folders = by_hidden(tmp_path)
-    again = run_command("src.train", "--multirun", *asked, "skip_finished=true")
+    again = command("src.train", "--multirun", *asked, "skip_finished=true")
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders, "no run was begun anew"
     ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
@@ -98,7 +98,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
 
 @pytest.mark.slow
 def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
-    straight: dict[int, Path], data: Path, tmp_path: Path
+    straight: dict[int, Path], data: Path, tmp_path: Path, command: Commands
 ) -> None:
     where = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     asked = ("hidden=8,12", *JOB, *where, "skip_finished=true")
@@ -108,7 +108,7 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     assert list(folders) == [8]
     end = [record for _, record in read_lines(folders[8], 0)][-1]
     assert (end["status"], end["reason"]) == ("FINISHED", "interrupted")
-    again = run_command("src.train", "--multirun", *asked)
+    again = command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
     assert "reused" not in again.err
     assert f"hidden=8: goes on: run {folders[8].name} from step 30\n" in again.err
@@ -117,14 +117,14 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     assert {name for _, name, _ in new} - {"val/loss", "val/bpc"} <= {
         name for step, name, _ in points(straight[8]) if step in (0, STEPS + 1)
     }, "beside those of the first end nothing is otherwise"
-    third = run_command("src.train", "--multirun", *asked)
+    third = command("src.train", "--multirun", *asked)
     assert third.err.count(": reused run ") == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("told", ["killed with its jobs", "SIGTERM to it alone"])
 def test_jobs_that_ran_side_by_side_go_on_side_by_side(
-    told: str, straight: dict[int, Path], data: Path, tmp_path: Path
+    told: str, straight: dict[int, Path], data: Path, tmp_path: Path, command: Commands
 ) -> None:
     """Over joblib's processes: ended when both have a checkpoint; the lengths are theirs alone. SIGTERM to
     the launching process closes the sweep and leaves none of its processes behind."""
@@ -143,7 +143,7 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
         assert "train: SIGTERM" in err
         assert [f"│ {hidden} " in table for hidden in (8, 12)] == [True, True]
     folders = by_hidden(tmp_path)
-    again = run_command("src.train", "--multirun", *asked)
+    again = command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders
     for hidden, folder in folders.items():

@@ -13,7 +13,7 @@ from tests.conftest import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false", "figures=false")
 PROCESSES = 4
 HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
 

@@ -199,7 +199,8 @@ def test_a_sweep_without_its_server_is_delivered_whole_afterwards(
     data: Path, tmp_path: Path, command: Any, trained: Any
 ) -> None:
     """The jobs' table has no ids then; the command that the message names brings parent and jobs."""
-    settings = ("hidden=8,12", "max_epochs=0.02", "workers=1", "length=20", "tracking.experiment=swept late")
+    settings = ("hidden=8,12", "max_epochs=0.02", "workers=1", "length=20", "tracking.experiment=swept late",
+                "figures=false")  # fmt: skip
     places = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
     ended = command("src.train", "--multirun", *settings, *places)
     assert ended.rc == 0, ended.err

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 KILLS = 25
 SMALL = (
     "max_epochs=0.35",
+    "figures=false",
     "eval_every=10",
     "log_every=4",
     "length=20",

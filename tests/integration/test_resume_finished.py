@@ -21,7 +21,7 @@ def finished(
     """A small finished run, and where it is."""
     outputs = tmp_path_factory.mktemp("outputs")
     places = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
-    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20")
+    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20", "figures=false")
     ended = command("src.train", *settings, *places)
     assert ended.rc == 0, ended.err
     return only_run(outputs), places

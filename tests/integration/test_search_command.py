@@ -14,7 +14,8 @@ from src.common.files import CONF
 # MLflow warns about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
+         "figures=false")  # fmt: skip
 OPTUNA = "hydra/sweeper=optuna"
 SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "hydra.sweeper.n_trials=3")
 

@@ -18,7 +18,8 @@ from tests.commands import TIME_LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 PROJECT = Path(__file__).resolve().parents[2]
-SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
+SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
+         "figures=false")  # fmt: skip
 
 
 def places(root: Path) -> list[str]:
@@ -208,7 +209,7 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     where = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,64", "max_epochs=500", "patience=null",
-         "eval_every=20", "length=20", "workers=1", *where],
+         "figures=false", "eval_every=20", "length=20", "workers=1", *where],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
     )  # fmt: skip

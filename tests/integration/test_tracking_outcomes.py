@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 def start_training(*arguments: str) -> subprocess.Popen[str]:
     """A long training in a process group of its own, as a shell starts it."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    long = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10")
+    long = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10",
+            "figures=false")  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *long, *arguments],
         cwd=PROJECT,

@@ -8,7 +8,7 @@ from pathlib import Path
 VERSE = "the sun is up and so am i, "
 TINY = (
     "data=file", "data.path=text.txt", "prompt=the ", "seq_len=10", "hidden=8", "max_epochs=0.05",
-    "eval_every=10", "length=20", "workers=1", "tracking=none",
+    "figures=false", "eval_every=10", "length=20", "workers=1", "tracking=none",
 )  # fmt: skip
 PLACES = ("output_dir=outputs", "data_dir=data")
 PORT = 58899  # nobody listens there

@@ -21,7 +21,7 @@ from tests.playground_visits import PATIENCE, Served, Visit
 
 # MLflow's own warnings are not ours to mend.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1")
+TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=false")
 
 
 @pytest.fixture(scope="module")

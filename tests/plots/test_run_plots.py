@@ -31,3 +31,22 @@ def test_everything_that_a_runs_figures_say_is_within_them(
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     assert len(drawn) == len(list((folder / "figures").iterdir())) >= 7
     assert not {name: lost for name, lost in drawn.items() if lost}
+
+
+@pytest.mark.slow
+def test_without_figures_a_run_has_everything_else(command: Callable[..., Ended], tmp_path: Path) -> None:
+    places = (f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none")
+    small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "workers=1", "length=20", "figures=false")
+    ended = command("src.train", *small, *places)
+    assert ended.rc == 0, ended.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not (folder / "figures").exists()
+    left = {
+        "model",
+        "samples",
+        "scores.json",
+        "evaluation.json",
+        "neurons.html",
+        "gradient_through_time.json",
+    }
+    assert left <= {path.name for path in folder.iterdir()}

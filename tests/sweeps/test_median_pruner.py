@@ -76,8 +76,8 @@ def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any
     """Typed again it takes the others as done: by what MLflow knows, and by what stands in the folders."""
     asked = [
         "src.train", "--multirun", "lr=0.05,0.04,0.03,0.02,0.01,1e-6", "hidden=8", "max_epochs=0.1",
-        "eval_every=20", "length=20", "workers=1", "diagnostics=false", "prune=true", "skip_finished=true",
-        f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
+        "eval_every=20", "length=20", "workers=1", "diagnostics=false", "figures=false", "prune=true",
+        "skip_finished=true", f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
     ]  # fmt: skip
     ended = command(*asked)
     assert ended.rc == 0, ended.err

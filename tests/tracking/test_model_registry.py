@@ -11,7 +11,8 @@ from src.common.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false")
+SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
+         "figures=false")  # fmt: skip
 # What a person sees of registering, and nothing of MLflow's beside it.
 SAID = re.compile(
     r"^registered: char-rnn version (\d+), alias champion, run (\w+)\n"

@@ -40,7 +40,7 @@ def sweep(trained: Any) -> Any:
     """Two runs of one command, beside the shared run but in an experiment of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,16", "max_epochs=0.05", "length=20",
-         "tracking.experiment=sweep", *trained.places],
+         "figures=false", "tracking.experiment=sweep", *trained.places],
         cwd=PROJECT, capture_output=True, text=True, check=False, timeout=TIME_LIMIT,
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
     )  # fmt: skip

@@ -73,7 +73,7 @@ def test_an_unreachable_server_loses_nothing(
     command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
 ) -> None:
     nowhere = "tracking.uri=http://127.0.0.1:9"
-    settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", nowhere)
+    settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", "figures=false", nowhere)
     ended = command(
         "src.train", *settings, f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}"
     )
