@@ -49,4 +49,4 @@ def test_the_tests_that_are_asked_are_those_of_the_mathematics_and_the_text() ->
     assert {"test_loss.py", "test_cells.py", "test_batches.py", "test_corpus.py"} <= names([])
     assert not {"test_peers.py", "test_trainer.py", "test_pipeline.py", Path(__file__).name} & names([])
     assert names(["rnn.optimizers"]) == {"test_clipping.py", "test_optimizers.py"}
-    assert names(["data.sources"]) == {"test_corpus.py", "test_sources.py"}
+    assert names(["data.sources"]) == {"test_bytes_to_text.py", "test_corpus.py", "test_sources.py"}
