@@ -53,6 +53,7 @@ BASE = Config(
     stateful=True,
     log_every=10,
     diagnostics=False,
+    figures=False,
     skip_finished=False,
     objectives=["val/loss"],
     prune=False,

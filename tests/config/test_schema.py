@@ -298,6 +298,7 @@ def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
         "register": ["register=true"],
         "resume": ["resume=latest"],
         "rerun": ["rerun=latest"],
+        "figures": ["figures=false"],
     }
     assert typed.keys() == set(schema.NON_SEMANTIC_KEYS)
     plain = flatten(composed("config"))
