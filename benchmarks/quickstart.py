@@ -88,10 +88,10 @@ def sentence(told: dict[str, Any]) -> str:
         "`git clone`, `make setup`, `python -m src.train max_epochs=1`, `python -m src.sample run=latest`"
     )
     return (
-        f"From nothing to the first sample it is {told['commands']} commands ({commands}), "
-        f"{sum(seconds.values()):.0f} s with empty caches ({seconds['setup']:.0f} s of them `make setup`), "
-        f"{told['environment_mb']:.0f} MB of environment, and {warnings or 'no'} "
-        f"warning{'' if warnings == 1 else 's'} on the screen."
+        f"The first sample takes {told['commands']} commands ({commands}), "
+        f"{sum(seconds.values()):.0f} s with empty caches ({seconds['setup']:.0f} s of them for `make setup`) "
+        f"and {told['environment_mb']:.0f} MB of disk space; the commands print {warnings or 'no'} "
+        f"warning{'' if warnings == 1 else 's'}."
     )
 
 
