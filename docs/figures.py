@@ -203,7 +203,7 @@ def stopping(corpus: Corpus) -> Figure:
     steps = [step for step, _ in trained.val]
     ax.plot(steps, means, "k--", label="training (mean of the batches)")
     ax.plot(steps, [loss for _, loss in trained.val], "k-o", markersize=3, label="validation")
-    ax.axvline(trained.best.step, color="k", linestyle=":", label=f"weights kept (step {trained.best.step})")
+    ax.axvline(trained.best.step, color="k", linestyle=":", label=f"best weights (step {trained.best.step})")
     ax.set_xlabel("optimizer step")
     ax.set_ylabel("loss [nats per character]")
     ax.legend()
@@ -230,7 +230,7 @@ def temperature(corpus: Corpus) -> Figure:
         ax.set_ylim(0, 1.05)
         ax.grid(alpha=0.3, axis="y")
         ax.set_ylabel("probability")
-    ax.set_xlabel(f"next character behind “{prompt}”")
+    ax.set_xlabel(f"next character after “{prompt}”")
     return figure
 
 

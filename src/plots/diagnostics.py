@@ -51,7 +51,7 @@ def gradient_through_time(file: GradientFile, kept: int) -> Figure:
                 norms = curves[step][layer][state]
                 points = [(k, n) for k, n in zip(file["distances"], norms, strict=True) if n]
                 name = f"step {step}" + (
-                    " (weights kept)" if step == kept else " (before training)" if step == 0 else ""
+                    " (best weights)" if step == kept else " (before training)" if step == 0 else ""
                 )
                 ax.semilogy(
                     *zip(*points, strict=True) if points else ([], []),
@@ -63,6 +63,7 @@ def gradient_through_time(file: GradientFile, kept: int) -> Figure:
             if state == len(some[0]) - 1:
                 ax.set_xlabel("distance k to the loss [characters]")
     axes[0][-1].legend()
+    figure.suptitle("Gradient norm by distance to the loss", fontsize=11)
     return figure
 
 
@@ -71,11 +72,11 @@ def singular_values(before: list[Array] | None, kept: list[Array], gated: bool) 
     that are not known. gated: whether that is the candidate's block of a gated cell."""
     layers = select_layers(len(kept), PANELS)
     figure, axes = panels(1, len(layers))
-    axes[0][0].set_ylabel("singular value of wh" + (", candidate's block" if gated else ""))
+    axes[0][0].set_ylabel("singular value of wh" + (", candidate block" if gated else ""))
     for layer, ax in zip(layers, axes[0], strict=True):
         for values, style, color, name in (
             (before, "--", "0.5", "before training"),
-            (kept, "-", "k", "weights kept"),
+            (kept, "-", "k", "best weights"),
         ):
             if values is not None:
                 ax.plot(range(1, values[layer].size + 1), values[layer], style, color=color, label=name)
@@ -85,4 +86,5 @@ def singular_values(before: list[Array] | None, kept: list[Array], gated: bool) 
         if len(kept) > 1:
             ax.set_title(f"layer {layer + 1}")
     axes[0][-1].legend()
+    figure.suptitle("Singular values of the recurrent matrix wh", fontsize=11)
     return figure

@@ -20,12 +20,13 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
 
 
-def single_axes(width: float, height: float, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def single_axes(width: float, height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes; width, height: in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     ax = figure.add_subplot()
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+    ax.set_title(title, fontsize=11)
     ax.grid(alpha=0.3)
     return figure, ax
 
@@ -40,11 +41,13 @@ def to_nats(bits: Any) -> Any:
 
 def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
     """Plot training and validation loss against the step, with the unigram's as a baseline."""
-    figure, ax = single_axes(7, 4.2, "optimizer step", "loss [nats per character]")
+    figure, ax = single_axes(
+        7, 4.2, "optimizer step", "loss [nats per character]", "Training and validation loss"
+    )
     ax.plot(*zip(*curves["train/loss"], strict=True), color="0.6", linewidth=1, label="training (batches)")
     ax.plot(*zip(*curves["val/loss"], strict=True), "k-o", markersize=3, label="validation")
-    ax.axhline(unigram_bpc * log(2), color="k", linestyle=":", label="unigram")
-    ax.axvline(kept_step, color="k", linestyle="--", linewidth=0.8, label=f"weights kept (step {kept_step})")
+    ax.axhline(unigram_bpc * log(2), color="k", linestyle=":", label="unigram baseline")
+    ax.axvline(kept_step, color="k", linestyle="--", linewidth=0.8, label=f"best weights (step {kept_step})")
     bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
     bits.set_ylabel("loss [bits per character]")
     ax.legend()
@@ -53,13 +56,24 @@ def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) 
 
 def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
     """Plot the gradient's norm before clipping, and how often it was clipped."""
-    figure, ax = single_axes(7, 4.2, "optimizer step", "gradient norm before clipping\n[nats per character]")
+    figure, ax = single_axes(
+        7,
+        4.2,
+        "optimizer step",
+        "gradient norm before clipping\n[nats per character]",
+        "Gradient norm and clipping",
+    )
     ax.semilogy(*zip(*curves["grad/norm"], strict=True), "k-", linewidth=1, label="norm")
     if clip is not None and clip_mode == "norm":
         ax.axhline(clip, color="k", linestyle="--", linewidth=0.8, label=f"clip = {clip:g}")
     share = ax.twinx()
-    share.plot(*zip(*curves["grad/clip_fraction"], strict=True), color="0.6", linestyle=":", label="clipped")
-    share.set_ylabel("share of steps clipped")
+    share.plot(
+        *zip(*curves["grad/clip_fraction"], strict=True),
+        color="0.6",
+        linestyle=":",
+        label="share of clipped steps",
+    )
+    share.set_ylabel("share of clipped steps")
     share.set_ylim(-0.02, 1.02)
     lines = [*ax.get_lines(), *share.get_lines()]
     ax.legend(lines, [str(line.get_label()) for line in lines])
@@ -72,27 +86,37 @@ def plot_reliability(bins: list[Bin], path: Path) -> None:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     width = bins[0].high - bins[0].low
     centers = [(b.low + b.high) / 2 for b in bins]
-    top.bar(centers, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="right")
-    top.plot([b.confidence for b in bins], [b.accuracy for b in bins], "ko", markersize=4, label="bin's mean")
-    top.plot([0, 1], [0, 1], "k--", linewidth=1, label="calibrated")
-    top.set_ylabel("share of predictions that were right")
-    top.set_title(f"expected calibration error {expected_calibration_error(bins):.1%}")
+    top.bar(centers, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="accuracy")
+    top.plot([b.confidence for b in bins], [b.accuracy for b in bins], "ko", markersize=4, label="bin mean")
+    top.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
+    top.set_ylabel("accuracy (share of correct predictions)")
+    top.set_title(
+        f"Reliability diagram, expected calibration error {expected_calibration_error(bins):.1%}", fontsize=11
+    )
     top.set_ylim(0, 1)
     top.legend(loc="upper left")
     bottom.bar(centers, [b.count for b in bins], width, color="0.8", edgecolor="k")
     bottom.set_ylabel("predictions")
-    bottom.set_xlabel("confidence: probability of the likeliest character")
+    bottom.set_xlabel("confidence (probability of the most likely character)")
     bottom.set_xlim(0, 1)
     save(figure, path)
 
 
 def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
     """Plot the loss against the number of characters read since the state was reset."""
-    figure, ax = single_axes(7, 4.2, "characters read since the state was reset", "loss [bits per character]")
+    figure, ax = single_axes(
+        7,
+        4.2,
+        "position in the window [characters since the state was reset]",
+        "loss [bits per character]",
+        "Loss by position in the window",
+    )
     groups = evaluation.by_window
-    ax.plot([int(g.name) for g in groups], [g.bpc for g in groups], "k-o", markersize=3, label="state reset")
-    ax.axhline(evaluation.stateful.bpc, color="k", linestyle="--", linewidth=1, label="state carried, mean")
-    ax.axhline(evaluation.baselines["unigram"], color="k", linestyle=":", label="unigram")
+    positions, losses = [int(g.name) for g in groups], [g.bpc for g in groups]
+    ax.plot(positions, losses, "k-o", markersize=3, label="stateless evaluation")
+    mean = evaluation.stateful.bpc
+    ax.axhline(mean, color="k", linestyle="--", linewidth=1, label="stateful evaluation, mean")
+    ax.axhline(evaluation.baselines["unigram"], color="k", linestyle=":", label="unigram baseline")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.legend(loc="lower right")
@@ -108,7 +132,7 @@ def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
     for name, style, words in (
         ("known_words", "k-o", "known words"),
         ("distinct_2", "k--s", "distinct pairs of words"),
-        ("repetition", "k:^", "repeated runs of four words"),
+        ("repetition", "k:^", "repeated sequences of four words"),
     ):
         points = [(t, value) for t, m in generated if (value := getattr(m, name)) is not None]
         if points:
@@ -124,11 +148,12 @@ def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
     )
     for m in held_out:
         copies.axhline(m.longest_match, color="0.5", linewidth=0.8)
-    copies.set_ylabel("longest passage copied\nfrom the training text\n[characters]")
+    copies.set_ylabel("longest copied\npassage\n[characters]")
     copies.set_ylim(bottom=0)
     copies.set_xlabel("temperature")
-    of = f"texts of {generated[0][1].characters:,} characters"
-    shares.set_title(of + (f"; thin gray: as much of the {held_out[0].source}" if held_out else ""))
+    of = f"Text metrics by temperature, {generated[0][1].characters:,} characters each"
+    gray = f"\nthin gray: the same number of characters of the {held_out[0].source}" if held_out else ""
+    shares.set_title(of + gray, fontsize=11)
     for ax in (shares, copies):
         ax.grid(alpha=0.3)
     if shares.get_legend_handles_labels()[0]:  # a short text may have no whole word

@@ -64,6 +64,7 @@ def loss_curves(results: list[JobResult]) -> str:
     ax = figure.add_subplot()
     ax.set_xlabel("optimizer step")
     ax.set_ylabel(f"loss {LOSS}")
+    ax.set_title("Training and validation loss of each job", fontsize=11)
     ax.grid(alpha=0.3)
     named, ends = [], []
     for rank, (result, train, val) in enumerate(drawn, 1):
@@ -95,7 +96,7 @@ def loss_curves(results: list[JobResult]) -> str:
         loc="outside lower center",
         ncols=columns,
         fontsize=8,
-        title="place, job, val/loss",
+        title="rank: job, val/loss",
         title_fontsize=8,
     )
     return svg(figure, "curves")
@@ -185,6 +186,7 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
         if (place - 1) % across == 0:
             ax.set_ylabel(f"val/loss {LOSS}")
     figure.get_axes()[0].legend(fontsize=8)
+    figure.suptitle("val/loss by swept key", fontsize=11)
     return svg(figure, "marginals")
 
 

@@ -168,7 +168,7 @@ def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
     assert [line.get_label() for line in lines] == [
         "step 0 (before training)",
         "step 250",
-        "step 500 (weights kept)",
+        "step 500 (best weights)",
     ]
     assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 3
     assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[1.0, 0.5]] * 3

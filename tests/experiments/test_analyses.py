@@ -156,6 +156,7 @@ def test_every_experiment_is_drawn_the_same_twice_with_labeled_axes(
         # a color bar has its label beside it
         assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis without a label"
         assert drawn[0].get_ylabel()
+        assert figure.get_suptitle() or drawn[0].get_title()
         assert not cut_off(figure)
         results.save_figure(figure, tmp_path / k, name)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()

@@ -1,4 +1,4 @@
-"""The figures that a run leaves, drawn by a real training: nothing that they say is cut off."""
+"""The figures of a run, drawn by a real training: each has a title, and nothing is cut off."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,16 @@ from tests.figure_checks import cut_off
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["rnn", "lstm"])
-def test_everything_that_a_runs_figures_say_is_within_them(
+def test_every_figure_of_a_run_has_a_title_and_nothing_is_cut_off(
     model: str, typed: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     drawn: dict[str, list[str]] = {}
+    titles: dict[str, str] = {}
     save = Figure.savefig
 
     def watched(figure: Figure, file: Any, **how: Any) -> None:
         drawn[Path(file).name] = cut_off(figure)
+        titles[Path(file).name] = figure.get_suptitle() or figure.axes[0].get_title()
         save(figure, file, **how)
 
     monkeypatch.setattr(Figure, "savefig", watched)
@@ -31,6 +33,7 @@ def test_everything_that_a_runs_figures_say_is_within_them(
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     assert len(drawn) == len(list((folder / "figures").iterdir())) >= 7
     assert not {name: lost for name, lost in drawn.items() if lost}
+    assert all(titles.values()), titles
 
 
 @pytest.mark.slow

@@ -22,7 +22,11 @@ def measures(results: list[JobResult]) -> Measures:
 def figure(results: list[JobResult]) -> Figure:
     """Plot the score of each cell: a mark for each seed, a line at their mean."""
     figure, ax = single_axes(
-        6, 3.6, "cell, each with some 100,000 parameters", "test split, state carried [bits per character]"
+        6,
+        3.6,
+        "cell, each with about 100,000 parameters",
+        "test split, stateful [bits per character]",
+        "Score by cell",
     )
     ax.grid(visible=False, axis="x")
     plot_variants(ax, results, "test/bpc", markerfacecolor="none")

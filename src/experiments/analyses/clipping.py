@@ -85,8 +85,8 @@ def figure(results: list[JobResult]) -> Figure:
         panel.set_yticks(range(len(clips)), ["off" if clip == OFF else clip for clip in clips])
         panel.set_xlabel("learning rate")
         panel.set_title(f"windows of {length} characters", fontsize=9)
-    panels[0].set_ylabel("clip at gradient norm")
+    panels[0].set_ylabel("clipping threshold")
     bar = figure.colorbar(shade, ax=list(panels), boundaries=[k / 20 for k in range(21)], ticks=[0, 0.5, 1])
-    bar.set_label("share of seeds that diverged")
-    figure.suptitle("lowest val/loss reached [nats per character], SGD", fontsize=10)
+    bar.set_label("share of diverged seeds")
+    figure.suptitle("Lowest val/loss [nats per character], plain gradient descent", fontsize=10)
     return figure

@@ -56,6 +56,7 @@ def figure(results: list[JobResult]) -> Figure:
     draw_scores(axes[0], results)
     if probed:
         draw_reach(axes[1], reached, longest)
+    figure.suptitle("Score and gradient norm by window length" if probed else "Score by window length")
     for ax in axes:
         ax.grid(alpha=0.3)
         ax.legend()
@@ -77,8 +78,8 @@ def draw_scores(ax: Axes, results: list[JobResult]) -> None:
             markerfacecolor="w",
         )
     log2_axis(ax, lengths)
-    ax.set_xlabel("window: how far the gradient flows back [characters]")
-    ax.set_ylabel("test split, state carried [bits per character]")
+    ax.set_xlabel("window length [characters]")
+    ax.set_ylabel("test split, stateful [bits per character]")
 
 
 def draw_reach(ax: Axes, reached: dict[str, list[tuple[int, float]]], window: str) -> None:
@@ -90,4 +91,4 @@ def draw_reach(ax: Axes, reached: dict[str, list[tuple[int, float]]], window: st
                 markevery=max(1, len(points) // 10), markerfacecolor="w",
             )  # fmt: skip
     ax.set_xlabel(f"distance k to the loss [characters], windows of {window}")
-    ax.set_ylabel(r"$\|\partial L_T / \partial h_{T-k}\|$, as a share of that at k = 0")
+    ax.set_ylabel(r"$\|\partial L_T / \partial h_{T-k}\|$, relative to k = 0")

@@ -34,14 +34,18 @@ def figure(results: list[JobResult]) -> Figure:
 def plot_losses(measured: Measures) -> Figure:
     """Plot the measured losses (filled marks) and the paper's (hollow) against the size."""
     figure, ax = single_axes(
-        7.2, 4.6, "size: units of an LSTM with as many parameters", "test loss [nats per character]"
+        7.2,
+        4.6,
+        "size (units of an LSTM with the same number of parameters)",
+        "test loss [nats per character]",
+        "Test loss on War and Peace, one layer",
     )
     for cell, mark in MARKS.items():
         ax.plot(
             *zip(*PAPER[cell].items(), strict=True),
             "k" + mark + ":",
             markerfacecolor="w",
-            label=f"{cell}, the paper (from memory)",
+            label=f"{cell}, paper (from memory)",
         )
         names = {size: f"{cell}_{size}/loss" for size in PAPER[cell]}
         ours = [(size, measured[name]) for size, name in names.items() if name in measured]

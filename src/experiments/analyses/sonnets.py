@@ -22,7 +22,9 @@ def measures(results: list[JobResult]) -> Measures:
 
 def figure(results: list[JobResult]) -> Figure:
     """Training and validation loss against the step."""
-    figure, ax = single_axes(7, 4, "optimizer step", "loss [nats per character]")
+    figure, ax = single_axes(
+        7, 4, "optimizer step", "loss [nats per character]", "Training and validation loss"
+    )
     for result in results:
         steps, losses = zip(*result.curves["train/loss"], strict=True)
         ax.plot(steps, losses, color="0.6", linewidth=1, label="training (batches)")

@@ -8,7 +8,7 @@ from src.common.job_result import JobResult
 from src.experiments.aggregate import Measures, plot_variants, seed_stats, short_name
 from src.plots.run import single_axes
 
-CONTEXTS = {"test": "state carried through the text", "test_stateless": "state reset for every window"}
+CONTEXTS = {"test": "stateful evaluation", "test_stateless": "stateless evaluation"}
 
 
 def measures(results: list[JobResult]) -> Measures:
@@ -30,12 +30,13 @@ def figure(results: list[JobResult]) -> Figure:
     figure, ax = single_axes(
         7,
         3.6,
-        "in training, the state is: reset; carried across shuffled windows; carried along streams",
+        "initial state in training\n(reset: zero; shuffled: of other windows; streams: of the preceding text)",
         "test split [bits per character]",
+        "Score by initial state in training",
     )
     ax.grid(visible=False, axis="x")
     for k, (context, label) in enumerate(CONTEXTS.items()):
         style = {"markerfacecolor": ("k", "none")[k], "alpha": 0.6}
         plot_variants(ax, results, f"{context}/bpc", (k - 0.5) * 0.3, "o^"[k], label, **style)
-    ax.legend(title="in the evaluation")
+    ax.legend()
     return figure

@@ -10,7 +10,7 @@ from src.experiments.aggregate import Measures
 SHARES = {
     "known_words": ("known words", "ko-"),
     "distinct_2": ("distinct pairs of words", "ks--"),
-    "repetition": ("repeated runs of four words", "k^:"),
+    "repetition": ("repeated sequences of four words", "k^:"),
 }
 
 
@@ -44,9 +44,10 @@ def figure(results: list[JobResult]) -> Figure:
     left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
     copied = {t: mean(values) for t, values in by_temperature(results, "longest_match").items()}
     right.plot(list(copied), list(copied.values()), "ko-", markersize=4)
-    right.set_ylabel("longest passage copied [characters]")
+    right.set_ylabel("longest copied passage [characters]")
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.set_xlabel("temperature")
         ax.grid(alpha=0.3)
+    figure.suptitle("Samples by temperature")
     return figure

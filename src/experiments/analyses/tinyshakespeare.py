@@ -23,7 +23,13 @@ def measures(results: list[JobResult]) -> Measures:
 
 def figure(results: list[JobResult]) -> Figure:
     """Plot the validation loss over seconds. (Steps take equal times, so the step gives the second.)"""
-    figure, ax = single_axes(6.5, 3.8, "training [seconds on 2 cores]", "held-out tenth [nats per character]")
+    figure, ax = single_axes(
+        6.5,
+        3.8,
+        "training time [seconds on 2 cores]",
+        "held-out loss [nats per character]",
+        "Tiny Shakespeare: held-out loss by training time",
+    )
     for result in results:
         points = result.curves["val/loss"][:-1]  # the last one repeats the best weights' after the last step
         scale = result.metrics["train/seconds"] / points[-1][0]
@@ -35,7 +41,7 @@ def figure(results: list[JobResult]) -> Figure:
         markersize=12,
         markerfacecolor="w",
         linestyle="none",
-        label="nanoGPT's CPU recipe, at its end",
+        label="nanoGPT's CPU recipe, final loss",
     )
     ax.legend()
     return figure
