@@ -90,8 +90,9 @@ def sentence(told: dict[str, Any]) -> str:
     return (
         f"The first sample takes {told['commands']} commands ({commands}), "
         f"{sum(seconds.values()):.0f} s with empty caches "
-        f"({seconds['setup']:.0f} s of them for `make setup`) and {told['environment_mb']:.0f} MB of disk space; the commands print {warnings or 'no'} "
-        f"warning{'' if warnings == 1 else 's'}."
+        f"({seconds['setup']:.0f} s of them for `make setup`) "
+        f"and {told['environment_mb']:.0f} MB of disk space; "
+        f"the commands print {warnings or 'no'} warning{'' if warnings == 1 else 's'}."
     )
 
 

@@ -30,7 +30,8 @@ def figure(results: list[JobResult]) -> Figure:
     figure, ax = single_axes(
         7,
         3.6,
-        "initial state in training\n(reset: zero; shuffled: of other windows; streams: of the preceding text)",
+        "initial state in training\n"
+        "(reset: zero; shuffled: of other windows; streams: of the preceding text)",
         "test split [bits per character]",
         "Score by initial state in training",
     )
