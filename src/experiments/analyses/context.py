@@ -15,7 +15,7 @@ MARKS = {"rnn": "o-", "gru": "s--", "lstm": "^:"}
 
 
 def measures(results: list[JobResult]) -> Measures:
-    """Bits per character on the test split (state carried) by cell and window, and what the longest window
+    """Bits per character on the test split by cell and window (stateful), and what the longest window
     gains over the shortest."""
     measured: Measures = {}
     for model in swept(results, "model"):

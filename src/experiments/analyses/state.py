@@ -1,4 +1,4 @@
-"""The hidden state between two batches: reset, carried to other windows, carried along the text."""
+"""The initial hidden state of a window: zero, of other windows, or of the preceding text."""
 
 from math import log
 
@@ -12,8 +12,8 @@ CONTEXTS = {"test": "stateful evaluation", "test_stateless": "stateless evaluati
 
 
 def measures(results: list[JobResult]) -> Measures:
-    """Bits per character of each variant: on the test split with the state carried and reset, mean and
-    deviation over seeds; and on the validation split, the state carried."""
+    """Return bits per character of each variant: stateful and stateless on the test split, mean and
+    deviation over seeds; and stateful on the validation split."""
     measured: Measures = {}
     contexts = {context: seed_stats(results, "variant", f"{context}/bpc") for context in CONTEXTS}
     for variant, val_loss, _ in seed_stats(results, "variant", "val/loss").itertuples():

@@ -1,4 +1,4 @@
-"""Creativity against stability: what samples are like at temperatures from 0.1 to 2."""
+"""Text metrics of samples at temperatures from 0.1 to 2."""
 
 from statistics import mean
 
@@ -15,7 +15,7 @@ SHARES = {
 
 
 def by_temperature(results: list[JobResult], column: str) -> dict[float, list[float]]:
-    """A judged measure of every network's sample, by temperature."""
+    """Return a text metric of the sample of each network, by temperature."""
     found: dict[float, list[float]] = {}
     for result in results:
         for sample in result.samples:
@@ -25,7 +25,7 @@ def by_temperature(results: list[JobResult], column: str) -> dict[float, list[fl
 
 
 def measures(results: list[JobResult]) -> Measures:
-    """Each judged measure at each temperature, the mean over the networks: `known_words@0.5`."""
+    """Return each text metric at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": mean(values)
         for column in (*SHARES, "longest_match")
