@@ -173,6 +173,13 @@ def test_the_command_writes_the_pages_and_complains_in_one_line(
     assert all(line.startswith("docs: ") for line in lines)
 
 
+@pytest.mark.parametrize("file", ALL, ids=lambda file: file.name)
+def test_a_page_opens_with_what_its_reader_can_do_after_it(file: Path) -> None:
+    heading, _, text = file.read_text(encoding="utf-8").partition("\n\n")
+    assert heading.startswith("# ")
+    assert text.startswith("After this page you can ")
+
+
 def test_figures_are_there_and_shown() -> None:
     shown = {name for page in ALL for name in FIGURE.findall(page.read_text(encoding="utf-8"))}
     kept = {file.name: file for file in (DOCS / "figures").iterdir()}
