@@ -73,7 +73,7 @@ def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path
     assert [c["value"] for c in logged["claims"] if c["passed"] is None] == [None] * 3
     drawn = (tmp_path / "karpathy2015.svg").read_text()
     assert "rnn, measured" in drawn
-    assert "the paper (from memory)" in drawn
+    assert "rnn, paper (from memory)" in drawn
     html = render_page([second], {})
     assert "3 of 6 claims reproduced, 3 not run" in html
     assert html.count(">not run</td>") == 3
