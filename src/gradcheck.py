@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
                 name, error = max_relative_error(architecture, case.gradient(), case.complex_step())
                 failed |= not error <= MAX_RELATIVE_ERROR
                 print(f"{cell:<{width}}{activation:<12}{layers:<8}{dropout:<9}{error:<22.1e}{name}")
-    print(f"expected at most {MAX_RELATIVE_ERROR:g} everywhere: {'no' if failed else 'yes'}")
+    verdict = "FAIL: a relative error is above" if failed else "PASS: every relative error is at most"
+    print(f"{verdict} {MAX_RELATIVE_ERROR:g}")
     return int(failed)
 
 

@@ -12,7 +12,7 @@ def main(config: Any, _: Invocation) -> None:
     try:
         reproduce(config)
     except KeyboardInterrupt:
-        echo_err(f"\ngo on where it was interrupted with: {shlex.join(sys.orig_argv)}")
+        echo_err(f"\nresume with: {shlex.join(sys.orig_argv)}")
         raise
 
 

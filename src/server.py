@@ -22,7 +22,7 @@ def main(config: Any, _: Invocation) -> None:
     log = outputs / "server.log"
     address = f"http://{url_host(config.host)}:{config.port}"
     message = (
-        f"open {address}  (Ctrl-C ends the server; its files: {files}, its log: {log})\n"
+        f"open {address}  (Ctrl-C stops the server; its files: {files}, its log: {log})\n"
         f"on every machine: python -m src.train tracking.uri={address} ..."
     )
     serve(options, config.host, config.port, log, config.backend_store_uri or sqlite, message)

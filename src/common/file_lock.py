@@ -65,7 +65,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
         owner = read_owner(path)
         process = f"process {owner['pid']} on {owner['host']}" if owner else "process ? on ?"
         raise UserError(
-            f"expected a directory in which no other process is at work, got {folder}: {process} is"
+            f"expected a directory that no other process uses, got {folder}, used by {process}"
         ) from error
     except OSError as error:
         lock.release()

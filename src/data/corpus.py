@@ -143,7 +143,10 @@ def make(
     read = characters(pieces(), settings.encoding)
     count, distinct = write_normalized(read, settings.normalization, folder / "text.txt")
     if source.hexdigest() != sha256:
-        raise UserError("data.path: expected a text that nobody writes to, got one that changes: try again")
+        raise UserError(
+            "data.path: expected a text that does not change, got one that changed while it was read: "
+            "try again"
+        )
     check_length(count, settings.split, seq_len)
     vocabulary = Vocabulary.of(distinct, max_vocabulary)
     if len(vocabulary) < 2:
@@ -252,7 +255,7 @@ def load(folder: Path) -> Corpus:
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"data_dir: expected a whole prepared corpus, got a damaged one in {folder} ({error}): "
-            "delete that folder, it is made again"
+            "delete that folder; it is prepared again"
         ) from error
 
 
@@ -263,7 +266,7 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
     """
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
-        expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
+        expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
         raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
     settings = CorpusConfig(

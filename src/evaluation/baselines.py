@@ -75,7 +75,7 @@ def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
-                "delete that file, it is made again"
+                "delete that file; it is computed again"
             ) from error
     bits = baselines(train, scored, len(corpus.vocabulary))
     if os.access(corpus.folder, os.W_OK):

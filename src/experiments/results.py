@@ -189,7 +189,7 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
         now, earlier = read_json(file, Record, "experiments"), read_record(target)
         figure = target.with_name("figure.svg")
         if earlier and (now["preset"], earlier["preset"]) == ("quick", "full"):
-            echo_err(f"{name}: the record of preset=full stays, {file} is a quick one")
+            echo_err(f"{name}: kept the record of preset=full; {file} is of preset=quick")
             continue
         draw = EXPERIMENTS[name].draw
         if "parts" in now and earlier and draw:

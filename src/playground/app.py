@@ -248,7 +248,7 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
     async def announce() -> None:
         while not await asyncio.to_thread(is_listening, config.host, config.port):
             await asyncio.sleep(0.05)
-        print(f"open http://{url_host(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
+        print(f"open http://{url_host(config.host)}:{config.port}/  (Ctrl-C stops the server)", flush=True)
 
     app.on_startup(announce)
     with contextlib.suppress(KeyboardInterrupt):

@@ -89,7 +89,7 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]
             raise invalid_value_error(
-                key, f"null but for python -m src.train without --multirun ({instead})", got
+                key, f"null, except with python -m src.train without --multirun ({instead})", got
             )
 
 

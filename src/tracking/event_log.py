@@ -118,7 +118,7 @@ def safe_join(folder: Path, name: str) -> Path:
     """Return the path of an event's file. Raises UserError for one outside the run's directory."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise UserError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
+        raise UserError(f"expected an event log of files in {folder}, got {name}, which is outside of it")
     return path
 
 

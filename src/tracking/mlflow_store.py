@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +59,7 @@ class MlflowStore:
             return run_id
         raise UserError(
             f"{key}: expected a run that is uploaded, got {query}: upload it with python -m src.sync "
-            f"{folder}, or add tracking=none"
+            f"{shlex.quote(str(folder))}, or add tracking=none"
         )
 
     def finished(self) -> list[RunRecord]:

@@ -4,6 +4,7 @@ Nothing here imports MLflow. A stale run, whose log has no end event and whose p
 FAILED before it is uploaded.
 """
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -173,6 +174,6 @@ def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
         return True
     echo_err(
         f"tracking.uri: expected a store that answers at {uri}, got none (see {folder / LOG}): the run is "
-        f"stored locally; upload it with: python -m src.sync {folder}"
+        f"stored locally; upload it with: python -m src.sync {shlex.quote(str(folder))}"
     )
     return False

@@ -115,8 +115,8 @@ def latest(runs: Path, longer: bool) -> Path:
         if not is_locked(folder) and (longer or not is_finished(folder)):
             return folder
     raise UserError(
-        f"resume: expected a run under {runs} that was interrupted, got none: a finished one goes on with "
-        "more max_epochs, max_seconds or patience"
+        f"resume: expected a run under {runs} that was interrupted, got none: to train a finished run "
+        "further, give a larger max_epochs, max_seconds or patience"
     )
 
 
@@ -143,7 +143,7 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
             f"{k.removesuffix('.name')}={theirs.get(k)} (it has {ours.get(k)})" for k in sorted(refused)
         )
         raise UserError(
-            f"resume: expected the config of run {folder.name}, got {shown}: leave that out, or begin anew "
+            f"resume: expected the config of run {folder.name}, got {shown}: remove it, or start a new run "
             f"with init_from={folder.name}"
         )
     moved = folder.parent.name == "runs"  # the output folder may have been moved since
@@ -214,7 +214,7 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
             whole = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, name)
             return ResumePoint(folder, config, whole, ended.status, ended.stop_reason, mine)
     except UserError as error:
-        echo_err(f"{name}: run {folder.name} cannot go on: {str(error).removeprefix(f'{name}: ')}")
+        echo_err(f"{name}: run {folder.name} cannot be resumed: {str(error).removeprefix(f'{name}: ')}")
     mine.release()
     return None
 
@@ -260,8 +260,11 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
     if found.status == "FINISHED" and spent:
         key = "patience" if spent == EARLY_STOPPING else spent
         raise UserError(
-            f"resume: expected a run with something left to do, got {folder.name}, finished by {spent}: to "
-            f"train it further give a larger {key} (now {getattr(config, key):g})"
+            f"resume: expected a run that is not complete, got {folder.name}, finished by {spent}: to train "
+            f"it further, give a larger {key} (now {getattr(config, key):g})"
         )
     if state["code"] != code_digest():
-        echo_err("resume: warning: the code differs from that of the checkpoint; bits may differ")
+        echo_err(
+            "resume: warning: the source code differs from the checkpoint's; "
+            "the result may not be bit-identical"
+        )

@@ -65,7 +65,7 @@ def test_vocabulary_beyond_the_limit_is_refused_with_its_size_its_cause_and_the_
     with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(301), most=300)
     message = str(caught.value)
-    assert "expected at most 300 distinct characters, got 301: mostly data.encoding" in message
+    assert "expected at most 300 distinct characters, got 301: usually data.encoding" in message
     assert "larger data.max_vocabulary" in message
     assert "\n" not in message
 

@@ -164,8 +164,8 @@ def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path,
     ended = command("src.sync", str(folder))
     assert ended.rc == 2
     assert ended.complaint == (
-        f"sync: expected a directory in which no other process is at work, got {folder}: process "
-        f"{os.getpid()} on {os.uname().nodename} is"
+        f"sync: expected a directory that no other process uses, got {folder}, used by process "
+        f"{os.getpid()} on {os.uname().nodename}"
     )
     other.release()
     # Two at once: one delivers, the other says who does, or finds it done.

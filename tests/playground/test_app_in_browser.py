@@ -248,7 +248,7 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_text(
     assert (ended.rc, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "reading the list of runs",
-        f"open {server.url}  (Ctrl-C ends the server)",
+        f"open {server.url}  (Ctrl-C stops the server)",
     ]
 
 
