@@ -74,7 +74,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
 
 
 def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
-    """Whether a living process, this one included, holds the directory's lock."""
+    """Return whether a running process, including this one, holds the directory's lock."""
     path = folder / name
     if not path.exists():
         return False
@@ -127,7 +127,7 @@ def read_owner(path: Path) -> Owner | None:
 
 
 def owner_alive(owner: Owner) -> bool:
-    """Whether the owner may still run; of a process on another host that is unknown, so it may."""
+    """Return whether the owner may still run; always true for a process on another host."""
     if owner["host"] != socket.gethostname():
         return True
     try:

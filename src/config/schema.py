@@ -118,7 +118,7 @@ class TrackingConfig:
 
     @property
     def enabled(self) -> bool:
-        """Whether runs are uploaded to an MLflow store; otherwise they are directories alone."""
+        """True if runs are uploaded to an MLflow store; otherwise they are only directories."""
         return self.name != "none"
 
 

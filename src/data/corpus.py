@@ -39,7 +39,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """What decides how a source becomes a corpus.
+    """Settings that determine the corpus that is prepared from a source.
 
     split: contiguous shares for training, validation and test, which add up to 1.
     """
@@ -69,12 +69,12 @@ class Corpus:
 
     @property
     def final_split(self) -> str:
-        """Where the final scores come from: `test`, or `val` when there is no test split."""
+        """Split of the final scores: `test`, or `val` if there is no test split."""
         return "test" if self.split("test").size else "val"
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
-    """Where each split begins and ends in `count` characters.
+    """Return the start and the end of each split of `count` characters.
 
     >>> bounds_of(96, (0.8, 0.1, 0.1))
     {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}

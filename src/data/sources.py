@@ -52,7 +52,7 @@ class Source:
 
 
 def find(name: str, path: Path | None, downloads: Path) -> Source:
-    """Where the bytes of a corpus are.
+    """Find the source of a corpus's bytes.
 
     name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
     download is stored. Raises UserError when there is nothing to read.

@@ -1,4 +1,4 @@
-"""Where passages of one text occur in another: a suffix array.
+"""Suffix array: find the passages of one text in another.
 
 The array lists the places of a text in the alphabetical order of what begins there, so that all places
 where a passage occurs stand next to each other (Manber and Myers 1993). It is built by prefix doubling:

@@ -27,7 +27,7 @@ ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 class Execution(TypedDict):
-    """What was run, for how long, and where. jobs: their number."""
+    """Command, duration and environment of an experiment. jobs: their number."""
 
     command: str
     jobs: int

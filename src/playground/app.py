@@ -97,7 +97,7 @@ class Column:
         return self.listed[str(self.select.value)]
 
     def choose(self) -> None:
-        """Another run was chosen: what stands there is not its text."""
+        """Clear the text of the previous run after a new choice."""
         self.stop()
         self.clear()
         self.on_choice()
@@ -163,7 +163,7 @@ class Column:
 
 
 class Page:
-    """What one visitor sees."""
+    """Page of one visitor."""
 
     def __init__(
         self, config: PlayConfig, models: ModelCache, listed: dict[str, RunRecord], sides: list[str]

@@ -91,7 +91,7 @@ def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
     figure, ax = single_axes(7, 4.2, "characters read since the state was reset", "loss [bits per character]")
     groups = evaluation.by_window
     ax.plot([int(g.name) for g in groups], [g.bpc for g in groups], "k-o", markersize=3, label="state reset")
-    ax.axhline(evaluation.stateful.bpc, color="k", linestyle="--", linewidth=1, label="state carried, mean")
+    ax.axhline(evaluation.stateful.bpc, color="k", linestyle="--", linewidth=1, label="stateful, mean")
     ax.axhline(evaluation.baselines["unigram"], color="k", linestyle=":", label="unigram")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)

@@ -55,6 +55,6 @@ def modules() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """What the copied code imports, pinned to what is installed here."""
+    """Return the packages that the copied code imports, pinned to the installed versions."""
     packages = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
     return [f"{name}=={importlib.metadata.version(name)}" for name in packages]

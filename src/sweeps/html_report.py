@@ -56,7 +56,7 @@ def render_page(title: str, rows: list[JobResult]) -> str:
 
 
 def summary(rows: list[JobResult], best: JobResult | None) -> str:
-    """How many jobs there are, and which is the best."""
+    """Describe the number of jobs and the best one."""
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{pluralize(len(rows), 'job')}, {finished} finished."
     if best is None:

@@ -112,7 +112,7 @@ def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
 
 
 def uses_optuna(config: DictConfig) -> bool:
-    """Whether the sweeper is Optuna's."""
+    """Return whether the sweeper is Optuna's."""
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 

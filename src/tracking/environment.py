@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, hardware and numerics, and the digests of code and of its job."""
+"""Environment of a run: versions, hardware and numerics, and the digests of the code and of its job."""
 
 import hashlib
 import inspect

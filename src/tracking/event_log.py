@@ -174,5 +174,5 @@ def last_kind(folder: Path) -> str:
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether the last event is an end."""
+    """Return whether the last event is an end event."""
     return last_kind(folder) == "end"

@@ -102,7 +102,7 @@ def stop(server: Server) -> None:
 
 
 def is_healthy(host: str, port: int) -> bool:
-    """Whether an MLflow server answers."""
+    """Return whether an MLflow server answers."""
     try:
         with urlopen(f"http://{url_host(host)}:{port}/health", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -132,7 +132,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Whether anything accepts connections there."""
+    """Return whether a process accepts connections at this address."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True

@@ -201,7 +201,7 @@ def search_finished(uri: str, experiment: str, where: str, order: list[str], mos
 
 
 def database_exists(uri: str) -> bool:
-    """Whether there is anything to search; MLflow would create a missing SQLite file."""
+    """Return whether the database exists; MLflow would create a missing SQLite file."""
     return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 

@@ -1,4 +1,4 @@
-"""What each event of a run becomes in MLflow. Every function may be repeated with the same event."""
+"""Handlers that write each event of a run to MLflow. Each can be repeated with the same event."""
 
 import json
 from pathlib import Path

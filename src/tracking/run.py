@@ -187,7 +187,7 @@ class Run:
 
 @dataclass
 class RunOutcome:
-    """How a run ended: filled in while it does."""
+    """Outcome of a run, filled in when the run ends."""
 
     reason: str = ""
     run_id: str = ""

@@ -51,7 +51,7 @@ class RunSyncer:
             raise
 
     def is_complete(self) -> bool:
-        """Whether the whole log, with an end, is uploaded."""
+        """True if the whole event log, including an end event, is uploaded."""
         return self.state.is_complete(self.folder)
 
     def sync(self, active: bool) -> None:
@@ -207,7 +207,7 @@ def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable 
 
 
 def is_active(folder: Path) -> bool:
-    """Whether a process may still append to the event log."""
+    """Return whether a process may still append to the event log."""
     return is_locked(folder) and event_log.last_kind(folder) != "closing"
 
 

@@ -40,7 +40,7 @@ MAX_CHECKPOINTS = 2
 
 
 class ModelFields(TypedDict):
-    """What makes a model of the weights, as in model.json."""
+    """Description of the model that belongs to the weights, as in model.json."""
 
     architecture: ArchitectureFields
     characters: list[str]

@@ -121,7 +121,7 @@ def latest(runs: Path, longer: bool) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run ended by itself."""
+    """Return whether a run ended without an interruption."""
     ended = read_events(folder)
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
@@ -220,7 +220,7 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
 
 
 def is_resumable(ended: RunRecord) -> bool:
-    """Whether an inactive run was interrupted, and not by an error that would occur again."""
+    """Return whether an inactive run was interrupted, and not by an error that would occur again."""
     match ended.status:
         case "FINISHED":
             return ended.stop_reason == "interrupted"
@@ -231,7 +231,7 @@ def is_resumable(ended: RunRecord) -> bool:
 
 
 def is_in_same_store(folder: Path, config: Config) -> bool:
-    """Whether the run may be tracked in the store of the config: not if it has an id in another one."""
+    """Return whether the run can be tracked in the store of the config: it has no id in another store."""
     tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 

@@ -74,7 +74,7 @@ class TrainCounters:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         params: The weights (n,) with the lowest validation loss.

@@ -114,7 +114,7 @@ def test_under_a_debugger_bad_input_is_the_same_line(
 # What shows only when the text is read.
 REFUSED_TEXTS = [
     (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
-    (["data=file"], "data.path", "the file to read", "null"),
+    (["data=file"], "data.path", "a file to read", "null"),
     (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
     (["prompt=7 straßen"], "prompt", "abcdefghijklmnopqrstuvwxyz", "'ß'"),
     (["seq_len=20000"], "seq_len=20000", "one window", "95728"),

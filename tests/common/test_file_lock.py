@@ -26,7 +26,9 @@ def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     mine = acquire(tmp_path)
     assert is_locked(tmp_path)
-    with pytest.raises(UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "):
+    with pytest.raises(
+        UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "
+    ):
         acquire(tmp_path, timeout=0)
     assert is_locked(tmp_path), "whoever was refused has not taken it away"
     mine.release()

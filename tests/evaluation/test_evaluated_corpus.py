@@ -73,7 +73,7 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 @pytest.mark.parametrize("key", ["lowercase", "letters_only"])
 def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
-    with pytest.raises(UserError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
+    with pytest.raises(UserError, match=r"^data\.encoding: expected a text encoding with .*, got bytes$"):
         load_corpus(attrs.evolve(data, **changes), 5, tmp_path)
 
 

@@ -237,5 +237,5 @@ def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
     (folder / TRACKING).write_text(json.dumps(store))
-    with pytest.raises(UserError, match=r"whose sweep is uploaded, got .*: upload that first with "):
+    with pytest.raises(UserError, match=r"whose sweep is uploaded, got .*: upload the sweep first with "):
         sync.RunSyncer(folder).sync(active=False)

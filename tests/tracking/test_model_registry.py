@@ -106,7 +106,7 @@ def test_another_alias_is_found_too(sweep: Any, uri: str, typed: Any, places: An
     ended = typed("evaluate", "run=before", *places)
     assert ended.rc == 0
     assert ended.err.startswith(f"run=before: {connect(uri).get_model_version('char-rnn', '1').run_id}, ")
-    assert "network, state carried" in ended.out
+    assert "network, stateful" in ended.out
 
 
 @pytest.mark.slow
