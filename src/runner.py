@@ -65,8 +65,8 @@ class BackgroundSync(BaseCallback):
 def format_summary(result: "RunResult", config: Config) -> str:
     """Format scores with their baselines, samples with their metrics, and where to look."""
     parts = [result.evaluation.table()]
-    for text, judgment in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{judgment.describe()}\n  {config.prompt}{text}")
+    for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
+        parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         from src.tracking.mlflow_links import ui_location

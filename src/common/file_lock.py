@@ -83,7 +83,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # another user's directory: only the note can tell
+    except OSError:  # another user's directory: use the note
         owner = read_owner(path)
         return owner is not None and owner_alive(owner)
 
@@ -107,7 +107,7 @@ def new_lock(path: Path) -> Any:
 
 @contextmanager
 def suppress_filelock_log() -> Iterator[None]:
-    """Hide filelock's warning where a file system has no flock and an existence lock stands in."""
+    """Hide filelock's warning on a file system without flock, where an existence lock is used instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
         yield

@@ -35,7 +35,7 @@ class Constraint:
         ge, gt, le, lt: Bounds of a number; NaN and infinity are outside of all bounds.
         choices: The texts to choose from.
         is_list: Whether the key holds a list of distinct such values.
-        none_means: What null stands for; "" where null is refused.
+        none_means: The meaning of null; "" where null is refused.
         predicate: Test of a value that no other argument describes.
     """
 

@@ -109,7 +109,7 @@ def prepare(
 
     The text is read once to see whether its corpus exists, and once more to make it. Raises UserError
     for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
-    nothing behind then.
+    no partial folder then.
     """
     source = hashlib.sha256()
     for piece in text():
@@ -232,7 +232,7 @@ def load(folder: Path) -> Corpus:
         stated, source = manifest["settings"], manifest["source"]
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
-        # Built anew from the files, so that every type, size and digest in it is checked.
+        # Built again from the files, so that every type, size and digest in it is checked.
         expected = manifest_of(
             source["sha256"],
             int(source["bytes"]),

@@ -150,7 +150,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
                 f"data.encoding: expected text in {encoding}, got byte 0x{error.object[error.start]:02x} at "
                 f"position {position}: give the encoding of the text, for example latin-1"
             ) from error
-        except UnicodeError as error:  # utf-16 and utf-32 without the mark that tells the order of the bytes
+        except UnicodeError as error:  # utf-16 and utf-32 without a byte order mark
             raise UserError(
                 f"data.encoding: expected text in {encoding}, got invalid bytes ({error}): give the encoding "
                 "of the text, for example utf-16-le"
@@ -175,7 +175,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
 
 
 def iter_with_final(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield each piece, and an empty last one behind them."""
+    """Yield each piece, and an empty one at the end."""
     for piece in pieces:
         yield piece, False
     yield b"", True

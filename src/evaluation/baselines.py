@@ -60,7 +60,7 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
 
 
 def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
-    """The same for a corpus' final split, read from its folder where they stand there.
+    """The same for a corpus's final split, read from its folder if they are stored there.
 
     scored: that split or its beginning. Raises UserError for a file that is damaged. A folder that cannot
     be written to is only read.

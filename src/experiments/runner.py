@@ -192,7 +192,7 @@ def run(
     texts: dict[str, str | None],
     earlier: Measures | None = None,
 ) -> ExperimentResult:
-    """Run an experiment in a process of its own, with its output on this terminal, and read the results.
+    """Run an experiment in a separate process, with its output on this terminal, and read the results.
 
     Args:
         experiment: The experiment.

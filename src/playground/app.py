@@ -40,7 +40,7 @@ LABELS = {
     "length": "Length",
     "seed": "Seed",
 }
-HINTS = {"temperature": "0: the likeliest", "top_k": "empty: all", "top_p": "empty: all"}
+HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
 STYLE = """
@@ -237,7 +237,7 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
     @ui.page("/", response_timeout=60)  # a store across a network may take its time
     async def page() -> None:
         try:
-            found = await asyncio.to_thread(store.finished)  # anew for each visit: trainings may have ended
+            found = await asyncio.to_thread(store.finished)  # again for each visit: trainings may have ended
         except UserError as error:
             ui.label(str(error)).props('role="alert"')
             return

@@ -38,7 +38,7 @@ def stage() -> Iterator[tuple[str, Path]]:
 
 
 def modules() -> list[str]:
-    """The loader's file and every file of ours that it imports, at once or through others, by name."""
+    """The names of the loader's file and of every project file that it imports, directly or indirectly."""
     cells = {f"rnn/{path.partition('.')[0]}.py" for path in CELLS.values()}  # imported by their names
     found, waiting = set(), [LOADER, *cells]
     while waiting:

@@ -1,6 +1,6 @@
 """Hyperparameter search with Optuna: a sampler for resumable studies, checks, and the summary of a study.
 
-Imported only in the process that launches the jobs, where Hydra's plugin asks and tells the study.
+Imported only in the process that launches the jobs, where Hydra's plugin calls `ask` and `tell` of the study.
 """
 
 import json

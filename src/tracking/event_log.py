@@ -74,7 +74,7 @@ class EventLog:
         self.append("model", path=str(path.relative_to(self.folder)))
 
     def closing(self) -> None:
-        """Append that a sweep has no further jobs; from now on an unreachable store is given up soon."""
+        """Append that a sweep has no further jobs; the sync of an unreachable store then stops soon."""
         self.append("closing")
 
     def sweep(self, name: str, keys: list[str], tags: dict[str, str], ranked: list[str]) -> None:

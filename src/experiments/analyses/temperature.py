@@ -15,7 +15,7 @@ SHARES = {
 
 
 def by_temperature(results: list[JobResult], column: str) -> dict[float, list[float]]:
-    """A judged measure of every network's sample, by temperature."""
+    """A score of every network's sample, by temperature."""
     found: dict[float, list[float]] = {}
     for result in results:
         for sample in result.samples:
@@ -25,7 +25,7 @@ def by_temperature(results: list[JobResult], column: str) -> dict[float, list[fl
 
 
 def measures(results: list[JobResult]) -> Measures:
-    """Each judged measure at each temperature, the mean over the networks: `known_words@0.5`."""
+    """Each score at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": mean(values)
         for column in (*SHARES, "longest_match")
