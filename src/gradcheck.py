@@ -1,7 +1,7 @@
-"""`python -m src.gradcheck [MODULE.CELL ...]`: gradients against complex-step differentiation, as a table.
+"""`python -m src.gradcheck [MODULE.CELL ...]`: check gradients against complex-step differentiation.
 
-Checks every cell of the project, or the cells whose dotted paths are given. The exit status is 1 where a
-relative error is above 1e-10, and 2 where a cell cannot be imported.
+Prints a table for every cell of the project, or for the cells with the given dotted paths. The exit status is
+1 if a relative error is above 1e-10, and 2 if a cell cannot be imported.
 """
 
 import sys

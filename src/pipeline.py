@@ -1,4 +1,4 @@
-"""`python -m src.pipeline`: the four stages as one tracked run, then the claims, one by one."""
+"""`python -m src.pipeline`: run the four stages as one tracked run, then check the claims one by one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -31,7 +31,9 @@ def main(config: Any, invocation: Invocation) -> float:
         file = absolute(config.output_dir) / PIPELINE_RESULTS
         print(f"\n{tally(claim.passed for claim in claims)}; the figures: {file}")
         if not all(claim.passed for claim in claims):
-            raise UserError("expected every claim to be reproduced, got those marked NOT above")
+            raise UserError(
+                "expected every claim to be reproduced, got the claims that are marked NOT reproduced above"
+            )
     print(result.summary(), flush=True)
     if config.register:
         register_synced(result.run_id, result.folder.name, config)

@@ -1,4 +1,4 @@
-"""`python -m src.reproduce`: the experiments, every claim checked, one page at the end."""
+"""`python -m src.reproduce`: run the experiments, check every claim, write a report page."""
 
 import shlex
 import sys

@@ -1,4 +1,4 @@
-"""`python -m src.ui`: the MLflow UI on the project's own database, and the address to open."""
+"""`python -m src.ui`: serve the MLflow UI on the project's own database; print the address to open."""
 
 from typing import Any
 

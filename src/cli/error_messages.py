@@ -28,7 +28,7 @@ SEARCH_SPACE_MISMATCH = (
     "hydra.sweeper.study_name: expected a study with this search space, got one with another search space: "
     "use the search space of the study, or another study name"
 )
-NO_COMPLETED_TRIAL = "expected a job that finishes, got none"
+NO_COMPLETED_TRIAL = "expected at least one finished job, got none"
 OPTUNA_MESSAGES = {
     "No trials are completed yet": NO_COMPLETED_TRIAL,
     "Record does not exist": NO_COMPLETED_TRIAL,
@@ -59,7 +59,7 @@ def format_error(error: BaseException, config_name: str) -> str | None:
 def format_config_error(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
     """Format an error of Hydra or OmegaConf about the command line."""
     if isinstance(error, OverrideParseException):
-        return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
+        return f"expected key=value, got {error.override!r}: quote a value that contains , = : or brackets"
     if isinstance(error, MissingConfigException):
         name = str(error.missing_cfg_file)
         groups = [p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_dir()]
@@ -72,7 +72,7 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
     if ambiguous:
         key, value = ambiguous.groups()
-        return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
+        return f"{key}: expected one value, got {value}: add --multirun to sweep over several values"
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
     cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):

@@ -101,8 +101,8 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
         digest.update(piece)
     if digest.hexdigest() != sha256:
         raise UserError(
-            f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: read "
-            "it with data=file"
+            f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: use "
+            "data=file for it"
         )
     return source
 
@@ -110,7 +110,7 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
 def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
     """Return the text that published figures use: from a copy or the network, the hash checked."""
     if path is not None:
-        expected = "tiny Shakespeare that others report on (1,115,394 bytes"
+        expected = "tiny Shakespeare of char-rnn (1,115,394 bytes"
         return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
     import pooch  # only this corpus needs the network
 

@@ -73,7 +73,7 @@ class Vocabulary:
             missing = text[int(np.argmax(unknown))]
             listed = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise UserError(
-                f"prompt: expected only the {len(self)} characters that the model knows "
+                f"prompt: expected only the {len(self)} characters of the model's vocabulary "
                 f"({listed}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)

@@ -208,7 +208,7 @@ def evaluate_network(
     for score in (stateful.score, stateless.score):
         if not all_finite(score.loss):
             raise DivergenceError(
-                f"model: expected a network that stays finite along the {final_split(corpus)}, got a "
+                f"model: expected a network that stays finite on the {final_split(corpus)}, got a "
                 f"loss of {score.loss:g} ({score.context}) over {score.characters:,} characters: "
                 "train it with stateful=true, or with model.activation=tanh"
             )

@@ -60,7 +60,7 @@ class Predictions:
         score: Their mean.
         loss: The loss of each in nats, (N,).
         hits: Whether the character was the likeliest, (N,).
-        confidence: The probability of the likeliest character, (N,).
+        confidence: The probability of the most likely character, (N,).
     """
 
     score: Score

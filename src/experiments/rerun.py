@@ -153,7 +153,7 @@ def compare_weights(original: RunRecord, again: RunRecord, store: RunStore, fold
         return Comparison("weights", "different sha256; no weights were logged for a comparison")
     after = serialization.load(folder / "model").params
     if before.shape != after.shape:
-        return Comparison("weights", f"{before.size} and {after.size} of them")
+        return Comparison("weights", f"{before.size} and {after.size} parameters")
     largest = float(np.abs(before - after).max())
     return Comparison(
         "weights", f"largest difference {largest:.3g}" if largest else "a different sha256 was logged"

@@ -1,6 +1,6 @@
 """`python -m src.experiments.results`: write the README's table of results from experiments/*/measured.json.
 
-`python -m src.experiments.results outputs/reproduction` first publishes the records of that folder to
+`python -m src.experiments.results outputs/reproduction` first copies the records of that folder to
 experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
 merged.
 """

@@ -31,7 +31,7 @@ from src.tracking.run_store import RunStore
 
 POLL_SECONDS = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
-DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "as fast as it comes"}
+DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "unlimited"}
 LABELS = {
     "prompt": "Prompt",
     "temperature": "Temperature",
@@ -110,7 +110,7 @@ class Column:
             for setting, differs in settings_diff(self.run, other):
                 ui.label(setting).classes("differs" if differs else "")
 
-    def clear(self, rate: str = "nothing written yet") -> None:
+    def clear(self, rate: str = "no text yet") -> None:
         self.text.clear()
         self.error.set_visibility(False)
         self.rate.set_text(rate)
@@ -125,10 +125,10 @@ class Column:
         self.generation_id += 1
 
     async def write(self, request: GenerationRequest, rate: int) -> None:
-        """Write until the text ends, the page is left, or something else is asked for."""
+        """Generate until the text ends, the page is closed, or a new request starts."""
         self.stop()
         current = self.generation_id
-        self.clear("reading the model")
+        self.clear("loading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
             stream = TextStream(model, request)
@@ -181,7 +181,7 @@ class Page:
         with ui.row().classes("items-center"):
             ui.button("Write", on_click=self.write).props("no-caps unelevated")
             self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
-            ui.label("Ctrl+Enter in the prompt, or Enter in a number, writes, too.").classes("note")
+            ui.label("Ctrl+Enter in the prompt or Enter in a number field also starts.").classes("note")
         with ui.element("div").classes("columns"):
             self.columns = [
                 Column(s, models, listed, c) for s, c in zip(("left", "right"), sides, strict=True)
@@ -208,8 +208,8 @@ class Page:
         right.describe(left.run)
 
     async def write(self) -> None:
-        """Both columns at once."""
-        fine = [field.validate() for field in self.fields.values()]  # each says what it lacks
+        """Generate in both columns at the same time."""
+        fine = [field.validate() for field in self.fields.values()]  # each shows its own error
         if not all(fine):
             return
         request = parse_request({key: field.value for key, field in self.fields.items()})

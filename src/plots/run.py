@@ -75,13 +75,13 @@ def plot_reliability(bins: list[Bin], path: Path) -> None:
     top.bar(centers, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="right")
     top.plot([b.confidence for b in bins], [b.accuracy for b in bins], "ko", markersize=4, label="bin's mean")
     top.plot([0, 1], [0, 1], "k--", linewidth=1, label="calibrated")
-    top.set_ylabel("share of predictions that were right")
+    top.set_ylabel("share of correct predictions")
     top.set_title(f"expected calibration error {expected_calibration_error(bins):.1%}")
     top.set_ylim(0, 1)
     top.legend(loc="upper left")
     bottom.bar(centers, [b.count for b in bins], width, color="0.8", edgecolor="k")
     bottom.set_ylabel("predictions")
-    bottom.set_xlabel("confidence: probability of the likeliest character")
+    bottom.set_xlabel("confidence: probability of the most likely character")
     bottom.set_xlim(0, 1)
     save(figure, path)
 
@@ -128,7 +128,7 @@ def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
     copies.set_ylim(bottom=0)
     copies.set_xlabel("temperature")
     of = f"texts of {generated[0][1].characters:,} characters"
-    shares.set_title(of + (f"; thin gray: as much of the {held_out[0].source}" if held_out else ""))
+    shares.set_title(of + (f"; thin gray: the same length of the {held_out[0].source}" if held_out else ""))
     for ax in (shares, copies):
         ax.grid(alpha=0.3)
     if shares.get_legend_handles_labels()[0]:  # a short text may have no whole word

@@ -84,7 +84,7 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
     """Raise UserError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
     for key, instead in (
         ("resume", "skip_finished=true resumes a sweep"),
-        ("rerun", "one run a command"),
+        ("rerun", "one run per command"),
     ):
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]

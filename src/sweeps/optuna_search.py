@@ -158,7 +158,7 @@ def validate_search(sweeper: dict[str, Any]) -> None:
         store = optuna.storages.get_storage(sweeper["storage"])
         studies = {study.study_name: study for study in optuna.study.get_all_study_summaries(store)}
     except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
-        expected = "the URL of a database that answers (sqlite:///FILE)"
+        expected = "the URL of a reachable database (sqlite:///FILE)"
         reason = " ".join(str(error).split())[:200]
         raise invalid_value_error(
             "hydra.sweeper.storage", expected, f"{sweeper['storage']}: {reason}"

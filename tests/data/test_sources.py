@@ -97,14 +97,14 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
         UserError,
-        match=r"^data\.path: expected the tiny Shakespeare that others report on \(1,115,394 bytes, sha256 "
-        r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: read it with data=file$",
+        match=r"^data\.path: expected the tiny Shakespeare of char-rnn \(1,115,394 bytes, sha256 "
+        r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: use data=file for it$",
     ):
         read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
     with pytest.raises(
         UserError,
         match=r"^data\.path: expected the War and Peace of the 2015 paper \(3,258,246 bytes, sha256 "
-        r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: read it with data=file$",
+        r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: use data=file for it$",
     ):
         read("warandpeace", tmp_path / "other.txt", tmp_path)
 

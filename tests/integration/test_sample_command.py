@@ -124,5 +124,7 @@ def test_a_prompt_that_the_model_cannot_read_is_refused(typed: Typed, trained: A
     ended = typed("sample", "prompt=straße", *trained.places)
     assert ended.rc == 2
     assert ended.out == ""
-    assert ended.complaint.startswith("sample: prompt: expected only the 27 characters that the model knows")
+    assert ended.complaint.startswith(
+        "sample: prompt: expected only the 27 characters of the model's vocabulary"
+    )
     assert ended.complaint.endswith("got 'ß'")

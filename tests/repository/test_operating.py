@@ -51,7 +51,7 @@ def test_every_message_is_one_that_the_software_has(message: str) -> None:
         ("expected text in", "train", ("data=file", "data.path={latin}")),
         ("distinct characters", "train", ("data=file", "data.path={latin}", "data.max_vocabulary=2")),
         ("for one window", "train", ("data=file", "data.path={short}")),
-        ("that the model knows", "train", ("data.letters_only=false", "prompt=\N{SNOWMAN}")),
+        ("of the model's vocabulary", "train", ("data.letters_only=false", "prompt=\N{SNOWMAN}")),
         ("a writable path", "train", ("output_dir={short}/below", "tracking=none", "hidden=8")),
         ("that was interrupted", "train", ("resume=latest",)),
         ("whose driver is installed", "server", ("backend_store_uri=oracle://u:p@h/n", "port=59731")),
