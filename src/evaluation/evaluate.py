@@ -118,7 +118,7 @@ class Evaluation:
             ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
             [
                 self.score_row("network, stateful", self.stateful),
-                self.score_row(f"network, stateless (windows of {self.seq_len})", self.stateless),
+                self.score_row("network, stateless", self.stateless),
                 *(
                     (label, f"{bits * log(2):.4f}", f"{bits:.4f}", "", f"{2**bits:.3f}")
                     for name, label in names.items()
@@ -133,7 +133,7 @@ class Evaluation:
             ],
         )
         lines = [
-            f"{read} characters of the {split}",
+            f"{read} characters of the {split}; stateless: windows of {self.seq_len}",
             table,
             f"expected calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
             f"{self.stateful.accuracy:.1%})",

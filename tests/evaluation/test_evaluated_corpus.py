@@ -41,10 +41,11 @@ def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_pa
         return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
 
     whole = evaluated(corpus)
-    assert whole.table().splitlines()[0] == "899 characters of the test split"
+    windows = "stateless: windows of 5"
+    assert whole.table().splitlines()[0] == f"899 characters of the test split; {windows}"
     assert evaluated(corpus, 899).metrics() == whole.metrics()
     some = evaluated(corpus, 300)
-    assert some.table().splitlines()[0] == "the first 300 of 899 characters of the test split"
+    assert some.table().splitlines()[0] == f"the first 300 of 899 characters of the test split; {windows}"
     start, _ = corpus.bounds["test"]
     shorter = replace(corpus, bounds={**corpus.bounds, "test": (start, start + 301)})
     assert some.metrics() == evaluated(shorter).metrics()
