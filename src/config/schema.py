@@ -279,10 +279,7 @@ class ReproduceConfig(PathsConfig):
     preset: str = choice_field("quick", "full")
     experiments: list[str] | None = constrained(
         Constraint(
-            "a text",
-            choices=EXPERIMENTS + SUB_EXPERIMENTS,
-            is_list=True,
-            none_means="the experiments of the preset",
+            "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="all of the preset"
         )
     )
     warandpeace: str | None = str_field(none_means="skipping karpathy2015")
