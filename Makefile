@@ -1,8 +1,8 @@
-# What a person types. Each target sets up by itself what it needs.
+# Commands for users and developers. Each target sets up its own requirements.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-# The first interpreter that fits; another one: make test PYTHON=python3.12
+# The first supported interpreter; to choose another: make test PYTHON=python3.12
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 	$$p -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo $$p; break; }; done)
@@ -14,25 +14,25 @@ MUTATION := .venv-mutation
 GRADIENTS := benchmarks/gradients.txt
 REACHED := benchmarks/coverage.txt
 RUN := $(VENV)/bin/python
-# What a run needs; requirements.lock is all of it and what tests, linters and screenshots need (`make dev`).
+# Requirements of a run; requirements.lock adds those of tests, linters and screenshots (`make dev`).
 LOCKS := requirements-run.lock requirements-uv.lock
-# Written last, so that an interrupted set-up starts again.
+# Written last, so that an interrupted setup starts again.
 READY := $(VENV)/ready-$(VERSION)
 DEV := $(VENV)/dev-$(VERSION)
 UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# pip: what goes wrong, and no word on an index that lacks a package which another index has.
+# pip: print errors only, and no warning about an index that lacks a package which another index has.
 ERRORS_ONLY := --quiet --quiet
-# Container images often forbid Python to keep what it compiled: then each process compiles its imports again,
+# Container images often set PYTHONDONTWRITEBYTECODE: then each process compiles its imports again, which adds
 # 0.8 s at the end of every run.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup dev cluster reproduce reproduce-full update-results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench bench-quickstart screenshots bench-reliability tinyshakespeare lock clean
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## create .venv and install the locked, hashed requirements (reproduce does it too)
+setup: $(READY)  ## create .venv and install the locked, hashed requirements (other targets run it if needed)
 
 $(READY): $(LOCKS)
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo \
@@ -44,90 +44,90 @@ $(READY): $(LOCKS)
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-run.lock
 	@touch $@
 
-dev: $(DEV)  ## install what tests, linters and screenshots need (their targets run it themselves)
+dev: $(DEV)  ## install the requirements of tests, linters and screenshots (their targets run it if needed)
 
 $(DEV): $(READY) requirements.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
-reproduce: setup  ## the sonnets and three experiments in minutes; every claim: reproduced or not; one page at the end
+reproduce: setup  ## run the sonnets and three experiments in minutes, check every claim, write a report page
 	@$(RUN) -m src.reproduce
 
-reproduce-full: setup  ## every experiment at full size, for hours; goes on where it was interrupted; WARANDPEACE=FILE
+reproduce-full: setup  ## run every experiment at full size, for hours; resumes an interrupted run; WARANDPEACE=FILE
 	@$(RUN) -m src.reproduce preset=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
 
-docs: setup  ## write what the pages of docs/ quote and print, and draw their figures (a minute)
+docs: setup  ## regenerate the code, output and figures in the pages of docs/ (a minute)
 	@$(RUN) -m docs.figures
 	@$(RUN) -m docs.build
 
-test: dev  ## every test; the fast numerical ones also with the BLAS kernels of another processor
+test: dev  ## run every test; the fast numerical ones also with the BLAS kernels of another processor
 	@$(RUN) -m tests.kernels --fast
 	@$(RUN) -m pytest -n 2 --dist loadfile
 
-test-kernels: dev  ## the numerical tests with the BLAS kernels of every processor, 1 and 2 threads each
+test-kernels: dev  ## run the numerical tests with the BLAS kernels of every processor, 1 and 2 threads each
 	@$(RUN) -m tests.kernels
 
-test-cluster: dev $(VENV)/cluster-$(VERSION)  ## the tests of sweeps on a cluster: submitit, Ray, an MLflow server
+test-cluster: dev $(VENV)/cluster-$(VERSION)  ## run the tests of sweeps on a cluster: submitit, Ray, an MLflow server
 	@$(RUN) -m pytest tests/integration/test_cluster.py
 
-cluster: $(VENV)/cluster-$(VERSION)  ## install what sweeps on a SLURM or Ray cluster need, beside what is there
+cluster: $(VENV)/cluster-$(VERSION)  ## install the additional requirements of sweeps on a SLURM or Ray cluster
 
 # submitit, Ray, PostgreSQL's driver.
 $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
 	@touch $@
 
-test-fast: dev  ## the tests that need no training run (under a minute)
+test-fast: dev  ## run the tests that need no training run (under a minute)
 	@$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
-lint: dev  ## ruff and the strict type checker
+lint: dev  ## run ruff and the strict type checker
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 
-gradcheck: setup  ## every cell's gradients against complex-step differentiation, as a table
+gradcheck: setup  ## check every cell's gradients against complex-step differentiation; prints a table
 	@$(RUN) -m src.gradcheck > $(GRADIENTS).part; failed=$$?; cat $(GRADIENTS).part; mv $(GRADIENTS).part $(GRADIENTS); exit $$failed
 
-test-peers: $(PEERS)/ready-$(VERSION)  ## the tests that hold the mathematics against PyTorch
+test-peers: $(PEERS)/ready-$(VERSION)  ## run the tests that compare the mathematics with PyTorch
 	@$(PEERS)/bin/python -m pytest tests/rnn/test_peers.py
 
-coverage: dev  ## every test, measured: at least 95% of the lines and branches of src, else it fails
+coverage: dev  ## run every test with coverage; fails below 95% of the lines and branches of src
 	@$(RUN) -m coverage erase
 	@$(RUN) -m coverage run -m pytest -n 2 --dist loadfile
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report > $(REACHED).part; failed=$$?; cat $(REACHED).part; mv $(REACHED).part $(REACHED); exit $$failed
 
-mutation: $(MUTATION)/ready-$(VERSION)  ## is each small change of src/rnn and src/data noticed by a test? half an hour
+mutation: $(MUTATION)/ready-$(VERSION)  ## run the mutation tests of src/rnn and src/data (half an hour)
 	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
-format: dev  ## let ruff lay out the code and mend what it can
+format: dev  ## format the code with ruff and apply its automatic fixes
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
 
-ui: setup  ## the MLflow UI on this machine; prints the address to open
+ui: setup  ## serve the MLflow UI on this machine; prints the address to open
 	@$(RUN) -m src.ui
 
-server: setup  ## an MLflow server with a database, for sweeps over several machines; prints its address
+server: setup  ## run an MLflow server with a database, for sweeps over several machines; prints its address
 	@$(RUN) -m src.server
 
-play: setup  ## a page on this machine on which two runs write side by side; prints the address to open
+play: setup  ## serve a page that shows text of two runs side by side; prints the address to open
 	@$(RUN) -m src.play
 
-bench: $(PEERS)/ready-$(VERSION)  ## speed against PyTorch's nn.RNN, the cost of tracking and probing, a sweep's time
+bench: $(PEERS)/ready-$(VERSION)  ## measure speed against PyTorch's nn.RNN, the cost of tracking and diagnostics, a sweep's time
 	@$(PEERS)/bin/python -m benchmarks.throughput
 	@$(RUN) -m benchmarks.tracking_cost
 	@$(RUN) -m benchmarks.probing_cost
 	@$(RUN) -m benchmarks.sweep_time
 	@$(RUN) -m benchmarks.evaluation_cost
 
-bench-quickstart: setup  ## from a clone to the first sample, measured; and how soon each command is at work
+bench-quickstart: setup  ## measure the time from a clone to the first sample, and the startup time of each command
 	@$(RUN) -m benchmarks.cold_start
 	@$(RUN) -m benchmarks.quickstart
 
-screenshots: dev  ## the README's screenshots again, with Debian's chromium
+screenshots: dev  ## make the README's screenshots again, with Debian's chromium
 	@$(RUN) -m benchmarks.screenshots
 
-bench-reliability: setup  ## nothing lost, measured: kills and resume, an outage, a text of 1 GB, bits over workers
+bench-reliability: setup  ## measure reliability: kills and resume, an outage, a text of 1 GB, bits over workers
 	@$(RUN) -m benchmarks.resume
 	@$(RUN) -m benchmarks.outage
 	@$(RUN) -m benchmarks.large_corpus
@@ -135,21 +135,22 @@ bench-reliability: setup  ## nothing lost, measured: kills and resume, an outage
 	@$(RUN) -m benchmarks.kernels
 	@$(RUN) -m benchmarks.reliability
 
-tinyshakespeare: setup  ## 132 s on tiny Shakespeare against nanoGPT's CPU recipe; DATA=FILE for a copy of the text
+tinyshakespeare: setup  ## train for 132 s on tiny Shakespeare, compare with nanoGPT's CPU recipe; DATA=FILE: a copy of the text
 	@$(RUN) -m src.reproduce preset=full experiments=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
 	@$(RUN) -m src.experiments.results outputs/reproduction
 
 update-results: setup  ## copy the results of reproduce to experiments/*/measured.json and update the README's table
 	@$(RUN) -m src.experiments.results $(wildcard outputs/reproduction)
 
-# PyTorch is only measured against, in an environment of its own; pip takes the build that fits.
+# PyTorch is used only for comparison, in a separate environment; pip selects the build for this machine.
 $(PEERS)/ready-$(VERSION): $(READY)
 	@$(PYTHON) -m venv --clear $(PEERS)
 	@VIRTUAL_ENV=$(PEERS) $(VENV)/bin/uv pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@$(PEERS)/bin/python -m pip install --quiet torch==2.13.0
 	@touch $@
 
-# Changes the code in a copy, a change at a time; in an environment of its own, as it needs much to draw on a terminal.
+# mutmut changes a copy of the code, one change at a time. It has a separate environment because of its many
+# dependencies for terminal output.
 $(MUTATION)/ready-$(VERSION): $(READY)
 	@$(PYTHON) -m venv --clear $(MUTATION)
 	@VIRTUAL_ENV=$(MUTATION) $(VENV)/bin/uv pip install --quiet --no-deps --require-hashes -r requirements.lock
@@ -167,6 +168,6 @@ lock: setup  ## resolve the requirements again (names, versions, hashes)
 	@echo "uv>=0.9" | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 
-clean:  ## remove the environments and caches; data/ and outputs/ hold your work and stay
+clean:  ## remove the environments and caches; keep data/ and outputs/, which hold your work
 	rm -rf .venv .venv-peers .venv-mutation .coverage .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -74,23 +74,23 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     each = ", ".join(f"{t:g}" for t in temperatures)
     echo_err(f"[4/4] sample: {pluralize(config.length, 'character')} at each temperature of {each}")
     samples = {t: generate(config, model, t) for t in temperatures}
-    judge = TextQuality(corpus)
-    judged = [judge.compute(config.prompt, text, t) for t, text in samples.items()]
+    quality = TextQuality(corpus)
+    sample_metrics = [quality.compute(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(params.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
     kept = {"val/loss": result.val_loss, "val/bpc": result.val_loss / log(2)}
-    own = judged[temperatures.index(config.temperature)].metrics()
+    own = sample_metrics[temperatures.index(config.temperature)].metrics()
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
     # MLflow draws step 0 alone as a bar. A run that was resumed after an end has other scores there.
     final = 0 if all(run.history.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
-    log_samples(run, config, samples, judged)
-    write_json(run.folder / "evaluation.json", evaluation.report(judged))
+    log_samples(run, config, samples, sample_metrics)
+    write_json(run.folder / "evaluation.json", evaluation.report(sample_metrics))
     run.log_artifact(run.folder / "evaluation.json")
     if config.figures:
-        compared = [*judged, judge.reference_metrics(config.length)]
+        compared = [*sample_metrics, quality.reference_metrics(config.length)]
         draw_figures(run, config, evaluation, compared, result.best_step)
     if config.diagnostics:
         write_diagnostics(run, trainer, result)
@@ -99,10 +99,12 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     run.log_artifact(run.folder / "scores.json")
     if kept_before != serialization.digest(run.folder / "model"):
         run.event_log.model(run.folder / "model")
-    return RunResult(run.folder.name, run.folder, result, evaluation, samples, judged, digest)
+    return RunResult(run.folder.name, run.folder, result, evaluation, samples, sample_metrics, digest)
 
 
-def log_samples(run: Run, config: Config, samples: dict[float, str], judged: list[TextMetrics]) -> None:
+def log_samples(
+    run: Run, config: Config, samples: dict[float, str], sample_metrics: list[TextMetrics]
+) -> None:
     """Log each sample as a text file, and all of them with their metrics as one table."""
     for temperature, text in samples.items():
         file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
@@ -112,13 +114,13 @@ def log_samples(run: Run, config: Config, samples: dict[float, str], judged: lis
         "samples.json",
         [
             {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
-            for (t, text), j in zip(samples.items(), judged, strict=True)
+            for (t, text), j in zip(samples.items(), sample_metrics, strict=True)
         ],
     )
 
 
 def draw_figures(
-    run: Run, config: Config, evaluation: Evaluation, judged: list[TextMetrics], kept_step: int
+    run: Run, config: Config, evaluation: Evaluation, sample_metrics: list[TextMetrics], kept_step: int
 ) -> None:
     """Draw and log the figures of the training and of the evaluation."""
     from src.plots import run as plots  # matplotlib takes a second to import, after training
@@ -132,7 +134,7 @@ def draw_figures(
         plots.plot_gradient_norms(points_of, config.clip, config.clip_mode, folder / "gradient_norms.png")
     plots.plot_reliability(evaluation.bins, folder / "reliability.png")
     plots.plot_loss_by_position(evaluation, folder / "window.png")
-    plots.plot_quality(judged, folder / "temperature.png")
+    plots.plot_quality(sample_metrics, folder / "temperature.png")
     for file in sorted(folder.glob("*.png")):
         run.log_artifact(file, "figures")
 

@@ -1,7 +1,7 @@
-"""`python -m src.gradcheck [MODULE.CELL ...]`: gradients against complex-step differentiation, as a table.
+"""`python -m src.gradcheck [MODULE.CELL ...]`: check gradients against complex-step differentiation.
 
-Checks every cell of the project, or the cells whose dotted paths are given. The exit status is 1 where a
-relative error is above 1e-10, and 2 where a cell cannot be imported.
+Prints a table for every cell of the project, or for the cells with the given dotted paths. The exit status is
+1 if a relative error is above 1e-10, and 2 if a cell cannot be imported.
 """
 
 import sys
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
                 name, error = max_relative_error(architecture, case.gradient(), case.complex_step())
                 failed |= not error <= MAX_RELATIVE_ERROR
                 print(f"{cell:<{width}}{activation:<12}{layers:<8}{dropout:<9}{error:<22.1e}{name}")
-    print(f"expected at most {MAX_RELATIVE_ERROR:g} everywhere: {'no' if failed else 'yes'}")
+    verdict = "FAIL: a relative error is above" if failed else "PASS: every relative error is at most"
+    print(f"{verdict} {MAX_RELATIVE_ERROR:g}")
     return int(failed)
 
 

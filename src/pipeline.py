@@ -1,4 +1,4 @@
-"""`python -m src.pipeline`: the four stages as one tracked run, then the claims, one by one."""
+"""`python -m src.pipeline`: run the four stages as one tracked run, then check the claims one by one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ def main(config: Any, invocation: Invocation) -> float:
     result = run(config, "pipeline")
     print("\n" + format_summary(result, config))
     if changed := differs_from_default(invocation.overrides):
-        print(f"\nclaims not checked: they speak of the default config, this run has {' '.join(changed)}")
+        print(f"\nclaims not checked: they are about the default config; this run has {' '.join(changed)}")
     else:
         from src.common.files import absolute
         from src.experiments.claims import tally
@@ -25,13 +25,15 @@ def main(config: Any, invocation: Invocation) -> float:
             check_pipeline,
         )
 
-        echo_err("\ntraining once more, for the claim that the weights come out the same")
+        echo_err("\ntraining again, to check that the weights are identical")
         claims = check_pipeline(result, config).claims
         print("\n" + "\n".join(claim.line() for claim in claims))
         file = absolute(config.output_dir) / PIPELINE_RESULTS
         print(f"\n{tally(claim.passed for claim in claims)}; the figures: {file}")
         if not all(claim.passed for claim in claims):
-            raise UserError("expected every claim to be reproduced, got those marked NOT above")
+            raise UserError(
+                "expected every claim to be reproduced, got the claims that are marked NOT reproduced above"
+            )
     print(result.summary(), flush=True)
     if config.register:
         register_synced(result.run_id, result.folder.name, config)

@@ -1,4 +1,4 @@
-"""`python -m src.play`: a page on this machine on which two trained runs write side by side."""
+"""`python -m src.play`: serve a page that shows text of two trained runs side by side."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`python -m src.preprocess`: corpus -> token file, vocabulary and manifest."""
+"""`python -m src.preprocess`: prepare a corpus: write its token file, vocabulary and manifest."""
 
 from typing import Any
 

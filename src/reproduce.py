@@ -1,4 +1,4 @@
-"""`python -m src.reproduce`: the experiments, every claim checked, one page at the end."""
+"""`python -m src.reproduce`: run the experiments, check every claim, write a report page."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ def main(config: Any, _: Invocation) -> None:
     try:
         reproduce(config)
     except KeyboardInterrupt:
-        echo_err(f"\ngo on where it was interrupted with: {shlex.join(sys.orig_argv)}")
+        echo_err(f"\nresume with: {shlex.join(sys.orig_argv)}")
         raise
 
 

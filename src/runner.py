@@ -1,5 +1,6 @@
 """Run one experiment: corpus -> Trainer -> evaluation -> samples -> log."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,8 +65,8 @@ class BackgroundSync(BaseCallback):
 def format_summary(result: "RunResult", config: Config) -> str:
     """Format scores with their baselines, samples with their metrics, and where to look."""
     parts = [result.evaluation.table()]
-    for text, judgment in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{judgment.describe()}\n  {config.prompt}{text}")
+    for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
+        parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         from src.tracking.mlflow_links import ui_location
@@ -73,7 +74,7 @@ def format_summary(result: "RunResult", config: Config) -> str:
         server, command = ui_location(config)
         page = command or server
         if result.run_id == result.folder.name:
-            page = f"not yet: python -m src.sync {result.folder}"
+            page = f"not uploaded yet; run: python -m src.sync {shlex.quote(str(result.folder))}"
         look.append(f"in MLflow        {page}   (run {result.run_id})")
     return "\n\n".join([*parts, "\n".join(look)])
 
@@ -91,12 +92,12 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
             raise invalid_value_error(
-                key, "null but for python -m src.train without --multirun", getattr(config, key)
+                key, "null, except with python -m src.train without --multirun", getattr(config, key)
             )
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
-    state = "prepared" if fresh else "already prepared, nothing to do"
+    state = "prepared" if fresh else "already prepared"
     echo_err(
         f"[1/4] preprocess: {corpus.name}, {corpus.tokens.size:,} characters, {len(corpus.vocabulary)} "
         f"distinct, {state}: {corpus.folder}"
@@ -152,7 +153,7 @@ def run(
     with run_scope(log) as outcome:
         if resumed:
             name = job.name if job else "resume"
-            echo_err(f"{name}: goes on: run {log.folder.name} from step {resumed.step}")
+            echo_err(f"{name}: resuming run {log.folder.name} from step {resumed.step}")
             log.resume(workers, job.tags() if job else None)
         else:
             log_run_start(log, trainer, command, workers, job, tags or {})
@@ -170,7 +171,7 @@ def run(
             result = trainer.fit(log, callbacks, resumed.train_state if resumed else None)
         echo_err(
             f"trained {pluralize(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
-            f"s, stop reason: {result.stop_reason}; weights kept: those of step {result.best_step}, "
+            f"s, stop reason: {result.stop_reason}; kept the weights of step {result.best_step}, "
             f"val/loss {result.val_loss:.4f}"
         )
         log.start_sync()

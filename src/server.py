@@ -1,5 +1,6 @@
-"""`python -m src.server`: an MLflow server with a database, for sweeps whose jobs share no folder."""
+"""`python -m src.server`: run an MLflow server with a database, for sweeps whose jobs share no folder."""
 
+import shlex
 from typing import Any
 
 from src.cli.main import Invocation, run_command
@@ -22,8 +23,8 @@ def main(config: Any, _: Invocation) -> None:
     log = outputs / "server.log"
     address = f"http://{url_host(config.host)}:{config.port}"
     message = (
-        f"open {address}  (Ctrl-C ends the server; its files: {files}, its log: {log})\n"
-        f"on every machine: python -m src.train tracking.uri={address} ..."
+        f"open {address}  (Ctrl-C stops the server; its files: {files}, its log: {log})\n"
+        f"on every machine: python -m src.train {shlex.quote(f'tracking.uri={address}')} ..."
     )
     serve(options, config.host, config.port, log, config.backend_store_uri or sqlite, message)
 

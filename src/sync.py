@@ -1,8 +1,9 @@
 """`python -m src.sync all | DIRECTORY ...`: upload event logs to MLflow.
 
-A directory is that of a run (outputs/runs/...), of a sweep (outputs/sweeps/...), which is uploaded with its
-jobs, or an outputs folder, of which everything that is not uploaded yet is. Runs and sweeps start this
-command in the background; it is typed for what was recorded while MLflow was unreachable.
+A DIRECTORY is a run (outputs/runs/...), a sweep (outputs/sweeps/...), which is uploaded with its jobs, or an
+outputs folder, of which every run and sweep is uploaded that is not in MLflow yet; `all` is the project's
+outputs/. Runs and sweeps start this command in the background. Run it yourself for runs that were logged
+while MLflow was unreachable.
 """
 
 import argparse

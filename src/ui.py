@@ -1,4 +1,4 @@
-"""`python -m src.ui`: the MLflow UI on the project's own database, and the address to open."""
+"""`python -m src.ui`: serve the MLflow UI on the project's own database; print the address to open."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def main(config: Any, _: Invocation) -> None:
         print("\n".join([base + page, *lines_of_sweep(mlflow_links.latest(config, base))]))
         return
     base = f"http://{url_host(config.host)}:{config.port}"
-    lines = [f"open {base}{page}  (Ctrl-C ends the server)"]
+    lines = [f"open {base}{page}  (Ctrl-C stops the server)"]
     lines += lines_of_sweep(mlflow_links.latest(config, base))
     log = absolute(config.output_dir) / "mlflow-server.log"
     serve(["--workers", "1"], config.host, config.port, log, store["uri"], "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Completion in bash: what the TAB key offers behind `python -m src.train`.
+"""Completion in bash: the candidates of the TAB key after `python -m src.train`.
 
     eval "$(python -m src.train -sc install=bash)"
 
@@ -17,12 +17,12 @@ from src.common.errors import UserError
 from src.common.files import CONF
 
 OPTIONS = ("--cfg", "--help", "--multirun")
-# Nothing to type by itself: the typed schemas behind conf/, and the arms that an experiment names.
+# Groups that are not completed: the schemas of conf/, and the variants that an experiment selects.
 HIDDEN_GROUPS = ("schema", "variant")
 
-# {modules}: what may stand behind -m; {commands}: those of them that know -sc, for any other would do its
-# work at the TAB key. Readline takes = and : for the end of a word, so what stands before the last of them is
-# cut off each candidate. No compgen -W, which would run what a file's name says between $( ).
+# {modules}: candidates after -m. {commands}: the modules that support -sc; any other module would run its
+# command at the TAB key. Readline treats = and : as the end of a word, so the text up to the last of them is
+# removed from each candidate. compgen -W is not used: it would run the text between $( ) in a file name.
 SCRIPT = r"""_char_rnn_complete() {
     local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
     COMPREPLY=()
@@ -134,7 +134,7 @@ def normalize_candidate(text: str) -> str:
     ):  # a group's own name; a text with blanks
         return "prompt=" if text == "prompt=" else ""
     if text.endswith(".") and not text.startswith("hydra.") and not (CONF / path).is_dir():
-        return text[:-1] + "="  # a list, not a group: nobody types its first element alone
+        return text[:-1] + "="  # a list, not a group: its first element alone is no value
     return text if "=" in text or text.endswith((".", "/")) else text + "="  # a group with groups in it
 
 

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors as one line: the key, what is allowed, what came."""
+"""Hydra's and OmegaConf's errors as one line: the key, the expected values, the given value."""
 
 import difflib
 import errno
@@ -23,12 +23,12 @@ from src.config.constraints import TARGET_GROUPS, fields_of, invalid_value_error
 from src.config.schema import COMMANDS
 from src.config.validation import all_keys
 
-# Optuna's words, which reach us through Hydra's plugin as a bare ValueError, and ours.
+# Parts of Optuna's messages, which Hydra's plugin raises as a plain ValueError, and our messages for them.
 SEARCH_SPACE_MISMATCH = (
-    "hydra.sweeper.study_name: expected a study of these choices and ranges, got one of others: search what "
-    "it holds, or name another study"
+    "hydra.sweeper.study_name: expected a study with this search space, got one with another search space: "
+    "use the search space of the study, or another study name"
 )
-NO_COMPLETED_TRIAL = "expected a job that finishes, got none"
+NO_COMPLETED_TRIAL = "expected at least one finished job, got none"
 OPTUNA_MESSAGES = {
     "No trials are completed yet": NO_COMPLETED_TRIAL,
     "Record does not exist": NO_COMPLETED_TRIAL,
@@ -41,7 +41,7 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # ful
 
 
 def format_error(error: BaseException, config_name: str) -> str | None:
-    """Return one line for the person who typed the command, or None when the error is a bug of ours."""
+    """Return one line for the user, or None when the error is a bug of this project."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
@@ -59,11 +59,11 @@ def format_error(error: BaseException, config_name: str) -> str | None:
 def format_config_error(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
     """Format an error of Hydra or OmegaConf about the command line."""
     if isinstance(error, OverrideParseException):
-        return f"expected key=value, got {error.override!r}: quote a value that holds , = : or brackets"
+        return f"expected key=value, got {error.override!r}: quote a value that contains , = : or brackets"
     if isinstance(error, MissingConfigException):
         name = str(error.missing_cfg_file)
         groups = [p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_dir()]
-        # Of a list, as in model=[gru], Hydra names no options; data=../x is no other group.
+        # For a list, as in model=[gru], Hydra lists no choices; data=../x does not name another group.
         if group := max((g for g in groups if name.startswith(f"{g}/")), key=len, default=""):
             return f"{group}: expected {group_choices(group)}, got {name.removeprefix(f'{group}/')}"
     no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
@@ -72,7 +72,7 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
     if ambiguous:
         key, value = ambiguous.groups()
-        return f"{key}: expected one value, got {value}: add --multirun to sweep over several"
+        return f"{key}: expected one value, got {value}: add --multirun to sweep over several values"
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
     cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
@@ -83,7 +83,7 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
 
 
 def format_machine_error(error: MemoryError | OSError) -> str:
-    """Format a lack of memory or of disk space that no other code has described better."""
+    """Format an error for a lack of memory or disk space without a more specific message."""
     if isinstance(error, MemoryError):
         return (
             f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
@@ -106,7 +106,7 @@ def group_choices(group: str) -> str:
 
 
 def format_type_error(cause: Any, config_name: str) -> str:
-    """Format the error for a value of a type that the key does not hold."""
+    """Format the error for a value of the wrong type."""
     allowed = constraint_for(COMMANDS[config_name], cause.full_key.split("[")[0])
     value = cause.value if getattr(cause, "value", None) is not None else value_from_argv(cause.full_key)
     return str(invalid_value_error(cause.full_key, allowed, value))
@@ -119,7 +119,7 @@ def value_from_argv(key: str) -> str:
 
 
 def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
-    """Format the error for a key that does not exist, with the nearest that does."""
+    """Format the error for an unknown key, with the most similar known key."""
     known = known_keys(COMMANDS[config_name])
     group, _, name = key.rpartition(".")
     if key in known:

@@ -88,7 +88,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
                 from src.sweeps.session import SweepSession
 
                 if command in NO_SWEEP_COMMANDS:
-                    raise UserError("expected one run of it, got --multirun: leave that out")
+                    raise UserError("expected a single run, got --multirun: remove it")
                 session = SweepSession()
                 finalize = session.finalize
                 # The process that waits for jobs of other processes ends on SIGTERM, too.

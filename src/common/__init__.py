@@ -1,1 +1,1 @@
-"""What every package may use: errors, atomic files, locks, signals, paths, processes, console output."""
+"""Helpers for all packages: errors, atomic files, locks, signals, paths, processes, console output."""

@@ -24,7 +24,7 @@ class _Limit:
 
     def acquire(self) -> None:
         with self.lock:
-            limiter = _controller().limit(limits=1, user_api="blas")  # also where somebody has changed it
+            limiter = _controller().limit(limits=1, user_api="blas")  # also after another change
             if self.holders == 0:
                 self.limiter = limiter
             self.holders += 1

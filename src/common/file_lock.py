@@ -65,7 +65,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
         owner = read_owner(path)
         process = f"process {owner['pid']} on {owner['host']}" if owner else "process ? on ?"
         raise UserError(
-            f"expected a directory in which no other process is at work, got {folder}: {process} is"
+            f"expected a directory that no other process uses, got {folder}, used by {process}"
         ) from error
     except OSError as error:
         lock.release()
@@ -74,7 +74,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
 
 
 def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
-    """Whether a living process, this one included, holds the directory's lock."""
+    """Return whether a running process, including this one, holds the directory's lock."""
     path = folder / name
     if not path.exists():
         return False
@@ -83,7 +83,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # another user's directory: only the note can tell
+    except OSError:  # another user's directory: use the note
         owner = read_owner(path)
         return owner is not None and owner_alive(owner)
 
@@ -107,7 +107,7 @@ def new_lock(path: Path) -> Any:
 
 @contextmanager
 def suppress_filelock_log() -> Iterator[None]:
-    """Hide filelock's warning where a file system has no flock and an existence lock stands in."""
+    """Hide filelock's warning on a file system without flock, where an existence lock is used instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
         yield
@@ -127,7 +127,7 @@ def read_owner(path: Path) -> Owner | None:
 
 
 def owner_alive(owner: Owner) -> bool:
-    """Whether the owner may still run; of a process on another host that is unknown, so it may."""
+    """Return whether the owner may still run; always true for a process on another host."""
     if owner["host"] != socket.gethostname():
         return True
     try:

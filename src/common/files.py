@@ -57,7 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_error(path: Path, error: OSError) -> UserError:
     """Return the one-line error for a file that cannot be written."""
     return UserError(
-        f"expected a place to write to, got {path} ({error.strerror}): change output_dir or data_dir"
+        f"expected a writable path, got {path} ({error.strerror}): change output_dir or data_dir"
     )
 
 
@@ -95,7 +95,7 @@ def load_json(path: Path, schema: type[T]) -> T:
         ValueError: One line: the first problem.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+        raise ValueError(f"{size:,} bytes, more than the limit of {MAX_BYTES:,}")
     return parse_json(path.read_bytes(), schema)
 
 

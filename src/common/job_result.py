@@ -13,8 +13,8 @@ from src.common.files import read_json, write_text
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
 GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/callback.py
-PRUNED = "pruned"  # why a job ended that was given up
-INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but does not stand for its job another time
+PRUNED = "pruned"  # stop reason of a pruned job
+INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but cannot replace its job in a later sweep
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def run_module(module: str, *arguments: str) -> int:
 
 
 def is_interactive() -> bool:
-    """Whether Ctrl-C comes from a terminal, which sends it to every foreground process."""
+    """Return whether Ctrl-C comes from a terminal, which sends it to every foreground process."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:  # standard input is none

@@ -35,7 +35,7 @@ class Constraint:
         ge, gt, le, lt: Bounds of a number; NaN and infinity are outside of all bounds.
         choices: The texts to choose from.
         is_list: Whether the key holds a list of distinct such values.
-        none_means: What null stands for; "" where null is refused.
+        none_means: The meaning of null; "" where null is refused.
         predicate: Test of a value that no other argument describes.
     """
 
@@ -164,7 +164,7 @@ def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
     for key, parameter in parameters.items():
         required = parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD
         if key not in given and required:
-            raise UserError(f"{group}.{key}: expected a value, which {class_name(target)} needs, got none")
+            raise UserError(f"{group}.{key}: expected a value (required by {class_name(target)}), got none")
     try:
         return hydra_instantiate(dict(spec), _convert_="all")
     except InstantiationException as error:

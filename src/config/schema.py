@@ -64,7 +64,7 @@ class DataConfig:
     path: str | None = attrs.field(
         default=MISSING,
         converter=absolute_path,
-        validator=Constraint("a text", none_means="the corpus' own source"),
+        validator=Constraint("a text", none_means="the corpus's own source"),
     )
     lowercase: bool = bool_field()
     letters_only: bool = bool_field()
@@ -96,13 +96,13 @@ class ModelConfig:
                 got = f"{self.name} ({error.__cause__})" if error.__cause__ else self.name
                 raise invalid_value_error("model.name", expected, got) from error
         if self.name != "rnn" and self.activation != "tanh":
-            expected = f"tanh, the only one of model={self.name}"
+            expected = f"tanh, the only activation of model={self.name}"
             raise invalid_value_error("model.activation", expected, self.activation)
         if self.name != "rnn" and self.init == "identity":
             expected = f"uniform or orthogonal with model={self.name}"
             raise invalid_value_error("model.init", expected, self.init)
         if self.dropout and self.layers == 1:
-            expected = "0 with model.layers=1 (dropout stands between layers)"
+            expected = "0 with model.layers=1 (dropout is applied between layers)"
             raise invalid_value_error("model.dropout", expected, self.dropout)
 
 
@@ -114,11 +114,11 @@ class TrackingConfig:
     name: str = choice_field("mlflow", "none")
     uri: str | None = str_field(none_means="the project's own database")
     experiment: str = str_field()
-    run_name: str | None = str_field(none_means="a name made of the config")
+    run_name: str | None = str_field(none_means="a name made from the config")
 
     @property
     def enabled(self) -> bool:
-        """Whether runs are uploaded to an MLflow store; otherwise they are directories alone."""
+        """True if runs are uploaded to an MLflow store; otherwise they are only directories."""
         return self.name != "none"
 
 
@@ -143,7 +143,7 @@ class Config(PathsConfig):
     patience: int | None = int_field(1, none_means="no early stopping")
     min_delta: float = float_field(ge=0)
     eval_every: int = int_field(1)
-    max_eval_chars: int | None = int_field(1, none_means="all of them")
+    max_eval_chars: int | None = int_field(1, none_means="no limit")
     temperature: float = float_field(ge=0)
     temperatures: list[float] = constrained(Constraint("numbers", ge=0, is_list=True))
     prompt: str = str_field()
@@ -163,12 +163,12 @@ class Config(PathsConfig):
     objectives: list[str] = constrained(Constraint("a text", choices=tuple(OBJECTIVES), is_list=True))
     prune: bool = bool_field()
     register: bool = bool_field()
-    resume: str | None = str_field(none_means="a run of its own")
-    init_from: str | None = str_field(none_means="weights drawn at random")
+    resume: str | None = str_field(none_means="a new run")
+    init_from: str | None = str_field(none_means="random initial weights")
     on_divergence: str = choice_field("stop", "rollback")
     rollback_lr_factor: float = float_field(gt=0, lt=1)
     max_rollbacks: int = int_field(1)
-    rerun: str | None = str_field(none_means="a run of the config as typed")
+    rerun: str | None = str_field(none_means="a run of the given config")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: dict[str, Any] = target_field()
@@ -233,8 +233,8 @@ class SampleConfig(PathsConfig):
     run: str = str_field()
     prompt: str = str_field()
     temperature: float = float_field(ge=0)
-    top_k: int | None = int_field(1, none_means="all of them")
-    top_p: float | None = float_field(gt=0, le=1, none_means="all of them")
+    top_k: int | None = int_field(1, none_means="all")
+    top_p: float | None = float_field(gt=0, le=1, none_means="all")
     length: int = int_field(0)
     seed: int = int_field(0)
     num_samples: int = int_field(1)
@@ -266,8 +266,8 @@ class PlayConfig(UiConfig):
     right: str = str_field()
     prompt: str = str_field()
     temperature: float = float_field(ge=0)
-    top_k: int | None = int_field(1, none_means="all of them")
-    top_p: float | None = float_field(gt=0, le=1, none_means="all of them")
+    top_k: int | None = int_field(1, none_means="all")
+    top_p: float | None = float_field(gt=0, le=1, none_means="all")
     length: int = int_field(0, le=100_000)
     seed: int = int_field(0)
 
@@ -279,11 +279,11 @@ class ReproduceConfig(PathsConfig):
     preset: str = choice_field("quick", "full")
     experiments: list[str] | None = constrained(
         Constraint(
-            "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="those of the preset"
+            "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="all of the preset"
         )
     )
-    warandpeace: str | None = str_field(none_means="left out")
-    tinyshakespeare: str | None = str_field(none_means="downloaded")
+    warandpeace: str | None = str_field(none_means="skipping karpathy2015")
+    tinyshakespeare: str | None = str_field(none_means="a download")
 
 
 # The typed schema below each command's file in conf/.

@@ -14,7 +14,7 @@ T = TypeVar("T")
 def iter_leaves(config: Any) -> Iterator[tuple[str, Constraint | None, Any]]:
     """Yield dotted key, constraint and value of every key that is no group.
 
-    Of an optimizer or a schedule the group's name stands for its class; their constraints are in the class.
+    The group's name of an optimizer or a schedule is mapped to its class, which has its constraints.
     """
     for field in fields_of(type(config)).values():
         value = getattr(config, field.name)

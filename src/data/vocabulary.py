@@ -26,10 +26,10 @@ def check_size(size: int, most: int) -> None:
     """Refuse a vocabulary of more than `most` characters: its weights and logits would be enormous."""
     if size > most:
         raise UserError(
-            f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: mostly "
-            "data.encoding is not the text's own, or the file is no text (data.encoding=bytes makes at most "
-            f"256 of any); for a script of so many signs set a larger data.max_vocabulary, at most "
-            f"{MAX_VOCABULARY}"
+            f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: usually "
+            "data.encoding is not the encoding of the text, or the file is not a text (data.encoding=bytes "
+            f"gives at most 256); for a script with so many characters set a larger data.max_vocabulary, at "
+            f"most {MAX_VOCABULARY}"
         )
 
 
@@ -73,7 +73,7 @@ class Vocabulary:
             missing = text[int(np.argmax(unknown))]
             listed = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise UserError(
-                f"prompt: expected only the {len(self)} characters that the model knows "
+                f"prompt: expected only the {len(self)} characters of the model's vocabulary "
                 f"({listed}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)

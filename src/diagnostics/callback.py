@@ -24,7 +24,7 @@ DISTANCES = 100  # points of a curve; in longer windows they are denser near the
 
 
 class Logger(Protocol):
-    """What the callback calls of `src.training.callbacks.Logger`, which is above this package."""
+    """Methods of `src.training.callbacks.Logger` that the callback calls; that package is a later one."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What single hidden units respond to: their activation along a text, against what a reader sees in it.
+"""Analysis of hidden units: correlation of their activations with properties of the text.
 
 Karpathy, Johnson and Li (2015), "Visualizing and understanding recurrent networks", section 4.1, found by eye
 cells that keep track of lines and quotes; here a unit is scored by how much of its activation such a property
@@ -24,7 +24,7 @@ APOSTROPHES = "'\u2019"
 
 @dataclass(frozen=True)
 class Activations:
-    """The activations of a network that reads a text, its state carried from the start.
+    """The activations of a network that reads a text statefully from the start.
 
     Attributes:
         activations: Of each unit after each character, layer by layer, (L*H, N): h, and of the LSTM tanh(c),
@@ -120,7 +120,7 @@ def features(text: str) -> list[Feature]:
 
 
 def has_enough_samples(feature: Feature) -> bool:
-    """Whether it takes two values often enough."""
+    """Return whether the feature takes at least two values often enough."""
     _, counts = np.unique(feature.values[feature.where], return_counts=True)
     return int(counts.sum() - counts.max(initial=0)) >= MIN_SAMPLES and counts.size > 1
 

@@ -60,7 +60,7 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
 
 
 def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
-    """The same for a corpus' final split, read from its folder where they stand there.
+    """The same for a corpus's final split, read from its folder if they are stored there.
 
     scored: that split or its beginning. Raises UserError for a file that is damaged. A folder that cannot
     be written to is only read.
@@ -75,7 +75,7 @@ def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
-                "delete that file, it is made again"
+                "delete that file; it is computed again"
             ) from error
     bits = baselines(train, scored, len(corpus.vocabulary))
     if os.access(corpus.folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""How far a mean over a text would move on another text of the same kind: a block bootstrap.
+"""Block bootstrap: confidence interval of a mean over the characters of a text.
 
 The losses of neighboring characters depend on one another, so that resampling single characters would
 promise too much. Blocks of b neighbors are drawn instead, as many as the text holds, anywhere in it, the end

@@ -1,4 +1,4 @@
-"""Where the loss comes from, and whether a network is right as often as it is confident.
+"""Breakdowns of the loss, and the calibration of a network's probabilities.
 
 Breakdowns, by position in the window, by character, by position in the word: lists of groups that every
 prediction belongs to exactly one of, so that the mean of the groups' losses, each weighted by its count, is

@@ -47,11 +47,11 @@ class Evaluation:
         n_reference: The last so many characters of the training split are the reference text of baselines and
             text metrics.
         n_train: Characters of the training split.
-        delta_vs_ngram: Bits per character of the network, state carried, minus the best n-gram's for the same
+        delta_vs_ngram: Bits per character of the network, stateful, minus the best n-gram's for the same
             characters, and the interval of that difference.
-        bins: Of the reliability diagram, state carried.
+        bins: Of the reliability diagram, stateful.
         by_window: Losses by position in the window, state reset.
-        by_character, by_word: Losses by character and by position in the word, state carried.
+        by_character, by_word: Losses by character and by position in the word, stateful.
     """
 
     split: str
@@ -76,11 +76,11 @@ class Evaluation:
 
     @property
     def ece(self) -> float:
-        """The expected calibration error, state carried."""
+        """The expected calibration error, stateful."""
         return expected_calibration_error(self.bins)
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics by name: test/bpc (state carried), test_stateless/bpc, test/unigram_bpc."""
+        """Return the metrics by name: test/bpc (stateful), test_stateless/bpc, test/unigram_bpc."""
         named: dict[str, float] = {}
         for prefix, score in ((self.prefix, self.stateful), (f"{self.prefix}_stateless", self.stateless)):
             interval = self.intervals[score.context]
@@ -117,8 +117,8 @@ class Evaluation:
         table = format_table(
             ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
             [
-                self.score_row("network, state carried", self.stateful),
-                self.score_row(f"network, reset every {self.seq_len}", self.stateless),
+                self.score_row("network, stateful", self.stateful),
+                self.score_row("network, stateless", self.stateless),
                 *(
                     (label, f"{bits * log(2):.4f}", f"{bits:.4f}", "", f"{2**bits:.3f}")
                     for name, label in names.items()
@@ -133,7 +133,7 @@ class Evaluation:
             ],
         )
         lines = [
-            f"{read} characters of the {split}",
+            f"{read} characters of the {split}; stateless: windows of {self.seq_len}",
             table,
             f"expected calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
             f"{self.stateful.accuracy:.1%})",
@@ -208,8 +208,8 @@ def evaluate_network(
     for score in (stateful.score, stateless.score):
         if not all_finite(score.loss):
             raise DivergenceError(
-                f"model: expected a network that stays finite along the {final_split(corpus)}, got a "
-                f"loss of {score.loss:g} (state {score.context}) over {score.characters:,} characters: "
+                f"model: expected a network that stays finite on the {final_split(corpus)}, got a "
+                f"loss of {score.loss:g} ({score.context}) over {score.characters:,} characters: "
                 "train it with stateful=true, or with model.activation=tanh"
             )
     intervals = {p.score.context: block_bootstrap_ci(p.loss / log(2), rng) for p in (stateful, stateless)}

@@ -31,7 +31,7 @@ def orders(vocabulary: int) -> range:
 def ngram_losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """For each order from 1 the bits that every character of `scored` but the first costs, shape (N - 1,).
 
-    These are the predictions that a network makes. Where fewer than k-1 characters stand before one, the
+    These are the predictions that a network makes. Where fewer than k-1 characters precede one, the
     order that they suffice for answers. train: at least one character. One order's counts are in memory at
     a time: some 40 bytes for each character of `train`.
     """

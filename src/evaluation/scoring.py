@@ -1,4 +1,4 @@
-"""How well a network predicts a text: nats, bits and perplexity per character, and accuracy.
+"""Scores of a network on a text: nats, bits and perplexity per character, and accuracy.
 
 Two contexts. `stateful`: the hidden state runs through the whole text, as when reading. `stateless`: the text
 is cut into windows of seq_len and the state set to zero before each, as in training on windows.
@@ -60,7 +60,7 @@ class Predictions:
         score: Their mean.
         loss: The loss of each in nats, (N,).
         hits: Whether the character was the likeliest, (N,).
-        confidence: The probability of the likeliest character, (N,).
+        confidence: The probability of the most likely character, (N,).
     """
 
     score: Score
@@ -112,7 +112,7 @@ class ScoreAccumulator:
 def score_stateful(
     architecture: RNNConfig, params: Array, tokens: Tokens, buffer: PredictionBuffer | None = None
 ) -> Score:
-    """Predict every character of a text but the first, with the state carried from a zero state.
+    """Predict every character of a text but the first, statefully from a zero state.
 
     Args:
         architecture: The network.
@@ -154,7 +154,7 @@ def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, se
 
 
 def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most: int | None = None) -> float:
-    """Mean loss over `tokens` in nats with the state carried: a faster approximation of `score_stateful`.
+    """Mean loss over `tokens` in nats, stateful: a faster approximation of `score_stateful`.
 
     The text is read as 32 parallel streams, each after a burn-in of 64 characters in front of its part, after
     which nothing is left of the initial state. (A network trained on windows of 20 is used to forget; the
@@ -228,5 +228,5 @@ def run_streams(
 
 
 def all_finite(loss: float, *arrays: Array) -> bool:
-    """Whether a loss in nats, its perplexity and the weights behind it are numbers."""
+    """Return whether a loss in nats, its perplexity and the weights are finite."""
     return loss < MAX_FINITE_NATS and all(np.isfinite(array).all() for array in arrays)

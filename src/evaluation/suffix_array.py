@@ -1,4 +1,4 @@
-"""Where passages of one text occur in another: a suffix array.
+"""Suffix array: find the passages of one text in another.
 
 The array lists the places of a text in the alphabetical order of what begins there, so that all places
 where a passage occurs stand next to each other (Manber and Myers 1993). It is built by prefix doubling:
@@ -15,7 +15,7 @@ Tokens = NDArray[np.unsignedinteger]
 def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
     """The places 0..N-1 of a text in the order of the suffixes that begin there. Memory: 60 bytes a place."""
     n = tokens.size
-    base = int(tokens.max(initial=0)) + 2  # 0 stands for the end
+    base = int(tokens.max(initial=0)) + 2  # 0 is the end
     step = max(k for k in (1, 2, 4, 8) if base**k <= 2**64)
     key = np.zeros(n, np.uint64)
     for k in range(step):

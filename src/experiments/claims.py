@@ -68,7 +68,7 @@ class ClaimResult(Claim):
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value lies within the bounds: false for inf and nan, None for a claim without value."""
+        """True if the value is within the bounds; false for inf and nan, None for a claim without a value."""
         if self.value is None:
             return None
         return isfinite(self.value) and self.min <= self.value <= self.max

@@ -59,7 +59,7 @@ def section(outcome: ExperimentResult) -> dict[str, Any]:
 
 
 def describe_environment(preset: str) -> dict[str, Any]:
-    """What the page says it ran on."""
+    """Describe the environment for the page: commit, processor, versions."""
     env = environment()
     commit = (env["git_commit"] or "none")[:12] + (" with changes" if env["git_dirty"] else "")
     return {

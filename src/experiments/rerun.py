@@ -22,8 +22,8 @@ from src.training.data_parallel import effective_workers
 
 ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 # Stop reasons that do not follow from the config.
-NON_DETERMINISTIC_STOPS = {"interrupted": "was ended by Ctrl-C", "pruned": "was pruned by its sweep"}
-ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: equal bits were expected"
+NON_DETERMINISTIC_STOPS = {"interrupted": "was interrupted by Ctrl-C", "pruned": "was pruned by its sweep"}
+ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: an identical result was expected"
 DIGESTS = ("weights_sha256", "job_digest")
 # Of the environment: these change no bit, or are checked before.
 IGNORED_ENVIRONMENT = ("command", "cores", "data_digest")
@@ -47,8 +47,8 @@ def reject_overrides(overrides: list[str]) -> None:
         key = override.lstrip("+~").partition("=")[0]
         if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
             raise UserError(
-                "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, as "
-                f"the run's own config is trained again, got {override}: leave it out"
+                "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, because "
+                f"the run's own config is used, got {override}: remove it"
             )
 
 
@@ -92,15 +92,15 @@ def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
         echo_err(line)
     if config.data.path is not None and not Path(config.data.path).expanduser().exists():
         raise UserError(
-            f"data.path: expected the text that run {original.run_id} read, got {config.data.path}, which is "
-            "not there: name it with data.path=FILE"
+            f"data.path: expected the text that run {original.run_id} read, got {config.data.path}, which "
+            "does not exist: give its path with data.path=FILE"
         )
     corpus = prepare(config, with_prompt=True)
     known = str(original.environment["data_digest"])
     if corpus.digest != known:
         raise UserError(
             f"data: expected the corpus that run {original.run_id} was trained on (digest {known[:12]}), got "
-            f"another (digest {corpus.digest[:12]}): the text has changed, name the run's own with "
+            f"another (digest {corpus.digest[:12]}): the text has changed; give the original text with "
             "data.path=FILE"
         )
     result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
@@ -125,11 +125,11 @@ def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
 
 
 def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[str]:
-    """Yield why a rerun may differ, as known before training."""
+    """Yield the reasons, known before training, for a possible difference of the rerun."""
     if config.max_seconds is not None:
         yield (
-            f"run {original.run_id} had a budget of time (max_seconds={config.max_seconds:g}): how far it "
-            "comes depends on the machine, so its result may not repeat"
+            f"run {original.run_id} had a time limit (max_seconds={config.max_seconds:g}): its number of "
+            "steps depends on the machine, so the result may differ"
         )
     known = flatten(original.environment.get("numerics"))
     workers = effective_workers(config.workers, config.batch_size)
@@ -137,10 +137,10 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
         if key in known and known[key] != now:
             yield (
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
-                "equal bits cannot be expected"
+                "the result may not be bit-identical"
             )
     if reason := NON_DETERMINISTIC_STOPS.get(original.stop_reason):
-        yield f"run {original.run_id} {reason}: its result may not repeat"
+        yield f"run {original.run_id} {reason}: the result may differ"
 
 
 def compare_weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Comparison:
@@ -150,13 +150,13 @@ def compare_weights(original: RunRecord, again: RunRecord, store: RunStore, fold
     try:
         before = store.load_model(original).params
     except UserError:
-        return Comparison("weights", "another sha256, and no weights were logged to compare with")
+        return Comparison("weights", "different sha256; no weights were logged for a comparison")
     after = serialization.load(folder / "model").params
     if before.shape != after.shape:
-        return Comparison("weights", f"{before.size} and {after.size} of them")
+        return Comparison("weights", f"{before.size} and {after.size} parameters")
     largest = float(np.abs(before - after).max())
     return Comparison(
-        "weights", f"largest difference {largest:.3g}" if largest else "another sha256 was logged"
+        "weights", f"largest difference {largest:.3g}" if largest else "a different sha256 was logged"
     )
 
 
@@ -209,8 +209,8 @@ def environment_diff(original: RunRecord, again: RunRecord) -> str:
     for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT}):
         if before.get(key) != after.get(key):
             lines = needed if key.startswith(("numerics.", "code_sha256")) else others
-            lines.append(f"  {key}: {before.get(key, 'not known')}, now {after.get(key, 'not known')}")
-    first = ["equal bits require equal values of", *needed] if needed else [ALL_EQUAL]
+            lines.append(f"  {key}: {before.get(key, 'unknown')}, now {after.get(key, 'unknown')}")
+    first = ["an identical result requires equal values of", *needed] if needed else [ALL_EQUAL]
     return "\n".join(first + (["other differences of the environment", *others] if others else []))
 
 

@@ -1,6 +1,6 @@
 """`python -m src.experiments.results`: write the README's table of results from experiments/*/measured.json.
 
-`python -m src.experiments.results outputs/reproduction` first publishes the records of that folder to
+`python -m src.experiments.results outputs/reproduction` first copies the records of that folder to
 experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
 merged.
 """
@@ -27,7 +27,7 @@ ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 class Execution(TypedDict):
-    """What was run, for how long, and where. jobs: their number."""
+    """Command, duration and environment of an experiment. jobs: their number."""
 
     command: str
     jobs: int
@@ -189,7 +189,7 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
         now, earlier = read_json(file, Record, "experiments"), read_record(target)
         figure = target.with_name("figure.svg")
         if earlier and (now["preset"], earlier["preset"]) == ("quick", "full"):
-            echo_err(f"{name}: the record of preset=full stays, {file} is a quick one")
+            echo_err(f"{name}: kept the record of preset=full; {file} is of preset=quick")
             continue
         draw = EXPERIMENTS[name].draw
         if "parts" in now and earlier and draw:

@@ -192,7 +192,7 @@ def run(
     texts: dict[str, str | None],
     earlier: Measures | None = None,
 ) -> ExperimentResult:
-    """Run an experiment in a process of its own, with its output on this terminal, and read the results.
+    """Run an experiment in a separate process, with its output on this terminal, and read the results.
 
     Args:
         experiment: The experiment.
@@ -207,7 +207,7 @@ def run(
     """
     text = texts.get(experiment.text)
     if experiment.needs_copy and text is None:
-        missing = f"it needs your copy of the text: {experiment.text}=FILE"
+        missing = f"it requires your copy of the text: {experiment.text}=FILE"
         return ExperimentResult(experiment, preset, missing=missing)
     sweep = experiment.command == "src.train"
     began, start = time.time(), time.perf_counter()
@@ -218,7 +218,7 @@ def run(
     # that is not reproduced.
     if status not in (0, 1 if sweep else 2) or not new:
         return ExperimentResult(
-            experiment, preset, missing=f"{experiment.command} ended with status {status}"
+            experiment, preset, missing=f"{experiment.command} exited with status {status}"
         )
     results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
     return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
@@ -247,7 +247,7 @@ def build_result(
         measures = (earlier or {}) | experiment.analysis.measures(results)
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
-            f"experiment {experiment.name}: expected jobs to measure, got {len(results)} of which some lack "
+            f"experiment {experiment.name}: expected complete jobs, got {len(results)}, of which some lack "
             f"{error}"
         ) from error
     claims = read_claims(FOLDER / experiment.name / "expected.json", preset)

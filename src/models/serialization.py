@@ -98,7 +98,7 @@ def load(folder: Path) -> TrainedModel:
         if {tensor.dtype for tensor in tensors.values()} not in DTYPES:
             raise ValueError("weights that are not all float32")
         if shapes != architecture.shapes() or len(vocabulary) != architecture.vocab:
-            raise ValueError("weights, sizes and vocabulary do not fit one another")
+            raise ValueError("weights, sizes and vocabulary do not match")
         params = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
         if hashlib.sha256(params.tobytes()).hexdigest() != described["weights_sha256"]:
             raise ValueError("the weights changed after they were written")

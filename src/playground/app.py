@@ -31,7 +31,7 @@ from src.tracking.run_store import RunStore
 
 POLL_SECONDS = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
-DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "as fast as it comes"}
+DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "unlimited"}
 LABELS = {
     "prompt": "Prompt",
     "temperature": "Temperature",
@@ -40,7 +40,7 @@ LABELS = {
     "length": "Length",
     "seed": "Seed",
 }
-HINTS = {"temperature": "0: the likeliest", "top_k": "empty: all", "top_p": "empty: all"}
+HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
 STYLE = """
@@ -97,7 +97,7 @@ class Column:
         return self.listed[str(self.select.value)]
 
     def choose(self) -> None:
-        """Another run was chosen: what stands there is not its text."""
+        """Clear the text of the previous run after a new choice."""
         self.stop()
         self.clear()
         self.on_choice()
@@ -110,7 +110,7 @@ class Column:
             for setting, differs in settings_diff(self.run, other):
                 ui.label(setting).classes("differs" if differs else "")
 
-    def clear(self, rate: str = "nothing written yet") -> None:
+    def clear(self, rate: str = "no text yet") -> None:
         self.text.clear()
         self.error.set_visibility(False)
         self.rate.set_text(rate)
@@ -125,10 +125,10 @@ class Column:
         self.generation_id += 1
 
     async def write(self, request: GenerationRequest, rate: int) -> None:
-        """Write until the text ends, the page is left, or something else is asked for."""
+        """Generate until the text ends, the page is closed, or a new request starts."""
         self.stop()
         current = self.generation_id
-        self.clear("reading the model")
+        self.clear("loading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
             stream = TextStream(model, request)
@@ -163,7 +163,7 @@ class Column:
 
 
 class Page:
-    """What one visitor sees."""
+    """Page of one visitor."""
 
     def __init__(
         self, config: PlayConfig, models: ModelCache, listed: dict[str, RunRecord], sides: list[str]
@@ -181,7 +181,7 @@ class Page:
         with ui.row().classes("items-center"):
             ui.button("Write", on_click=self.write).props("no-caps unelevated")
             self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
-            ui.label("Ctrl+Enter in the prompt, or Enter in a number, writes, too.").classes("note")
+            ui.label("Ctrl+Enter in the prompt or Enter in a number field also starts.").classes("note")
         with ui.element("div").classes("columns"):
             self.columns = [
                 Column(s, models, listed, c) for s, c in zip(("left", "right"), sides, strict=True)
@@ -208,8 +208,8 @@ class Page:
         right.describe(left.run)
 
     async def write(self) -> None:
-        """Both columns at once."""
-        fine = [field.validate() for field in self.fields.values()]  # each says what it lacks
+        """Generate in both columns at the same time."""
+        fine = [field.validate() for field in self.fields.values()]  # each shows its own error
         if not all(fine):
             return
         request = parse_request({key: field.value for key, field in self.fields.items()})
@@ -237,7 +237,7 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
     @ui.page("/", response_timeout=60)  # a store across a network may take its time
     async def page() -> None:
         try:
-            found = await asyncio.to_thread(store.finished)  # anew for each visit: trainings may have ended
+            found = await asyncio.to_thread(store.finished)  # again for each visit: trainings may have ended
         except UserError as error:
             ui.label(str(error)).props('role="alert"')
             return
@@ -248,7 +248,7 @@ def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord
     async def announce() -> None:
         while not await asyncio.to_thread(is_listening, config.host, config.port):
             await asyncio.sleep(0.05)
-        print(f"open http://{url_host(config.host)}:{config.port}/  (Ctrl-C ends the server)", flush=True)
+        print(f"open http://{url_host(config.host)}:{config.port}/  (Ctrl-C stops the server)", flush=True)
 
     app.on_startup(announce)
     with contextlib.suppress(KeyboardInterrupt):

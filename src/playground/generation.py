@@ -1,4 +1,4 @@
-"""What the page shows of runs, what a person requests, and the text generated for it, a piece at a time."""
+"""Generation for the page: the request, and the generated text in pieces."""
 
 import threading
 import time
@@ -17,13 +17,13 @@ from src.tracking.run_store import RunStore
 
 TIME_SLICE = 0.04  # seconds of computing at a time: what is shown grows smoothly, and a stop is heard
 LEADING_SETTINGS = ("model", "model.layers", "hidden", "seq_len", "lr", "clip", "data")
-# What does not change the text that a model generates.
+# Settings that do not affect the text that a model generates.
 HIDDEN_SETTINGS = ("workers", "log_every", "prompt", "length", "temperature")
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What to generate. Names and ranges are those of the keys of conf/play.yaml."""
+    """Settings of a generation. Names and ranges are those of the keys of conf/play.yaml."""
 
     prompt: str
     temperature: float
@@ -38,7 +38,7 @@ CONSTRAINTS: dict[str, Constraint] = {key: fields_of(PlayConfig)[key].validator 
 
 
 def validation_error(key: str, value: Any) -> str | None:
-    """Why a field of GenerationRequest cannot have this value, in one line; None when it can."""
+    """Return why a field of GenerationRequest cannot have this value, in one line; None if it can."""
     constraint = CONSTRAINTS[key]
     whole = constraint.kind == "an integer" and isinstance(value, float) and value.is_integer()
     if constraint.is_satisfied_by(int(value) if whole else value):  # a browser sends 5.0 for 5
@@ -79,7 +79,7 @@ class TextStream:
 
     @property
     def rate(self) -> str:
-        """How much has been written, and how fast."""
+        """Number of generated characters, and their number per second."""
         count = pluralize(self.written, "character")
         return f"{count}, computed at {self.written / self.seconds:,.0f} a second" if self.written else count
 

@@ -28,7 +28,7 @@ def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
 
 
 def svg(figure: Figure, salt: str) -> str:
-    """An <svg> to stand in HTML. salt: tells its ids from those of the page's other figures."""
+    """An <svg> for HTML. salt: makes its ids different from those of the other figures on the page."""
     written = io.StringIO()
     write_svg(figure, written, salt)
     text = written.getvalue()
@@ -167,7 +167,7 @@ def as_number(text: str) -> float | None:
 def marginals(keys: list[str], results: list[JobResult]) -> str:
     """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
 
-    Numbers stand on an axis, logarithmic where they span a decade or more; anything else as categories.
+    Numbers are shown on an axis, logarithmic if they span a decade or more; other values as categories.
     "" where no finished run has both.
     """
     shown = [result for result in results if result.status == "FINISHED" and isfinite(result.loss)]

@@ -36,7 +36,7 @@ MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not mat
 
 @dataclass(frozen=True)
 class Tiling:
-    """How products (batch, units) x (units, units) are cut: tiles of `rows` x `columns` of the result."""
+    """Tiling of products (batch, units) x (units, units): tiles of `rows` x `columns` of the result."""
 
     batch: int
     units: int
@@ -103,7 +103,7 @@ MAX_CHUNKS = 8  # chunks whose sums are held at a time
 
 
 def k_chunk(v: int, n: int) -> int:
-    """How many of the N terms one small product adds up; N where chunks bring nothing."""
+    """Return the number of the N terms in one small product; N where chunks are not faster."""
     fitting = (c for c in CHUNK_TERMS if n % c == 0 and n > c and v * c * CHUNK_COLUMNS <= SMALL_GEMM_MULS)
     return next(fitting, n)
 
@@ -129,7 +129,7 @@ def split_k_matmul(left: Array, right: Array, out: Array, partial: Array) -> Non
 
 
 def n_chunk(v: int, n: int, h: int) -> int:
-    """How many of the N rows one small product takes; N where chunks bring nothing."""
+    """Return the number of the N rows in one small product; N where chunks are not faster."""
     fits = min(SMALL_TRANSPOSED_ELEMENTS, SMALL_GEMM_MULS // h)
     small = (c for c in (16, 8) if n % c == 0 and v * c <= fits)
     return next(small, n)

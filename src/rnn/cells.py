@@ -84,6 +84,6 @@ def get_cell(name: str, activation: str = "tanh") -> Cell:
         cell: Cell = resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{message} ({error})") from error
-    if not all(hasattr(cell, field.name) for field in fields(Cell)):  # a logged model has a Cell of its own
+    if not all(hasattr(cell, field.name) for field in fields(Cell)):  # a logged model has its own Cell
         raise ValueError(f"{message} (a {type(cell).__name__})")
     return cell

@@ -32,7 +32,7 @@ SQUARINGS = 12
 def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> Array:
     """Return dL_T/d(state at t) of every layer and step (L, S, T, B, H); S = 2 for the LSTM, else 1.
 
-    ids (T, B), targets (B,): the characters behind the last ones. Each column of the batch has its own loss,
+    ids (T, B), targets (B,): the characters after the last ones. Each column of the batch has its own loss,
     in nats. The state in the buffers is where the windows begin; afterwards they hold what `forward` left,
     but for the logits.
     """

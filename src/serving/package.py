@@ -38,7 +38,7 @@ def stage() -> Iterator[tuple[str, Path]]:
 
 
 def modules() -> list[str]:
-    """The loader's file and every file of ours that it imports, at once or through others, by name."""
+    """The names of the loader's file and of every project file that it imports, directly or indirectly."""
     cells = {f"rnn/{path.partition('.')[0]}.py" for path in CELLS.values()}  # imported by their names
     found, waiting = set(), [LOADER, *cells]
     while waiting:
@@ -55,6 +55,6 @@ def modules() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """What the copied code imports, pinned to what is installed here."""
+    """Return the packages that the copied code imports, pinned to the installed versions."""
     packages = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
     return [f"{name}=={importlib.metadata.version(name)}" for name in packages]

@@ -92,7 +92,7 @@ def validated(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_valid(name: str, value: Any) -> bool:
-    """Whether a param may have this value; MLflow checks types against the signature, but accepts None."""
+    """Return whether a param can have this value; MLflow checks types by the signature, but accepts None."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
         return False
     if PARAMS[name][1] is int and not isinstance(value, int):

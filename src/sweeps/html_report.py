@@ -56,7 +56,7 @@ def render_page(title: str, rows: list[JobResult]) -> str:
 
 
 def summary(rows: list[JobResult], best: JobResult | None) -> str:
-    """How many jobs there are, and which is the best."""
+    """Describe the number of jobs and the best one."""
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{pluralize(len(rows), 'job')}, {finished} finished."
     if best is None:
@@ -106,7 +106,7 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
             own = "" if same else format_settings(*sample_settings(sample))
             content = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
             selected.append({"name": row.name, "settings": own, **content})
-    return f"Each {format_settings(*chosen)}, unless it says otherwise.", selected
+    return f"Samples {format_settings(*chosen)}, unless noted otherwise.", selected
 
 
 def sample_settings(sample: dict[str, Any]) -> tuple[str, float, int]:

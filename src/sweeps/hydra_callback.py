@@ -84,12 +84,12 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
     """Raise UserError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
     for key, instead in (
         ("resume", "skip_finished=true resumes a sweep"),
-        ("rerun", "one run a command"),
+        ("rerun", "one run per command"),
     ):
         if key in keys or config[key] is not None:
             got = "several" if key in keys else config[key]
             raise invalid_value_error(
-                key, f"null but for python -m src.train without --multirun ({instead})", got
+                key, f"null, except with python -m src.train without --multirun ({instead})", got
             )
 
 
@@ -112,7 +112,7 @@ def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
 
 
 def uses_optuna(config: DictConfig) -> bool:
-    """Whether the sweeper is Optuna's."""
+    """Return whether the sweeper is Optuna's."""
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 

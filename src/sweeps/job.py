@@ -42,7 +42,9 @@ def run_job(config: Config, job: Job) -> float | list[float]:
         KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
     """
     if config.workers > job.cores:
-        echo_err(f"{job.name}: workers={job.cores} instead of {config.workers}, the cores that each job has")
+        echo_err(
+            f"{job.name}: workers={job.cores} instead of {config.workers}: the number of cores of each job"
+        )
         config = attrs.evolve(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None

@@ -47,7 +47,7 @@ def prepare_launcher(config: DictConfig) -> None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported."""
+    """Return whether a module can be imported."""
     return find_spec(module) is not None
 
 

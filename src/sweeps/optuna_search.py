@@ -1,6 +1,6 @@
 """Hyperparameter search with Optuna: a sampler for resumable studies, checks, and the summary of a study.
 
-Imported only in the process that launches the jobs, where Hydra's plugin asks and tells the study.
+Imported only in the process that launches the jobs, where Hydra's plugin calls `ask` and `tell` of the study.
 """
 
 import json
@@ -103,7 +103,7 @@ class PerTrialSeededSampler(BaseSampler):
             trials = study.get_trials(deepcopy=False)
         except SQLAlchemyError as error:
             return SearchSummary(
-                [f"study {study.study_name} does not answer: {' '.join(str(error).split())[:200]}"], {}
+                [f"study {study.study_name} cannot be read: {' '.join(str(error).split())[:200]}"], {}
             )
         done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         lost = len(trials) - len(done)
@@ -158,7 +158,7 @@ def validate_search(sweeper: dict[str, Any]) -> None:
         store = optuna.storages.get_storage(sweeper["storage"])
         studies = {study.study_name: study for study in optuna.study.get_all_study_summaries(store)}
     except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
-        expected = "the URL of a database that answers (sqlite:///FILE)"
+        expected = "the URL of a reachable database (sqlite:///FILE)"
         reason = " ".join(str(error).split())[:200]
         raise invalid_value_error(
             "hydra.sweeper.storage", expected, f"{sweeper['storage']}: {reason}"
@@ -175,8 +175,8 @@ def validate_search(sweeper: dict[str, Any]) -> None:
 
 def print_study(study: Study, num_trials: int) -> None:
     """Print whether the study is new. num_trials: those that it holds already."""
-    resumed = f"resumes study {study.study_name}, {pluralize(num_trials, 'trial')}"
-    echo_err(f"search: {resumed if num_trials else f'new study {study.study_name}'}")
+    resumed = f"resuming study {study.study_name}, {pluralize(num_trials, 'trial')}"
+    echo_err(f"search: {resumed if num_trials else f'starting study {study.study_name}'}")
 
 
 def format_trial(trial: FrozenTrial, objectives: list[str]) -> str:

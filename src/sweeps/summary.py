@@ -58,7 +58,7 @@ class OpenSweep:
             print(line, flush=True)
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
-        echo_err(f"side by side: {file}")
+        echo_err(f"comparison: {file}")
         if config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
@@ -77,16 +77,16 @@ class OpenSweep:
 def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
     """Print the links that open the sweep in MLflow's UI."""
     server, command = mlflow_links.ui_location(config)
-    where = f"once `{command}` runs, on its port if that is not 5000" if command else f"on {server}"
+    where = f"while `{command}` runs (if its port is not 5000, change it)" if command else f"on {server}"
     echo_err("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
 def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:
     """Register the best job's model, or print why not."""
     if status != "FINISHED":
-        echo_err(f"registered: nothing, the sweep was cut short ({status})")
+        echo_err(f"not registered: the sweep did not finish ({status})")
     elif best is None:
-        echo_err("registered: nothing, no job has a val/loss")
+        echo_err("not registered: no job has a val/loss")
     else:
         model_registry.register_synced(best.run_id, best.directory, config)
 

@@ -155,7 +155,7 @@ class SweepRun:
 
 
 def sync_pending(config: PathsConfig) -> None:
-    """Sync the runs that earlier commands left behind, before the tracker is queried for finished jobs."""
+    """Sync the runs that earlier commands left, before the tracker is queried for finished jobs."""
     if not config.tracking.enabled:
         return
     uri = tracking_store(config)["uri"]

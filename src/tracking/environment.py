@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, hardware and numerics, and the digests of code and of its job."""
+"""Environment of a run: versions, hardware and numerics, and the digests of the code and of its job."""
 
 import hashlib
 import inspect
@@ -23,7 +23,7 @@ from src.config.validation import flatten
 # Packages whose versions are logged.
 REPORTED = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplotlib")
 SOURCE = Path(__file__).resolve().parents[1]
-# What determines a result: packages, and modules beside the commands.
+# Code that determines a result: packages, and modules next to the commands.
 PACKAGES = ("common", "rnn", "data", "models", "generation", "evaluation", "diagnostics", "training")
 MODULES = ("final_evaluation.py", "runner.py")
 

@@ -74,7 +74,7 @@ class EventLog:
         self.append("model", path=str(path.relative_to(self.folder)))
 
     def closing(self) -> None:
-        """Append that a sweep has no further jobs; from now on an unreachable store is given up soon."""
+        """Append that a sweep has no further jobs; the sync of an unreachable store then stops soon."""
         self.append("closing")
 
     def sweep(self, name: str, keys: list[str], tags: dict[str, str], ranked: list[str]) -> None:
@@ -118,7 +118,7 @@ def safe_join(folder: Path, name: str) -> Path:
     """Return the path of an event's file. Raises UserError for one outside the run's directory."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise UserError(f"expected a journal of files in {folder}, got {name}, which lies outside of it")
+        raise UserError(f"expected an event log of files in {folder}, got {name}, which is outside of it")
     return path
 
 
@@ -174,5 +174,5 @@ def last_kind(folder: Path) -> str:
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether the last event is an end."""
+    """Return whether the last event is an end event."""
     return last_kind(folder) == "end"

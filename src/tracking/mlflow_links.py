@@ -6,6 +6,7 @@ in a browser.
 """
 
 import json
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -60,10 +61,8 @@ def ui_location(config: PathsConfig) -> tuple[str, str]:
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
     moved = {"output_dir": config.output_dir, "tracking.uri": config.tracking.uri}
-    typed = [
-        f"{key}={value}" for key, value in moved.items() if value not in (None, str(PROJECT / "outputs"))
-    ]
-    return LOCAL, " ".join(["python -m src.ui", *typed]) if typed else "make ui"
+    keys = [f"{key}={value}" for key, value in moved.items() if value not in (None, str(PROJECT / "outputs"))]
+    return LOCAL, f"python -m src.ui {shlex.join(keys)}" if keys else "make ui"
 
 
 def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str]) -> SweepLinks:

@@ -89,7 +89,7 @@ def serve(options: list[str], host: str, port: int, log: Path, backend: str, mes
 
 def exit_error(log: Path) -> UserError:
     """Build the one-line error for a server that ended by itself."""
-    return UserError(f"expected an MLflow server that runs, got one that ended: the reason is in {log}")
+    return UserError(f"expected a running MLflow server, got one that exited: see {log}")
 
 
 def stop(server: Server) -> None:
@@ -102,7 +102,7 @@ def stop(server: Server) -> None:
 
 
 def is_healthy(host: str, port: int) -> bool:
-    """Whether an MLflow server answers."""
+    """Return whether an MLflow server answers."""
     try:
         with urlopen(f"http://{url_host(host)}:{port}/health", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -126,13 +126,13 @@ def check_free(host: str, port: int) -> None:
             expected = f"host: expected an address of this machine, got {host} ({error.strerror})"
         else:
             busy = error.errno == errno.EADDRINUSE
-            reason = "where something answers already" if busy else error.strerror
+            reason = "which is already in use" if busy else error.strerror
             expected = f"port: expected a free port, got {port}, {reason}"
         raise UserError(expected) from error
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Whether anything accepts connections there."""
+    """Return whether a process accepts connections at this address."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True

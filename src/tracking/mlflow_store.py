@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +59,7 @@ class MlflowStore:
             return run_id
         raise UserError(
             f"{key}: expected a run that is uploaded, got {query}: upload it with python -m src.sync "
-            f"{folder}, or add tracking=none"
+            f"{shlex.quote(str(folder))}, or add tracking=none"
         )
 
     def finished(self) -> list[RunRecord]:
@@ -200,7 +201,7 @@ def search_finished(uri: str, experiment: str, where: str, order: list[str], mos
 
 
 def database_exists(uri: str) -> bool:
-    """Whether there is anything to search; MLflow would create a missing SQLite file."""
+    """Return whether the database exists; MLflow would create a missing SQLite file."""
     return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 

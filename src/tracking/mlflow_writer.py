@@ -1,4 +1,4 @@
-"""What each event of a run becomes in MLflow. Every function may be repeated with the same event."""
+"""Handlers that write each event of a run to MLflow. Each can be repeated with the same event."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from src.tracking import mlflow_links
 from src.tracking.mlflow_client import RUN_DIR_TAG, experiment_id
 
 MODEL = "model"  # name of the logged model
-EVENT = "event"  # tag of a logged model: where its event ends in the log, which tells repeated events apart
+EVENT = "event"  # tag of a logged model: where its event ends in the log, to recognize repeated events
 
 
 def find_or_create_run(client: Any, event: dict[str, Any], artifacts: str, directory: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def register(run_id: str, config: PathsConfig) -> None:
     serve = f"mlflow models serve -m models:/{REGISTERED}@{CHAMPION} --env-manager local"
     echo_err(
         f"registered: {REGISTERED} version {version}, alias {CHAMPION}, run {run_id}\n"
-        f"serve it: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}"
+        f"serve it with: MLFLOW_TRACKING_URI={shlex.quote(uri)} {serve}"
     )
 
 
@@ -36,7 +36,7 @@ def register_synced(run_id: str, folder: str, config: PathsConfig) -> None:
         config: Where the run is tracked.
     """
     if run_id == folder:
-        raise UserError(f"register: expected a tracker that was reached, got run {run_id}, not delivered yet")
+        raise UserError(f"register: expected an uploaded run, got {run_id}, which is not uploaded yet")
     register(run_id, config)
 
 

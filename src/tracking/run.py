@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,8 +158,8 @@ class Run:
         if not (self.folder / "checkpoints").exists():
             return "nothing was trained yet"
         outputs = self.folder.parent.parent
-        moved = "" if outputs == PROJECT / "outputs" else f" output_dir={outputs}"
-        return f"go on with: python -m src.train resume={self.folder.name}{moved}"
+        moved = "" if outputs == PROJECT / "outputs" else f" {shlex.quote(f'output_dir={outputs}')}"
+        return f"resume with: python -m src.train resume={self.folder.name}{moved}"
 
     def end(self, status: str, reason: str, wait: bool = True) -> str:
         """Append the end event, release the lock and wait until the run is uploaded.
@@ -186,7 +187,7 @@ class Run:
 
 @dataclass
 class RunOutcome:
-    """How a run ended: filled in while it does."""
+    """Outcome of a run, filled in when the run ends."""
 
     reason: str = ""
     run_id: str = ""

@@ -156,7 +156,7 @@ def read_events(folder: Path) -> RunRecord:
 
 @dataclass
 class History:
-    """What a run has logged so far.
+    """Metrics and models that a run has logged so far.
 
     A training that is resumed from a checkpoint computes steps again that it has logged, with the same
     values: these are not logged twice.

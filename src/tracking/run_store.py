@@ -18,7 +18,7 @@ from src.tracking.sync_state import TRACKING, SyncState, close_stale_runs_and_sy
 
 
 class RunStore(Protocol):
-    """Where finished runs are kept."""
+    """Store of finished runs."""
 
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
         """Find the run that a person names.

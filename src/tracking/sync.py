@@ -5,6 +5,7 @@ files and tags are overwritten, and runs and models are searched for before they
 """
 
 import os
+import shlex
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,7 +51,7 @@ class RunSyncer:
             raise
 
     def is_complete(self) -> bool:
-        """Whether the whole log, with an end, is uploaded."""
+        """True if the whole event log, including an end event, is uploaded."""
         return self.state.is_complete(self.folder)
 
     def sync(self, active: bool) -> None:
@@ -141,8 +142,8 @@ class RunSyncer:
         parent = SyncState.load(sweep).run_id
         if not parent:
             raise UserError(
-                f"expected a run whose sweep is uploaded, got {self.folder}: upload that first with "
-                f"python -m src.sync {sweep}"
+                f"expected a run whose sweep is uploaded, got {self.folder}: upload the sweep first with "
+                f"python -m src.sync {shlex.quote(str(sweep))}"
             )
         return {k.replace(sweep.name, parent): v.replace(sweep.name, parent) for k, v in tags.items()}
 
@@ -206,10 +207,10 @@ def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable 
 
 
 def is_active(folder: Path) -> bool:
-    """Whether a process may still append to the event log."""
+    """Return whether a process may still append to the event log."""
     return is_locked(folder) and event_log.last_kind(folder) != "closing"
 
 
 def missing_start_error(folder: Path) -> UserError:
     """Build the one-line error for an event log that does not begin with a start."""
-    return UserError(f"expected a journal with a start, got none in {folder}")
+    return UserError(f"expected an event log with a start event, got none in {folder}")

@@ -1,9 +1,10 @@
-"""What of the runs on this machine is uploaded to MLflow, and the background process that uploads the rest.
+"""Sync state of the runs on this machine, and the background process that uploads the rest to MLflow.
 
 Nothing here imports MLflow. A stale run, whose log has no end event and whose process is gone, is closed as
 FAILED before it is uploaded.
 """
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ SyncProcess = subprocess.Popen[bytes]
 
 @dataclass
 class SyncState:
-    """How much of a run's event log is in MLflow.
+    """Uploaded part of a run's event log.
 
     Attributes:
         offset: Uploaded bytes of the event log.
@@ -62,7 +63,7 @@ class SyncState:
         write_json(folder / STATE, asdict(self))
 
     def is_complete(self, folder: Path) -> bool:
-        """Whether the whole event log, with an end, is uploaded."""
+        """Return whether the whole event log, including an end event, is uploaded."""
         return self.ended and self.offset == (folder / event_log.NAME).stat().st_size
 
 
@@ -173,6 +174,6 @@ def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
         return True
     echo_err(
         f"tracking.uri: expected a store that answers at {uri}, got none (see {folder / LOG}): the run is "
-        f"stored locally; upload it with: python -m src.sync {folder}"
+        f"stored locally; upload it with: python -m src.sync {shlex.quote(str(folder))}"
     )
     return False

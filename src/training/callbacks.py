@@ -1,4 +1,4 @@
-"""What a training reports to: a logger for numbers and files, callbacks for everything else that happens.
+"""Protocols of a training: a logger for metrics and files, and callbacks for all other events.
 
 A callback is an object with the five methods of `Callback`; one that needs only some of them inherits the
 empty ones of `BaseCallback` (as `lightning.pytorch.Callback`). Callbacks are called in the order of the list
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Logger(Protocol):
-    """Where numbers and files of a run go."""
+    """Destination of the metrics and files of a run."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log the values of metrics at an optimizer step."""
@@ -39,22 +39,22 @@ class NullLogger:
 
 
 class Callback(Protocol):
-    """What a trainer calls; `BaseCallback` has all methods, empty."""
+    """Methods that a trainer calls; `BaseCallback` implements all of them as empty methods."""
 
     def on_train_start(self, trainer: "Trainer") -> None:
-        """Called before the first step, after a checkpoint has been restored."""
+        """Handle the start of training: before the first step, after a checkpoint has been restored."""
 
     def on_log(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
-        """Called with all metrics that the trainer logs, at `trainer.step`."""
+        """Handle the metrics that the trainer logs, at `trainer.step`."""
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Called after each validation whose loss in nats is finite."""
+        """Handle the end of each validation whose loss in nats is finite."""
 
     def on_steps_end(self, trainer: "Trainer") -> None:
-        """Called after the last step, also one before SIGTERM, and before the final validation."""
+        """Handle the end of the last step, also if SIGTERM follows, before the final validation."""
 
     def on_train_end(self, trainer: "Trainer", result: "TrainResult") -> None:
-        """Called when training has come to an end by itself or by Ctrl-C."""
+        """Handle the end of training, by itself or by Ctrl-C."""
 
 
 class SampleLogger(BaseCallback):

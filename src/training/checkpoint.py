@@ -40,7 +40,7 @@ MAX_CHECKPOINTS = 2
 
 
 class ModelFields(TypedDict):
-    """What makes a model of the weights, as in model.json."""
+    """Description of the model that belongs to the weights, as in model.json."""
 
     architecture: ArchitectureFields
     characters: list[str]
@@ -163,7 +163,9 @@ def check_arrays(arrays: dict[str, Array], model: TrainedModel) -> None:
             like = arrays.get(own)
             fits = fits and like is not None and (like.shape, like.dtype) == (array.shape, array.dtype)
         if not fits:
-            raise ValueError(f"array {name} of shape {array.shape} and type {array.dtype} does not fit")
+            raise ValueError(
+                f"array {name} of shape {array.shape} and type {array.dtype} does not match the architecture"
+            )
 
 
 def read_file(path: Path) -> tuple[dict[str, Array], str]:
@@ -175,7 +177,7 @@ def read_file(path: Path) -> tuple[dict[str, Array], str]:
         if metadata.get("format") != str(FORMAT):
             raise ValueError(f"expected format {FORMAT}, got {metadata.get('format')}")
         if metadata["sha256"] != digest(arrays, metadata["state"]):
-            raise ValueError("its digest does not fit what it holds")
+            raise ValueError("its digest does not match its content")
         return arrays, metadata["state"]
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
@@ -203,7 +205,7 @@ def newest(run: Path, log_bytes: int, key: str = "resume") -> Checkpoint:
             damaged.append(f"{path.name} is damaged ({error})")
             continue
         for line in damaged:
-            echo_err(f"{key}: {line}: taking the one before")
+            echo_err(f"{key}: {line}; using the previous one")
         return found
     got = " and ".join(damaged) or "none"
     raise UserError(f"{key}: expected a whole checkpoint in {run / FOLDER}, got {got}: start a new run")

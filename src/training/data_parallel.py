@@ -155,7 +155,7 @@ def worker_error(k: int, workers: int, code: int) -> Exception:
     if code >= 0:
         return RuntimeError(f"worker process {k} of {workers} ended with exit code {code}")
     return UserError(
-        f"workers: expected {workers} processes to the end, got one that was killed by "
+        f"workers: expected {workers} processes that run to the end, got one that was killed by "
         f"{signal.Signals(-code).name}: out of memory? Try fewer workers, or a smaller hidden, batch_size or "
         "seq_len"
     )

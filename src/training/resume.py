@@ -115,13 +115,13 @@ def latest(runs: Path, longer: bool) -> Path:
         if not is_locked(folder) and (longer or not is_finished(folder)):
             return folder
     raise UserError(
-        f"resume: expected a run under {runs} that was interrupted, got none: a finished one goes on with "
-        "more max_epochs, max_seconds or patience"
+        f"resume: expected a run under {runs} that was interrupted, got none: to train a finished run "
+        "further, give a larger max_epochs, max_seconds or patience"
     )
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run ended by itself."""
+    """Return whether a run ended without an interruption."""
     ended = read_events(folder)
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
@@ -143,7 +143,7 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
             f"{k.removesuffix('.name')}={theirs.get(k)} (it has {ours.get(k)})" for k in sorted(refused)
         )
         raise UserError(
-            f"resume: expected the config of run {folder.name}, got {shown}: leave that out, or begin anew "
+            f"resume: expected the config of run {folder.name}, got {shown}: remove it, or start a new run "
             f"with init_from={folder.name}"
         )
     moved = folder.parent.name == "runs"  # the output folder may have been moved since
@@ -214,13 +214,13 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
             whole = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, name)
             return ResumePoint(folder, config, whole, ended.status, ended.stop_reason, mine)
     except UserError as error:
-        echo_err(f"{name}: run {folder.name} cannot go on: {str(error).removeprefix(f'{name}: ')}")
+        echo_err(f"{name}: run {folder.name} cannot be resumed: {str(error).removeprefix(f'{name}: ')}")
     mine.release()
     return None
 
 
 def is_resumable(ended: RunRecord) -> bool:
-    """Whether an inactive run was interrupted, and not by an error that would occur again."""
+    """Return whether an inactive run was interrupted, and not by an error that would occur again."""
     match ended.status:
         case "FINISHED":
             return ended.stop_reason == "interrupted"
@@ -231,7 +231,7 @@ def is_resumable(ended: RunRecord) -> bool:
 
 
 def is_in_same_store(folder: Path, config: Config) -> bool:
-    """Whether the run may be tracked in the store of the config: not if it has an id in another one."""
+    """Return whether the run can be tracked in the store of the config: it has no id in another store."""
     tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 
@@ -260,8 +260,11 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
     if found.status == "FINISHED" and spent:
         key = "patience" if spent == EARLY_STOPPING else spent
         raise UserError(
-            f"resume: expected a run with something left to do, got {folder.name}, finished by {spent}: to "
-            f"train it further give a larger {key} (now {getattr(config, key):g})"
+            f"resume: expected a run that is not complete, got {folder.name}, finished by {spent}: to train "
+            f"it further, give a larger {key} (now {getattr(config, key):g})"
         )
     if state["code"] != code_digest():
-        echo_err("resume: warning: the code differs from that of the checkpoint; bits may differ")
+        echo_err(
+            "resume: warning: the source code differs from the checkpoint's; "
+            "the result may not be bit-identical"
+        )

@@ -1,4 +1,4 @@
-"""What one process computes of a batch, and the memory that all processes share."""
+"""The shard of a batch that one process computes, and the memory that all processes share."""
 
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +19,7 @@ COMPUTE, GET_STATE, SET_STATE = range(3)  # commands to a worker
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """What all processes know from the beginning.
+    """Specification of the shards, the same in all processes.
 
     Attributes:
         architecture: Sizes of the network.

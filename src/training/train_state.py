@@ -54,7 +54,7 @@ class TrainCounters:
         lr: Learning rate of the last step.
         seconds: Training time so far, validations included.
         step_seconds: Seconds of it in optimizer steps.
-        reset_state: Whether the next batch begins from a zero state, wherever it stands.
+        reset_state: Whether the next batch begins from a zero state, at any position in the text.
         running: Sums since the last point of the training curves.
     """
 
@@ -74,7 +74,7 @@ class TrainCounters:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         params: The weights (n,) with the lowest validation loss.

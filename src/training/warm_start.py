@@ -39,7 +39,7 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
     differ = [f"{key}={theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
     if differ:
         raise UserError(
-            f"init_from: expected a model of the sizes that are configured, got {config.init_from} with "
+            f"init_from: expected a model of the configured sizes, got {config.init_from} with "
             + "; ".join(differ)
         )
     return model.params

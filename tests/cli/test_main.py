@@ -114,7 +114,7 @@ def test_under_a_debugger_bad_input_is_the_same_line(
 # What shows only when the text is read.
 REFUSED_TEXTS = [
     (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
-    (["data=file"], "data.path", "the file to read", "null"),
+    (["data=file"], "data.path", "a file to read", "null"),
     (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
     (["prompt=7 straßen"], "prompt", "abcdefghijklmnopqrstuvwxyz", "'ß'"),
     (["seq_len=20000"], "seq_len=20000", "one window", "95728"),
@@ -172,7 +172,7 @@ def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path:
     ended = typed("train", "tracking=none", *(f"{key}={value}" for key, value in both.items()))
     assert ended.rc != 0
     last = ended.err.splitlines()[-1]
-    assert last.startswith("train: expected a place to write to, got ")
+    assert last.startswith("train: expected a writable path, got ")
     assert str(tmp_path / "file") in last
     assert "Traceback" not in ended.err
 
@@ -199,7 +199,7 @@ def test_what_serves_or_runs_everything_is_not_swept(
     name: str, command: Command, places: list[str], tmp_path: Path
 ) -> None:
     ended = command(f"src.{name}", "--multirun", *places)
-    said = "expected one run of it, got --multirun: leave that out"
+    said = "expected a single run, got --multirun: remove it"
     assert (ended.rc, ended.out, ended.err) == (2, "", f"{name}: {said}\n")
     assert not list(tmp_path.iterdir())
 

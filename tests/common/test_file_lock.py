@@ -26,7 +26,9 @@ def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     mine = acquire(tmp_path)
     assert is_locked(tmp_path)
-    with pytest.raises(UserError, match=f"expected a directory in which no other .*: process {os.getpid()} "):
+    with pytest.raises(
+        UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "
+    ):
         acquire(tmp_path, timeout=0)
     assert is_locked(tmp_path), "whoever was refused has not taken it away"
     mine.release()
@@ -100,5 +102,5 @@ def test_in_another_users_directory_the_note_decides(tmp_path: Path, monkeypatch
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
-    with pytest.raises(UserError, match=r"expected a place to write to, got .*a file"):
+    with pytest.raises(UserError, match=r"expected a writable path, got .*a file"):
         acquire(tmp_path / "a file")

@@ -185,7 +185,7 @@ def test_an_optimizer_is_made_or_refused_in_one_line(changes: dict[str, Any], li
 
 def test_a_missing_hyperparameter_is_named() -> None:
     with pytest.raises(
-        UserError, match=r"^schedule\.warmup_steps: expected a value, .* constant needs, got none$"
+        UserError, match=r"^schedule\.warmup_steps: expected a value \(required by .*constant\), got none$"
     ):
         instantiate("schedule", {"_target_": "src.rnn.schedules.Constant"})
 

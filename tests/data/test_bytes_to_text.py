@@ -91,8 +91,8 @@ def test_first_wrong_byte_is_named_at_its_place_in_the_whole_text(
 def test_utf_16_that_does_not_tell_its_order_is_refused_in_one_line() -> None:
     with pytest.raises(
         UserError,
-        match=r"^data\.encoding: expected text in utf-16, got bytes that are none \(.+\): name the text's "
-        r"own encoding, utf-16-le for example$",
+        match=r"^data\.encoding: expected text in utf-16, got invalid bytes \(.+\): give the encoding "
+        r"of the text, for example utf-16-le$",
     ):
         decode(["text".encode("utf-16-le")], "utf-16")
 

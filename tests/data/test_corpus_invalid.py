@@ -25,7 +25,7 @@ def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: P
         prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
     assert str(caught.value) == (
         "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
-        "name the text's own encoding, latin-1 for example"
+        "give the encoding of the text, for example latin-1"
     )
     assert not any(tmp_path.iterdir())
 
@@ -50,7 +50,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> 
     """A hundred thousand of them."""
     raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
     with pytest.raises(
-        UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: mostly"
+        UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: usually"
     ):
         prepare(whole(raw), replace(SETTINGS, normalization=RAW_TEXT), 5, tmp_path, 10_000)
     assert not any(tmp_path.iterdir())
@@ -59,7 +59,7 @@ def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> 
 def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     readings = iter([RAW, RAW + b"more"])
     with pytest.raises(
-        UserError, match=r"^data\.path: expected a text that nobody writes to, got one that ch"
+        UserError, match=r"^data\.path: expected a text that does not change, got one that ch"
     ):
         prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
@@ -81,16 +81,14 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path)
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(
-        UserError, match=r"^expected a place to write to, got .*change output_dir or data_dir$"
-    ):
+    with pytest.raises(UserError, match=r"^expected a writable path, got .*change output_dir or data_dir$"):
         prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
 
 
 def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
     (tmp_path / "tiny.txt").mkdir()
     with pytest.raises(
-        UserError, match=r"^expected a place to write to, got .*tiny\.txt \(Is a directory\): change"
+        UserError, match=r"^expected a writable path, got .*tiny\.txt \(Is a directory\): change"
     ):
         prepare(whole(RAW), SETTINGS, 5, tmp_path)
     assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}

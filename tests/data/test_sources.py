@@ -62,7 +62,7 @@ def test_path_takes_the_place_of_the_source(tmp_path: Path, name: str) -> None:
 def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
-        match=r"^data\.path: expected the file to read, as data=file has no source of its own, got null$",
+        match=r"^data\.path: expected a file to read, because data=file has no default source, got null$",
     ):
         read("file", None, tmp_path)
 
@@ -81,9 +81,7 @@ def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(
-        UserError, match=r"^data\.path: expected a file, which can be read twice, got .*pipe: "
-    ):
+    with pytest.raises(UserError, match=r"^data\.path: expected a regular file, got .*pipe: "):
         read("file", tmp_path / "pipe", tmp_path)
 
 
@@ -99,14 +97,14 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
         UserError,
-        match=r"^data\.path: expected the tiny Shakespeare that others report on \(1,115,394 bytes, sha256 "
-        r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: read it with data=file$",
+        match=r"^data\.path: expected the tiny Shakespeare of char-rnn \(1,115,394 bytes, sha256 "
+        r"86c4e6aa9db7\.\.\.\), got another text in .*other\.txt: use data=file for it$",
     ):
         read("tinyshakespeare", tmp_path / "other.txt", tmp_path)
     with pytest.raises(
         UserError,
         match=r"^data\.path: expected the War and Peace of the 2015 paper \(3,258,246 bytes, sha256 "
-        r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: read it with data=file$",
+        r"fb66ba999daf\.\.\.\), got another text in .*other\.txt: use data=file for it$",
     ):
         read("warandpeace", tmp_path / "other.txt", tmp_path)
 
@@ -136,7 +134,7 @@ def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offli
     with pytest.raises(UserError) as caught:
         read("tinyshakespeare", None, tmp_path)
     message = str(caught.value)
-    assert "got ConnectionError (no network): name a local copy with data.path=FILE" in message
+    assert "got ConnectionError (no network): give a local copy with data.path=FILE" in message
     assert "\n" not in message
 
 
@@ -147,7 +145,7 @@ def test_download_that_fails_at_length_is_told_in_short(
         raise ConnectionError("x" * 300)
 
     monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(UserError, match=r"got ConnectionError \(x{120}\): name a local copy"):
+    with pytest.raises(UserError, match=r"got ConnectionError \(x{120}\): give a local copy"):
         read("tinyshakespeare", None, tmp_path)
 
 
@@ -159,7 +157,7 @@ def test_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         Path(file).write_bytes(text)
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
-    with pytest.raises(UserError, match=r"got ValueError .*hash .* name a local copy"):
+    with pytest.raises(UserError, match=r"got ValueError .*hash .* give a local copy"):
         read("tinyshakespeare", None, tmp_path)
     assert not any(tmp_path.iterdir())
     monkeypatch.setattr(sources, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())

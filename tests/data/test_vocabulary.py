@@ -65,7 +65,7 @@ def test_vocabulary_beyond_the_limit_is_refused_with_its_size_its_cause_and_the_
     with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(301), most=300)
     message = str(caught.value)
-    assert "expected at most 300 distinct characters, got 301: mostly data.encoding" in message
+    assert "expected at most 300 distinct characters, got 301: usually data.encoding" in message
     assert "larger data.max_vocabulary" in message
     assert "\n" not in message
 
@@ -83,13 +83,13 @@ def test_message_says_that_it_shows_only_the_first_300_characters(count: int, mo
     with pytest.raises(UserError) as caught:
         vocabulary.encode("?\uffff")
     shown = repr(characters(min(count, 300)))
-    assert str(caught.value).endswith(f"model knows ({shown}{more}), got '\\uffff'")
+    assert str(caught.value).endswith(f"model's vocabulary ({shown}{more}), got '\\uffff'")
 
 
 @pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600", "\udcff"])
 def test_unknown_character_is_named_beside_the_known_ones(unknown: str) -> None:
     vocabulary = Vocabulary.of("banana")
-    expected = f"prompt: expected only the 3 characters that the model knows ('abn'), got {unknown!r}"
+    expected = f"prompt: expected only the 3 characters of the model's vocabulary ('abn'), got {unknown!r}"
     with pytest.raises(UserError) as caught:
         vocabulary.encode(f"ban{unknown}")
     assert str(caught.value) == expected

@@ -207,7 +207,7 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
     ends = f"[{metrics['test/bpc_ci_low']:.3f}, {metrics['test/bpc_ci_high']:.3f}]"
     for table in (evaluation.table(), evaluation.table(full=True)):
-        (line,) = [line for line in table.splitlines() if line.startswith("network, state carried")]
+        (line,) = [line for line in table.splitlines() if line.startswith("network, stateful")]
         assert f"{metrics['test/bpc']:.4f}  {ends}" in line
         assert f"{metrics['test/ece']:.1%}" in table
         assert max(map(len, table.splitlines())) <= 80

@@ -41,10 +41,11 @@ def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_pa
         return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
 
     whole = evaluated(corpus)
-    assert whole.table().splitlines()[0] == "899 characters of the test split"
+    windows = "stateless: windows of 5"
+    assert whole.table().splitlines()[0] == f"899 characters of the test split; {windows}"
     assert evaluated(corpus, 899).metrics() == whole.metrics()
     some = evaluated(corpus, 300)
-    assert some.table().splitlines()[0] == "the first 300 of 899 characters of the test split"
+    assert some.table().splitlines()[0] == f"the first 300 of 899 characters of the test split; {windows}"
     start, _ = corpus.bounds["test"]
     shorter = replace(corpus, bounds={**corpus.bounds, "test": (start, start + 301)})
     assert some.metrics() == evaluated(shorter).metrics()
@@ -73,7 +74,7 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 @pytest.mark.parametrize("key", ["lowercase", "letters_only"])
 def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
-    with pytest.raises(UserError, match=r"^data\.encoding: expected a text's encoding with .*, got bytes$"):
+    with pytest.raises(UserError, match=r"^data\.encoding: expected a text encoding with .*, got bytes$"):
         load_corpus(attrs.evolve(data, **changes), 5, tmp_path)
 
 

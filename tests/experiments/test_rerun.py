@@ -150,11 +150,11 @@ def test_what_comes_out_otherwise_is_said_with_what_differs(again: Typed, logged
     kernels = numerics(1)["blas_kernels"]
     assert f"was computed with blas_kernels=Vax, this machine has blas_kernels={kernels}: " in ended.err
     needed, _, others = ended.out.partition("other differences of the environment\n")
-    needed = needed.partition("equal bits require equal values of\n")[2]
+    needed = needed.partition("an identical result requires equal values of\n")[2]
     assert "  code_sha256: 0123, now " in needed
     assert f"  numerics.blas_kernels: Vax, now {kernels}\n" in needed
     assert "  packages.numpy: 1.0, now " in others
-    assert "  git_dirty: not known, now " in others
+    assert "  git_dirty: unknown, now " in others
     assert ended.out.splitlines()[-1].startswith(f"not identical: rerun_of={logged.name} run=")
 
 
@@ -174,7 +174,7 @@ def test_one_changed_bit_of_what_was_logged_is_found(again: Typed, logged: Path)
     content = [line for line in ended.out.splitlines() if "not identical: " in line]
     assert len(content) == 3  # with the verdict
     assert content[0].split()[0] == "weights"
-    assert "another sha256 was logged" in content[0]
+    assert "a different sha256 was logged" in content[0]
     assert content[1].startswith("train/loss    not identical: first at step 10 (")
     assert ALL_EQUAL in ended.out
 
@@ -196,7 +196,7 @@ def test_a_job_of_a_sweep_is_repeated_alone(typed: Typed, first: Path, tmp_path:
     assert not (new / "sweep.json").exists()
     ended = typed("train", "--multirun", f"rerun={job.name}", "hidden=4,8", *path_overrides)
     assert ended.rc != 0
-    assert "rerun: expected null but for python -m src.train without --multirun" in ended.err
+    assert "rerun: expected null, except with python -m src.train without --multirun" in ended.err
 
 
 @pytest.mark.slow
@@ -205,8 +205,8 @@ def test_a_budget_of_time_may_not_repeat_and_says_so(again: Typed, logged: Path)
     journal = logged / "events.jsonl"
     journal.write_text(journal.read_text().replace('"reason": "max_epochs"', '"reason": "interrupted"'))
     ended = again()
-    assert "had a budget of time (max_seconds=100)" in ended.err.splitlines()[0]
-    assert "was ended by Ctrl-C: its result may not repeat" in ended.err.splitlines()[1]
+    assert "had a time limit (max_seconds=100)" in ended.err.splitlines()[0]
+    assert "was interrupted by Ctrl-C: the result may differ" in ended.err.splitlines()[1]
 
 
 # --- refused before training ---
@@ -225,11 +225,15 @@ def test_a_budget_of_time_may_not_repeat_and_says_so(again: Typed, logged: Path)
         (
             "environment.json",
             {"data_digest": "0" * 64},
-            "the text has changed, name the run's own with data.path",
+            "the text has changed; give the original text with data.path",
         ),
         ("environment.json", {"data_digest": None}, "expected data_digest in environment.json"),
         ("scores.json", {"weights_sha256": None}, "expected weights_sha256 in scores.json"),
-        ("config.json", {"data__path": "/no/such/text"}, "which is not there: name it with data.path=FILE"),
+        (
+            "config.json",
+            {"data__path": "/no/such/text"},
+            "which does not exist: give its path with data.path=FILE",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -259,7 +263,7 @@ def test_a_missing_or_damaged_file_is_named(file: str, again: Typed, logged: Pat
 def test_other_keys_beside_it_are_refused(override: str, again: Typed, logged: Path) -> None:
     ended = again(f"rerun={logged.name}", override)
     assert ended.rc == 2
-    assert f"got {override}: leave it out" in ended.complaint
+    assert f"got {override}: remove it" in ended.complaint
 
 
 @pytest.mark.parametrize("name", ["nothing", "../runs", "..", "/etc"])
@@ -274,7 +278,7 @@ def test_other_commands_have_no_rerun(command: str, typed: Typed, tmp_path: Path
     ended = typed(command, "rerun=latest", f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     assert ended.rc == 2
     assert ended.complaint == (
-        f"{command}: rerun: expected null but for python -m src.train without --multirun, got latest"
+        f"{command}: rerun: expected null, except with python -m src.train without --multirun, got latest"
     )
     assert not list(tmp_path.iterdir())
 

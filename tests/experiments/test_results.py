@@ -113,7 +113,7 @@ def test_a_quick_record_does_not_take_the_place_of_a_full_one(
         logged = (kept / "state" / "measured.json").read_text()
         assert json.loads(logged)["preset"] == "full"
         assert before in ("", logged)
-        assert ("state: the record of preset=full stays" in capsys.readouterr().err) == bool(before)
+        assert ("state: kept the record of preset=full" in capsys.readouterr().err) == bool(before)
 
 
 def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interr
 
 def test_an_experiment_without_its_text_is_left_out_and_says_what_to_type(tmp_path: Path) -> None:
     outcome = run(EXPERIMENTS["karpathy2015"], "full", [], tmp_path, {})
-    assert outcome.missing == "it needs your copy of the text: warandpeace=FILE"
+    assert outcome.missing == "it requires your copy of the text: warandpeace=FILE"
     assert "not run" in section(outcome)["note"]
 
 

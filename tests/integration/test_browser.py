@@ -113,7 +113,7 @@ def visit(browser: Any, shown: Shown, request: pytest.FixtureRequest) -> Iterato
 def test_the_end_of_the_sweep_prints_the_addresses_that_the_ui_prints(shown: Shown) -> None:
     told = addresses_in(shown.said.err)
     assert set(told) == {"table", "charts", "compare", "page"} == set(shown.addresses)
-    assert f"once `python -m src.ui output_dir={shown.outputs}` runs" in shown.said.err
+    assert f"while `python -m src.ui output_dir={shown.outputs}` runs" in shown.said.err
     for name, address in told.items():
         assert address.startswith("http://127.0.0.1:5000/#/")
         if name != "compare":  # there runs of the same val/loss may stand in either order

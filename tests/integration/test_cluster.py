@@ -103,7 +103,7 @@ def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
         assert process.stdout is not None
         lines = [process.stdout.readline(), process.stdout.readline()]
         address = f"http://127.0.0.1:{port}"
-        assert lines[0].startswith(f"open {address}  (Ctrl-C ends the server"), lines
+        assert lines[0].startswith(f"open {address}  (Ctrl-C stops the server"), lines
         assert lines[1] == f"on every machine: python -m src.train tracking.uri={address} ...\n"
         yield address
         process.send_signal(signal.SIGINT)
@@ -252,7 +252,7 @@ def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_p
         taken.listen()
         port = taken.getsockname()[1]
         for asked, line in [
-            (f"port={port}", f"port: expected a free port, got {port}, where something answers already"),
+            (f"port={port}", f"port: expected a free port, got {port}, which is already in use"),
             ("host=192.0.2.1", "host: expected an address of this machine, got 192.0.2.1 ("),
             (
                 "backend_store_uri=nonsense",
@@ -275,8 +275,5 @@ def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> 
     ended = run_command("src.server", f"port={free_port()}", f"output_dir={tmp_path}")
     assert ended.rc == 2
     log = tmp_path / "server.log"
-    assert (
-        ended.complaint
-        == f"server: expected an MLflow server that runs, got one that ended: the reason is in {log}"
-    )
+    assert ended.complaint == f"server: expected a running MLflow server, got one that exited: see {log}"
     assert "database" in log.read_text()

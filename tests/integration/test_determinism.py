@@ -92,5 +92,5 @@ def test_looking_does_not_change_a_tracked_training(typed: Typed, places: Path, 
         scores = json.loads((folder / "scores.json").read_text())
         del scores["job_digest"]  # of the config
         told[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
-        assert "weights kept: those of step 24," in ended.err, "the last step's, in each of the three"
+        assert "kept the weights of step 24," in ended.err, "the last step's, in each of the three"
     assert told["seldom"] == told["often"] == told["greedy"]

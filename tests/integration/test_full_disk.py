@@ -51,9 +51,7 @@ def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path)
              "figures=false")  # fmt: skip
     done = python(LIMITED, "100000", *asked, f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}")
     (folder,) = (tmp_path / "runs").iterdir()
-    line = (
-        f"train: expected a place to write to, got {folder} (File too large): change output_dir or data_dir"
-    )
+    line = f"train: expected a writable path, got {folder} (File too large): change output_dir or data_dir"
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "Error" not in done.stderr
@@ -77,6 +75,6 @@ def test_weights_that_find_no_room_leave_those_before_intact(trained: Any, tmp_p
     done = python(SAVING, str(folder))
     assert (done.returncode, done.stderr) == (0, "")
     file = folder / "weights.safetensors"
-    wanted = f"expected a place to write to, got {file} (File too large): change output_dir or data_dir\n"
+    wanted = f"expected a writable path, got {file} (File too large): change output_dir or data_dir\n"
     assert done.stdout == wanted
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -72,7 +72,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     assert by_hidden(tmp_path) == folders, "no run was begun anew"
     ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
     assert f"hidden=8: reused run {ids[8]}" in again.err
-    assert f"hidden=12: goes on: run {folders[12].name} from step 40\n" in again.err
+    assert f"hidden=12: resuming run {folders[12].name} from step 40\n" in again.err
     for hidden, folder in folders.items():
         assert weights(folder) == weights(straight[hidden])
         assert points(folder) == points(straight[hidden])
@@ -111,7 +111,7 @@ def test_a_job_that_ctrl_c_ended_is_not_taken_as_done_and_goes_on(
     again = command("src.train", "--multirun", *asked)
     assert again.rc == 0, again.err
     assert "reused" not in again.err
-    assert f"hidden=8: goes on: run {folders[8].name} from step 30\n" in again.err
+    assert f"hidden=8: resuming run {folders[8].name} from step 30\n" in again.err
     assert weights(folders[8]) == weights(straight[8])
     new = [point for point in points(folders[8]) if point not in points(straight[8])]
     assert {name for _, name, _ in new} - {"val/loss", "val/bpc"} <= {
@@ -147,7 +147,7 @@ def test_jobs_that_ran_side_by_side_go_on_side_by_side(
     assert again.rc == 0, again.err
     assert by_hidden(tmp_path) == folders
     for hidden, folder in folders.items():
-        assert f"hidden={hidden}: goes on: run {folder.name} from step " in again.err
+        assert f"hidden={hidden}: resuming run {folder.name} from step " in again.err
         kinds = [record["kind"] for _, record in read_lines(folder, 0)]
         assert kinds.count("resumed") == 1
 
@@ -195,15 +195,12 @@ def test_reproduce_ends_cleanly_on_ctrl_c_and_goes_on(told: str, data: Path, tmp
         err = said.read_text()
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert (
-            f"go on where it was interrupted with: {sys.executable} -m src.reproduce 'experiments=[state]'"
-            in err
-        )
+        assert f"resume with: {sys.executable} -m src.reproduce 'experiments=[state]'" in err
         assert err.splitlines()[-1] == "reproduce: interrupted"
         return err
 
     def taken_over() -> bool:
-        return any(words in said.read_text() for words in (": goes on: run ", ": reused run "))
+        return any(words in said.read_text() for words in (": resuming run ", ": reused run "))
 
     interrupted(lambda: any(tmp_path.glob("o/runs/*/checkpoints/step_*")))
     (begun, *_) = sorted({file.parent.parent for file in tmp_path.glob("o/runs/*/checkpoints/step_*")})

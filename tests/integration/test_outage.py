@@ -164,8 +164,8 @@ def test_two_deliverers_of_one_journal_are_never_at_work_at_once(tmp_path: Path,
     ended = command("src.sync", str(folder))
     assert ended.rc == 2
     assert ended.complaint == (
-        f"sync: expected a directory in which no other process is at work, got {folder}: process "
-        f"{os.getpid()} on {os.uname().nodename} is"
+        f"sync: expected a directory that no other process uses, got {folder}, used by process "
+        f"{os.getpid()} on {os.uname().nodename}"
     )
     other.release()
     # Two at once: one delivers, the other says who does, or finds it done.
@@ -237,5 +237,5 @@ def test_a_job_is_not_delivered_before_its_sweep(tmp_path: Path) -> None:
     folder = told(tmp_path / "job", "")
     store = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "artifacts": "", "sweep": str(tmp_path / "sweep")}
     (folder / TRACKING).write_text(json.dumps(store))
-    with pytest.raises(UserError, match=r"whose sweep is uploaded, got .*: upload that first with "):
+    with pytest.raises(UserError, match=r"whose sweep is uploaded, got .*: upload the sweep first with "):
         sync.RunSyncer(folder).sync(active=False)

@@ -48,13 +48,13 @@ def test_the_stages_one_after_another_on_a_text_of_ones_own(
 
     first = command("src.preprocess", *data, *places)
     assert first.rc == 0, first.err
-    assert "nothing to do" not in first.err
+    assert "already prepared" not in first.err
     assert re.search(r"^train +[\d,]+ characters$", first.out, re.MULTILINE)
     assert (tmp_path / "d" / "file.txt").read_text(encoding="utf-8") == text.read_text(encoding="utf-8")
     (manifest,) = (tmp_path / "d").glob("file-*/manifest.json")
     made = manifest.stat().st_mtime_ns
     again = typed("preprocess", *data, *places)
-    assert "already prepared, nothing to do" in again.err
+    assert "already prepared" in again.err
     assert again.out == first.out
     assert manifest.stat().st_mtime_ns == made
     assert not (tmp_path / "o").exists()
@@ -66,15 +66,15 @@ def test_the_stages_one_after_another_on_a_text_of_ones_own(
     (line,) = trained.out.splitlines()
     assert re.fullmatch(SUMMARY.replace(r"\w+$", re.escape(folder.name)), line)
     assert re.findall(r"^\[(\d)/4\]", trained.err, re.MULTILINE) == ["1", "2", "3", "4"]
-    assert "already prepared, nothing to do" in trained.err
+    assert "already prepared" in trained.err
 
     evaluated = typed("evaluate", *places)
     assert evaluated.rc == 0, evaluated.err
     bpc = re.match(r"test/bpc=([\d.]+) ", line)
     assert bpc is not None
-    assert re.search(rf"^network, state carried .* {bpc[1]} ", evaluated.out, re.MULTILINE)
+    assert re.search(rf"^network, stateful .* {bpc[1]} ", evaluated.out, re.MULTILINE)
     assert "characters of the test split" in evaluated.out
-    for name in ("network, reset every 20", "uniform", "unigram", "8-gram", "xz", "test split"):
+    for name in ("network, stateless", "uniform", "unigram", "8-gram", "xz", "test split"):
         assert re.search(rf"^{name}\b", evaluated.out, re.MULTILINE)
 
     sampled = typed("sample", "prompt=Winds, 42\nof ", "length=50", *places)
@@ -185,7 +185,7 @@ def test_the_pipeline_says_when_claims_are_not_checked(typed: Typed, tmp_path: P
     assert ended.rc == 0, ended.err
     assert "claims not checked" in ended.out
     assert "hidden=8 max_epochs=0.05" in ended.out
-    assert "network, state carried" in ended.out
+    assert "network, stateful" in ended.out
     assert re.findall(r"^temperature ([\d.]+), ", ended.out, re.MULTILINE) == ["0.4", "0.7", "1"]
     assert re.match(SUMMARY.replace(r"\w+", r"[\w-]+"), ended.out.splitlines()[-1])
     assert not (tmp_path / "o" / "reproduction.json").exists()

@@ -35,7 +35,7 @@ def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finish
     assert ended.rc == 2
     assert ended.complaint == (
         f"train: resume: expected the config of run {folder.name}, got hidden=9 (it has 8), "
-        f"optimizer=sgd (it has adam): leave that out, or begin anew with init_from={folder.name}"
+        f"optimizer=sgd (it has adam): remove it, or start a new run with init_from={folder.name}"
     )
     assert (folder / "events.jsonl").read_bytes() == before
 
@@ -44,8 +44,11 @@ def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finish
     ("asked", "expected"),
     [
         ("nonsense", "expected latest, a run id, the name of a directory under "),
-        ("latest", "that was interrupted, got none: a finished one goes on with more max_epochs"),
-        ("{name}", "something left to do, got {name}, finished by max_epochs: to train it further"),
+        (
+            "latest",
+            "that was interrupted, got none: to train a finished run further, give a larger max_epochs",
+        ),
+        ("{name}", "that is not complete, got {name}, finished by max_epochs: to train it further"),
         ("{folder}/checkpoints/step_00000060.safetensors", "finished by max_epochs"),
         ("{folder}/scores.json", "expected a whole checkpoint, got "),
     ],
@@ -69,7 +72,7 @@ def test_another_process_at_work_is_not_disturbed(typed: Typed, finished: Any) -
     try:
         ended = typed("train", f"resume={folder.name}", "max_epochs=1", *places)
         assert ended.rc == 2
-        assert "expected a directory in which no other process is at work" in ended.err
+        assert "expected a directory that no other process uses" in ended.err
         assert "interrupted, got none" in typed("train", "resume=latest", "max_epochs=1", *places).err
     finally:
         holder.release()
@@ -77,7 +80,7 @@ def test_another_process_at_work_is_not_disturbed(typed: Typed, finished: Any) -
 
 def test_sweeps_and_pipelines_resume_nothing(typed: Typed, finished: Any) -> None:
     ended = typed("pipeline", "resume=latest", *finished[1])
-    assert (ended.rc, "null but for python -m src.train" in ended.complaint) == (2, True)
+    assert (ended.rc, "null, except with python -m src.train" in ended.complaint) == (2, True)
 
 
 def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any) -> None:

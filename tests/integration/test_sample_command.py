@@ -82,10 +82,10 @@ def test_the_run_in_use_is_told_beside_the_text(write: Typed, trained: Any) -> N
 @pytest.mark.parametrize(
     ("typed_in", "said"),
     [
-        ("top_k=0", "top_k: expected an integer >= 1, or null for all of them, got 0"),
-        ("top_k=1.5", "top_k: expected an integer >= 1, or null for all of them, got 1.5"),
-        ("top_p=0", "top_p: expected a number > 0 and <= 1, or null for all of them, got 0.0"),
-        ("top_p=2", "top_p: expected a number > 0 and <= 1, or null for all of them, got 2.0"),
+        ("top_k=0", "top_k: expected an integer >= 1, or null for all, got 0"),
+        ("top_k=1.5", "top_k: expected an integer >= 1, or null for all, got 1.5"),
+        ("top_p=0", "top_p: expected a number > 0 and <= 1, or null for all, got 0.0"),
+        ("top_p=2", "top_p: expected a number > 0 and <= 1, or null for all, got 2.0"),
         ("num_samples=0", "num_samples: expected an integer >= 1, got 0"),
     ],
 )
@@ -124,5 +124,7 @@ def test_a_prompt_that_the_model_cannot_read_is_refused(typed: Typed, trained: A
     ended = typed("sample", "prompt=straße", *trained.places)
     assert ended.rc == 2
     assert ended.out == ""
-    assert ended.complaint.startswith("sample: prompt: expected only the 27 characters that the model knows")
+    assert ended.complaint.startswith(
+        "sample: prompt: expected only the 27 characters of the model's vocabulary"
+    )
     assert ended.complaint.endswith("got 'ß'")

@@ -57,7 +57,7 @@ def test_a_search_is_a_sweep_with_a_parent_that_says_what_was_found(first: Any, 
 
     assert first.rc == 0, first.err
     assert_nothing_of_others(first.err)
-    assert re.search(r"^search: new study search-[0-9a-f]{8}$", first.err, re.M)
+    assert re.search(r"^search: starting study search-[0-9a-f]{8}$", first.err, re.M)
     client = connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
     (parent,) = client.search_runs([experiment], "tags.stage = 'sweep'")
@@ -84,7 +84,7 @@ def test_the_same_line_typed_again_goes_on_with_new_points(first: Any, root: Pat
     assert first.rc == 0
     ended = sweep(command, root, *SEARCH, "tracking=none")
     assert ended.rc == 0, ended.err
-    assert re.search(r"^search: resumes study search-[0-9a-f]{8}, 3 trials$", ended.err, re.M)
+    assert re.search(r"^search: resuming study search-[0-9a-f]{8}, 3 trials$", ended.err, re.M)
     drawn = [tuple(trial.params.values()) for trial in trials(root)]
     assert len(drawn) == len(set(drawn)) == 6
     assert "6 trials, best: val/loss=" in ended.out
@@ -110,7 +110,7 @@ def test_a_search_of_which_every_job_fails_ends_without_a_traceback(command: Any
     ended = sweep(command, where, OPTUNA, "hidden=0,-1", "hydra.sweeper.n_trials=2", "tracking=none")
     assert ended.rc == 1
     assert_nothing_of_others(ended.err)
-    assert "train: expected a job that finishes, got none" in ended.err
+    assert "train: expected at least one finished job, got none" in ended.err
     assert "2 trials, 2 without a result" in ended.out
 
 

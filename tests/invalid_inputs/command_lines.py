@@ -36,7 +36,7 @@ SYNTAX = [
     Case(
         "reproduce",
         ("warandpeace=text.txt", *PLACES),
-        ("warandpeace", "read twice"),
+        ("warandpeace", "regular file"),
         pipe,
         name="reproduce: a pipe",
     ),

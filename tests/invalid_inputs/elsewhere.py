@@ -13,7 +13,7 @@ OUT_OF_REACH = ["/proc/none", "/dev/null/x", "text.txt", "text.txt/below"] + (
     ["closed/x"] if not ROOT else []
 )
 REFUSED_PLACES = [
-    Case("train", (*TINY, f"{key}={place}", f"{other}=elsewhere"), ("a place to write to", place), no_entry,
+    Case("train", (*TINY, f"{key}={place}", f"{other}=elsewhere"), ("a writable path", place), no_entry,
          makes=() if key == "data_dir" else ("elsewhere", "elsewhere/*", "elsewhere/*/*"))
     for key, other in (("output_dir", "data_dir"), ("data_dir", "output_dir"))
     for place in OUT_OF_REACH

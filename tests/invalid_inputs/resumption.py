@@ -111,12 +111,12 @@ TYPED_RESUMPTIONS = [
     ("resume=first", ("init_from=first",), ("resume", "init_from=first (it has None)"), nothing),
     ("resume=first", ("rerun=first",), ("rerun", "got"), nothing),
     ("resume=first", ("max_epochs=-1",), ("max_epochs", "-1"), nothing),
-    ("resume=first", ("max_epochs=0.05",), ("resume", "left to do", "max_epochs"), nothing),
+    ("resume=first", ("max_epochs=0.05",), ("resume", "not complete", "max_epochs"), nothing),
     ("resume=first", ("prompt=the suß",), ("prompt", "'ß'"), nothing),
     ("resume=first", ("register=true",), ("register", "true"), nothing),
     ("resume=first", (), ("resume", "corpus of run first", "text changed"), text((VERSE * 101).encode())),
     ("resume=first", (), ("data.path", "text.txt"), lambda root: (root / "text.txt").unlink()),
-    ("resume=first", (), ("data.path", "read twice"), pipe),
+    ("resume=first", (), ("data.path", "regular file"), pipe),
     ("resume=first", (), ("data_dir", "damaged"), flip(prepared, "tokens.npy", 0.9)),
     ("resume=first", (), ("events.jsonl", "damaged"), garbled_journal),
     ("resume=first", (), ("no other process", RUN, str(os.getpid())), at_work),
@@ -132,7 +132,7 @@ REFUSED_RESUMPTIONS += [
     for k, (asked, more, says, prepare) in enumerate(TYPED_RESUMPTIONS)
 ]  # fmt: skip
 REFUSED_RESUMPTIONS += [
-    Case("train", ("resume=first", "tracking=none", *PLACES), ("left to do", "max_epochs"), run=True),
+    Case("train", ("resume=first", "tracking=none", *PLACES), ("not complete", "max_epochs"), run=True),
     Case("train", ("resume=latest", "tracking=none", *PLACES), ("resume", "interrupted", "none"), run=True),
     Case("train", ("resume=latest", *LONGER), ("resume", "interrupted", "none"), name="resume: no runs"),
     Case("train", ("rerun=first", "tracking=none", *PLACES), ("events.jsonl", "damaged"), garbled_journal,

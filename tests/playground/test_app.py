@@ -49,10 +49,10 @@ def free_port() -> int:
         ("temperature", None, "expected a number >= 0, got nothing"),
         ("top_k", None, None),
         ("top_k", 5.0, None),  # a browser knows no integers
-        ("top_k", 0, "expected an integer >= 1, or nothing for all of them, got 0"),
-        ("top_k", 2.5, "expected an integer >= 1, or nothing for all of them, got 2.5"),
+        ("top_k", 0, "expected an integer >= 1, or nothing for all, got 0"),
+        ("top_k", 2.5, "expected an integer >= 1, or nothing for all, got 2.5"),
         ("top_p", 1.0, None),
-        ("top_p", 1.5, "expected a number > 0 and <= 1, or nothing for all of them, got 1.5"),
+        ("top_p", 1.5, "expected a number > 0 and <= 1, or nothing for all, got 1.5"),
         ("length", 1e9, "expected an integer >= 0 and <= 100000, got 1e+09"),
         ("seed", float("inf"), "expected an integer >= 0, got inf"),
     ],
@@ -142,7 +142,7 @@ def test_settings_that_differ_are_listed_after_the_leading_ones() -> None:
     [
         ("port=99999", "port: expected an integer >= 1 and <= 65535, got 99999"),
         ("length=100001", "length: expected an integer >= 0 and <= 100000, got 100001"),
-        ("top_k=0", "top_k: expected an integer >= 1, or null for all of them, got 0"),
+        ("top_k=0", "top_k: expected an integer >= 1, or null for all, got 0"),
         ("lefft=best", "lefft: expected a known key, got lefft: did you mean left?"),
         ("left=null", "left: expected a text, got null"),
     ],
@@ -187,7 +187,7 @@ def test_a_busy_port_is_one_line(typed: Command, tmp_path: Path) -> None:
         assert is_listening("127.0.0.1", port)
         ended = typed("play", f"output_dir={tmp_path}", f"port={port}")
     assert ended.rc == 2
-    assert ended.complaint == f"play: port: expected a free port, got {port}, where something answers already"
+    assert ended.complaint == f"play: port: expected a free port, got {port}, which is already in use"
     assert not is_listening("127.0.0.1", port)
 
 

@@ -127,7 +127,7 @@ def test_each_column_tells_its_run(visit: Visit) -> None:
     visit.until(lambda: visit.rate("right").startswith("30 characters, computed at "), "the rate")
     visit.choose("right", "hidden=16")
     visit.until(lambda: visit.text("right") == "", "the text of the run before goes")
-    assert visit.rate("right") == "nothing written yet"
+    assert visit.rate("right") == "no text yet"
     assert visit.text("left") != ""
 
 
@@ -191,7 +191,7 @@ def test_a_value_out_of_range_is_told_beside_it_and_nothing_is_written(visit: Vi
 
 def test_the_server_answers_while_it_computes_and_stop_stops(visit: Visit, served: Served) -> None:
     visit.page.get_by_label("Shown at").click()
-    visit.page.get_by_role("option", name="as fast as it comes").click()
+    visit.page.get_by_role("option", name="unlimited").click()
     stop = visit.page.get_by_role("button", name="Stop")
     assert stop.is_disabled()
     visit.fill(Length=100_000)
@@ -248,7 +248,7 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_text(
     assert (ended.rc, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "reading the list of runs",
-        f"open {server.url}  (Ctrl-C ends the server)",
+        f"open {server.url}  (Ctrl-C stops the server)",
     ]
 
 

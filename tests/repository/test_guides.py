@@ -175,4 +175,4 @@ def test_the_addresses_of_a_sweep_are_those_that_are_printed() -> None:
     assert [line.split()[0] for line in lines] == [
         name for row in rows(PIPELINE, "addresses") for name in named(row[0]) if not name.endswith(":")
     ]
-    assert in_the_code("side by side: ")
+    assert in_the_code("comparison: ")

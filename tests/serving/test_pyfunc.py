@@ -162,7 +162,7 @@ def test_a_bad_param_is_a_400_that_says_what_was_expected(
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (request("straße"), "prompt: expected only the 27 characters that the model knows"),
+        (request("straße"), "prompt: expected only the 27 characters of the model's vocabulary"),
         ({"inputs": {"promt": ["when "]}}, "Model is missing inputs ['prompt']"),
         ({"prompt": None}, "prompt: expected a text, got None"),
         ({"inputs": {"prompt": ["when "]}, "params": [1]}, "Parameters must be a dictionary"),

@@ -194,7 +194,7 @@ def test_no_run_at_all() -> None:
     text = render_page("empty", [])
     assert "0 jobs, 0 finished. None of them has a val/loss." in text
     assert "No job has reported a loss." in text
-    assert "No job has written a sample." in text
+    assert "No job has generated a sample." in text
     assert "svg" not in Reader(text).tags
 
 

@@ -95,7 +95,7 @@ def test_a_journal_opened_again_is_continued(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "not there"
-    with pytest.raises(UserError, match=r"expected a place to write to, got .*not there"):
+    with pytest.raises(UserError, match=r"expected a writable path, got .*not there"):
         EventLog(missing)
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_records(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     step, _, line = done.stdout.partition(" ")
     assert line == (
-        f"expected a place to write to, got {tmp_path} (File too large): change output_dir or data_dir\n"
+        f"expected a writable path, got {tmp_path} (File too large): change output_dir or data_dir\n"
     )
     records = [record for _, record in read_lines(tmp_path, 0)]
     assert [record["step"] for record in records] == list(range(int(step)))
@@ -167,6 +167,6 @@ def test_a_record_that_leads_out_of_the_directory_is_refused(name: str, tmp_path
     (tmp_path / "run").mkdir()
     (tmp_path / "secret").write_text("not of this run")
     (tmp_path / "run" / "link").symlink_to(tmp_path)
-    with pytest.raises(UserError, match="which lies outside of it"):
+    with pytest.raises(UserError, match="which is outside of it"):
         safe_join(tmp_path / "run", name)
     assert safe_join(tmp_path / "run", "samples/a.txt") == (tmp_path / "run" / "samples" / "a.txt").resolve()

@@ -16,7 +16,7 @@ SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1
 # What a person sees of registering, and nothing of MLflow's beside it.
 SAID = re.compile(
     r"^registered: char-rnn version (\d+), alias champion, run (\w+)\n"
-    r"serve it: MLFLOW_TRACKING_URI=(\S+) mlflow models serve -m models:/char-rnn@champion "
+    r"serve it with: MLFLOW_TRACKING_URI=(\S+) mlflow models serve -m models:/char-rnn@champion "
     r"--env-manager local$",
     re.MULTILINE,
 )
@@ -106,7 +106,7 @@ def test_another_alias_is_found_too(sweep: Any, uri: str, typed: Any, places: An
     ended = typed("evaluate", "run=before", *places)
     assert ended.rc == 0
     assert ended.err.startswith(f"run=before: {connect(uri).get_model_version('char-rnn', '1').run_id}, ")
-    assert "network, state carried" in ended.out
+    assert "network, stateful" in ended.out
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_without_a_finished_job_nothing_is_registered(
     before = champion(uri).version
     ended = command("src.train", "--multirun", "hidden=0,-1", "register=true", *SMALL[1:], *places)
     assert ended.rc == 1
-    assert "registered: nothing, no job has a val/loss" in ended.err
+    assert "not registered: no job has a val/loss" in ended.err
     assert champion(uri).version == before
 
 
@@ -184,9 +184,7 @@ def test_a_run_that_the_tracker_has_not_seen_is_not_registered(
     ended = command("src.train", "register=true", *SMALL, *away)
     assert ended.rc == 2
     assert "val/loss=" in ended.out  # what was trained is told all the same
-    assert ended.err.splitlines()[-1].startswith(
-        "train: register: expected a tracker that was reached, got run "
-    )
+    assert ended.err.splitlines()[-1].startswith("train: register: expected an uploaded run, got ")
 
 
 @pytest.mark.slow
@@ -201,7 +199,7 @@ def test_a_cut_short_sweep_leaves_the_champion(
     monkeypatch.setattr(model_registry, "register", lambda run_id, config: pytest.fail("registered"))
     best = JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": 1.0})
     register_best(best, PathsConfig("o", "d"), "KILLED")
-    assert capsys.readouterr().err == "registered: nothing, the sweep was cut short (KILLED)\n"
+    assert capsys.readouterr().err == "not registered: the sweep did not finish (KILLED)\n"
 
 
 # --- runs made by hand, without training ---

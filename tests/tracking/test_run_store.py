@@ -127,7 +127,7 @@ def test_a_damaged_run_is_skipped_with_a_line_that_names_it(
 def test_a_file_that_is_too_large_is_not_read(outputs: Outputs) -> None:
     with (outputs.add("large") / "scores.json").open("wb") as file:
         file.truncate(65 * 2**20)
-    with pytest.raises(UserError, match=r"68,157,440 bytes, at most 67,108,864 are read"):
+    with pytest.raises(UserError, match=r"68,157,440 bytes, more than the limit of 67,108,864"):
         outputs.store.find("large")
 
 

@@ -118,5 +118,5 @@ def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("")
-    with pytest.raises(UserError, match="expected a journal with a start"):
+    with pytest.raises(UserError, match="expected an event log with a start event"):
         deliver(trained, tmp_path)

@@ -170,7 +170,7 @@ def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> 
 
 def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(UserError, match="expected a place to write to"):
+    with pytest.raises(UserError, match="expected a writable path"):
         saved(tmp_path, 1)
 
 

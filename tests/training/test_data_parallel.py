@@ -132,8 +132,8 @@ def test_helper_that_is_killed_is_reported() -> None:
         thread.start()
         thread.join(20)  # a test that waits for ever would say less
         assert raised == [
-            "workers: expected 2 processes to the end, got one that was killed by SIGKILL: out of memory? "
-            "Try fewer workers, or a smaller hidden, batch_size or seq_len"
+            "workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: out of "
+            "memory? Try fewer workers, or a smaller hidden, batch_size or seq_len"
         ]
 
 

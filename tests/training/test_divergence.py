@@ -191,7 +191,7 @@ def test_a_score_that_is_no_number_is_a_failure_and_no_figure() -> None:
     architecture = RNNConfig(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
     flat = initialize(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
     with pytest.raises(
-        DivergenceError, match=r"model: expected a network that stays finite along the test split"
+        DivergenceError, match=r"model: expected a network that stays finite on the test split"
     ):
         evaluate_network(architecture, flat, CORPUS, 5, np.random.default_rng(0))
 

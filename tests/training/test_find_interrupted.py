@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
     older.write_bytes(b"\0" * older.stat().st_size)
     assert runs.find() is None
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hidden=8: run one cannot go on: expected a whole checkpoint in ")
+    assert line.startswith("hidden=8: run one cannot be resumed: expected a whole checkpoint in ")
     acquire(folder, timeout=0).release()
 
 

@@ -1,1 +1,1 @@
-"""What each experiment measures of its jobs, and draws of them."""
+"""Measures and figure of each experiment, computed from its jobs."""

@@ -1,4 +1,4 @@
-"""Where training diverges without clipping, and what clipping costs where it is not needed."""
+"""Clipping: divergence of training without it, and its cost where it is not needed."""
 
 from math import inf, log
 from statistics import median

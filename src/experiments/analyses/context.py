@@ -1,5 +1,5 @@
-"""What longer backpropagation buys: the score against the window length, for the three cells, and how far the
-gradient then reaches."""
+"""Benefit of longer backpropagation: score against window length for the three cells, and the reach of the
+gradient."""
 
 from collections.abc import Sequence
 from math import exp, log
