@@ -135,12 +135,12 @@ def cases(folder: Path) -> list[tuple[str, list[str], str]]:
     ]
 
 
-def table(told: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """The lines of docs/commands.md, from the JSON file's content."""
     words = {"help": "its help", "step": "the end of the first training step", "output": "the first output"}
     lines = ["| command | until | seconds | Python, NumPy | Hydra | other packages | ours |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for row in told["starts"]:
+    for row in result["starts"]:
         parts = " | ".join(f"{row[kind]:.2f}" for kind in SHARES)
         lines.append(f"| `{row['command']}` | {words[row['until']]} | {row['seconds']:.2f} | {parts} |")
     return "\n".join(lines) + "\n"
@@ -153,15 +153,15 @@ def main() -> None:
     held = worst.ours < BOUND
     print(f"ours: at most {worst.ours:.2f} s ({worst.command}), {'' if held else 'NOT '}under {BOUND:g} s")
     around = environment()
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "ours_at_most": worst.ours,
         "bound": BOUND,
         "starts": [asdict(start) for start in starts],
         "processor": around["processor"],
         "cores": around["cores"],
     }
-    write_json(RESULT, told)
-    write_between(PAGE, "cold-start", "\n" + table(told))
+    write_json(RESULT, result)
+    write_between(PAGE, "cold-start", "\n" + table(result))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from src.training.callbacks import NullLogger
 from src.training.trainer import Trainer
 
 WORKERS = (1, 2, 4)
-SHOWN = (10, 100, 1000)  # steps that are reported beside the last
+SHOWN = (10, 100, 1000)  # steps that are reported in addition to the last
 RESULT = Path(__file__).with_name("determinism.json")
 
 

@@ -1,6 +1,6 @@
 """Do the tests of src/rnn and src/data notice it when the code is changed? By mutmut, which changes it.
 
-    make mutation                               (half an hour; typed again, it goes on)
+    make mutation                               (half an hour; run it again to continue)
     make mutation ONLY='rnn.loss rnn.optimizers'  (with the tests that import these themselves)
 
 mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an

@@ -2,11 +2,11 @@
 
     make bench          (or python -m benchmarks.outage)
 
-A real `mlflow server` is killed in the middle of a training and comes back while it still goes on; then the
+A real `mlflow server` is killed in the middle of a training and comes back while training continues; then the
 training is ended by Ctrl-C. Measured: the longest pause between two points of the training curves before the
 server is killed and from then on (points come every ten steps, evaluations between them), how long the
 training's end waited for the delivery, and how many metric points, artifacts and models are missing from the
-server or there twice. Beside it eight runs that start at the same instant against a database that does not
+server or there twice. Also eight runs that start at the same instant against a database that does not
 exist. Writes benchmarks/outage.json.
 """
 
@@ -108,18 +108,18 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
 
 
 def compare(folder: Path, uri: str) -> dict[str, Any]:
-    """What the journal tells against what the store has, counted."""
+    """Count the differences between the event log and the store."""
     from src.tracking.mlflow_client import connect
 
     client, run_id = connect(uri), SyncState.load(folder).run_id
     records = [record for _, record in event_log.read_lines(folder, 0)]
-    told = Counter(
+    logged = Counter(
         (name, r["step"], r["time"], str(float(value)))  # text: nan is unequal to itself
         for r in records
         if r["kind"] == "metrics"
         for name, value in r["values"].items()
     )
-    names = {name for name, *_ in told}
+    names = {name for name, *_ in logged}
     there = Counter(
         (name, m.step, m.timestamp, str(m.value))
         for name in names
@@ -135,9 +135,9 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     return {
         "run_status": run.info.status,
         "runs": len(same_name),
-        "points": sum(told.values()),
-        "points_lost": sum((told - there).values()),
-        "points_twice": sum((there - told).values()),
+        "points": sum(logged.values()),
+        "points_lost": sum((logged - there).values()),
+        "points_twice": sum((there - logged).values()),
         "artifacts": len(files),
         "artifacts_lost": len(files - kept.keys()),
         "artifacts_twice": sum(kept.values()) - len(kept.keys() & files),

@@ -81,17 +81,17 @@ def largest(venv: Path) -> dict[str, float]:
     return {name: round(size, 1) for name, size in ordered[:LARGEST]}
 
 
-def sentence(told: dict[str, Any]) -> str:
+def sentence(result: dict[str, Any]) -> str:
     """What the README says of it."""
-    seconds, warnings = told["seconds"], told["warnings"]
+    seconds, warnings = result["seconds"], result["warnings"]
     commands = (
         "`git clone`, `make setup`, `python -m src.train max_epochs=1`, `python -m src.sample run=latest`"
     )
     return (
-        f"The first sample takes {told['commands']} commands ({commands}), "
+        f"The first sample takes {result['commands']} commands ({commands}), "
         f"{sum(seconds.values()):.0f} s with empty caches "
         f"({seconds['setup']:.0f} s of them for `make setup`) "
-        f"and {told['environment_mb']:.0f} MB of disk space; "
+        f"and {result['environment_mb']:.0f} MB of disk space; "
         f"the commands print {warnings or 'no'} warning{'' if warnings == 1 else 's'}."
     )
 
@@ -108,7 +108,7 @@ def main() -> None:
         }  # fmt: skip
         venv = clone / ".venv"
         around = environment()
-        told = {
+        result = {
             "seconds": {name: ended.seconds for name, ended in done.items()},
             "commands": len(COMMANDS),
             "warnings": sum(ended.warnings for ended in done.values()),
@@ -121,10 +121,10 @@ def main() -> None:
             "processor": around["processor"],
             "cores": around["cores"],
         }
-    write_json(RESULT, told)
-    print(json.dumps(told["largest_packages_mb"], indent=2))
-    print(sentence(told))
-    write_between(README, "quickstart", sentence(told))
+    write_json(RESULT, result)
+    print(json.dumps(result["largest_packages_mb"], indent=2))
+    print(sentence(result))
+    write_between(README, "quickstart", sentence(result))
 
 
 if __name__ == "__main__":

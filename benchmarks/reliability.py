@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 RESULT = HERE / "reliability.md"
 
 
-def told(name: str) -> dict[str, Any]:
+def read_result(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
@@ -29,8 +29,8 @@ def least_digits(kernels: dict[str, Any], score: str) -> float:
 
 def rows() -> list[tuple[str, str, str]]:
     """Promise, figure, file."""
-    resume, outage, text, bits = (told(n) for n in ("resume", "outage", "large_corpus", "determinism"))
-    kernels = told("kernels")
+    resume, outage, text, bits = (read_result(n) for n in ("resume", "outage", "large_corpus", "determinism"))
+    kernels = read_result("kernels")
     away, eight = outage["outage"], outage["eight_at_once"]
     big = text["preprocess"][-1]
     last = max(bits["differences"], key=lambda d: (d["step"], d["weights"]))
@@ -69,7 +69,7 @@ def rows() -> list[tuple[str, str, str]]:
         (
             "a text of any size",
             f"{big['mb']:,} MB prepared at {big['mb_per_second']:.0f} MB/s on one core with "
-            f"{max(0.0, big['extra_mb']):.0f} MB beside what 1 MB takes",
+            f"{max(0.0, big['extra_mb']):.0f} MB more than 1 MB takes",
             "large_corpus.json",
         ),
         (

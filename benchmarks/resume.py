@@ -2,7 +2,7 @@
 
     make bench          (or python -m benchmarks.resume)
 
-Kills a real training with SIGKILL at 25 random moments, some of them while a checkpoint is written, goes on
+Kills a real training with SIGKILL at 25 random moments, some of them while a checkpoint is written, continues
 with it each time, and compares the end with that of a training that was left alone. Writes
 benchmarks/resume.json.
 """

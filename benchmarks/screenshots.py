@@ -75,8 +75,8 @@ def kept(page: Any, name: str) -> None:
 def comparison_in_mlflow(page: Any, address: str) -> None:
     """The curves of the sweep's runs, and how they depend on what was swept."""
     page.goto(address)
-    for beside in ("Close", "Hide banner", "Toggle sidebar"):  # the assistant, a note, the menu: more room
-        page.get_by_role("button", name=beside, exact=True).click()
+    for button in ("Close", "Hide banner", "Toggle sidebar"):  # the assistant, a note, the menu: more room
+        page.get_by_role("button", name=button, exact=True).click()
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 12")
     page.locator(".parcoords, svg text", has_text="hidden").first.wait_for(state="attached")
     page.wait_for_timeout(3000)  # until what slides in has come to rest

@@ -3,7 +3,7 @@
     make bench          (or python -m benchmarks.throughput)
 
 Whole training steps (batch, forward, backward, clip, Adam) on 2 threads each; medians over the rounds, so
-that a machine whose speed drifts slows both. Beside them: a naive RNN as tutorials have it, sampling, the
+that a machine whose speed drifts slows both. In addition: a naive RNN as tutorials have it, sampling, the
 machine's own matrix product, how the cost grows, and of what a step consists (benchmarks/profile.py). Without
 PyTorch it times this project alone and writes nothing. Writes benchmarks/throughput.json, .md and .png.
 """

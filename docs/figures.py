@@ -1,6 +1,6 @@
 """Draws the figures of docs/ from short trainings, the same every time: `python -m docs.figures`.
 
-Half a minute on a quiet core. Axes with units, lines told apart in black and white.
+Half a minute on a quiet core. Axes with units, lines that differ in black and white.
 """
 
 import sys

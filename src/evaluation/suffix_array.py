@@ -40,11 +40,19 @@ def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
 
 
 def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -> tuple[int, int]:
-    """Length and place in `passage` of its longest part that occurs in `tokens`: the first of the longest.
+    """Find the longest part of a passage that occurs in a text; the first one where several are longest.
 
-    suffixes: of `tokens`. The parts that begin anywhere in the passage grow side by side, one character at a
-    time, each with the run of suffixes that begin with it, until none occurs. What begins within a copy that
-    has a single source left ends where that ends, so it is dropped.
+    The candidates, one for each position of the passage, grow together by one character at a time. Each keeps
+    the range of suffixes that begin with it. A candidate that begins inside another one with a single source
+    left cannot become longer than that one, and is dropped.
+
+    Args:
+        tokens: Token ids of the text (n,).
+        suffixes: Suffix array of `tokens` (n,).
+        passage: Token ids of the passage (m,).
+
+    Returns:
+        Length of the part, and the position in `passage` where it begins.
     """
     start = np.arange(passage.size)
     low, high = np.zeros(passage.size, np.int64), np.full(passage.size, suffixes.size)
