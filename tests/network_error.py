@@ -33,7 +33,7 @@ def step(
     o, i, f = (m.sigmoid(m.plus(inputs[k], sums[k])) for k in (0, 1, 2))
     g = m.tanh(m.plus(inputs[3], sums[3]))
     enters = m.times(i, g)
-    c = m.plus(enters, m.times(f, state[1], beside=enters.value))
+    c = m.plus(enters, m.times(f, state[1], addend=enters.value))
     return [m.times(o, m.tanh(c)), c]
 
 

@@ -1,6 +1,6 @@
 """Running error analysis: arrays, each with how far a computation of it may be off.
 
-Beside each array that a pass computes stands a bound of its error in the 2-norm (of all its numbers), carried
+Each array that a pass computes has a bound of its error in the 2-norm (of all its numbers), carried
 from operation to operation (Higham, "Accuracy and stability of numerical algorithms", section 3.3): forward
 through the equations, and backward through their derivatives to first order in the unit roundoff u.
 
@@ -90,14 +90,14 @@ class Arithmetic:
         off = a.off + (rows or 1) ** 0.5 * b.off + own
         return self.made(a.value + b.value, off, (a, lambda d, off: (d, off)), (b, to_b))
 
-    def times(self, a: Number, b: Number, beside: Array | None = None) -> Number:
-        """beside: where a b stands in a sum with it, which the backward pass takes away again for a b."""
+    def times(self, a: Number, b: Number, addend: Array | None = None) -> Number:
+        """addend: The other term of a sum with a b, which the backward pass subtracts again."""
 
         def to(other: Number, own: Number, again: bool) -> Callable[[Array, float], Off]:
             def pull(d: Array, off: float) -> Off:
                 size = abs(d * other.value)
-                if again and beside is not None:
-                    size = size + abs(d) * (abs(beside) + abs(a.value * b.value)) / abs(own.value)
+                if again and addend is not None:
+                    size = size + abs(d) * (abs(addend) + abs(a.value * b.value)) / abs(own.value)
                 known = abs(other.value).max() * off + abs(d).max() * other.off
                 return d * other.value, known + self.round * norm(size)
 

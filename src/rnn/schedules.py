@@ -45,7 +45,7 @@ class Schedule(ABC):
         """Return what a checkpoint keeps."""
         return {}
 
-    def restore(self, state: dict[str, float]) -> None:  # noqa: B027
+    def restore(self, state: dict[str, float]) -> None:  # noqa: B027 - as above
         """Continue from the `state` of an equal schedule."""
 
 

@@ -30,7 +30,7 @@ def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
         UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "
     ):
         acquire(tmp_path, timeout=0)
-    assert is_locked(tmp_path), "whoever was refused has not taken it away"
+    assert is_locked(tmp_path), "a refused process does not release the lock"
     mine.release()
     mine.release()
     assert not is_locked(tmp_path)

@@ -58,7 +58,7 @@ def tree(root: Path) -> dict[str, str]:
     """What lies below a directory: a file's digest, where a link leads, `/` of a directory, `|` of a pipe."""
     told = {}
     for path in sorted(root.rglob("*")):
-        if path.name.endswith(".lock.owner"):  # the note beside a lock: every holder writes its own
+        if path.name.endswith(".lock.owner"):  # the owner note of a lock: every holder writes its own
             continue
         name = str(path.relative_to(root))
         if path.is_symlink():

@@ -75,7 +75,7 @@ def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_ce
         assert np.asarray(drawn[name].get_xdata()).tolist() == list(range(20))
         assert np.asarray(drawn[name].get_ydata()).tolist() == pytest.approx([fall**k for k in range(20)])
     assert len({(line.get_linestyle(), line.get_marker()) for line in drawn.values()}) == 2
-    assert {line.get_color() for line in drawn.values()} == {"k"}, "told apart without color"
+    assert {line.get_color() for line in drawn.values()} == {"k"}, "lines differ without color"
 
 
 def test_what_was_not_probed_or_has_vanished_is_not_drawn() -> None:
@@ -153,7 +153,7 @@ def test_every_experiment_is_drawn_the_same_twice_with_labeled_axes(
         figure = experiment.analysis.figure(rows)
         drawn = [ax for ax in figure.axes if ax.has_data()]
         assert drawn
-        # a color bar has its label beside it
+        # a color bar has its own label
         assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis without a label"
         assert drawn[0].get_ylabel()
         assert figure.get_suptitle() or drawn[0].get_title()

@@ -103,7 +103,7 @@ def test_every_file_of_a_run_is_explained(trained: Trained) -> None:
     there = {file.name + "/" * file.is_dir() for file in trained.folder.iterdir()}
     on_page = told("run")
     assert there <= on_page
-    owners = {"run.lock.owner", "sync.lock.owner"}  # the notes beside locks that are held
+    owners = {"run.lock.owner", "sync.lock.owner"}  # the owner notes of locks
     assert on_page - there <= {"sweep.json", *owners}
     assert all(in_the_code(name.rstrip("/")) for name in on_page - there - owners), on_page - there
     assert (trained.folder / "model" / "weights.safetensors").exists()
