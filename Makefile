@@ -30,9 +30,12 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup dev cluster reproduce reproduce-full update-results docs test test-fast test-kernels test-cluster test-peers coverage mutation gradcheck lint format ui server play bench bench-quickstart screenshots bench-reliability tinyshakespeare lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / && $$1 != "help" \
+		{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## create .venv and install the locked, hashed requirements (other targets run it if needed)
+##@ First steps
+
+setup: $(READY)  ## create .venv with the locked requirements
 
 $(READY): $(LOCKS)
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo \
@@ -44,103 +47,60 @@ $(READY): $(LOCKS)
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-run.lock
 	@touch $@
 
-dev: $(DEV)  ## install the requirements of tests, linters and screenshots (their targets run it if needed)
-
-$(DEV): $(READY) requirements.lock
-	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
-	@touch $@
-
-reproduce: setup  ## run the sonnets and three experiments in minutes, check every claim, write a report page
+reproduce: setup  ## run the sonnets and three experiments, check the claims
 	@$(RUN) -m src.reproduce
 
-reproduce-full: setup  ## run every experiment at full size, for hours; resumes an interrupted run; WARANDPEACE=FILE
-	@$(RUN) -m src.reproduce preset=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
-
-docs: setup  ## regenerate the code, output and figures in the pages of docs/ (a minute)
-	@$(RUN) -m docs.figures
-	@$(RUN) -m docs.build
-
-test: dev  ## run every test; the fast numerical ones also with the BLAS kernels of another processor
+test: dev  ## run every test
 	@$(RUN) -m tests.kernels --fast
 	@$(RUN) -m pytest -n 2 --dist loadfile
 
-test-kernels: dev  ## run the numerical tests with the BLAS kernels of every processor, 1 and 2 threads each
-	@$(RUN) -m tests.kernels
+ui: setup  ## serve the MLflow UI on this machine
+	@$(RUN) -m src.ui
 
-test-cluster: dev $(VENV)/cluster-$(VERSION)  ## run the tests of sweeps on a cluster: submitit, Ray, an MLflow server
-	@$(RUN) -m pytest tests/integration/test_cluster.py
+play: setup  ## serve a page that shows text of two runs side by side
+	@$(RUN) -m src.play
 
-cluster: $(VENV)/cluster-$(VERSION)  ## install the additional requirements of sweeps on a SLURM or Ray cluster
+##@ More runs
+
+reproduce-full: setup  ## run every experiment at full size; WARANDPEACE=FILE
+	@$(RUN) -m src.reproduce preset=full $(if $(WARANDPEACE),warandpeace=$(WARANDPEACE)) $(if $(DATA),tinyshakespeare=$(DATA))
+
+tinyshakespeare: setup  ## train for 132 s, compare with nanoGPT; DATA=FILE
+	@$(RUN) -m src.reproduce preset=full experiments=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
+	@$(RUN) -m src.experiments.results outputs/reproduction
+
+update-results: setup  ## write the results of reproduce to experiments/
+	@$(RUN) -m src.experiments.results $(wildcard outputs/reproduction)
+
+server: setup  ## run an MLflow server, for sweeps on several machines
+	@$(RUN) -m src.server
+
+cluster: $(VENV)/cluster-$(VERSION)  ## install the requirements of SLURM, Ray and PostgreSQL
 
 # submitit, Ray, PostgreSQL's driver.
 $(VENV)/cluster-$(VERSION): $(READY) requirements-cluster.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
 	@touch $@
 
-test-fast: dev  ## run the tests that need no training run (under a minute)
+##@ Tests and code
+
+dev: $(DEV)  ## install the requirements of tests and linters
+
+$(DEV): $(READY) requirements.lock
+	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+test-fast: dev  ## run the tests that need no training run
 	@$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
-lint: dev  ## run ruff and the strict type checker
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy
+test-kernels: dev  ## run the numerical tests under every processor's BLAS
+	@$(RUN) -m tests.kernels
 
-gradcheck: setup  ## check every cell's gradients against complex-step differentiation; prints a table
-	@$(RUN) -m src.gradcheck > $(GRADIENTS).part; failed=$$?; cat $(GRADIENTS).part; mv $(GRADIENTS).part $(GRADIENTS); exit $$failed
+test-cluster: dev $(VENV)/cluster-$(VERSION)  ## run the tests of sweeps on a cluster
+	@$(RUN) -m pytest tests/integration/test_cluster.py
 
-test-peers: $(PEERS)/ready-$(VERSION)  ## run the tests that compare the mathematics with PyTorch
+test-peers: $(PEERS)/ready-$(VERSION)  ## compare the mathematics with PyTorch
 	@$(PEERS)/bin/python -m pytest tests/rnn/test_peers.py
-
-coverage: dev  ## run every test with coverage; fails below 95% of the lines and branches of src
-	@$(RUN) -m coverage erase
-	@$(RUN) -m coverage run -m pytest -n 2 --dist loadfile
-	@$(RUN) -m coverage combine --quiet
-	@$(RUN) -m coverage report > $(REACHED).part; failed=$$?; cat $(REACHED).part; mv $(REACHED).part $(REACHED); exit $$failed
-
-mutation: $(MUTATION)/ready-$(VERSION)  ## run the mutation tests of src/rnn and src/data (half an hour)
-	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
-
-format: dev  ## format the code with ruff and apply its automatic fixes
-	@$(RUN) -m ruff format .
-	@$(RUN) -m ruff check --fix .
-
-ui: setup  ## serve the MLflow UI on this machine; prints the address to open
-	@$(RUN) -m src.ui
-
-server: setup  ## run an MLflow server with a database, for sweeps over several machines; prints its address
-	@$(RUN) -m src.server
-
-play: setup  ## serve a page that shows text of two runs side by side; prints the address to open
-	@$(RUN) -m src.play
-
-bench: $(PEERS)/ready-$(VERSION)  ## measure speed against PyTorch's nn.RNN, the cost of tracking and diagnostics, a sweep's time
-	@$(PEERS)/bin/python -m benchmarks.throughput
-	@$(RUN) -m benchmarks.tracking_cost
-	@$(RUN) -m benchmarks.probing_cost
-	@$(RUN) -m benchmarks.sweep_time
-	@$(RUN) -m benchmarks.evaluation_cost
-
-bench-quickstart: setup  ## measure the time from a clone to the first sample, and the startup time of each command
-	@$(RUN) -m benchmarks.cold_start
-	@$(RUN) -m benchmarks.quickstart
-
-screenshots: dev  ## make the README's screenshots again, with Debian's chromium
-	@$(RUN) -m benchmarks.screenshots
-
-bench-reliability: setup  ## measure reliability: kills and resume, an outage, a text of 1 GB, bits over workers
-	@$(RUN) -m benchmarks.resume
-	@$(RUN) -m benchmarks.outage
-	@$(RUN) -m benchmarks.large_corpus
-	@$(RUN) -m benchmarks.determinism
-	@$(RUN) -m benchmarks.kernels
-	@$(RUN) -m benchmarks.reliability
-
-tinyshakespeare: setup  ## train for 132 s on tiny Shakespeare, compare with nanoGPT's CPU recipe; DATA=FILE: a copy of the text
-	@$(RUN) -m src.reproduce preset=full experiments=[tinyshakespeare] $(if $(DATA),tinyshakespeare=$(DATA))
-	@$(RUN) -m src.experiments.results outputs/reproduction
-
-update-results: setup  ## copy the results of reproduce to experiments/*/measured.json and update the README's table
-	@$(RUN) -m src.experiments.results $(wildcard outputs/reproduction)
 
 # PyTorch is used only for comparison, in a separate environment; pip selects the build for this machine.
 $(PEERS)/ready-$(VERSION): $(READY)
@@ -148,6 +108,15 @@ $(PEERS)/ready-$(VERSION): $(READY)
 	@VIRTUAL_ENV=$(PEERS) $(VENV)/bin/uv pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@$(PEERS)/bin/python -m pip install --quiet torch==2.13.0
 	@touch $@
+
+coverage: dev  ## run every test; fail below 95% coverage of src
+	@$(RUN) -m coverage erase
+	@$(RUN) -m coverage run -m pytest -n 2 --dist loadfile
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report > $(REACHED).part; failed=$$?; cat $(REACHED).part; mv $(REACHED).part $(REACHED); exit $$failed
+
+mutation: $(MUTATION)/ready-$(VERSION)  ## run the mutation tests of src/rnn and src/data
+	@$(MUTATION)/bin/python -m benchmarks.mutation $(ONLY)
 
 # mutmut changes a copy of the code, one change at a time. It has a separate environment because of its many
 # dependencies for terminal output.
@@ -157,7 +126,49 @@ $(MUTATION)/ready-$(VERSION): $(READY)
 	@$(MUTATION)/bin/python -m pip install --quiet mutmut==3.8.1
 	@touch $@
 
-lock: setup  ## resolve the requirements again (names, versions, hashes)
+gradcheck: setup  ## check every cell's gradients by complex steps
+	@$(RUN) -m src.gradcheck > $(GRADIENTS).part; failed=$$?; cat $(GRADIENTS).part; mv $(GRADIENTS).part $(GRADIENTS); exit $$failed
+
+lint: dev  ## run ruff and the strict type checker
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: dev  ## format the code and apply automatic fixes
+	@$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix .
+
+##@ Benchmarks and documentation
+
+bench: $(PEERS)/ready-$(VERSION)  ## measure the speed against PyTorch, and all overheads
+	@$(PEERS)/bin/python -m benchmarks.throughput
+	@$(RUN) -m benchmarks.tracking_cost
+	@$(RUN) -m benchmarks.probing_cost
+	@$(RUN) -m benchmarks.sweep_time
+	@$(RUN) -m benchmarks.evaluation_cost
+
+bench-quickstart: setup  ## measure the time to the first sample
+	@$(RUN) -m benchmarks.cold_start
+	@$(RUN) -m benchmarks.quickstart
+
+bench-reliability: setup  ## measure kills, outages, a text of 1 GB, equal bits
+	@$(RUN) -m benchmarks.resume
+	@$(RUN) -m benchmarks.outage
+	@$(RUN) -m benchmarks.large_corpus
+	@$(RUN) -m benchmarks.determinism
+	@$(RUN) -m benchmarks.kernels
+	@$(RUN) -m benchmarks.reliability
+
+docs: setup  ## regenerate the code, output and figures of docs/
+	@$(RUN) -m docs.figures
+	@$(RUN) -m docs.build
+
+screenshots: dev  ## make the README's screenshots again, with Chromium
+	@$(RUN) -m benchmarks.screenshots
+
+##@ Maintenance
+
+lock: setup  ## resolve the requirements again
 	@$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
@@ -168,6 +179,6 @@ lock: setup  ## resolve the requirements again (names, versions, hashes)
 	@echo "uv>=0.9" | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--custom-compile-command "make lock" -o requirements-uv.lock -
 
-clean:  ## remove the environments and caches; keep data/ and outputs/, which hold your work
+clean:  ## remove environments and caches; keep data/ and outputs/
 	rm -rf .venv .venv-peers .venv-mutation .coverage .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,9 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown_blocks import write_between
 from src.cli.help import COMMANDS
-from src.common.files import PROJECT, write_json
+from src.common.files import PROJECT, write_block, write_json
 from src.tracking.environment import environment
 
 ROUNDS = 5
@@ -161,7 +160,7 @@ def main() -> None:
         "cores": around["cores"],
     }
     write_json(RESULT, result)
-    write_between(PAGE, "cold-start", "\n" + table(result))
+    write_block(PAGE, "cold-start", "\n" + table(result))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown_blocks import write_between
-from src.common.files import PROJECT, write_json
+from src.common.files import PROJECT, write_block, write_json
 from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("quickstart.json")
@@ -124,7 +123,7 @@ def main() -> None:
     write_json(RESULT, result)
     print(json.dumps(result["largest_packages_mb"], indent=2))
     print(sentence(result))
-    write_between(README, "quickstart", sentence(result))
+    write_block(README, "quickstart", sentence(result))
 
 
 if __name__ == "__main__":

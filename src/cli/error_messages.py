@@ -97,7 +97,7 @@ def format_group_error() -> str:
     for key, _, value in given:
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
             return f"{key}: expected {group_choices(key)}, got {value}"
-    return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help lists them"
+    return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help=all lists them"
 
 
 def group_choices(group: str) -> str:
@@ -129,7 +129,7 @@ def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
         key, [k.rpartition(".")[2] for k in known], n=1
     )
     full = [k for k in known if near and (k == near[0] or k.endswith("." + near[0]))]
-    hint = f"did you mean {full[0]}?" if full else "--help lists them"
+    hint = f"did you mean {full[0]}?" if full else "--help=all lists them"
     return f"{key}: expected a known key, got {key}: {hint}"
 
 

@@ -1,44 +1,56 @@
-"""The `--help` page, built from the comments in conf/: each key, its default and the reason for it.
+"""The `--help` pages, built from the comments in conf/: each key, its default and the reason for it.
 
-It does not import Hydra or any other slow package, so that the page appears at once.
+`--help` fits one screen and explains the keys that a beginner changes; `--help=all` explains all of them.
+This module does not import Hydra or any other slow package, so that the page appears at once.
 """
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
+from src.common.errors import UserError
 from src.common.files import CONF
 
-WIDTH = 100
-KEY = 16  # column of the explanations
+WIDTH = 80
+KEY = 17  # column of the explanations
+HIDDEN_KEYS = ("name", "_target_")  # a choice of the group sets them
+FLAGS = ("-h", "--help", "--help=all")
 
-COMMANDS = {
+
+BEGINNER_KEYS = ["hidden", "seq_len", "lr", "clip", "max_epochs", "data"]
+SERVER_KEYS = ["host", "port"]
+# Command: purpose, examples, and the keys of the short page.
+COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
     "preprocess": (
-        "prepare a corpus: write its token file, vocabulary and manifest to data_dir",
-        ["data=shakespeare", "data=file data.path=book.txt data.split=[0.9,0.05,0.05]"],
+        "prepare a corpus: token file, vocabulary and manifest",
+        ["", "data=shakespeare", "data=file data.path=book.txt data.split=[0.8,0.1,0.1]"],
+        ["data", "seq_len", "data_dir"],
     ),
     "train": (
-        "train a network in one tracked run: preprocess if needed, train, evaluate, sample",
+        "train a network, evaluate it and generate samples, in one tracked run",
         [
             "hidden=128 clip=5",
             "--multirun hidden=64,128,256 clip=1,5",
-            "data=shakespeare max_seconds=120",
-            "rerun=RUN_ID",
+            "data=file data.path=book.txt max_seconds=120",
         ],
+        BEGINNER_KEYS,
     ),
     "evaluate": (
-        "score a trained model and baselines on the test split, and score generated texts",
+        "score a trained model, baselines and generated texts on the test split",
         ["run=best", "run=RUN_ID temperatures=[0.5,1] length=5000"],
+        ["run", "temperatures", "length", "seed"],
     ),
     "sample": (
-        "generate text with a trained model; print it and log it to the model's run",
+        "generate text with a trained model; print it and log it to its run",
         [
             'run=best prompt="shall i" temperature=0.7 length=400',
             "run=champion top_p=0.9 num_samples=8",
             "temperature=0 length=100",
         ],
+        ["run", "prompt", "temperature", "length", "num_samples"],
     ),
-    "ui": ("serve the MLflow UI on this machine and print the address to open", ["", "port=5001"]),
+    "ui": ("serve the MLflow UI on this machine", ["", "port=5001"], SERVER_KEYS),
     "server": (
         "run an MLflow server with a database, for the jobs of several machines",
         [
@@ -46,18 +58,22 @@ COMMANDS = {
             "backend_store_uri=postgresql://USER:PASSWORD@HOST/NAME",
             "host=10.0.0.5 allowed_hosts=lab.example:5000",
         ],
+        [*SERVER_KEYS, "backend_store_uri", "allowed_hosts"],
     ),
     "play": (
-        "serve a page on this machine that shows text of two trained runs side by side",
+        "serve a page that shows text of two trained runs side by side",
         ["", "left=best right=RUN_ID port=8081"],
+        ["left", "right", *SERVER_KEYS],
     ),
     "reproduce": (
-        "run the sonnets and the experiments, check every claim, write one page with the results",
+        "run the experiments, check every claim, write a page of results",
         ["", "experiments=[clipping]", "preset=full warandpeace=warpeace_input.txt"],
+        ["preset", "experiments", "warandpeace"],
     ),
     "pipeline": (
-        "run the four stages as one tracked run, then check the claims of experiments/ one by one",
-        ["", "data=file data.path=book.txt"],
+        "run the four stages as one tracked run, then check the claims",
+        ["", "max_epochs=1", "data=file data.path=book.txt"],
+        BEGINNER_KEYS,
     ),
 }
 # Commands that serve until they are stopped, or that start sweeps themselves: they accept no --multirun.
@@ -66,37 +82,92 @@ NO_SWEEP_COMMANDS = ("ui", "server", "play", "reproduce")
 VISIBLE_KEYS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
 
 
-def render_help(command: str, config_name: str) -> str:
-    """Return the help page of a command, whose keys are in conf/<config_name>.yaml."""
-    purpose, examples = COMMANDS[command]
-    reads = VISIBLE_KEYS.get(command)
+def requested_help(arguments: Sequence[str]) -> bool | None:
+    """Look for a help option on a command line.
+
+    Args:
+        arguments: The command line without the module.
+
+    Returns:
+        True for `--help=all`, False for `--help` or `-h`, None without either.
+
+    Raises:
+        UserError: `--help=` has another value.
+    """
+    for argument in arguments:
+        if argument.startswith("--help=") and argument not in FLAGS:
+            raise UserError(f"expected --help or --help=all, got {argument}")
+    found = set(FLAGS) & set(arguments)
+    return "--help=all" in found if found else None
+
+
+def render_help(command: str, config_name: str, all_keys: bool) -> str:
+    """Build the help page of a command.
+
+    Args:
+        command: Name of the command.
+        config_name: Its config, conf/<config_name>.yaml.
+        all_keys: Whether to explain every key; False: one screen with the keys that a beginner changes.
+
+    Returns:
+        The page, at most WIDTH columns wide.
+    """
+    purpose, examples, first_keys = COMMANDS[command]
     lines = [f"{command}: {purpose}", "", f"usage: python -m src.{command} [key=value ...] [options]", ""]
     lines += [f"  python -m src.{command} {example}".rstrip() for example in examples]
-    lines += ["", "Keys (--cfg job prints all of them with their values)", ""]
-    for file in (CONF / f"{config_name}.yaml", CONF / "common.yaml"):
-        for key, value, comment in parse_entries(file):
-            if reads is None or key in reads:
-                lines += format_entry(f"{key}={value}", comment)
-    lines += ["", "Groups: group=choice selects a choice, group.key=value changes one of its keys", ""]
+    lines += ["", *(render_all(command, config_name) if all_keys else render_first(first_keys, config_name))]
+    lines += ["", "Options"]
+    if not all_keys:
+        lines += format_entry("--help=all", "all keys, with the reasons for their defaults, by group")
+    if command not in NO_SWEEP_COMMANDS:
+        lines += format_entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short")
+    lines += format_entry("--cfg job", "print the composed config and exit")
+    if all_keys:
+        lines += format_entry("--hydra-help", "print the help of Hydra itself: launchers and sweepers")
+        lines += format_entry("-sc install=bash", "TAB completion; type:")
+        lines += [" " * (KEY + 2) + f'eval "$(python -m src.{command} -sc install=bash)"']
+    return "\n".join(lines)
+
+
+def render_first(keys: list[str], config_name: str) -> list[str]:
+    """Format some keys with the first sentence of each explanation."""
+    entries = {key: (value, comment) for key, value, comment in config_entries(config_name)}
+    lines = ["Keys"]
+    for key in keys:
+        if key == "data":
+            names = ", ".join(sorted(file.stem for file in (CONF / key).glob("*.yaml")))
+            chosen = dict(defaults(CONF / f"{config_name}.yaml"))[key]
+            lines += format_entry(f"{key}={chosen}", f"Corpus: {names} (your text: data.path=FILE).")
+        else:
+            value, comment = entries[key]
+            lines += format_entry(f"{key}={value}", re.split(r"(?<=\.) (?=[A-Z0-9])", comment)[0])
+    return lines
+
+
+def render_all(command: str, config_name: str) -> list[str]:
+    """Format every key, group of keys and choice of a group that a command uses."""
+    reads = VISIBLE_KEYS.get(command)
+    lines = ["Keys (--cfg job prints all of them with their values)"]
+    for key, value, comment in config_entries(config_name):
+        if reads is None or key in reads:
+            lines += format_entry(f"{key}={value}", comment)
+    lines += ["", "Groups: group=choice selects a choice, group.key=value changes one of its keys"]
     groups = defaults(CONF / f"{config_name}.yaml")
     for group, chosen in groups:
-        if reads is None or group in reads:
-            lines += render_group(group, chosen)
+        if (reads is None or group in reads) and (choices := render_group(group, chosen)):
+            lines += ["", *choices]
     if reads is not None:
-        lines += ["", "Other `train` keys are accepted and ignored."]
+        lines += ["", "Other keys of train are accepted and ignored."]
     elif any(group == "experiment" for group, _ in groups):
-        lines += ["", "Sweeps (with --multirun): the launcher runs the jobs, the sweeper chooses them", ""]
+        lines += ["", "Sweeps (with --multirun): the launcher runs the jobs, the sweeper chooses them"]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):
-            lines += render_group(group, "null")
-    lines += ["", "Options", ""]
-    if command not in NO_SWEEP_COMMANDS:
-        lines += format_entry("--multirun", "sweep: key=a,b,c runs every combination; -m for short.")
-    lines += format_entry("--cfg job", "print the composed config and exit.")
-    lines += format_entry("--hydra-help", "print the help of Hydra itself: launchers and sweepers.")
-    lines += format_entry(
-        "-sc install=bash", f'completion with TAB: eval "$(python -m src.{command} -sc install=bash)"'
-    )
-    return "\n".join(lines)
+            lines += ["", *render_group(group, "null")]
+    return lines
+
+
+def config_entries(config_name: str) -> list[tuple[str, str, str]]:
+    """Return key, default and comment of every key of a command outside of groups."""
+    return parse_entries(CONF / f"{config_name}.yaml") + parse_entries(CONF / "common.yaml")
 
 
 def render_group(group: str, chosen: str) -> list[str]:
@@ -108,8 +179,7 @@ def render_group(group: str, chosen: str) -> list[str]:
     if chosen == "null":
         return lines
     for key, value, comment in parse_entries(CONF / group / f"{chosen}.yaml"):
-        if key != "name":
-            lines += format_entry(f"  {group}.{key}={value}", comment)
+        lines += format_entry(f"  {group}.{key}={value}", comment)
     return lines
 
 
@@ -135,7 +205,7 @@ def parse_entries(file: Path) -> list[tuple[str, str, str]]:
         else:
             comment = []
     first = first_comment(file)
-    return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in entries if k != "name"]
+    return [(k, v, c.removeprefix(first).strip() or c) for k, v, c in entries if k not in HIDDEN_KEYS]
 
 
 def first_comment(file: Path) -> str:

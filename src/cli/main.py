@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from src.cli.help import NO_SWEEP_COMMANDS, render_help, requested_help
 from src.common.console import echo_err
 from src.common.errors import CallbackError, UserError
 from src.common.files import CONF
@@ -73,9 +74,13 @@ def run_command(command: str, config_name: str, main: Main) -> None:
         config_name: A file of conf/.
         main: The command.
     """
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print_help(command, config_name)
-        return
+    try:
+        if (all_keys := requested_help(sys.argv[1:])) is not None:
+            print_help(command, config_name, all_keys)
+            return
+    except UserError as error:
+        echo_err(f"{command}: {error}")
+        sys.exit(2)
     from src.common.signals import Preempted, preemptible
 
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -84,7 +89,6 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     try:
         with ExitStack() as stack:
             if is_sweep:
-                from src.cli.help import NO_SWEEP_COMMANDS
                 from src.sweeps.session import SweepSession
 
                 if command in NO_SWEEP_COMMANDS:
@@ -125,12 +129,10 @@ def finalize_single_run(status: str) -> int:
     return 0
 
 
-def print_help(command: str, config_name: str) -> None:
-    """Print the help page of a command."""
-    from src.cli.help import render_help
-
+def print_help(command: str, config_name: str, all_keys: bool) -> None:
+    """Print the help page of a command (`src.cli.help.render_help`)."""
     try:
-        print(render_help(command, config_name), flush=True)
+        print(render_help(command, config_name, all_keys), flush=True)
     except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -228,7 +230,7 @@ def reject_unknown_options() -> None:
     except ArgumentError as error:
         unknown = str(error)
     if unknown:
-        raise UserError(f"expected key=value, or an option that --help lists, got {unknown}")
+        raise UserError(f"expected key=value, or an option that --help=all lists, got {unknown}")
 
 
 def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
@@ -240,7 +242,7 @@ def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> 
     known = fields_of(config_class)
     for key in composed:
         if key not in known:
-            raise UserError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help lists them")
+            raise UserError(f"{prefix}{key}: expected a known key, got +{prefix}{key}: --help=all lists them")
         if attrs.has(known[key].type):
             reject_unknown_keys(composed[key], known[key].type, f"{prefix}{key}.")
 

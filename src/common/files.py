@@ -54,6 +54,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_block(page: str, name: str) -> str:
+    """Return the part of a Markdown page between <!-- name --> and <!-- /name -->.
+
+    Raises:
+        ValueError: The page lacks the marks.
+    """
+    _, first, rest = page.partition(f"<!-- {name} -->")
+    found, last, _ = rest.partition(f"<!-- /{name} -->")
+    if not (first and last):
+        raise ValueError(f"expected <!-- {name} --> and <!-- /{name} -->, got neither or one")
+    return found
+
+
+def write_block(file: Path, name: str, text: str) -> None:
+    """Replace the part of a Markdown page between <!-- name --> and <!-- /name -->.
+
+    Raises:
+        ValueError: The page lacks the marks.
+    """
+    page = file.read_text(encoding="utf-8")
+    current = f"<!-- {name} -->{read_block(page, name)}<!-- /{name} -->"
+    write_text(file, page.replace(current, f"<!-- {name} -->{text}<!-- /{name} -->", 1))
+
+
 def write_error(path: Path, error: OSError) -> UserError:
     """Return the one-line error for a file that cannot be written."""
     return UserError(

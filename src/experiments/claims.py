@@ -1,5 +1,6 @@
 """Claims of the experiments, checked against their measurements."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import inf, isfinite
@@ -8,6 +9,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from src.common.console import pluralize
 from src.common.errors import UserError
 from src.common.files import read_json
 
@@ -124,8 +126,7 @@ def check_claims(
 
 
 def tally(passed: Iterable[bool | None]) -> str:
-    """Count claims by `ClaimResult.passed`: `3 of 4 claims reproduced`, and how many were not run."""
-    every = list(passed)
-    executed = [value for value in every if value is not None]
-    rest = f", {len(every) - len(executed)} not run" if len(executed) < len(every) else ""
-    return f"{sum(executed)} of {len(executed)} claims reproduced{rest}"
+    """Count claims by `ClaimResult.passed`: `3 claims reproduced, 1 not reproduced, 2 not run`."""
+    counts = Counter(passed)
+    reproduced = pluralize(counts[True], "claim")
+    return f"{reproduced} reproduced, {counts[False]} not reproduced, {counts[None]} not run"

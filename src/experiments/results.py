@@ -1,4 +1,6 @@
-"""`python -m src.experiments.results`: write the README's table of results from experiments/*/measured.json.
+"""`python -m src.experiments.results`: write the tables of results from experiments/*/measured.json.
+
+It writes the table of experiments/README.md, and the number of reproduced claims in the project's README.
 
 `python -m src.experiments.results outputs/reproduction` first copies the records of that folder to
 experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
@@ -14,7 +16,7 @@ from typing_extensions import TypedDict
 
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.files import PROJECT, read_json, write_atomically, write_json, write_text
+from src.common.files import PROJECT, read_json, write_atomically, write_block, write_json, write_text
 from src.experiments.aggregate import Measures
 from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
@@ -22,7 +24,6 @@ from src.plots.sweep import write_svg
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
-FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
 ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
@@ -68,8 +69,8 @@ def read_record(file: Path) -> Record | None:
     return read_json(file, Record, "experiments") if file.exists() else None
 
 
-def results_table() -> str:
-    """The Markdown table: the number of reproduced claims, and a row for each claim."""
+def results_table() -> tuple[str, str]:
+    """The number of reproduced claims, and the Markdown table with a row for each claim."""
     passed: list[bool | None] = []
     lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
     for file in sorted(FOLDER.glob("*/measured.json")):
@@ -78,18 +79,19 @@ def results_table() -> str:
             passed.append(claim["passed"])
             word = "**not reproduced**" if claim["passed"] is False else WORDS[claim["passed"]]
             value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
-            link = f"[{name}](experiments/{name}/)"
-            lines.append(f"| {link} | {claim['claim']} | {value} | {claim['expected']} | {word} |")
-    return "\n".join([f"{tally(passed)}:", "", *lines]) + "\n"
+            lines.append(f"| [{name}]({name}/) | {claim['claim']} | {value} | {claim['expected']} | {word} |")
+    return tally(passed), "\n".join(lines)
 
 
-def update_readme(readme: str) -> str:
-    """Return the README's text with the current table. Raises ValueError without the markers."""
-    before, first, rest = readme.partition(FIRST)
-    _, last, after = rest.partition(LAST)
-    if not (first and last):
-        raise ValueError(f"expected {FIRST.strip()} and {LAST.strip()} in {README}, got neither or one")
-    return before + FIRST + results_table() + LAST + after
+def update_pages(readme: Path = README, experiments: Path = FOLDER / "README.md") -> None:
+    """Write the current results between the marks of the two pages.
+
+    Raises:
+        ValueError: A page lacks its marks.
+    """
+    total, table = results_table()
+    write_block(readme, "tally", total)
+    write_block(experiments, "results", f"\n{total}:\n\n{table}\n")
 
 
 def main(arguments: list[str]) -> int:
@@ -100,7 +102,7 @@ def main(arguments: list[str]) -> int:
     try:
         for folder in arguments:
             publish(Path(folder))
-        write_text(README, update_readme(README.read_text(encoding="utf-8")))
+        update_pages()
     except UserError as error:
         echo_err(f"results: {error}")
         return 2

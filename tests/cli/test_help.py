@@ -4,13 +4,23 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, VISIBLE_KEYS, defaults, first_comment
+from src.cli.help import (
+    BEGINNER_KEYS,
+    COMMANDS,
+    HIDDEN_KEYS,
+    NO_SWEEP_COMMANDS,
+    VISIBLE_KEYS,
+    defaults,
+    first_comment,
+)
 from src.common.files import CONF, PROJECT
+from tests.commands import Ended
 from tests.conftest import run_command
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
@@ -26,21 +36,46 @@ def yaml_keys(name: str) -> list[str]:
             continue
         keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
         inside = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
-        keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", "name"}]
+        keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", *HIDDEN_KEYS}]
     return keys
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_every_key_at_once(name: str) -> None:
-    ended = run_command("src." + name, "--help")
+def test_help_all_explains_every_key_in_80_columns(name: str) -> None:
+    ended = run_command("src." + name, "--help=all")
     assert (ended.rc, ended.err) == (0, "")
     reads = VISIBLE_KEYS.get(name)
     for key in yaml_keys(CONFIG_NAMES.get(name, name)):
         explained = re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE) is not None
         assert explained == (reads is None or re.split(r"[.=]", key)[0] in reads), key
     assert ("  --multirun " in ended.out) == (name not in NO_SWEEP_COMMANDS)
-    assert f"python -m src.{name}" in ended.out
-    assert max(len(line) for line in ended.out.splitlines()) <= 100
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert "\n\n\n" not in ended.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_one_screen_of_24_lines_and_80_columns(name: str) -> None:
+    ended = run_command("src." + name, "--help")
+    assert (ended.rc, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert len(lines) < 24  # the last line of the screen is the prompt
+    assert max(len(line) for line in lines) <= 80
+    assert f"  python -m src.{name}" in ended.out
+    assert "  --help=all " in ended.out
+    _, _, keys = COMMANDS[name]
+    assert re.findall(r"^  (\w+)=", ended.out.partition("Keys\n")[2], re.MULTILINE) == keys
+
+
+def test_help_of_training_begins_with_the_keys_of_a_beginner() -> None:
+    assert BEGINNER_KEYS == ["hidden", "seq_len", "lr", "clip", "max_epochs", "data"]
+    assert COMMANDS["train"][2] is COMMANDS["pipeline"][2] is BEGINNER_KEYS
+    assert len(COMMANDS["train"][1]) == 3
+
+
+def test_help_of_something_else_is_one_line(typed: Callable[..., Ended]) -> None:
+    ended = typed("train", "--help=hidden")
+    assert ended.rc == 2
+    assert ended.complaint == "train: expected --help or --help=all, got --help=hidden"
 
 
 @pytest.mark.parametrize("name", ["sync", "gradcheck", "experiments.results"])

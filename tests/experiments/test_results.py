@@ -1,6 +1,7 @@
 """What experiments came to, as it is kept: rows, records, parts on top of one another, the pages."""
 
 import json
+import re
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -13,7 +14,7 @@ from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.report import render_page
 from src.experiments.results import earlier_measures, publish, read_record, record
-from src.experiments.runner import EXPERIMENTS, ExperimentResult, build_result, get_experiment
+from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
 from tests.fake_jobs import arms, clipped, judged, probed, row
 
@@ -34,7 +35,7 @@ def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None
     bad = ExperimentResult(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
     html = render_page([outcome, bad], {"cores": 2})
     assert html.count("<svg") == 1
-    assert f"{len(outcome.claims)} of {len(outcome.claims)} claims reproduced" in html
+    assert f"{len(outcome.claims)} claims reproduced, 0 not reproduced, 0 not run" in html
     assert "&lt;ended&gt;" in html
     assert "http" not in html.replace("http://www.w3.org", ""), "it asks nobody for anything"
 
@@ -61,7 +62,7 @@ def words(outcome: ExperimentResult) -> dict[str, list[str]]:
 def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path: Path) -> None:
     first = row_of_the_table("64", 1.43, tmp_path)
     assert words(first) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["not run"] * 3}
-    assert tally(claim.passed for claim in first.claims) == "3 of 3 claims reproduced, 6 not run"
+    assert tally(claim.passed for claim in first.claims) == "3 claims reproduced, 0 not reproduced, 6 not run"
     assert first.claims[3].line() == f"not run         {first.claims[3].claim}"
     second = row_of_the_table("256", 9.0, tmp_path)
     assert words(second) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["NOT reproduced"] * 3}
@@ -75,7 +76,7 @@ def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path
     assert "rnn, measured" in drawn
     assert "rnn, paper (from memory)" in drawn
     html = render_page([second], {})
-    assert "3 of 6 claims reproduced, 3 not run" in html
+    assert "3 claims reproduced, 3 not reproduced, 3 not run" in html
     assert html.count(">not run</td>") == 3
     assert "nan" not in html
 
@@ -169,9 +170,16 @@ def test_a_damaged_record_is_named_in_one_line(
     assert not (tmp_path / "experiments").exists()
 
 
-def test_the_readmes_table_is_what_the_experiments_measured() -> None:
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert results.update_readme(readme) == readme, "out of date: make update-results"
-    assert results.update_readme(readme.replace("reproduced |", "bent |")) == readme
+def test_the_pages_show_what_the_experiments_measured(tmp_path: Path) -> None:
+    pages = [PROJECT / "README.md", FOLDER / "README.md"]
+    copies = [tmp_path / "README.md", tmp_path / "experiments.md"]
+    for page, copy in zip(pages, copies, strict=True):
+        old = re.sub(r"\d+ not reproduced", "99 not reproduced", page.read_text(encoding="utf-8"))
+        assert old != page.read_text(encoding="utf-8")
+        copy.write_text(old, encoding="utf-8")
+    results.update_pages(*copies)
+    for page, copy in zip(pages, copies, strict=True):
+        assert copy.read_text() == page.read_text(encoding="utf-8"), "out of date: make update-results"
+    copies[1].write_text("no table")
     with pytest.raises(ValueError, match="expected <!-- results -->"):
-        results.update_readme("no table")
+        results.update_pages(*copies)

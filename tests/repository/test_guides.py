@@ -61,7 +61,7 @@ def test_every_command_of_every_page_composes_and_lies_within_its_ranges(
     sweep = "--multirun" in arguments
     overrides = [text for text in arguments if "=" in text and not text.startswith("--")]
     options = set(arguments) - set(overrides)
-    assert options <= {"--multirun", "--help", "--cfg", "job"}
+    assert options <= {"--multirun", "--help", "--help=all", "--cfg", "job"}
     first: list[str] = []
     for parsed in OverridesParser.create().parse_overrides([quote_override(text) for text in overrides]):
         if not parsed.is_sweep_override():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from math import log
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from src.experiments.analyses.tinyshakespeare import NANOGPT_CPU
 PROJECT = Path(__file__).resolve().parents[2]
 NANOGPT = NANOGPT_CPU[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+MEASUREMENTS = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -54,6 +56,15 @@ def test_scores_are_those_that_were_measured(metric: str) -> None:
     assert f"{value:.3f}" in between("scores")
 
 
+def test_the_readme_is_short_and_names_no_invented_address() -> None:
+    assert README.count("\n") <= 150
+    assert "git clone ADDRESS " in README
+    sections = re.findall(r"^## (.*)$", README, re.MULTILINE)
+    contents = README.partition("## ")[0]
+    for section in sections:
+        assert f"[{section}](#{section.lower().replace(' ', '-')})" in contents, section
+
+
 def test_the_sample_was_written_by_the_measured_run() -> None:
     text = measured("experiments/sonnets/measured.json")["samples"]["0.7"]
     shown = between("sample").strip().removeprefix("> ")
@@ -66,10 +77,10 @@ def test_speed_is_that_of_the_benchmark() -> None:
     rows = {
         tuple(row["case"][k] for k in ("cell", "hidden", "batch")): row["ratio"] for row in found["training"]
     }
-    assert f"{rows['rnn', 128, 64]:.2f} times PyTorch's" in README
+    assert f"{rows['rnn', 128, 64]:.2f} times PyTorch's" in MEASUREMENTS
     assert f"{rows['rnn', 128, 64]:.1f} times as fast on a CPU" in README
-    assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in README
-    assert f"| {found['naive']['ratio']:.0f} times |" in README
+    assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in MEASUREMENTS
+    assert f"| {found['naive']['ratio']:.0f} times |" in MEASUREMENTS
     assert f"{found['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
     lengths = {
         tuple(row["case"][k] for k in ("cell", "hidden", "seq_len", "batch")): row["ratio"]
@@ -83,19 +94,20 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
     tiny = measured("experiments/tinyshakespeare/measured.json")["measures"]["loss"]
     tracking = measured("benchmarks/tracking_cost.json")
     low, high = tracking["interval"]
-    assert f"{tiny:.3f} nats (nanoGPT's CPU recipe: {NANOGPT:.3f})" in README
+    assert f"{tiny:.3f} nats (nanoGPT's CPU recipe: {NANOGPT:.3f})" in MEASUREMENTS
+    assert f"{tiny:.3f} nats per character ({tiny / log(2):.3f} bits; " in README
+    assert f"nanoGPT's CPU recipe {NANOGPT:.3f} nats in the same time" in README
     assert f"{tiny:.3f} nats to its {NANOGPT:.3f}" in README
-    assert f"{tiny / log(2):.3f} bits" in README
-    assert f"{tracking['cost']:+.1%} ({low:+.1%} to {high:+.1%}) of the training time" in README
-    assert (low <= 0 <= high) == ("of the training time: nothing measurable" in README)
-    assert f"{measured('benchmarks/probing_cost.json')['share']:.1%} of the training time" in README
+    assert f"{tracking['cost']:+.1%} ({low:+.1%} to {high:+.1%}) of the training time" in MEASUREMENTS
+    assert (low <= 0 <= high) == ("of the training time: nothing measurable" in MEASUREMENTS)
+    assert f"{measured('benchmarks/probing_cost.json')['share']:.1%} of the training time" in MEASUREMENTS
     sweep = measured("benchmarks/sweep_time.json")
     assert sweep["ratio"] <= sweep["bound"] == 0.6
-    assert f"{sweep['ratio']:.2f} of the time" in README
+    assert f"{sweep['ratio']:.2f} of the time" in MEASUREMENTS
 
 
 def test_what_the_first_minute_shows_is_what_was_measured() -> None:
-    screen = README.partition("## The first minute")[2].partition("<!-- scores -->")[0]
+    screen = README.partition("## What comes out")[2].partition("<!-- scores -->")[0]
     metrics = measured("experiments/sonnets/measured.json")["measures"]
     assert (
         f"test_stateless/bpc - test/bpc = {metrics['test_stateless/bpc'] - metrics['test/bpc']:.4f}" in screen
@@ -153,6 +165,17 @@ def test_every_target_of_the_makefile_is_explained_and_phony() -> None:
     assert targets == phony == explained
 
 
+def test_make_help_begins_with_the_targets_of_a_newcomer() -> None:
+    help_page = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+    names = re.findall(r"^  make ([a-z-]+)", help_page, re.MULTILINE)
+    assert names[:5] == ["setup", "reproduce", "test", "ui", "play"]
+    assert sorted([*names, "help"]) == sorted(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert len(re.findall(r"^[A-Z]", help_page, re.MULTILINE)) == 5, "headings of groups"
+    assert max(len(line) for line in help_page.splitlines()) <= 80
+
+
 @pytest.mark.parametrize("lock", [f"requirements{of}.lock" for of in ("", "-run", "-uv", "-cluster")])
 def test_locks_carry_hashes_and_no_address(lock: str) -> None:
     text = (PROJECT / lock).read_text(encoding="utf-8")
@@ -167,8 +190,9 @@ def test_the_gradients_are_as_exact_as_told() -> None:
     table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
     worst = [float(line.split()[4]) for line in table[1:-1]]
     assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})
-    bound = re.search(r"gradients against complex steps.*relative error at most (\S+) ", README)
+    bound = re.search(r"gradients against complex steps.*relative error at most (\S+) ", MEASUREMENTS)
     assert bound
+    assert f"relative error of at most {bound.group(1)}\n" in README
     assert max(worst) <= float(bound.group(1))
     assert table[-1].startswith("PASS: ")
 
@@ -180,12 +204,13 @@ def test_the_changes_that_tests_notice_are_those_of_the_table() -> None:
     assert found
     changes, noticed, endless, explained, opened, missing = map(int, found.groups())
     assert (opened, missing) == (0, 0)
-    assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in README
+    assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in MEASUREMENTS
 
 
 def test_what_the_tests_reach_is_what_was_measured() -> None:
     """`make coverage`: its last line but one is the sum."""
     report = (PROJECT / "benchmarks" / "coverage.txt").read_text(encoding="utf-8")
     (total,) = re.findall(r"^TOTAL .* (\d+)%$", report, re.MULTILINE)
-    assert f"that the tests reach | {total}% |" in README
+    assert f"that the tests reach | {total}% |" in MEASUREMENTS
+    assert f"tests reach {total}% of the" in README
     assert int(total) >= 95

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from benchmarks import cold_start, quickstart
-from benchmarks.markdown_blocks import between, write_between
 from src.cli.help import COMMANDS
+from src.common.files import read_block, write_block
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -169,12 +169,12 @@ def test_a_target_that_uses_a_tool_installs_it() -> None:
 def test_only_what_stands_between_the_marks_is_written(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("a <!-- x -->old<!-- /x --> b <!-- y -->old<!-- /y -->\n")
-    write_between(file, "x", "new")
+    write_block(file, "x", "new")
     assert file.read_text() == "a <!-- x -->new<!-- /x --> b <!-- y -->old<!-- /y -->\n"
-    assert between(file.read_text(), "x") == "new"
+    assert read_block(file.read_text(), "x") == "new"
     for name in ("z", "/x"):
         with pytest.raises(ValueError, match="expected <!-- "):
-            write_between(file, name, "new")
+            write_block(file, name, "new")
 
 
 def told(file: Path) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def told(file: Path) -> dict[str, Any]:
 
 def test_the_quickstart_is_as_measured() -> None:
     found = told(quickstart.RESULT)
-    assert between(read("README.md"), "quickstart") == quickstart.sentence(found)
+    assert read_block(read("README.md"), "quickstart") == quickstart.sentence(found)
     assert found["warnings"] == 0
     assert found["commands"] == len(quickstart.COMMANDS) == len(found["seconds"])
     assert found["sample_characters"] > 300
@@ -193,7 +193,7 @@ def test_the_quickstart_is_as_measured() -> None:
 
 def test_cold_starts_are_as_measured_and_ours_is_under_a_second() -> None:
     found = told(cold_start.RESULT)
-    assert between(read("docs/commands.md"), "cold-start") == "\n" + cold_start.table(found)
+    assert read_block(read("docs/commands.md"), "cold-start") == "\n" + cold_start.table(found)
     assert found["ours_at_most"] == max(start["ours"] for start in found["starts"]) < found["bound"] == 1.0
     names = {start["command"] for start in found["starts"]}
     assert {f"{command} --help" for command in COMMANDS} | {"train", "pipeline", "preprocess"} <= names
