@@ -81,7 +81,7 @@ def digest(folder: Path) -> str:
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
-        raise UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
+        raise damaged_model_error(folder, error) from error
 
 
 def load(folder: Path) -> TrainedModel:
@@ -104,4 +104,9 @@ def load(folder: Path) -> TrainedModel:
             raise ValueError("the weights changed after they were written")
         return TrainedModel(architecture, params, vocabulary, Normalization(**described["normalization"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})") from error
+        raise damaged_model_error(folder, error) from error
+
+
+def damaged_model_error(folder: Path, error: Exception) -> UserError:
+    """Return the one-line error for a folder whose model cannot be read."""
+    return UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})")
