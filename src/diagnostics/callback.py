@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.files import read_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
 from src.diagnostics.gradient_flow import GradientFlowMonitor
@@ -31,7 +31,7 @@ class Logger(Protocol):
     def log_artifact(self, path: Path, folder: str = "") -> None: ...
 
 
-class DiagnosticsCallback(BaseCallback):
+class DiagnosticsCallback(Callback):
     """Measure gradient flow and saturation on fixed windows of the validation split.
 
     The curves are in a file of the run's directory from the first measurement on; a resumed run continues

@@ -170,7 +170,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.files", "src.tracking.formats"}),
-        ("rich", {"src.common.console", "src.training.progress", "src.sweeps.summary"}),
+        ("rich", {"src.common.console", "src.training.callbacks", "src.sweeps.summary"}),
         (
             "hydra",
             {
