@@ -186,7 +186,7 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
     if job and config.prune:
         callbacks.append(job.pruner(log.folder.parent))
     if config.diagnostics:
-        from src.diagnostics.callback import DiagnosticsCallback
+        from src.diagnostics.gradient_flow import DiagnosticsCallback
 
         callbacks.append(DiagnosticsCallback(log, log.folder))
     return callbacks

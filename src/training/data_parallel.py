@@ -12,7 +12,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.synchronize import Semaphore
-from types import TracebackType
 
 import numpy as np
 
@@ -81,9 +80,7 @@ class DataParallel:
         self.limits.enter_context(single_blas_thread())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.end_workers()
         self.limits.close()
 

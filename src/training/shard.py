@@ -95,7 +95,7 @@ class Shard:
             self.carried[...] = self.buffers.state()
             return 0.0
         if command == SET_STATE:
-            self.buffers.set_final_state(self.carried)
+            self.buffers.set_state(self.carried, -1)
             return 0.0
         own_ids, own_targets, masks = self.prepare(ids, targets, bool(reset_state), seed)
         p, g, buffers = self.p, self.g, self.buffers

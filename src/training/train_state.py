@@ -186,23 +186,19 @@ class Rollback:
             DivergenceError: When rollback is off, or has been done max_rollbacks times.
         """
         if not self.enabled or self.count >= self.config.max_rollbacks:
-            raise self.divergence_error(step, what)
+            config = self.config
+            clip = "null" if config.clip is None else f"{config.clip:g}"
+            after = f" after {self.count} rollbacks" if self.count else ""
+            way_back = "" if self.enabled else ", or on_divergence=rollback"
+            lr = f"{config.lr:g}" + (f" times {self.scale:g}" if self.count else "")
+            raise DivergenceError(
+                f"lr: expected training to stay finite, got {what} at step {step}{after}: try a smaller lr "
+                f"(now {lr}) or clip (now {clip}){way_back}"
+            )
         self.count += 1
         self.scale *= self.config.rollback_lr_factor
         for name, array in arrays.items():
             array[...] = self.good[name]
-
-    def divergence_error(self, step: int, what: str) -> DivergenceError:
-        """Build the error that says what to try."""
-        config = self.config
-        clip = "null" if config.clip is None else f"{config.clip:g}"
-        after = f" after {self.count} rollbacks" if self.count else ""
-        way_back = "" if self.enabled else ", or on_divergence=rollback"
-        lr = f"{config.lr:g}" + (f" times {self.scale:g}" if self.count else "")
-        return DivergenceError(
-            f"lr: expected training to stay finite, got {what} at step {step}{after}: try a smaller lr "
-            f"(now {lr}) or clip (now {clip}){way_back}"
-        )
 
     def state(self) -> dict[str, Any]:
         """Return everything but the arrays, ready for JSON."""
