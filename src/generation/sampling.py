@@ -134,11 +134,7 @@ def sample_token(
         return np.asarray(np.argmax(logits, axis=-1))
     p = logits.T.astype(np.float64)  # the vocabulary first: reductions of few numbers each are quicker so
     p -= np.maximum.reduce(p)
-    if temperature < MIN_TEMPERATURE:
-        with np.errstate(over="ignore"):  # the quotient may be -inf, and its exponential 0
-            p /= temperature
-    else:
-        p /= temperature
+    p /= max(temperature, MIN_TEMPERATURE)
     np.exp(p, out=p)
     if top_k is not None or top_p is not None:
         filter_top_k_top_p(p, logits.T, top_k, top_p)

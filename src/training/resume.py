@@ -19,7 +19,7 @@ from src.tracking.sync_state import SyncState, load_store
 from src.training import checkpoint
 from src.training.callbacks import EARLY_STOPPING, patience_exhausted
 from src.training.checkpoint import Checkpoint
-from src.training.train_state import budget_stop_reason
+from src.training.train_state import TrainCounters
 
 BUDGET = ("max_epochs", "max_seconds", "patience")
 # Keys that affect no step that has been taken.
@@ -40,7 +40,7 @@ class ResumePoint:
         folder: Its directory.
         config: Its config, with the keys that may change.
         checkpoint: Where it continues.
-        status, reason: How it ended before.
+        status: How it ended before.
         lock: Of the directory, where this process holds it already.
     """
 
@@ -48,7 +48,6 @@ class ResumePoint:
     config: Config
     checkpoint: Checkpoint
     status: str
-    reason: str
     lock: Lock | None = None
 
     @property
@@ -83,8 +82,7 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
     else:
         folder = find(name, absolute(config.output_dir), bool(typed & set(BUDGET)))
         found = checkpoint.newest(folder)
-    ended = read_events(folder)
-    return ResumePoint(folder, merge_overrides(folder, config, typed), found, ended.status, ended.stop_reason)
+    return ResumePoint(folder, merge_overrides(folder, config, typed), found, read_events(folder).status)
 
 
 def find(name: str, output_dir: Path, longer: bool) -> Path:
@@ -191,7 +189,7 @@ def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> Re
         ended = read_events(folder)
         if is_resumable(ended) and is_in_same_store(folder, config):
             whole = checkpoint.newest(folder, name)
-            return ResumePoint(folder, config, whole, ended.status, ended.stop_reason, mine)
+            return ResumePoint(folder, config, whole, ended.status, mine)
     except UserError as error:
         echo_err(f"{name}: run {folder.name} cannot be resumed: {str(error).removeprefix(f'{name}: ')}")
     mine.release()
@@ -227,9 +225,9 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
             f"resume: expected the corpus of run {folder.name} (digest {state['corpus'][:12]}), got another "
             f"{corpus.name} ({corpus.digest[:12]}): has the text changed?"
         )
-    counters, best = state["training"]["counters"], state["training"]["best"]
-    spent = budget_stop_reason(config, counters["step"], max_steps, counters["seconds"])
-    if patience_exhausted(config.patience, best["wait_count"]):
+    counters = TrainCounters.from_state(state["training"]["counters"])
+    spent = counters.spent_budget(config, max_steps)
+    if patience_exhausted(config.patience, state["training"]["best"]["wait_count"]):
         spent = EARLY_STOPPING
     if found.status == "FINISHED" and spent:
         key = "patience" if spent == EARLY_STOPPING else spent

@@ -26,6 +26,24 @@ class TrainState:
         """The last optimizer step."""
         return int(self.state["counters"]["step"])
 
+    def check_arrays(self, expected: dict[str, Array]) -> None:
+        """Check that the arrays are those of a training; there may be more than are expected.
+
+        Args:
+            expected: Of the trainer.
+
+        Raises:
+            UserError: An array is missing, or has another shape or dtype.
+        """
+        for name, array in expected.items():
+            found = self.arrays.get(name)
+            if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
+                got = "none" if found is None else f"one of shape {found.shape} and type {found.dtype}"
+                raise UserError(
+                    f"resume: expected a checkpoint of this training, with an array {name} of shape "
+                    f"{array.shape} and type {array.dtype}, got {got}"
+                )
+
 
 @dataclass
 class RunningSums:
@@ -73,6 +91,12 @@ class TrainCounters:
     def from_state(cls, state: dict[str, Any]) -> "TrainCounters":
         """Restore the counters from `dataclasses.asdict` of others."""
         return cls(**{**state, "running": RunningSums(**state["running"])})
+
+    def spent_budget(self, config: Config, max_steps: int) -> str:
+        """Return the stop reason of a training whose budget is spent, "" while there is some left."""
+        if config.max_seconds is not None and self.seconds >= config.max_seconds:
+            return "max_seconds"
+        return "max_epochs" if self.step >= max_steps else ""
 
 
 @dataclass(frozen=True)
@@ -208,30 +232,3 @@ class Rollback:
         """Restore what `state` returned; `good` are the arrays of step good_at."""
         self.count, self.scale = state["count"], state["scale"]
         self.save(good, state["good_at"])
-
-
-def check_arrays(arrays: dict[str, Array], expected: dict[str, Array]) -> None:
-    """Check that saved arrays are those of a training.
-
-    Args:
-        arrays: Of a checkpoint; it may hold more than is expected.
-        expected: Of the trainer.
-
-    Raises:
-        UserError: An array is missing, or has another shape or dtype.
-    """
-    for name, array in expected.items():
-        found = arrays.get(name)
-        if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
-            got = "none" if found is None else f"one of shape {found.shape} and type {found.dtype}"
-            raise UserError(
-                f"resume: expected a checkpoint of this training, with an array {name} of shape "
-                f"{array.shape} and type {array.dtype}, got {got}"
-            )
-
-
-def budget_stop_reason(config: Config, step: int, max_steps: int, seconds: float) -> str:
-    """Return the stop reason of a training whose budget is spent, "" while there is some left."""
-    if config.max_seconds is not None and seconds >= config.max_seconds:
-        return "max_seconds"
-    return "max_epochs" if step >= max_steps else ""

@@ -31,8 +31,6 @@ from src.training.train_state import (
     TrainCounters,
     TrainResult,
     TrainState,
-    budget_stop_reason,
-    check_arrays,
 )
 
 
@@ -176,7 +174,7 @@ class Trainer:
             raise Preempted("SIGTERM")
         if stop.interrupted:
             return "interrupted"
-        return self._requested or budget_stop_reason(self.config, self.step, self.max_steps, counters.seconds)
+        return self._requested or counters.spent_budget(self.config, self.max_steps)
 
     def _end_steps(self, reason: str) -> None:
         self.stop_reason = reason
@@ -287,7 +285,7 @@ class Trainer:
         """
         arrays, state = saved.arrays, saved.state
         own = self.moving | {"best": self.best.params}
-        check_arrays(arrays, own | ({"carried": self.engine.carried} if self.config.stateful else {}))
+        saved.check_arrays(own | ({"carried": self.engine.carried} if self.config.stateful else {}))
         for name, array in own.items():
             array[...] = arrays[name]
         if self.config.stateful:
