@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from src.common.callback import Callback
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.files import write_atomically, write_error
+from src.common.files import decode_json, write_atomically, write_error
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel
@@ -112,7 +112,7 @@ def load(path: Path) -> Checkpoint:
         ValueError: It is not whole, not of this version, or its weights do not fit its network.
     """
     arrays, text = read_file(path)
-    found = Checkpoint(path, arrays, json.loads(text))
+    found = Checkpoint(path, arrays, decode_json(text))
     try:
         model = found.model
     except (KeyError, TypeError) as error:

@@ -92,6 +92,11 @@ class TrainCounters:
         """Restore the counters from `dataclasses.asdict` of others."""
         return cls(**{**state, "running": RunningSums(**state["running"])})
 
+    def pop_running(self) -> RunningSums:
+        """Return the sums since the last point of the training curves, and begin new ones."""
+        sums, self.running = self.running, RunningSums()
+        return sums
+
     def spent_budget(self, config: Config, max_steps: int) -> str:
         """Return the stop reason of a training whose budget is spent, "" while there is some left."""
         if config.max_seconds is not None and self.seconds >= config.max_seconds:

@@ -24,14 +24,7 @@ from src.rnn.parameters import RNNConfig, initialize, unflatten
 from src.rnn.schedules import Schedule
 from src.training.data_parallel import DataParallel
 from src.training.shard import ShardSpec
-from src.training.train_state import (
-    BestWeights,
-    Rollback,
-    RunningSums,
-    TrainCounters,
-    TrainResult,
-    TrainState,
-)
+from src.training.train_state import BestWeights, Rollback, TrainCounters, TrainResult, TrainState
 
 
 class Trainer:
@@ -254,7 +247,7 @@ class Trainer:
 
     def _log_training(self) -> None:
         """Log the means since the last point of the training curves."""
-        sums, self.counters.running = self.counters.running, RunningSums()
+        sums = self.counters.pop_running()
         if sums.steps:
             self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
 
