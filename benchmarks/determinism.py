@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.files import CONF, write_json
 from src.config.resolvers import register_configs
 from src.data.corpus import Corpus, load_corpus
@@ -44,7 +44,7 @@ def trained(config: Any, corpus: Corpus, workers: int) -> dict[int, tuple[Array,
     """The weights that are evaluated and their val/loss, at the steps to show and at the last."""
     seen: dict[int, tuple[Array, float]] = {}
 
-    class Recorder(BaseCallback):
+    class Recorder(Callback):
         def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
             for old in seen.keys() - {*SHOWN}:
                 del seen[old]

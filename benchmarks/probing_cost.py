@@ -21,7 +21,7 @@ from unittest.mock import patch
 from src import final_evaluation, runner
 from src.common.files import PROJECT, write_json
 from src.diagnostics import gradient_flow
-from src.diagnostics.callback import DiagnosticsCallback
+from src.diagnostics.gradient_flow import DiagnosticsCallback
 from src.final_evaluation import evaluate_and_log
 from src.tracking.environment import environment
 

@@ -29,7 +29,7 @@ from src.rnn.optimizers import SGD, Adam, Optimizer, clip_norm, global_norm
 from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.rnn.state_gradients import norm_by_distance, state_gradients
 from src.rnn.step import Stepper
-from src.training.early_stopping import BestWeights
+from src.training.train_state import BestWeights
 
 FIGURES = Path(__file__).resolve().parent / "figures"
 STEPS, BATCH, HIDDEN = 20, 64, 64  # of a window, a batch, the hidden state

@@ -141,12 +141,12 @@ def draw_figures(
 
 def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
     """Draw the diagnostics of the whole training, and write the page of the units' activations."""
-    from src.diagnostics import activation_page
+    from src.diagnostics.unit_analysis import render_page
 
     if trainer.config.figures:
         draw_diagnostics(run, trainer, result)
     file = run.folder / "neurons.html"
-    page = activation_page.render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
+    page = render_page(run.folder.name, trainer.architecture, result.params, trainer.corpus)
     write_text(file, page)
     run.log_artifact(file)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from src.common.blas import single_blas_thread
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.console import echo_err, pluralize
 from src.common.files import absolute, write_json
 from src.config.constraints import invalid_value_error
@@ -15,11 +15,9 @@ from src.config.validation import flatten
 from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.run import Run, run_scope
-from src.training.callbacks import Callback, SampleLogger
+from src.training.callbacks import EarlyStopping, ProgressBar, SampleLogger
 from src.training.checkpoint import CheckpointCallback
 from src.training.data_parallel import effective_workers
-from src.training.early_stopping import EarlyStopping
-from src.training.progress import ProgressBar
 from src.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ class SweepJob(Protocol):
     def pruner(self, runs: Path) -> Callback: ...
 
 
-class BackgroundSync(BaseCallback):
+class BackgroundSync(Callback):
     """Start the process that uploads the event log, as soon as it would not slow training down."""
 
     def __init__(self, run: Run) -> None:
@@ -168,7 +166,7 @@ def run(
             callbacks = [BackgroundSync(log), samples, progress, *optional_callbacks(log, config, job)]
             # The checkpoint is the last: it contains what the others have logged.
             callbacks.append(CheckpointCallback(log, samples))
-            result = trainer.fit(log, callbacks, resumed.train_state if resumed else None)
+            result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
         echo_err(
             f"trained {pluralize(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
             f"s, stop reason: {result.stop_reason}; kept the weights of step {result.best_step}, "
@@ -188,7 +186,7 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
     if job and config.prune:
         callbacks.append(job.pruner(log.folder.parent))
     if config.diagnostics:
-        from src.diagnostics.callback import DiagnosticsCallback
+        from src.diagnostics.gradient_flow import DiagnosticsCallback
 
         callbacks.append(DiagnosticsCallback(log, log.folder))
     return callbacks

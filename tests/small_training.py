@@ -7,13 +7,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.config.schema import Config, DataConfig, ModelConfig, TrackingConfig
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.parameters import Array, RNNConfig
-from src.training.early_stopping import EarlyStopping
+from src.training.callbacks import EarlyStopping
 from src.training.trainer import Trainer
 
 VERSE = "the sun is up and so am i, "
@@ -83,7 +83,7 @@ CORPUS = corpus_of(VERSE * 110)
 NOISE = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=3000)))
 
 
-class Recorder(BaseCallback):
+class Recorder(Callback):
     """Records all metrics, and the weights at each validation."""
 
     def __init__(self) -> None:

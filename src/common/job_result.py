@@ -12,7 +12,7 @@ from src.common.files import read_json, write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
-GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/callback.py
+GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/gradient_flow.py
 PRUNED = "pruned"  # stop reason of a pruned job
 INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but cannot replace its job in a later sweep
 

@@ -15,7 +15,7 @@ interval", without the rejections: the bias is below a / 2^32).
 """
 
 from math import isqrt
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,28 +29,13 @@ BLOCK = 4096  # windows whose order is computed at once: some microseconds a bat
 ROUNDS = 8  # four are proved for a perfect F; a few windows have only a few values of F to be mixed by
 
 
-class Batches(Protocol):
-    """An endless supply of batches. steps_per_epoch: batches of one pass over the text."""
-
-    batch_size: int
-    steps_per_epoch: int
-
-    def next(self) -> tuple[Ids, Ids, bool]:
-        """Inputs and targets, (T, B) each, and whether nothing in front of them belongs to them."""
-
-    def state(self) -> dict[str, Any]:
-        """Return the position as plain integers: all that the generator's own state does not hold."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from the `state` of batches of the same text and settings: the same batches follow."""
-
-
 class ShuffledWindows:
     """An endless supply of batches of windows over `tokens`.
 
-    A window is seq_len inputs and, one step ahead, seq_len targets; windows begin `stride` characters
-    apart. Each epoch takes them in a fresh random order, which is computed and not stored, so that memory
-    does not grow with the text; what does not fill a batch at the end of an epoch is left out of that epoch.
+    The text has more than seq_len characters. A window is seq_len inputs and, one step ahead, seq_len
+    targets; windows begin `stride` characters apart. Each epoch takes them in a fresh random order, which is
+    computed and not stored, so that memory does not grow with the text; what does not fill a batch at the end
+    of an epoch is left out of that epoch.
     A corpus with fewer windows than batch_size gives smaller batches.
     """
 
@@ -64,8 +49,6 @@ class ShuffledWindows:
     ) -> None:
         self.tokens = tokens
         self.count = (tokens.size - seq_len - 1) // stride + 1
-        if self.count < 1:
-            raise ValueError(f"expected more than seq_len={seq_len} characters, got {tokens.size}")
         self.batch_size = min(batch_size, self.count)
         self.steps_per_epoch = self.count // self.batch_size
         self.stride = stride
@@ -76,7 +59,9 @@ class ShuffledWindows:
         self.block: Ids = np.arange(0)  # starts of the windows from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
-        """Return inputs and targets, (T, B) each. Only the first batch is fresh.
+        """Return inputs and targets, (T, B) each, and whether nothing in front of them belongs to them.
+
+        Only the first batch is fresh.
 
         With stateful=true every further batch begins with the state of other windows: the mistake that the
         experiment `state` measures.
@@ -100,6 +85,7 @@ class ShuffledWindows:
         return {"keys": list(self.keys), "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the `state` of batches of the same text and settings: the same batches follow."""
         self.keys, self.position = list(state["keys"]), int(state["position"])
         self.block = self.block[:0]
 
@@ -117,8 +103,6 @@ class ContiguousStreams:
     ) -> None:
         self.tokens, self.seq_len, self.rng = tokens, seq_len, rng
         longest = (tokens.size - 1) // seq_len
-        if longest < 1:
-            raise ValueError(f"expected more than seq_len={seq_len} characters, got {tokens.size}")
         self.batch_size = min(batch_size, longest)
         self.slack = min(seq_len - 1, tokens.size - 1 - self.batch_size * seq_len)
         self.length = (tokens.size - 1 - self.slack) // self.batch_size
@@ -129,7 +113,7 @@ class ContiguousStreams:
         self.shift = 0
 
     def next(self) -> tuple[Ids, Ids, bool]:
-        """Inputs and targets, (T, B) each; fresh at the beginning of an epoch."""
+        """As ShuffledWindows.next; fresh at the beginning of an epoch."""
         if self.position == self.steps_per_epoch:
             self.shift = int(self.rng.integers(self.slack + 1))
             self.position = 0
@@ -143,7 +127,11 @@ class ContiguousStreams:
         return {"shift": self.shift, "position": self.position}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """As ShuffledWindows.restore."""
         self.shift, self.position = int(state["shift"]), int(state["position"])
+
+
+Batches = ShuffledWindows | ContiguousStreams
 
 
 def build_batches(config: Config, corpus: Corpus, rng: np.random.Generator) -> Batches:

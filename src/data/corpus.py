@@ -123,7 +123,10 @@ def prepare(
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
     check_size(len(corpus.vocabulary), max_vocabulary)
-    link_latest_text(folder, data_dir / f"{settings.name}.txt")
+    # data/NAME.txt is the text that the network reads now: for a person to open.
+    link, target = data_dir / f"{settings.name}.txt", f"{folder.name}/text.txt"
+    if not (link.is_symlink() and os.readlink(link) == target):
+        write_atomically(link, lambda temporary: temporary.symlink_to(target))
     return corpus, made
 
 
@@ -175,13 +178,14 @@ def manifest_of(
         vocabulary: The distinct characters.
         tokens_sha256: SHA-256 of the tokens' bytes.
     """
+    vocabulary_digest = hashlib.sha256(vocabulary.characters.encode(errors="surrogatepass")).hexdigest()
     return {
         "format": FORMAT,
         "digest": digest_of(bytes.fromhex(source_sha256), settings),
         "source": {"sha256": source_sha256, "bytes": size},
         "settings": {**asdict(settings), "split": list(settings.split)},
         "characters": count,
-        "vocabulary": {"size": len(vocabulary), "sha256": digest_of_text(vocabulary.characters)},
+        "vocabulary": {"size": len(vocabulary), "sha256": vocabulary_digest},
         "tokens": {"dtype": vocabulary.dtype.name, "sha256": tokens_sha256},
         "splits": {name: list(bounds) for name, bounds in bounds_of(count, settings.split).items()},
     }
@@ -191,18 +195,6 @@ def digest_of(source: bytes, settings: CorpusConfig) -> str:
     """sha256 over the source's own sha256 and the settings, in hexadecimal."""
     stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
     return hashlib.sha256(source + stated).hexdigest()
-
-
-def digest_of_text(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def link_latest_text(folder: Path, link: Path) -> None:
-    """Let data/NAME.txt be the text that the network reads now: for a person to open."""
-    target = f"{folder.name}/text.txt"
-    if link.is_symlink() and os.readlink(link) == target:
-        return
-    write_atomically(link, lambda temporary: temporary.symlink_to(target))
 
 
 @contextmanager

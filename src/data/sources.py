@@ -12,6 +12,7 @@ import io
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from src.common.errors import UserError
@@ -139,7 +140,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
         return
     decoder = decoder_of(encoding)
     read, begun = 0, False
-    for piece, last in iter_with_final(pieces):
+    for piece, last in chain(((piece, False) for piece in pieces), [(b"", True)]):
         read += len(piece)
         try:
             text = decoder.decode(piece, last)
@@ -172,10 +173,3 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
         raise UserError(
             f"data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}"
         ) from error
-
-
-def iter_with_final(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield each piece, and an empty one at the end."""
-    for piece in pieces:
-        yield piece, False
-    yield b"", True

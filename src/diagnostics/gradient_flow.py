@@ -3,11 +3,17 @@
 Nothing here draws a random number or writes to what training uses: a run has the same bits with and without.
 """
 
+import json
 from dataclasses import dataclass
 from math import ceil, isfinite
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from src.common.callback import Callback, Logger
+from src.common.files import read_json, write_text
+from src.common.job_result import GRADIENTS, GradientFile
 from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.rnn.network import Buffers, Ids
@@ -16,6 +22,7 @@ from src.rnn.state_gradients import (
     SQUARINGS,
     norm_by_distance,
     recurrent_matrices,
+    singular_values,
     spectral_radius,
     state_gradients,
 )
@@ -32,6 +39,14 @@ MIN_INTERVAL = 200
 # difficulty of training deep feedforward neural networks", section 3.
 SATURATED = 0.9
 LOW = 0.1
+
+DESCRIPTION = (
+    "norms[layer][state][i]: the norm, averaged over windows, of the gradient of the loss (nats) of a "
+    "window's last character with respect to the hidden state distances[i] characters before it; state 1, of "
+    "the LSTM, is the cell state. initial_singular_values[layer]: of the recurrent matrix before the first "
+    "step."
+)
+DISTANCES = 100  # points of a curve; in longer windows they are denser near the loss
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,13 @@ class GradientFlowMonitor:
         read = tokens[np.arange(steps + 1)[:, None] + starts].astype(np.intp)
         self.ids, self.targets = read[:-1], read[-1]
         self.buffers = Buffers.allocate(architecture, steps, windows)
-        training = step_work(architecture, steps, config.batch_size)
-        ratio = measurement_work(architecture, steps, windows) / training
+        # In multiplications: a step is forward, and backward to states and to weights; a measurement is
+        # forward, backward to states, and each layer's spectral radius.
+        a = architecture
+        per_character = (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
+        radii = a.layers * SQUARINGS * a.hidden**3
+        measurement = 2 * steps * windows * per_character + radii
+        ratio = measurement / (3 * steps * config.batch_size * per_character)
         self.every = config.eval_every * ceil(MIN_INTERVAL * max(1, ratio) / config.eval_every)
 
     def should_measure(self, step: int) -> bool:
@@ -120,21 +140,75 @@ class GradientFlowMonitor:
         return measure(params, self.ids, self.targets, self.buffers)
 
 
-def multiplications(architecture: RNNConfig) -> int:
-    """Multiplications of one character's forward pass."""
-    a = architecture
-    return (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
+class DiagnosticsCallback(Callback):
+    """Measure gradient flow and saturation on fixed windows of the validation split.
+
+    The curves are in a file of the run's directory from the first measurement on; a resumed run continues
+    that file.
+
+    Args:
+        logger: Where metrics go.
+        folder: The run's directory.
+    """
+
+    def __init__(self, logger: Logger, folder: Path) -> None:
+        self.logger, self.file = logger, folder / GRADIENTS
+        self.records: dict[int, str] = {}  # step to its line of the file
+        self.initial_singular_values: list[list[float | None]] | None = None
+        if self.file.exists():
+            record = read_json(self.file, GradientFile)
+            self.records = {row["step"]: json.dumps(row) for row in record["steps"]}
+            self.initial_singular_values = record["initial_singular_values"]
+
+    def on_train_start(self, trainer: Any) -> None:
+        """Measure the initial weights."""
+        self.monitor = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
+        self.distances = select_distances(trainer.config.seq_len)
+        if trainer.step == 0:
+            matrices = recurrent_matrices(unflatten(trainer.architecture, trainer.params))
+            self.initial_singular_values = [
+                [round_for_json(v) for v in singular_values(w).tolist()] for w in matrices
+            ]
+            self.logger.log_metrics(self.measure(0, trainer.params), 0)
+
+    def on_validation_end(self, trainer: Any, val_loss: float) -> None:
+        """Measure, unless that would be so often that it slows training down."""
+        if self.monitor.should_measure(trainer.step):
+            self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
+
+    def on_train_end(self, trainer: Any, result: Any) -> None:
+        """Measure the best weights: like val/loss, the last point of each curve is theirs."""
+        self.logger.log_metrics(self.measure(result.best_step, result.params), result.steps + 1)
+        self.logger.log_artifact(self.file)
+
+    def measure(self, step: int, params: Array) -> dict[str, float]:
+        """Measure the weights `params` (n,) of a step; write the file and return the metrics."""
+        flow = self.monitor.measure(params)
+        norms = [
+            [[round_for_json(n) for n in s] for s in layer]
+            for layer in flow.gradients[..., self.distances].tolist()
+        ]
+        self.records[step] = json.dumps({"step": step, "norms": norms})
+        head: dict[str, Any] = {
+            "about": DESCRIPTION,
+            "distances": self.distances,
+            "initial_singular_values": self.initial_singular_values,
+        }
+        steps = ",\n".join(line for _, line in sorted(self.records.items()))
+        write_text(self.file, f'{json.dumps(head)[:-1]}, "steps": [\n{steps}\n]}}\n')
+        return flow.metrics()
 
 
-def step_work(architecture: RNNConfig, steps: int, batch: int) -> int:
-    """Multiplications of an optimizer step: forward, and backward to states and to weights."""
-    return 3 * steps * batch * multiplications(architecture)
+def select_distances(steps: int) -> list[int]:
+    """Return 0 to steps - 1, all of them or at most DISTANCES."""
+    if steps <= DISTANCES:
+        return list(range(steps))
+    return sorted({round(d) - 1 for d in np.geomspace(1, steps, DISTANCES).tolist()})
 
 
-def measurement_work(architecture: RNNConfig, steps: int, windows: int) -> int:
-    """Multiplications of a measurement: forward, backward to states, and each layer's spectral radius."""
-    radii = architecture.layers * SQUARINGS * architecture.hidden**3
-    return 2 * steps * windows * multiplications(architecture) + radii
+def round_for_json(value: float) -> float | None:
+    """Round to six digits; None for a value that is not finite, which JSON cannot hold."""
+    return float(f"{value:.6g}") if isfinite(value) else None
 
 
 class UpdateRatio:

@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 from src.common.errors import UserError
 from src.common.files import load_json, write_json
 from src.data.corpus import Corpus
-from src.evaluation.ngram import ngram_losses, orders
+from src.evaluation.ngram import ngram_losses
 
 Tokens = NDArray[np.unsignedinteger]
 FILE = "baselines.json"
@@ -89,12 +89,9 @@ def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) ->
     It is counted again each time, which takes up to a second for 5 MB; kept, it would take as many numbers on
     disk as there are characters. bits: of `cached_baselines`.
     """
-    order = next(k for k in orders(len(corpus.vocabulary)) if metric_name(k) == best(bits, compressor=False))
-    return next(
-        loss
-        for k, loss in ngram_losses(reference_tokens(corpus), scored, len(corpus.vocabulary))
-        if k == order
-    )
+    name = best(bits, compressor=False)
+    losses = ngram_losses(reference_tokens(corpus), scored, len(corpus.vocabulary))
+    return next(loss for order, loss in losses if metric_name(order) == name)
 
 
 def metric_name(order: int) -> str:

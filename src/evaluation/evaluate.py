@@ -16,10 +16,11 @@ from src.common.console import WIDTH, format_table
 from src.common.errors import DivergenceError
 from src.data.corpus import Corpus
 from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, display_name, reference_tokens
-from src.evaluation.bootstrap import Interval, block_bootstrap_ci
 from src.evaluation.error_analysis import (
     Bin,
+    Interval,
     LossGroup,
+    block_bootstrap_ci,
     by_character,
     by_window_position,
     by_word_position,

@@ -4,7 +4,9 @@ Two contexts. `stateful`: the hidden state runs through the whole text, as when 
 is cut into windows of seq_len and the state set to zero before each, as in training on windows.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import exp, inf, log
 from sys import float_info
 
@@ -19,6 +21,7 @@ from src.rnn.parameters import Array, RNNConfig, unflatten
 MAX_FINITE_NATS = log(float_info.max)  # nats, of which the perplexity is still a number
 
 Tokens = NDArray[np.unsignedinteger]
+Chunk = tuple[NDArray[np.intp], Array, NDArray[np.bool_], Array]  # of predictions; see `run_streams`
 CHUNK = 128  # time steps at once: enough for one large output product, small enough for the cache
 N_STREAMS = 32  # parallel streams of a quick validation
 BURN_IN = 64  # characters that a stream reads before the first that counts
@@ -69,92 +72,44 @@ class Predictions:
     confidence: NDArray[np.float32]
 
 
-class PredictionBuffer:
-    """Predictions in the making. count: their number."""
-
-    def __init__(self, count: int) -> None:
-        self.loss = np.empty(count, np.float32)
-        self.hits = np.empty(count, np.bool_)
-        self.confidence = np.empty(count, np.float32)
-
-    def add(self, where: NDArray[np.intp], log_p: Array, hits: NDArray[np.bool_], log_top: Array) -> None:
-        """Add n predictions.
-
-        Args:
-            where: Their positions, 0 for that of the text's second character, (n,).
-            log_p: Log probability of each target, (n,).
-            hits: Whether it was the likeliest, (n,).
-            log_top: Log probability of the likeliest, (n,).
-        """
-        self.loss[where] = -log_p
-        self.hits[where] = hits
-        self.confidence[where] = np.exp(log_top)
-
-    def result(self, score: Score) -> Predictions:
-        """Return the predictions with their mean."""
-        return Predictions(score, self.loss, self.hits, self.confidence)
-
-
-@dataclass
-class ScoreAccumulator:
-    """The sums of which a score is the mean. buffer: takes each prediction."""
-
-    buffer: PredictionBuffer | None = None
-    nats: float = 0.0
-    correct: int = 0
-    characters: int = 0
-
-    def score(self, context: str) -> Score:
-        """Return the mean."""
-        return Score(context, self.nats / self.characters, self.correct / self.characters, self.characters)
-
-
-def score_stateful(
-    architecture: RNNConfig, params: Array, tokens: Tokens, buffer: PredictionBuffer | None = None
-) -> Score:
+def predict_stateful(architecture: RNNConfig, params: Array, tokens: Tokens) -> Predictions:
     """Predict every character of a text but the first, statefully from a zero state.
 
     Args:
         architecture: The network.
         params: Its weights, (n,).
         tokens: The text, (N + 1,).
-        buffer: Takes each prediction.
     """
-    sums = ScoreAccumulator(buffer)
-    run_streams(architecture, params, tokens, np.zeros(1, np.intp), tokens.size - 1, sums)
-    return sums.score("stateful")
-
-
-def score_stateless(
-    architecture: RNNConfig,
-    params: Array,
-    tokens: Tokens,
-    seq_len: int,
-    buffer: PredictionBuffer | None = None,
-) -> Score:
-    """Predict the same characters with the state set to zero at every seq_len-th one."""
-    sums, a = ScoreAccumulator(buffer), architecture
-    parallel = max(1, MAX_BUFFER_ELEMENTS // (seq_len * max(a.vocab, a.gates * a.hidden)))
-    for first in range(0, tokens.size - 1, parallel * seq_len):
-        windows = min(parallel, -(-(tokens.size - 1 - first) // seq_len))
-        run_streams(a, params, tokens, first + np.arange(windows) * seq_len, seq_len, sums)
-    return sums.score("stateless")
-
-
-def predict_stateful(architecture: RNNConfig, params: Array, tokens: Tokens) -> Predictions:
-    """Return every prediction of `score_stateful`."""
-    buffer = PredictionBuffer(tokens.size - 1)
-    return buffer.result(score_stateful(architecture, params, tokens, buffer))
+    count = tokens.size - 1
+    chunks = run_streams(architecture, params, tokens, np.zeros(1, np.intp), count)
+    return collect("stateful", count, chunks)
 
 
 def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, seq_len: int) -> Predictions:
-    """Return every prediction of `score_stateless`."""
-    buffer = PredictionBuffer(tokens.size - 1)
-    return buffer.result(score_stateless(architecture, params, tokens, seq_len, buffer))
+    """Predict the same characters with the state set to zero at every seq_len-th one."""
+    a, begins = architecture, np.arange(0, tokens.size - 1, seq_len)
+    parallel = max(1, MAX_BUFFER_ELEMENTS // (seq_len * max(a.vocab, a.gates * a.hidden)))
+    chunks = (
+        run_streams(a, params, tokens, begins[k : k + parallel], seq_len)
+        for k in range(0, begins.size, parallel)
+    )
+    return collect("stateless", tokens.size - 1, chain.from_iterable(chunks))
 
 
+@single_blas_thread()
+def collect(context: str, count: int, chunks: Iterable[Chunk]) -> Predictions:
+    """Collect `count` predictions that come in chunks, and compute their mean."""
+    loss, hits = np.empty(count, np.float32), np.empty(count, np.bool_)
+    confidence, nats = np.empty(count, np.float32), 0.0
+    for where, log_p, correct, log_top in chunks:
+        loss[where], hits[where], confidence[where] = -log_p, correct, np.exp(log_top)
+        nats -= float(log_p.sum(dtype=np.float64))
+    return Predictions(Score(context, nats / count, int(hits.sum()) / count, count), loss, hits, confidence)
+
+
+@single_blas_thread()
 def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most: int | None = None) -> float:
-    """Mean loss over `tokens` in nats, stateful: a faster approximation of `score_stateful`.
+    """Mean loss over `tokens` in nats, stateful: a faster approximation of `predict_stateful`.
 
     The text is read as 32 parallel streams, each after a burn-in of 64 characters in front of its part, after
     which nothing is left of the initial state. (A network trained on windows of 20 is used to forget; the
@@ -171,23 +126,24 @@ def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most
     part = -(-predictions // N_STREAMS)
     length = part if most is None else min(part, -(-most // N_STREAMS))
     if part < BURN_IN:  # a short text costs nothing: read it in one
-        return score_stateful(architecture, params, tokens).loss
-    sums = ScoreAccumulator()
-    run_streams(architecture, params, tokens, np.arange(N_STREAMS) * part, length, sums, BURN_IN)
-    return sums.score("stateful").loss
+        return predict_stateful(architecture, params, tokens).score.loss
+    nats, count = 0.0, 0
+    begins = np.arange(N_STREAMS) * part
+    for _, log_p, _, _ in run_streams(architecture, params, tokens, begins, length, BURN_IN):
+        nats -= float(log_p.sum(dtype=np.float64))
+        count += log_p.size
+    return nats / count
 
 
-@single_blas_thread()
 def run_streams(
     architecture: RNNConfig,
     params: Array,
     tokens: Tokens,
     begins: NDArray[np.intp],
     length: int,
-    sums: ScoreAccumulator,
     warm_up: int = 0,
-) -> None:
-    """Let B streams predict `length` characters each, and add to the sums.
+) -> Iterator[Chunk]:
+    """Let B streams predict `length` characters each.
 
     Memory does not depend on the length. The network's own buffers are not touched: scoring during a training
     leaves no trace.
@@ -198,9 +154,12 @@ def run_streams(
         tokens: The text; positions after its end do not count.
         begins: Positions of the first inputs, (B,).
         length: Predictions of each stream.
-        sums: Accumulates the scores.
         warm_up: Characters that each stream reads before, which do not count. The first stream has none in
             front of it: its state is set to zero after them.
+
+    Yields:
+        The predictions of some time steps: their positions (n,), 0 for that of the text's second character;
+        the log probability of each character; whether it was the likeliest; and that of the likeliest.
     """
     p, predictions, batch = unflatten(architecture, params), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, params.dtype)
@@ -217,14 +176,10 @@ def run_streams(
         buffers.set_state(state)
         z = forward(p, ids, buffers)
         state = buffers.state()
-        goal, use = targets.reshape(-1), counted.reshape(-1)
-        hits = z.argmax(axis=0) == goal
-        sums.correct += int((hits & use).sum())
-        log_p = log_softmax(z)[goal, columns(goal.size)]
-        if sums.buffer:
-            sums.buffer.add(positions[counted], log_p[use], hits[use], z.max(axis=0)[use])
-        sums.nats -= float(log_p[use].sum(dtype=np.float64))
-        sums.characters += int(use.sum())
+        goal, use, every = targets.reshape(-1), counted.reshape(-1), columns(targets.size)
+        top = z.argmax(axis=0)
+        log_p = log_softmax(z)
+        yield positions[counted], log_p[goal, every][use], (top == goal)[use], log_p[top, every][use]
 
 
 def all_finite(loss: float, *arrays: Array) -> bool:

@@ -106,15 +106,14 @@ class TextQuality:
         passage = self.corpus.vocabulary.encode(text)
         copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
         known = sum(word in self.words for word in words) / len(words) if words else None
-        pairs, fours = ngrams(words, 2), ngrams(words, 4)
         return TextMetrics(
             source=final_split(self.corpus) if temperature is None else f"temperature {temperature:g}",
             temperature=temperature,
             characters=len(text),
             known_words=known,
-            distinct_1=distinct(words),
-            distinct_2=distinct(pairs),
-            repetition=None if (share := distinct(fours)) is None else 1 - share,
+            distinct_1=distinct(words, 1),
+            distinct_2=distinct(words, 2),
+            repetition=None if (share := distinct(words, 4)) is None else 1 - share,
             longest_match=copied,
             matched_text=text[at : at + copied],
         )
@@ -131,14 +130,10 @@ def whole_words(prompt: str, text: str) -> list[str]:
     return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
 
 
-def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
-    """The runs of n words."""
-    return list(zip(*(words[k:] for k in range(n)), strict=False))
-
-
-def distinct(items: list[str] | list[tuple[str, ...]]) -> float | None:
-    """Share of different items; None without items."""
-    return len(set(items)) / len(items) if items else None
+def distinct(words: list[str], n: int) -> float | None:
+    """Share of different runs of n words; None without such a run."""
+    runs = list(zip(*(words[k:] for k in range(n)), strict=False))
+    return len(set(runs)) / len(runs) if runs else None
 
 
 def temperature_metrics(

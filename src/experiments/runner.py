@@ -31,8 +31,7 @@ from src.final_evaluation import RunResult
 from src.runner import prepare
 from src.tracking.run import tracking_store
 from src.tracking.run_record import job_result
-from src.training.callbacks import NullLogger
-from src.training.early_stopping import EarlyStopping
+from src.training.callbacks import EarlyStopping, NullLogger
 from src.training.trainer import Trainer
 
 FOLDER = PROJECT / "experiments"

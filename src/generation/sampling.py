@@ -37,8 +37,8 @@ def sample(
     first character to chance. Raises UserError for a character that the vocabulary lacks, before the
     first character comes.
     """
-    prompt_ids = encode(model, prompt)
-    return characters(model, prompt_ids, temperature, rng.random(length), top_k, top_p)
+    texts = sample_many(model, prompt, temperature, length, rng, 1, top_k, top_p)
+    return (character for (character,) in texts)
 
 
 def sample_many(
@@ -57,7 +57,7 @@ def sample_many(
     apart from the batch of the others, since a product of several rows is rounded differently from that of
     one. The random numbers of a text do not depend on `count`.
     """
-    prompt_ids = encode(model, prompt)
+    prompt_ids = model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
     others = [child.random(length) for child in rng.spawn(count - 1)]
     first = generate_batch(model, prompt_ids, temperature, rng.random(length)[:, None], top_k, top_p)
     rest: Iterator[Ids] = repeat(np.zeros(0, np.intp), length)
@@ -65,24 +65,6 @@ def sample_many(
         rest = generate_batch(model, prompt_ids, temperature, np.stack(others, axis=1), top_k, top_p)
     known = model.vocabulary.characters
     return (tuple(known[k] for k in (*one, *many)) for one, many in zip(first, rest, strict=True))
-
-
-def encode(model: TrainedModel, prompt: str) -> Ids:
-    """Return the ids of a prompt."""
-    return model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
-
-
-def characters(
-    model: TrainedModel,
-    prompt_ids: Ids,
-    temperature: float,
-    uniforms: Array,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Iterator[str]:
-    """One character for each uniform number, after the prompt."""
-    for ids in generate_batch(model, prompt_ids, temperature, uniforms[:, None], top_k, top_p):
-        yield model.vocabulary.characters[ids[0]]
 
 
 def generate_batch(
@@ -152,11 +134,7 @@ def sample_token(
         return np.asarray(np.argmax(logits, axis=-1))
     p = logits.T.astype(np.float64)  # the vocabulary first: reductions of few numbers each are quicker so
     p -= np.maximum.reduce(p)
-    if temperature < MIN_TEMPERATURE:
-        with np.errstate(over="ignore"):  # the quotient may be -inf, and its exponential 0
-            p /= temperature
-    else:
-        p /= temperature
+    p /= max(temperature, MIN_TEMPERATURE)
     np.exp(p, out=p)
     if top_k is not None or top_p is not None:
         filter_top_k_top_p(p, logits.T, top_k, top_p)

@@ -1,4 +1,4 @@
-"""Proof that the hand-derived gradients are right: complex-step differentiation, and finite differences.
+"""Proof that the hand-derived gradients are right: complex-step differentiation.
 
     dL/dw = Im L(w + i eps) / eps + O(eps^2)
 
@@ -73,24 +73,6 @@ class Case:
             derivative[k] = self.loss(moved).imag / EPS
             moved[k] = self.params[k]
         return derivative
-
-    def finite_differences(self, width: float = 1e-5) -> Array:
-        """By central differences, the independent check: (L(w + d) - L(w - d)) / 2d."""
-        derivative = np.empty_like(self.params)
-        moved = self.params.copy()
-        for k in range(self.params.size):
-            moved[k] = self.params[k] + width
-            above = self.loss(moved)
-            moved[k] = self.params[k] - width
-            derivative[k] = (above - self.loss(moved)) / (2 * width)
-            moved[k] = self.params[k]
-        return derivative
-
-    def projection(self, direction: Array) -> tuple[float, float]:
-        """direction . gradient, by backpropagation and by one complex step along the direction: a check
-        of a whole network of any size with one number."""
-        along = float(self.loss(self.params + direction * (EPS * 1j)).imag / EPS)
-        return float(direction @ self.gradient()), along
 
 
 def max_relative_error(architecture: RNNConfig, gradient: Array, expected: Array) -> tuple[str, float]:

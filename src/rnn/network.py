@@ -85,12 +85,12 @@ class Buffers:
             partial=empty((MAX_CHUNKS + 1, a.gates, a.vocab, a.hidden) if training else (0,), dtype),
         )
 
-    def set_state(self, state: Array) -> None:
-        """Set the initial state (L, S, B, H)."""
+    def set_state(self, state: Array, t: int = 0) -> None:
+        """Set the state (L, S, B, H) after step t: 0 is the initial one, -1 the one that `carry` uses."""
         for cache, (h, *c) in zip(self.caches, state, strict=True):
-            cache.h[0] = h
+            cache.h[t] = h
             if c:
-                cache.c[0] = c[0]
+                cache.c[t] = c[0]
 
     def state(self) -> Array:
         """Return a copy of the final state (L, S, B, H)."""
@@ -101,13 +101,6 @@ class Buffers:
         for cache in self.caches:
             cache.h[0] = cache.h[-1]
             cache.c[:1] = cache.c[-1:]
-
-    def set_final_state(self, state: Array) -> None:
-        """Set the final state (L, S, B, H), which `carry` then uses as initial state."""
-        for cache, (h, *c) in zip(self.caches, state, strict=True):
-            cache.h[-1] = h
-            if c:
-                cache.c[-1] = c[0]
 
     def reset(self) -> None:
         """Set the initial state to zero."""

@@ -8,7 +8,7 @@ as Python floats, so that float32 stays float32.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from math import isfinite, sqrt
 from typing import Any
 
@@ -49,10 +49,21 @@ def check_number(
         raise ValueError(f"{name}: expected {'an integer' if integer else 'a number'} {bounds}, got {value}")
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raise ValueError unless a value is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected true or false, got {value}")
+def check_fields(instance: Any) -> None:
+    """Check the hyperparameters of a dataclass.
+
+    A number within bounds is `field(metadata={"ge": 0, "lt": 1})`, with the arguments of `check_number`; a
+    field of type bool holds True or False.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    for each in fields(instance):
+        value = getattr(instance, each.name)
+        if each.metadata:
+            check_number(each.name, value, **each.metadata)
+        elif each.type is bool and not isinstance(value, bool):
+            raise ValueError(f"{each.name}: expected true or false, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +74,11 @@ class Optimizer(ABC):
         weight_decay: Decoupled weight decay, which the trainer applies (see `decay_weights`).
     """
 
-    weight_decay: float = 0.0
+    weight_decay: float = field(default=0.0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
-        """Check the hyperparameters: ValueError for one out of range. A subclass extends this."""
-        check_number("weight_decay", self.weight_decay, ge=0)
+        """Check the hyperparameters; see `check_fields`."""
+        check_fields(self)
 
     @abstractmethod
     def state(self, w: Array) -> State:
@@ -98,13 +109,8 @@ class Momentum(Optimizer):
     deep learning", in the form in which torch.optim.SGD has it.
     """
 
-    momentum: float
+    momentum: float = field(metadata={"ge": 0, "lt": 1})
     nesterov: bool
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("momentum", self.momentum, ge=0, lt=1)
-        check_flag("nesterov", self.nesterov)
 
     def state(self, w: Array) -> State:
         return {"velocity": np.zeros_like(w)}
@@ -124,11 +130,7 @@ class Adagrad(Optimizer):
     optimization".
     """
 
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("eps", self.eps, ge=SMALLEST_EPS)
+    eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
         return {"sum": np.zeros_like(w)}
@@ -146,13 +148,8 @@ class RMSprop(Optimizer):
     Tieleman and Hinton (2012), "Lecture 6.5: RMSProp", Coursera.
     """
 
-    decay: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("decay", self.decay, ge=0, lt=1)
-        check_number("eps", self.eps, ge=SMALLEST_EPS)
+    decay: float = field(metadata={"ge": 0, "lt": 1})
+    eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
         return {"square_avg": np.zeros_like(w)}
@@ -174,15 +171,9 @@ class Adam(Optimizer):
     is folded into lr and eps. Large vectors go through the cache block by block.
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("beta1", self.beta1, ge=0, lt=1)
-        check_number("beta2", self.beta2, ge=0, lt=1)
-        check_number("eps", self.eps, ge=SMALLEST_EPS)
+    beta1: float = field(metadata={"ge": 0, "lt": 1})
+    beta2: float = field(metadata={"ge": 0, "lt": 1})
+    eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
         return {

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import cos, pi
 
-from src.rnn.optimizers import check_number
+from src.rnn.optimizers import check_fields
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Schedule(ABC):
         warmup_steps: Steps of the linear warm-up.
     """
 
-    warmup_steps: int
+    warmup_steps: int = field(metadata={"ge": 0, "integer": True})
 
     def __post_init__(self) -> None:
-        """Check the hyperparameters: ValueError for one out of range. A subclass extends this."""
-        check_number("warmup_steps", self.warmup_steps, ge=0, integer=True)
+        """Check the hyperparameters; see `check_fields`."""
+        check_fields(self)
 
     @abstractmethod
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
@@ -77,11 +77,7 @@ class Cosine(Schedule):
     [1.0, 0.6, 0.2]
     """
 
-    min_lr_factor: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
+    min_lr_factor: float = field(metadata={"ge": 0, "le": 1})
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         along = self.min_lr_factor + (1 - self.min_lr_factor) * (1 + cos(pi * min(1.0, progress))) / 2
@@ -99,13 +95,8 @@ class Decay(Schedule):
     [1.0, 1.0, 0.5, 0.25]
     """
 
-    factor: float
-    start_epoch: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("factor", self.factor, gt=0, le=1)
-        check_number("start_epoch", self.start_epoch, ge=0, integer=True)
+    factor: float = field(metadata={"gt": 0, "le": 1})
+    start_epoch: int = field(metadata={"ge": 0, "integer": True})
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         done = int(epoch + 1e-9)  # whole epochs; the sum of many steps may fall short of one
@@ -126,17 +117,11 @@ class Plateau(Schedule):
     [1.0, 0.5, 0.5, 0.5, 0.25]
     """
 
-    factor: float
-    patience: int
-    min_lr_factor: float
+    factor: float = field(metadata={"gt": 0, "lt": 1})
+    patience: int = field(metadata={"ge": 1, "integer": True})
+    min_lr_factor: float = field(metadata={"ge": 0, "le": 1})
     scale: float = field(default=1.0, init=False)
     wait_count: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("factor", self.factor, gt=0, lt=1)
-        check_number("patience", self.patience, ge=1, integer=True)
-        check_number("min_lr_factor", self.min_lr_factor, ge=0, le=1)
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         return warmup_factor(step, self.warmup_steps) * self.scale

@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import median
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.job_result import PRUNED
 from src.tracking.run_record import JOB_NOTE, read_events, read_job_note
 from src.training.trainer import Trainer
@@ -12,7 +12,7 @@ N_STARTUP_TRIALS = 5  # finished jobs; a median of fewer is chance
 N_WARMUP_EVALS = 3  # the first validations say more about the warm-up than about the job
 
 
-class MedianPruner(BaseCallback):
+class MedianPruner(Callback):
     """Stop a job whose best val/loss so far is above the median of the finished jobs' at the same step.
 
     A pruned job is never the best of its sweep: a finished one was better by that step, and a job's val/loss

@@ -1,31 +1,22 @@
-"""Protocols of a training: a logger for metrics and files, and callbacks for all other events.
+"""Callbacks of every training: samples, early stopping and progress, and a logger that logs nothing."""
 
-A callback is an object with the five methods of `Callback`; one that needs only some of them inherits the
-empty ones of `BaseCallback` (as `lightning.pytorch.Callback`). Callbacks are called in the order of the list
-given to the trainer, between two steps, and never change what a step computes.
-"""
-
+import time
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback, Logger
 from src.common.files import write_text
 
 if TYPE_CHECKING:
-    from src.training.train_state import TrainResult
     from src.training.trainer import Trainer
 
-
-class Logger(Protocol):
-    """Destination of the metrics and files of a run."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Log the values of metrics at an optimizer step."""
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file of the run's directory, below `folder` of its artifacts."""
+EARLY_STOPPING = "early stopping"  # the stop reason
 
 
 class NullLogger:
@@ -38,26 +29,7 @@ class NullLogger:
         """Do nothing."""
 
 
-class Callback(Protocol):
-    """Methods that a trainer calls; `BaseCallback` implements all of them as empty methods."""
-
-    def on_train_start(self, trainer: "Trainer") -> None:
-        """Handle the start of training: before the first step, after a checkpoint has been restored."""
-
-    def on_log(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
-        """Handle the metrics that the trainer logs, at `trainer.step`."""
-
-    def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Handle the end of each validation whose loss in nats is finite."""
-
-    def on_steps_end(self, trainer: "Trainer") -> None:
-        """Handle the end of the last step, also if SIGTERM follows, before the final validation."""
-
-    def on_train_end(self, trainer: "Trainer", result: "TrainResult") -> None:
-        """Handle the end of training, by itself or by Ctrl-C."""
-
-
-class SampleLogger(BaseCallback):
+class SampleLogger(Callback):
     """Generate a short sample at each validation, always from the same random numbers.
 
     Args:
@@ -92,3 +64,92 @@ class SampleLogger(BaseCallback):
         if self.file.exists():
             with self.file.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
                 self.text = file.read(characters)
+
+
+class EarlyStopping(Callback):
+    """Stop when the validation loss has not improved for `patience` validations; None: never."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        """Stop a resumed training at once whose patience is exhausted."""
+        if patience_exhausted(self.patience, trainer.best.wait_count):
+            trainer.request_stop(EARLY_STOPPING)
+
+    def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
+        """Stop when the patience is exhausted."""
+        self.on_train_start(trainer)
+
+
+def patience_exhausted(patience: int | None, wait_count: int) -> bool:
+    """Return whether early stopping ends a training that has waited for so many validations."""
+    return patience is not None and wait_count >= patience
+
+
+class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
+    """Show what a trainer logs and the samples it generates: a bar on a terminal, plain lines elsewhere.
+
+    On standard error. A context manager, so that the bar ends whatever happens.
+    """
+
+    def __init__(self, samples: SampleLogger) -> None:
+        self.samples = samples
+        console = Console(stderr=True, highlight=False)
+        self.print = partial(console.print, soft_wrap=True)
+        self.shown: dict[str, Any] = {"train": "-", "val": "-", "speed": "-"}
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("step {task.fields[step]}  epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=20),
+                TextColumn(
+                    "train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"
+                ),
+                TimeRemainingColumn(),
+                console=console,
+            )
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def on_train_start(self, trainer: "Trainer") -> None:
+        """Start the clock, and the bar."""
+        self.began = time.perf_counter() - trainer.counters.seconds
+        if self.bar is not None:
+            self.task = self.bar.add_task(
+                "", total=1.0, step=f"0/{trainer.max_steps}", epoch="0.00", **self.shown
+            )
+            self.bar.start()
+
+    def on_log(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
+        """Update the bar, or print a line at each validation."""
+        if "train/loss" in metrics:
+            self.shown["train"] = f"{metrics['train/loss']:.3f}"
+            self.shown["speed"] = f"{metrics['throughput/chars_per_second']:,.0f}"
+        if "rollbacks" in metrics:
+            self.print(
+                f"step {trainer.step}: diverged; restored the last good weights with a smaller learning rate "
+                f"(rollback {metrics['rollbacks']:.0f})"
+            )
+        if "val/loss" in metrics:
+            self.shown["val"] = f"{metrics['val/loss']:.3f}"
+        step = f"{trainer.step}/{trainer.max_steps}"
+        epoch = f"{trainer.step / trainer.batches.steps_per_epoch:.2f}"
+        seconds = time.perf_counter() - self.began
+        # The share of the training that is done: by steps or by time, whichever ends first.
+        by_time = seconds / trainer.config.max_seconds if trainer.config.max_seconds else 0.0
+        done = min(1.0, max(trainer.step / trainer.max_steps, by_time))
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, step=step, epoch=epoch, **self.shown)
+        elif "val/loss" in metrics:
+            left = seconds * (1 / max(done, 1e-9) - 1)
+            self.print(
+                f"step {step}  epoch {epoch}  train {self.shown['train']}  "
+                f"val {self.shown['val']} nats  {self.shown['speed']} chars/s  {left:.0f} s left"
+            )
+
+    def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
+        """Show the sample of this validation."""
+        self.print(f"    {self.samples.last}", markup=False, style="dim")

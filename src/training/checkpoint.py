@@ -1,8 +1,8 @@
 """A checkpoint: one file that holds everything from which a training continues, whole or not at all.
 
-checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (CheckpointFields) and
-a SHA-256 over both. It is written under a temporary name, flushed to the disk and renamed; the last two are
-kept, so that one is good whatever happens to the other.
+checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (see `save_training`)
+and a SHA-256 over both, which tells whether it is whole. It is written under a temporary name, flushed to the
+disk and renamed; the last two are kept, so that one is good whatever happens to the other.
 """
 
 import hashlib
@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.files import parse_json, write_atomically, write_error
+from src.common.files import decode_json, write_atomically, write_error
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
-from src.models.serialization import ArchitectureFields, NormalizationFields, TrainedModel
-from src.rnn.cells import get_cell
-from src.rnn.parameters import Array, RNNConfig
+from src.models.serialization import TrainedModel
+from src.rnn.parameters import Array, RNNConfig, named_views
 from src.tracking.environment import code_digest
+from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run import Run
 from src.training.callbacks import SampleLogger
-from src.training.train_state import TrainingFields
+from src.training.train_state import TrainState
 
 if TYPE_CHECKING:
     from src.training.trainer import Trainer
@@ -39,29 +38,6 @@ FORMAT = 1
 MAX_CHECKPOINTS = 2
 
 
-class ModelFields(TypedDict):
-    """Description of the model that belongs to the weights, as in model.json."""
-
-    architecture: ArchitectureFields
-    characters: list[str]
-    normalization: NormalizationFields
-
-
-class CheckpointFields(TypedDict):
-    """The JSON of a checkpoint.
-
-    event_log_bytes, sample_chars: size of the event log and of the file of samples at the checkpoint. corpus,
-    code: digests.
-    """
-
-    training: TrainingFields
-    event_log_bytes: int
-    sample_chars: int
-    corpus: str
-    code: str
-    model: ModelFields
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that was read.
@@ -69,12 +45,17 @@ class Checkpoint:
     Attributes:
         path: Its file.
         arrays: By name.
-        state: The rest, as CheckpointFields describes it.
+        state: The rest, as `save_training` writes it.
     """
 
     path: Path
     arrays: dict[str, Array]
     state: dict[str, Any]
+
+    @property
+    def train_state(self) -> TrainState:
+        """The state of the trainer."""
+        return TrainState(self.state["training"], self.arrays)
 
     @property
     def model(self) -> TrainedModel:
@@ -125,47 +106,21 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint and check that its parts fit one another.
+    """Read a checkpoint.
 
     Raises:
-        ValueError: It is not whole, not of this version, or its arrays have other sizes than its network.
+        ValueError: It is not whole, not of this version, or its weights do not fit its network.
     """
     arrays, text = read_file(path)
-    found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
-    check_arrays(arrays, found.model)
+    found = Checkpoint(path, arrays, decode_json(text))
+    try:
+        model = found.model
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its description of the model lacks a part: {error}") from error
+    named_views(model.architecture, model.params)
+    if len(model.vocabulary) != model.architecture.vocab:
+        raise ValueError(f"{len(model.vocabulary)} characters for a vocabulary of {model.architecture.vocab}")
     return found
-
-
-def check_arrays(arrays: dict[str, Array], model: TrainedModel) -> None:
-    """Check names, shapes and dtypes of a checkpoint's arrays.
-
-    Raises:
-        ValueError: There is no such cell; or an array is missing, unknown, or of another shape or dtype than
-            the network needs.
-    """
-    a = model.architecture
-    get_cell(a.cell, a.activation)
-    if len(model.vocabulary) != a.vocab:
-        raise ValueError(f"{len(model.vocabulary)} characters for a vocabulary of {a.vocab}")
-    if missing := {"weights", "best"} - arrays.keys():
-        raise ValueError(f"no array {min(missing)}")
-    vector = (a.size(),)
-    for name, array in arrays.items():
-        own = name.removeprefix("good.")
-        if own in ("weights", "best", "averaged"):
-            fits = array.shape == vector and array.dtype == np.float32
-        elif name == "carried":
-            fits = array.ndim == 4 and array.dtype == np.float32
-            fits = fits and (*array.shape[:2], array.shape[3]) == (a.layers, a.states, a.hidden)
-        else:  # of the optimizer, whose sizes the trainer knows
-            fits = own.startswith("optimizer.")
-        if own != name:
-            like = arrays.get(own)
-            fits = fits and like is not None and (like.shape, like.dtype) == (array.shape, array.dtype)
-        if not fits:
-            raise ValueError(
-                f"array {name} of shape {array.shape} and type {array.dtype} does not match the architecture"
-            )
 
 
 def read_file(path: Path) -> tuple[dict[str, Array], str]:
@@ -183,19 +138,21 @@ def read_file(path: Path) -> tuple[dict[str, Array], str]:
         raise ValueError(str(error)) from error
 
 
-def newest(run: Path, log_bytes: int, key: str = "resume") -> Checkpoint:
+def newest(run: Path, key: str = "resume") -> Checkpoint:
     """Read the newest good checkpoint of a run; a damaged one is named in a line and skipped.
+
+    A checkpoint of more than the event log was written by a machine that went down before the log was on the
+    disk.
 
     Args:
         run: The run's directory.
-        log_bytes: Size of its event log. A checkpoint of more was written by a machine that went down
-            before the log was on the disk.
         key: The config key that an error names.
 
     Raises:
         UserError: None is good.
     """
     damaged: list[str] = []
+    log_bytes = (run / EVENT_LOG).stat().st_size
     for path in list_checkpoints(run):
         try:
             found = load(path)
@@ -236,7 +193,7 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-class CheckpointCallback(BaseCallback):
+class CheckpointCallback(Callback):
     """Save a checkpoint after each validation, and at the end of the steps.
 
     The last one is saved before the final validation, so that a training that continues from it is the one
@@ -273,7 +230,14 @@ class CheckpointCallback(BaseCallback):
 
 
 def save_training(run: Path, trainer: "Trainer", event_log_bytes: int, sample_chars: int) -> None:
-    """Save the state of a trainer; the arguments are those of `save` and of CheckpointFields."""
+    """Save the state of a trainer.
+
+    Args:
+        run: The run's directory.
+        trainer: The trainer.
+        event_log_bytes: Size of the run's event log at the checkpoint.
+        sample_chars: Size of its file of samples.
+    """
     training, corpus = trainer.train_state(), trainer.corpus
     state = {
         "training": training.state,

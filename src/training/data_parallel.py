@@ -12,7 +12,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.synchronize import Semaphore
-from types import TracebackType
 
 import numpy as np
 
@@ -52,16 +51,15 @@ class DataParallel:
         self.gradient = self.gradients[0]
         self.ids, self.losses = shared.view("ids"), shared.view("losses")
         self.commands = shared.view("commands")
-        edges = [round(spec.batch * k / self.workers) for k in range(self.workers + 1)]
         self.carried = shared.view("carried")
-        self.shard = Shard(spec, edges[0], edges[1], self.params, self.gradient, self.carried)
+        self.shard = Shard(spec, shared, 0)
         self.go = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
         self.processes = [
             context.Process(
                 target=worker_loop,
-                args=(spec, shared, k, edges, self.go[k - 1], self.done[k - 1], self.spins),
+                args=(spec, shared, k, self.go[k - 1], self.done[k - 1], self.spins),
                 daemon=True,
             )
             for k in range(1, self.workers)
@@ -81,9 +79,7 @@ class DataParallel:
         self.limits.enter_context(single_blas_thread())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.end_workers()
         self.limits.close()
 
@@ -178,21 +174,12 @@ def acquire(semaphore: Semaphore, spins: int) -> bool:
 
 
 @single_blas_thread()
-def worker_loop(
-    spec: ShardSpec,
-    shared: Shared,
-    k: int,
-    edges: list[int],
-    go: Semaphore,
-    done: Semaphore,
-    spins: int,
-) -> None:
+def worker_loop(spec: ShardSpec, shared: Shared, k: int, go: Semaphore, done: Semaphore, spins: int) -> None:
     """Compute shard k at each release of `go`, until the first process is gone; runs in a worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
         signal.signal(number, signal.SIG_IGN)
     np.seterr(all="ignore")  # the first process detects an overflow and reports it once
-    gradient = shared.view("gradients")[k]
-    shard = Shard(spec, edges[k], edges[k + 1], shared.view("params"), gradient, shared.view("carried"))
+    shard = Shard(spec, shared, k)
     ids, losses, commands = shared.view("ids"), shared.view("losses"), shared.view("commands")
     parent = mp.parent_process()
     done.release()

@@ -1,6 +1,5 @@
 """Resuming: the run that `resume=` names, or an interrupted run of a job, its config and its checkpoint."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from src.config.schema import Config
 from src.config.validation import evolve, iter_leaves
 from src.data.corpus import Corpus
 from src.tracking.environment import code_digest
-from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run import tracking_store
 from src.tracking.run_record import RunRecord, read_events
 from src.tracking.run_store import find_folder
 from src.tracking.sync_state import SyncState, load_store
 from src.training import checkpoint
+from src.training.callbacks import EARLY_STOPPING, patience_exhausted
 from src.training.checkpoint import Checkpoint
-from src.training.early_stopping import EARLY_STOPPING, budget_stop_reason, patience_exhausted
-from src.training.train_state import TrainState
+from src.training.train_state import TrainCounters
 
 BUDGET = ("max_epochs", "max_seconds", "patience")
 # Keys that affect no step that has been taken.
@@ -42,7 +40,7 @@ class ResumePoint:
         folder: Its directory.
         config: Its config, with the keys that may change.
         checkpoint: Where it continues.
-        status, reason: How it ended before.
+        status: How it ended before.
         lock: Of the directory, where this process holds it already.
     """
 
@@ -50,18 +48,12 @@ class ResumePoint:
     config: Config
     checkpoint: Checkpoint
     status: str
-    reason: str
     lock: Lock | None = None
 
     @property
     def step(self) -> int:
         """The optimizer step after which it continues."""
-        return int(self.checkpoint.state["training"]["counters"]["step"])
-
-    @property
-    def train_state(self) -> TrainState:
-        """The state of the trainer at the checkpoint."""
-        return TrainState(self.step, self.checkpoint.state["training"], self.checkpoint.arrays)
+        return self.checkpoint.train_state.step
 
     def release(self) -> None:
         """Release the lock of the directory."""
@@ -89,9 +81,8 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
             raise UserError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
     else:
         folder = find(name, absolute(config.output_dir), bool(typed & set(BUDGET)))
-        found = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size)
-    ended = read_events(folder)
-    return ResumePoint(folder, merge_overrides(folder, config, typed), found, ended.status, ended.stop_reason)
+        found = checkpoint.newest(folder)
+    return ResumePoint(folder, merge_overrides(folder, config, typed), found, read_events(folder).status)
 
 
 def find(name: str, output_dir: Path, longer: bool) -> Path:
@@ -106,13 +97,9 @@ def find(name: str, output_dir: Path, longer: bool) -> Path:
 
 def latest(runs: Path, longer: bool) -> Path:
     """Find the resumable run whose checkpoint is the newest."""
-    newest = {
-        folder.parent: checkpoint.list_checkpoints(folder.parent)
-        for folder in runs.glob(f"*/{checkpoint.FOLDER}")
-    }
-    dated = {folder: files[0].stat().st_mtime_ns for folder, files in newest.items() if files}
-    for folder in sorted(dated, key=lambda folder: dated[folder], reverse=True):
-        if not is_locked(folder) and (longer or not is_finished(folder)):
+    newest = {folder: files[0] for folder in runs.glob("*") if (files := checkpoint.list_checkpoints(folder))}
+    for folder in sorted(newest, key=lambda folder: newest[folder].stat().st_mtime_ns, reverse=True):
+        if not is_locked(folder) and (longer or not is_finished(read_events(folder))):
             return folder
     raise UserError(
         f"resume: expected a run under {runs} that was interrupted, got none: to train a finished run "
@@ -120,9 +107,8 @@ def latest(runs: Path, longer: bool) -> Path:
     )
 
 
-def is_finished(folder: Path) -> bool:
+def is_finished(ended: RunRecord) -> bool:
     """Return whether a run ended without an interruption."""
-    ended = read_events(folder)
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
 
@@ -180,8 +166,8 @@ def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | No
         The run, whose directory is locked; None where there is none.
     """
     furthest: ResumePoint | None = None
-    for folder in candidate_runs(absolute(config.output_dir) / "runs", digest):
-        found = try_lock(folder, config, name)
+    for folder in sorted((absolute(config.output_dir) / "runs").glob("*")):
+        found = lock_interrupted(folder, config, digest, name)
         if found and furthest:
             found, other = sorted((found, furthest), key=lambda each: each.step, reverse=True)
             other.release()
@@ -189,30 +175,21 @@ def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | No
     return furthest
 
 
-def candidate_runs(runs: Path, digest: str) -> Iterator[Path]:
-    """Yield the directories of the job's runs that have a checkpoint."""
-    for folder in sorted(file.parent for file in runs.glob(f"*/{checkpoint.FOLDER}")):
-        try:
-            run = read_events(folder)
-        except (OSError, UserError):
-            continue
-        if run.tags.get("job_digest") == digest and checkpoint.list_checkpoints(folder):
-            yield folder
-
-
-def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
-    """Lock a run; None where it cannot be resumed, or is active."""
+def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> ResumePoint | None:
+    """Lock a run of the job; None where it is of another, cannot be resumed, or is active."""
     try:
+        if not checkpoint.list_checkpoints(folder) or read_events(folder).tags.get("job_digest") != digest:
+            return None
         if is_locked(folder):  # active: not to be waited for
             return None
         mine = acquire(folder)
-    except UserError:  # another process was faster
+    except (OSError, UserError):  # no run, or another process was faster
         return None
     try:
         ended = read_events(folder)
         if is_resumable(ended) and is_in_same_store(folder, config):
-            whole = checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, name)
-            return ResumePoint(folder, config, whole, ended.status, ended.stop_reason, mine)
+            whole = checkpoint.newest(folder, name)
+            return ResumePoint(folder, config, whole, ended.status, mine)
     except UserError as error:
         echo_err(f"{name}: run {folder.name} cannot be resumed: {str(error).removeprefix(f'{name}: ')}")
     mine.release()
@@ -221,13 +198,8 @@ def try_lock(folder: Path, config: Config, name: str) -> ResumePoint | None:
 
 def is_resumable(ended: RunRecord) -> bool:
     """Return whether an inactive run was interrupted, and not by an error that would occur again."""
-    match ended.status:
-        case "FINISHED":
-            return ended.stop_reason == "interrupted"
-        case "FAILED":
-            return not ended.stop_reason.startswith(NON_RETRYABLE)
-        case _:  # KILLED, or without an end event
-            return True
+    failed = ended.status == "FAILED" and ended.stop_reason.startswith(NON_RETRYABLE)
+    return not (failed or is_finished(ended))  # KILLED, or without an end event
 
 
 def is_in_same_store(folder: Path, config: Config) -> bool:
@@ -253,9 +225,9 @@ def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
             f"resume: expected the corpus of run {folder.name} (digest {state['corpus'][:12]}), got another "
             f"{corpus.name} ({corpus.digest[:12]}): has the text changed?"
         )
-    counters, best = state["training"]["counters"], state["training"]["best"]
-    spent = budget_stop_reason(config, counters["step"], max_steps, counters["seconds"])
-    if patience_exhausted(config.patience, best["wait_count"]):
+    counters = TrainCounters.from_state(state["training"]["counters"])
+    spent = counters.spent_budget(config, max_steps)
+    if patience_exhausted(config.patience, state["training"]["best"]["wait_count"]):
         spent = EARLY_STOPPING
     if found.status == "FINISHED" and spent:
         key = "patience" if spent == EARLY_STOPPING else spent

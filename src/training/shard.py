@@ -42,15 +42,15 @@ class ShardSpec:
 
 
 class Shard:
-    """The share of the batch that one process computes: columns [first, last) of ids and targets (T, B)."""
+    """The share of the batch that process k computes: some columns of ids and targets (T, B)."""
 
-    def __init__(
-        self, spec: ShardSpec, first: int, last: int, params: Array, gradient: Array, carried: Array
-    ) -> None:
+    def __init__(self, spec: ShardSpec, shared: "Shared", k: int) -> None:
         self.spec = spec
-        self.gradient, self.carried = gradient, carried[:, :, first:last]
-        self.p, self.g = unflatten(spec.architecture, params), unflatten(spec.architecture, gradient)
+        first, last = shared.edges[k], shared.edges[k + 1]
         self.columns = slice(first, last)
+        self.carried = shared.view("carried")[:, :, self.columns]
+        self.p = unflatten(spec.architecture, shared.view("params"))
+        self.g = unflatten(spec.architecture, shared.view("gradients")[k])
         self.buffers = Buffers.allocate(spec.architecture, spec.steps, last - first, training=True)
 
     def prepare(self, ids: Ids, targets: Ids, reset_state: bool, seed: int) -> tuple[Ids, Ids, Array | None]:
@@ -87,7 +87,7 @@ class Shard:
             commands: reset_state, the seed of the dropout masks, and COMPUTE, GET_STATE or SET_STATE.
 
         Returns:
-            The shard's share of the mean loss in nats; its gradient is in `self.gradient`. 0 for a command
+            The shard's share of the mean loss in nats; its gradient is in shared memory. 0 for a command
             that exchanges the carried state.
         """
         reset_state, seed, command = commands.tolist()
@@ -95,7 +95,7 @@ class Shard:
             self.carried[...] = self.buffers.state()
             return 0.0
         if command == SET_STATE:
-            self.buffers.set_final_state(self.carried)
+            self.buffers.set_state(self.carried, -1)
             return 0.0
         own_ids, own_targets, masks = self.prepare(ids, targets, bool(reset_state), seed)
         p, g, buffers = self.p, self.g, self.buffers
@@ -109,11 +109,13 @@ class Shared:
         layout: dtype and shape of each array: the weights (n,), a gradient and a loss for each process, ids
             and targets of the batch (2, T, B), the command, and the carried state (L, S, B, H), which is
             written only on GET_STATE and SET_STATE.
+        edges: Process k computes the columns edges[k] to edges[k+1] of the batch.
     """
 
     def __init__(self, context: SpawnContext, spec: ShardSpec, workers: int) -> None:
         a = spec.architecture
         self.size = a.size()
+        self.edges = [round(spec.batch * k / workers) for k in range(workers + 1)]
         self.layout: dict[str, tuple[Any, tuple[int, ...]]] = {
             "params": (np.float32, (self.size,)),
             "gradients": (np.float32, (workers, -(-self.size // LINE) * LINE)),

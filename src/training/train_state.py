@@ -1,11 +1,11 @@
-"""The state of a training: its counters, and all of it as one value for checkpoints."""
+"""The state of a training: counters, best weights, last good weights, and all of it for checkpoints."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from math import inf
+from typing import Any
 
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
-
-from src.common.errors import UserError
+from src.common.errors import DivergenceError, UserError
+from src.config.schema import Config
 from src.rnn.parameters import Array
 
 
@@ -14,14 +14,35 @@ class TrainState:
     """Everything from which a training continues as if it had never been interrupted.
 
     Attributes:
-        step: The last optimizer step.
         state: All that is not an array, ready for JSON.
         arrays: By name; views of the arrays in use, to be written or copied before the next step.
     """
 
-    step: int
     state: dict[str, Any]
     arrays: dict[str, Array]
+
+    @property
+    def step(self) -> int:
+        """The last optimizer step."""
+        return int(self.state["counters"]["step"])
+
+    def check_arrays(self, expected: dict[str, Array]) -> None:
+        """Check that the arrays are those of a training; there may be more than are expected.
+
+        Args:
+            expected: Of the trainer.
+
+        Raises:
+            UserError: An array is missing, or has another shape or dtype.
+        """
+        for name, array in expected.items():
+            found = self.arrays.get(name)
+            if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
+                got = "none" if found is None else f"one of shape {found.shape} and type {found.dtype}"
+                raise UserError(
+                    f"resume: expected a checkpoint of this training, with an array {name} of shape "
+                    f"{array.shape} and type {array.dtype}, got {got}"
+                )
 
 
 @dataclass
@@ -71,6 +92,17 @@ class TrainCounters:
         """Restore the counters from `dataclasses.asdict` of others."""
         return cls(**{**state, "running": RunningSums(**state["running"])})
 
+    def pop_running(self) -> RunningSums:
+        """Return the sums since the last point of the training curves, and begin new ones."""
+        sums, self.running = self.running, RunningSums()
+        return sums
+
+    def spent_budget(self, config: Config, max_steps: int) -> str:
+        """Return the stop reason of a training whose budget is spent, "" while there is some left."""
+        if config.max_seconds is not None and self.seconds >= config.max_seconds:
+            return "max_seconds"
+        return "max_epochs" if self.step >= max_steps else ""
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -97,104 +129,111 @@ class TrainResult:
     stop_reason: str
 
 
-def check_arrays(arrays: dict[str, Array], expected: dict[str, Array]) -> None:
-    """Check that saved arrays are those of a training.
+class BestWeights:
+    """The weights with the lowest validation loss.
 
-    Args:
-        arrays: Of a checkpoint; it may hold more than is expected.
-        expected: Of the trainer.
-
-    Raises:
-        UserError: An array is missing, or has another shape or dtype.
+    Attributes:
+        params: Those weights, a copy, (n,).
+        loss: Their loss in nats.
+        step: The step at which they were validated.
+        best_for_patience: The last loss that counted as an improvement.
+        wait_count: Validations since then.
     """
-    for name, array in expected.items():
-        found = arrays.get(name)
-        if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
-            got = "none" if found is None else f"one of shape {found.shape} and type {found.dtype}"
-            raise UserError(
-                f"resume: expected a checkpoint of this training, with an array {name} of shape "
-                f"{array.shape} and type {array.dtype}, got {got}"
+
+    def __init__(self, params: Array) -> None:
+        self.params = params.copy()
+        self.loss = inf
+        self.step = 0
+        self.wait_count = 0
+        self.best_for_patience = inf
+
+    def update(self, loss: float, params: Array, step: int, min_delta: float) -> bool:
+        """Take a validation into account.
+
+        Args:
+            loss: Validation loss in nats.
+            params: The weights (n,) that have it.
+            step: Their step.
+            min_delta: By how much a loss must be lower to count as an improvement.
+
+        Returns:
+            Whether it was an improvement. (The lowest loss is kept in any case.)
+        """
+        if loss < self.loss:
+            self.loss, self.step = loss, step
+            self.params[:] = params
+        improved = loss < self.best_for_patience - min_delta
+        if improved:
+            self.best_for_patience = loss
+        self.wait_count = 0 if improved else self.wait_count + 1
+        return improved
+
+    def state(self) -> dict[str, Any]:
+        """Return everything but the weights, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "params"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        vars(self).update(state)
+
+
+class Rollback:
+    """The last good arrays of a training, and how often they have been restored.
+
+    With on_divergence=stop nothing is saved. The arrays of the last validation are good, before the first one
+    the initial ones. What changes only at a validation (the best weights, early stopping, the schedule) is
+    still as it was then and need not be restored.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.enabled = config.on_divergence == "rollback"
+        self.good: dict[str, Array] = {}
+        self.good_at = 0  # step
+        self.count = 0
+        self.scale = 1.0  # of the learning rate
+
+    def save(self, arrays: dict[str, Array], step: int) -> None:
+        """Copy arrays that are good after `step`."""
+        if not self.enabled:
+            return
+        self.good_at = step
+        if not self.good:
+            self.good = {name: array.copy() for name, array in arrays.items()}
+        for name, array in arrays.items():
+            self.good[name][...] = array
+
+    def restore_last_good(self, arrays: dict[str, Array], step: int, what: str) -> None:
+        """Overwrite `arrays` with the last good ones and lower the learning rate.
+
+        Args:
+            arrays: The arrays of the training, by name.
+            step: The step that diverged.
+            what: What was not finite, for the error.
+
+        Raises:
+            DivergenceError: When rollback is off, or has been done max_rollbacks times.
+        """
+        if not self.enabled or self.count >= self.config.max_rollbacks:
+            config = self.config
+            clip = "null" if config.clip is None else f"{config.clip:g}"
+            after = f" after {self.count} rollbacks" if self.count else ""
+            way_back = "" if self.enabled else ", or on_divergence=rollback"
+            lr = f"{config.lr:g}" + (f" times {self.scale:g}" if self.count else "")
+            raise DivergenceError(
+                f"lr: expected training to stay finite, got {what} at step {step}{after}: try a smaller lr "
+                f"(now {lr}) or clip (now {clip}){way_back}"
             )
+        self.count += 1
+        self.scale *= self.config.rollback_lr_factor
+        for name, array in arrays.items():
+            array[...] = self.good[name]
 
+    def state(self) -> dict[str, Any]:
+        """Return everything but the arrays, ready for JSON."""
+        return {"count": self.count, "scale": self.scale, "good_at": self.good_at}
 
-# The schema of a training's state in a checkpoint.
-
-
-class RunningFields(TypedDict):
-    """The fields of RunningSums."""
-
-    steps: int
-    loss: float
-    norm: float
-    clipped: int
-
-
-class CounterFields(TypedDict):
-    """The fields of TrainCounters."""
-
-    step: int
-    validated: int
-    lr: float
-    seconds: float
-    step_seconds: float
-    reset_state: bool
-    running: RunningFields
-
-
-class BestFields(TypedDict):
-    """State of BestWeights."""
-
-    loss: float
-    step: int
-    wait_count: int
-    best_for_patience: float
-
-
-class RollbackFields(TypedDict):
-    """State of Rollback."""
-
-    count: int
-    scale: float
-    good_at: int
-
-
-class ShuffledFields(TypedDict):
-    """State of ShuffledWindows."""
-
-    keys: list[int]
-    position: int
-
-
-class ContiguousFields(TypedDict):
-    """State of ContiguousStreams."""
-
-    shift: int
-    position: int
-
-
-class PCG64Fields(TypedDict):
-    """The two 128-bit numbers of PCG64."""
-
-    state: int
-    inc: int
-
-
-class GeneratorFields(TypedDict):
-    """State of NumPy's default generator."""
-
-    bit_generator: Literal["PCG64"]
-    state: PCG64Fields
-    has_uint32: int
-    uinteger: int
-
-
-class TrainingFields(TypedDict):
-    """State of the trainer, except its arrays. schedule: what the schedule's own `state` returns."""
-
-    counters: CounterFields
-    best: BestFields
-    rollback: RollbackFields
-    schedule: dict[str, Any]
-    batches: ShuffledFields | ContiguousFields
-    update_ratios: dict[str, float]
-    rng: GeneratorFields
+    def restore(self, state: dict[str, Any], good: dict[str, Array]) -> None:
+        """Restore what `state` returned; `good` are the arrays of step good_at."""
+        self.count, self.scale = state["count"], state["scale"]
+        self.save(good, state["good_at"])

@@ -10,6 +10,7 @@ from math import ceil, inf, isfinite, log
 
 import numpy as np
 
+from src.common.callback import Callback, Logger
 from src.common.errors import UserError
 from src.common.signals import Preempted, StopFlags, interruptible
 from src.config.constraints import instantiate
@@ -21,12 +22,9 @@ from src.evaluation.scoring import all_finite, validation_loss
 from src.rnn.optimizers import Optimizer, clip_norm, clip_value, decay_weights, ema_update, global_norm
 from src.rnn.parameters import RNNConfig, initialize, unflatten
 from src.rnn.schedules import Schedule
-from src.training.callbacks import Callback, Logger
 from src.training.data_parallel import DataParallel
-from src.training.divergence import Rollback
-from src.training.early_stopping import BestWeights, budget_stop_reason
 from src.training.shard import ShardSpec
-from src.training.train_state import RunningSums, TrainCounters, TrainResult, TrainState, check_arrays
+from src.training.train_state import BestWeights, Rollback, TrainCounters, TrainResult, TrainState
 
 
 class Trainer:
@@ -169,7 +167,7 @@ class Trainer:
             raise Preempted("SIGTERM")
         if stop.interrupted:
             return "interrupted"
-        return self._requested or budget_stop_reason(self.config, self.step, self.max_steps, counters.seconds)
+        return self._requested or counters.spent_budget(self.config, self.max_steps)
 
     def _end_steps(self, reason: str) -> None:
         self.stop_reason = reason
@@ -249,7 +247,7 @@ class Trainer:
 
     def _log_training(self) -> None:
         """Log the means since the last point of the training curves."""
-        sums, self.counters.running = self.counters.running, RunningSums()
+        sums = self.counters.pop_running()
         if sums.steps:
             self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
 
@@ -270,7 +268,7 @@ class Trainer:
             "update_ratios": self.update_ratio.ratios,
             "rng": self.rng.bit_generator.state,
         }
-        return TrainState(self.step, state, arrays)
+        return TrainState(state, arrays)
 
     def load_state(self, saved: TrainState) -> None:
         """Restore what `train_state` returned.
@@ -280,19 +278,19 @@ class Trainer:
         """
         arrays, state = saved.arrays, saved.state
         own = self.moving | {"best": self.best.params}
-        check_arrays(arrays, own | ({"carried": self.engine.carried} if self.config.stateful else {}))
+        saved.check_arrays(own | ({"carried": self.engine.carried} if self.config.stateful else {}))
         for name, array in own.items():
             array[...] = arrays[name]
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
-        self.counters = TrainCounters.from_state(state["counters"])
-        self.best.restore(state["best"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
-        self.rollback.restore(state["rollback"], good)
         try:  # of a user's own schedule only the schedule itself knows the format
+            self.counters = TrainCounters.from_state(state["counters"])
+            self.best.restore(state["best"])
+            self.rollback.restore(state["rollback"], good)
             self.schedule.restore(state["schedule"])
             self.batches.restore(state["batches"])
+            self.update_ratio.ratios = dict(state["update_ratios"])
+            self.rng.bit_generator.state = state["rng"]
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"resume: expected a checkpoint of this training, got {error!r}") from error
-        self.update_ratio.ratios = dict(state["update_ratios"])
-        self.rng.bit_generator.state = state["rng"]

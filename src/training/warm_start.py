@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 from src.common.errors import UserError
 from src.common.files import absolute
@@ -11,7 +10,6 @@ from src.data.corpus import Corpus
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import Array, RNNConfig
-from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run_store import find_folder, open_attended_store
 from src.training import checkpoint
 
@@ -46,32 +44,25 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
 
 
 def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """Load the model of a checkpoint, of a run's directory, or of a run in the tracking store."""
-    try:
-        return resolve_model(name, config, data_digest)
-    except UserError as error:
-        raise UserError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
+    """Load the model of a checkpoint, of a run's directory, or of a run in the tracking store.
 
-
-def resolve_model(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """Load the model. An error may name the key `run`."""
+    Of a run's directory it is the model of its end, else the best of its newest checkpoint.
+    """
     path = absolute(name)
     try:
         if path.is_file():
             return checkpoint.load(path).model
-        folder = find_folder(name, absolute(config.output_dir), "init_from")
+        try:
+            folder = find_folder(name, absolute(config.output_dir), "init_from")
+        except UserError:
+            if path.exists():
+                raise
+            store = open_attended_store(config)  # a run of another machine, `best` or an alias
+            return store.load_model(store.find(name, data_digest=data_digest))
+        if (folder / "model" / "model.json").exists():
+            return serialization.load(folder / "model")
+        return checkpoint.newest(folder, "init_from").model
     except ValueError as error:
         raise UserError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
-    except UserError:
-        if path.exists():
-            raise
-        store = open_attended_store(config)  # a run of another machine, `best` or an alias
-        return store.load_model(store.find(name, data_digest=data_digest))
-    return load_from_checkpoint(folder)
-
-
-def load_from_checkpoint(folder: Path) -> TrainedModel:
-    """Load the model of a run's directory: that of its end, else the best of its newest checkpoint."""
-    if (folder / "model" / "model.json").exists():
-        return serialization.load(folder / "model")
-    return checkpoint.newest(folder, (folder / EVENT_LOG).stat().st_size, "init_from").model
+    except UserError as error:  # it may name the key `run`
+        raise UserError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error

@@ -15,8 +15,7 @@ from src.common.files import write_text
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
-from src.diagnostics.activation_page import CHARACTERS, TOP_K, render_page, top_k
-from src.diagnostics.unit_analysis import collect_activations
+from src.diagnostics.unit_analysis import CHARACTERS, TOP_K, collect_activations, render_page, top_k
 from src.rnn.parameters import Array, RNNConfig, initialize
 
 CHROMIUM = shutil.which("chromium")

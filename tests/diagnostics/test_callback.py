@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from src.common.job_result import GradientFile
-from src.diagnostics.callback import DiagnosticsCallback, select_distances
+from src.diagnostics.gradient_flow import DiagnosticsCallback, select_distances
 from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
 from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import gamma, radius_error

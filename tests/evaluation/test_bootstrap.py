@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.bootstrap import MAX_BLOCKS, autocovariance, block_bootstrap_ci, block_length
+from src.evaluation.error_analysis import MAX_BLOCKS, autocovariance, block_bootstrap_ci, block_length
 from tests.rounding import DOUBLE, gamma
 
 

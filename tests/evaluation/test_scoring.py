@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from src.evaluation.scoring import Score, Tokens, score_stateful, score_stateless, validation_loss
+from src.evaluation.scoring import Score, Tokens, predict_stateful, predict_stateless, validation_loss
 from src.rnn.cells import CELLS
 from src.rnn.network import Ids
 from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
@@ -62,7 +62,7 @@ def rounding(flat: Array, nats: Array) -> float:
 def test_carried_score_is_that_of_reading_step_by_step(count: int) -> None:
     flat, tokens = network(0.9), text(count)
     nats, hits = read(flat, tokens)
-    score = score_stateful(ARCHITECTURE, flat, tokens)
+    score = predict_stateful(ARCHITECTURE, flat, tokens).score
     assert score.context == "stateful"
     assert score.characters == count - 1
     assert score.loss == pytest.approx(nats.mean(), rel=0, abs=rounding(flat, nats))
@@ -78,7 +78,7 @@ def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(
     flat, tokens = network(0.9), text(count)
     pieces = [read(flat, tokens[s : s + seq_len + 1]) for s in range(0, count - 1, seq_len)]
     nats, hits = (np.concatenate(kind) for kind in zip(*pieces, strict=True))
-    score = score_stateless(ARCHITECTURE, flat, tokens, seq_len)
+    score = predict_stateless(ARCHITECTURE, flat, tokens, seq_len).score
     assert score.context == "stateless"
     assert score.characters == nats.size == count - 1
     assert score.loss == pytest.approx(nats.mean(), rel=0, abs=rounding(flat, nats))
@@ -88,15 +88,15 @@ def test_reset_score_is_that_of_each_window_by_itself_the_ragged_last_included(
 def test_context_makes_a_difference_to_this_network() -> None:
     """Or the two tests above would pass with the state handled in any way."""
     flat, tokens = network(0.9), text(300)
-    carried = score_stateful(ARCHITECTURE, flat, tokens).loss
-    assert abs(score_stateless(ARCHITECTURE, flat, tokens, 5).loss / carried - 1) > 0.01
+    carried = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
+    assert abs(predict_stateless(ARCHITECTURE, flat, tokens, 5).score.loss / carried - 1) > 0.01
 
 
 @pytest.mark.parametrize("count", [5000, 5003, 5025, 2050, 2049])
 def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count: int) -> None:
     """At half a state a step, 64 characters of warm-up leave 1e-19 of it: what differs is rounding."""
     flat, tokens = network(0.5), text(count)
-    exact = score_stateful(ARCHITECTURE, flat, tokens).loss
+    exact = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
     left = 0.5**64 * 2 * ARCHITECTURE.hidden**0.5 * np.linalg.norm(named_views(ARCHITECTURE, flat)["wy"], 2)
     off = apart(loss_error(ARCHITECTURE, flat, DOUBLE) + 2 * float(left), exact, count)
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0, abs=off)
@@ -104,7 +104,7 @@ def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count: int)
 
 def test_validation_loss_of_a_network_that_remembers_is_close() -> None:
     flat, tokens = network(1.0, np.float32), text(5000)
-    exact = score_stateful(ARCHITECTURE, flat, tokens).loss
+    exact = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
     # no rounding: what src/lab/model/scoring.py promises
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0.005)
 
@@ -112,15 +112,17 @@ def test_validation_loss_of_a_network_that_remembers_is_close() -> None:
 @pytest.mark.parametrize("count", [2, 50, 2000])
 def test_validation_loss_of_a_short_text_is_the_carried_score(count: int) -> None:
     flat, tokens = network(1.0), text(count)
-    assert validation_loss(ARCHITECTURE, flat, tokens) == score_stateful(ARCHITECTURE, flat, tokens).loss
+    assert (
+        validation_loss(ARCHITECTURE, flat, tokens) == predict_stateful(ARCHITECTURE, flat, tokens).score.loss
+    )
 
 
 def test_network_that_knows_nothing_needs_log2_v_bits() -> None:
     flat, tokens = np.zeros(ARCHITECTURE.size(), np.float32), text(3000)
     off = 2 * FUNCTION * UNIT + gamma(3000, DOUBLE)  # log(6) in float32, its mean in float64
     for score in (
-        score_stateful(ARCHITECTURE, flat, tokens),
-        score_stateless(ARCHITECTURE, flat, tokens, 20),
+        predict_stateful(ARCHITECTURE, flat, tokens).score,
+        predict_stateless(ARCHITECTURE, flat, tokens, 20).score,
     ):
         assert score.bpc == pytest.approx(np.log2(6), rel=off)
         assert score.perplexity == pytest.approx(6, rel=log(6) * off)
@@ -140,8 +142,8 @@ def test_scoring_leaves_the_weights_and_repeats_to_the_bit() -> None:
 
     def scores() -> tuple[Score, Score, float]:
         return (
-            score_stateful(ARCHITECTURE, flat, tokens),
-            score_stateless(ARCHITECTURE, flat, tokens, 20),
+            predict_stateful(ARCHITECTURE, flat, tokens).score,
+            predict_stateless(ARCHITECTURE, flat, tokens, 20).score,
             validation_loss(ARCHITECTURE, flat, tokens),
         )
 
@@ -174,12 +176,12 @@ def test_scores_of_every_cell_are_those_of_reading_step_by_step(kind: tuple[str,
     architecture, flat = any_network(kind, layers, 0.35)
     tokens = text(300)
     nats, hits = step_by_step(architecture, flat, tokens)
-    carried = score_stateful(architecture, flat, tokens)
+    carried = predict_stateful(architecture, flat, tokens).score
     whole = Bounds.of(architecture, flat, tokens[:-1, None].astype(np.intp)).nats.max()
     assert carried.loss == pytest.approx(nats.mean(), rel=0, abs=apart(whole, nats.mean(), 299))
     assert carried.accuracy == hits.mean()
     pieces = [step_by_step(architecture, flat, tokens[s : s + 21])[0] for s in range(0, 299, 20)]
-    reset = score_stateless(architecture, flat, tokens, 20)
+    reset = predict_stateless(architecture, flat, tokens, 20).score
     windows = np.resize(tokens[:-1], (15, 20)).T.astype(np.intp)  # of the last one, one character too many
     each = Bounds.of(architecture, flat, windows).nats.max()
     expected = np.concatenate(pieces).mean()
@@ -212,7 +214,7 @@ def test_validation_loss_of_every_cell_is_the_carried_score(kind: tuple[str, str
         # what forget and update gates keep of 64 characters: little
         layer.b[{"lstm": 2, "gru": 1}[kind[0]]] -= 1
     tokens = text(4001)
-    exact = score_stateful(architecture, flat, tokens).loss
+    exact = predict_stateful(architecture, flat, tokens).score.loss
     ids = tokens[:-1].astype(np.intp)
     starts, left = states_of_streams(architecture, flat, ids)
     # Each of the two reads the 32 parts. If a part that begins no further off ends no further off, none is.
@@ -237,9 +239,9 @@ def test_bounded_validation_loss_is_that_of_the_beginnings_of_32_parts() -> None
 
 def test_windows_scored_in_groups_are_those_scored_together(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, tokens = network(0.9), text(3003)
-    together = score_stateless(ARCHITECTURE, flat, tokens, 20)
+    together = predict_stateless(ARCHITECTURE, flat, tokens, 20).score
     monkeypatch.setattr("src.evaluation.scoring.MAX_BUFFER_ELEMENTS", 8 * 20 * 7)  # seven windows at once
-    groups = score_stateless(ARCHITECTURE, flat, tokens, 20)
+    groups = predict_stateless(ARCHITECTURE, flat, tokens, 20).score
     off = apart(loss_error(ARCHITECTURE, flat, DOUBLE), together.loss, together.characters)
     assert groups.loss == pytest.approx(together.loss, rel=0, abs=off)
     assert (groups.accuracy, groups.characters) == (together.accuracy, together.characters)
@@ -251,7 +253,7 @@ def test_scoring_takes_no_more_memory_for_more_text() -> None:
     def peak(tokens: Tokens) -> int:
         tracemalloc.start()
         validation_loss(ARCHITECTURE, flat, tokens, most=10_000)
-        score_stateless(ARCHITECTURE, flat, tokens[:200_000], 100)
+        predict_stateless(ARCHITECTURE, flat, tokens[:200_000], 100)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

@@ -1,5 +1,6 @@
 """Text that a network writes: its prompt, its length, its seed, and many texts at once."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from src.common.errors import UserError
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
-from src.generation.sampling import characters, sample, sample_many
+from src.generation.sampling import generate_batch, sample, sample_many
 from src.models.serialization import TrainedModel
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, forward
@@ -80,21 +81,27 @@ def test_other_prompts_with_the_same_last_character_continue_differently(model: 
     assert len({text(model, prompt) for prompt in ("a", "ba", "bba", "fade a", "gggga")}) == 5
 
 
+def characters(model: TrainedModel, prompt_ids: Any, uniforms: Any) -> Iterator[str]:
+    """One character for each uniform number, after the prompt."""
+    for (one,) in generate_batch(model, prompt_ids, 1.0, uniforms[:, None]):
+        yield model.vocabulary.characters[one]
+
+
 @pytest.mark.parametrize("read", [0, 1, 30])
 def test_reading_what_was_written_continues_it(model: TrainedModel, read: int) -> None:
     """The warm-up and the writing loop leave the same state behind the same characters."""
     uniforms = np.random.default_rng(0).random(60)
     ids = model.vocabulary.encode("bad").astype(np.intp)
-    whole = "".join(characters(model, ids, 1.0, uniforms))
+    whole = "".join(characters(model, ids, uniforms))
     ids = model.vocabulary.encode("bad" + whole[:read]).astype(np.intp)
-    assert "".join(characters(model, ids, 1.0, uniforms[read:])) == whole[read:]
+    assert "".join(characters(model, ids, uniforms[read:])) == whole[read:]
 
 
 def test_without_a_prompt_every_first_character_is_equally_likely(model: TrainedModel) -> None:
     nothing = np.zeros(0, np.intp)
-    firsts = [next(characters(model, nothing, 1.0, np.array([(k + 0.5) / 80]))) for k in range(80)]
+    firsts = [next(characters(model, nothing, np.array([(k + 0.5) / 80]))) for k in range(80)]
     assert [firsts.count(letter) for letter in LETTERS] == [10] * 8
-    assert next(characters(model, nothing, 1.0, np.array([FINEST]))) == LETTERS[-1]
+    assert next(characters(model, nothing, np.array([FINEST]))) == LETTERS[-1]
 
 
 def test_prompt_of_nothing_but_what_normalization_removes_still_warms_up(model: TrainedModel) -> None:

@@ -18,8 +18,7 @@ from src.data.vocabulary import Vocabulary
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import RNNConfig, initialize
-from src.training.callbacks import NullLogger
-from src.training.early_stopping import EarlyStopping
+from src.training.callbacks import EarlyStopping, NullLogger
 from src.training.trainer import Trainer
 from tests.small_training import BASE, target
 

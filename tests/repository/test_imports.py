@@ -166,11 +166,11 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
             }
             - {FINDINGS},
         ),
-        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.activation_page", "src.experiments.report"}),
+        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis", "src.experiments.report"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.files", "src.tracking.formats"}),
-        ("rich", {"src.common.console", "src.training.progress", "src.sweeps.summary"}),
+        ("rich", {"src.common.console", "src.training.callbacks", "src.sweeps.summary"}),
         (
             "hydra",
             {

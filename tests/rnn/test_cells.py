@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from src.evaluation.scoring import score_stateful
+from src.evaluation.scoring import predict_stateful
 from src.generation.sampling import continue_batch
 from src.rnn.cells import CELLS
 from src.rnn.loss import cross_entropy_and_gradient
@@ -221,7 +221,7 @@ def test_forward_in_evaluation_leaves_other_buffers(kind: tuple[str, str], layer
     ]
     before, weights = [array.tobytes() for array in held], e.params.tobytes()
     e.logits(e.ids[::-1], e.buffers(state=-e.state))
-    score_stateful(e.architecture, e.params, np.tile(np.arange(6, dtype=np.uint8), 30))
+    predict_stateful(e.architecture, e.params, np.tile(np.arange(6, dtype=np.uint8), 30))
     Stepper(e.architecture, e.params, 3).step(e.ids[0])
     assert [array.tobytes() for array in held] == before
     assert e.params.tobytes() == weights

@@ -19,7 +19,7 @@ def test_pieces_after_a_state_set_at_the_end_begin_with_it(kind: tuple[str, str]
     )
     begun.set_state(state)
     forward(p, ids[::-1], ended)
-    ended.set_final_state(state)
+    ended.set_state(state, -1)
     assert ended.state().tobytes() == state.tobytes()
     ended.carry()
     assert forward(p, ids, ended).tobytes() == forward(p, ids, begun).tobytes()
@@ -29,9 +29,9 @@ def test_pieces_after_a_state_set_at_the_end_begin_with_it(kind: tuple[str, str]
 def test_a_state_or_parameters_of_another_number_of_layers_are_refused(layers: int) -> None:
     architecture, params, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=layers)
     buffers = Buffers.allocate(RNNConfig(6, 5, "lstm", 2), 7, 3, params.dtype)
-    for begin in (buffers.set_state, buffers.set_final_state):
+    for t in (0, -1):
         with pytest.raises(ValueError, match="zip"):
-            begin(state)
+            buffers.set_state(state, t)
     with pytest.raises(ValueError, match="zip"):
         forward(unflatten(architecture, params), ids, buffers)
 

@@ -9,7 +9,7 @@ import pytest
 
 from src.data.batches import build_batches
 from src.training import trainer
-from src.training.early_stopping import BestWeights
+from src.training.train_state import BestWeights
 from tests.small_training import BASE, CORPUS, NOISE, Trained
 
 

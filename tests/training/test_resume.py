@@ -12,13 +12,13 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.callback import BaseCallback
+from src.common.callback import Callback
 from src.common.errors import UserError
 from src.common.signals import Preempted
 from src.config.schema import Config, ModelConfig
 from src.training import checkpoint, trainer
+from src.training.callbacks import EarlyStopping
 from src.training.data_parallel import DataParallel
-from src.training.early_stopping import EarlyStopping
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS, target
@@ -29,7 +29,7 @@ TIMES = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
-class Run(BaseCallback):
+class Run(Callback):
     """Trainings of one config, each from the checkpoint of the one before."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
@@ -71,10 +71,9 @@ class Run(BaseCallback):
 
     def go_on(self) -> TrainResult:
         loaded = checkpoint.load(checkpoint.list_checkpoints(self.folder)[0])
-        state = loaded.state["training"]
-        step = state["counters"]["step"]
-        self.points = [point for point in self.points if point[0] <= step]
-        return self.train(TrainState(step, state, loaded.arrays))
+        state = loaded.train_state
+        self.points = [point for point in self.points if point[0] <= state.step]
+        return self.train(state)
 
 
 class Killed(Exception):

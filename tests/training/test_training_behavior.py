@@ -11,7 +11,7 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 from src.evaluation.baselines import baselines
 from src.rnn.parameters import Array
-from src.training.early_stopping import EarlyStopping
+from src.training.callbacks import EarlyStopping
 from src.training.train_state import TrainResult
 from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, gamma
