@@ -1,6 +1,6 @@
 """A checkpoint: one file that holds everything from which a training continues, whole or not at all.
 
-checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (see `save_training`)
+checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (CheckpointFields)
 and a SHA-256 over both, which tells whether it is whole. It is written under a temporary name, flushed to the
 disk and renamed; the last two are kept, so that one is good whatever happens to the other.
 """
@@ -19,15 +19,16 @@ from safetensors.numpy import load_file, save_file
 from src.common.callback import Callback
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.common.files import decode_json, write_atomically, write_error
+from src.common.files import parse_json, write_atomically, write_error
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models.serialization import TrainedModel
-from src.rnn.parameters import Array, RNNConfig, named_views
+from src.rnn.parameters import Array, RNNConfig
 from src.tracking.environment import code_digest
 from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run import Run
 from src.training.callbacks import SampleLogger
+from src.training.checkpoint_schema import CheckpointFields, check_arrays
 from src.training.train_state import TrainState
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Checkpoint:
     Attributes:
         path: Its file.
         arrays: By name.
-        state: The rest, as `save_training` writes it.
+        state: The rest, as CheckpointFields describes it.
     """
 
     path: Path
@@ -109,17 +110,11 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        ValueError: It is not whole, not of this version, or its weights do not fit its network.
+        ValueError: It is not whole, not of this version, or its arrays do not fit its network.
     """
     arrays, text = read_file(path)
-    found = Checkpoint(path, arrays, decode_json(text))
-    try:
-        model = found.model
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"its description of the model lacks a part: {error}") from error
-    named_views(model.architecture, model.params)
-    if len(model.vocabulary) != model.architecture.vocab:
-        raise ValueError(f"{len(model.vocabulary)} characters for a vocabulary of {model.architecture.vocab}")
+    found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
+    check_arrays(arrays, found.model)
     return found
 
 

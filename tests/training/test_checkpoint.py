@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -196,14 +197,22 @@ def changed(*place: str, to: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("state", "place"),
     [
-        ({}, "model"),
-        (changed("model", "normalization", "lowercase", to="gone"), "lowercase"),
+        ({}, "training"),
+        (changed("corpus", to="gone"), "corpus"),
+        (changed("event_log_bytes", to="10"), "event_log_bytes"),
+        (changed("training", "counters", "step", to=1.5), "training.counters.step"),
+        (changed("training", "counters", "running", "more", to=1), "training.counters.running.more"),
+        (changed("training", "best", "loss", to=None), "training.best.loss"),
+        (changed("training", "rollback", "scale", to="gone"), "training.rollback.scale"),
+        (changed("training", "batches", to={"shift": 1}), "training.batches"),
+        (changed("training", "rng", "bit_generator", to="MT19937"), "training.rng.bit_generator"),
+        (changed("training", "rng", "state", "inc", to="gone"), "training.rng.state.inc"),
         (changed("model", "architecture", "cell", to="x"), "got x with tanh"),
-        (changed("model", "architecture", "hidden", to=5), "expected a vector of"),
+        (changed("model", "architecture", "hidden", to=5), "array best|array weights"),
         (changed("model", "characters", to=["a"]), "1 characters for a vocabulary of 5"),
     ],
 )
-def test_a_model_with_other_keys_or_sizes_is_refused(
+def test_a_state_with_other_keys_types_or_sizes_is_refused(
     state: dict[str, Any], place: str, tmp_path: Path
 ) -> None:
     write_event_log(tmp_path, 10)
@@ -215,11 +224,23 @@ def test_a_model_with_other_keys_or_sizes_is_refused(
         checkpoint.newest(tmp_path)
 
 
-def test_weights_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda found: found.pop("best"), "no array best"),
+        (lambda found: found.update(weights=found["weights"][1:].copy()), "array weights"),
+        (lambda found: found.update(best=found["best"].astype(np.float64)), "array best"),
+        (lambda found: found.update(averaged=found["best"][1:].copy()), "array averaged"),
+        (lambda found: found.update(carried=found["carried"][:, :, :, 1:].copy()), "array carried"),
+        (lambda found: found.update({"good.averaged": found["best"]}), "array good.averaged"),
+        (lambda found: found.update({"good.optimizer.step": np.array([1])}), "array good.optimizer.step"),
+        (lambda found: found.update(other=found["best"]), "array other"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_network_are_refused(
+    change: Callable[[dict[str, Any]], object], name: str, tmp_path: Path
+) -> None:
     given_arrays = arrays()
-    given_arrays["weights"] = given_arrays["weights"][1:].copy()
-    with pytest.raises(ValueError, match="expected a vector of"):
-        checkpoint.load(checkpoint.save(tmp_path, 1, given_arrays, STATE))
-    del given_arrays["weights"]
-    with pytest.raises(ValueError, match="weights"):
+    change(given_arrays)
+    with pytest.raises(ValueError, match=name):
         checkpoint.load(checkpoint.save(tmp_path, 1, given_arrays, STATE))
