@@ -14,20 +14,28 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from src.common.errors import UserError
-from src.common.files import parse_json
+from src.common.files import parse_json, record_schema
 from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult, best_gradient_norms
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.tracking.formats import JobNote, SampleTable
 from src.tracking.mlflow_client import RUN_DIR_TAG, SQLITE, connect, experiment_id, store_errors
 from src.tracking.mlflow_writer import MODEL
 from src.tracking.model_registry import REGISTERED, registered_versions
 from src.tracking.run import SWEEP_TAG_PREFIX
-from src.tracking.run_record import COMPARED_CURVES, REQUIRED, SAMPLES, SCHEMAS, RunRecord, check_details
+from src.tracking.run_record import (
+    COMPARED_CURVES,
+    REQUIRED,
+    SAMPLES,
+    SCHEMAS,
+    JobNote,
+    RunRecord,
+    check_details,
+)
 from src.tracking.sync_state import TRACKING, SyncState
 
 FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
 NEWEST_FIRST = ["attributes.end_time DESC"]
+SAMPLE_TABLE = record_schema(columns=list[str], data=list[list[Any]])  # samples.json as MLflow stores it
 MAX_RUNS = 1000  # finished runs that are listed
 MAX_JOBS = 5000  # jobs of a sweep that are read
 CURVES = ("train/loss", "val/loss")  # of a job's result
@@ -93,7 +101,7 @@ class MlflowStore:
 
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
         texts = self._load_texts(run, REQUIRED)
-        schemas: dict[str, Any] = {**SCHEMAS, "samples": SampleTable}
+        schemas: dict[str, Any] = {**SCHEMAS, "samples": SAMPLE_TABLE}
         parsed = {
             name: parse_logged(run.run_id, f"{name}.json", texts[f"{name}.json"], schema, key)
             for name, schema in schemas.items()
@@ -158,7 +166,7 @@ def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> An
         raise UserError(message) from error
 
 
-def to_rows(table: SampleTable) -> list[dict[str, Any]]:
+def to_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries."""
     return [dict(zip(table["columns"], values, strict=False)) for values in table["data"]]
 
@@ -255,7 +263,7 @@ def job_result(client: Any, run: Any, sweep: str) -> JobResult:
 
 def load_samples(run: Any) -> list[dict[str, Any]]:
     """Load the rows of the run's table of samples; none where it has none."""
-    table = load_file(run, SAMPLES, SampleTable) if "mlflow.loggedArtifacts" in run.data.tags else None
+    table = load_file(run, SAMPLES, SAMPLE_TABLE) if "mlflow.loggedArtifacts" in run.data.tags else None
     return to_rows(table) if table else []
 
 

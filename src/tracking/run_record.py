@@ -2,21 +2,33 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import (
+    Any,
+    NotRequired,  # pydantic rejects typing's before Python 3.12
+)
+
+from typing_extensions import TypedDict
 
 from src.common.errors import UserError
 from src.common.files import read_json
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
 from src.tracking import event_log
 
-if TYPE_CHECKING:
-    from src.tracking.formats import JobNote
-
 JOB_NOTE = "sweep.json"  # in a run's directory: the job of a sweep that it is
 SAMPLES = "samples.json"  # name of the table of samples
 # What a run must have to be repeated and compared.
 REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
 COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
+
+
+class JobNote(TypedDict):
+    """sweep.json: the job of a sweep for which the run was trained. sweep-ID.json: one that reused it."""
+
+    sweep: str
+    number: int
+    name: str
+    swept: dict[str, str]
+    reused: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -181,14 +193,12 @@ class History:
         return new
 
 
-def read_job_note(file: Path) -> "JobNote":
+def read_job_note(file: Path) -> JobNote:
     """Read the note of a sweep's job in a run's directory. Raises UserError for a damaged one."""
-    from src.tracking.formats import JobNote  # slow to import
-
     return read_json(file, JobNote)
 
 
-def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
+def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
     """Build the result of a job from its run's directory. run_id: "" for the directory's name."""
     run = read_events(folder)
     gradients = folder / GRADIENTS

@@ -169,7 +169,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("jinja2", {"src.sweeps.html_report", "src.diagnostics.activation_page", "src.experiments.report"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
-        ("pydantic", {"src.common.files", "src.tracking.formats"}),
+        ("pydantic", {"src.common.files", "src.tracking.event_log", "src.tracking.sync_state"}),
         ("rich", {"src.common.console", "src.training.progress", "src.sweeps.summary"}),
         (
             "hydra",
