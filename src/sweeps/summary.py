@@ -15,7 +15,7 @@ from src.sweeps.seed_stats import seed_stats
 from src.sweeps.session import SearchSampler, SearchSummary
 from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
-from src.tracking import mlflow_links, model_registry
+from src.tracking import mlflow_links
 
 # Metrics of the best job that the parent run shows.
 PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
@@ -88,7 +88,9 @@ def register_best(best: JobResult | None, config: PathsConfig, status: str) -> N
     elif best is None:
         echo_err("not registered: no job has a val/loss")
     else:
-        model_registry.register_synced(best.run_id, best.directory, config)
+        from src.tracking.mlflow_client import register  # slow to import
+
+        register(best.run_id, best.directory, config)
 
 
 def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:

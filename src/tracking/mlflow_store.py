@@ -18,9 +18,16 @@ from src.common.files import parse_json, record_schema
 from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult, best_gradient_norms
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.tracking.mlflow_client import RUN_DIR_TAG, SQLITE, connect, experiment_id, store_errors
-from src.tracking.mlflow_writer import MODEL
-from src.tracking.model_registry import REGISTERED, registered_versions
+from src.tracking.mlflow_client import (
+    MODEL,
+    REGISTERED,
+    RUN_DIR_TAG,
+    SQLITE,
+    connect,
+    experiment_id,
+    registered_versions,
+    store_errors,
+)
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import (
     COMPARED_CURVES,

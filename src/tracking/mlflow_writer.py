@@ -1,6 +1,12 @@
 """Handlers that write each event of a run to MLflow. Each can be repeated with the same event."""
 
+import hashlib
 import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +16,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from src.serving.package import requirements, stage
 from src.serving.pyfunc import PARAMS
 from src.tracking import mlflow_links
-from src.tracking.mlflow_client import RUN_DIR_TAG, experiment_id
+from src.tracking.mlflow_client import MODEL, RUN_DIR_TAG, experiment_id
 
-MODEL = "model"  # name of the logged model
 EVENT = "event"  # tag of a logged model: where its event ends in the log, to recognize repeated events
+SOURCE = Path(__file__).resolve().parents[1]
+# What a logged model carries to write text where this project is not installed: packages of the project, and
+# the packages that these import.
+CARRIED = ("common", "data", "generation", "models", "rnn", "serving")
+REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
 
 
 def find_or_create_run(client: Any, event: dict[str, Any], artifacts: str, directory: str) -> tuple[str, str]:
@@ -106,14 +115,33 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         outputs=Schema([ColSpec("string", "text")]),
         params=ParamSchema([ParamSpec(name, kinds[name], PARAMS[name][0]) for name in PARAMS]),
     )
-    with stage() as (package, code), mlflow.start_run(run_id=run_id):
+    with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
             name=MODEL,
-            loader_module=f"{package}.loader",
+            loader_module=f"{package}.serving.pyfunc",
             data_path=str(folder),
             code_paths=[str(code)],
             signature=signature,
-            pip_requirements=requirements(),
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             tags={EVENT: offset},
         )
     client.update_run(run_id, status="RUNNING")  # leaving start_run ended the run
+
+
+@contextmanager
+def stage_code() -> Iterator[tuple[str, Path]]:
+    """Copy the code that a model carries; its package name and directory, for as long as the context lasts.
+
+    The name holds the digest of the code: two models of different versions can be loaded in one process.
+    """
+    files = sorted(file for part in CARRIED for file in (SOURCE / part).glob("*.py"))
+    texts = {file.relative_to(SOURCE): file.read_text(encoding="utf-8") for file in files}
+    package = f"char_rnn_{hashlib.sha256(''.join(texts.values()).encode()).hexdigest()[:12]}"
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / package
+        for name, text in texts.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            code = re.sub(r"^( *)from src\.", rf"\1from {package}.", text, flags=re.MULTILINE)
+            (root / name).write_text(code, encoding="utf-8")
+        (root / "__init__.py").touch()
+        yield package, root

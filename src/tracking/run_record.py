@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import (
-    Any,
-    NotRequired,  # pydantic rejects typing's before Python 3.12
-)
+from typing import Any, NotRequired
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.errors import UserError
 from src.common.files import read_json
