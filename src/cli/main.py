@@ -76,7 +76,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print_help(command, config_name)
         return
-    from src.common.signals import Preempted, preemptible
+    from src.common.process import Preempted, preemptible
 
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     is_sweep = prepare_argv(command)

@@ -13,30 +13,8 @@ from typing import Any
 import numpy  # noqa: F401 (the search finds its BLAS only once it is loaded)
 from threadpoolctl import ThreadpoolController
 
-
-class _Limit:
-    """The limit of this process, lifted when its last holder releases it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.holders = 0
-        self.limiter: Any = None
-
-    def acquire(self) -> None:
-        with self.lock:
-            limiter = _controller().limit(limits=1, user_api="blas")  # also after another change
-            if self.holders == 0:
-                self.limiter = limiter
-            self.holders += 1
-
-    def release(self) -> None:
-        with self.lock:
-            self.holders -= 1
-            if self.holders == 0:
-                self.limiter.restore_original_limits()
-
-
-_LIMIT = _Limit()
+_lock = threading.Lock()
+_limits: list[Any] = []  # one for each holder; that of the first knows the number of before
 
 
 @cache
@@ -52,8 +30,12 @@ def single_blas_thread() -> Iterator[None]:
     It may be nested, and used by several Python threads: the previous number is restored when the last of
     them has left it.
     """
-    _LIMIT.acquire()
+    with _lock:
+        _limits.append(_controller().limit(limits=1, user_api="blas"))  # also after another change
     try:
         yield
     finally:
-        _LIMIT.release()
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nicegui import app, ui
@@ -43,29 +44,7 @@ LABELS = {
 HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
-STYLE = """
-body { background: #fff; color: #111; }
-.nicegui-content { max-width: 1400px; margin: 0 auto; padding: 1.25rem 1.5rem; gap: 1rem; }
-h1 { font-size: 1.35rem; line-height: 1.3; font-weight: 600; margin: 0; }
-.note { color: #444; font-size: 0.875rem; }
-.controls { display: grid; width: 100%; gap: 0.75rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); }
-.controls .q-field { padding-bottom: 0; }
-.controls .q-field__bottom { position: static; transform: none; min-height: 1.25rem; padding: 4px 4px 0; }
-.controls .q-field__messages { line-height: 1.3; }
-.columns { display: grid; width: 100%; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.column { display: flex; flex-direction: column; gap: 0.5rem; min-width: 0; }
-.settings > * { display: inline-block; margin-right: 0.75rem; color: #333; font-size: 0.8125rem; }
-.settings .differs { font-weight: 700; color: #000; text-decoration: underline; text-underline-offset: 3px; }
-.text { border: 1px solid #767676; border-radius: 4px; padding: 0.875rem 1rem; min-height: 16rem;
-  max-height: 60vh; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: 1.0625rem/1.6 Georgia, "Liberation Serif", "DejaVu Serif", serif; }
-.text:focus-visible { outline: 3px solid #111; outline-offset: 2px; }
-.text > * { display: inline; }
-.text .prompt { font-weight: 700; border-bottom: 2px solid #111; }
-.error { border-left: 4px solid #111; padding: 0.25rem 0.75rem; font-weight: 600; overflow-wrap: anywhere; }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 class Column:

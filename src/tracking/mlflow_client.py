@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,6 +61,13 @@ def connect(uri: str) -> Any:
             return mlflow.MlflowClient(uri)
 
 
+@contextmanager
+def connected(uri: str) -> Iterator[Any]:
+    """Make a client of the store (see `connect`); any error in the context is one line (`store_errors`)."""
+    with store_errors(uri):
+        yield connect(uri)
+
+
 def experiment_id(client: Any, name: str, artifacts: str) -> str:
     """Find or create an experiment; artifacts: where a new one keeps its files ("": the store's choice)."""
     found = client.get_experiment_by_name(name)
@@ -105,8 +113,7 @@ def set_champion(uri: str, run_id: str) -> int:
     Raises:
         UserError: The run has no model, or the store does not answer.
     """
-    client = connect(uri)
-    with store_errors(uri):
+    with connected(uri) as client:
         known = client.search_model_versions(f"name = '{REGISTERED}' AND run_id = '{run_id}'")
         version = max((int(each.version) for each in known), default=0) or create_version(client, run_id)
         client.set_registered_model_alias(REGISTERED, CHAMPION, str(version))
@@ -115,12 +122,12 @@ def set_champion(uri: str, run_id: str) -> int:
 
 def create_version(client: Any, run_id: str) -> int:
     """Create a version of the run's logged model. (`mlflow.register_model` does the same, and prints.)"""
-    ready = client.search_logged_models(
+    logged = client.search_logged_models(
         [client.get_run(run_id).info.experiment_id],
-        f"source_run_id = '{run_id}' AND name = '{MODEL}' AND status = 'READY'",
-        max_results=1,
+        f"source_run_id = '{run_id}' AND name = '{MODEL}'",
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],  # of equal weights the last
     )
+    ready = [model for model in logged if model.status == LoggedModelStatus.READY]
     if not ready:
         raise UserError(f"register: expected a run with a logged model, got {run_id}, which has none")
     try:
@@ -135,9 +142,8 @@ def create_version(client: Any, run_id: str) -> int:
 
 def registered_versions(uri: str) -> dict[str, list[str]]:
     """Map run ids to the aliases, like char-rnn@champion, under which their models are registered."""
-    client = connect(uri)
     names: dict[str, list[str]] = {}
-    with store_errors(uri):
+    with connected(uri) as client:
         for model in client.search_registered_models():
             for alias in model.aliases:
                 version = client.get_model_version_by_alias(model.name, alias)

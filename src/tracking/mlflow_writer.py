@@ -90,11 +90,11 @@ def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
 def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any], ids: dict[str, str]) -> None:
     """Tag the parent run with the sweep's result and save the view that shows its jobs.
 
-    ids: the run id of each job's directory name; it replaces a tag's value that is such a name.
+    ids: the run id of each job's directory name, which it replaces. A job elsewhere is named by its run id.
     """
     for name, text in event["tags"].items():
         client.set_tag(parent, name, ids.get(text, text))
-    ranked = [ids[name] for name in event["ranked"]]
+    ranked = [ids.get(name, name) for name in event["ranked"]]
     mlflow_links.save_view(client, experiment, parent, event["name"], event["keys"], ranked)
 
 
@@ -109,11 +109,14 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         if known.status == LoggedModelStatus.READY:
             return
         client.delete_logged_model(known.model_id)
-    kinds = {name: "long" if kind is int else "double" for name, (_, kind, _) in PARAMS.items()}
+    params = [
+        ParamSpec(name, "long" if kind is int else "double", default)
+        for name, (default, kind, *_) in PARAMS.items()
+    ]
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "prompt")]),
         outputs=Schema([ColSpec("string", "text")]),
-        params=ParamSchema([ParamSpec(name, kinds[name], PARAMS[name][0]) for name in PARAMS]),
+        params=ParamSchema(params),
     )
     with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(

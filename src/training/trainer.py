@@ -11,7 +11,7 @@ from math import ceil, inf, isfinite, log
 import numpy as np
 
 from src.common.errors import UserError
-from src.common.signals import Preempted, StopFlags, interruptible
+from src.common.process import Preempted, StopFlags, interruptible
 from src.config.constraints import instantiate
 from src.config.schema import Config
 from src.data.batches import build_batches

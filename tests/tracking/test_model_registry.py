@@ -230,24 +230,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 
 
 @pytest.mark.slow
-def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import mlflow_store
+def test_latest_ended_last_and_best_has_the_lowest_loss(
+    store: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    from src.tracking.mlflow_store import MlflowStore
 
     uri, made = store
-    assert mlflow_store.find("latest", uri, "some").info.run_id == made["long"]
-    assert mlflow_store.find("best", uri, "some").info.run_id == made["short"]  # of equals the first
-    assert mlflow_store.find(made["failed"], uri, "some").info.run_name == "failed"
+    runs = MlflowStore(uri, "some", tmp_path)
+    assert runs.find("latest").run_id == made["long"]
+    assert runs.find("best").run_id == made["short"]  # of equals the first
+    assert runs.find(made["failed"]).name == "failed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["champion", "models:/char-rnn@champion", "models:/char-rnn/1", "models:/a/b/c", "f" * 32]
 )
-def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import mlflow_store
+def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    from src.tracking.mlflow_store import MlflowStore
 
     with pytest.raises(UserError, match=f"^run: expected latest, best, an alias .* got {re.escape(name)}$"):
-        mlflow_store.find(name, store[0], "some")
+        MlflowStore(store[0], "some", tmp_path).find(name)
 
 
 @pytest.mark.slow
@@ -261,13 +264,13 @@ def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str
 
 
 @pytest.mark.parametrize("ask", ["find", "register"])
-def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.tracking import mlflow_store
+def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from src.tracking.mlflow_client import set_champion
+    from src.tracking.mlflow_store import MlflowStore
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     call: dict[str, Callable[[], Any]] = {
-        "find": lambda: mlflow_store.find("champion", "http://127.0.0.1:9", "some"),
+        "find": lambda: MlflowStore("http://127.0.0.1:9", "some", tmp_path).find("champion"),
         "register": lambda: set_champion("http://127.0.0.1:9", "0" * 32),
     }
     with pytest.raises(UserError, match=r"tracking\.uri: expected a store that answers at http://127"):
