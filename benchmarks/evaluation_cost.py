@@ -41,7 +41,7 @@ def main() -> None:
                 for threads in (1, 2):
                     (corpus.folder / "baselines.json").unlink(missing_ok=True)
                     began = time.perf_counter()
-                    with patch("src.common.blas._controller"), threadpool_limits(threads, "blas"):
+                    with patch("src.common.process._controller"), threadpool_limits(threads, "blas"):
                         evaluate_network(architecture, flat, corpus, config.seq_len, np.random.default_rng(0))
                     took = time.perf_counter() - began
                     best[threads] = min(took, best.get(threads, took))

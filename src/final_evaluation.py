@@ -126,7 +126,7 @@ def draw_figures(
     from src.plots import run as plots  # matplotlib takes a second to import, after training
 
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
-    points_of = {name: points for name, points in run.curves.items() if "/" in name}
+    points_of = {name: points for name, points in run.history.curves.items() if "/" in name}
     if "train/loss" in points_of:
         # without the point after the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}

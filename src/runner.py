@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src.common.blas import single_blas_thread
 from src.common.callback import BaseCallback
 from src.common.console import echo_err, pluralize
 from src.common.files import absolute, write_json
+from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten

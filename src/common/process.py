@@ -1,4 +1,4 @@
-"""Processes: cores, commands that another command starts, and the signals that end a training.
+"""Processes: their cores, BLAS threads and signals, and commands that another command starts.
 
 Ctrl-C and SIGTERM set flags while training, which ends between two steps. After Ctrl-C (SIGINT) its weights
 are evaluated. After SIGTERM, which a cluster sends before it takes the machine away, there are seconds for a
@@ -12,11 +12,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from src.common.files import PROJECT
 
 INTERRUPTED = (130, -signal.SIGINT)
+_lock = threading.Lock()
+_limits: list[Any] = []  # of BLAS threads, one for each holder; that of the first knows the number of before
 
 
 def run_module(module: str, *arguments: str) -> int:
@@ -56,6 +59,36 @@ def available_cores() -> int:
 def max_parallel_jobs(n_jobs: int) -> int:
     """Return how many jobs joblib runs in parallel: n_jobs; for -1 one per core, for -2 one fewer, ..."""
     return n_jobs if n_jobs > 0 else max(1, available_cores() + 1 + n_jobs)
+
+
+@cache
+def _controller() -> Any:
+    """Find the BLAS libraries once: the search takes milliseconds, setting a limit microseconds."""
+    import numpy  # noqa: F401 (the search finds its BLAS only once it is loaded)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """Limit every BLAS library of this process to one thread; a context manager and a decorator.
+
+    OpenBLAS rounds a product otherwise when it shares it among threads, so that scores would depend on the
+    number of cores. Parallelism comes from the processes of `workers` alone.
+
+    It may be nested, and used by several Python threads: the previous number is restored when the last of
+    them has left it.
+    """
+    with _lock:
+        _limits.append(_controller().limit(limits=1, user_api="blas"))  # also after another change
+    try:
+        yield
+    finally:
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
 
 
 class Preempted(BaseException):

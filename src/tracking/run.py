@@ -15,7 +15,6 @@ import attrs
 
 from src.common.file_lock import Lock, acquire
 from src.common.files import PROJECT, absolute, write_error, write_json
-from src.common.job_result import Curves
 from src.common.process import Preempted, available_cores, preemptible
 from src.config.schema import PathsConfig
 from src.tracking.event_log import EventLog
@@ -116,10 +115,6 @@ class Run:
             write_json(self.folder / TRACKING, tracking_store(self.config))
             spare_core = available_cores() > busy_cores
             self.sync_after = time.monotonic() + (0 if spare_core else SYNC_DELAY_SECONDS)
-
-    @property
-    def curves(self) -> Curves:
-        return self.history.curves
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log those metrics that the event log does not have at this step: a resumed run repeats some."""

@@ -21,7 +21,7 @@ from src.tracking.sync_state import SyncState, close_run, list_jobs, load_store
 
 BATCH = 1000  # metric points per request: MLflow's limit
 POLL = 0.2  # seconds between two looks at the event logs
-MAX_POLL = 2.0  # seconds between two attempts to reach an unreachable store
+RETRY_POLL = 1.0  # seconds between two attempts to reach an unreachable store
 LOCK = "sync.lock"
 
 
@@ -158,7 +158,7 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     pending: list[RunSyncer] = []
     known: set[Path] = set()
-    pause, last_success = POLL, time.monotonic()
+    last_success = time.monotonic()
     with ExitStack() as locks:
         while True:
             for folder in [*folders, *(job for sweep in folders for job in list_jobs(sweep))]:
@@ -175,12 +175,11 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
                 pending.remove(syncer)
             if not pending:
                 return
-            pause = POLL if error is None or progress else min(2 * pause, MAX_POLL)
             if error is None or progress or active:
                 last_success = time.monotonic()
             elif time.monotonic() - last_success >= retry_timeout:
                 raise error
-            time.sleep(pause)
+            time.sleep(POLL if error is None else RETRY_POLL)
 
 
 def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable | None:
