@@ -150,7 +150,7 @@ def run(
     if job:
         job.started = True
         job.write_job_note(log.folder)
-    with run_scope(log) as outcome:
+    with run_scope(log):
         if resumed:
             name = job.name if job else "resume"
             echo_err(f"{name}: resuming run {log.folder.name} from step {resumed.step}")
@@ -178,8 +178,8 @@ def run(
         from src.final_evaluation import evaluate_and_log  # what training does not need is imported after it
 
         final = evaluate_and_log(log, trainer, result)
-        outcome.reason = result.stop_reason
-    return replace(final, run_id=outcome.run_id)
+        log.stop_reason = result.stop_reason
+    return replace(final, run_id=log.run_id)
 
 
 def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[Callback]:

@@ -64,9 +64,8 @@ class OpenSweep:
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
             ended = "FAILED" if failed and status == "FINISHED" else status
             tags = dict(search.tags)
-            if best:  # with one sync process, the run's id is not known yet
-                tags |= {"sweep.best": best.name}
-                tags |= {"sweep.best_run": best.directory if sweep.folder else best.run_id}
+            if best:  # the sync replaces the name of the directory by the run's id
+                tags |= {"sweep.best": best.name, "sweep.best_run": best.directory}
             if links := self.run.end(ended, metrics, tags, file, rank_results(results)):
                 print_links(config, links)
         if self.register:

@@ -139,8 +139,7 @@ class SweepRun:
         sweep, config = self.sweep, self.config
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
-        names = [row.directory if sweep.folder else row.run_id for row in ranked]
-        self.journal.sweep(sweep.name, sweep.keys, tags, names)
+        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
         self.lock.release()
         if not sweep.folder:

@@ -102,7 +102,7 @@ class EventLog:
             name: Name of the sweep.
             keys: The swept keys.
             tags: Of the parent. A value that is the name of a job's directory is uploaded as its run id.
-            ranked: Names of the jobs' directories, or run ids, the best first.
+            ranked: Names of the jobs' directories, the best first.
         """
         self.append("sweep", name=name, keys=keys, tags=tags, ranked=ranked)
 

@@ -23,6 +23,7 @@ from src.tracking.run import tracking_store
 
 SQLITE = "sqlite:///"
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
+MAX_JOBS = 5000  # jobs of a sweep that are read
 MODEL = "model"  # name of the logged model of a run
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use

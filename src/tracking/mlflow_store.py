@@ -19,6 +19,7 @@ from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.tracking.mlflow_client import (
+    MAX_JOBS,
     MODEL,
     REGISTERED,
     RUN_DIR_TAG,
@@ -43,7 +44,6 @@ FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
 NEWEST_FIRST = ["attributes.end_time DESC"]
 SAMPLE_TABLE = record_schema(columns=list[str], data=list[list[Any]])  # samples.json as MLflow stores it
 MAX_RUNS = 1000  # finished runs that are listed
-MAX_JOBS = 5000  # jobs of a sweep that are read
 # Error codes of MLflow for what is not there, or cannot be by its name.
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 

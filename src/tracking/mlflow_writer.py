@@ -18,7 +18,8 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from src.serving.pyfunc import PARAMS
 from src.tracking import mlflow_links
-from src.tracking.mlflow_client import MODEL, RUN_DIR_TAG, experiment_id
+from src.tracking.mlflow_client import MAX_JOBS, MODEL, RUN_DIR_TAG, experiment_id
+from src.tracking.run import SWEEP_TAG_PREFIX
 
 EVENT = "event"  # tag of a logged model: where its event ends in the log, to recognize repeated events
 SOURCE = Path(__file__).resolve().parents[1]
@@ -87,14 +88,16 @@ def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
         client.delete_tag(run_id, "stop_reason")
 
 
-def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any], ids: dict[str, str]) -> None:
+def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any]) -> None:
     """Tag the parent run with the sweep's result and save the view that shows its jobs.
 
-    ids: the run id of each job's directory name, which it replaces. A job elsewhere is named by its run id.
+    The jobs are found by their directories' names; a tag whose value is such a name gets the run's id.
     """
+    jobs = client.search_runs([experiment], f"tags.`{SWEEP_TAG_PREFIX}{parent}` != ''", max_results=MAX_JOBS)
+    ids = {run.data.tags.get(RUN_DIR_TAG): run.info.run_id for run in jobs}
     for name, text in event["tags"].items():
         client.set_tag(parent, name, ids.get(text, text))
-    ranked = [ids.get(name, name) for name in event["ranked"]]
+    ranked = [ids[name] for name in event["ranked"] if name in ids]
     mlflow_links.save_view(client, experiment, parent, event["name"], event["keys"], ranked)
 
 

@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,8 @@ class Run:
             raise write_error(self.folder, error) from error
         self.lock = lock or acquire(self.folder)
         self.config, self.sweep = config, sweep
+        self.stop_reason = ""  # of a run that finished
+        self.run_id = ""  # known once `run_scope` has ended
         self.history = History() if folder is None else History.of(read_events(folder))
         self.event_log = EventLog(self.folder)
         self.sync_process: SyncProcess | None = None
@@ -171,21 +172,12 @@ class Run:
         return self.folder.name
 
 
-@dataclass
-class RunOutcome:
-    """Outcome of a run, filled in when the run ends."""
-
-    reason: str = ""
-    run_id: str = ""
-
-
 @contextmanager
-def run_scope(record: Run) -> Iterator[RunOutcome]:
+def run_scope(record: Run) -> Iterator[None]:
     """Close the run whatever happens: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason."""
-    closing = RunOutcome()
     try:
         with preemptible():
-            yield closing
+            yield
     except Preempted as error:
         record.end("KILLED", str(error), wait=False)
         raise Preempted(f"ended by {error}; {record.how_to_resume()}") from error
@@ -195,4 +187,4 @@ def run_scope(record: Run) -> Iterator[RunOutcome]:
     except BaseException as error:
         record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
         raise
-    closing.run_id = record.end("FINISHED", closing.reason)
+    record.run_id = record.end("FINISHED", record.stop_reason)

@@ -110,8 +110,7 @@ class RunSyncer:
             case "model":
                 mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset)
             case "sweep":
-                ids = {job.name: SyncState.load(job).run_id for job in list_jobs(self.folder)}
-                mlflow_writer.log_sweep(client, state.run_id, state.experiment, event, ids)
+                mlflow_writer.log_sweep(client, state.run_id, state.experiment, event)
             case "resumed":
                 mlflow_writer.mark_resumed(client, state.run_id, event["tags"])
             case "end":
