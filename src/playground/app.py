@@ -94,12 +94,6 @@ class Column:
         self.error.set_visibility(False)
         self.rate.set_text(rate)
 
-    def fail(self, line: str) -> None:
-        """Show why there is no text."""
-        self.clear("")
-        self.error.set_text(line)
-        self.error.set_visibility(True)
-
     def stop(self) -> None:
         self.generation_id += 1
 
@@ -107,38 +101,38 @@ class Column:
         """Generate until the text ends, the page is closed, or a new request starts."""
         self.stop()
         current = self.generation_id
+
+        def is_obsolete() -> bool:
+            return current != self.generation_id or self.text.is_deleted
+
         self.clear("loading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
             stream = TextStream(model, request)
         except UserError as error:
-            if current == self.generation_id and not self.text.is_deleted:
-                self.fail(str(error))
+            if not is_obsolete():
+                self.clear("")
+                self.error.set_text(str(error))
+                self.error.set_visibility(True)
             return
-        if current != self.generation_id or self.text.is_deleted:
+        if is_obsolete():
             return
-        self.start(request.prompt)
+        with self.text:
+            if request.prompt:
+                ui.label(request.prompt).classes("prompt")
+            block = ui.label()
         most = max(1, round(rate * POLL_SECONDS)) if rate else None
         while not stream.ended:
             began = time.monotonic()
             piece = await asyncio.to_thread(stream.next_chunk, most)
-            if current != self.generation_id or self.text.is_deleted:
+            if is_obsolete():
                 return
-            self.append(piece)
+            if len(block.text) > BLOCK:
+                with self.text:
+                    block = ui.label()
+            block.set_text(block.text + piece)
             self.rate.set_text(stream.rate)
             await asyncio.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - began)))
-
-    def start(self, prompt: str) -> None:
-        with self.text:
-            if prompt:
-                ui.label(prompt).classes("prompt")
-            self.block = ui.label()
-
-    def append(self, piece: str) -> None:
-        if len(self.block.text) > BLOCK:
-            with self.text:
-                self.block = ui.label()
-        self.block.set_text(self.block.text + piece)
 
 
 class Page:
@@ -152,7 +146,8 @@ class Page:
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
         self.fields: dict[str, Any] = {}
         self.writing = 0  # how many times Write was pressed whose texts have not ended
-        self.prompt_field(config.prompt)
+        prompt = ui.textarea(LABELS["prompt"], value=config.prompt).props("outlined dense autogrow rows=1")
+        self.fields["prompt"] = prompt.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
         with ui.element("div").classes("controls"):
             for key in KEYS[1:]:
                 self.number_field(key, getattr(config, key))
@@ -169,10 +164,6 @@ class Page:
             column.on_choice = self.describe
         self.describe()
         self.stopper.disable()
-
-    def prompt_field(self, value: str) -> None:
-        field = ui.textarea(LABELS["prompt"], value=value).props("outlined dense autogrow rows=1")
-        self.fields["prompt"] = field.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
 
     def number_field(self, key: str, value: float | None) -> None:
         field = ui.number(
