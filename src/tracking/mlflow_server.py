@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import AF_INET, AF_INET6
 
 from src.common.errors import UserError
 
@@ -99,7 +98,10 @@ def check_free(host: str, port: int) -> None:
         UserError: The port is in use, or the address is not of this machine.
     """
     try:
-        socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET).close()
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of an ended server is free
+            probe.bind(address)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             expected = f"host: expected an address of this machine, got {host} ({error.strerror})"
