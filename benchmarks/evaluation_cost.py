@@ -10,7 +10,6 @@ benchmarks/evaluation_cost.json.
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -23,7 +22,6 @@ from src.evaluation.evaluate import evaluate_network
 from src.rnn.parameters import RNNConfig, initialize
 from src.tracking.environment import environment
 
-UNLIMITED = SimpleNamespace(acquire=lambda: None, release=lambda: None)
 RESULT = Path(__file__).with_name("evaluation_cost.json")
 ROUNDS = 5
 SETTINGS = [(cell, hidden) for cell in ("rnn", "gru", "lstm") for hidden in (128, 512)]
@@ -43,7 +41,7 @@ def main() -> None:
                 for threads in (1, 2):
                     (corpus.folder / "baselines.json").unlink(missing_ok=True)
                     began = time.perf_counter()
-                    with patch("src.common.blas._LIMIT", UNLIMITED), threadpool_limits(threads, "blas"):
+                    with patch("src.common.process._controller"), threadpool_limits(threads, "blas"):
                         evaluate_network(architecture, flat, corpus, config.seq_len, np.random.default_rng(0))
                     took = time.perf_counter() - began
                     best[threads] = min(took, best.get(threads, took))

@@ -55,12 +55,6 @@ class RunResult:
         )
 
 
-def generate(config: Config, model: TrainedModel, temperature: float) -> str:
-    """Generate a sample from the run's own seed: the same weights and settings give the same text."""
-    rng = np.random.default_rng(config.seed)
-    return "".join(sample(model, config.prompt, temperature, config.length, rng))
-
-
 def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResult:
     """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
@@ -73,7 +67,9 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     temperatures = sorted({*config.temperatures, config.temperature})
     each = ", ".join(f"{t:g}" for t in temperatures)
     echo_err(f"[4/4] sample: {pluralize(config.length, 'character')} at each temperature of {each}")
-    samples = {t: generate(config, model, t) for t in temperatures}
+    # Each from the run's own seed: the same weights and settings give the same text.
+    rngs = {t: np.random.default_rng(config.seed) for t in temperatures}
+    samples = {t: "".join(sample(model, config.prompt, t, config.length, rngs[t])) for t in temperatures}
     quality = TextQuality(corpus)
     sample_metrics = [quality.compute(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(params.tobytes()).hexdigest()
@@ -126,7 +122,7 @@ def draw_figures(
     from src.plots import run as plots  # matplotlib takes a second to import, after training
 
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
-    points_of = {name: points for name, points in run.curves.items() if "/" in name}
+    points_of = {name: points for name, points in run.history.curves.items() if "/" in name}
     if "train/loss" in points_of:
         # without the point after the last step, which repeats the kept weights' loss
         shown = points_of | {"val/loss": points_of["val/loss"][:-1]}

@@ -11,7 +11,6 @@ from src.config.schema import NON_SEMANTIC_KEYS
 
 def main(config: Any, invocation: Invocation) -> float:
     from src.runner import format_summary, run
-    from src.tracking.model_registry import register_synced
 
     result = run(config, "pipeline")
     print("\n" + format_summary(result, config))
@@ -36,7 +35,9 @@ def main(config: Any, invocation: Invocation) -> float:
             )
     print(result.summary(), flush=True)
     if config.register:
-        register_synced(result.run_id, result.folder.name, config)
+        from src.tracking.mlflow_client import register
+
+        register(result.run_id, result.folder.name, config)
     return result.training.val_loss
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from src.common.blas import single_blas_thread
 from src.common.callback import Callback
 from src.common.console import echo_err, pluralize
 from src.common.files import absolute, write_json
+from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
 from src.config.schema import Config
 from src.config.validation import flatten
@@ -148,7 +148,7 @@ def run(
     if job:
         job.started = True
         job.write_job_note(log.folder)
-    with run_scope(log) as outcome:
+    with run_scope(log):
         if resumed:
             name = job.name if job else "resume"
             echo_err(f"{name}: resuming run {log.folder.name} from step {resumed.step}")
@@ -176,8 +176,8 @@ def run(
         from src.final_evaluation import evaluate_and_log  # what training does not need is imported after it
 
         final = evaluate_and_log(log, trainer, result)
-        outcome.reason = result.stop_reason
-    return replace(final, run_id=outcome.run_id)
+        log.stop_reason = result.stop_reason
+    return replace(final, run_id=log.run_id)
 
 
 def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[Callback]:

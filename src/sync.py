@@ -20,6 +20,7 @@ from src.tracking import event_log
 from src.tracking.sync_state import TRACKING, SyncState, load_store, pending_sync
 
 RETRY_TIMEOUT = 10.0  # seconds for an unreachable store once nothing is active
+NICE = 5  # in the background: behind a training, but level with jobs that keep every core busy
 LOCK_TIMEOUT = 60.0  # seconds for the previous process of a run that was resumed to end
 
 
@@ -62,15 +63,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m src.sync", add_help=False, exit_on_error=False)
     parser.add_argument("directories", nargs="*")
     parser.add_argument("--background", action="store_true")
-    parser.add_argument("--nice", type=int, default=0)
     warnings.filterwarnings("ignore")  # MLflow's, about its own dependencies
     try:
         options, unknown = parser.parse_known_args(arguments)
         if unknown:
             raise UserError(f"expected all or directories, got the option {unknown[0]}")
-        os.nice(options.nice)
         folders = resolve_directories(options.directories)
         if options.background:
+            os.nice(NICE)
             sync(folders, RETRY_TIMEOUT, LOCK_TIMEOUT)
         else:
             for folder in folders:

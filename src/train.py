@@ -26,9 +26,9 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
     echo_err("\n" + format_summary(result, config) + "\n")
     print(result.summary(), flush=True)
     if config.register:
-        from src.tracking.model_registry import register_synced
+        from src.tracking.mlflow_client import register
 
-        register_synced(result.run_id, result.folder.name, config)
+        register(result.run_id, result.folder.name, config)
     return result.training.val_loss
 
 

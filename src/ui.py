@@ -11,33 +11,29 @@ def main(config: Any, _: Invocation) -> None:
     from src.tracking.run import tracking_store
     from src.tracking.sync_state import close_stale_runs_and_sync
 
-    store = tracking_store(config)
-    absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
-    if not store["uri"].startswith("http"):
+    store, outputs = tracking_store(config), absolute(config.output_dir)
+    outputs.mkdir(parents=True, exist_ok=True)
+    running = store["uri"].startswith("http")
+    if not running:
         check_free(config.host, config.port)
-    close_stale_runs_and_sync(absolute(config.output_dir))
+    close_stale_runs_and_sync(outputs)
     from src.tracking import mlflow_links
     from src.tracking.mlflow_client import connect, experiment_id
 
     experiment = experiment_id(connect(store["uri"]), config.tracking.experiment, store["artifacts"])
-    page = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-    if store["uri"].startswith("http"):
-        base = store["uri"].rstrip("/")
-        print("\n".join([base + page, *lines_of_sweep(mlflow_links.latest(config, base))]))
-        return
-    base = f"http://{url_host(config.host)}:{config.port}"
-    lines = [f"open {base}{page}  (Ctrl-C stops the server)"]
-    lines += lines_of_sweep(mlflow_links.latest(config, base))
-    log = absolute(config.output_dir) / "mlflow-server.log"
-    serve(["--workers", "1"], config.host, config.port, log, store["uri"], "\n".join(lines))
-
-
-def lines_of_sweep(latest: Any) -> list[str]:
-    """Return the links to the latest sweep under a line that names it; none without a sweep."""
-    if latest is None:
-        return []
-    name, links = latest
-    return [f"the latest sweep, {name}:", *links.lines()]
+    base = store["uri"].rstrip("/") if running else f"http://{url_host(config.host)}:{config.port}"
+    page = f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    lines = [page if running else f"open {page}  (Ctrl-C stops the server)"]
+    if latest := mlflow_links.latest(config, base):
+        name, links = latest
+        lines += [f"the latest sweep, {name}:", *links.lines()]
+    message = "\n".join(lines)
+    if running:
+        print(message)
+    else:
+        serve(
+            ["--workers", "1"], config.host, config.port, outputs / "mlflow-server.log", store["uri"], message
+        )
 
 
 if __name__ == "__main__":

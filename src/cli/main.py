@@ -81,7 +81,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     except UserError as error:
         echo_err(f"{command}: {error}")
         sys.exit(2)
-    from src.common.signals import Preempted, preemptible
+    from src.common.process import Preempted, preemptible
 
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     is_sweep = prepare_argv(command)

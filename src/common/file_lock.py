@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from typing_extensions import TypedDict
 
 from src.common.errors import UserError
-from src.common.files import load_json, write_error
+from src.common.files import load_json, record_schema, write_error
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
+OWNER = record_schema(host=str, pid=int)  # of a held lock, as its note says
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
-
-
-class Owner(TypedDict):
-    """The note of a held lock: the owner's host and process id."""
-
-    host: str
-    pid: int
 
 
 class Lock:
@@ -55,17 +48,17 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
         UserError: Another process holds it, or the directory is not writable.
     """
     path = folder / name
-    lock = new_lock(path)
+    lock = FileLock(path, thread_local=False)  # another thread than the acquiring one may release it
     note = owner_note(path)
     try:
         with suppress_filelock_log():
             lock.acquire(timeout, poll_interval=0.02)
-        note.write_text(json.dumps(Owner(host=socket.gethostname(), pid=os.getpid())), encoding="utf-8")
+        note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     except Timeout as error:
-        owner = read_owner(path)
-        process = f"process {owner['pid']} on {owner['host']}" if owner else "process ? on ?"
+        owner = read_owner(path) or {"host": "?", "pid": "?"}
         raise UserError(
-            f"expected a directory that no other process uses, got {folder}, used by {process}"
+            f"expected a directory that no other process uses, got {folder}, used by process {owner['pid']} "
+            f"on {owner['host']}"
         ) from error
     except OSError as error:
         lock.release()
@@ -79,7 +72,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
     if not path.exists():
         return False
     try:
-        with suppress_filelock_log(), new_lock(path).acquire(0):
+        with suppress_filelock_log(), FileLock(path).acquire(0):
             return False
     except Timeout:
         return True
@@ -92,17 +85,9 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
 def exclusive(file: Path) -> Iterator[None]:
     """Wait until no other process is in this context with the same file (by a lock file in its folder)."""
     with ExitStack() as stack:
-        with (
-            suppress(OSError),
-            suppress_filelock_log(),
-        ):  # a read-only folder needs no lock: nothing there can be changed
-            stack.enter_context(new_lock(file.with_name(f"{file.name}.lock")))
+        with suppress(OSError), suppress_filelock_log():  # nothing can be changed in a read-only folder
+            stack.enter_context(FileLock(file.with_name(f"{file.name}.lock")))
         yield
-
-
-def new_lock(path: Path) -> Any:
-    """Create a lock, not held yet, that may be released by another thread than the acquiring one."""
-    return FileLock(path, thread_local=False)
 
 
 @contextmanager
@@ -118,15 +103,15 @@ def owner_note(path: Path) -> Path:
     return path.with_name(f"{path.name}.owner")
 
 
-def read_owner(path: Path) -> Owner | None:
+def read_owner(path: Path) -> dict[str, Any] | None:
     """Read who holds a lock; None while the note is missing or being written."""
     try:
-        return load_json(owner_note(path), Owner)
+        return dict(load_json(owner_note(path), OWNER))
     except (OSError, ValueError):
         return None
 
 
-def owner_alive(owner: Owner) -> bool:
+def owner_alive(owner: dict[str, Any]) -> bool:
     """Return whether the owner may still run; always true for a process on another host."""
     if owner["host"] != socket.gethostname():
         return True

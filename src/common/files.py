@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
+
 from src.common.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -140,6 +142,12 @@ def parse_json(text: str | bytes, schema: type[T]) -> T:
         place = ".".join(str(part) for part in first["loc"]) or "content"
         raise ValueError(f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
     return checked
+
+
+def record_schema(**fields: Any) -> Any:
+    """Build the schema of a JSON object that has exactly these fields, given as name=type."""
+    make: Any = TypedDict
+    return make("Record", fields)
 
 
 def decode_json(text: str | bytes) -> Any:

@@ -3,12 +3,12 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from typing_extensions import TypedDict
 
 from src.common.errors import UserError
-from src.common.files import read_json, write_text
+from src.common.files import read_json, record_schema, write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
@@ -19,7 +19,7 @@ INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but cannot repla
 
 @dataclass(frozen=True)
 class JobResult:
-    """Result of one job. JobResultFields is its schema in jobs.json.
+    """Result of one job.
 
     Attributes:
         name: `hidden=64 clip=1`.
@@ -57,24 +57,6 @@ class JobResult:
         return self.metrics.get("val/loss", float("inf"))
 
 
-class JobResultFields(TypedDict):
-    """A row of jobs.json: the fields of a JobResult, points as lists of two numbers."""
-
-    name: str
-    number: int
-    swept: dict[str, str]
-    run_id: str
-    status: str
-    reason: str
-    reused: bool
-    seconds: float
-    metrics: dict[str, float]
-    curves: dict[str, list[list[int | float]]]
-    samples: list[dict[str, Any]]
-    gradient: list[list[int | float]]
-    directory: str
-
-
 def write_results(file: Path, rows: list[JobResult]) -> None:
     """Write jobs.json: the sweep as data."""
     write_text(file, json.dumps([asdict(row) for row in rows]) + "\n")
@@ -90,17 +72,19 @@ def read_results(file: Path, key: str = "run") -> list[JobResult]:
     Raises:
         UserError: It is missing or damaged.
     """
+    pairs = list[list[int | float]]  # JSON has no tuples
+    fields = {**get_type_hints(JobResult), "curves": dict[str, pairs], "gradient": pairs}
     rows = []
-    for entry in read_json(file, list[JobResultFields], key):
+    schema: Any = list[record_schema(**fields)]  # type: ignore[misc]
+    for entry in read_json(file, schema, key):
         try:
-            curves = {name: to_points(points) for name, points in entry["curves"].items()}
-            gradient = to_points(entry["gradient"])
+            entry["curves"] = {name: to_points(points) for name, points in entry["curves"].items()}
+            entry["gradient"] = to_points(entry["gradient"])
         except ValueError as error:
             raise UserError(
                 f"{key}: expected a whole {file.name}, got a damaged one in {file.parent} ({error})"
             ) from error
-        fields: dict[str, Any] = {**entry, "curves": curves, "gradient": gradient}
-        rows.append(JobResult(**fields))
+        rows.append(JobResult(**entry))
     return rows
 
 

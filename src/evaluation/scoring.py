@@ -13,7 +13,7 @@ from sys import float_info
 import numpy as np
 from numpy.typing import NDArray
 
-from src.common.blas import single_blas_thread
+from src.common.process import single_blas_thread
 from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten

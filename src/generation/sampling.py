@@ -13,7 +13,7 @@ from itertools import repeat
 
 import numpy as np
 
-from src.common.blas import single_blas_thread
+from src.common.process import single_blas_thread
 from src.models.serialization import TrainedModel
 from src.rnn.network import Ids
 from src.rnn.parameters import Array

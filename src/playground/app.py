@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nicegui import app, ui
@@ -43,29 +44,7 @@ LABELS = {
 HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
-STYLE = """
-body { background: #fff; color: #111; }
-.nicegui-content { max-width: 1400px; margin: 0 auto; padding: 1.25rem 1.5rem; gap: 1rem; }
-h1 { font-size: 1.35rem; line-height: 1.3; font-weight: 600; margin: 0; }
-.note { color: #444; font-size: 0.875rem; }
-.controls { display: grid; width: 100%; gap: 0.75rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); }
-.controls .q-field { padding-bottom: 0; }
-.controls .q-field__bottom { position: static; transform: none; min-height: 1.25rem; padding: 4px 4px 0; }
-.controls .q-field__messages { line-height: 1.3; }
-.columns { display: grid; width: 100%; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.column { display: flex; flex-direction: column; gap: 0.5rem; min-width: 0; }
-.settings > * { display: inline-block; margin-right: 0.75rem; color: #333; font-size: 0.8125rem; }
-.settings .differs { font-weight: 700; color: #000; text-decoration: underline; text-underline-offset: 3px; }
-.text { border: 1px solid #767676; border-radius: 4px; padding: 0.875rem 1rem; min-height: 16rem;
-  max-height: 60vh; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: 1.0625rem/1.6 Georgia, "Liberation Serif", "DejaVu Serif", serif; }
-.text:focus-visible { outline: 3px solid #111; outline-offset: 2px; }
-.text > * { display: inline; }
-.text .prompt { font-weight: 700; border-bottom: 2px solid #111; }
-.error { border-left: 4px solid #111; padding: 0.25rem 0.75rem; font-weight: 600; overflow-wrap: anywhere; }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 class Column:
@@ -115,12 +94,6 @@ class Column:
         self.error.set_visibility(False)
         self.rate.set_text(rate)
 
-    def fail(self, line: str) -> None:
-        """Show why there is no text."""
-        self.clear("")
-        self.error.set_text(line)
-        self.error.set_visibility(True)
-
     def stop(self) -> None:
         self.generation_id += 1
 
@@ -128,38 +101,38 @@ class Column:
         """Generate until the text ends, the page is closed, or a new request starts."""
         self.stop()
         current = self.generation_id
+
+        def is_obsolete() -> bool:
+            return current != self.generation_id or self.text.is_deleted
+
         self.clear("loading the model")
         try:
             model = await asyncio.to_thread(self.models.load, self.run)
             stream = TextStream(model, request)
         except UserError as error:
-            if current == self.generation_id and not self.text.is_deleted:
-                self.fail(str(error))
+            if not is_obsolete():
+                self.clear("")
+                self.error.set_text(str(error))
+                self.error.set_visibility(True)
             return
-        if current != self.generation_id or self.text.is_deleted:
+        if is_obsolete():
             return
-        self.start(request.prompt)
+        with self.text:
+            if request.prompt:
+                ui.label(request.prompt).classes("prompt")
+            block = ui.label()
         most = max(1, round(rate * POLL_SECONDS)) if rate else None
         while not stream.ended:
             began = time.monotonic()
             piece = await asyncio.to_thread(stream.next_chunk, most)
-            if current != self.generation_id or self.text.is_deleted:
+            if is_obsolete():
                 return
-            self.append(piece)
+            if len(block.text) > BLOCK:
+                with self.text:
+                    block = ui.label()
+            block.set_text(block.text + piece)
             self.rate.set_text(stream.rate)
             await asyncio.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - began)))
-
-    def start(self, prompt: str) -> None:
-        with self.text:
-            if prompt:
-                ui.label(prompt).classes("prompt")
-            self.block = ui.label()
-
-    def append(self, piece: str) -> None:
-        if len(self.block.text) > BLOCK:
-            with self.text:
-                self.block = ui.label()
-        self.block.set_text(self.block.text + piece)
 
 
 class Page:
@@ -173,7 +146,8 @@ class Page:
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
         self.fields: dict[str, Any] = {}
         self.writing = 0  # how many times Write was pressed whose texts have not ended
-        self.prompt_field(config.prompt)
+        prompt = ui.textarea(LABELS["prompt"], value=config.prompt).props("outlined dense autogrow rows=1")
+        self.fields["prompt"] = prompt.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
         with ui.element("div").classes("controls"):
             for key in KEYS[1:]:
                 self.number_field(key, getattr(config, key))
@@ -190,10 +164,6 @@ class Page:
             column.on_choice = self.describe
         self.describe()
         self.stopper.disable()
-
-    def prompt_field(self, value: str) -> None:
-        field = ui.textarea(LABELS["prompt"], value=value).props("outlined dense autogrow rows=1")
-        self.fields["prompt"] = field.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
 
     def number_field(self, key: str, value: float | None) -> None:
         field = ui.number(

@@ -8,6 +8,7 @@ params that are not in the signature and warns about them in its log.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from src.common.errors import UserError
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel, load
 
-# Param to its default, its type and the values it may take. An MLflow param has one type and no null, so
-# "off" is a number: top_k 0, top_p 1.
-PARAMS: dict[str, tuple[float, type, str]] = {
-    "temperature": (0.7, float, "a number >= 0"),
-    "length": (300, int, "an integer from 0 to 100000"),
-    "seed": (1, int, "an integer >= 0"),
-    "top_k": (0, int, "an integer >= 0 (0: off)"),
-    "top_p": (1.0, float, "a number > 0 and <= 1 (1: off)"),
+# Param to its default, its type, its least and its greatest value, and these in words. An MLflow param has
+# one type and no null, so "off" is a number: top_k 0, top_p 1.
+PARAMS: dict[str, tuple[float, type, float, float, str]] = {
+    "temperature": (0.7, float, 0, sys.float_info.max, "a number >= 0"),
+    "length": (300, int, 0, 100_000, "an integer from 0 to 100000"),  # bounds the time of one request
+    "seed": (1, int, 0, math.inf, "an integer >= 0"),
+    "top_k": (0, int, 0, math.inf, "an integer >= 0 (0: off)"),
+    "top_p": (1.0, float, math.ulp(0.0), 1, "a number > 0 and <= 1 (1: off)"),
 }
-MAX_NEW_CHARS = 100_000  # characters: bounds the time of one request
 
 
 class CharRnnPyfunc:
@@ -61,17 +61,19 @@ class CharRnnPyfunc:
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise bad_request(f"prompt: expected a text, got {prompt!r}")
+        settings = {
+            "temperature": values["temperature"],
+            "length": values["length"],
+            "top_k": values["top_k"] or None,
+            "top_p": values["top_p"],
+        }
         try:
-            return [self.generate(prompt, **values) for prompt in prompts]
+            return [
+                "".join(sample(self.model, prompt, rng=np.random.default_rng(values["seed"]), **settings))
+                for prompt in prompts
+            ]
         except UserError as error:  # a character that is not in the vocabulary
             raise bad_request(str(error)) from error
-
-    def generate(
-        self, prompt: str, temperature: float, length: int, seed: int, top_k: int, top_p: float
-    ) -> str:
-        """Generate `length` characters after the prompt."""
-        rng = np.random.default_rng(seed)
-        return "".join(sample(self.model, prompt, temperature, length, rng, top_k or None, top_p))
 
 
 def validated(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,22 +84,15 @@ def validated(params: Mapping[str, Any]) -> dict[str, Any]:
     """
     if unknown := sorted(params.keys() - PARAMS.keys()):
         raise bad_request(f"params: expected only {', '.join(PARAMS)}, got {', '.join(unknown)}")
-    values = {name: params.get(name, default) for name, (default, _, _) in PARAMS.items()}
-    for name, (_, kind, expected) in PARAMS.items():
-        if not is_valid(name, values[name]):
-            value = "null" if values[name] is None else values[name]
-            raise bad_request(f"{name}: expected {expected}, got {value}")
-        values[name] = kind(values[name])
+    values = {}
+    for name, (default, kind, least, most, expected) in PARAMS.items():
+        value = params.get(name, default)
+        # MLflow checks types by the signature, but accepts None.
+        is_number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most:
+            raise bad_request(f"{name}: expected {expected}, got {'null' if value is None else value}")
+        values[name] = kind(value)
     return values
-
-
-def is_valid(name: str, value: Any) -> bool:
-    """Return whether a param can have this value; MLflow checks types by the signature, but accepts None."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-        return False
-    if PARAMS[name][1] is int and not isinstance(value, int):
-        return False
-    return not (name == "length" and value > MAX_NEW_CHARS) and not (name == "top_p" and not 0 < value <= 1)
 
 
 def bad_request(reason: str) -> MlflowException:

@@ -15,7 +15,7 @@ from src.sweeps.seed_stats import seed_stats
 from src.sweeps.session import SearchSampler, SearchSummary
 from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
-from src.tracking import mlflow_links, model_registry
+from src.tracking import mlflow_links
 
 # Metrics of the best job that the parent run shows.
 PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
@@ -64,9 +64,8 @@ class OpenSweep:
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
             ended = "FAILED" if failed and status == "FINISHED" else status
             tags = dict(search.tags)
-            if best:  # with one sync process, the run's id is not known yet
-                tags |= {"sweep.best": best.name}
-                tags |= {"sweep.best_run": best.directory if sweep.folder else best.run_id}
+            if best:  # the sync replaces the name of the directory by the run's id
+                tags |= {"sweep.best": best.name, "sweep.best_run": best.directory}
             if links := self.run.end(ended, metrics, tags, file, rank_results(results)):
                 print_links(config, links)
         if self.register:
@@ -88,7 +87,9 @@ def register_best(best: JobResult | None, config: PathsConfig, status: str) -> N
     elif best is None:
         echo_err("not registered: no job has a val/loss")
     else:
-        model_registry.register_synced(best.run_id, best.directory, config)
+        from src.tracking.mlflow_client import register  # slow to import
+
+        register(best.run_id, best.directory, config)
 
 
 def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:

@@ -1,16 +1,19 @@
 """A sweep from its start to its end, and its parent run, in the process that launches the jobs.
 
-Where all jobs run on this machine, the sweep's directory holds the parent's event log. One background
+The sweep's directory holds the parent's event log. Where all jobs run on this machine, one background
 process syncs it and the event logs of all jobs, the parent first, so that the launching process does not
-import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the parent run is
-created in MLflow at once, and each job syncs itself.
+import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the launching process
+syncs the parent, whose id is then known at once, and each job syncs itself.
 """
 
 import json
 import secrets
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from src.common.errors import UserError
 from src.common.file_lock import acquire
 from src.common.files import absolute, write_error, write_json
 from src.common.job_result import JobResult
@@ -22,7 +25,6 @@ from src.tracking.run import tracking_store
 from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
 from src.tracking.run_store import open_store
 from src.tracking.sync_state import (
-    SHARE,
     TRACKING,
     SyncState,
     close_run,
@@ -59,29 +61,15 @@ class SweepRun:
         name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
         tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
         sweep_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        self.sweep = Sweep(sweep_id, name, keys)
-        self.journal: EventLog | None = None
-        if config.tracking.enabled and local:
-            self.sweep = Sweep(sweep_id, name, keys, str(self.folder))
+        self.folder = absolute(config.output_dir) / "sweeps" / sweep_id
+        local &= config.tracking.enabled
+        self.sweep = Sweep(sweep_id, name, keys, str(self.folder) if local else "")
+        if config.tracking.enabled:
             self._start_event_log(tags)
-        elif config.tracking.enabled:
-            from src.tracking import mlflow_store  # slow to import
-
-            absolute(config.output_dir).mkdir(parents=True, exist_ok=True)
-            store = tracking_store(config)
-            sweep_id = mlflow_store.create_parent(
-                store["uri"], config.tracking.experiment, store["artifacts"], name, tags
-            )
-            self.sweep = Sweep(sweep_id, name, keys)
         self.sweep.export_env()
 
-    @property
-    def folder(self) -> Path:
-        """The directory of the sweep's own files."""
-        return absolute(self.config.output_dir) / "sweeps" / self.sweep.id
-
     def _start_event_log(self, tags: dict[str, str]) -> None:
-        """Begin the parent's event log and the process that syncs it."""
+        """Begin the parent's event log and its sync: in the background, or at once where jobs need the id."""
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -91,7 +79,21 @@ class SweepRun:
         self.journal = EventLog(self.folder)
         self.journal.start(self.config.tracking.experiment, self.sweep.name, {}, tags, None)
         write_json(self.folder / TRACKING, tracking_store(self.config))
-        self.sync_process = start_background_sync([self.folder, *stale], SHARE)
+        if self.sweep.folder:
+            self.sync_process = start_background_sync([self.folder, *stale])
+            return
+        from src.tracking.sync import RunSyncer  # slow to import
+
+        if stale:
+            start_background_sync(stale)
+        self.syncer = RunSyncer(self.folder)
+        try:
+            self.syncer.sync(active=True)
+        except UserError:  # no job has begun
+            self.lock.release()
+            shutil.rmtree(self.folder)
+            raise
+        self.sweep = replace(self.sweep, id=self.syncer.state.run_id)
 
     def results(self) -> list[JobResult]:
         """Return the results of all jobs, by number.
@@ -99,7 +101,7 @@ class SweepRun:
         With one sync process, wait until MLflow has given each job an id. Where the store does not answer,
         the names of the run directories take their place.
         """
-        if self.journal is None:
+        if not self.sweep.folder:
             return open_store(self.config).job_results(self.sweep.id)
         self.journal.closing()
         jobs = list_jobs(self.folder)
@@ -134,24 +136,20 @@ class SweepRun:
         Returns:
             The links that open the sweep in MLflow's UI; None when the store did not answer.
         """
-        sweep, uri = self.sweep, tracking_store(self.config)["uri"]
-        if self.journal is None:
-            from src.tracking import mlflow_store  # slow to import
-
-            mlflow_store.close_parent(uri, sweep.id, status, metrics, tags, [page])
-            ids = [result.run_id for result in ranked]
-            return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, self.config, ids)
+        sweep, config = self.sweep, self.config
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
         self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
         self.journal.end(status)
         self.lock.release()
-        if not wait_for_sync(self.sync_process, self.folder, uri):
+        if not sweep.folder:
+            self.syncer.sync(active=False)
+            self.syncer.lock.release()
+        elif not wait_for_sync(self.sync_process, self.folder, tracking_store(config)["uri"]):
             return None
         done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
-        return mlflow_links.sweep_links(
-            mlflow_links.ui_location(self.config)[0], done.experiment, done.run_id, ids
-        )
+        server, _ = mlflow_links.ui_location(config)
+        return mlflow_links.sweep_links(server, done.experiment, done.run_id, ids)
 
 
 def sync_pending(config: PathsConfig) -> None:
@@ -161,4 +159,4 @@ def sync_pending(config: PathsConfig) -> None:
     uri = tracking_store(config)["uri"]
     pending = pending_sync(absolute(config.output_dir))
     if folders := [each for each in pending if load_store(each)["uri"] == uri]:
-        start_background_sync(folders, SHARE).wait()
+        start_background_sync(folders).wait()

@@ -4,8 +4,10 @@ import hashlib
 import inspect
 import json
 import platform
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -87,23 +89,21 @@ def environment_tags(env: dict[str, Any]) -> dict[str, str]:
 
 def processor() -> str:
     """Return the processor's name, as far as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    with suppress(OSError):
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if name := re.search(r"^model name\s*: *(.*)", cpuinfo, re.MULTILINE):
+            return name[1].strip()
     return platform.processor()
 
 
 def git(*arguments: str) -> str | None:
     """Run git in the project; its output, None where there is no git or no checkout."""
     try:
-        answer = subprocess.run(
-            ["git", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.check_output(
+            ["git", *arguments], cwd=PROJECT, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
+    except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 @cache

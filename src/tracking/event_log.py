@@ -4,8 +4,8 @@ Training appends a line of JSON for each event (a few microseconds) and never wa
 process reads the log from where it last stopped and uploads it, during training or afterwards. While a server
 is unreachable, the log only grows.
 
-`EventLog` has a method for each kind of event, `src.tracking.formats.Event` the schema. After an end event
-more events follow if the run was resumed.
+`EventLog` has a method for each kind of event, `EVENTS` its fields. After an end event more events follow if
+the run was resumed.
 """
 
 import json
@@ -14,15 +14,33 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal, Union
 
 from src.common.errors import UserError
-from src.common.files import parse_json, write_error
+from src.common.files import parse_json, record_schema, write_error
 
 NAME = "events.jsonl"
 KIND = re.compile(rb'\{"kind": "(\w+)"')  # how `append` begins a line
 REASON = 1000  # characters of an end's reason that are kept
+
+TEXTS = dict[str, str]
+DATA = record_schema(name=str, digest=str, source=str, profile=dict[str, Any])
+EVENTS: dict[str, dict[str, Any]] = {
+    "start": {
+        "experiment": str, "name": str, "params": dict[str, Any], "tags": TEXTS, "data": DATA | None,
+        "time": int,
+    },
+    "metrics": {"step": int, "values": dict[str, float], "time": int},
+    "artifact": {"path": str, "folder": str},
+    "table": {"name": str, "rows": list[dict[str, Any]]},
+    "model": {"path": str},
+    "closing": {},
+    "sweep": {"name": str, "keys": list[str], "tags": TEXTS, "ranked": list[str]},
+    "end": {"status": Literal["FINISHED", "FAILED", "KILLED"], "reason": str, "time": int},
+    "resumed": {"tags": TEXTS, "time": int},
+}  # fmt: skip
 
 
 def now() -> int:
@@ -114,6 +132,15 @@ class EventLog:
             raise write_error(self.folder, error) from error
 
 
+@cache
+def event_schema() -> Any:
+    """Build the schema of a line of the log."""
+    from pydantic import Field  # takes 50 ms to import, which no training waits for
+
+    kinds = [record_schema(kind=Literal[kind], **fields) for kind, fields in EVENTS.items()]
+    return Annotated[Union[tuple(kinds)], Field(discriminator="kind")]  # noqa: UP007
+
+
 def safe_join(folder: Path, name: str) -> Path:
     """Return the path of an event's file. Raises UserError for one outside the run's directory."""
     path = (folder / name).resolve()
@@ -130,16 +157,13 @@ def read_lines(folder: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]
     Raises:
         UserError: A line is no event.
     """
-    from src.tracking.formats import Event  # slow to import
-
-    schema: Any = Event
     with (folder / NAME).open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             try:
-                record = dict(parse_json(line, schema))
+                record = parse_json(line, event_schema())
             except ValueError as error:
                 raise UserError(
                     f"expected a whole {NAME}, got a damaged one in {folder} (at byte {offset}: {error})"

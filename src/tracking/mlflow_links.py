@@ -23,13 +23,6 @@ VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved vie
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
 SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns: those that exist
 CURVES = ("val/loss", "train/loss")
-# MLflow derives a run's color from its id, often the same for two jobs of a sweep. These are matplotlib's.
-RUN_COLORS = [
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
-    "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
-    "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5",
-    "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
-]  # fmt: skip
 MAX_CHART_RUNS = 50  # runs in charts (as in the template); of more, MLflow's "first 20", which are the best
 MAX_COMPARE_RUNS = 20  # columns of the compare page
 
@@ -144,20 +137,11 @@ def save_view(
         "updatedAt": now,
         "state": json.dumps(view_state(sweep_id, keys, len(run_ids))),
     }
-    for run_id, color in zip(run_ids, cycle(RUN_COLORS), strict=False):
+    # MLflow derives a run's color from its id, often the same for two jobs. These are matplotlib's.
+    colors = read_json(TEMPLATE, dict[str, Any])["colors"]
+    for run_id, color in zip(run_ids, cycle(colors), strict=False):
         client.set_tag(run_id, "mlflow.runColor", color)
     client.set_experiment_tag(experiment, VIEW + sweep_id, json.dumps(view))
-
-
-def publish(sweep_id: str, name: str, keys: list[str], config: PathsConfig, run_ids: list[str]) -> SweepLinks:
-    """Save the view of a sweep whose parent run this process created; its links."""
-    from src.tracking.mlflow_client import connect, experiment_id  # slow to import
-
-    store = tracking_store(config)
-    client = connect(store["uri"])
-    experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
-    save_view(client, experiment, sweep_id, name, keys, run_ids)
-    return sweep_links(ui_location(config)[0], experiment, sweep_id, run_ids)
 
 
 def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:

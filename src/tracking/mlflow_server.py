@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.request import urlopen
 
 from src.common.errors import UserError
 
@@ -24,30 +23,26 @@ def check_database(backend: str) -> None:
     Raises:
         UserError: It is no database's URL, or the driver is not installed.
     """
-    from sqlalchemy.engine import make_url
+    from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
-        url = make_url(backend)
-        dialect = url.get_dialect()
+        create_engine(backend)
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
             "backend_store_uri: expected a database's URL such as postgresql://USER:PASSWORD@HOST/NAME, "
             f"got {backend}"
         ) from error
-    try:
-        dialect.import_dbapi()
     except ImportError as error:
-        shown = url.render_as_string(hide_password=True)
         raise UserError(
-            f"backend_store_uri: expected a database whose driver is installed, got {shown}, for which "
-            f"{error.name} is missing: make cluster installs that of PostgreSQL"
+            f"backend_store_uri: expected a database whose driver is installed, got {make_url(backend)!r}, "
+            f"for which {error.name} is missing: make cluster installs that of PostgreSQL"
         ) from error
 
 
 @contextmanager
 def run_server(options: list[str], host: str, port: int, log: Path, backend: str) -> Iterator[Server]:
-    """Run `mlflow server` while the context lasts, which begins once the server answers.
+    """Run `mlflow server` while the context lasts, which begins once the server listens.
 
     Args:
         options: Further command-line options.
@@ -57,10 +52,7 @@ def run_server(options: list[str], host: str, port: int, log: Path, backend: str
         backend: Database URL, passed in the environment, where other users cannot read the password.
 
     Yields:
-        The process.
-
-    Raises:
-        UserError: The server ended before it answered.
+        The process, which may have ended by itself.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), *options]
     env = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_BACKEND_STORE_URI": backend}
@@ -68,28 +60,26 @@ def run_server(options: list[str], host: str, port: int, log: Path, backend: str
     with log.open("wb") as file:  # its own process group: Ctrl-C is for this process, which stops the server
         server = subprocess.Popen(command, stdout=file, stderr=file, env=env, process_group=0)
     try:
-        while server.poll() is None and not is_healthy(host, port):
+        while server.poll() is None and not is_listening(host, port):
             time.sleep(0.2)
-        if server.poll() is not None:
-            raise exit_error(log)
         yield server
     finally:
         stop(server)
 
 
 def serve(options: list[str], host: str, port: int, log: Path, backend: str, message: str) -> None:
-    """Run `mlflow server` (see `run_server`) until Ctrl-C or SIGTERM; print a message once it answers."""
+    """Run `mlflow server` (see `run_server`) until Ctrl-C or SIGTERM; print a message once it listens.
+
+    Raises:
+        UserError: The server ended by itself.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         with run_server(options, host, port, log, backend) as server:
-            print(message, flush=True)
+            if server.poll() is None:
+                print(message, flush=True)
             server.wait()
-        raise exit_error(log)
-
-
-def exit_error(log: Path) -> UserError:
-    """Build the one-line error for a server that ended by itself."""
-    return UserError(f"expected a running MLflow server, got one that exited: see {log}")
+        raise UserError(f"expected a running MLflow server, got one that exited: see {log}")
 
 
 def stop(server: Server) -> None:
@@ -99,15 +89,6 @@ def stop(server: Server) -> None:
             os.killpg(server.pid, how)
         with suppress(subprocess.TimeoutExpired):
             server.wait(STOP_TIMEOUT)
-
-
-def is_healthy(host: str, port: int) -> bool:
-    """Return whether an MLflow server answers."""
-    try:
-        with urlopen(f"http://{url_host(host)}:{port}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:  # URLError is one
-        return False
 
 
 def check_free(host: str, port: int) -> None:
@@ -146,6 +127,5 @@ def url_host(host: str) -> str:
     >>> [url_host(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
     ['127.0.0.1', '127.0.0.1', '[::1]', '[::1]']
     """
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    address = loopback.get(host, host)
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{address}]" if ":" in address else address

@@ -1,6 +1,12 @@
 """Handlers that write each event of a run to MLflow. Each can be repeated with the same event."""
 
+import hashlib
 import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +16,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from src.serving.package import requirements, stage
 from src.serving.pyfunc import PARAMS
 from src.tracking import mlflow_links
-from src.tracking.mlflow_client import RUN_DIR_TAG, experiment_id
+from src.tracking.mlflow_client import MAX_JOBS, MODEL, RUN_DIR_TAG, experiment_id
+from src.tracking.run import SWEEP_TAG_PREFIX
 
-MODEL = "model"  # name of the logged model
 EVENT = "event"  # tag of a logged model: where its event ends in the log, to recognize repeated events
+SOURCE = Path(__file__).resolve().parents[1]
+# What a logged model carries to write text where this project is not installed: packages of the project, and
+# the packages that these import.
+CARRIED = ("common", "data", "generation", "models", "rnn", "serving")
+REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
 
 
 def find_or_create_run(client: Any, event: dict[str, Any], artifacts: str, directory: str) -> tuple[str, str]:
@@ -78,14 +88,16 @@ def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
         client.delete_tag(run_id, "stop_reason")
 
 
-def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any], ids: dict[str, str]) -> None:
+def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any]) -> None:
     """Tag the parent run with the sweep's result and save the view that shows its jobs.
 
-    ids: the run id of each job's directory name; it replaces a tag's value that is such a name.
+    The jobs are found by their directories' names; a tag whose value is such a name gets the run's id.
     """
+    jobs = client.search_runs([experiment], f"tags.`{SWEEP_TAG_PREFIX}{parent}` != ''", max_results=MAX_JOBS)
+    ids = {run.data.tags.get(RUN_DIR_TAG): run.info.run_id for run in jobs}
     for name, text in event["tags"].items():
         client.set_tag(parent, name, ids.get(text, text))
-    ranked = [ids[name] for name in event["ranked"]]
+    ranked = [ids[name] for name in event["ranked"] if name in ids]
     mlflow_links.save_view(client, experiment, parent, event["name"], event["keys"], ranked)
 
 
@@ -100,20 +112,42 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         if known.status == LoggedModelStatus.READY:
             return
         client.delete_logged_model(known.model_id)
-    kinds = {name: "long" if kind is int else "double" for name, (_, kind, _) in PARAMS.items()}
+    params = [
+        ParamSpec(name, "long" if kind is int else "double", default)
+        for name, (default, kind, *_) in PARAMS.items()
+    ]
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "prompt")]),
         outputs=Schema([ColSpec("string", "text")]),
-        params=ParamSchema([ParamSpec(name, kinds[name], PARAMS[name][0]) for name in PARAMS]),
+        params=ParamSchema(params),
     )
-    with stage() as (package, code), mlflow.start_run(run_id=run_id):
+    with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
             name=MODEL,
-            loader_module=f"{package}.loader",
+            loader_module=f"{package}.serving.pyfunc",
             data_path=str(folder),
             code_paths=[str(code)],
             signature=signature,
-            pip_requirements=requirements(),
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             tags={EVENT: offset},
         )
     client.update_run(run_id, status="RUNNING")  # leaving start_run ended the run
+
+
+@contextmanager
+def stage_code() -> Iterator[tuple[str, Path]]:
+    """Copy the code that a model carries; its package name and directory, for as long as the context lasts.
+
+    The name holds the digest of the code: two models of different versions can be loaded in one process.
+    """
+    files = sorted(file for part in CARRIED for file in (SOURCE / part).glob("*.py"))
+    texts = {file.relative_to(SOURCE): file.read_text(encoding="utf-8") for file in files}
+    package = f"char_rnn_{hashlib.sha256(''.join(texts.values()).encode()).hexdigest()[:12]}"
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / package
+        for name, text in texts.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            code = re.sub(r"^( *)from src\.", rf"\1from {package}.", text, flags=re.MULTILINE)
+            (root / name).write_text(code, encoding="utf-8")
+        (root / "__init__.py").touch()
+        yield package, root

@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,11 @@ import attrs
 
 from src.common.file_lock import Lock, acquire
 from src.common.files import PROJECT, absolute, write_error, write_json
-from src.common.job_result import Curves
-from src.common.process import available_cores
-from src.common.signals import Preempted, preemptible
+from src.common.process import Preempted, available_cores, preemptible
 from src.config.schema import PathsConfig
 from src.tracking.event_log import EventLog
 from src.tracking.run_record import History, read_events
 from src.tracking.sync_state import (
-    IDLE,
-    SHARE,
     TRACKING,
     SyncProcess,
     SyncState,
@@ -49,8 +44,8 @@ def tracking_store(config: PathsConfig) -> dict[str, str]:
 
 
 # Importing MLflow takes some 5 seconds of processor time. Where training uses every core, that slows a
-# training of ten seconds by a third (measured: 33% at low priority, 11% at the lowest). There the upload
-# starts when training is over, or has lasted so long that this is at most 3% of it.
+# training of ten seconds by a third. There the upload starts when training is over, or has lasted so long
+# that this is at most 3% of it.
 SYNC_DELAY_SECONDS = 180.0
 
 
@@ -82,11 +77,12 @@ class Run:
             raise write_error(self.folder, error) from error
         self.lock = lock or acquire(self.folder)
         self.config, self.sweep = config, sweep
+        self.stop_reason = ""  # of a run that finished
+        self.run_id = ""  # known once `run_scope` has ended
         self.history = History() if folder is None else History.of(read_events(folder))
         self.event_log = EventLog(self.folder)
         self.sync_process: SyncProcess | None = None
         self.sync_after = inf  # never
-        self.has_spare_core = False  # whether training leaves a core free
         self.stale_runs: list[Path] = []  # uploaded along with this run
 
     def start(
@@ -98,20 +94,18 @@ class Run:
         busy_cores: int,
     ) -> None:
         """Log config, params, tags and dataset. busy_cores: cores that training keeps busy."""
-        write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.start(self.config.tracking.experiment, name, params, tags, data)
-        self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
         """Continue the log, and the same run in MLflow. tags: of the run from now on."""
         self.event_log.resume(tags or {})
-        write_json(self.folder / "config.json", attrs.asdict(self.config))
-        self.event_log.artifact(self.folder / "config.json")
         self.track(busy_cores)
 
     def track(self, busy_cores: int) -> None:
-        """Write where the run is tracked, and decide when its upload starts."""
+        """Log the config, write where the run is tracked, and decide when its upload starts."""
+        write_json(self.folder / "config.json", attrs.asdict(self.config))
+        self.event_log.artifact(self.folder / "config.json")
         tracked = self.config.tracking.enabled
         if tracked and self.sweep:
             write_json(self.folder / TRACKING, {**tracking_store(self.config), "sweep": str(self.sweep)})
@@ -120,12 +114,8 @@ class Run:
         self.stale_runs = close_stale_runs(absolute(self.config.output_dir))
         if tracked:
             write_json(self.folder / TRACKING, tracking_store(self.config))
-            self.has_spare_core = available_cores() > busy_cores
-            self.sync_after = time.monotonic() + (0 if self.has_spare_core else SYNC_DELAY_SECONDS)
-
-    @property
-    def curves(self) -> Curves:
-        return self.history.curves
+            spare_core = available_cores() > busy_cores
+            self.sync_after = time.monotonic() + (0 if spare_core else SYNC_DELAY_SECONDS)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log those metrics that the event log does not have at this step: a resumed run repeats some."""
@@ -135,19 +125,16 @@ class Run:
     def sync_when_due(self) -> None:
         """Start the background sync as soon as training leaves it a core, or has lasted long enough."""
         if time.monotonic() > self.sync_after:
-            self.start_sync(SHARE if self.has_spare_core else IDLE)
+            self.start_sync()
 
     def sync_event_log(self) -> int:
         """Wait until the event log is on the disk; return its size in bytes."""
         return self.event_log.sync()
 
-    def start_sync(self, nice: int = SHARE) -> None:
-        """Start the upload of a tracked run in the background, once.
-
-        nice: Niceness. An upload that starts during training keeps its own to the end.
-        """
+    def start_sync(self) -> None:
+        """Start the upload of a tracked run in the background, once."""
         if self.sync_after < inf and self.sync_process is None:
-            self.sync_process = start_background_sync([self.folder, *self.stale_runs], nice)
+            self.sync_process = start_background_sync([self.folder, *self.stale_runs])
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Log a file of the run's directory, below `folder` of its artifacts."""
@@ -185,21 +172,12 @@ class Run:
         return self.folder.name
 
 
-@dataclass
-class RunOutcome:
-    """Outcome of a run, filled in when the run ends."""
-
-    reason: str = ""
-    run_id: str = ""
-
-
 @contextmanager
-def run_scope(record: Run) -> Iterator[RunOutcome]:
+def run_scope(record: Run) -> Iterator[None]:
     """Close the run whatever happens: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason."""
-    closing = RunOutcome()
     try:
         with preemptible():
-            yield closing
+            yield
     except Preempted as error:
         record.end("KILLED", str(error), wait=False)
         raise Preempted(f"ended by {error}; {record.how_to_resume()}") from error
@@ -209,4 +187,4 @@ def run_scope(record: Run) -> Iterator[RunOutcome]:
     except BaseException as error:
         record.end("FAILED", " ".join(f"{type(error).__name__}: {error}".split())[:500])
         raise
-    closing.run_id = record.end("FINISHED", closing.reason)
+    record.run_id = record.end("FINISHED", record.stop_reason)

@@ -2,21 +2,31 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.errors import UserError
 from src.common.files import read_json
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
 from src.tracking import event_log
 
-if TYPE_CHECKING:
-    from src.tracking.formats import JobNote
-
 JOB_NOTE = "sweep.json"  # in a run's directory: the job of a sweep that it is
 SAMPLES = "samples.json"  # name of the table of samples
 # What a run must have to be repeated and compared.
 REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
+JOB_CURVES = ("train/loss", "val/loss")  # of a job's result
 COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
+
+
+class JobNote(TypedDict):
+    """sweep.json: the job of a sweep for which the run was trained. sweep-ID.json: one that reused it."""
+
+    sweep: str
+    number: int
+    name: str
+    swept: dict[str, str]
+    reused: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -181,33 +191,43 @@ class History:
         return new
 
 
-def read_job_note(file: Path) -> "JobNote":
+def read_job_note(file: Path) -> JobNote:
     """Read the note of a sweep's job in a run's directory. Raises UserError for a damaged one."""
-    from src.tracking.formats import JobNote  # slow to import
-
     return read_json(file, JobNote)
 
 
-def job_result(folder: Path, note: "JobNote", run_id: str = "") -> JobResult:
+def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
     """Build the result of a job from its run's directory. run_id: "" for the directory's name."""
-    run = read_events(folder)
-    gradients = folder / GRADIENTS
+    run, file = read_events(folder), folder / GRADIENTS
+    gradients = read_json(file, GradientFile) if file.exists() else None
+    return build_job_result(replace(run, run_id=run_id or run.run_id), note, gradients, folder.name)
+
+
+def build_job_result(
+    run: RunRecord, note: JobNote, gradients: GradientFile | None, directory: str
+) -> JobResult:
+    """Build the result of a job from its run, with curves and samples.
+
+    Args:
+        run: The run.
+        note: Which job it is.
+        gradients: Its gradient norms, where they were measured.
+        directory: Name of its directory.
+    """
     return JobResult(
         name=note["name"],
         number=note["number"],
         swept=note["swept"],
-        run_id=run_id or run.run_id,
+        run_id=run.run_id,
         status=run.status,
         reason=run.stop_reason,
         reused=note.get("reused", False),
         seconds=max(0, run.end_time - run.start_time) / 1000,
         metrics=run.metrics,
-        curves={name: run.curves[name] for name in ("train/loss", "val/loss") if name in run.curves},
+        curves={name: run.curves[name] for name in JOB_CURVES if name in run.curves},
         samples=run.samples,
-        gradient=best_gradient_norms(read_json(gradients, GradientFile), run.curves.get("val/loss", []))
-        if gradients.exists()
-        else [],
-        directory=folder.name,
+        gradient=best_gradient_norms(gradients, run.curves.get("val/loss", [])) if gradients else [],
+        directory=directory,
     )
 
 

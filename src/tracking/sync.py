@@ -19,13 +19,9 @@ from src.tracking import event_log, mlflow_writer
 from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
 from src.tracking.sync_state import SyncState, close_run, list_jobs, load_store
 
-# `sync_all` retries by itself; MLflow's own retries would block it for minutes.
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
 BATCH = 1000  # metric points per request: MLflow's limit
 POLL = 0.2  # seconds between two looks at the event logs
-MAX_POLL = 2.0  # seconds between two attempts to reach an unreachable store
+RETRY_POLL = 1.0  # seconds between two attempts to reach an unreachable store
 LOCK = "sync.lock"
 
 
@@ -49,10 +45,6 @@ class RunSyncer:
         except UserError:
             self.lock.release()
             raise
-
-    def is_complete(self) -> bool:
-        """True if the whole event log, including an end event, is uploaded."""
-        return self.state.is_complete(self.folder)
 
     def sync(self, active: bool) -> None:
         """Upload the events since the last call.
@@ -86,7 +78,8 @@ class RunSyncer:
                     self._log_batch(client, batch, offset)
                 batch += metrics
                 if not metrics:
-                    if event["kind"] == "sweep" and not self._jobs_ended():
+                    jobs = list_jobs(self.folder) if event["kind"] == "sweep" else []
+                    if not all(SyncState.load(job).ended for job in jobs):
                         return  # it names the runs of all jobs
                     self._apply(client, event, end)
                     self._save(end)
@@ -106,22 +99,20 @@ class RunSyncer:
     def _apply(self, client: Any, event: dict[str, Any], offset: int) -> None:
         """Upload an event other than metrics; offset: its end in the log, by which a model is identified."""
         state, kind = self.state, event["kind"]
+        path = event_log.safe_join(self.folder, event.get("path", ""))
         match kind:
             case "start":
                 self._start(client, event)
             case "artifact":
-                path = event_log.safe_join(self.folder, event["path"])
                 client.log_artifact(state.run_id, str(path), event["folder"] or None)
             case "table":
                 mlflow_writer.log_table(client, state.run_id, event)
             case "model":
-                path = event_log.safe_join(self.folder, event["path"])
                 mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset)
             case "sweep":
-                ids = {job.name: SyncState.load(job).run_id for job in list_jobs(self.folder)}
-                mlflow_writer.log_sweep(client, state.run_id, state.experiment, event, ids)
+                mlflow_writer.log_sweep(client, state.run_id, state.experiment, event)
             case "resumed":
-                mlflow_writer.mark_resumed(client, state.run_id, event.get("tags", {}))
+                mlflow_writer.mark_resumed(client, state.run_id, event["tags"])
             case "end":
                 mlflow_writer.end_run(client, state.run_id, event)
         state.ended = kind == "end"
@@ -147,9 +138,6 @@ class RunSyncer:
             )
         return {k.replace(sweep.name, parent): v.replace(sweep.name, parent) for k, v in tags.items()}
 
-    def _jobs_ended(self) -> bool:
-        return all(SyncState.load(job).ended for job in list_jobs(self.folder))
-
 
 def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: float = 0.0) -> None:
     """Upload runs and sweeps, with the jobs that sweeps begin meanwhile, until all are complete.
@@ -164,9 +152,12 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
         StoreUnreachable: The store did not answer in this time.
         UserError: A file is damaged, or another process uploads the run.
     """
+    # Retried here: MLflow's own retries would block for minutes.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     pending: list[RunSyncer] = []
     known: set[Path] = set()
-    pause, last_success = POLL, time.monotonic()
+    last_success = time.monotonic()
     with ExitStack() as locks:
         while True:
             for folder in [*folders, *(job for sweep in folders for job in list_jobs(sweep))]:
@@ -178,17 +169,16 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
             before = sum(syncer.state.offset for syncer in pending)
             error = _sync_each(pending, active)
             progress = sum(syncer.state.offset for syncer in pending) > before
-            for syncer in [each for each in pending if each.is_complete()]:
+            for syncer in [each for each in pending if each.state.is_complete(each.folder)]:
                 syncer.lock.release()
                 pending.remove(syncer)
             if not pending:
                 return
-            pause = POLL if error is None or progress else min(2 * pause, MAX_POLL)
             if error is None or progress or active:
                 last_success = time.monotonic()
             elif time.monotonic() - last_success >= retry_timeout:
                 raise error
-            time.sleep(pause)
+            time.sleep(POLL if error is None else RETRY_POLL)
 
 
 def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable | None:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NotRequired
 
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
-from src.common.files import PROJECT, read_json, write_error, write_json, write_text
+from src.common.files import PROJECT, read_json, record_schema, write_error, write_json, write_text
 from src.tracking import event_log
 from src.tracking.event_log import EventLog
 
@@ -24,8 +25,7 @@ TRACKING = "tracking.json"  # of a tracked run: where it is tracked (`load_store
 JOBS = "jobs"  # folder in a sweep's directory: for each job a file with the path of its directory
 LOG = "sync.log"
 STALE_REASON = "process terminated without an end event"
-IDLE = 19  # niceness: use only processor time that nothing else wants
-SHARE = 5  # niceness: keep up with jobs that keep every core busy
+STORE = record_schema(uri=str, artifacts=str, sweep=NotRequired[str])  # content of TRACKING
 SyncProcess = subprocess.Popen[bytes]
 
 
@@ -54,9 +54,10 @@ class SyncState:
         """
         if not (folder / STATE).exists():
             return cls()
-        from src.tracking.formats import SyncFields  # slow to import
+        from pydantic import NonNegativeInt  # takes 50 ms to import, which no training waits for
 
-        return cls(**read_json(folder / STATE, SyncFields, ""))
+        schema = record_schema(offset=NonNegativeInt, run_id=str, experiment=str, ended=bool)
+        return cls(**read_json(folder / STATE, schema, ""))
 
     def save(self, folder: Path) -> None:
         """Write the state to a run's directory."""
@@ -73,10 +74,7 @@ def load_store(folder: Path) -> dict[str, str]:
     Raises:
         UserError: The file is damaged.
     """
-    from src.tracking.formats import StoreFields  # slow to import
-
-    store = read_json(folder / TRACKING, StoreFields, "")
-    return {"uri": store["uri"], "artifacts": store["artifacts"], "sweep": store.get("sweep", "")}
+    return {"sweep": "", **read_json(folder / TRACKING, STORE, "")}
 
 
 def register_job(sweep: Path, job: Path) -> None:
@@ -111,14 +109,16 @@ def close_stale_runs(output_dir: Path) -> list[Path]:
     Returns:
         Those of them that are tracked and so have to be uploaded.
     """
-    folders = [folder for kind in ("runs", "sweeps") for folder in logged_in(output_dir / kind)]
-    stale = [each for each in sorted(folders) if not event_log.has_ended(each) and not is_locked(each)]
+    folders = list_logged(output_dir)
+    stale = [each for each in folders if not event_log.has_ended(each) and not is_locked(each)]
     return [folder for folder in stale if close_run(folder) and (folder / TRACKING).exists()]
 
 
-def logged_in(folder: Path) -> list[Path]:
-    """List the directories in a folder that have an event log."""
-    return [file.parent for file in sorted(folder.glob(f"*/{event_log.NAME}"))]
+def list_logged(output_dir: Path) -> list[Path]:
+    """List the sweeps and the runs that have an event log."""
+    name = event_log.NAME
+    files = [*sorted(output_dir.glob(f"sweeps/*/{name}")), *sorted(output_dir.glob(f"runs/*/{name}"))]
+    return [file.parent for file in files]
 
 
 def pending_sync(output_dir: Path) -> list[Path]:
@@ -127,8 +127,7 @@ def pending_sync(output_dir: Path) -> list[Path]:
     Jobs that are uploaded with their sweep are left out.
     """
     close_stale_runs(output_dir)
-    logged = [folder for kind in ("sweeps", "runs") for folder in logged_in(output_dir / kind)]
-    tracked = [folder for folder in logged if (folder / TRACKING).exists()]
+    tracked = [folder for folder in list_logged(output_dir) if (folder / TRACKING).exists()]
     folders = [folder for folder in tracked if not SyncState.load(folder).is_complete(folder)]
     jobs = {job for sweep in folders for job in list_jobs(sweep)}
     return [folder for folder in folders if folder not in jobs and not is_locked(folder)]
@@ -141,19 +140,18 @@ def close_stale_runs_and_sync(output_dir: Path) -> None:
             start_background_sync(stale)
 
 
-def start_background_sync(folders: Sequence[Path], nice: int = IDLE) -> SyncProcess:
+def start_background_sync(folders: Sequence[Path]) -> SyncProcess:
     """Start `python -m src.sync` for the directories of runs and sweeps.
 
     It ends once everything is uploaded, or, when MLflow is unreachable, some seconds after the last run.
 
     Args:
         folders: The directories; errors are written to sync.log of the first.
-        nice: Niceness of the process.
 
     Raises:
         UserError: The log cannot be written.
     """
-    command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background", "--nice", str(nice)]
+    command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background"]
     try:
         with (folders[0] / LOG).open("wb") as log:
             return subprocess.Popen(

@@ -15,9 +15,8 @@ from multiprocessing.synchronize import Semaphore
 
 import numpy as np
 
-from src.common.blas import single_blas_thread
 from src.common.errors import UserError
-from src.common.process import available_cores
+from src.common.process import available_cores, single_blas_thread
 from src.rnn.loss import cross_entropy_and_gradient
 from src.rnn.network import Ids, backward, forward
 from src.rnn.parameters import Array

@@ -12,7 +12,7 @@ import numpy as np
 
 from src.common.callback import Callback, Logger
 from src.common.errors import UserError
-from src.common.signals import Preempted, StopFlags, interruptible
+from src.common.process import Preempted, StopFlags, interruptible
 from src.config.constraints import instantiate
 from src.config.schema import Config
 from src.data.batches import build_batches

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.common.blas import single_blas_thread
+from src.common.process import single_blas_thread
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.evaluation import scoring

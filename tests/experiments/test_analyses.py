@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from math import log
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,17 +100,30 @@ def test_the_gradient_of_the_kept_weights_is_read() -> None:
     assert best_gradient_norms(file, []) == []
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path) -> None:
-    from src.tracking import mlflow_store
+    from src.tracking.mlflow_client import connect, experiment_id
+    from src.tracking.mlflow_store import MlflowStore
 
     steps = [{"step": 10, "norms": [[[4.0, 2.0]]]}]
     content = {"about": "", "distances": [0, 1], "initial_singular_values": [], "steps": steps}
-    (tmp_path / GRADIENTS).write_text(json.dumps(content))
-    info = SimpleNamespace(run_id="r", status="FINISHED", artifact_uri=tmp_path.as_uri())
-    run = SimpleNamespace(info=info, data=SimpleNamespace(params={"diagnostics": "True"}))
-    assert mlflow_store.load_gradient_norms(run, [(11, 2.0), (10, 2.0)]) == [(0, 4.0), (1, 2.0)]
-    (tmp_path / GRADIENTS).unlink()
-    assert mlflow_store.load_gradient_norms(run, [(10, 2.0)]) == []
+    client = connect(uri := f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = experiment_id(client, "some", tmp_path.as_uri())
+    for number in range(2):
+        note = {"sweep": "s", "number": number, "name": f"seed={number}", "swept": {"seed": str(number)}}
+        tags = {"sweep.s": json.dumps(note), "mlflow.parentRunId": "s"}
+        run_id = client.create_run(experiment, tags=tags).info.run_id
+        client.log_param(run_id, "diagnostics", "True")
+        for step, loss in ((11, 2.0), (10, 2.0)):
+            client.log_metric(run_id, "val/loss", loss, step=step)
+        if number == 0:
+            client.log_text(run_id, json.dumps(content), GRADIENTS)
+        client.set_terminated(run_id)
+    first, second = MlflowStore(uri, "some", tmp_path).job_results("s")
+    assert first.gradient == [(0, 4.0), (1, 2.0)]
+    assert second.gradient == []
+    assert first.curves == {"val/loss": [(10, 2.0), (11, 2.0)]}
 
 
 def test_the_papers_loss_stands_beside_ours() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from src.experiments.rerun import ALL_EQUAL, flatten
 from src.tracking.environment import numerics
-from src.tracking.mlflow_store import find
+from src.tracking.mlflow_store import MlflowStore
 
 pytestmark = pytest.mark.slow  # every one of them trains
 
@@ -84,11 +84,12 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
     *findings, verdict = ended.out.splitlines()
     assert verdict.startswith(f"identical: rerun_of={trained.run_id} run=")
     assert [line.split()[-1] for line in findings] == ["identical"] * 6
-    new = find(verdict.rpartition("run=")[2], trained.uri, "unused")
-    assert new.data.tags["rerun_of"] == trained.run_id
-    old = find(trained.run_id, trained.uri, "unused")
+    store = MlflowStore(trained.uri, "unused", tmp_path)
+    new = store.find(verdict.rpartition("run=")[2])
+    assert new.tags["rerun_of"] == trained.run_id
+    old = store.find(trained.run_id)
     for tag in ("code_sha256", "lock_sha256", "processor", "blas"):
-        assert new.data.tags[tag] == old.data.tags[tag] != ""
+        assert new.tags[tag] == old.tags[tag] != ""
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     weights = "model/weights.safetensors"
     assert (folder / weights).read_bytes() == (trained.folder / weights).read_bytes()
@@ -99,8 +100,6 @@ def test_a_tracked_run_is_repeated_from_the_tracker_alone(typed: Typed, trained:
 def test_a_tracked_run_is_found_by_its_directory_and_refused_without_files(
     typed: Typed, trained: Any, tmp_path: Path
 ) -> None:
-    from src.tracking.mlflow_store import MlflowStore
-
     store = MlflowStore(trained.uri, "unused", trained.outputs)
     assert store.find(trained.folder.name).run_id == trained.run_id
     import mlflow

@@ -14,6 +14,7 @@ import pytest
 
 from src.common.job_result import read_results
 from src.tracking.event_log import read_lines
+from src.tracking.sync_state import SyncState
 from tests.commands import TIME_LIMIT, Commands
 from tests.conftest import PROJECT, environ
 from tests.interrupted import JOB, STEPS, points
@@ -90,8 +91,9 @@ def test_a_sweep_killed_in_its_second_job_goes_on_there(
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(ids[12])
     assert run.info.status == "FINISHED"
-    assert run.data.tags["mlflow.parentRunId"] == file.parent.name, "the id of the new sweep"
-    assert client.get_run(file.parent.name).data.metrics["sweep/jobs"] == 2
+    parent = SyncState.load(file.parent).run_id
+    assert run.data.tags["mlflow.parentRunId"] == parent, "the id of the new sweep"
+    assert client.get_run(parent).data.metrics["sweep/jobs"] == 2
     curve = [(step, value) for step, name, value in points(straight[12]) if name == "train/loss"]
     assert [(m.step, m.value) for m in client.get_metric_history(ids[12], "train/loss")] == curve
 

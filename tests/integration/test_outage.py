@@ -148,11 +148,11 @@ def test_a_resumed_run_is_running_again_and_ends_again(tmp_path: Path) -> None:
     syncer.sync(active=True)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags.get("stop_reason")) == ("RUNNING", None)
-    assert not syncer.is_complete()
+    assert not syncer.state.is_complete(syncer.folder)
     journal.metrics(21, {"lr": 0.25})
     journal.end("KILLED", "interrupted")
     syncer.sync(active=True)
-    assert syncer.is_complete()
+    assert syncer.state.is_complete(syncer.folder)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "interrupted")
     assert [m.step for m in client.get_metric_history(run_id, "lr")] == [*range(20), 21]

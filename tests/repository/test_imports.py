@@ -148,7 +148,6 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.tracking.mlflow_client",
                 "src.tracking.sync",
                 "src.tracking.mlflow_store",
-                "src.tracking.model_registry",
                 "src.serving.pyfunc",  # where a logged model is loaded, MLflow is at work already
                 "src.tracking.mlflow_writer",
             },
@@ -169,7 +168,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis", "src.experiments.report"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
-        ("pydantic", {"src.common.files", "src.tracking.formats"}),
+        ("pydantic", {"src.common.files", "src.tracking.event_log", "src.tracking.sync_state"}),
         ("rich", {"src.common.console", "src.training.callbacks", "src.sweeps.summary"}),
         (
             "hydra",

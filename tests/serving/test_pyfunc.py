@@ -34,9 +34,9 @@ def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     """The address of the server, which is asked from the moment when it answers a ping."""
     if not (BIN / "mlflow").exists() or not shutil.which("uvicorn", path=str(BIN)):
         pytest.skip("the programs mlflow and uvicorn are not beside this Python")
-    from src.tracking import model_registry
+    from src.tracking import mlflow_client
 
-    model_registry.set_champion(trained.uri, trained.run_id)
+    mlflow_client.set_champion(trained.uri, trained.run_id)
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": trained.uri,

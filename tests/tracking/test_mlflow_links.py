@@ -115,16 +115,16 @@ def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
 
 def tracked(uri: str) -> tuple[Sweep, list[str]]:
     """A sweep of three jobs in a fresh store, one without a val/loss."""
-    from src.tracking import mlflow_store
     from src.tracking.mlflow_client import connect, experiment_id
 
-    parent = mlflow_store.create_parent(uri, "char-rnn", "", "hidden=1,2,3", {"stage": "sweep"})
-    sweep = Sweep(parent, "hidden=1,2,3", ["hidden"])
     client = connect(uri)
+    experiment = experiment_id(client, "char-rnn", "")
+    parent = client.create_run(experiment, tags={"stage": "sweep"}, run_name="hidden=1,2,3")
+    sweep = Sweep(parent.info.run_id, "hidden=1,2,3", ["hidden"])
     runs = []
     for number, loss in enumerate((2.5, None, 1.5)):
         tags = Job(sweep, number, {"hidden": str(number)}).tags()
-        run = client.create_run(experiment_id(client, "char-rnn", ""), tags=tags, run_name=f"hidden={number}")
+        run = client.create_run(experiment, tags=tags, run_name=f"hidden={number}")
         if loss:
             client.log_metric(run.info.run_id, "val/loss", loss)
         client.set_terminated(run.info.run_id)
@@ -143,9 +143,10 @@ def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
     assert mlflow_links.latest(where, "http://host") is None  # no experiment
     first, runs = tracked(uri)
     assert mlflow_links.latest(where, "http://host") is None  # not ended
-    told = mlflow_links.publish(first.id, first.name, first.keys, where, runs)
-    experiment = connect(uri).get_experiment_by_name("char-rnn")
-    assert told == mlflow_links.sweep_links(mlflow_links.LOCAL, experiment.experiment_id, first.id, runs)
+    client = connect(uri)
+    number = client.get_experiment_by_name("char-rnn").experiment_id
+    mlflow_links.save_view(client, number, first.id, first.name, first.keys, runs)
+    experiment = client.get_experiment(number)
     again = mlflow_links.sweep_links("http://host", experiment.experiment_id, first.id, runs)
     assert mlflow_links.latest(where, "http://host") == ("hidden=1,2,3", again)
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{first.id}"])
@@ -158,7 +159,7 @@ def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
     found = mlflow_links.latest(where, "http://host")
     assert found is not None
     assert first.id in found[1].table  # the second is still at work
-    mlflow_links.publish(second.id, second.name, second.keys, where, others)
+    mlflow_links.save_view(client, number, second.id, second.name, second.keys, others)
     found = mlflow_links.latest(where, "http://host")
     assert found is not None
     assert second.id in found[1].table

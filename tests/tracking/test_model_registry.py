@@ -129,14 +129,13 @@ def test_best_and_latest_are_those_of_the_table(sweep: Any, uri: str, typed: Any
 
 @pytest.mark.slow
 def test_registering_again_moves_the_alias_and_makes_no_second_version(sweep: Any, uri: str) -> None:
-    from src.tracking import model_registry
-    from src.tracking.mlflow_client import connect
+    from src.tracking.mlflow_client import connect, set_champion
 
     client = connect(uri)
     first, second = (client.get_model_version("char-rnn", version).run_id for version in ("1", "2"))
-    assert model_registry.set_champion(uri, first) == 1
+    assert set_champion(uri, first) == 1
     assert champion(uri).run_id == first
-    assert model_registry.set_champion(uri, second) == 2
+    assert set_champion(uri, second) == 2
     assert champion(uri).run_id == second
     assert len(client.search_model_versions("name = 'char-rnn'")) == 2
 
@@ -194,9 +193,9 @@ def test_a_cut_short_sweep_leaves_the_champion(
     from src.common.job_result import JobResult
     from src.config.schema import PathsConfig
     from src.sweeps.summary import register_best
-    from src.tracking import model_registry
+    from src.tracking import mlflow_client
 
-    monkeypatch.setattr(model_registry, "register", lambda run_id, config: pytest.fail("registered"))
+    monkeypatch.setattr(mlflow_client, "register", lambda *_: pytest.fail("registered"))
     best = JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": 1.0})
     register_best(best, PathsConfig("o", "d"), "KILLED")
     assert capsys.readouterr().err == "not registered: the sweep did not finish (KILLED)\n"
@@ -231,45 +230,48 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 
 
 @pytest.mark.slow
-def test_latest_ended_last_and_best_has_the_lowest_loss(store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import mlflow_store
+def test_latest_ended_last_and_best_has_the_lowest_loss(
+    store: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    from src.tracking.mlflow_store import MlflowStore
 
     uri, made = store
-    assert mlflow_store.find("latest", uri, "some").info.run_id == made["long"]
-    assert mlflow_store.find("best", uri, "some").info.run_id == made["short"]  # of equals the first
-    assert mlflow_store.find(made["failed"], uri, "some").info.run_name == "failed"
+    runs = MlflowStore(uri, "some", tmp_path)
+    assert runs.find("latest").run_id == made["long"]
+    assert runs.find("best").run_id == made["short"]  # of equals the first
+    assert runs.find(made["failed"]).name == "failed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["champion", "models:/char-rnn@champion", "models:/char-rnn/1", "models:/a/b/c", "f" * 32]
 )
-def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import mlflow_store
+def test_a_name_that_there_is_not(name: str, store: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    from src.tracking.mlflow_store import MlflowStore
 
     with pytest.raises(UserError, match=f"^run: expected latest, best, an alias .* got {re.escape(name)}$"):
-        mlflow_store.find(name, store[0], "some")
+        MlflowStore(store[0], "some", tmp_path).find(name)
 
 
 @pytest.mark.slow
 def test_a_run_without_a_model_is_not_registered(store: tuple[str, dict[str, str]]) -> None:
-    from src.tracking import model_registry
-    from src.tracking.mlflow_client import connect
+    from src.tracking.mlflow_client import connect, set_champion
 
     uri, made = store
     with pytest.raises(UserError, match="register: expected a run with a logged model"):
-        model_registry.set_champion(uri, made["short"])
+        set_champion(uri, made["short"])
     assert connect(uri).search_registered_models() == []
 
 
 @pytest.mark.parametrize("ask", ["find", "register"])
-def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.tracking import mlflow_store, model_registry
+def test_a_store_out_of_reach_is_one_line(ask: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from src.tracking.mlflow_client import set_champion
+    from src.tracking.mlflow_store import MlflowStore
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     call: dict[str, Callable[[], Any]] = {
-        "find": lambda: mlflow_store.find("champion", "http://127.0.0.1:9", "some"),
-        "register": lambda: model_registry.set_champion("http://127.0.0.1:9", "0" * 32),
+        "find": lambda: MlflowStore("http://127.0.0.1:9", "some", tmp_path).find("champion"),
+        "register": lambda: set_champion("http://127.0.0.1:9", "0" * 32),
     }
     with pytest.raises(UserError, match=r"tracking\.uri: expected a store that answers at http://127"):
         call[ask]()

@@ -69,14 +69,15 @@ def test_a_sweep_makes_one_finished_run_a_job(sweep: Any, trained: Any) -> None:
 
 
 def test_latest_and_best_are_told_apart(sweep: Any, typed: Typed, trained: Any) -> None:
-    from src.tracking import mlflow_store
+    from src.tracking.mlflow_store import MlflowStore
 
+    runs = MlflowStore(trained.uri, "sweep", trained.outputs)
     names = re.findall(r"^test/bpc=.* run=(.+)$", sweep.stdout, re.MULTILINE)
     ids = [id_of(trained, name) for name in names]
     losses = [float(loss) for loss in re.findall(r"val/loss=([\d.]+)", sweep.stdout)]
-    assert mlflow_store.find("latest", trained.uri, "sweep").info.run_id == ids[-1]
-    assert mlflow_store.find("best", trained.uri, "sweep").info.run_id == ids[losses.index(min(losses))]
-    assert mlflow_store.find("best", trained.uri, "char-rnn").info.run_id == trained.run_id
+    assert runs.find("latest").run_id == ids[-1]
+    assert runs.find("best").run_id == ids[losses.index(min(losses))]
+    assert MlflowStore(trained.uri, "char-rnn", trained.outputs).find("best").run_id == trained.run_id
     asked = ["length=40", "tracking.experiment=sweep", *trained.places]
     latest, by_id, by_name = (typed("sample", f"run={run}", *asked) for run in ("latest", ids[-1], names[-1]))
     assert latest.rc == 0, latest.err

@@ -14,7 +14,7 @@ import pytest
 
 from src.common.callback import Callback
 from src.common.errors import UserError
-from src.common.signals import Preempted
+from src.common.process import Preempted
 from src.config.schema import Config, ModelConfig
 from src.training import checkpoint, trainer
 from src.training.callbacks import EarlyStopping
