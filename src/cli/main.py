@@ -17,23 +17,10 @@ from src.common.files import CONF
 
 # Keys whose values are literal texts, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (
-    "prompt",
-    "run",
-    "resume",
-    "init_from",
-    "rerun",
-    "backend_store_uri",
-    "allowed_hosts",
-    "left",
-    "right",
-    "output_dir",
-    "data_dir",
-    "data.path",
-    "warandpeace",
-    "tinyshakespeare",
-    "tracking.uri",
+    "prompt", "run", "resume", "init_from", "rerun", "backend_store_uri", "allowed_hosts", "left", "right",
+    "output_dir", "data_dir", "data.path", "warandpeace", "tinyshakespeare", "tracking.uri",
     "tracking.run_name",
-)
+)  # fmt: skip
 
 SWEEP_CALLBACK = "src.sweeps.hydra_callback.SweepCallback"
 COMPLETION_FLAGS = ("-sc", "--shell-completion")
@@ -85,7 +72,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
         with ExitStack() as stack:
             if is_sweep:
                 from src.cli.help import NO_SWEEP_COMMANDS
-                from src.sweeps.session import SweepSession
+                from src.sweeps.summary import SweepSession
 
                 if command in NO_SWEEP_COMMANDS:
                     raise UserError("expected a single run, got --multirun: remove it")

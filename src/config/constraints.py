@@ -7,6 +7,7 @@ class validates its arguments.
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import Parameter, isabstract, signature
 from pkgutil import resolve_name
 from typing import Any
@@ -108,34 +109,20 @@ def fields_of(config_class: type) -> dict[str, Any]:
     return attrs.fields_dict(attrs.resolve_types(config_class))
 
 
-def constrained(constraint: Constraint) -> Any:
-    """Return a field without a default, which conf/ has, and with a constraint."""
-    return attrs.field(default=MISSING, validator=constraint)
+def constrained(kind: str, **arguments: Any) -> Any:
+    """Return a field without a default, which conf/ has; the arguments are those of Constraint."""
+    return attrs.field(default=MISSING, validator=Constraint(kind, **arguments))
 
 
-def int_field(ge: float, **arguments: Any) -> Any:
-    """Return a field for an integer; arguments of Constraint, here and below."""
-    return constrained(Constraint("an integer", ge=ge, **arguments))
-
-
-def float_field(**arguments: Any) -> Any:
-    """Return a field for a number."""
-    return constrained(Constraint("a number", **arguments))
+int_field = partial(constrained, "an integer")
+float_field = partial(constrained, "a number")
+str_field = partial(constrained, "a text")
+bool_field = partial(constrained, "true or false")
 
 
 def choice_field(*choices: str) -> Any:
     """Return a field for one of several texts."""
-    return constrained(Constraint("a text", choices=choices))
-
-
-def str_field(none_means: str = "") -> Any:
-    """Return a field for a text."""
-    return constrained(Constraint("a text", none_means=none_means))
-
-
-def bool_field() -> Any:
-    """Return a field for true or false."""
-    return constrained(Constraint("true or false"))
+    return constrained("a text", choices=choices)
 
 
 def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
@@ -201,15 +188,11 @@ def class_name(target: Any) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if ours else str(target)
 
 
-@attrs.frozen
-class Instantiable:
-    """An attrs validator: what a field holds makes an object of the group of the same name."""
-
-    def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
-        """Raise UserError where `instantiate` does."""
-        instantiate(attribute.name, value)
+def validate_target(instance: Any, attribute: Any, value: Any) -> None:
+    """Validate a field of a group, an attrs validator: raise UserError where `instantiate` does."""
+    instantiate(attribute.name, value)
 
 
 def target_field() -> Any:
     """Return a field for `_target_` and the arguments of its class."""
-    return attrs.field(default=MISSING, validator=Instantiable())
+    return attrs.field(default=MISSING, validator=validate_target)

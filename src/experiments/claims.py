@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from src.common.errors import UserError
 from src.common.files import read_json
 
+Measures = dict[str, float]
 Preset = Literal["quick", "full"]
 WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}
 

@@ -1,28 +1,22 @@
 """The page of `make reproduce`: every claim, figure and sample in one self-contained file."""
 
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from src.common.console import pluralize
 from src.experiments.claims import tally
 from src.experiments.runner import FOLDER, ExperimentResult
-from src.sweeps.html_report import select_samples
+from src.sweeps.html_report import render_template, select_samples
 from src.tracking.environment import environment
 
-TEMPLATE = Path(__file__).with_name("report.html")
+MAX_SAMPLE_CHARACTERS = 400
 MAX_SAMPLES = 6
 
 
 def render_page(outcomes: list[ExperimentResult], facts: dict[str, Any]) -> str:
     """Render the page as HTML. facts: what it ran on, by name."""
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return template.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        tally=tally(claim.passed for outcome in outcomes for claim in outcome.claims),
-        sections=[section(outcome) for outcome in outcomes],
-        facts=facts,
-    )
+    title = tally(claim.passed for outcome in outcomes for claim in outcome.claims)
+    sections = [section(outcome) for outcome in outcomes]
+    return render_template("experiments/report.html", title=title, sections=sections, facts=facts)
 
 
 def section(outcome: ExperimentResult) -> dict[str, Any]:
@@ -49,13 +43,9 @@ def section(outcome: ExperimentResult) -> dict[str, Any]:
         ]
     from src.plots.sweep import svg  # matplotlib takes a second to import
 
-    return {
-        **variables,
-        "note": note,
-        "figure": svg(outcome.figure(), e.name),
-        "selection": selection,
-        "samples": samples[:MAX_SAMPLES],
-    }
+    figure = svg(outcome.figure(), e.name)
+    samples = [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]]
+    return {**variables, "note": note, "figure": figure, "selection": selection, "samples": samples}
 
 
 def describe_environment(preset: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ merged.
 
 import sys
 from pathlib import Path
-from typing import NotRequired
+from typing import NotRequired, cast
 
 from matplotlib.figure import Figure
 from typing_extensions import TypedDict
@@ -15,8 +15,7 @@ from typing_extensions import TypedDict
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.files import PROJECT, read_json, write_atomically, write_json, write_text
-from src.experiments.aggregate import Measures
-from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
+from src.experiments.claims import WORDS, ClaimResult, Measures, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
 from src.plots.sweep import write_svg
 from src.tracking.environment import environment
@@ -120,50 +119,36 @@ def record(outcome: ExperimentResult, folder: Path) -> None:
 def to_record(outcome: ExperimentResult) -> Record:
     """The record of an outcome."""
     e, env = outcome.experiment, environment()
-    entry: Record = {
+    executed: Execution = {
         "command": e.command_line(outcome.preset),
         "jobs": len(outcome.results),
         "seconds": round(outcome.seconds, 1),
         "processor": env["processor"],
         "cores": env["cores"],
-        "preset": outcome.preset,
-        "measures": outcome.measures,
-        "claims": claim_records(outcome.claims),
     }
+    claims = claim_records(outcome.claims)
+    measured = {"preset": outcome.preset, "measures": outcome.measures, "claims": claims}
+    entry = cast("Record", executed | measured)
     if len(outcome.results) == 1:
         samples = outcome.results[0].samples
         entry["samples"] = {f"{s['temperature']:g}": f"{s['prompt']}{s['text']}" for s in samples}
     if e.part:
-        commit: Part = {**execution(entry), "commit": env["git_commit"], "changed": env["git_dirty"]}
-        entry["parts"] = {e.part: commit}
+        entry["parts"] = {e.part: {**executed, "commit": env["git_commit"], "changed": env["git_dirty"]}}
     return entry
-
-
-def execution(entry: Record) -> Part:
-    """The part of a record that says what was run."""
-    return {
-        "command": entry["command"],
-        "jobs": entry["jobs"],
-        "seconds": entry["seconds"],
-        "processor": entry["processor"],
-        "cores": entry["cores"],
-    }
 
 
 def claim_records(claims: list[ClaimResult]) -> list[ClaimRecord]:
     """The claims of a record."""
-    return [
-        {"claim": c.claim, "passed": c.passed, "measure": c.measure, "value": c.value, "expected": c.expected}
-        for c in claims
-    ]
+    keys = ClaimRecord.__annotations__
+    return [cast("ClaimRecord", {key: getattr(claim, key) for key in keys}) for claim in claims]
 
 
 def merge_parts(earlier: Record, now: Record) -> Record:
     """Merge the record of a part with an earlier record of the same preset."""
     if earlier["preset"] != now["preset"]:
         return now
-    before: dict[str, Part] = earlier.get("parts") or {ALL: execution(earlier)}
-    parts = before | now["parts"]
+    whole = {key: value for key, value in earlier.items() if key in Execution.__annotations__}
+    parts = earlier.get("parts", {ALL: cast("Part", whole)}) | now["parts"]
     return {
         **now,
         "measures": earlier["measures"] | now["measures"],
@@ -191,12 +176,11 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
         if earlier and (now["preset"], earlier["preset"]) == ("quick", "full"):
             echo_err(f"{name}: kept the record of preset=full; {file} is of preset=quick")
             continue
-        draw = EXPERIMENTS[name].draw
-        if "parts" in now and earlier and draw:
+        if "parts" in now and earlier:
             now = merge_parts(earlier, now)
             claims = read_claims(FOLDER / name / "expected.json", now["preset"])
             now["claims"] = claim_records(check_claims(claims, now["measures"], partly=True))
-            save_figure(draw(now["measures"]), figure, name)
+            save_figure(EXPERIMENTS[name].plot([], now["measures"]), figure, name)
         else:
             write_text(figure, file.with_suffix(".svg").read_text(encoding="utf-8"))
         write_json(target, now)
