@@ -19,9 +19,8 @@ from omegaconf.errors import (
 
 from src.common.errors import UserError
 from src.common.files import CONF, write_error
-from src.config.constraints import TARGET_GROUPS, fields_of, invalid_value_error
+from src.config.constraints import TARGET_GROUPS, all_keys, fields_of, invalid_value_error
 from src.config.schema import COMMANDS
-from src.config.validation import all_keys
 
 # Parts of Optuna's messages, which Hydra's plugin raises as a plain ValueError, and our messages for them.
 SEARCH_SPACE_MISMATCH = (

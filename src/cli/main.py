@@ -243,7 +243,7 @@ def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    from src.config.validation import iter_leaves
+    from src.config.constraints import iter_leaves
 
     typed = {text.lstrip("+~").partition("=")[0] for text in invocation.overrides}
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -1,10 +1,9 @@
 """Typed configuration: the type and the constraint of every key, as attrs classes.
 
 `conf/` has the defaults, with the reason for each. An object of these classes is valid: each is validated
-when it is made, and immutable from then on (`src.config.validation.evolve` returns a changed copy).
+when it is made, and immutable from then on (`src.config.constraints.evolve` returns a changed copy).
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -17,12 +16,13 @@ from src.common.files import absolute
 from src.config.constraints import (
     Constraint,
     bool_field,
+    build,
     choice_field,
     constrained,
-    fields_of,
     float_field,
     int_field,
     invalid_value_error,
+    iter_leaves,
     str_field,
     target_field,
 )
@@ -196,20 +196,6 @@ class Config(PathsConfig):
         return config
 
 
-def build(config_class: type, logged: Any) -> Any:
-    """Make a config of nested mappings; UserError for the first group with other keys or values."""
-    group = getattr(config_class, "group", "configuration")
-    if not isinstance(logged, Mapping):
-        raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")
-    fields = fields_of(config_class)
-    differing = [f"{key}, which is unknown" for key in sorted(logged.keys() - fields.keys())]
-    differing += [f"no {key}" for key in sorted(fields.keys() - logged.keys())]
-    if differing:
-        raise UserError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
-    values = {k: build(f.type, logged[k]) if attrs.has(f.type) else logged[k] for k, f in fields.items()}
-    return config_class(**values)
-
-
 def validate_register(register: bool, tracking: TrackingConfig) -> None:
     """Raise UserError for a model that is to be registered without a registry."""
     if register and not tracking.enabled:
@@ -282,6 +268,20 @@ class ReproduceConfig(PathsConfig):
     )
     warandpeace: str | None = str_field(none_means="skipping karpathy2015")
     tinyshakespeare: str | None = str_field(none_means="a download")
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Return the logged parameters: dotted keys to values, the choice of a group under the name of the group.
+
+    Left out is what does not affect the result: NON_SEMANTIC_KEYS, and the path of the text, whose content is
+    part of the digest.
+    """
+    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if key.partition(".")[0] not in NON_SEMANTIC_KEYS and key != "data.path"
+    }
 
 
 # The typed schema below each command's file in conf/.

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from src.common.console import echo_err
 from src.common.errors import UserError
+from src.config.constraints import evolve
 from src.config.schema import NON_SEMANTIC_KEYS, Config
-from src.config.validation import evolve
 from src.runner import prepare, run
 from src.tracking.environment import numerics
 from src.tracking.run_record import COMPARED_CURVES, RunRecord
@@ -21,8 +20,6 @@ ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 NON_DETERMINISTIC_STOPS = {"interrupted": "was interrupted by Ctrl-C", "pruned": "was pruned by its sweep"}
 ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: an identical result was expected"
 DIGESTS = ("weights_sha256", "job_digest")
-# Of the environment: these change no bit, or are checked before.
-IGNORED_ENVIRONMENT = ("command", "cores", "data_digest")
 
 
 def reject_overrides(overrides: list[str]) -> None:
@@ -108,9 +105,9 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
             f"run {original.run_id} had a time limit (max_seconds={config.max_seconds:g}): its number of "
             "steps depends on the machine, so the result may differ"
         )
-    known = flatten(original.environment.get("numerics"))
+    known = original.environment.get("numerics") or {}
     workers = effective_workers(config.workers, config.batch_size)
-    for key, now in flatten(numerics(workers)).items():
+    for key, now in numerics(workers).items():
         if key in known and known[key] != now:
             yield (
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
@@ -149,25 +146,14 @@ def first_difference(original: RunRecord, again: RunRecord) -> str:
 
 
 def environment_diff(original: RunRecord, again: RunRecord) -> str:
-    """List the differences between two environments: first those that must be equal for equal bits."""
-    before, after = flatten(original.environment), flatten(again.environment)
-    lines = {
-        key: f"  {key}: {before.get(key, 'unknown')}, now {after.get(key, 'unknown')}"
-        for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT})
+    """List the differences between two runs in what must be equal for equal bits: `numerics`, the code."""
+    before, after = (
+        {"code_sha256": run.environment.get("code_sha256"), **(run.environment.get("numerics") or {})}
+        for run in (original, again)
+    )
+    lines = [
+        f"  {key}: {before.get(key, 'unknown')}, now {after.get(key, 'unknown')}"
+        for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
-    }
-    needed = [line for key, line in lines.items() if key.startswith(("numerics.", "code_sha256"))]
-    others = [line for line in lines.values() if line not in needed]
-    first = ["an identical result requires equal values of", *needed] if needed else [ALL_EQUAL]
-    return "\n".join(first + (["other differences of the environment", *others] if others else []))
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`."""
-    if isinstance(tree, dict):
-        return {
-            key: leaf
-            for name, part in tree.items()
-            for key, leaf in flatten(part, f"{prefix}{name}.").items()
-        }
-    return {prefix.removesuffix("."): tree}
+    ]
+    return "\n".join(["an identical result requires equal values of", *lines]) if lines else ALL_EQUAL

@@ -2,42 +2,40 @@
 
 `python -m src.experiments.results outputs/reproduction` first copies the records of that folder to
 experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
-merged.
+merged. `make reproduce` also writes a page: every claim, figure and sample in one self-contained file.
 """
 
 import sys
 from pathlib import Path
-from typing import NotRequired, cast
+from typing import Any, NotRequired, cast
 
 from matplotlib.figure import Figure
 from typing_extensions import TypedDict
 
-from src.common.console import echo_err
+from src.common.console import echo_err, pluralize
 from src.common.errors import UserError
 from src.common.files import PROJECT, read_json, write_atomically, write_json, write_text
 from src.experiments.claims import WORDS, ClaimResult, Measures, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
-from src.plots.sweep import write_svg
+from src.plots.sweep import svg, write_svg
+from src.sweeps.html_report import render_template, select_samples
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
 FIRST, LAST = "<!-- results -->\n", "<!-- /results -->\n"
+MAX_SAMPLES, MAX_SAMPLE_CHARACTERS = 6, 400  # of an experiment, on the page
 ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 class Execution(TypedDict):
-    """Command, duration and environment of an experiment. jobs: their number."""
+    """Command, duration and environment of an experiment, or of a part of it. jobs: their number; commit,
+    changed: of the code of a part."""
 
     command: str
     jobs: int
     seconds: float
     processor: str
     cores: int
-
-
-class Part(Execution):
-    """The execution of a part of an experiment. commit, changed: of the code."""
-
     commit: NotRequired[str | None]
     changed: NotRequired[bool | None]
 
@@ -59,7 +57,7 @@ class Record(Execution):
     measures: Measures
     claims: list[ClaimRecord]
     samples: NotRequired[dict[str, str]]
-    parts: NotRequired[dict[str, Part]]
+    parts: NotRequired[dict[str, Execution]]
 
 
 def read_record(file: Path) -> Record | None:
@@ -148,7 +146,7 @@ def merge_parts(earlier: Record, now: Record) -> Record:
     if earlier["preset"] != now["preset"]:
         return now
     whole = {key: value for key, value in earlier.items() if key in Execution.__annotations__}
-    parts = earlier.get("parts", {ALL: cast("Part", whole)}) | now["parts"]
+    parts = earlier.get("parts", {ALL: cast("Execution", whole)}) | now["parts"]
     return {
         **now,
         "measures": earlier["measures"] | now["measures"],
@@ -189,6 +187,53 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
 def save_figure(figure: Figure, file: Path, salt: str) -> None:
     """Write an SVG atomically; the same figure gives the same bytes."""
     write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
+
+
+def render_page(outcomes: list[ExperimentResult], facts: dict[str, Any]) -> str:
+    """Render the page as HTML. facts: what it ran on, by name."""
+    title = tally(claim.passed for outcome in outcomes for claim in outcome.claims)
+    sections = [section(outcome) for outcome in outcomes]
+    return render_template("experiments/report.html", title=title, sections=sections, facts=facts)
+
+
+def section(outcome: ExperimentResult) -> dict[str, Any]:
+    """The variables of an experiment in the template. question: the heading of its README."""
+    e = outcome.experiment
+    readme = (FOLDER / e.name / "README.md").read_text(encoding="utf-8")
+    variables = {
+        "name": e.name,
+        "question": readme.splitlines()[0].removeprefix("# "),
+        "command": e.command_line(outcome.preset),
+        "claims": outcome.claims,
+    }
+    if outcome.missing:
+        note = f"not run: {outcome.missing}"
+        return {**variables, "note": note, "figure": "", "selection": "", "samples": []}
+    finished = sum(result.status == "FINISHED" for result in outcome.results)
+    note = f"{pluralize(len(outcome.results), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
+    selection, samples = select_samples(outcome.results)
+    if len(outcome.results) == 1:  # all temperatures of a single run
+        selection = "Samples."
+        samples = [
+            {**sample, "name": f"temperature {sample['temperature']:g}", "settings": ""}
+            for sample in outcome.results[0].samples
+        ]
+    figure = svg(outcome.figure(), e.name)
+    samples = [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]]
+    return {**variables, "note": note, "figure": figure, "selection": selection, "samples": samples}
+
+
+def describe_environment(preset: str) -> dict[str, Any]:
+    """Describe the environment for the page: commit, processor, versions."""
+    env = environment()
+    commit = (env["git_commit"] or "none")[:12] + (" with changes" if env["git_dirty"] else "")
+    return {
+        "preset": preset,
+        "commit": commit,
+        "processor": f"{env['processor']}, {env['cores']} cores",
+        "Python": env["python"],
+        "NumPy": env["packages"]["numpy"],
+    }
 
 
 if __name__ == "__main__":

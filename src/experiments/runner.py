@@ -201,9 +201,8 @@ def run(
     # A sweep with failed jobs exits with 1 (to diverge may be the result); the pipeline with 2 for a claim
     # that is not reproduced.
     if status not in (0, 1 if sweep else 2) or not new:
-        return ExperimentResult(
-            experiment, preset, missing=f"{experiment.command} exited with status {status}"
-        )
+        missing = f"{experiment.command} exited with status {status}"
+        return ExperimentResult(experiment, preset, missing=missing)
     results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
     return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
 
@@ -248,12 +247,7 @@ def check_pipeline(result: RunResult, config: Config) -> ExperimentResult:
     again = Trainer(config, corpus).fit(NullLogger(), [EarlyStopping(config.patience)])
     identical = hashlib.sha256(again.params.tobytes()).hexdigest() == result.weights_sha256
     job = job_result(result.folder, {"sweep": "", "number": 0, "name": "sonnets", "swept": {}}, result.run_id)
-    training = result.training
-    metrics = {
-        "repeat/identical": identical,
-        "train/steps": training.steps,
-        "train/best_step": training.best_step,
-    }
-    job = replace(job, metrics=job.metrics | {name: float(value) for name, value in metrics.items()})
+    steps = {"train/steps": result.training.steps, "train/best_step": result.training.best_step}
+    job = replace(job, metrics=job.metrics | {"repeat/identical": float(identical), **steps})
     write_results(absolute(config.output_dir) / PIPELINE_RESULTS, [job])
     return build_result(EXPERIMENTS["sonnets"], "full", [job], job.seconds)

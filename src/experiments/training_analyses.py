@@ -7,15 +7,10 @@ from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
 from src.experiments.claims import Measures
-from src.plots.run import new_figure, single_axes
+from src.plots.run import QUALITY, quality_figure, single_axes
 from src.sweeps.seed_stats import mean, swept_values, values, where
 
 OFF = "null"  # the value of `clip` without clipping
-SHARES = {
-    "known_words": ("known words", "ko-"),
-    "distinct_2": ("distinct pairs of words", "ks--"),
-    "repetition": ("repeated sequences of four words", "k^:"),
-}
 SONNETS_PREFIXES = ("test", "test_stateless", "repeat")
 SONNETS_MEASURES = ("val/loss", "train/steps", "train/best_step")
 # nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
@@ -113,25 +108,14 @@ def measure_temperature(results: list[JobResult]) -> Measures:
     """Return each text metric at each temperature, the mean over the networks: `known_words@0.5`."""
     return {
         f"{column}@{temperature:g}": value
-        for column in (*SHARES, "longest_match")
+        for column in QUALITY
         for temperature, value in by_temperature(results, column).items()
     }
 
 
 def plot_temperature(results: list[JobResult], _: Measures) -> Figure:
-    """Shares on the left, the longest copied passage on the right, each over temperature."""
-    figure, (left, right) = new_figure(9.5, 3.8, 1, 2)
-    for column, (label, style) in SHARES.items():
-        points = by_temperature(results, column)
-        left.plot(list(points), [100 * share for share in points.values()], style, label=label, markersize=4)
-    left.set(xlabel="temperature", ylabel="share [%]")
-    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.93))
-    copied = by_temperature(results, "longest_match")
-    right.plot(list(copied), list(copied.values()), "ko-", markersize=4)
-    right.set(xlabel="temperature", ylabel="longest copied passage [characters]")
-    right.set_ylim(bottom=0)
-    figure.suptitle("Samples by temperature")
-    return figure
+    """Plot each text metric over temperature."""
+    return quality_figure({name: by_temperature(results, name) for name in QUALITY}, "Samples by temperature")
 
 
 def measure_sonnets(results: list[JobResult]) -> Measures:

@@ -18,7 +18,6 @@ LOSS = "[nats per character]"
 DECADE = 10  # values this far apart are drawn on a logarithmic axis
 LEGEND_LINE = 0.16  # inches
 MARKERS = "os^vD<>p*hX"
-Points = list[tuple[int, float]]  # (step, value)
 
 
 def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
@@ -52,7 +51,8 @@ def loss_curves(results: list[JobResult]) -> str:
     Returns:
         The <svg>; "" without a curve.
     """
-    drawn = [(result, *losses) for result in results if any(losses := losses_of(result))]
+    curves = [(r, finite_curve(r, "train/loss"), finite_curve(r, "val/loss")) for r in results]
+    drawn = [(result, train, val) for result, train, val in curves if train[0] or val[0]]
     if not drawn:
         return ""
     labels = [legend_label(rank, result) for rank, (result, _, _) in enumerate(drawn, 1)]
@@ -63,13 +63,13 @@ def loss_curves(results: list[JobResult]) -> str:
     for rank, ((_, train, val), label) in enumerate(zip(drawn, labels, strict=True)):
         color = "k" if rank == 0 else mpl.colormaps["viridis"](0.85 * rank / len(drawn))
         best: dict[str, Any] = {"linewidth": 1.1} if rank else {"linewidth": 2.2, "zorder": 3}
-        ax.plot(*columns_of(train), ":", color=color, linewidth=1)
+        ax.plot(*train, ":", color=color, linewidth=1)
         line = f"-{MARKERS[rank % len(MARKERS)]}"
-        ax.plot(*columns_of(val), line, color=color, markersize=4, label=label, **best)
-    curves = [curve for _, train, val in drawn for curve in (train, val) if curve]
+        ax.plot(*val, line, color=color, markersize=4, label=label, **best)
+    losses = [values for _, (_, train), (_, val) in drawn for values in (train, val) if values]
     # A diverged curve leaves the figure at its top, where it would otherwise flatten all others.
-    top = 1.5 * median_low(curve[0][1] for curve in curves)
-    if max(loss for curve in curves for _, loss in curve) > top > 0:
+    top = 1.5 * median_low(values[0] for values in losses)
+    if max(map(max, losses)) > top > 0:
         ax.set_ylim(top=top)
     handles, names = ax.get_legend_handles_labels()
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
@@ -79,15 +79,9 @@ def loss_curves(results: list[JobResult]) -> str:
     return svg(figure, "curves")
 
 
-def losses_of(result: JobResult) -> tuple[Points, Points]:
-    """The finite points of train/loss and val/loss."""
-    curves = (result.curves.get(name, []) for name in ("train/loss", "val/loss"))
-    train, val = ([(step, loss) for step, loss in curve if isfinite(loss)] for curve in curves)
-    return train, val
-
-
-def columns_of(points: Points) -> tuple[list[int], list[float]]:
-    """Steps and values of points."""
+def finite_curve(result: JobResult, metric: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the finite points of a metric."""
+    points = [(step, value) for step, value in result.curves.get(metric, []) if isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]
 
 

@@ -6,8 +6,7 @@ import attrs
 
 from src.common.console import echo_err
 from src.common.files import write_json
-from src.config.schema import Config, PathsConfig
-from src.config.validation import flatten
+from src.config.schema import Config, PathsConfig, flatten
 from src.runner import prepare, run
 from src.sweeps.sweep import Job, Sweep
 from src.tracking.environment import job_digest

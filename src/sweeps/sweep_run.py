@@ -115,12 +115,7 @@ class SweepRun:
         )
 
     def end(
-        self,
-        status: str,
-        metrics: dict[str, float],
-        tags: dict[str, str],
-        page: Path,
-        ranked: list[JobResult],
+        self, status: str, metrics: dict[str, float], tags: dict[str, str], page: Path, jobs: list[JobResult]
     ) -> mlflow_links.SweepLinks | None:
         """Log the sweep's outcome, end the parent run and wait until everything is synced.
 
@@ -129,7 +124,7 @@ class SweepRun:
             metrics: The parent's metrics.
             tags: More tags of the parent.
             page: The sweep's page, a file in its directory.
-            ranked: Results of all jobs, the best first.
+            jobs: Results of all jobs, the best first.
 
         Returns:
             The links that open the sweep in MLflow's UI; None when the store did not answer.
@@ -139,16 +134,16 @@ class SweepRun:
             from src.tracking import mlflow_store  # slow to import
 
             mlflow_store.close_parent(uri, sweep.id, status, metrics, tags, [page])
-            ids = [result.run_id for result in ranked]
+            ids = [result.run_id for result in jobs]
             return mlflow_links.publish(sweep.id, sweep.name, sweep.keys, self.config, ids)
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
-        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
+        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in jobs])
         self.journal.end(status)
         self.lock.release()
         if not wait_for_sync(self.sync_process, self.folder, uri):
             return None
-        done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
+        done, ids = SyncState.load(self.folder), [row.run_id for row in jobs]
         return mlflow_links.sweep_links(
             mlflow_links.ui_location(self.config)[0], done.experiment, done.run_id, ids
         )
