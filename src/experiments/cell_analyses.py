@@ -64,8 +64,7 @@ def measure_cells(results: list[JobResult]) -> Measures:
     """Bits per character on the test split, mean and standard deviation over seeds, by cell."""
     measured: Measures = {}
     for cell, jobs in by_variant(results).items():
-        measured[f"{cell}/bpc"] = mean(jobs, "test/bpc")
-        measured[f"{cell}/deviation"] = std(jobs, "test/bpc")
+        measured |= {f"{cell}/bpc": mean(jobs, "test/bpc"), f"{cell}/deviation": std(jobs, "test/bpc")}
         measured[f"{cell}/seconds"] = mean(jobs, "train/seconds")
     return measured
 

@@ -200,15 +200,6 @@ def section(outcome: ExperimentResult) -> dict[str, Any]:
     """The variables of an experiment in the template. question: the heading of its README."""
     e = outcome.experiment
     readme = (FOLDER / e.name / "README.md").read_text(encoding="utf-8")
-    variables = {
-        "name": e.name,
-        "question": readme.splitlines()[0].removeprefix("# "),
-        "command": e.command_line(outcome.preset),
-        "claims": outcome.claims,
-    }
-    if outcome.missing:
-        note = f"not run: {outcome.missing}"
-        return {**variables, "note": note, "figure": "", "selection": "", "samples": []}
     finished = sum(result.status == "FINISHED" for result in outcome.results)
     note = f"{pluralize(len(outcome.results), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
     selection, samples = select_samples(outcome.results)
@@ -218,9 +209,16 @@ def section(outcome: ExperimentResult) -> dict[str, Any]:
             {**sample, "name": f"temperature {sample['temperature']:g}", "settings": ""}
             for sample in outcome.results[0].samples
         ]
-    figure = svg(outcome.figure(), e.name)
-    samples = [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]]
-    return {**variables, "note": note, "figure": figure, "selection": selection, "samples": samples}
+    return {
+        "name": e.name,
+        "question": readme.splitlines()[0].removeprefix("# "),
+        "command": e.command_line(outcome.preset),
+        "claims": outcome.claims,
+        "note": f"not run: {outcome.missing}" if outcome.missing else note,
+        "figure": "" if outcome.missing else svg(outcome.figure(), e.name),
+        "selection": selection,
+        "samples": [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]],
+    }
 
 
 def describe_environment(preset: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Figures of a sweep as SVG for a page, distinguishable in black and white."""
 
 import io
+import re
 from itertools import pairwise
 from math import ceil, isfinite, log10
 from pathlib import Path
@@ -33,13 +34,8 @@ def svg(figure: Figure, salt: str) -> str:
     write_svg(figure, written, salt)
     text = written.getvalue()
     text = text[text.index("<svg") :]
-    for attribute in ('xmlns="http://www.w3.org/2000/svg"', 'xmlns:xlink="http://www.w3.org/1999/xlink"'):
-        text = text.replace(" " + attribute, "", 1)  # HTML knows them
-    return (
-        text.replace('id="', f'id="{salt}-')
-        .replace('href="#', f'href="#{salt}-')
-        .replace("url(#", f"url(#{salt}-")
-    )
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)  # HTML knows them
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", text)
 
 
 def loss_curves(results: list[JobResult]) -> str:

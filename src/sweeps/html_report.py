@@ -1,7 +1,7 @@
 """comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
 
 from collections import Counter
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import jinja2
@@ -10,8 +10,6 @@ from src.common.console import pluralize
 from src.common.files import PROJECT
 from src.common.job_result import JobResult, best_of, final_score
 from src.sweeps.seed_stats import describe_seeds
-
-UNSCORED = float("inf")
 
 
 def render_template(name: str, **variables: Any) -> str:
@@ -29,7 +27,7 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
     """The best row first, then by val/loss; those that did not finish or diverged last."""
     return sorted(
         rows,
-        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else UNSCORED, row.number),
+        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else inf, row.number),
     )
 
 
