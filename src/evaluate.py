@@ -62,10 +62,9 @@ def main(config: Any, _: Invocation) -> None:
         temperatures, quality = sorted(config.temperatures), TextQuality(corpus)
         metrics = temperature_metrics(model, quality, logged.prompt, temperatures, config.length, config.seed)
         print("\n" + metrics_table(metrics), flush=True)
-    store.save_file(run, "evaluation/scores.json", lambda file: write_json(file, evaluation.metrics()))
-    store.save_file(
-        run, "evaluation/evaluation.json", lambda file: write_json(file, evaluation.report(metrics))
-    )
+    scores, report = evaluation.metrics(), evaluation.report(metrics)
+    store.save_file(run, "evaluation/scores.json", lambda file: write_json(file, scores))
+    store.save_file(run, "evaluation/evaluation.json", lambda file: write_json(file, report))
     if len(metrics) > 2:  # two texts and the held-out one: a curve
         from src.plots.run import plot_quality
 

@@ -19,10 +19,7 @@ def main(config: Any, invocation: Invocation) -> float:
     else:
         from src.common.files import absolute
         from src.experiments.claims import tally
-        from src.experiments.runner import (  # matplotlib takes a second to import
-            PIPELINE_RESULTS,
-            check_pipeline,
-        )
+        from src.experiments.runner import PIPELINE_RESULTS, check_pipeline  # slow to import
 
         echo_err("\ntraining again, to check that the weights are identical")
         claims = check_pipeline(result, config).claims

@@ -20,8 +20,7 @@ def reproduce(config: Any) -> None:
     """Run the experiments and write the page; exit with 1 where a claim failed or something did not run."""
     from src.common.files import absolute, write_text
     from src.experiments.claims import tally
-    from src.experiments.report import describe_environment, render_page
-    from src.experiments.results import earlier_measures, record
+    from src.experiments.results import describe_environment, earlier_measures, record, render_page
     from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, get_experiment, path_overrides, run
 
     outputs, overrides = absolute(config.output_dir), path_overrides(config)

@@ -10,8 +10,7 @@ from src.common.console import echo_err, pluralize
 from src.common.files import absolute, write_json
 from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
-from src.config.schema import Config
-from src.config.validation import flatten
+from src.config.schema import Config, flatten
 from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.run import Run, run_scope

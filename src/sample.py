@@ -22,11 +22,10 @@ def main(config: Any, _: Invocation) -> None:
     store = open_attended_store(config)
     run = store.find(config.run)
     model = store.load_model(run)
-    restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     rng = np.random.default_rng(config.seed)
-    texts = sample_many(
-        model, config.prompt, config.temperature, config.length, rng, config.num_samples, **restrictions
-    )
+    restrictions = {"top_k": config.top_k, "top_p": config.top_p}
+    settings = (config.prompt, config.temperature, config.length, rng, config.num_samples)
+    texts = sample_many(model, *settings, **restrictions)
     echo_err(run.describe(config.run))
     written = []
     for part in interleave(config.prompt, config.num_samples, texts):
@@ -58,12 +57,9 @@ def file_name(config: Any) -> str:
     """Return a file name that differs wherever the text may."""
     digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     name = f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}"
-    if config.top_k is not None:
-        name += f"_top_k_{config.top_k}"
-    if config.top_p is not None:
-        name += f"_top_p_{config.top_p:g}"
-    if config.num_samples > 1:
-        name += f"_samples_{config.num_samples}"
+    name += "" if config.top_k is None else f"_top_k_{config.top_k}"
+    name += "" if config.top_p is None else f"_top_p_{config.top_p:g}"
+    name += f"_samples_{config.num_samples}" if config.num_samples > 1 else ""
     return name + ".txt"
 
 

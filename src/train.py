@@ -40,7 +40,7 @@ def rerun(config: Any, invocation: Invocation) -> NoReturn:
     reject_overrides(list(invocation.overrides))
     store = open_store(config)
     original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
-    sys.exit(0 if retrain(original, merge_overrides(original, config), store) else 1)
+    sys.exit(0 if retrain(original, merge_overrides(original, config)) else 1)
 
 
 if __name__ == "__main__":

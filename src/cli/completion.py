@@ -3,7 +3,7 @@
     eval "$(python -m src.train -sc install=bash)"
 
 Hydra completes keys, groups and their choices, but its bash function only completes `python file.py` and
-programs with a name, neither `python -m` nor a sweep's commas. This function calls Hydra for the candidates.
+programs with a name, not `python -m`. The function in completion.bash calls Hydra for the candidates.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shlex
+from pathlib import Path
 
 from src.cli.help import COMMANDS, NO_SWEEP_COMMANDS, defaults
 from src.common.errors import UserError
@@ -20,32 +21,7 @@ OPTIONS = ("--cfg", "--help", "--multirun")
 # Groups that are not completed: the schemas of conf/, and the variants that an experiment selects.
 HIDDEN_GROUPS = ("schema", "variant")
 
-# {modules}: candidates after -m. {commands}: the modules that support -sc; any other module would run its
-# command at the TAB key. Readline treats = and : as the end of a word, so the text up to the last of them is
-# removed from each candidate. compgen -W is not used: it would run the text between $( ) in a file name.
-SCRIPT = r"""_char_rnn_complete() {
-    local line="${COMP_LINE:0:COMP_POINT}" word head python choices choice
-    COMPREPLY=()
-    if [[ $line =~ ^[[:space:]]*([^[:space:]]*)[[:space:]]+-m[[:space:]]+(src\.[a-z]+)[[:space:]] ]]; then
-        [[ " {commands} " == *" ${BASH_REMATCH[2]} "* ]] || return
-        python="${BASH_REMATCH[1]/#\~/$HOME}"
-        choices=$(COMP_LINE="$line" "$python" -m "${BASH_REMATCH[2]}" -sc query=bash 2>/dev/null)
-    elif [[ $line =~ [[:space:]]-m[[:space:]]+[^[:space:]]*$ ]]; then
-        choices=$(printf '%s\n' {modules})
-    else
-        return
-    fi
-    word="${line##*[[:space:]]}"
-    head="${word%"${word##*[=:]}"}"
-    while IFS= read -r choice; do
-        [[ -n $choice && $choice == "$word"* ]] && COMPREPLY+=("${choice#"$head"}")
-    done <<< "$choices"
-    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} != *[=./,] ]]; then
-        compopt +o nospace 2>/dev/null
-    fi
-}
-complete -o nospace -o bashdefault -o default -F _char_rnn_complete python python3
-"""
+SCRIPT = Path(__file__).with_suffix(".bash")
 UNINSTALL = "complete -r python python3\nunset -f _char_rnn_complete\n"
 
 
@@ -62,7 +38,8 @@ def complete(requests: list[str], config_name: str) -> None:
     """
     if requests == ["install=bash"]:
         known = " ".join(f"src.{command}" for command in sorted(COMMANDS))
-        print(SCRIPT.replace("{modules}", f"{known} src.sync").replace("{commands}", known), end="")
+        script = SCRIPT.read_text(encoding="utf-8").replace("{modules}", f"{known} src.sync")
+        print(script.replace("{commands}", known), end="")
     elif requests == ["uninstall=bash"]:
         print(UNINSTALL, end="")
     elif requests == ["query=bash"]:
@@ -76,21 +53,27 @@ def complete(requests: list[str], config_name: str) -> None:
 
 
 def candidates(line: str, config_name: str) -> list[str]:
-    """Return the completions of the last word of `line`; none where Hydra refuses the words before it."""
+    """Return the completions of the last word of `line`; none where Hydra refuses the words before it.
+
+    Overrides with blanks or commas in their values are left out: they change no key that exists.
+    """
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra.core.global_hydra import GlobalHydra
+
     _, _, typed = re.sub(r"\s-m\s+src\.\w+\s", "\0", line, count=1).partition("\0")
-    *before, word = [*split_line(typed)[:-1], split_line(typed)[-1]]
+    *before, word = split_line(typed)
     if word.startswith("-"):
-        known = [
-            option for option in OPTIONS if option != "--multirun" or config_name not in NO_SWEEP_COMMANDS
-        ]
-        return [option for option in known if option.startswith(word)]
-    key, _, value = word.partition("=")
-    earlier, comma, last = value.rpartition(",")
-    if not comma or re.search(r"[(\[]", value):
-        return hydra_candidates(before, word, config_name)
-    choices = [choice.partition("=")[2] for choice in hydra_candidates(before, f"{key}=", config_name)]
-    typed_values = earlier.split(",")
-    return [f"{key}={earlier},{c}" for c in choices if c.startswith(last) and c not in typed_values]
+        sweeps = config_name not in NO_SWEEP_COMMANDS
+        return [o for o in OPTIONS if o.startswith(word) and (sweeps or o != "--multirun")]
+    chosen = [text for text in before if "=" in text and not re.search(r"[\s,]", text)]
+    output = io.StringIO()
+    os.environ["COMP_LINE"] = " ".join(["command", *chosen, word])
+    with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(output):
+        BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
+    groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
+    words = [normalize_candidate(text) for text in output.getvalue().split() if text.startswith(word)]
+    return sorted({text for text in words if text and belongs_to_command(text, groups)})
 
 
 def split_line(typed: str) -> list[str]:
@@ -102,37 +85,13 @@ def split_line(typed: str) -> list[str]:
     return [""]
 
 
-def hydra_candidates(before: list[str], word: str, config_name: str) -> list[str]:
-    """Return Hydra's candidates for a word, given the overrides before it.
-
-    Overrides with blanks or commas in their values are left out: they change no key that exists.
-    """
-    from hydra import initialize_config_dir
-    from hydra._internal.core_plugins.bash_completion import BashCompletion
-    from hydra.core.global_hydra import GlobalHydra
-
-    chosen = [text for text in before if "=" in text and not re.search(r"[\s,]", text)]
-    line, output = os.environ.get("COMP_LINE", ""), io.StringIO()
-    os.environ["COMP_LINE"] = " ".join(["command", *chosen, word])
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(output):
-            BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
-    finally:
-        os.environ["COMP_LINE"] = line
-    groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
-    words = [normalize_candidate(text) for text in output.getvalue().split() if text.startswith(word)]
-    return sorted({text for text in words if text and belongs_to_command(text, groups)})
-
-
 def normalize_candidate(text: str) -> str:
     """Return one of Hydra's candidates as it is typed; "" for what is not to be typed."""
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
         return "hydra/"
-    if text.endswith((".name=", "._target_=")) or text.startswith(
-        "prompt="
-    ):  # a group's own name; a text with blanks
-        return "prompt=" if text == "prompt=" else ""
+    if text.endswith((".name=", "._target_=")) or (text.startswith("prompt=") and text != "prompt="):
+        return ""  # a group's own name; a text with blanks
     if text.endswith(".") and not text.startswith("hydra.") and not (CONF / path).is_dir():
         return text[:-1] + "="  # a list, not a group: its first element alone is no value
     return text if "=" in text or text.endswith((".", "/")) else text + "="  # a group with groups in it

@@ -19,9 +19,8 @@ from omegaconf.errors import (
 
 from src.common.errors import UserError
 from src.common.files import CONF, write_error
-from src.config.constraints import TARGET_GROUPS, fields_of, invalid_value_error
+from src.config.constraints import TARGET_GROUPS, all_keys, fields_of, invalid_value_error
 from src.config.schema import COMMANDS
-from src.config.validation import all_keys
 
 # Parts of Optuna's messages, which Hydra's plugin raises as a plain ValueError, and our messages for them.
 SEARCH_SPACE_MISMATCH = (
@@ -42,15 +41,19 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # ful
 
 def format_error(error: BaseException, config_name: str) -> str | None:
     """Return one line for the user, or None when the error is a bug of this project."""
+    text = str(error)
     if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS):
-        return format_machine_error(error)
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return text
+    if isinstance(error, MemoryError):
+        return f"expected enough memory, got too little ({text}): try a smaller hidden, batch_size or seq_len"
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        return str(write_error(Path(error.filename or "the disk, or memory as a file"), error))
+    if isinstance(error, ValueError) and text.startswith("Config group override must be"):
         return format_group_error()
-    for words, line in OPTUNA_MESSAGES.items():
-        if isinstance(error, ValueError) and words in str(error):
-            return line
+    if isinstance(error, ValueError):
+        for words, line in OPTUNA_MESSAGES.items():
+            if words in text:
+                return line
     if isinstance(error, HydraException | OmegaConfBaseException):
         return format_config_error(error, config_name)
     return None
@@ -66,35 +69,27 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
         # For a list, as in model=[gru], Hydra lists no choices; data=../x does not name another group.
         if group := max((g for g in groups if name.startswith(f"{g}/")), key=len, default=""):
             return f"{group}: expected {group_choices(group)}, got {name.removeprefix(f'{group}/')}"
-    no_group = re.match(r"Could not override '([^']+)'\. No match", str(error))
-    if no_group:
-        return format_key_error(no_group.group(1), error, config_name)
-    ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error))
-    if ambiguous:
+    if no_group := re.match(r"Could not override '([^']+)'\. No match", str(error)):
+        return format_key_error(no_group[1], config_name)
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error)):
         key, value = ambiguous.groups()
         return f"{key}: expected one value, got {value}: add --multirun to sweep over several values"
     # Under a debugger or a tracer OmegaConf keeps its inner errors as causes, which name no key.
-    cause = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
+    cause: Any = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
-        return format_type_error(cause, config_name)
+        key = str(cause.full_key)
+        typed = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
+        value = getattr(cause, "value", None)
+        got = value if value is not None else (["a value of another type", *typed])[-1]
+        return str(invalid_value_error(key, constraint_for(COMMANDS[config_name], key.split("[")[0]), got))
     if isinstance(cause, ConfigKeyError | AttributeError):  # omegaconf's ConfigAttributeError is the latter
-        return format_key_error(str(getattr(cause, "full_key", "")), cause, config_name)
+        return format_key_error(str(getattr(cause, "full_key", "")), config_name)
     return " ".join(str(error).split())
-
-
-def format_machine_error(error: MemoryError | OSError) -> str:
-    """Format an error for a lack of memory or disk space without a more specific message."""
-    if isinstance(error, MemoryError):
-        return (
-            f"expected enough memory, got too little ({error}): try a smaller hidden, batch_size or seq_len"
-        )
-    return str(write_error(Path(error.filename or "the disk, or memory as a file"), error))
 
 
 def format_group_error() -> str:
     """Format the error for a group whose value is not the name of a choice."""
-    given = [a.lstrip("+").partition("=") for a in sys.argv[1:]]
-    for key, _, value in given:
+    for key, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
             return f"{key}: expected {group_choices(key)}, got {value}"
     return f"expected key=value or group=choice, got {' '.join(sys.argv[1:])}: --help=all lists them"
@@ -105,20 +100,7 @@ def group_choices(group: str) -> str:
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 
-def format_type_error(cause: Any, config_name: str) -> str:
-    """Format the error for a value of the wrong type."""
-    allowed = constraint_for(COMMANDS[config_name], cause.full_key.split("[")[0])
-    value = cause.value if getattr(cause, "value", None) is not None else value_from_argv(cause.full_key)
-    return str(invalid_value_error(cause.full_key, allowed, value))
-
-
-def value_from_argv(key: str) -> str:
-    """Return the value of a key in the command line."""
-    values = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
-    return values[-1] if values else "a value of another type"
-
-
-def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
+def format_key_error(key: str, config_name: str) -> str:
     """Format the error for an unknown key, with the most similar known key."""
     known = known_keys(COMMANDS[config_name])
     group, _, name = key.rpartition(".")
@@ -135,16 +117,12 @@ def format_key_error(key: str, cause: BaseException, config_name: str) -> str:
 
 def known_keys(config_class: type) -> list[str]:
     """Return the dotted keys of a command, with those of every optimizer and schedule of conf/."""
-    keys = all_keys(config_class)
-    files = [
-        file for group in TARGET_GROUPS if group in keys for file in sorted((CONF / group).glob("*.yaml"))
-    ]
-    keys += [
-        f"{file.parent.name}.{key}"
-        for file in files
-        for key in re.findall(r"(?m)^([a-z]\w*):", file.read_text())
-    ]
-    return list(dict.fromkeys(keys))
+    keys = dict.fromkeys(all_keys(config_class))
+    for group in [group for group in TARGET_GROUPS if group in keys]:
+        for file in sorted((CONF / group).glob("*.yaml")):
+            own = re.findall(r"(?m)^([a-z]\w*):", file.read_text())
+            keys |= dict.fromkeys(f"{group}.{key}" for key in own)
+    return list(keys)
 
 
 def constraint_for(config_class: type, key: str) -> Any:

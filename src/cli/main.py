@@ -18,23 +18,10 @@ from src.common.files import CONF
 
 # Keys whose values are literal texts, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (
-    "prompt",
-    "run",
-    "resume",
-    "init_from",
-    "rerun",
-    "backend_store_uri",
-    "allowed_hosts",
-    "left",
-    "right",
-    "output_dir",
-    "data_dir",
-    "data.path",
-    "warandpeace",
-    "tinyshakespeare",
-    "tracking.uri",
+    "prompt", "run", "resume", "init_from", "rerun", "backend_store_uri", "allowed_hosts", "left", "right",
+    "output_dir", "data_dir", "data.path", "warandpeace", "tinyshakespeare", "tracking.uri",
     "tracking.run_name",
-)
+)  # fmt: skip
 
 SWEEP_CALLBACK = "src.sweeps.hydra_callback.SweepCallback"
 COMPLETION_FLAGS = ("-sc", "--shell-completion")
@@ -89,7 +76,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     try:
         with ExitStack() as stack:
             if is_sweep:
-                from src.sweeps.session import SweepSession
+                from src.sweeps.summary import SweepSession
 
                 if command in NO_SWEEP_COMMANDS:
                     raise UserError("expected a single run, got --multirun: remove it")
@@ -258,7 +245,7 @@ def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    from src.config.validation import iter_leaves
+    from src.config.constraints import iter_leaves
 
     typed = {text.lstrip("+~").partition("=")[0] for text in invocation.overrides}
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -1,4 +1,5 @@
-"""Constraints on the keys of the configuration: attrs validators with the one-line error of the project.
+"""Constraints on the keys of the configuration: attrs validators with the one-line error of the project; and
+the keys, a changed copy and the construction of a typed configuration.
 
 A group of TARGET_GROUPS names a class by Hydra's `_target_`, of this project or of a user's own module; the
 class validates its arguments.
@@ -6,16 +7,18 @@ class validates its arguments.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from inspect import Parameter, isabstract, signature
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from omegaconf import MISSING
 
 from src.common.errors import UserError
 
+T = TypeVar("T")
 TARGET_GROUPS = ("optimizer", "schedule")  # whose choices name a class by Hydra's `_target_`
 TYPES: dict[str, Any] = {
     "an integer": int,
@@ -108,34 +111,20 @@ def fields_of(config_class: type) -> dict[str, Any]:
     return attrs.fields_dict(attrs.resolve_types(config_class))
 
 
-def constrained(constraint: Constraint) -> Any:
-    """Return a field without a default, which conf/ has, and with a constraint."""
-    return attrs.field(default=MISSING, validator=constraint)
+def constrained(kind: str, **arguments: Any) -> Any:
+    """Return a field without a default, which conf/ has; the arguments are those of Constraint."""
+    return attrs.field(default=MISSING, validator=Constraint(kind, **arguments))
 
 
-def int_field(ge: float, **arguments: Any) -> Any:
-    """Return a field for an integer; arguments of Constraint, here and below."""
-    return constrained(Constraint("an integer", ge=ge, **arguments))
-
-
-def float_field(**arguments: Any) -> Any:
-    """Return a field for a number."""
-    return constrained(Constraint("a number", **arguments))
+int_field = partial(constrained, "an integer")
+float_field = partial(constrained, "a number")
+str_field = partial(constrained, "a text")
+bool_field = partial(constrained, "true or false")
 
 
 def choice_field(*choices: str) -> Any:
     """Return a field for one of several texts."""
-    return constrained(Constraint("a text", choices=choices))
-
-
-def str_field(none_means: str = "") -> Any:
-    """Return a field for a text."""
-    return constrained(Constraint("a text", none_means=none_means))
-
-
-def bool_field() -> Any:
-    """Return a field for true or false."""
-    return constrained(Constraint("true or false"))
+    return constrained("a text", choices=choices)
 
 
 def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
@@ -201,15 +190,72 @@ def class_name(target: Any) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if ours else str(target)
 
 
-@attrs.frozen
-class Instantiable:
-    """An attrs validator: what a field holds makes an object of the group of the same name."""
-
-    def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
-        """Raise UserError where `instantiate` does."""
-        instantiate(attribute.name, value)
+def validate_target(instance: Any, attribute: Any, value: Any) -> None:
+    """Validate a field of a group, an attrs validator: raise UserError where `instantiate` does."""
+    instantiate(attribute.name, value)
 
 
 def target_field() -> Any:
     """Return a field for `_target_` and the arguments of its class."""
-    return attrs.field(default=MISSING, validator=Instantiable())
+    return attrs.field(default=MISSING, validator=validate_target)
+
+
+def all_keys(config_class: type) -> list[str]:
+    """Return the dotted keys of a class of the schema, an optimizer or a schedule as one key."""
+    keys = []
+    for field in fields_of(config_class).values():
+        group = attrs.has(field.type)
+        keys += all_keys(field.type) if group else [dotted_key(config_class, field.name)]
+    return keys
+
+
+def iter_leaves(config: Any) -> Iterator[tuple[str, Constraint | None, Any]]:
+    """Yield dotted key, constraint and value of every key that is no group.
+
+    The group's name of an optimizer or a schedule is mapped to its class, which has its constraints.
+    """
+    for field in fields_of(type(config)).values():
+        value = getattr(config, field.name)
+        if attrs.has(type(value)):
+            yield from iter_leaves(value)
+        elif field.name in TARGET_GROUPS:
+            yield field.name, None, class_name(value["_target_"])
+            yield from ((f"{field.name}.{k}", None, v) for k, v in value.items() if k != "_target_")
+        else:
+            yield dotted_key(type(config), field.name), field.validator, value
+
+
+def evolve(config: T, changes: dict[str, Any]) -> T:
+    """Return a copy with other values, validated.
+
+    Args:
+        config: An object of a class of the schema.
+        changes: Dotted keys and their new values.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    values = {}
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        if group:
+            groups.setdefault(group, {})[name] = value
+        else:
+            values[key] = value
+    values |= {group: attrs.evolve(getattr(config, group), **part) for group, part in groups.items()}
+    return attrs.evolve(config, **values)  # type: ignore[misc]  # T is an attrs class
+
+
+def build(config_class: type, logged: Any) -> Any:
+    """Make a config of nested mappings; UserError for the first group with other keys or values."""
+    group = getattr(config_class, "group", "configuration")
+    if not isinstance(logged, Mapping):
+        raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")
+    fields = fields_of(config_class)
+    differing = [f"{key}, which is unknown" for key in sorted(logged.keys() - fields.keys())]
+    differing += [f"no {key}" for key in sorted(fields.keys() - logged.keys())]
+    if differing:
+        raise UserError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
+    values = {k: build(f.type, logged[k]) if attrs.has(f.type) else logged[k] for k, f in fields.items()}
+    return config_class(**values)

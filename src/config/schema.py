@@ -1,10 +1,9 @@
 """Typed configuration: the type and the constraint of every key, as attrs classes.
 
 `conf/` has the defaults, with the reason for each. An object of these classes is valid: each is validated
-when it is made, and immutable from then on (`src.config.validation.evolve` returns a changed copy).
+when it is made, and immutable from then on (`src.config.constraints.evolve` returns a changed copy).
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -17,12 +16,13 @@ from src.common.files import absolute
 from src.config.constraints import (
     Constraint,
     bool_field,
+    build,
     choice_field,
     constrained,
-    fields_of,
     float_field,
     int_field,
     invalid_value_error,
+    iter_leaves,
     str_field,
     target_field,
 )
@@ -70,9 +70,9 @@ class DataConfig:
     letters_only: bool = bool_field()
     collapse_spaces: bool = bool_field()
     encoding: str = str_field()
-    split: list[float] = constrained(Constraint(SPLIT, predicate=is_split))
-    stride: int = int_field(1)
-    max_vocabulary: int = int_field(2, le=65536)
+    split: list[float] = constrained(SPLIT, predicate=is_split)
+    stride: int = int_field(ge=1)
+    max_vocabulary: int = int_field(ge=2, le=65536)
 
 
 @define(on_setattr=frozen)
@@ -81,7 +81,7 @@ class ModelConfig:
 
     group: ClassVar = "model"
     name: str = str_field()
-    layers: int = int_field(1)
+    layers: int = int_field(ge=1)
     dropout: float = float_field(ge=0, lt=1)
     init: str = choice_field("uniform", "orthogonal", "identity")
     activation: str = choice_field("tanh", "relu")
@@ -135,39 +135,39 @@ class PathsConfig:
 class Config(PathsConfig):
     """Keys of preprocess, train and pipeline."""
 
-    hidden: int = int_field(1)
-    seq_len: int = int_field(1)
+    hidden: int = int_field(ge=1)
+    seq_len: int = int_field(ge=1)
     lr: float = float_field(gt=0)
     clip: float | None = float_field(gt=0, none_means="no clipping")
     clip_mode: str = choice_field("norm", "value")
-    patience: int | None = int_field(1, none_means="no early stopping")
+    patience: int | None = int_field(ge=1, none_means="no early stopping")
     min_delta: float = float_field(ge=0)
-    eval_every: int = int_field(1)
-    max_eval_chars: int | None = int_field(1, none_means="no limit")
+    eval_every: int = int_field(ge=1)
+    max_eval_chars: int | None = int_field(ge=1, none_means="no limit")
     temperature: float = float_field(ge=0)
-    temperatures: list[float] = constrained(Constraint("numbers", ge=0, is_list=True))
+    temperatures: list[float] = constrained("numbers", ge=0, is_list=True)
     prompt: str = str_field()
-    length: int = int_field(0)
-    seed: int = int_field(0)
-    batch_size: int = int_field(1)
+    length: int = int_field(ge=0)
+    seed: int = int_field(ge=0)
+    batch_size: int = int_field(ge=1)
     max_epochs: float = float_field(gt=0, le=1e6)
     max_seconds: float | None = float_field(gt=0, none_means="no limit")
     ema_decay: float = float_field(ge=0, lt=1)
-    workers: int = int_field(1)
+    workers: int = int_field(ge=1)
     batching: str = choice_field("shuffled", "contiguous")
     stateful: bool = bool_field()
-    log_every: int = int_field(1)
+    log_every: int = int_field(ge=1)
     diagnostics: bool = bool_field()
     figures: bool = bool_field()
     skip_finished: bool = bool_field()
-    objectives: list[str] = constrained(Constraint("a text", choices=tuple(OBJECTIVES), is_list=True))
+    objectives: list[str] = constrained("a text", choices=tuple(OBJECTIVES), is_list=True)
     prune: bool = bool_field()
     register: bool = bool_field()
     resume: str | None = str_field(none_means="a new run")
     init_from: str | None = str_field(none_means="random initial weights")
     on_divergence: str = choice_field("stop", "rollback")
     rollback_lr_factor: float = float_field(gt=0, lt=1)
-    max_rollbacks: int = int_field(1)
+    max_rollbacks: int = int_field(ge=1)
     rerun: str | None = str_field(none_means="a run of the given config")
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
@@ -196,20 +196,6 @@ class Config(PathsConfig):
         return config
 
 
-def build(config_class: type, logged: Any) -> Any:
-    """Make a config of nested mappings; UserError for the first group with other keys or values."""
-    group = getattr(config_class, "group", "configuration")
-    if not isinstance(logged, Mapping):
-        raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")
-    fields = fields_of(config_class)
-    differing = [f"{key}, which is unknown" for key in sorted(logged.keys() - fields.keys())]
-    differing += [f"no {key}" for key in sorted(fields.keys() - logged.keys())]
-    if differing:
-        raise UserError(f"{group}: expected the keys of this version, got {' and '.join(differing)}")
-    values = {k: build(f.type, logged[k]) if attrs.has(f.type) else logged[k] for k, f in fields.items()}
-    return config_class(**values)
-
-
 def validate_register(register: bool, tracking: TrackingConfig) -> None:
     """Raise UserError for a model that is to be registered without a registry."""
     if register and not tracking.enabled:
@@ -221,9 +207,9 @@ class EvaluateConfig(PathsConfig):
     """Keys of evaluate."""
 
     run: str = str_field()
-    temperatures: list[float] = constrained(Constraint("numbers", ge=0, is_list=True))
-    length: int = int_field(0)
-    seed: int = int_field(0)
+    temperatures: list[float] = constrained("numbers", ge=0, is_list=True)
+    length: int = int_field(ge=0)
+    seed: int = int_field(ge=0)
 
 
 @define(on_setattr=frozen)
@@ -233,11 +219,11 @@ class SampleConfig(PathsConfig):
     run: str = str_field()
     prompt: str = str_field()
     temperature: float = float_field(ge=0)
-    top_k: int | None = int_field(1, none_means="all")
+    top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")
-    length: int = int_field(0)
-    seed: int = int_field(0)
-    num_samples: int = int_field(1)
+    length: int = int_field(ge=0)
+    seed: int = int_field(ge=0)
+    num_samples: int = int_field(ge=1)
 
 
 @define(on_setattr=frozen)
@@ -245,7 +231,7 @@ class UiConfig(PathsConfig):
     """Keys of ui."""
 
     host: str = str_field()
-    port: int = int_field(1, le=65535)
+    port: int = int_field(ge=1, le=65535)
 
 
 @define(on_setattr=frozen)
@@ -253,7 +239,7 @@ class ServerConfig(PathsConfig):
     """Keys of server."""
 
     host: str = str_field()
-    port: int = int_field(1, le=65535)
+    port: int = int_field(ge=1, le=65535)
     backend_store_uri: str | None = str_field(none_means="an SQLite file under outputs/")
     allowed_hosts: str | None = str_field(none_means="the loopback and private addresses")
 
@@ -266,10 +252,10 @@ class PlayConfig(UiConfig):
     right: str = str_field()
     prompt: str = str_field()
     temperature: float = float_field(ge=0)
-    top_k: int | None = int_field(1, none_means="all")
+    top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")
-    length: int = int_field(0, le=100_000)
-    seed: int = int_field(0)
+    length: int = int_field(ge=0, le=100_000)
+    seed: int = int_field(ge=0)
 
 
 @define(on_setattr=frozen)
@@ -278,12 +264,24 @@ class ReproduceConfig(PathsConfig):
 
     preset: str = choice_field("quick", "full")
     experiments: list[str] | None = constrained(
-        Constraint(
-            "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="all of the preset"
-        )
+        "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="all of the preset"
     )
     warandpeace: str | None = str_field(none_means="skipping karpathy2015")
     tinyshakespeare: str | None = str_field(none_means="a download")
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Return the logged parameters: dotted keys to values, the choice of a group under the name of the group.
+
+    Left out is what does not affect the result: NON_SEMANTIC_KEYS, and the path of the text, whose content is
+    part of the digest.
+    """
+    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if key.partition(".")[0] not in NON_SEMANTIC_KEYS and key != "data.path"
+    }
 
 
 # The typed schema below each command's file in conf/.

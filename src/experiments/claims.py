@@ -13,6 +13,7 @@ from src.common.console import pluralize
 from src.common.errors import UserError
 from src.common.files import read_json
 
+Measures = dict[str, float]
 Preset = Literal["quick", "full"]
 WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}
 

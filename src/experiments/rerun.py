@@ -1,23 +1,18 @@
 """Train a logged run again and compare the two: bit-identical, or where they differ."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import attrs
-import numpy as np
 
 from src.common.console import echo_err
 from src.common.errors import UserError
+from src.config.constraints import evolve
 from src.config.schema import NON_SEMANTIC_KEYS, Config
-from src.config.validation import evolve
-from src.models import serialization
 from src.runner import prepare, run
 from src.tracking.environment import numerics
 from src.tracking.run_record import COMPARED_CURVES, RunRecord
-from src.tracking.run_store import RunStore
 from src.training.data_parallel import effective_workers
 
 ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
@@ -25,20 +20,6 @@ ALLOWED_OVERRIDES = ("rerun", "output_dir", "data_dir", "data.path", "tracking")
 NON_DETERMINISTIC_STOPS = {"interrupted": "was interrupted by Ctrl-C", "pruned": "was pruned by its sweep"}
 ALL_EQUAL = "NumPy, its BLAS kernels, the workers and the code are the same: an identical result was expected"
 DIGESTS = ("weights_sha256", "job_digest")
-# Of the environment: these change no bit, or are checked before.
-IGNORED_ENVIRONMENT = ("command", "cores", "data_digest")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One thing compared. difference: where and by how much the two differ; "" where they are identical."""
-
-    what: str
-    difference: str
-
-    @property
-    def line(self) -> str:
-        return f"{self.what:<14}" + (f"not identical: {self.difference}" if self.difference else "identical")
 
 
 def reject_overrides(overrides: list[str]) -> None:
@@ -46,10 +27,10 @@ def reject_overrides(overrides: list[str]) -> None:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
-            raise UserError(
-                "rerun: expected no other keys than output_dir, data_dir, data.path and tracking, because "
-                f"the run's own config is used, got {override}: remove it"
+            expected = (
+                "no other keys than output_dir, data_dir, data.path and tracking, because the run's own"
             )
+            raise UserError(f"rerun: expected {expected} config is used, got {override}: remove it")
 
 
 def merge_overrides(original: RunRecord, typed: Config) -> Config:
@@ -74,13 +55,12 @@ def merge_overrides(original: RunRecord, typed: Config) -> Config:
     return evolve(config, {"data.path": typed.data.path}) if typed.data.path is not None else config
 
 
-def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
+def retrain(original: RunRecord, config: Config) -> bool:
     """Train a logged run again as a new run with the tag `rerun_of`, and print a comparison.
 
     Args:
         original: The logged run.
         config: Its config, with the output and data folders of now.
-        store: Where the run was found.
 
     Returns:
         Whether weights, scores, curves and samples are identical.
@@ -105,19 +85,13 @@ def retrain(original: RunRecord, config: Config, store: RunStore) -> bool:
         )
     result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
     again = RunRecord.load(result.folder)
-    old, new = ({k: v for k, v in run.scores.items() if k not in DIGESTS} for run in (original, again))
-    comparisons = [
-        compare_weights(original, again, store, result.folder),
-        compare_values("final scores", old, new),
-    ]
-    for name in COMPARED_CURVES:
-        before, after = (dict(run.curves.get(name, [])) for run in (original, again))
-        comparisons.append(compare_values(name, before, after, "step "))
-    comparisons.append(compare_samples(original, again))
-    identical = not any(comparison.difference for comparison in comparisons)
-    for comparison in comparisons:
-        print(comparison.line)
+    before, after = digests(original), digests(again)
+    for name, digest in before.items():
+        difference = "" if digest == after[name] else f"not identical: digest {digest}, now {after[name]}"
+        print(f"{name:<14}{difference or 'identical'}")
+    identical = before == after
     if not identical:
+        print(first_difference(original, again))
         print(environment_diff(original, again))
     verdict = "identical" if identical else "not identical"
     print(f"{verdict}: rerun_of={original.run_id} run={result.run_id}", flush=True)
@@ -131,9 +105,9 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
             f"run {original.run_id} had a time limit (max_seconds={config.max_seconds:g}): its number of "
             "steps depends on the machine, so the result may differ"
         )
-    known = flatten(original.environment.get("numerics"))
+    known = original.environment.get("numerics") or {}
     workers = effective_workers(config.workers, config.batch_size)
-    for key, now in flatten(numerics(workers)).items():
+    for key, now in numerics(workers).items():
         if key in known and known[key] != now:
             yield (
                 f"run {original.run_id} was computed with {key}={known[key]}, this machine has {key}={now}: "
@@ -143,83 +117,43 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
         yield f"run {original.run_id} {reason}: the result may differ"
 
 
-def compare_weights(original: RunRecord, again: RunRecord, store: RunStore, folder: Path) -> Comparison:
-    """Compare the digests of the weights; where they differ, the weights. folder: the new run's directory."""
-    if again.scores["weights_sha256"] == original.scores["weights_sha256"]:
-        return Comparison("weights", "")
-    try:
-        before = store.load_model(original).params
-    except UserError:
-        return Comparison("weights", "different sha256; no weights were logged for a comparison")
-    after = serialization.load(folder / "model").params
-    if before.shape != after.shape:
-        return Comparison("weights", f"{before.size} and {after.size} parameters")
-    largest = float(np.abs(before - after).max())
-    return Comparison(
-        "weights", f"largest difference {largest:.3g}" if largest else "a different sha256 was logged"
-    )
+def points(run: RunRecord) -> dict[tuple[int, str], float]:
+    """The points of the compared curves, by step and metric, in this order."""
+    found = {(step, name): v for name in COMPARED_CURVES for step, v in run.curves.get(name, [])}
+    return dict(sorted(found.items()))
 
 
-def compare_values(
-    what: str, before: Mapping[Any, float | str], after: Mapping[Any, float | str], unit: str = ""
-) -> Comparison:
-    """Compare two mappings of numbers: every point of a curve by its step, every score by its name.
-
-    Args:
-        what: Name of the comparison.
-        before, after: The numbers.
-        unit: Written before a key, like `step `.
-    """
-    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-    if not differing:
-        return Comparison(what, "")
-    first = differing[0]
-    pair = f"{before.get(first, 'nothing')} and {after.get(first, 'nothing')}"
-    distances = {key: distance(before.get(key), after.get(key)) for key in differing}
-    largest = max(differing, key=distances.__getitem__)
-    size = "one has no value" if distances[largest] == inf else f"{distances[largest]:.3g}"
-    return Comparison(what, f"first at {unit}{first} ({pair}), largest difference {size} at {unit}{largest}")
+def digests(run: RunRecord) -> dict[str, str]:
+    """Digests of what must be identical: the weights, the final scores, the curves, the samples."""
+    texts = {
+        "final scores": repr(sorted((name, v) for name, v in run.scores.items() if name not in DIGESTS)),
+        "curves": repr(points(run)),
+        "samples": repr(sorted((sample["temperature"], sample["text"]) for sample in run.samples)),
+    }
+    digests = {name: sha256(text.encode("utf-8", "surrogatepass")) for name, text in texts.items()}
+    weights = str(run.scores["weights_sha256"])
+    return {"weights": weights[:12]} | {name: digest.hexdigest()[:12] for name, digest in digests.items()}
 
 
-def compare_samples(original: RunRecord, again: RunRecord) -> Comparison:
-    """Compare the samples, by temperature."""
-    first, second = ({row["temperature"]: row["text"] for row in run.samples} for run in (original, again))
-    for temperature in sorted({*first, *second}):
-        before, after = first.get(temperature), second.get(temperature)
-        if before is None or after is None:
-            return Comparison("samples", f"one has none at temperature {temperature:g}")
-        if before != after:
-            pairs = enumerate(zip(before, after, strict=False), 1)
-            at = next((k for k, (b, a) in pairs if b != a), min(len(before), len(after)) + 1)
-            return Comparison("samples", f"at temperature {temperature:g} first at character {at}")
-    return Comparison("samples", "")
-
-
-def distance(before: Any, after: Any) -> float:
-    """Between two numbers; infinite where one of them is missing."""
-    numbers = isinstance(before, int | float) and isinstance(after, int | float)
-    return abs(before - after) if numbers else inf
+def first_difference(original: RunRecord, again: RunRecord) -> str:
+    """Describe the first step at which a curve differs."""
+    before, after = points(original), points(again)
+    for step, name in sorted(before | after):
+        old, new = before.get((step, name)), after.get((step, name))
+        if repr(old) != repr(new):  # nan is identical with nan
+            return f"first different point: {name} at step {step}, {old}, now {new}"
+    return "every point of the curves is the same"
 
 
 def environment_diff(original: RunRecord, again: RunRecord) -> str:
-    """List the differences between two environments: first those that must be equal for equal bits."""
-    before, after = flatten(original.environment), flatten(again.environment)
-    needed: list[str] = []
-    others: list[str] = []
-    for key in sorted({*before, *after} - {*IGNORED_ENVIRONMENT}):
-        if before.get(key) != after.get(key):
-            lines = needed if key.startswith(("numerics.", "code_sha256")) else others
-            lines.append(f"  {key}: {before.get(key, 'unknown')}, now {after.get(key, 'unknown')}")
-    first = ["an identical result requires equal values of", *needed] if needed else [ALL_EQUAL]
-    return "\n".join(first + (["other differences of the environment", *others] if others else []))
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"packages": {"numpy": ...}}` as `{"packages.numpy": ...}`."""
-    if isinstance(tree, dict):
-        return {
-            key: leaf
-            for name, part in tree.items()
-            for key, leaf in flatten(part, f"{prefix}{name}.").items()
-        }
-    return {prefix.removesuffix("."): tree}
+    """List the differences between two runs in what must be equal for equal bits: `numerics`, the code."""
+    before, after = (
+        {"code_sha256": run.environment.get("code_sha256"), **(run.environment.get("numerics") or {})}
+        for run in (original, again)
+    )
+    lines = [
+        f"  {key}: {before.get(key, 'unknown')}, now {after.get(key, 'unknown')}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    return "\n".join(["an identical result requires equal values of", *lines]) if lines else ALL_EQUAL

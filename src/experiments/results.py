@@ -4,42 +4,39 @@ It writes the table of experiments/README.md, and the number of reproduced claim
 
 `python -m src.experiments.results outputs/reproduction` first copies the records of that folder to
 experiments/. A record has the measures, the claims and the figure of an experiment; records of its parts are
-merged.
+merged. `make reproduce` also writes a page: every claim, figure and sample in one self-contained file.
 """
 
 import sys
 from pathlib import Path
-from typing import NotRequired
+from typing import Any, NotRequired, cast
 
 from matplotlib.figure import Figure
 from typing_extensions import TypedDict
 
-from src.common.console import echo_err
+from src.common.console import echo_err, pluralize
 from src.common.errors import UserError
 from src.common.files import PROJECT, read_json, write_atomically, write_block, write_json, write_text
-from src.experiments.aggregate import Measures
-from src.experiments.claims import WORDS, ClaimResult, Preset, check_claims, read_claims, tally
+from src.experiments.claims import WORDS, ClaimResult, Measures, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
-from src.plots.sweep import write_svg
+from src.plots.sweep import svg, write_svg
+from src.sweeps.html_report import render_template, select_samples
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
+MAX_SAMPLES, MAX_SAMPLE_CHARACTERS = 6, 400  # of an experiment, on the page
 ALL = "all"  # name of the whole experiment as a part, once a part was run again
 
 
 class Execution(TypedDict):
-    """Command, duration and environment of an experiment. jobs: their number."""
+    """Command, duration and environment of an experiment, or of a part of it. jobs: their number; commit,
+    changed: of the code of a part."""
 
     command: str
     jobs: int
     seconds: float
     processor: str
     cores: int
-
-
-class Part(Execution):
-    """The execution of a part of an experiment. commit, changed: of the code."""
-
     commit: NotRequired[str | None]
     changed: NotRequired[bool | None]
 
@@ -61,7 +58,7 @@ class Record(Execution):
     measures: Measures
     claims: list[ClaimRecord]
     samples: NotRequired[dict[str, str]]
-    parts: NotRequired[dict[str, Part]]
+    parts: NotRequired[dict[str, Execution]]
 
 
 def read_record(file: Path) -> Record | None:
@@ -122,50 +119,36 @@ def record(outcome: ExperimentResult, folder: Path) -> None:
 def to_record(outcome: ExperimentResult) -> Record:
     """The record of an outcome."""
     e, env = outcome.experiment, environment()
-    entry: Record = {
+    executed: Execution = {
         "command": e.command_line(outcome.preset),
         "jobs": len(outcome.results),
         "seconds": round(outcome.seconds, 1),
         "processor": env["processor"],
         "cores": env["cores"],
-        "preset": outcome.preset,
-        "measures": outcome.measures,
-        "claims": claim_records(outcome.claims),
     }
+    claims = claim_records(outcome.claims)
+    measured = {"preset": outcome.preset, "measures": outcome.measures, "claims": claims}
+    entry = cast("Record", executed | measured)
     if len(outcome.results) == 1:
         samples = outcome.results[0].samples
         entry["samples"] = {f"{s['temperature']:g}": f"{s['prompt']}{s['text']}" for s in samples}
     if e.part:
-        commit: Part = {**execution(entry), "commit": env["git_commit"], "changed": env["git_dirty"]}
-        entry["parts"] = {e.part: commit}
+        entry["parts"] = {e.part: {**executed, "commit": env["git_commit"], "changed": env["git_dirty"]}}
     return entry
-
-
-def execution(entry: Record) -> Part:
-    """The part of a record that says what was run."""
-    return {
-        "command": entry["command"],
-        "jobs": entry["jobs"],
-        "seconds": entry["seconds"],
-        "processor": entry["processor"],
-        "cores": entry["cores"],
-    }
 
 
 def claim_records(claims: list[ClaimResult]) -> list[ClaimRecord]:
     """The claims of a record."""
-    return [
-        {"claim": c.claim, "passed": c.passed, "measure": c.measure, "value": c.value, "expected": c.expected}
-        for c in claims
-    ]
+    keys = ClaimRecord.__annotations__
+    return [cast("ClaimRecord", {key: getattr(claim, key) for key in keys}) for claim in claims]
 
 
 def merge_parts(earlier: Record, now: Record) -> Record:
     """Merge the record of a part with an earlier record of the same preset."""
     if earlier["preset"] != now["preset"]:
         return now
-    before: dict[str, Part] = earlier.get("parts") or {ALL: execution(earlier)}
-    parts = before | now["parts"]
+    whole = {key: value for key, value in earlier.items() if key in Execution.__annotations__}
+    parts = earlier.get("parts", {ALL: cast("Execution", whole)}) | now["parts"]
     return {
         **now,
         "measures": earlier["measures"] | now["measures"],
@@ -193,12 +176,11 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
         if earlier and (now["preset"], earlier["preset"]) == ("quick", "full"):
             echo_err(f"{name}: kept the record of preset=full; {file} is of preset=quick")
             continue
-        draw = EXPERIMENTS[name].draw
-        if "parts" in now and earlier and draw:
+        if "parts" in now and earlier:
             now = merge_parts(earlier, now)
             claims = read_claims(FOLDER / name / "expected.json", now["preset"])
             now["claims"] = claim_records(check_claims(claims, now["measures"], partly=True))
-            save_figure(draw(now["measures"]), figure, name)
+            save_figure(EXPERIMENTS[name].plot([], now["measures"]), figure, name)
         else:
             write_text(figure, file.with_suffix(".svg").read_text(encoding="utf-8"))
         write_json(target, now)
@@ -207,6 +189,51 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
 def save_figure(figure: Figure, file: Path, salt: str) -> None:
     """Write an SVG atomically; the same figure gives the same bytes."""
     write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
+
+
+def render_page(outcomes: list[ExperimentResult], facts: dict[str, Any]) -> str:
+    """Render the page as HTML. facts: what it ran on, by name."""
+    title = tally(claim.passed for outcome in outcomes for claim in outcome.claims)
+    sections = [section(outcome) for outcome in outcomes]
+    return render_template("experiments/report.html", title=title, sections=sections, facts=facts)
+
+
+def section(outcome: ExperimentResult) -> dict[str, Any]:
+    """The variables of an experiment in the template. question: the heading of its README."""
+    e = outcome.experiment
+    readme = (FOLDER / e.name / "README.md").read_text(encoding="utf-8")
+    finished = sum(result.status == "FINISHED" for result in outcome.results)
+    note = f"{pluralize(len(outcome.results), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
+    selection, samples = select_samples(outcome.results)
+    if len(outcome.results) == 1:  # all temperatures of a single run
+        selection = "Samples."
+        samples = [
+            {**sample, "name": f"temperature {sample['temperature']:g}", "settings": ""}
+            for sample in outcome.results[0].samples
+        ]
+    return {
+        "name": e.name,
+        "question": readme.splitlines()[0].removeprefix("# "),
+        "command": e.command_line(outcome.preset),
+        "claims": outcome.claims,
+        "note": f"not run: {outcome.missing}" if outcome.missing else note,
+        "figure": "" if outcome.missing else svg(outcome.figure(), e.name),
+        "selection": selection,
+        "samples": [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]],
+    }
+
+
+def describe_environment(preset: str) -> dict[str, Any]:
+    """Describe the environment for the page: commit, processor, versions."""
+    env = environment()
+    commit = (env["git_commit"] or "none")[:12] + (" with changes" if env["git_dirty"] else "")
+    return {
+        "preset": preset,
+        "commit": commit,
+        "processor": f"{env['processor']}, {env['cores']} cores",
+        "Python": env["python"],
+        "NumPy": env["packages"]["numpy"],
+    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -15,18 +15,9 @@ from src.common.job_result import JobResult, read_results, write_results
 from src.common.process import run_module
 from src.config.schema import Config, ReproduceConfig
 from src.data import sources
-from src.experiments.aggregate import Measures
-from src.experiments.analyses import (
-    cells,
-    clipping,
-    context,
-    karpathy2015,
-    sonnets,
-    state,
-    temperature,
-    tinyshakespeare,
-)
-from src.experiments.claims import ClaimResult, Preset, check_claims, read_claims
+from src.experiments import cell_analyses as cells
+from src.experiments import training_analyses as training
+from src.experiments.claims import ClaimResult, Measures, Preset, check_claims, read_claims
 from src.final_evaluation import RunResult
 from src.runner import prepare
 from src.tracking.run import tracking_store
@@ -38,40 +29,30 @@ FOLDER = PROJECT / "experiments"
 PIPELINE_RESULTS = "reproduction.json"  # under output_dir: the pipeline's run as the only job
 
 
-class Analysis(Protocol):
-    """A module of `src.experiments.analyses`."""
-
-    def measures(self, results: list[JobResult]) -> Measures:
-        """Measure the jobs, by name."""
-
-    def figure(self, results: list[JobResult]) -> Figure:
-        """Draw the jobs."""
-
-
 @dataclass(frozen=True)
 class Experiment:
     """A folder of experiments/.
 
     Attributes:
         name: Name of the folder.
-        analysis: Measures and draws the jobs.
+        measure: Measures the jobs.
+        plot: Draws the jobs and their measures; the measures alone, for an experiment that is run in parts.
         command: The module that runs it: a sweep of `src.train`, or `src.pipeline`.
         has_quick: Whether the preset `quick` differs from `full`.
         text: The text of which it may need the user's copy; "" for none.
         needs_copy: Whether it cannot be run without that copy.
         parallel: Whether jobs run side by side; else one job uses all cores.
-        draw: Draws the measures alone, for an experiment that may be run in parts, whose measures are merged.
         part: The part that is run; "" for the whole experiment.
     """
 
     name: str
-    analysis: Analysis
-    command: str = "src.train"
+    measure: Callable[[list[JobResult]], Measures]
+    plot: Callable[[list[JobResult], Measures], Figure]
+    command: Literal["src.train", "src.pipeline"] = "src.train"
     has_quick: bool = True
     text: str = ""
     needs_copy: bool = False
     parallel: bool = True
-    draw: Callable[[Measures], Figure] | None = None
     part: str = ""
 
     @property
@@ -99,20 +80,24 @@ class Experiment:
 EXPERIMENTS = {
     e.name: e
     for e in (
-        Experiment("sonnets", sonnets, "src.pipeline", has_quick=False),
-        Experiment("clipping", clipping),
-        Experiment("state", state),
-        Experiment("temperature", temperature),
-        Experiment("context", context),
-        Experiment("cells", cells),
         Experiment(
-            "tinyshakespeare", tinyshakespeare, has_quick=False, text="tinyshakespeare", parallel=False
+            "sonnets", training.measure_sonnets, training.plot_sonnets, "src.pipeline", has_quick=False
+        ),
+        Experiment("clipping", training.measure_clipping, training.plot_clipping),
+        Experiment("state", cells.measure_state, cells.plot_state),
+        Experiment("temperature", training.measure_temperature, training.plot_temperature),
+        Experiment("context", cells.measure_context, cells.plot_context),
+        Experiment("cells", cells.measure_cells, cells.plot_cells),
+        Experiment(
+            "tinyshakespeare", training.measure_tinyshakespeare, training.plot_tinyshakespeare,
+            has_quick=False, text="tinyshakespeare", parallel=False,
         ),
         Experiment(
-            "karpathy2015", karpathy2015, text="warandpeace", needs_copy=True, draw=karpathy2015.plot_losses
+            "karpathy2015", cells.measure_karpathy2015, cells.plot_karpathy2015,
+            text="warandpeace", needs_copy=True,
         ),
     )
-}
+}  # fmt: skip
 QUICK = ("sonnets", "clipping", "state", "temperature")  # what `make reproduce` runs
 
 
@@ -135,9 +120,8 @@ class ExperimentResult:
     missing: str = ""
 
     def figure(self) -> Figure:
-        """Draw the jobs; for an experiment that is run in parts, all measures that there are."""
-        e = self.experiment
-        return e.draw(self.measures) if e.draw else e.analysis.figure(self.results)
+        """Draw the jobs and the measures."""
+        return self.experiment.plot(self.results, self.measures)
 
 
 def path_overrides(config: ReproduceConfig) -> list[str]:
@@ -216,9 +200,8 @@ def run(
     # A sweep with failed jobs exits with 1 (to diverge may be the result); the pipeline with 2 for a claim
     # that is not reproduced.
     if status not in (0, 1 if sweep else 2) or not new:
-        return ExperimentResult(
-            experiment, preset, missing=f"{experiment.command} exited with status {status}"
-        )
+        missing = f"{experiment.command} exited with status {status}"
+        return ExperimentResult(experiment, preset, missing=missing)
     results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
     return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
 
@@ -243,7 +226,7 @@ def build_result(
         UserError: The jobs lack something that is to be measured.
     """
     try:
-        measures = (earlier or {}) | experiment.analysis.measures(results)
+        measures = (earlier or {}) | experiment.measure(results)
     except (IndexError, KeyError, ValueError) as error:
         raise UserError(
             f"experiment {experiment.name}: expected complete jobs, got {len(results)}, of which some lack "
@@ -263,12 +246,7 @@ def check_pipeline(result: RunResult, config: Config) -> ExperimentResult:
     again = Trainer(config, corpus).fit(NullLogger(), [EarlyStopping(config.patience)])
     identical = hashlib.sha256(again.params.tobytes()).hexdigest() == result.weights_sha256
     job = job_result(result.folder, {"sweep": "", "number": 0, "name": "sonnets", "swept": {}}, result.run_id)
-    training = result.training
-    metrics = {
-        "repeat/identical": identical,
-        "train/steps": training.steps,
-        "train/best_step": training.best_step,
-    }
-    job = replace(job, metrics=job.metrics | {name: float(value) for name, value in metrics.items()})
+    steps = {"train/steps": result.training.steps, "train/best_step": result.training.best_step}
+    job = replace(job, metrics=job.metrics | {"repeat/identical": float(identical), **steps})
     write_results(absolute(config.output_dir) / PIPELINE_RESULTS, [job])
     return build_result(EXPERIMENTS["sonnets"], "full", [job], job.seconds)

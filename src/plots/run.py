@@ -1,9 +1,12 @@
 """Figures of a run's training and evaluation: axes with units, readable in black and white."""
 
+from collections.abc import Mapping
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -14,40 +17,49 @@ from src.evaluation.error_analysis import Bin, expected_calibration_error
 from src.evaluation.evaluate import Evaluation
 from src.evaluation.text_quality import TextMetrics
 
+QUALITY = {  # text metrics, with their labels and styles
+    "known_words": ("known words", "k-o"),
+    "distinct_2": ("distinct pairs of words", "k--s"),
+    "repetition": ("repeated sequences of four words", "k:^"),
+    "longest_match": ("", "k-o"),
+}
+
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG. Raises UserError when the file cannot be written."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
 
 
-def single_axes(width: float, height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; width, height: in inches."""
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with rows x columns axes; width, height: in inches; arguments: of `Figure.subplots`."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    ax = figure.add_subplot()
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    axes: list[Axes] = figure.subplots(rows, columns, squeeze=False, **arguments).flatten().tolist()
+    for ax in axes:
+        ax.grid(alpha=0.3)
+    return figure, axes
+
+
+def single_axes(
+    xlabel: str, ylabel: str, title: str, size: tuple[float, float] = (7, 4.2)
+) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; size: in inches."""
+    figure, (ax,) = new_figure(*size)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, fontsize=11)
-    ax.grid(alpha=0.3)
     return figure, ax
-
-
-def to_bits(nats: Any) -> Any:
-    return nats / log(2)
-
-
-def to_nats(bits: Any) -> Any:
-    return bits * log(2)
 
 
 def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
     """Plot training and validation loss against the step, with the unigram's as a baseline."""
-    figure, ax = single_axes(
-        7, 4.2, "optimizer step", "loss [nats per character]", "Training and validation loss"
-    )
+    title = "Training and validation loss"
+    figure, ax = single_axes("optimizer step", "loss [nats per character]", title)
     ax.plot(*zip(*curves["train/loss"], strict=True), color="0.6", linewidth=1, label="training (batches)")
     ax.plot(*zip(*curves["val/loss"], strict=True), "k-o", markersize=3, label="validation")
     ax.axhline(unigram_bpc * log(2), color="k", linestyle=":", label="unigram baseline")
     ax.axvline(kept_step, color="k", linestyle="--", linewidth=0.8, label=f"best weights (step {kept_step})")
+    to_bits, to_nats = partial(np.multiply, 1 / log(2)), partial(np.multiply, log(2))
     bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
     bits.set_ylabel("loss [bits per character]")
     ax.legend()
@@ -56,25 +68,14 @@ def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) 
 
 def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
     """Plot the gradient's norm before clipping, and how often it was clipped."""
-    figure, ax = single_axes(
-        7,
-        4.2,
-        "optimizer step",
-        "gradient norm before clipping\n[nats per character]",
-        "Gradient norm and clipping",
-    )
+    ylabel = "gradient norm before clipping\n[nats per character]"
+    figure, ax = single_axes("optimizer step", ylabel, "Gradient norm and clipping")
     ax.semilogy(*zip(*curves["grad/norm"], strict=True), "k-", linewidth=1, label="norm")
     if clip is not None and clip_mode == "norm":
         ax.axhline(clip, color="k", linestyle="--", linewidth=0.8, label=f"clip = {clip:g}")
-    share = ax.twinx()
-    share.plot(
-        *zip(*curves["grad/clip_fraction"], strict=True),
-        color="0.6",
-        linestyle=":",
-        label="share of clipped steps",
-    )
-    share.set_ylabel("share of clipped steps")
-    share.set_ylim(-0.02, 1.02)
+    share, label = ax.twinx(), "share of clipped steps"
+    share.plot(*zip(*curves["grad/clip_fraction"], strict=True), color="0.6", linestyle=":", label=label)
+    share.set(ylabel=label, ylim=(-0.02, 1.02))
     lines = [*ax.get_lines(), *share.get_lines()]
     ax.legend(lines, [str(line.get_label()) for line in lines])
     save(figure, path)
@@ -82,35 +83,26 @@ def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path
 
 def plot_reliability(bins: list[Bin], path: Path) -> None:
     """Plot the share that was right against the confidence; below, the number of predictions in each bin."""
-    figure = Figure(figsize=(5.5, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    figure, (top, bottom) = new_figure(5.5, 6, 2, sharex=True, height_ratios=[3, 1])
     width = bins[0].high - bins[0].low
     centers = [(b.low + b.high) / 2 for b in bins]
     top.bar(centers, [b.accuracy for b in bins], width, color="0.8", edgecolor="k", label="accuracy")
     top.plot([b.confidence for b in bins], [b.accuracy for b in bins], "ko", markersize=4, label="bin mean")
     top.plot([0, 1], [0, 1], "k--", linewidth=1, label="perfect calibration")
-    top.set_ylabel("accuracy (share of correct predictions)")
-    top.set_title(
-        f"Reliability diagram, expected calibration error {expected_calibration_error(bins):.1%}", fontsize=11
-    )
-    top.set_ylim(0, 1)
+    top.set(ylabel="accuracy (share of correct predictions)", ylim=(0, 1))
+    error = f"expected calibration error {expected_calibration_error(bins):.1%}"
+    top.set_title(f"Reliability diagram, {error}", fontsize=11)
     top.legend(loc="upper left")
     bottom.bar(centers, [b.count for b in bins], width, color="0.8", edgecolor="k")
-    bottom.set_ylabel("predictions")
-    bottom.set_xlabel("confidence (probability of the most likely character)")
-    bottom.set_xlim(0, 1)
+    xlabel = "confidence (probability of the most likely character)"
+    bottom.set(xlabel=xlabel, ylabel="predictions", xlim=(0, 1))
     save(figure, path)
 
 
 def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
     """Plot the loss against the number of characters read since the state was reset."""
-    figure, ax = single_axes(
-        7,
-        4.2,
-        "position in the window [characters since the state was reset]",
-        "loss [bits per character]",
-        "Loss by position in the window",
-    )
+    xlabel = "position in the window [characters since the state was reset]"
+    figure, ax = single_axes(xlabel, "loss [bits per character]", "Loss by position in the window")
     groups = evaluation.by_window
     positions, losses = [int(g.name) for g in groups], [g.bpc for g in groups]
     ax.plot(positions, losses, "k-o", markersize=3, label="stateless evaluation")
@@ -125,37 +117,40 @@ def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
 
 def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
     """Plot the metrics of generated texts against the temperature, the held-out text's as thin lines."""
-    figure = Figure(figsize=(7, 6.5), layout="constrained")
-    shares, copies = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     generated = [(m.temperature, m) for m in metrics if m.temperature is not None]
-    held_out = [m for m in metrics if m.temperature is None]
-    for name, style, words in (
-        ("known_words", "k-o", "known words"),
-        ("distinct_2", "k--s", "distinct pairs of words"),
-        ("repetition", "k:^", "repeated sequences of four words"),
-    ):
-        points = [(t, value) for t, m in generated if (value := getattr(m, name)) is not None]
+    held_out = next((m for m in metrics if m.temperature is None), None)
+    measured = {
+        name: {t: float(value) for t, m in generated if (value := getattr(m, name)) is not None}
+        for name in QUALITY
+    }
+    title = f"Text metrics by temperature, {generated[0][1].characters:,} characters each"
+    if held_out:
+        title += f"\nthin gray: the same number of characters of the {held_out.source}"
+    save(quality_figure(measured, title, held_out), path)
+
+
+def quality_figure(
+    measured: Mapping[str, dict[float, float]], title: str, held_out: TextMetrics | None = None
+) -> Figure:
+    """Shares above, the longest copied passage below, each over temperature.
+
+    Args:
+        measured: Values by temperature, of each metric of QUALITY.
+        title: The title.
+        held_out: Metrics of a text that was not generated, thin lines.
+    """
+    figure, (shares, copies) = new_figure(7, 6.5, 2, sharex=True, height_ratios=[2, 1])
+    for name, (label, style) in QUALITY.items():
+        ax, points = shares if label else copies, measured[name]
         if points:
-            shares.plot(*zip(*points, strict=True), style, markersize=4, linewidth=1, label=words)
-        for m in held_out:
-            if (value := getattr(m, name)) is not None:
-                shares.axhline(value, color="0.5", linestyle=style[1:-1], linewidth=0.8)
-    shares.set_ylabel("share")
+            ax.plot(list(points), list(points.values()), style, markersize=4, linewidth=1, label=label)
+        if held_out and (value := getattr(held_out, name)) is not None:
+            ax.axhline(value, color="0.5", linestyle=style[1:-1], linewidth=0.8)
     shares.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    shares.set_ylim(-0.02, 1.02)
-    copies.plot(
-        [t for t, _ in generated], [m.longest_match for _, m in generated], "k-o", markersize=4, linewidth=1
-    )
-    for m in held_out:
-        copies.axhline(m.longest_match, color="0.5", linewidth=0.8)
-    copies.set_ylabel("longest copied\npassage\n[characters]")
+    shares.set(ylabel="share", ylim=(-0.02, 1.02))
+    shares.set_title(title, fontsize=11)
+    copies.set(xlabel="temperature", ylabel="longest copied\npassage\n[characters]")
     copies.set_ylim(bottom=0)
-    copies.set_xlabel("temperature")
-    of = f"Text metrics by temperature, {generated[0][1].characters:,} characters each"
-    gray = f"\nthin gray: the same number of characters of the {held_out[0].source}" if held_out else ""
-    shares.set_title(of + gray, fontsize=11)
-    for ax in (shares, copies):
-        ax.grid(alpha=0.3)
     if shares.get_legend_handles_labels()[0]:  # a short text may have no whole word
         figure.legend(loc="outside lower center", ncols=3)
-    save(figure, path)
+    return figure

@@ -1,10 +1,11 @@
 """Figures of a sweep as SVG for a page, distinguishable in black and white."""
 
 import io
+import re
 from itertools import pairwise
 from math import ceil, isfinite, log10
 from pathlib import Path
-from statistics import median_low
+from statistics import fmean, median_low
 from typing import Any
 
 import matplotlib as mpl
@@ -12,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.common.job_result import JobResult
+from src.plots.run import single_axes
 
 LOSS = "[nats per character]"
 DECADE = 10  # values this far apart are drawn on a logarithmic axis
 LEGEND_LINE = 0.16  # inches
 MARKERS = "os^vD<>p*hX"
-Points = list[tuple[int, float]]  # (step, value)
 
 
 def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
@@ -33,126 +34,62 @@ def svg(figure: Figure, salt: str) -> str:
     write_svg(figure, written, salt)
     text = written.getvalue()
     text = text[text.index("<svg") :]
-    for attribute in ('xmlns="http://www.w3.org/2000/svg"', 'xmlns:xlink="http://www.w3.org/1999/xlink"'):
-        text = text.replace(" " + attribute, "", 1)  # HTML knows them
-    return (
-        text.replace('id="', f'id="{salt}-')
-        .replace('href="#', f'href="#{salt}-')
-        .replace("url(#", f"url(#{salt}-")
-    )
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)  # HTML knows them
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", text)
 
 
 def loss_curves(results: list[JobResult]) -> str:
     """Plot train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
 
     Args:
-        results: The best first; the end of each line has its rank, which the legend names.
+        results: The best first; the legend numbers them.
 
     Returns:
         The <svg>; "" without a curve.
     """
-    drawn = [
-        (result, train, val) for result in results for train, val in (losses_of(result),) if train or val
-    ]
+    curves = [(r, finite_curve(r, "train/loss"), finite_curve(r, "val/loss")) for r in results]
+    drawn = [(result, train, val) for result, train, val in curves if train[0] or val[0]]
     if not drawn:
         return ""
-    columns = max(1, min(4, 110 // max(len(legend_label(1, result)) + 8 for result, _, _ in drawn)))
-    height = max(4.5, 0.13 * len(drawn))
-    figure = Figure(
-        figsize=(9.5, height + LEGEND_LINE * (ceil(len(drawn) / columns) + 3)), layout="constrained"
-    )
-    ax = figure.add_subplot()
-    ax.set_xlabel("optimizer step")
-    ax.set_ylabel(f"loss {LOSS}")
-    ax.set_title("Training and validation loss of each job", fontsize=11)
-    ax.grid(alpha=0.3)
-    named, ends = [], []
-    for rank, (result, train, val) in enumerate(drawn, 1):
-        color = "k" if rank == 1 else mpl.colormaps["viridis"](0.85 * (rank - 1) / len(drawn))
-        ax.plot(*columns_of(train), ":", color=color, linewidth=1)
-        (line,) = ax.plot(
-            *columns_of(val),
-            "-",
-            color=color,
-            marker=MARKERS[(rank - 1) % len(MARKERS)],
-            markersize=4,
-            linewidth=2.2 if rank == 1 else 1.1,
-            zorder=3 if rank == 1 else 2,
-            label=legend_label(rank, result),
-        )
-        named.append(line)
-        if val:
-            ends.append((*val[-1], str(rank)))
-    curves = [curve for _, train, val in drawn for curve in (train, val) if curve]
+    labels = [legend_label(rank, result) for rank, (result, _, _) in enumerate(drawn, 1)]
+    columns = max(1, min(4, 110 // (max(map(len, labels)) + 8)))
+    size = (9.5, 4.5 + LEGEND_LINE * (ceil(len(drawn) / columns) + 3))
+    title = "Training and validation loss of each job"
+    figure, ax = single_axes("optimizer step", f"loss {LOSS}", title, size)
+    for rank, ((_, train, val), label) in enumerate(zip(drawn, labels, strict=True)):
+        color = "k" if rank == 0 else mpl.colormaps["viridis"](0.85 * rank / len(drawn))
+        best: dict[str, Any] = {"linewidth": 1.1} if rank else {"linewidth": 2.2, "zorder": 3}
+        ax.plot(*train, ":", color=color, linewidth=1)
+        line = f"-{MARKERS[rank % len(MARKERS)]}"
+        ax.plot(*val, line, color=color, markersize=4, label=label, **best)
+    losses = [values for _, (_, train), (_, val) in drawn for values in (train, val) if values]
     # A diverged curve leaves the figure at its top, where it would otherwise flatten all others.
-    top = 1.5 * median_low(curve[0][1] for curve in curves)
-    if max(loss for curve in curves for _, loss in curve) > top > 0:
+    top = 1.5 * median_low(values[0] for values in losses)
+    if max(map(max, losses)) > top > 0:
         ax.set_ylim(top=top)
-    label_line_ends(ax, ends, 0.8 * height)
+    handles, names = ax.get_legend_handles_labels()
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
     ax.legend(styles, ["val/loss", "train/loss (batches)"], loc="upper right")
-    figure.legend(
-        handles=named,
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=8,
-        title="rank: job, val/loss",
-        title_fontsize=8,
-    )
+    style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "title_fontsize": 8}
+    figure.legend(handles, names, loc="outside lower center", title="rank: job, val/loss", **style)
     return svg(figure, "curves")
 
 
-def losses_of(result: JobResult) -> tuple[Points, Points]:
-    """The finite points of train/loss and val/loss."""
-    curves = (result.curves.get(name, []) for name in ("train/loss", "val/loss"))
-    train, val = ([(step, loss) for step, loss in curve if isfinite(loss)] for curve in curves)
-    return train, val
-
-
-def columns_of(points: Points) -> tuple[list[int], list[float]]:
-    """Steps and values of points."""
+def finite_curve(result: JobResult, metric: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the finite points of a metric."""
+    points = [(step, value) for step, value in result.curves.get(metric, []) if isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]
 
 
-def legend_label(place: int, result: JobResult) -> str:
+def legend_label(rank: int, result: JobResult) -> str:
     """A job's line in the legend."""
     loss = f"{result.loss:.4f}" if isfinite(result.loss) else "no val/loss"
-    return f"{place}: {truncate(result.name, 70)}, {loss}"
+    return f"{rank}: {truncate(result.name, 70)}, {loss}"
 
 
 def truncate(text: str, most: int) -> str:
     """At most so many characters, none of which matplotlib reads as mathematics."""
     return (text if len(text) <= most else text[: most - 1] + "\u2026").replace("$", r"\$")
-
-
-def label_line_ends(ax: Axes, ends: list[tuple[int, float, str]], inches: float) -> None:
-    """Each line's place in the right margin, pushed apart where they crowd, with a thread to the line's end.
-
-    ends: the last step, value and place of each. inches: height of the axes. A line that ended early has its
-    place where it ended.
-    """
-    size = 8 if len(ends) <= 25 else 6
-    last = max((step for step, _, _ in ends), default=0)
-    for step, loss, place in ends:
-        if step < last:
-            ax.annotate(place, (step, loss), (3, -3), textcoords="offset points", fontsize=size)
-    full = [end for end in ends if end[0] == last]
-    gap = min((size + 1.5) / (72 * inches), 1 / max(1, len(full)))
-    low, high = ax.get_ylim()
-    above = 1.0 + gap
-    for left, (step, loss, place) in reversed(list(enumerate(sorted(full, key=lambda end: end[1])))):
-        # As high as its end, but below the one above, and with room for those below.
-        above = max(min((loss - low) / (high - low), above - gap), left * gap)
-        ax.annotate(
-            place,
-            (step, min(loss, high)),
-            (1.03, above),
-            textcoords="axes fraction",
-            fontsize=size,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
-        )
 
 
 def as_number(text: str) -> float | None:
@@ -167,8 +104,8 @@ def as_number(text: str) -> float | None:
 def marginals(keys: list[str], results: list[JobResult]) -> str:
     """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
 
-    Numbers are shown on an axis, logarithmic if they span a decade or more; other values as categories.
-    "" where no finished run has both.
+    Numbers are shown on an axis, logarithmic if they span a decade or more; other values as categories. A
+    `seed` has circles alone. "" where no finished run has both.
     """
     shown = [result for result in results if result.status == "FINISHED" and isfinite(result.loss)]
     keys = [key for key in keys if any(key in result.swept for result in shown)]
@@ -181,19 +118,25 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
     for place, key in enumerate(keys, 1):
         ax = figure.add_subplot(down, across, place)
         marginal(ax, key, [(result.swept[key], result.loss) for result in shown if key in result.swept])
-        if min(losses) > 0 and max(losses) > DECADE * min(losses):
+        if spans_decade(losses):
             ax.set_yscale("log")
         if (place - 1) % across == 0:
             ax.set_ylabel(f"val/loss {LOSS}")
-    figure.get_axes()[0].legend(fontsize=8)
+    longest = max(figure.get_axes(), key=lambda ax: len(ax.get_lines()))  # with a line of means, if any
+    longest.legend(fontsize=8)
     figure.suptitle("val/loss by swept key", fontsize=11)
     return svg(figure, "marginals")
+
+
+def spans_decade(values: list[float]) -> bool:
+    """Return whether positive values need a logarithmic axis."""
+    return min(values) > 0 and max(values) >= DECADE * min(values)
 
 
 def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
     """One key's axes. points: value as text and val/loss of each job."""
     numbers = {text: as_number(text) for text, _ in points}
-    places: dict[str, float] = {text: number for text, number in numbers.items() if number is not None}
+    places = {text: number for text, number in numbers.items() if number is not None}
     if len(places) < len(numbers):  # categories
         order = sorted(numbers, key=lambda text: (numbers[text] is None, numbers[text] or 0.0, text))
         places = {text: float(place) for place, text in enumerate(order)}
@@ -201,32 +144,25 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
         long = sum(map(len, shown)) > 30
         ax.set_xticks(range(len(order)), shown, rotation=30 if long else 0, ha="right" if long else "center")
         ax.set_xlim(-0.5, len(order) - 0.5)
-    elif min(places.values()) > 0 and max(places.values()) >= DECADE * min(places.values()):
-        ax.set_xscale("log")
-    means: dict[float, list[float]] = {}
-    for text, loss in points:
-        means.setdefault(places[text], []).append(loss)
-    at = sorted(means)
-    if len(places) == len(numbers) and all(number is not None for number in numbers.values()):
-        tick_numbers(ax, at)
-    ax.plot(at, [sum(means[x]) / len(means[x]) for x in at], "k-_", markersize=14, linewidth=1, label="mean")
-    ax.plot(
-        [places[text] for text, _ in points],
-        [loss for _, loss in points],
-        "o",
-        markerfacecolor="none",
-        markeredgecolor="0.35",
-        markersize=5,
-        label="job",
-    )
+    else:
+        if spans_decade(list(places.values())):
+            ax.set_xscale("log")
+        tick_numbers(ax, sorted(set(places.values())))
+    if key != "seed":  # no quantity: a line between two seeds means nothing
+        means: dict[float, list[float]] = {}
+        for text, loss in points:
+            means.setdefault(places[text], []).append(loss)
+        averages = [fmean(means[x]) for x in sorted(means)]
+        ax.plot(sorted(means), averages, "k-_", markersize=14, linewidth=1, label="mean")
+    circle: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": "0.35", "markersize": 5}
+    ax.plot([places[text] for text, _ in points], [loss for _, loss in points], "o", label="job", **circle)
     ax.set_xlabel(truncate(key, 40))
     ax.grid(alpha=0.3)
 
 
 def tick_numbers(ax: Axes, at: list[float]) -> None:
     """A tick at each value, where they are few and apart."""
-    logarithmic = ax.get_xscale() == "log"
-    places = [log10(x) for x in at] if logarithmic else at
+    places = [log10(x) for x in at] if ax.get_xscale() == "log" else at
     span = places[-1] - places[0]
     if len(at) <= 6 and all(b - a > 0.1 * span for a, b in pairwise(places)):
         ax.set_xticks(at, [f"{x:g}" for x in at])

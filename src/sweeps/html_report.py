@@ -1,35 +1,33 @@
 """comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
 
 from collections import Counter
-from dataclasses import dataclass
-from math import isfinite
-from pathlib import Path
+from math import inf, isfinite
 from typing import Any
 
 import jinja2
 
 from src.common.console import pluralize
+from src.common.files import PROJECT
 from src.common.job_result import JobResult, best_of, final_score
-from src.sweeps.seed_stats import seed_stats
-
-TEMPLATE = Path(__file__).with_name("html_report.html")
-UNSCORED = float("inf")
+from src.sweeps.seed_stats import describe_seeds
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the table. text: displayed; value: the sort key; kind: its class in the page."""
-
-    text: str
-    value: str
-    kind: str = ""
+def render_template(name: str, **variables: Any) -> str:
+    """Render a template. name: its path below src/."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PROJECT / "src"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(name).render(variables)
 
 
 def rank_results(rows: list[JobResult]) -> list[JobResult]:
     """The best row first, then by val/loss; those that did not finish or diverged last."""
     return sorted(
         rows,
-        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else UNSCORED, row.number),
+        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else inf, row.number),
     )
 
 
@@ -41,13 +39,16 @@ def render_page(title: str, rows: list[JobResult]) -> str:
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
     sampled, samples = select_samples(rows)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_template(
+        "sweeps/html_report.html",
         title=f"sweep {title}",
         summary=summary(rows, best),
-        headings=[*(keys or ["job"]), "val/loss", score, "seconds", "status", "stop reason", "run"],
-        table=[table_row(row, keys, score, row is best) for row in rows],
-        repeats=[group.describe() for group in seed_stats(rows)],
+        keys=keys,
+        score=score,
+        rows=rows,
+        best=best,
+        isfinite=isfinite,
+        repeats=describe_seeds(rows),
         curves=sweep_plots.loss_curves(rows),
         marginals=sweep_plots.marginals(keys, rows),
         sampled=sampled,
@@ -62,30 +63,6 @@ def summary(rows: list[JobResult], best: JobResult | None) -> str:
     if best is None:
         return f"{count} None of them has a val/loss."
     return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
-
-
-def table_row(row: JobResult, keys: list[str], score: str, is_best: bool) -> dict[str, Any]:
-    """A line of the table."""
-    notes = [row.status, *(["reused"] if row.reused else []), *(["best"] if is_best else [])]
-    swept = [row.swept.get(key, "") for key in keys] or [row.name]
-    cells = [
-        *(Cell(text, text) for text in swept),
-        numeric_cell(row.metrics.get("val/loss"), 4),
-        numeric_cell(row.metrics.get(score), 4),
-        numeric_cell(row.seconds, 1),
-        Cell(", ".join(notes), ", ".join(notes)),
-        Cell(row.reason, row.reason, "reason"),
-        Cell(row.run_id, f"run {row.run_id}", "run"),  # the word keeps an id of digits from being a number
-    ]
-    kind = "best" if is_best else "" if row.status in ("FINISHED", "RUNNING") else "failed"
-    return {"kind": kind, "cells": cells}
-
-
-def numeric_cell(value: float | None, digits: int) -> Cell:
-    """Format a number to `digits` digits. It is sorted by all of them; inf and nan are sorted last."""
-    if value is None:
-        return Cell("", "", "number")
-    return Cell(f"{value:.{digits}f}", repr(value) if isfinite(value) else "diverged", "number")
 
 
 def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:

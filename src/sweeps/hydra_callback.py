@@ -11,8 +11,7 @@ from src.common.files import absolute
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
-from src.sweeps.session import SweepSession, current_session
-from src.sweeps.summary import OpenSweep
+from src.sweeps.summary import SweepSession, current_session
 from src.sweeps.sweep_run import SweepRun, sync_pending
 
 
@@ -21,19 +20,16 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Validate what concerns all jobs, then open the sweep."""
-        session = current_session()
-        if config.hydra.job.name != "train" or session is None:
-            return
         try:
-            start_sweep(config, session)
+            if session := current_session():
+                start_sweep(config, session)
         except Exception as error:
             raise CallbackError(error) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the summary and end the parent run."""
-        session = current_session()
         try:
-            if session:
+            if session := current_session():
                 session.finalize("FINISHED")
         except Exception as error:
             raise CallbackError(error) from error
@@ -58,39 +54,37 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     name = "" if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
     prepare_launcher(config)
     validate_register(bool(config.register), places.tracking)
-    objectives = validated_objectives(config, places) if uses_optuna(config) else []
+    if uses_optuna(config):
+        validate_search(config, places)
+        session.search_file = absolute(config.hydra.sweep.dir) / "optimization_results.yaml"
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
     local = config.hydra.launcher.get("_target_") in (BASIC_LAUNCHER, JOBLIB_LAUNCHER) and not queries
-    run = SweepRun(places, keys, multi_valued, name, local)
-    session.active_sweep = OpenSweep(run, objectives, bool(config.register))
+    session.run = SweepRun(places, keys, multi_valued, name, local)
+    session.register = bool(config.register)
     if queries:
         sync_pending(places)
     export_sweep_env(config)
 
 
-def validated_objectives(config: DictConfig, places: PathsConfig) -> list[str]:
-    """Metrics that an Optuna search optimizes, once its settings and its storage are valid."""
-    from src.sweeps.optuna_search import validate_search  # slow to import
+def validate_search(config: DictConfig, places: PathsConfig) -> None:
+    """Raise UserError for invalid objectives or settings of an Optuna search, before there is a study."""
+    from src.sweeps import optuna_search  # slow to import
 
     objectives = fields_of(Config)["objectives"]
-    objectives.validator(Config, objectives, list(config.objectives))  # before there is a study
+    objectives.validator(Config, objectives, list(config.objectives))
     absolute(places.output_dir).mkdir(parents=True, exist_ok=True)
-    validate_search(cast("dict[str, Any]", OmegaConf.to_container(config.hydra.sweeper, resolve=True)))
-    return list(config.objectives)
+    settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    optuna_search.validate_settings(cast("dict[str, Any]", settings))
 
 
 def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
     """Raise UserError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
-    for key, instead in (
-        ("resume", "skip_finished=true resumes a sweep"),
-        ("rerun", "one run per command"),
-    ):
+    alternatives = {"resume": "skip_finished=true resumes a sweep", "rerun": "one run per command"}
+    for key, instead in alternatives.items():
         if key in keys or config[key] is not None:
-            got = "several" if key in keys else config[key]
-            raise invalid_value_error(
-                key, f"null, except with python -m src.train without --multirun ({instead})", got
-            )
+            expected = f"null, except with python -m src.train without --multirun ({instead})"
+            raise invalid_value_error(key, expected, "several" if key in keys else config[key])
 
 
 def paths_config(config: DictConfig) -> PathsConfig:

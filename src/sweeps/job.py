@@ -6,9 +6,7 @@ import attrs
 
 from src.common.console import echo_err
 from src.common.files import write_json
-from src.config.schema import Config, PathsConfig
-from src.config.validation import flatten
-from src.final_evaluation import RunResult
+from src.config.schema import Config, PathsConfig, flatten
 from src.runner import prepare, run
 from src.sweeps.sweep import Job, Sweep
 from src.tracking.environment import job_digest
@@ -42,9 +40,8 @@ def run_job(config: Config, job: Job) -> float | list[float]:
         KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
     """
     if config.workers > job.cores:
-        echo_err(
-            f"{job.name}: workers={job.cores} instead of {config.workers}: the number of cores of each job"
-        )
+        limit = f"workers={job.cores} instead of {config.workers}"
+        echo_err(f"{job.name}: {limit}: the number of cores of each job")
         config = attrs.evolve(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
@@ -61,15 +58,8 @@ def run_job(config: Config, job: Job) -> float | list[float]:
     if result.training.stop_reason == "interrupted":  # the job keeps its results, the sweep ends
         raise KeyboardInterrupt
     print(result.summary(), flush=True)
-    return objectives(config, metrics_of(result))
-
-
-def metrics_of(result: RunResult) -> dict[str, float]:
-    """The metrics of a run that a search may optimize."""
-    return {
-        "val/loss": result.training.val_loss,
-        "throughput/chars_per_second": result.training.chars_per_second,
-    }
+    speed = {"throughput/chars_per_second": result.training.chars_per_second}
+    return objectives(config, {"val/loss": result.training.val_loss} | speed)
 
 
 def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:

@@ -14,11 +14,8 @@ from src.sweeps.sweep import SWEEP_ENV
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
-# Module of a launcher's class -> its package, and the library that it needs. None is in the default lock.
-OPTIONAL_LAUNCHERS = {
-    "hydra_submitit_launcher": ("hydra-submitit-launcher", "submitit"),
-    "hydra_ray_launcher": ("hydra-ray-launcher", "ray"),
-}
+# Module of a launcher's class -> the library that it needs. None is in the default lock.
+OPTIONAL_LAUNCHERS = {"hydra_submitit_launcher": "submitit", "hydra_ray_launcher": "ray"}
 
 
 def prepare_launcher(config: DictConfig) -> None:
@@ -33,14 +30,13 @@ def prepare_launcher(config: DictConfig) -> None:
         got = "null" if jobs is None else jobs
         raise UserError(f"hydra.launcher.n_jobs: expected {expected}, got {got}")
     target = str(config.hydra.launcher.get("_target_", ""))
-    for module, (package, library) in OPTIONAL_LAUNCHERS.items():
+    for module, library in OPTIONAL_LAUNCHERS.items():
         if module not in target.split("."):
             continue
         if not all(map(is_installed, ("hydra_plugins", f"hydra_plugins.{module}", library))):
-            choice = config.hydra.runtime.choices.get("hydra/launcher")
-            raise UserError(
-                f"hydra/launcher: expected {package} for {choice}, got none: make cluster installs it"
-            )
+            package, choice = module.replace("_", "-"), config.hydra.runtime.choices.get("hydra/launcher")
+            expected = f"{package} for {choice}"
+            raise UserError(f"hydra/launcher: expected {expected}, got none: make cluster installs it")
         if library == "ray":  # Ray reads its settings from the environment when it is imported, later
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt-in
             logging.getLogger("ray").setLevel(logging.ERROR)  # else a line for each of its processes

@@ -27,8 +27,8 @@ class MedianPruner(Callback):
     def __init__(self, runs: Path, sweep: str) -> None:
         self.runs, self.sweep = runs, sweep
         self.validations = 0
-        self.finished: dict[Path, list[tuple[int, float]]] = {}  # val/loss by step, read once
-        self.ignored: set[Path] = set()  # runs of other sweeps, and jobs that failed
+        # val/loss by step, read once; none of a job that failed, or of another sweep's
+        self.curves: dict[Path, list[tuple[int, float]]] = {}
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         """Request a stop when the job is pruned."""
@@ -41,7 +41,7 @@ class MedianPruner(Callback):
         self._refresh()
         lowest = [
             min(value for at, value in points if at <= step)
-            for points in self.finished.values()
+            for points in self.curves.values()
             if any(at <= step for at, _ in points)
         ]
         enough = self.validations >= N_WARMUP_EVALS and len(lowest) >= N_STARTUP_TRIALS
@@ -50,14 +50,9 @@ class MedianPruner(Callback):
     def _refresh(self) -> None:
         """Read the jobs that have finished since the last validation."""
         for file in self.runs.glob(f"*/{JOB_NOTE}"):
-            folder = file.parent
-            if folder in self.finished or folder in self.ignored:
+            if file.parent in self.curves:
                 continue
-            if read_job_note(file)["sweep"] != self.sweep:
-                self.ignored.add(folder)
-                continue
-            run = read_events(folder)
-            if run.status == "FINISHED":
-                self.finished[folder] = run.curves.get("val/loss", [])
-            elif run.status != "RUNNING":
-                self.ignored.add(folder)
+            run = read_events(file.parent) if read_job_note(file)["sweep"] == self.sweep else None
+            if run is None or run.status != "RUNNING":
+                finished = run if run and run.status == "FINISHED" else None
+                self.curves[file.parent] = finished.curves.get("val/loss", []) if finished else []

@@ -1,13 +1,13 @@
-"""Hyperparameter search with Optuna: a sampler for resumable studies, checks, and the summary of a study.
+"""Hyperparameter search with Optuna: a sampler for resumable studies, and early checks.
 
 Imported only in the process that launches the jobs, where Hydra's plugin calls `ask` and `tell` of the study.
 """
 
-import json
 import logging
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.console import echo_err, pluralize
-from src.common.errors import UserError
 from src.config.constraints import Constraint, invalid_value_error
-from src.sweeps.session import SearchSummary, current_session
-from src.sweeps.sweep import format_value
+from src.sweeps.summary import current_session
 
 PLUGIN = "hydra_plugins.hydra_optuna_sweeper"
 FIELDS = {
@@ -61,7 +59,8 @@ class PerTrialSeededSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if self.study is None:
             self.study = study
-            print_study(study, trial.number)
+            old = f"resuming study {study.study_name}, {pluralize(trial.number, 'trial')}"
+            echo_err(f"search: {old if trial.number else f'starting study {study.study_name}'}")
         self.sampler_for(trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -87,40 +86,8 @@ class PerTrialSeededSampler(BaseSampler):
         """Tell the study that the trials without a result, which an interruption ended, have failed."""
         for number in list(self.samplers):
             if self.study is not None:
-                self.study.tell(number, state=TrialState.FAIL)
-
-    def summarize(self, objectives: list[str]) -> SearchSummary:
-        """End a search and summarize its study, with the trials of earlier commands.
-
-        Args:
-            objectives: Metric names, in the order of the study's values.
-        """
-        study = self.study
-        if study is None:
-            return SearchSummary([], {})
-        try:
-            self.fail_pending_trials()
-            trials = study.get_trials(deepcopy=False)
-        except SQLAlchemyError as error:
-            return SearchSummary(
-                [f"study {study.study_name} cannot be read: {' '.join(str(error).split())[:200]}"], {}
-            )
-        done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        lost = len(trials) - len(done)
-        heading = f"study {study.study_name}: {pluralize(len(trials), 'trial')}" + (
-            f", {lost} without a result" if lost else ""
-        )
-        tags = {"search.study": study.study_name, "search.trials": str(len(trials))}
-        if not done:
-            return SearchSummary([heading], tags)
-        if len(objectives) == 1:
-            best = study.best_trial
-            tags |= {"search.best_params": json.dumps(best.params), "search.best_value": repr(best.value)}
-            return SearchSummary([f"{heading}, best: {format_trial(best, objectives)}"], tags)
-        front = sorted(study.best_trials, key=lambda trial: trial.values)
-        tags["search.pareto"] = json.dumps([{"params": t.params, "values": t.values} for t in front])
-        heading += f", {len(front)} Pareto-optimal in {', '.join(objectives)}:"
-        return SearchSummary([heading, *(f"  {format_trial(trial, objectives)}" for trial in front)], tags)
+                with suppress(SQLAlchemyError):  # the study is not readable; the sweep's summary follows
+                    self.study.tell(number, state=TrialState.FAIL)
 
 
 def silence_optuna() -> None:
@@ -135,7 +102,7 @@ def silence_optuna() -> None:
         warnings.filterwarnings("ignore", module=module)
 
 
-def validate_search(sweeper: dict[str, Any]) -> None:
+def validate_settings(sweeper: dict[str, Any]) -> None:
     """Validate the settings, the storage and the study of a search, before the sweep is opened.
 
     Args:
@@ -152,34 +119,17 @@ def validate_search(sweeper: dict[str, Any]) -> None:
         value = given.get(key)
         if not allowed.is_satisfied_by(value):
             raise invalid_value_error(f"hydra.sweeper.{key}", allowed, value)
-    if sweeper["storage"] is None:
-        return
     try:
-        store = optuna.storages.get_storage(sweeper["storage"])
-        studies = {study.study_name: study for study in optuna.study.get_all_study_summaries(store)}
+        storage = optuna.storages.get_storage(sweeper["storage"])
+        studies = {study.study_name: study for study in storage.get_all_studies()}
     except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
         expected = "the URL of a reachable database (sqlite:///FILE)"
         reason = " ".join(str(error).split())[:200]
-        raise invalid_value_error(
-            "hydra.sweeper.storage", expected, f"{sweeper['storage']}: {reason}"
-        ) from error
-    known = studies.get(sweeper["study_name"])
-    directions = [direction.name.lower() for direction in known.directions] if known else sweeper["direction"]
-    if directions != sweeper["direction"]:
-        raise UserError(
-            f"hydra.sweeper.study_name: expected a study with {len(sweeper['direction'])} objectives "
-            f"({', '.join(sweeper['direction'])}), got {sweeper['study_name']}, which has {len(directions)} "
-            f"({', '.join(directions)})"
-        )
-
-
-def print_study(study: Study, num_trials: int) -> None:
-    """Print whether the study is new. num_trials: those that it holds already."""
-    resumed = f"resuming study {study.study_name}, {pluralize(num_trials, 'trial')}"
-    echo_err(f"search: {resumed if num_trials else f'starting study {study.study_name}'}")
-
-
-def format_trial(trial: FrozenTrial, objectives: list[str]) -> str:
-    """`val/loss=1.6012 with hidden=64 lr=0.003`."""
-    scores = " ".join(f"{name}={value:.5g}" for name, value in zip(objectives, trial.values, strict=True))
-    return f"{scores} with {' '.join(f'{key}={format_value(str(v))}' for key, v in trial.params.items())}"
+        got = f"{sweeper['storage']}: {reason}"
+        raise invalid_value_error("hydra.sweeper.storage", expected, got) from error
+    # Optuna would record every job as failed.
+    name, wanted = sweeper["study_name"], ", ".join(sweeper["direction"])
+    known = [direction.name.lower() for direction in studies[name].directions] if name in studies else []
+    if known not in ([], sweeper["direction"]):
+        expected, got = f"a study that optimizes {wanted}", f"{name}, which optimizes {', '.join(known)}"
+        raise invalid_value_error("hydra.sweeper.study_name", expected, got)

@@ -1,7 +1,11 @@
-"""Summary of a sweep: its table on the terminal, its page, and the scores of its parent run."""
+"""The sweep of a command, and its summary: a table, a page, and the scores of its parent run."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +15,7 @@ from src.common.files import write_text
 from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
-from src.sweeps.seed_stats import seed_stats
-from src.sweeps.session import SearchSampler, SearchSummary
+from src.sweeps.seed_stats import describe_seeds
 from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
 from src.tracking import mlflow_links
@@ -21,56 +24,84 @@ from src.tracking import mlflow_links
 PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
 
 
-@dataclass
-class OpenSweep:
-    """A sweep between its start and its end.
+class SweepSession:
+    """The sweep that a command launches, from its start to its summary.
+
+    Hydra builds its callbacks and samplers from conf/, so the command line cannot hand them an object: they
+    find the session of their process in a context variable.
 
     Attributes:
-        run: The sweep and its parent run.
-        objectives: Metrics that a search optimizes; empty for a grid.
+        run: The open sweep with its parent run, set by the Hydra callback; None before, and after `finalize`.
         register: Whether the best job's model becomes the champion, once the sweep is FINISHED.
+        search_file: Where Optuna's plugin writes the best trials of a search; None for a grid.
+        sampler: Set by the sampler of a search, `src.sweeps.optuna_search.PerTrialSeededSampler`.
+        num_failed: Jobs that failed, known after `finalize`.
     """
 
-    run: SweepRun
-    objectives: list[str]
-    register: bool
+    def __init__(self) -> None:
+        self.run: SweepRun | None = None
+        self.register = False
+        self.search_file: Path | None = None
+        self.sampler: Any = None
+        self.num_failed = 0
 
-    def finalize(self, status: str, sampler: SearchSampler | None) -> int:
-        """Print and store the summary, end the parent run, register the best job's model.
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the session that `current_session` finds."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def finalize(self, status: str) -> int:
+        """Print and store the summary, end the parent run, register the best job's model; once per sweep.
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            sampler: The sampler of a search.
 
         Returns:
             The number of failed jobs.
         """
-        sweep, config = self.run.sweep, self.run.config
-        results = self.run.results()
-        search = sampler.summarize(self.objectives) if sampler and self.objectives else SearchSummary([], {})
-        best = best_of(results)
+        run, self.run = self.run, None
+        if run is None:
+            return self.num_failed
+        if self.sampler:
+            self.sampler.fail_pending_trials()
+        results = run.results()
+        best, ranked = best_of(results), rank_results(results)
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
-        file = self.run.folder / "comparison.html"
-        write_text(file, render_page(sweep.name, results))
-        write_results(file.with_name("jobs.json"), results)
-        print_table(sweep, results, best)
-        for line in [*(group.describe() for group in seed_stats(results)), *search.lines]:
+        self.num_failed = len(failed)
+        page = run.folder / "comparison.html"
+        write_text(page, render_page(run.sweep.name, results))
+        write_results(page.with_name("jobs.json"), results)
+        print_table(run.sweep, ranked, best)
+        for line in describe_seeds(results):
             print(line, flush=True)
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
-        echo_err(f"comparison: {file}")
-        if config.tracking.enabled:
+        echo_err(f"comparison: {page}")
+        if self.search_file and self.search_file.exists():
+            echo_err(f"search: best trials of the study: {self.search_file}")
+        if run.config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
             ended = "FAILED" if failed and status == "FINISHED" else status
-            tags = dict(search.tags)
-            if best:  # the sync replaces the name of the directory by the run's id
-                tags |= {"sweep.best": best.name, "sweep.best_run": best.directory}
-            if links := self.run.end(ended, metrics, tags, file, rank_results(results)):
-                print_links(config, links)
+            # The sync replaces the name of the best run's directory by the id of the run.
+            tags = {"sweep.best": best.name, "sweep.best_run": best.directory} if best else {}
+            if links := run.end(ended, metrics, tags, page, ranked):
+                print_links(run.config, links)
         if self.register:
-            register_best(best, config, status)
-        return len(failed)
+            register_best(best, run.config, status)
+        return self.num_failed
+
+
+_current: ContextVar[SweepSession | None] = ContextVar("sweep_session", default=None)
+
+
+def current_session() -> SweepSession | None:
+    """The session of the running command, if any."""
+    return _current.get()
 
 
 def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
@@ -93,17 +124,12 @@ def register_best(best: JobResult | None, config: PathsConfig, status: str) -> N
 
 
 def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:
-    """Print a row for each job on standard output, the best first."""
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Print a row for each job on standard output."""
     table = Table(title=f"sweep {sweep.name}", title_justify="left")
-    for key in sweep.keys:
-        table.add_column(key)
     scores = ("val/loss", final_score(results))
-    for heading in (*scores, "seconds"):
-        table.add_column(heading, justify="right")
-    for heading in ("status", "run"):
-        table.add_column(heading)
-    for result in sorted(results, key=lambda r: r.loss):
+    for heading in (*sweep.keys, *scores, "seconds", "status", "run"):
+        table.add_column(heading, justify="right" if heading in (*scores, "seconds") else "left")
+    for result in results:
         notes = [result.status, "reused" * result.reused, "best" * (result is best)]
         notes.append(PRUNED * (result.reason == PRUNED))
         table.add_row(
@@ -113,6 +139,6 @@ def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) 
             ", ".join(filter(None, notes)),
             result.run_id,
         )
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
     if best:
         print(f"best: {best.name} val/loss={best.loss:.4f} run={best.run_id}", flush=True)

@@ -117,12 +117,7 @@ class SweepRun:
         )
 
     def end(
-        self,
-        status: str,
-        metrics: dict[str, float],
-        tags: dict[str, str],
-        page: Path,
-        ranked: list[JobResult],
+        self, status: str, metrics: dict[str, float], tags: dict[str, str], page: Path, jobs: list[JobResult]
     ) -> mlflow_links.SweepLinks | None:
         """Log the sweep's outcome, end the parent run and wait until everything is synced.
 
@@ -131,24 +126,24 @@ class SweepRun:
             metrics: The parent's metrics.
             tags: More tags of the parent.
             page: The sweep's page, a file in its directory.
-            ranked: Results of all jobs, the best first.
+            jobs: Results of all jobs, the best first.
 
         Returns:
             The links that open the sweep in MLflow's UI; None when the store did not answer.
         """
-        sweep, config = self.sweep, self.config
+        sweep = self.sweep
         self.journal.artifact(page)
         self.journal.metrics(0, metrics)
-        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in ranked])
+        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in jobs])
         self.journal.end(status)
         self.lock.release()
         if not sweep.folder:
             self.syncer.sync(active=False)
             self.syncer.lock.release()
-        elif not wait_for_sync(self.sync_process, self.folder, tracking_store(config)["uri"]):
+        elif not wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
             return None
-        done, ids = SyncState.load(self.folder), [row.run_id for row in ranked]
-        server, _ = mlflow_links.ui_location(config)
+        done, ids = SyncState.load(self.folder), [row.run_id for row in jobs]
+        server, _ = mlflow_links.ui_location(self.config)
         return mlflow_links.sweep_links(server, done.experiment, done.run_id, ids)
 
 

@@ -19,8 +19,7 @@ from threadpoolctl import threadpool_info
 from src.common.files import PROJECT
 from src.common.process import available_cores
 from src.config.constraints import TARGET_GROUPS, find_class
-from src.config.schema import Config
-from src.config.validation import flatten
+from src.config.schema import Config, flatten
 
 # Packages whose versions are logged.
 REPORTED = ("numpy", "hydra-core", "omegaconf", "mlflow", "safetensors", "matplotlib")

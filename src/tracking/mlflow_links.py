@@ -122,7 +122,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
 
 
 def param_name(key: str) -> str:
-    """Return the param that a swept key is logged as (`src.config.validation.flatten`)."""
+    """Return the param that a swept key is logged as (`src.config.schema.flatten`)."""
     return key.lstrip("+").removesuffix(".name")
 
 

@@ -8,8 +8,8 @@ from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import Lock, acquire, is_locked
 from src.common.files import absolute, read_json
+from src.config.constraints import evolve, iter_leaves
 from src.config.schema import Config
-from src.config.validation import evolve, iter_leaves
 from src.data.corpus import Corpus
 from src.tracking.environment import code_digest
 from src.tracking.run import tracking_store

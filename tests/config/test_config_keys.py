@@ -22,7 +22,7 @@ CLASSES = {name: kind for name, kind in vars(schema).items() if isinstance(kind,
 del CLASSES["Constraint"]
 # They go through all keys, whatever those are for.
 ELSEWHERE = {
-    "config.schema", "config.constraints", "config.validation", "cli.help", "cli.main", "cli.error_messages"
+    "config.schema", "config.constraints", "cli.help", "cli.main", "cli.error_messages"
 }  # fmt: skip
 HYDRAS = {"hydra"}  # beside ours in what Hydra's callbacks are given
 # Every command accepts the paths of a training, so that they can be typed alike; these have no use for one.

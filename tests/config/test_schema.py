@@ -17,8 +17,17 @@ from src.cli.help import defaults
 from src.common.errors import UserError
 from src.common.files import CONF, PROJECT
 from src.config import schema
-from src.config.constraints import TARGET_GROUPS, Constraint, base_class, class_name, fields_of, instantiate
-from src.config.validation import evolve, flatten, iter_leaves
+from src.config.constraints import (
+    TARGET_GROUPS,
+    Constraint,
+    base_class,
+    class_name,
+    evolve,
+    fields_of,
+    instantiate,
+    iter_leaves,
+)
+from src.config.schema import flatten
 from src.pipeline import differs_from_default
 from tests.compose import PRIMARY, as_hydra_has_it, composed
 

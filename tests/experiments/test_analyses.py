@@ -9,23 +9,16 @@ import numpy as np
 import pytest
 
 from src.common.job_result import GRADIENTS, GradientFile, JobResult, best_gradient_norms
+from src.experiments import cell_analyses as cells
 from src.experiments import results
-from src.experiments.analyses import (
-    cells,
-    clipping,
-    context,
-    karpathy2015,
-    state,
-    temperature,
-    tinyshakespeare,
-)
+from src.experiments import training_analyses as training
 from src.experiments.runner import EXPERIMENTS
 from tests.fake_jobs import UNIFORM, arms, clipped, judged, probed, row
 from tests.figure_checks import cut_off
 
 
 def test_where_training_diverges_is_measured_and_how_soon() -> None:
-    found = clipping.measures(clipped())
+    found = training.measure_clipping(clipped())
     assert found["off_high/diverged"] == found["loose_high/diverged"] == 1
     assert found["off_low/diverged"] == found["tight_high/diverged"] == 0
     assert found["off_high/step"] == 30, "the first point, where every network is still bad, does not count"
@@ -34,26 +27,26 @@ def test_where_training_diverges_is_measured_and_how_soon() -> None:
 
 
 def test_a_job_that_failed_or_ends_in_no_number_has_diverged() -> None:
-    guess = clipping.uniform(clipped())
+    guess = training.uniform(clipped())
     assert guess == pytest.approx(UNIFORM * log(2))
-    assert clipping.diverged(row({}, "FAILED", val__loss=2.0), guess)
-    assert clipping.diverged(row({}, val__loss=float("nan")), guess)
-    assert not clipping.diverged(row({}, val__loss=3.2), guess)
+    assert training.diverged(row({}, "FAILED", val__loss=2.0), guess)
+    assert training.diverged(row({}, val__loss=float("nan")), guess)
+    assert not training.diverged(row({}, val__loss=3.2), guess)
 
 
 def test_arms_have_their_means_in_both_contexts() -> None:
-    found = state.measures(arms(reset=(2.2, 2.4), streams=(2.1, 2.1)))
+    found = cells.measure_state(arms(reset=(2.2, 2.4), streams=(2.1, 2.1)))
     assert found["reset/test"] == pytest.approx(2.3)
     assert found["reset/test_stateless"] == pytest.approx(2.4)
     assert found["streams/val"] == pytest.approx(2.1)
     assert found["streams/deviation"] == 0
-    assert cells.measures(arms(rnn=(2.0, 2.2)))["rnn/deviation"] == pytest.approx(0.1414, rel=1e-3)
+    assert cells.measure_cells(arms(rnn=(2.0, 2.2)))["rnn/deviation"] == pytest.approx(0.1414, rel=1e-3)
 
 
 def test_the_best_window_of_each_cell_is_found() -> None:
     bits = {"5": 2.6, "20": 2.2, "100": 2.3}
     rows = [row({"model": "gru", "seq_len": length}, test__bpc=b) for length, b in bits.items()]
-    found = context.measures(rows)
+    found = cells.measure_context(rows)
     assert found["gru/best"] == 20
     assert found["gru/gain"] == pytest.approx(0.4)
 
@@ -61,7 +54,7 @@ def test_the_best_window_of_each_cell_is_found() -> None:
 def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_cell() -> None:
     rows = [probed("rnn", 5, 0.9), probed("rnn", 20, 0.5, seed="1"), probed("rnn", 20, 0.125, seed="2"),
             probed("lstm", 20, 0.9), probed("lstm", 5, 0.1)]  # fmt: skip
-    panels = context.figure(rows).axes
+    panels = cells.plot_context(rows, {}).axes
     assert len(panels) == 2
     reach = panels[1]
     assert reach.get_yscale() == "log"
@@ -78,10 +71,10 @@ def test_how_far_the_gradient_reaches_is_drawn_for_the_longest_window_of_each_ce
 
 
 def test_what_was_not_probed_or_has_vanished_is_not_drawn() -> None:
-    assert len(context.figure([row({"model": "gru", "seq_len": "5"}, test__bpc=2.0)]).axes) == 1
+    assert len(cells.plot_context([row({"model": "gru", "seq_len": "5"}, test__bpc=2.0)], {}).axes) == 1
     vanished = replace(probed("gru", 4, 0.5), gradient=[(0, 3.0), (1, 1.5), (2, 0.0), (3, 0.0)])
-    assert context.gradient_reach([vanished, replace(vanished, gradient=[])]) == [(0, 1.0), (1, 0.5)]
-    assert context.gradient_reach([replace(vanished, status="FAILED")]) == []
+    assert cells.gradient_reach([vanished, replace(vanished, gradient=[])]) == [(0, 1.0), (1, 0.5)]
+    assert cells.gradient_reach([replace(vanished, status="FAILED")]) == []
 
 
 def test_the_gradient_of_the_kept_weights_is_read() -> None:
@@ -127,20 +120,20 @@ def test_the_tracker_has_the_gradient_of_a_job_of_another_machine(tmp_path: Path
 
 
 def test_the_papers_loss_stands_beside_ours() -> None:
-    found = karpathy2015.measures(arms(lstm_64=(2.0, 2.0)))
+    found = cells.measure_karpathy2015(arms(lstm_64=(2.0, 2.0)))
     assert found["lstm_64/loss"] == pytest.approx(2 * log(2))
     assert found["lstm_64/over_paper"] == pytest.approx(2 * log(2) - 1.449)
 
 
 def test_samples_are_compared_by_temperature() -> None:
-    found = temperature.measures(judged())
+    found = training.measure_temperature(judged())
     assert (found["known_words@0.1"], found["known_words@2"], found["longest_match@2"]) == (0.9, 0.2, 10)
     assert "repetition@2" not in found, "a text too short for it"
 
 
 def test_tiny_shakespeare_is_held_against_the_recipe() -> None:
     rows = [row({}, final_val__loss=1.5, train__seconds=132.0)]
-    assert tinyshakespeare.measures(rows)["below_recipe"] == pytest.approx(0.374)
+    assert training.measure_tinyshakespeare(rows)["below_recipe"] == pytest.approx(0.374)
 
 
 @pytest.mark.slow
@@ -162,7 +155,7 @@ def test_every_experiment_is_drawn_the_same_twice_with_labeled_axes(
 ) -> None:
     experiment = EXPERIMENTS[name]
     for k in ("first", "second"):
-        figure = experiment.analysis.figure(rows)
+        figure = experiment.plot(rows, experiment.measure(rows))
         drawn = [ax for ax in figure.axes if ax.has_data()]
         assert drawn
         # a color bar has its own label

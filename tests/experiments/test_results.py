@@ -12,8 +12,7 @@ from src.common.errors import UserError
 from src.common.job_result import read_results, write_results
 from src.experiments import results
 from src.experiments.claims import Preset, tally
-from src.experiments.report import render_page
-from src.experiments.results import earlier_measures, publish, read_record, record
+from src.experiments.results import earlier_measures, publish, read_record, record, render_page
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
 from tests.fake_jobs import arms, clipped, judged, probed, row

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from src.common.files import CONF
@@ -30,6 +31,12 @@ def trials(root: Path) -> list[Any]:
     storage = optuna.storages.get_storage(f"sqlite:///{root / 'outputs' / 'optuna.db'}")
     (name,) = optuna.get_all_study_names(storage)
     return list(optuna.load_study(study_name=name, storage=storage).trials)
+
+
+def best_trials(ended: Any) -> Any:
+    """What Hydra's plugin wrote, where the command says."""
+    (file,) = re.findall(r"^search: best trials of the study: (.*)$", ended.err, re.M)
+    return OmegaConf.to_container(OmegaConf.load(file))
 
 
 def assert_nothing_of_others(err: str) -> None:
@@ -71,12 +78,10 @@ def test_a_search_is_a_sweep_with_a_parent_that_says_what_was_found(first: Any, 
         drawn = {"hidden": int(child.data.params["hidden"]), "lr": float(child.data.params["lr"])}
         (trial,) = [t for t in told if t.params == drawn]
         assert trial.value == pytest.approx(child.data.metrics["val/loss"])
-    best = min(told, key=lambda trial: trial.value)
-    assert json.loads(parent.data.tags["search.best_params"]) == best.params
-    assert float(parent.data.tags["search.best_value"]) == best.value
     assert json.loads(parent.data.tags["sweep.keys"]) == ["hidden", "lr"]
-    line = f"3 trials, best: val/loss={best.value:.5g} with hidden={best.params['hidden']} lr="
-    assert line in first.out
+    best = min(told, key=lambda trial: trial.value)
+    assert best_trials(first)["best_params"] == best.params
+    assert f"best: hidden={best.params['hidden']} lr=" in first.out
 
 
 @pytest.mark.slow
@@ -87,7 +92,8 @@ def test_the_same_line_typed_again_goes_on_with_new_points(first: Any, root: Pat
     assert re.search(r"^search: resuming study search-[0-9a-f]{8}, 3 trials$", ended.err, re.M)
     drawn = [tuple(trial.params.values()) for trial in trials(root)]
     assert len(drawn) == len(set(drawn)) == 6
-    assert "6 trials, best: val/loss=" in ended.out
+    best = min(trials(root), key=lambda trial: trial.value)
+    assert best_trials(ended)["best_value"] == best.value, "of the trials of earlier commands, too"
 
 
 @pytest.mark.slow
@@ -111,7 +117,6 @@ def test_a_search_of_which_every_job_fails_ends_without_a_traceback(command: Any
     assert ended.rc == 1
     assert_nothing_of_others(ended.err)
     assert "train: expected at least one finished job, got none" in ended.err
-    assert "2 trials, 2 without a result" in ended.out
 
 
 @pytest.mark.slow
@@ -124,7 +129,7 @@ def test_two_objectives_make_a_front(command: Any, root: Path) -> None:
     assert_nothing_of_others(ended.err)
     told = trials(where)
     assert all(len(trial.values) == 2 and trial.values[1] > 1000 for trial in told)
-    assert re.search(r"^  val/loss=\S+ throughput/chars_per_second=\S+ with hidden=\d+$", ended.out, re.M)
+    assert all(set(one["params"]) == {"hidden"} for one in best_trials(ended)["solutions"])
     # A reused job tells both, as measured then.
     again = sweep(command, where, "hydra/sweeper=optuna", *asked[1:3], "tracking=none", "skip_finished=true",
                   "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=again")  # fmt: skip
@@ -150,7 +155,6 @@ def test_a_search_runs_side_by_side(command: Any, root: Path) -> None:
     assert [trial.state for trial in told] == [TrialState.COMPLETE] * 4
     spans = [(trial.datetime_start, trial.datetime_complete) for trial in told]
     assert spans[1][0] < spans[0][1]  # the second is begun before the first has ended
-    assert "4 trials, best: val/loss=" in ended.out
 
 
 # --- the ready ones ---
@@ -165,7 +169,6 @@ def test_the_ready_search_runs(command: Any, root: Path) -> None:
     assert_nothing_of_others(ended.err)
     keys = {"hidden", "seq_len", "lr", "clip", "patience", "temperature", "model"}
     assert [set(trial.params) for trial in trials(where)] == [keys, keys]
-    assert "2 trials, best: val/loss=" in ended.out
     assert "sweep search: optuna search over hidden, seq_len" in " ".join(ended.out.split())
 
 

@@ -9,10 +9,9 @@ from omegaconf import OmegaConf
 
 from src.cli.main import RAW_STRING_KEYS
 from src.common.files import CONF
-from src.config.constraints import TARGET_GROUPS, Constraint
+from src.config.constraints import TARGET_GROUPS, Constraint, iter_leaves
 from src.config.resolvers import register_configs
 from src.config.schema import COMMANDS
-from src.config.validation import iter_leaves
 from tests.invalid_inputs.case import PLACES, Case
 
 WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhaps", "a text": "[1,2]"}

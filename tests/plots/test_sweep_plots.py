@@ -1,6 +1,5 @@
-"""The figures of a sweep: which values stand on axes, means of runs, numbers in the margin."""
+"""The figures of a sweep: which values stand on axes, means of runs."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,17 +42,13 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
     assert np.asarray(runs.get_ydata()).tolist() == [2.0, 3.0, 1.0]
 
 
-def test_places_in_the_margin_keep_their_order_and_their_distance() -> None:
+def test_seeds_are_not_joined_by_a_line() -> None:
     from matplotlib.figure import Figure
 
-    from src.plots.sweep import label_line_ends
+    from src.plots.sweep import marginal
 
     ax = Figure().add_subplot()
-    ax.set_ylim(1, 3)
-    ends = [(100, 1.5 + n / 1000, str(n)) for n in range(30)]
-    label_line_ends(ax, [*ends, (50, 2.0, "early")], inches=5)
-    placed = {text.get_text(): text.get_position()[1] for text in ax.texts}
-    heights = [placed[str(n)] for n in range(30)]
-    assert all(b - a > 0.02 for a, b in pairwise(heights))
-    assert 0 <= heights[0] < heights[-1] <= 1
-    assert "early" in placed
+    marginal(ax, "seed", [("1", 2.0), ("2", 3.0), ("3", 1.0)])
+    (jobs,) = ax.get_lines()
+    assert jobs.get_linestyle() == "None"
+    assert np.asarray(jobs.get_ydata()).tolist() == [2.0, 3.0, 1.0]

@@ -13,7 +13,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "sync", "reproduce"
 }  # fmt: skip
-FINDINGS = "src.experiments.analyses"
 # Packages, and modules beside the commands, from the lowest.
 ORDER = (
     "common",
@@ -155,17 +154,17 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         (
             "matplotlib",
             {
-                "src.experiments.aggregate",
+                "src.experiments.cell_analyses",
+                "src.experiments.training_analyses",
                 "src.experiments.runner",
                 "src.plots.run",
                 "src.plots.diagnostics",
                 "src.experiments.results",
                 "src.plots.sweep",
-                *(name for name in FILES if within(name, FINDINGS)),
-            }
-            - {FINDINGS},
+            },
         ),
-        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis", "src.experiments.report"}),
+        ("pandas", {"src.sweeps.seed_stats"}),
+        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.files", "src.tracking.event_log", "src.tracking.sync_state"}),
@@ -182,7 +181,6 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.sweeps.job",
             },
         ),
-        ("pandas", {"src.sweeps.seed_stats", "src.experiments.aggregate"}),
         ("optuna", {"src.sweeps.optuna_search"}),
         (
             "omegaconf",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.reliability import least_digits
-from src.experiments.analyses.tinyshakespeare import NANOGPT_CPU
+from src.experiments.training_analyses import NANOGPT_CPU
 
 PROJECT = Path(__file__).resolve().parents[2]
 NANOGPT = NANOGPT_CPU[1]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from src.common.job_result import JobResult, final_score
-from src.sweeps.seed_stats import seed_stats
+from src.sweeps.seed_stats import describe_seeds, mean, std
 from src.sweeps.summary import print_table
 from src.sweeps.sweep import Sweep
 
@@ -22,18 +22,19 @@ def test_jobs_are_grouped_by_everything_but_the_seed_the_lowest_mean_first() -> 
         row(2, 3.0, hidden="8", seed="2"),
         row(3, 1.5, hidden="16", seed="2"),
     ]
-    large, small = seed_stats(results)
-    assert (large.name, large.num_jobs, small.name) == ("hidden=16", 2, "hidden=8")
-    assert large.stats.loc["val/loss", "mean"] == 1.25
-    assert large.stats.loc["test/bpc", "mean"] == 2.5
-    assert small.stats.loc["val/loss", "std"] == pytest.approx(0.5**0.5)  # n - 1: (0.25 + 0.25) / 1
+    large, small = describe_seeds(results)
+    assert large.startswith("hidden=16: val/loss 1.2500 +- 0.3536, test/bpc 2.5000 +- ")
+    assert small.startswith("hidden=8: val/loss 2.5000 +- 0.7071, ")
+    assert (mean(results[::2], "val/loss"), mean(results[::2], "test/bpc")) == (2.5, 5.0)
+    assert std(results[::2], "val/loss") == pytest.approx(0.5**0.5)  # n - 1: (0.25 + 0.25) / 1
+    assert std(results[:1], "val/loss") == 0
 
 
 def test_a_line_has_mean_deviation_and_count() -> None:
-    (group,) = seed_stats([row(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
-    assert group.describe() == "val/loss 2.0000 +- 1.0000, test/bpc 4.0000 +- 2.0000 over 3 seeds"
-    (one,) = seed_stats([row(0, 1.5, seed="1", clip="5")])
-    assert one.describe() == "clip=5: val/loss 1.5000, test/bpc 3.0000 over 1 seed"
+    (line,) = describe_seeds([row(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
+    assert line == "val/loss 2.0000 +- 1.0000, test/bpc 4.0000 +- 2.0000 over 3 seeds"
+    (one,) = describe_seeds([row(0, 1.5, seed="1", clip="5")])
+    assert one == "clip=5: val/loss 1.5000, test/bpc 3.0000 over 1 seed"
 
 
 def test_unfinished_and_diverged_jobs_do_not_count_and_come_last() -> None:
@@ -44,14 +45,14 @@ def test_unfinished_and_diverged_jobs_do_not_count_and_come_last() -> None:
         row(3, 1.0, "FAILED", hidden="16", seed="2"),
         row(4, float("inf"), hidden="16", seed="3"),
     ]
-    first, last = seed_stats(results)
-    assert first.describe() == "hidden=16: val/loss 2.0000, test/bpc 4.0000 over 1 seed"
-    assert last.describe() == "hidden=8: no seed of 2 finished"
+    first, last = describe_seeds(results)
+    assert first == "hidden=16: val/loss 2.0000, test/bpc 4.0000 over 1 seed"
+    assert last == "hidden=8: no seed of 2 finished"
 
 
 def test_without_a_swept_seed_there_is_no_group() -> None:
-    assert seed_stats([row(0, 1.0, hidden="8"), row(1, 2.0, hidden="16")]) == []
-    assert seed_stats([]) == []
+    assert describe_seeds([row(0, 1.0, hidden="8"), row(1, 2.0, hidden="16")]) == []
+    assert describe_seeds([]) == []
 
 
 def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +62,7 @@ def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureF
         for k in (0, 1)
     ]
     assert final_score(rows) == "final_val/bpc"
-    assert "final_val/bpc 3.6250 +- 0.7071" in seed_stats(rows)[0].describe()
+    assert "final_val/bpc 3.6250 +- 0.7071" in describe_seeds(rows)[0]
     print_table(Sweep("id", "name", ["seed"]), rows, None)
     table = capsys.readouterr().out
     assert ["final_val/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]

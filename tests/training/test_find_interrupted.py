@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from src.common.file_lock import acquire
+from src.config.constraints import evolve
 from src.config.schema import Config
-from src.config.validation import evolve
 from src.tracking.event_log import EventLog, read_lines
 from src.tracking.run_store import open_store
 from src.tracking.sync_state import STALE_REASON, SyncState

@@ -1,1 +1,0 @@
-"""Measures and figure of each experiment, computed from its jobs."""
