@@ -1,6 +1,7 @@
-"""Gradient flow and saturation during training, measured on one small fixed batch of the validation text.
+"""Gradient flow and saturation during training, measured on one small fixed batch of the validation split.
 
-Nothing here draws a random number or writes to what training uses: a run has the same bits with and without.
+The measurements draw no random numbers and do not write to anything that the training uses, so a run with
+diagnostics has the same bits as a run without.
 """
 
 import json
@@ -27,15 +28,16 @@ from src.rnn.state_gradients import (
     state_gradients,
 )
 
-WINDOWS = 32  # of a measurement: enough for a mean over windows by which two can be compared
+WINDOWS = 32  # windows of a measurement: enough that the means of two measurements are comparable
 MIN_WINDOWS = 4
-MAX_STATE_ELEMENTS = 2**20  # T B H of its state: long and wide windows are fewer, to bound the memory
-# Steps of training for one step's worth of measuring: half a percent, and room for what is slower.
+MAX_STATE_ELEMENTS = 2**20  # T B H of the hidden states: a large T H gets fewer windows, to limit the memory
+# Training steps for a measurement that costs as much as one step: 0.5% of the multiplications, which
+# leaves room for its slower operations.
 MIN_INTERVAL = 200
 
-# |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values of a gate
-# beyond which it counts as open or closed: Karpathy, Johnson and Li (2015), "Visualizing and understanding
-# recurrent networks", section 4.3. Why saturation is watched: Glorot and Bengio (2010), "Understanding the
+# |h| above which a tanh unit passes on less than a fifth of a gradient (1 - 0.9^2), and the values above and
+# below which a gate counts as open or closed: Karpathy, Johnson and Li (2015), "Visualizing and understanding
+# recurrent networks", section 4.3. Why saturation is measured: Glorot and Bengio (2010), "Understanding the
 # difficulty of training deep feedforward neural networks", section 3.
 SATURATED = 0.9
 LOW = 0.1
@@ -46,17 +48,18 @@ DESCRIPTION = (
     "the LSTM, is the cell state. initial_singular_values[layer]: of the recurrent matrix before the first "
     "step."
 )
-DISTANCES = 100  # points of a curve; in longer windows they are denser near the loss
+DISTANCES = 100  # largest number of points of a curve; in longer windows they are denser near the loss
 
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """One measurement.
+    """One measurement of gradient flow and saturation.
 
     Attributes:
-        gradients: Mean norm of dL_T/dh (and dL_T/dc) by layer, state and distance to the loss, (L, S, T).
-        radii: Spectral radius of each layer's recurrent matrix.
-        saturation: Shares by metric name.
+        gradients: Norm of dL_T/dh (and dL_T/dc), loss in nats, averaged over the windows, by layer, state
+            and distance to the loss, float64, shape (L, S, T).
+        radii: Spectral radius of the recurrent matrix of each layer.
+        saturation: Shares between 0 and 1, by metric name.
     """
 
     gradients: Array
@@ -64,7 +67,13 @@ class GradientFlow:
     saturation: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics by name, without values that are not finite."""
+        """Return the metrics by name, without values that are not finite.
+
+        Returns:
+            The shares of `saturation`, diagnostics/spectral_radius of each layer, and
+            diagnostics/grad_norm_first_over_last of the top layer: the norm at the first character of the
+            window divided by the norm at the last. The suffix `_c` is for the cell state of the LSTM.
+        """
         named = dict(self.saturation)
         for layer, radius in enumerate(self.radii, 1):
             named[f"diagnostics/spectral_radius{layer if layer > 1 else ''}"] = radius
@@ -75,9 +84,18 @@ class GradientFlow:
 
 
 def saturation(architecture: RNNConfig, buffers: Buffers) -> dict[str, float]:
-    """Shares over units, steps and windows of what `forward` left.
+    """Compute the shares of saturated values in the activation caches, over units, time steps and windows.
 
-    tanh: |h| > 0.9. relu: units that are 0 all the time, dead. Gates: above 0.9 or below 0.1, all and each.
+    A tanh unit is saturated if |h| > 0.9. A relu unit is dead if it is 0 at all time steps of all windows. A
+    gate is saturated above 0.9 or below 0.1.
+
+    Args:
+        architecture: Sizes and cell of the network.
+        buffers: Buffers after a forward pass.
+
+    Returns:
+        Shares between 0 and 1 by metric name: diagnostics/dead_units for relu, else diagnostics/saturation;
+        for gated cells also one metric per gate, for example diagnostics/saturation_f.
     """
     if architecture.activation == "relu":
         dead = [(cache.h[1:] <= 0).all(axis=(0, 1)) for cache in buffers.caches]
@@ -96,10 +114,13 @@ def measure(params: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Gradient
     """Measure gradient flow and saturation of a network that reads from a zero state.
 
     Args:
-        params: The weights, (n,).
-        ids: The inputs, (T, B).
-        targets: The characters after the last inputs, (B,).
-        buffers: Of that shape; overwritten.
+        params: Weights, shape (n,).
+        ids: Token ids of the inputs, shape (T, B).
+        targets: Token ids of the characters after the last inputs, shape (B,).
+        buffers: Buffers of the same T and B; overwritten.
+
+    Returns:
+        Mean gradient norms, spectral radii and saturation.
     """
     p = unflatten(buffers.architecture, params)
     buffers.reset()
@@ -109,11 +130,18 @@ def measure(params: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Gradient
 
 
 class GradientFlowMonitor:
-    """Measurements on the same windows throughout, spread over the validation split.
+    """Measurements on the same windows throughout a training, spread over the validation split.
+
+    Args:
+        config: Validated config of the run; `seq_len`, `batch_size` and `eval_every` are used.
+        architecture: Sizes and cell of the network.
+        corpus: Corpus whose validation split has the windows.
 
     Attributes:
-        every: Steps from one measurement to the next, a multiple of eval_every, so that they cost about a
-            hundredth of the training time.
+        every: Steps from one measurement to the next, a multiple of `eval_every`, chosen so that the
+            measurements take about a hundredth of the training time.
+        ids: Token ids of the windows, shape (T, B).
+        targets: Token ids of the characters after the windows, shape (B,).
     """
 
     def __init__(self, config: Config, architecture: RNNConfig, corpus: Corpus) -> None:
@@ -124,8 +152,8 @@ class GradientFlowMonitor:
         read = tokens[np.arange(steps + 1)[:, None] + starts].astype(np.intp)
         self.ids, self.targets = read[:-1], read[-1]
         self.buffers = Buffers.allocate(architecture, steps, windows)
-        # In multiplications: a step is forward, and backward to states and to weights; a measurement is
-        # forward, backward to states, and each layer's spectral radius.
+        # Number of multiplications. A training step: forward, backward to the states, backward to the
+        # weights. A measurement: forward, backward to the states, spectral radius of each layer.
         a = architecture
         per_character = (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
         radii = a.layers * SQUARINGS * a.hidden**3
@@ -134,26 +162,45 @@ class GradientFlowMonitor:
         self.every = config.eval_every * ceil(MIN_INTERVAL * max(1, ratio) / config.eval_every)
 
     def should_measure(self, step: int) -> bool:
+        """Return whether a measurement is due.
+
+        Args:
+            step: Optimizer step after which a validation ended.
+
+        Returns:
+            True if `step` is a multiple of `every`.
+        """
         return step % self.every == 0
 
     def measure(self, params: Array) -> GradientFlow:
+        """Measure gradient flow and saturation on the fixed windows.
+
+        Args:
+            params: Weights, shape (n,).
+
+        Returns:
+            Mean gradient norms, spectral radii and saturation.
+        """
         return measure(params, self.ids, self.targets, self.buffers)
 
 
 class DiagnosticsCallback(Callback):
-    """Measure gradient flow and saturation on fixed windows of the validation split.
+    """Callback that measures gradient flow and saturation on fixed windows of the validation split.
 
-    The curves are in a file of the run's directory from the first measurement on; a resumed run continues
-    that file.
+    The curves are written to gradient_through_time.json in the run directory at each measurement; a resumed
+    run continues that file.
 
     Args:
-        logger: Where metrics go.
-        folder: The run's directory.
+        logger: Destination of the metrics, and of the file at the end.
+        folder: Run directory.
+
+    Raises:
+        UserError: The file of a resumed run is damaged.
     """
 
     def __init__(self, logger: Logger, folder: Path) -> None:
         self.logger, self.file = logger, folder / GRADIENTS
-        self.records: dict[int, str] = {}  # step to its line of the file
+        self.records: dict[int, str] = {}  # line of the file, by step
         self.initial_singular_values: list[list[float | None]] | None = None
         if self.file.exists():
             record = read_json(self.file, GradientFile)
@@ -161,7 +208,11 @@ class DiagnosticsCallback(Callback):
             self.initial_singular_values = record["initial_singular_values"]
 
     def on_train_start(self, trainer: Any) -> None:
-        """Measure the initial weights."""
+        """Choose the windows and measure the initial weights; a resumed run does not measure them again.
+
+        Args:
+            trainer: Trainer before its first step.
+        """
         self.monitor = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
         self.distances = select_distances(trainer.config.seq_len)
         if trainer.step == 0:
@@ -172,17 +223,37 @@ class DiagnosticsCallback(Callback):
             self.logger.log_metrics(self.measure(0, trainer.params), 0)
 
     def on_validation_end(self, trainer: Any, val_loss: float) -> None:
-        """Measure, unless that would be so often that it slows training down."""
+        """Measure the validated weights, unless that would slow down the training (`should_measure`).
+
+        Args:
+            trainer: Trainer after a validation.
+            val_loss: Validation loss in nats; not used.
+        """
         if self.monitor.should_measure(trainer.step):
             self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
 
     def on_train_end(self, trainer: Any, result: Any) -> None:
-        """Measure the best weights: like val/loss, the last point of each curve is theirs."""
+        """Measure the best weights and log the file.
+
+        The last point of each curve belongs to the best weights, as for val/loss.
+
+        Args:
+            trainer: Trainer at its end; not used.
+            result: TrainResult with the best weights, their step and the number of steps.
+        """
         self.logger.log_metrics(self.measure(result.best_step, result.params), result.steps + 1)
         self.logger.log_artifact(self.file)
 
     def measure(self, step: int, params: Array) -> dict[str, float]:
-        """Measure the weights `params` (n,) of a step; write the file and return the metrics."""
+        """Measure weights and write all measurements so far to the file.
+
+        Args:
+            step: Optimizer step of the weights; an earlier record of the same step is replaced.
+            params: Weights, shape (n,).
+
+        Returns:
+            The metrics by name.
+        """
         flow = self.monitor.measure(params)
         norms = [
             [[round_for_json(n) for n in s] for s in layer]
@@ -200,22 +271,44 @@ class DiagnosticsCallback(Callback):
 
 
 def select_distances(steps: int) -> list[int]:
-    """Return 0 to steps - 1, all of them or at most DISTANCES."""
+    """Select the distances to the loss at which a curve has points.
+
+    Args:
+        steps: Time steps T of a window.
+
+    Returns:
+        Ascending distances from 0 to T - 1 in characters: all of them, or at most 100 that are denser near 0.
+    """
     if steps <= DISTANCES:
         return list(range(steps))
     return sorted({round(d) - 1 for d in np.geomspace(1, steps, DISTANCES).tolist()})
 
 
 def round_for_json(value: float) -> float | None:
-    """Round to six digits; None for a value that is not finite, which JSON cannot hold."""
+    """Round a number to six significant digits.
+
+    Args:
+        value: Any number, also infinite or NaN.
+
+    Returns:
+        The rounded number; None if it is not finite, because JSON has no such numbers.
+    """
     return float(f"{value:.6g}") if isfinite(value) else None
 
 
 class UpdateRatio:
-    """Ratio of the update before an evaluation to the weights: ||dw|| / ||w||.
+    """Ratio of the last update before an evaluation to the weights: ||dw|| / ||w||.
 
-    In a healthy training some 1e-3: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio of
-    updates to weights.
+    It is about 1e-3 in a healthy training: Karpathy's notes to cs231n, "Neural networks part 3", on the ratio
+    of updates to weights.
+
+    Args:
+        config: Validated config of the run; without `diagnostics` nothing is measured.
+        architecture: Sizes and cell of the network.
+        weights: Weights, shape (n,), which the optimizer updates in place.
+
+    Attributes:
+        ratios: Ratios of the last step by metric name; empty if that step was not measured.
     """
 
     def __init__(self, config: Config, architecture: RNNConfig, weights: Array) -> None:
@@ -225,12 +318,16 @@ class UpdateRatio:
         self.ratios: dict[str, float] = {}
 
     def on_step_start(self, step: int) -> None:
-        """Copy the weights before the update of `step`."""
+        """Copy the weights if the update of this step is measured, that is, if an evaluation follows.
+
+        Args:
+            step: Optimizer step that begins.
+        """
         due = self.every and step % self.every == 0
         self.previous, self.ratios = self.weights.copy() if due else None, {}
 
     def on_step_end(self) -> None:
-        """Compute the ratios of all parameters as one vector, and of each weight matrix."""
+        """Compute the ratio of all weights as one vector, and that of each weight matrix."""
         if self.previous is None:
             return
         update = self.weights - self.previous

@@ -1,8 +1,9 @@
 """Analysis of hidden units: correlation of their activations with properties of the text, and neurons.html.
 
-Karpathy, Johnson and Li (2015), "Visualizing and understanding recurrent networks", section 4.1, found by eye
-cells that keep track of lines and quotes; here a unit is scored by how much of its activation such a property
-of the text explains. The page neurons.html shows the test text colored by the activation of a unit.
+Karpathy, Johnson and Li (2015), "Visualizing and understanding recurrent networks", section 4.1, found cells
+that keep track of lines and quotes by looking at them. Here each unit gets a score: how much of the variance
+of its activation such a property of the text explains. The page neurons.html shows the test text colored by
+the activation of a unit.
 """
 
 import base64
@@ -27,19 +28,19 @@ MIN_SAMPLES = 30  # characters of each kind that a correlation needs
 VOWELS = "aeiouy"
 APOSTROPHES = "'\u2019"
 TEMPLATE = Path(__file__).with_name("activation_page.html")
-CHARACTERS = 3000  # of the text: some two pages
-BYTES = 1_000_000  # of activations: of a large network the units that are explained best
-TOP_K = 5  # characters shown of each distribution
+CHARACTERS = 3000  # of the text on the page: about two printed pages
+BYTES = 1_000_000  # of activations on the page: a large network shows only the best explained units
+TOP_K = 5  # most probable characters shown of each distribution
 
 
 @dataclass(frozen=True)
 class Activations:
-    """The activations of a network that reads a text statefully from the start.
+    """Activations of a network that reads a text statefully from the start.
 
     Attributes:
-        activations: Of each unit after each character, layer by layer, (L*H, N): h, and of the LSTM tanh(c),
-            its memory, as in the paper above.
-        probabilities: Of the next character, (N, V).
+        activations: Activation of each unit after each character, layer by layer, shape (L*H, N): h, or for
+            the LSTM tanh(c), its memory, as in Karpathy, Johnson and Li (2015).
+        probabilities: Probabilities of the next character, shape (N, V).
     """
 
     activations: Array
@@ -48,12 +49,12 @@ class Activations:
 
 @dataclass(frozen=True)
 class Feature:
-    """A property of a text.
+    """Property of a text.
 
     Attributes:
-        name: In words.
-        values: At each character, (N,).
-        where: The characters that it concerns, (N,).
+        name: Description for the page, for example `inside a word`.
+        values: Value at each character, shape (N,).
+        where: Characters to which the property applies, shape (N,).
     """
 
     name: str
@@ -63,13 +64,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class Unit:
-    """A hidden unit and the feature that explains it best.
+    """Hidden unit and the feature that explains it best.
 
     Attributes:
-        layer: From 1.
-        number: From 0.
-        feature: Name of the feature.
-        r: The correlation with it, whose square is the share of the activation's variance that it explains.
+        layer: Number of the layer, from 1.
+        number: Number of the unit in its layer, from 0.
+        feature: Name of the feature; empty for a text without features.
+        r: Correlation with the feature, -1 to 1; its square is the share of the variance of the activation
+            that the feature explains.
     """
 
     layer: int
@@ -79,7 +81,16 @@ class Unit:
 
 
 def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.integer]) -> Activations:
-    """Read ids (N,) from a zero state."""
+    """Read a text from a zero state and collect the activations.
+
+    Args:
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        ids: Token ids of the text, shape (N,).
+
+    Returns:
+        Activations and probabilities after each character, in the dtype of `params`.
+    """
     p, activations, probabilities = unflatten(architecture, params), [], []
     state = zero_state(architecture, 1, params.dtype)
     for start in range(0, ids.size, CHUNK):
@@ -95,12 +106,22 @@ def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.
 
 
 def features(text: str) -> list[Feature]:
-    """Return the features that a text has: MIN_SAMPLES characters of each of two kinds, or some lines."""
+    """Return the features that a text has.
+
+    A feature needs at least 30 characters that differ from its most frequent value. The distance to the start
+    of the line also needs at least 3 line breaks.
+
+    Args:
+        text: Text of N characters.
+
+    Returns:
+        The features, each over all N characters; empty for a text that is too short.
+    """
     # A letter, or a mark that belongs to one, of any script.
     letter = np.array([unicodedata.category(c)[0] in "LM" for c in text], bool)
     word = letter | np.array([c in APOSTROPHES for c in text], bool)
     newline = np.array([c == "\n" for c in text], bool)
-    # A vowel is one without its accents: of an alphabet without them no character is.
+    # Accents are removed first. In an alphabet without these letters, no character is a vowel.
     vowel = np.array([unicodedata.normalize("NFD", c)[0].lower() in VOWELS for c in text], bool)
     upper = np.array([c.isupper() for c in text], bool)
     everywhere = np.ones(len(text), bool)
@@ -118,26 +139,49 @@ def features(text: str) -> list[Feature]:
 
 
 def has_enough_samples(feature: Feature) -> bool:
-    """Return whether the feature takes at least two values often enough."""
+    """Return whether a feature has at least two values that occur often enough.
+
+    Args:
+        feature: Feature to check.
+
+    Returns:
+        True if at least 30 characters have another value than the most frequent one.
+    """
     _, counts = np.unique(feature.values[feature.where], return_counts=True)
     return int(counts.sum() - counts.max(initial=0)) >= MIN_SAMPLES and counts.size > 1
 
 
 def distance_to(boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Characters since the last boundary (or the start), 0 at a boundary."""
+    """Compute the number of characters since the last boundary.
+
+    Args:
+        boundary: Whether a character is a boundary, shape (N,). The character before the text counts as one.
+
+    Returns:
+        Distances, shape (N,); 0 at a boundary.
+    """
     places = np.arange(boundary.size)
     return (places - np.maximum.accumulate(np.where(boundary, places, -1))).astype(np.float64)
 
 
 def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
-    """Pearson's r of each unit with a feature, (U,); of two kinds it is the point-biserial one. 0 for a unit
-    that does not vary there."""
+    """Compute Pearson's r of each unit with a feature.
+
+    For a feature with two values this is the point-biserial correlation.
+
+    Args:
+        activations: Activation of each unit after each character, shape (U, N).
+        feature: Feature of the same N characters; only those in `feature.where` are compared.
+
+    Returns:
+        Correlations, -1 to 1, shape (U,); 0 for a unit whose activation is constant on these characters.
+    """
     a = activations[:, feature.where].astype(np.float64)
     a -= a.mean(axis=1, keepdims=True)
     x = feature.values[feature.where]
     x = x - x.mean()
     length = np.sqrt((a * a).sum(axis=1) * (x @ x))
-    # a unit that is constant but for rounding has nothing to explain
+    # a unit that is constant except for rounding has no variance to explain
     varies = np.sqrt((a * a).mean(axis=1)) > 1e-6
     r: NDArray[np.float64] = np.zeros(len(a))
     np.divide(a @ x, length, out=r, where=varies & (length > 0))
@@ -145,7 +189,17 @@ def correlations(activations: Array, feature: Feature) -> NDArray[np.float64]:
 
 
 def rank_units(activations: Array, features: list[Feature], hidden: int) -> list[tuple[int, Unit]]:
-    """Row of the activations and what it responds to, the unit that is explained best first."""
+    """Rank the units by the share of their variance that a single feature explains.
+
+    Args:
+        activations: Activation of each unit after each character, layer by layer, shape (L*H, N).
+        features: Features of the same N characters; may be empty.
+        hidden: Hidden units per layer H.
+
+    Returns:
+        Row of each unit in `activations`, and the unit with its best feature, the best explained unit first;
+        in the order of the rows if there are no features.
+    """
     if not features:
         return [(k, Unit(k // hidden + 1, k % hidden, "", 0.0)) for k in range(len(activations))]
     r = np.stack([correlations(activations, feature) for feature in features])
@@ -158,7 +212,17 @@ def rank_units(activations: Array, features: list[Feature], hidden: int) -> list
 
 
 def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corpus) -> str:
-    """The page as HTML: the beginning of the final split as the network, weights params (n,), reads it."""
+    """Render the page neurons.html: how the network reads the beginning of the final split.
+
+    Args:
+        title: Name of the run in the heading.
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        corpus: Corpus with the final split and its vocabulary.
+
+    Returns:
+        The page as HTML, with all data in it.
+    """
     ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
     reading = collect_activations(architecture, params, ids)
     named_features = features(corpus.vocabulary.decode(ids))
@@ -171,7 +235,7 @@ def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corp
         "ids": to_base64(ids, "<u2"),
         "units": [
             {**asdict(unit), "r": round(unit.r, 4), "scale": float(f"{scale:.5g}")}
-            for (_, unit), scale in zip(shown, scales.tolist(), strict=True)  # 127 is to be read as the scale
+            for (_, unit), scale in zip(shown, scales.tolist(), strict=True)  # 127 stands for the scale
         ],
         "activations": to_base64(np.rint(activations / scales[:, None] * 127), "<i1"),
         "likeliest": to_base64(likeliest, "<u2"),
@@ -195,7 +259,14 @@ def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corp
 
 
 def top_k(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
-    """The most likely characters after each position and their probabilities, (N, TOP_K) each, descending."""
+    """Select the most probable characters after each position.
+
+    Args:
+        probabilities: Probabilities of the next character, shape (N, V).
+
+    Returns:
+        Token ids and their probabilities in descending order, shape (N, min(5, V)) each.
+    """
     count = min(TOP_K, probabilities.shape[1])
     some = np.argpartition(-probabilities, count - 1, axis=1)[:, :count]
     order = np.argsort(-np.take_along_axis(probabilities, some, axis=1), axis=1, kind="stable")
@@ -204,5 +275,13 @@ def top_k(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
 
 
 def to_base64(values: NDArray[Any], dtype: str) -> str:
-    """Numbers as base64, row after row."""
+    """Encode numbers as base64, row after row.
+
+    Args:
+        values: Numbers that fit into `dtype`, of any shape.
+        dtype: NumPy dtype of the encoded numbers, for example `<u2` (little-endian, 16 bits).
+
+    Returns:
+        ASCII text.
+    """
     return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode("ascii")

@@ -1,18 +1,20 @@
 """Baselines of a score on the same split: a uniform guess, n-grams and general compressors.
 
-All are estimated on the training split and evaluated on another one, in bits per character. They are computed
-once for each corpus and both lengths, and kept in its folder. What a compressor pays for a text after it has
-read another one:
+All baselines are estimated on the training split and evaluated on another split, in bits per character. They
+are computed once for each corpus and both lengths (of the reference text and of the scored text), and stored
+in the folder of the corpus. The score of a compressor is the number of additional bytes that it needs for a
+text after the training text:
 
-    bits per character = 8 (C(train + test) - C(train)) / len(test)        C: bytes, compressed
+    bits per character = 8 (C(train + test) - C(train)) / len(test)        C: compressed size in bytes
 
-Each reads the ids, one byte a character (two where the vocabulary has more than 256). How far back they look
-differs, and with it what the training text is worth to them: gzip 32 kB; bzip2 its current block of 900 kB,
-so of a longer text it knows the last part only; xz everything, up to 64 MiB.
+Each compressor reads the ids, one byte per character (two if the vocabulary has more than 256 characters).
+The compressors look back over different distances, so the training text helps them to different degrees: gzip
+looks back 32 kB; bzip2 only within its current block of 900 kB, so it uses only the last part of a longer
+text; xz looks back over the whole text, up to 64 MiB.
 
-A suffix array takes 60 bytes a character and n-grams 40, so baselines and text metrics know only the end of a
-long training split (`reference_tokens`). A network knows all of it, and an n-gram of more would be better:
-the tables say where the bound applies.
+A suffix array takes 60 bytes per character and n-grams take 40, so baselines and text metrics use only the
+end of a long training split (`reference_tokens`). The network has read the whole split, and an n-gram model
+of more text would be better: the tables say when this limit applies.
 """
 
 import bz2
@@ -37,7 +39,14 @@ FILE = "baselines.json"
 
 
 class BaselineFile(TypedDict):
-    """baselines.json. n_reference, n_scored: characters of the reference text and of the scored one."""
+    """Content of baselines.json.
+
+    Attributes:
+        format: Version of the computation, `FORMAT` when the file was written.
+        n_reference: Number of characters of the reference text.
+        n_scored: Number of characters of the scored text.
+        bpc: Bits per character, by name of the baseline.
+    """
 
     format: int
     n_reference: int
@@ -45,13 +54,23 @@ class BaselineFile(TypedDict):
     bpc: dict[str, float]
 
 
-FORMAT = 2  # of the file; increase it when a baseline is computed differently
+FORMAT = 2  # version of the file; increase it when a baseline is computed differently
 
 
 def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float]:
-    """Bits per character by name: uniform, unigram, ngram2 to ngram8, gzip, bzip2, xz.
+    """Compute the bits per character of every baseline.
 
-    Orders whose counts do not fit are left out: of 257 distinct characters the 8th, of 5,000 the 6th.
+    Orders whose n-grams do not fit into 64 bits are left out: with 257 distinct characters the 8th, with
+    5,000 the 6th and above.
+
+    Args:
+        train: Token ids of the reference text, shape (M,), M >= 1.
+        scored: Token ids of the scored text, shape (N,), N >= 2. The n-grams predict all of its characters
+            except the first.
+        vocabulary: Vocabulary size V.
+
+    Returns:
+        Bits per character, by name: uniform, unigram, ngram2 to ngram8, gzip, bzip2, xz.
     """
     bits = {"uniform": log2(vocabulary)}
     for order, loss in ngram_losses(train, scored, vocabulary):
@@ -60,10 +79,20 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
 
 
 def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
-    """The same for a corpus's final split, read from its folder if they are stored there.
+    """Return the baselines of the final split of a corpus, from the file in its folder if it matches.
 
-    scored: that split or its beginning. Raises UserError for a file that is damaged. A folder that cannot
-    be written to is only read.
+    The file matches if its format and both lengths are the same; otherwise the baselines are computed and
+    stored. They are not stored if the folder is not writable.
+
+    Args:
+        corpus: Corpus with the training split and the folder of the file.
+        scored: Token ids of the final split or of its beginning, shape (N,).
+
+    Returns:
+        Bits per character, by name, as `baselines` returns them.
+
+    Raises:
+        UserError: The stored file is damaged.
     """
     file, train = corpus.folder / FILE, reference_tokens(corpus)
     key = {"format": FORMAT, "n_reference": train.size, "n_scored": scored.size}
@@ -84,10 +113,19 @@ def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
 
 
 def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) -> NDArray[np.float64]:
-    """Loss of the best n-gram on each character of `scored` but the first, in bits, (N - 1,).
+    """Compute the loss of the best n-gram model on each character of a text except the first.
 
-    It is counted again each time, which takes up to a second for 5 MB; kept, it would take as many numbers on
-    disk as there are characters. bits: of `cached_baselines`.
+    The n-grams are counted again at each call, which takes up to a second for 5 MB. Stored losses would take
+    as many numbers on disk as the text has characters.
+
+    Args:
+        corpus: Corpus whose training split is the reference text.
+        scored: Token ids of the scored text, shape (N,).
+        bits: Bits per character of each baseline by name, from `cached_baselines`; they select the best
+            order.
+
+    Returns:
+        Losses in bits, float64, shape (N - 1,).
     """
     name = best(bits, compressor=False)
     losses = ngram_losses(reference_tokens(corpus), scored, len(corpus.vocabulary))
@@ -95,12 +133,26 @@ def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) ->
 
 
 def metric_name(order: int) -> str:
-    """An n-gram's name among the metrics."""
+    """Return the name of an n-gram model in the metrics.
+
+    Args:
+        order: Length of the n-grams in characters, >= 1.
+
+    Returns:
+        `unigram` for order 1, else `ngram2`, `ngram3` and so on.
+    """
     return "unigram" if order == 1 else f"ngram{order}"
 
 
 def display_name(name: str) -> str:
-    """A baseline's name in a table."""
+    """Return the name of a baseline in a table.
+
+    Args:
+        name: Key of `baselines`, for example `ngram5` or `gzip`.
+
+    Returns:
+        For example `5-gram`; for a compressor also how far it looks back: `gzip, window of 32 kB`.
+    """
     reach = {"gzip": "window of 32 kB", "bzip2": "blocks of 900 kB", "xz": "all of it"}
     if name in COMPRESSORS:
         return f"{name}, {reach[name]}"
@@ -108,17 +160,35 @@ def display_name(name: str) -> str:
 
 
 def best(bits: dict[str, float], compressor: bool) -> str:
-    """The name of the best n-gram (the unigram among them), or of the best compressor."""
+    """Select the best n-gram model or the best compressor.
+
+    Args:
+        bits: Bits per character of each baseline, by name.
+        compressor: True selects among the compressors, False among the n-gram models (the unigram included).
+
+    Returns:
+        The name with the fewest bits per character.
+    """
     names = [name for name in bits if name != "uniform" and (name in COMPRESSORS) == compressor]
     return min(names, key=bits.__getitem__)
 
 
-XZ_MAX_DICTIONARY = 64 * 2**20  # of `xz -9e`
-XZ_MIN_DICTIONARY = 4096  # the least that the format allows
+XZ_MAX_DICTIONARY = 64 * 2**20  # bytes, the dictionary of `xz -9e`
+XZ_MIN_DICTIONARY = 4096  # bytes, the smallest dictionary that the format allows
 
 
 def xz_compress(data: bytes) -> bytes:
-    """Compress as `xz -9e`, with a dictionary no longer than the data: it takes ten times as much memory."""
+    """Compress as `xz -9e`, with a dictionary that is not larger than the data needs.
+
+    Compression takes about ten times the memory of its dictionary. The dictionary is the size of the data,
+    rounded up to a power of two, between 4 KiB and 64 MiB.
+
+    Args:
+        data: Bytes to compress.
+
+    Returns:
+        The compressed bytes, in the .xz format.
+    """
     dictionary = min(XZ_MAX_DICTIONARY, max(XZ_MIN_DICTIONARY, 1 << (len(data) - 1).bit_length()))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}]
     return lzma.compress(data, format=lzma.FORMAT_XZ, filters=filters)
@@ -132,7 +202,15 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:
-    """Bits per character of `scored` by compressor; scored must have a character."""
+    """Compute the bits per character of each compressor, by the formula at the top of this module.
+
+    Args:
+        train: Token ids of the reference text, shape (M,).
+        scored: Token ids of the scored text, same dtype as `train`, shape (N,), N >= 1.
+
+    Returns:
+        Bits per character, by name of the compressor.
+    """
     before, both = train.tobytes(), train.tobytes() + scored.tobytes()
     return {
         name: 8 * (len(compress(both)) - len(compress(before))) / scored.size
@@ -140,9 +218,16 @@ def compressed_bits(train: Tokens, scored: Tokens) -> dict[str, float]:
     }
 
 
-MAX_REFERENCE_CHARS = 5_000_000  # characters: all of our own corpora, and some 300 MB
+MAX_REFERENCE_CHARS = 5_000_000  # characters: all of our own corpora, and about 300 MB of memory
 
 
 def reference_tokens(corpus: Corpus) -> Tokens:
-    """The last 5,000,000 ids of the training split, all of a shorter one."""
+    """Return the reference text: the last 5,000,000 ids of the training split.
+
+    Args:
+        corpus: Corpus whose training split is used.
+
+    Returns:
+        Token ids, uint8 or uint16, shape (M,); all of the split if it is shorter.
+    """
     return corpus.split("train")[-MAX_REFERENCE_CHARS:]

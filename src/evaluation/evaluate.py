@@ -1,7 +1,7 @@
 """The final scores of a network and of its baselines, as metrics and as a table.
 
-Both contexts are read once, and each prediction is kept: intervals, calibration and breakdowns follow from
-them.
+The text is read once statefully and once statelessly, and each prediction is kept: intervals, calibration and
+breakdowns are computed from them.
 """
 
 import textwrap
@@ -31,28 +31,30 @@ from src.evaluation.scoring import Score, all_finite, predict_stateful, predict_
 from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
 
-MAX_FIXED = 1e6  # perplexities from here on are written in scientific notation
+MAX_FIXED = 1e6  # this perplexity and larger ones are written in scientific notation
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a network on the final split of its corpus. Intervals are of 95%.
+    """Scores of a network on the final split of its corpus, with 95% confidence intervals.
 
     Attributes:
         split: `test`, or `val` for a corpus without a test split.
-        n_total: Predictions that there are in the split; the scores say how many of them were read.
-        seq_len: Window of the stateless score.
-        stateful, stateless: The scores in both contexts.
-        intervals: Of the bits per character, by context.
-        baselines: Bits per character by name.
-        n_reference: The last so many characters of the training split are the reference text of baselines and
-            text metrics.
+        n_total: Number of predictions in the whole split; the scores say how many of them were computed.
+        seq_len: Window of the stateless score, in characters.
+        stateful: Score with the hidden state kept through the whole split.
+        stateless: Score with the hidden state set to zero every `seq_len` characters.
+        intervals: Confidence interval of the bits per character, by context (`stateful`, `stateless`).
+        baselines: Bits per character, by name of the baseline.
+        n_reference: Characters of the reference text of baselines and text metrics, the end of the training
+            split.
         n_train: Characters of the training split.
-        delta_vs_ngram: Bits per character of the network, stateful, minus the best n-gram's for the same
-            characters, and the interval of that difference.
-        bins: Of the reliability diagram, stateful.
-        by_window: Losses by position in the window, state reset.
-        by_character, by_word: Losses by character and by position in the word, stateful.
+        delta_vs_ngram: Bits per character of the network, stateful, minus those of the best n-gram model on
+            the same characters, and the confidence interval of that difference.
+        bins: Bins of the reliability diagram, stateful.
+        by_window: Losses by position in the window, stateless.
+        by_character: Losses by character, stateful.
+        by_word: Losses by position in the word, stateful.
     """
 
     split: str
@@ -72,16 +74,21 @@ class Evaluation:
 
     @property
     def prefix(self) -> str:
-        """Of the metric names: `test`, or `final_val` (val/loss is the training's own curve)."""
+        """Prefix of the metric names: `test`, or `final_val` (val/loss is the curve of the training)."""
         return "test" if self.split == "test" else "final_val"
 
     @property
     def ece(self) -> float:
-        """The expected calibration error, stateful."""
+        """Expected calibration error, stateful, 0 to 1."""
         return expected_calibration_error(self.bins)
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics by name: test/bpc (stateful), test_stateless/bpc, test/unigram_bpc."""
+        """Return the scores by metric name.
+
+        Returns:
+            For example test/bpc (stateful), test_stateless/bpc and test/unigram_bpc. Losses are in nats per
+            character, names with `bpc` in bits per character.
+        """
         named: dict[str, float] = {}
         for prefix, score in ((self.prefix, self.stateful), (f"{self.prefix}_stateless", self.stateless)):
             interval = self.intervals[score.context]
@@ -103,7 +110,15 @@ class Evaluation:
         return named | {f"{self.prefix}/{name}_bpc": value for name, value in self.baselines.items()}
 
     def table(self, full: bool = False) -> str:
-        """Format the scores for a terminal. full: all baselines and the breakdowns, not only the best."""
+        """Format the scores for a terminal.
+
+        Args:
+            full: Show all baselines and the breakdowns; by default only the best n-gram model, the best
+                compressor and the uniform guess.
+
+        Returns:
+            Several lines of text.
+        """
         split = "test split" if self.split == "test" else "validation split (this corpus has no test split)"
         read = f"{self.stateful.characters:,}"
         if self.stateful.characters < self.n_total:
@@ -146,13 +161,26 @@ class Evaluation:
         return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
 
     def score_row(self, name: str, score: Score) -> tuple[str, ...]:
-        """The row of a score in the table."""
+        """Format the row of a score in the table.
+
+        Args:
+            name: Label in the first column.
+            score: `stateful` or `stateless` of this evaluation.
+
+        Returns:
+            Cells: name, nats, bits, 95% interval, perplexity, accuracy.
+        """
         perplexity = f"{score.perplexity:.3f}" if score.perplexity < MAX_FIXED else f"{score.perplexity:.1e}"
         interval = format_interval(self.intervals[score.context])
         return name, f"{score.loss:.4f}", f"{score.bpc:.4f}", interval, perplexity, f"{score.accuracy:.1%}"
 
     def breakdown_lines(self) -> list[str]:
-        """Bits per character by position and by character."""
+        """Format the bits per character by position in the window, by position in the word, and by character.
+
+        Returns:
+            A heading and one text of several lines for each breakdown. Of the positions in the window only
+            some are shown, of the characters the ten with the largest total loss.
+        """
         few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
         hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
         return [
@@ -163,17 +191,41 @@ class Evaluation:
         ]
 
     def report(self, texts: Iterable[TextMetrics]) -> dict[str, Any]:
-        """Return everything, and the metrics of generated texts, for evaluation.json."""
+        """Return the content of evaluation.json: all fields of this class and the metrics of generated texts.
+
+        Args:
+            texts: Metrics of each generated text.
+
+        Returns:
+            The fields by name, `ece`, and `texts` as a list of dictionaries.
+        """
         return {**asdict(self), "ece": self.ece, "texts": [asdict(text) for text in texts]}
 
 
 def format_interval(interval: Interval) -> str:
-    """The ends of an interval, like `[2.315, 2.402]`."""
+    """Format the ends of a confidence interval.
+
+    Args:
+        interval: Interval to format.
+
+    Returns:
+        Both ends with three decimals, for example `[2.315, 2.402]`.
+    """
     return f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
-    """The title and, on the lines below it, the name and loss of each group."""
+    """Format the losses of groups below a title.
+
+    Args:
+        title: Text of the first line.
+        groups: Groups to show, in this order.
+        quoted: Write the names as Python strings, so that a space or a line break is visible; by default they
+            are written as they are.
+
+    Returns:
+        The title, and below it indented lines with the name and the bits per character of each group.
+    """
     pairs = [f"{repr(g.name) if quoted else g.name}: {g.bpc:.2f}" for g in groups]
     unbroken = "  ".join(pair.replace(" ", "\0") for pair in pairs)
     lines = textwrap.fill(unbroken, WIDTH, initial_indent="    ", subsequent_indent="    ")
@@ -188,22 +240,28 @@ def evaluate_network(
     rng: np.random.Generator,
     most: int | None = None,
 ) -> Evaluation:
-    """Score a network on the final split of its corpus, in memory that depends on `most` alone.
+    """Score a network on the final split of its corpus.
+
+    The memory depends on the number of predictions (at most `most`), not on the length of the split.
 
     Args:
-        architecture: The network.
-        params: Its weights, (n,).
-        corpus: The corpus.
-        seq_len: Window of the stateless score.
-        rng: Draws the resamples of the intervals.
-        most: Upper bound of the predictions, from the beginning of the split; None for all.
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        corpus: Corpus with the final split, and the training split for the baselines.
+        seq_len: Window of the stateless score, in characters.
+        rng: Generator that draws the resamples of the confidence intervals.
+        most: Largest number of predictions, from the beginning of the split; None for all.
+
+    Returns:
+        Scores, intervals, baselines, calibration and breakdowns.
 
     Raises:
         DivergenceError: A score is not finite.
+        UserError: The stored baselines of the corpus are damaged.
     """
     split = corpus.split(corpus.final_split)
     tokens = split if most is None else split[: most + 1]
-    with np.errstate(all="ignore"):  # what overflows ends in DivergenceError, which says it better
+    with np.errstate(all="ignore"):  # an overflow ends in DivergenceError, whose message is clearer
         stateful = predict_stateful(architecture, params, tokens)
         stateless = predict_stateless(architecture, params, tokens, seq_len)
     for score in (stateful.score, stateless.score):

@@ -1,15 +1,17 @@
-"""Interpolated Kneser-Ney n-grams: the baseline that counts, and knows no network.
+"""Interpolated Kneser-Ney n-grams: a baseline that only counts, without a network.
 
     p_k(c | h) = (max(n(h c) - D, 0) + D T(h) q_{k-1}(c | h')) / n(h)        q_0(c) = 1 / V
 
-h are the k-1 characters before c, h' the last k-2 of them. n counts in the training text (of h only where a
-character follows), T(h) is how many different characters follow h there. q has the same form, but where p
-counts how often h c occurs, q counts after how many different characters it does: what only ever follows
-one context says little about the others. After a context that was never seen, the lower order answers.
+h are the k-1 characters before c, and h' the last k-2 of them. n counts in the training text (it counts h
+only where a character follows). T(h) is the number of different characters that follow h there. q has the
+same form, but where p counts how often h c occurs, q counts after how many different characters it occurs: a
+character that follows only one context says little about other contexts. After a context that does not occur
+in the training text, the lower order is used.
 
-D = n_1 / (n_1 + 2 n_2) of each order's own counts, n_1 of which are 1 and n_2 are 2 (Ney, Essen and Kneser
-1994); 1/2 where none is 1. Kneser and Ney (1995), "Improved backing-off for m-gram language modeling", in
-the interpolated form of Chen and Goodman (1998), "An empirical study of smoothing techniques", section 2.7.
+D = n_1 / (n_1 + 2 n_2), where n_1 and n_2 are how many counts of this order are 1 and 2 (Ney, Essen and
+Kneser 1994); D = 1/2 if no count is 1. Source: Kneser and Ney (1995), "Improved backing-off for m-gram
+language modeling", in the interpolated form of Chen and Goodman (1998), "An empirical study of smoothing
+techniques", section 2.7.
 """
 
 from collections.abc import Iterator
@@ -24,22 +26,37 @@ MAX_ORDER = 8
 
 
 def orders(vocabulary: int) -> range:
-    """The orders from 1 to 8 whose n-grams, as numbers in base V, fit into 64 bits."""
+    """Return the orders from 1 to 8 whose n-grams, as numbers in base V, fit into 64 bits.
+
+    Args:
+        vocabulary: Vocabulary size V.
+
+    Returns:
+        The orders, ascending from 1.
+    """
     return range(1, 1 + max(k for k in range(1, MAX_ORDER + 1) if vocabulary**k <= 2**64))
 
 
 def ngram_losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """For each order from 1 the bits that every character of `scored` but the first costs, shape (N - 1,).
+    """Compute the loss of each n-gram order on every character of a text except the first.
 
-    These are the predictions that a network makes. Where fewer than k-1 characters precede one, the
-    order that they suffice for answers. train: at least one character. One order's counts are in memory at
-    a time: some 40 bytes for each character of `train`.
+    A network predicts the same characters. If fewer than k-1 characters precede a character, the highest
+    order for which they suffice predicts it. Only the counts of one order are in memory at a time: about 40
+    bytes for each character of `train`.
+
+    Args:
+        train: Token ids of the reference text, shape (M,), M >= 1.
+        scored: Token ids of the scored text, shape (N,).
+        vocabulary: Vocabulary size V.
+
+    Yields:
+        The order, from 1 upwards, and its losses in bits, float64, shape (N - 1,).
     """
     q = np.full(scored.size, 1 / vocabulary)
     p = q.copy()
     for order in orders(vocabulary):
         grams, counts = np.unique(encode_ngrams(train, vocabulary, order), return_counts=True)
-        if order > 1:  # q of the order below: after how many different characters each of its n-grams comes
+        if order > 1:  # q of the lower order: how many different characters precede each n-gram
             tails, kinds = np.unique(grams % np.uint64(vocabulary ** (order - 1)), return_counts=True)
             interpolate(tails, kinds, encode_ngrams(scored, vocabulary, order - 1), vocabulary, q)
             p[order - 1 :] = q[order - 1 :]
@@ -50,10 +67,15 @@ def ngram_losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tup
 def interpolate(
     grams: Codes, counts: NDArray[np.intp], asked: Codes, vocabulary: int, lower: Probabilities
 ) -> None:
-    """Turn the lower order's probabilities into this one's, in place.
+    """Replace the probabilities of the lower order by those of this order, in place.
 
-    grams: the sorted n-grams, each counted `counts` times. asked: the n-grams that end with each character
-    of the scored text, except the first order-1, which stay as they are.
+    Args:
+        grams: Distinct n-grams of the training text, sorted, uint64, shape (G,).
+        counts: Count of each n-gram for p, number of different characters before it for q, shape (G,).
+        asked: The n-gram that ends at each character of the scored text except the first order-1, uint64,
+            shape (N - order + 1,).
+        vocabulary: Vocabulary size V.
+        lower: Probabilities of the lower order, float64, shape (N,); overwritten, except the first order-1.
     """
     if not (grams.size and asked.size):
         return
@@ -74,19 +96,46 @@ def interpolate(
 
 
 def absolute_discount(counts: NDArray[np.intp]) -> float:
-    """D: what is taken from every count and given to the lower order, above 0 and at most 1."""
+    """Compute the discount D, which is subtracted from every count and given to the lower order.
+
+    Ney, Essen and Kneser (1994); see the top of this module.
+
+    Args:
+        counts: Counts of the n-grams of one order, shape (G,).
+
+    Returns:
+        D, above 0 and at most 1.
+    """
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     return once / (once + 2 * twice) if once else 0.5
 
 
 def lookup_counts(keys: Codes, values: NDArray[np.intp], asked: Codes) -> NDArray[np.intp]:
-    """The value of each key that is asked for, 0 for one that there is not. keys: sorted."""
+    """Look up the values of keys.
+
+    Args:
+        keys: Known keys, sorted, uint64, shape (K,), K >= 1.
+        values: Value of each known key, shape (K,).
+        asked: Keys to look up, uint64, shape (M,).
+
+    Returns:
+        Value of each key in `asked`, shape (M,); 0 for an unknown key.
+    """
     at = np.minimum(np.searchsorted(keys, asked), keys.size - 1)
     return np.where(keys[at] == asked, values[at], 0)
 
 
 def encode_ngrams(tokens: Tokens, vocabulary: int, order: int) -> Codes:
-    """Each run of `order` characters as one number in base V, shape (N - order + 1,), or empty."""
+    """Encode each sequence of `order` consecutive characters as one number in base V.
+
+    Args:
+        tokens: Token ids of a text, shape (N,).
+        vocabulary: Vocabulary size V.
+        order: Length of the n-grams in characters, one of `orders`.
+
+    Returns:
+        uint64, shape (N - order + 1,); empty if the text is shorter than one n-gram.
+    """
     count = max(0, tokens.size - order + 1)
     code = np.zeros(count, np.uint64)
     for k in range(order):

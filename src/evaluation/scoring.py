@@ -1,7 +1,8 @@
 """Scores of a network on a text: nats, bits and perplexity per character, and accuracy.
 
-Two contexts. `stateful`: the hidden state runs through the whole text, as when reading. `stateless`: the text
-is cut into windows of seq_len and the state set to zero before each, as in training on windows.
+There are two contexts. `stateful`: the hidden state is kept through the whole text, as in reading.
+`stateless`: the text is cut into windows of seq_len characters and the hidden state is set to zero before
+each, as in training on windows.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,10 +19,10 @@ from src.rnn.loss import columns, log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
-MAX_FINITE_NATS = log(float_info.max)  # nats, of which the perplexity is still a number
+MAX_FINITE_NATS = log(float_info.max)  # nats; the perplexity of a larger loss exceeds a double
 
 Tokens = NDArray[np.unsignedinteger]
-Chunk = tuple[NDArray[np.intp], Array, NDArray[np.bool_], Array]  # of predictions; see `run_streams`
+Chunk = tuple[NDArray[np.intp], Array, NDArray[np.bool_], Array]  # some predictions; see `run_streams`
 CHUNK = 128  # time steps at once: enough for one large output product, small enough for the cache
 N_STREAMS = 32  # parallel streams of a quick validation
 BURN_IN = 64  # characters that a stream reads before the first that counts
@@ -35,7 +36,7 @@ class Score:
     Attributes:
         context: `stateful` or `stateless`.
         loss: Mean loss in nats per character.
-        accuracy: Share of characters that were the likeliest.
+        accuracy: Share of predictions in which the correct character was the most probable one, 0 to 1.
         characters: Number of predictions.
     """
 
@@ -46,24 +47,24 @@ class Score:
 
     @property
     def bpc(self) -> float:
-        """Bits per character."""
+        """Bits per character: the loss in nats divided by ln 2."""
         return self.loss / log(2)
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); infinite where that exceeds a double."""
+        """exp(loss); infinite if it exceeds a double."""
         return exp(self.loss) if self.loss < MAX_FINITE_NATS else inf
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Every prediction of a text of N + 1 characters, in the order of the text; 9 bytes a character.
+    """Every prediction of a text of N + 1 characters, in the order of the text; 9 bytes per character.
 
     Attributes:
-        score: Their mean.
-        loss: The loss of each in nats, (N,).
-        hits: Whether the character was the likeliest, (N,).
-        confidence: The probability of the most likely character, (N,).
+        score: Mean of the predictions.
+        loss: Loss of each prediction in nats, float32, shape (N,).
+        hits: Whether the correct character was the most probable one, bool, shape (N,).
+        confidence: Probability of the most probable character, float32, shape (N,).
     """
 
     score: Score
@@ -73,12 +74,15 @@ class Predictions:
 
 
 def predict_stateful(architecture: RNNConfig, params: Array, tokens: Tokens) -> Predictions:
-    """Predict every character of a text but the first, statefully from a zero state.
+    """Predict every character of a text except the first, statefully from a zero state.
 
     Args:
-        architecture: The network.
-        params: Its weights, (n,).
-        tokens: The text, (N + 1,).
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        tokens: Token ids of the text, shape (N + 1,), N >= 1.
+
+    Returns:
+        The N predictions, with context `stateful`.
     """
     count = tokens.size - 1
     chunks = run_streams(architecture, params, tokens, np.zeros(1, np.intp), count)
@@ -86,7 +90,19 @@ def predict_stateful(architecture: RNNConfig, params: Array, tokens: Tokens) -> 
 
 
 def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, seq_len: int) -> Predictions:
-    """Predict the same characters with the state set to zero at every seq_len-th one."""
+    """Predict every character of a text except the first, with a zero state every `seq_len` characters.
+
+    Several windows are read in parallel, as many as the largest buffer allows (MAX_BUFFER_ELEMENTS).
+
+    Args:
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        tokens: Token ids of the text, shape (N + 1,), N >= 1.
+        seq_len: Length of a window in characters.
+
+    Returns:
+        The N predictions, with context `stateless`.
+    """
     a, begins = architecture, np.arange(0, tokens.size - 1, seq_len)
     parallel = max(1, MAX_BUFFER_ELEMENTS // (seq_len * max(a.vocab, a.gates * a.hidden)))
     chunks = (
@@ -98,7 +114,16 @@ def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, se
 
 @single_blas_thread()
 def collect(context: str, count: int, chunks: Iterable[Chunk]) -> Predictions:
-    """Collect `count` predictions that come in chunks, and compute their mean."""
+    """Collect predictions from their chunks, and compute their mean.
+
+    Args:
+        context: `stateful` or `stateless`.
+        count: Number of predictions N in all chunks.
+        chunks: Output of `run_streams`, in any order; every position from 0 to N - 1 occurs once.
+
+    Returns:
+        The predictions in the order of the text. The mean loss is computed in float64.
+    """
     loss, hits = np.empty(count, np.float32), np.empty(count, np.bool_)
     confidence, nats = np.empty(count, np.float32), 0.0
     for where, log_p, correct, log_top in chunks:
@@ -109,23 +134,27 @@ def collect(context: str, count: int, chunks: Iterable[Chunk]) -> Predictions:
 
 @single_blas_thread()
 def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most: int | None = None) -> float:
-    """Mean loss over `tokens` in nats, stateful: a faster approximation of `predict_stateful`.
+    """Compute the mean loss of a text, stateful: a faster approximation of `predict_stateful`.
 
-    The text is read as 32 parallel streams, each after a burn-in of 64 characters in front of its part, after
-    which nothing is left of the initial state. (A network trained on windows of 20 is used to forget; the
-    test suite holds the two to within 0.5%.)
+    The text is read as 32 parallel streams. Each reads the 64 characters before its part first (the burn-in),
+    after which the initial state has no noticeable effect: a network that is trained on windows of 20
+    characters depends little on earlier text. A test checks that the two losses differ by at most 0.5%. A
+    text with parts shorter than the burn-in is read by `predict_stateful`.
 
     Args:
-        architecture: The network.
-        params: Its weights, (n,).
-        tokens: The text, (N + 1,).
-        most: Upper bound of the predictions (rounded up to a multiple of 32), from the beginning of each
-            part; None for all.
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        tokens: Token ids of the text, shape (N + 1,), N >= 1.
+        most: Largest number of predictions (rounded up to a multiple of 32), from the beginning of each part;
+            None for all.
+
+    Returns:
+        Loss in nats per character.
     """
     predictions = tokens.size - 1
     part = -(-predictions // N_STREAMS)
     length = part if most is None else min(part, -(-most // N_STREAMS))
-    if part < BURN_IN:  # a short text costs nothing: read it in one
+    if part < BURN_IN:  # a short text takes little time: read it as one stream
         return predict_stateful(architecture, params, tokens).score.loss
     nats, count = 0.0, 0
     begins = np.arange(N_STREAMS) * part
@@ -145,21 +174,23 @@ def run_streams(
 ) -> Iterator[Chunk]:
     """Let B streams predict `length` characters each.
 
-    Memory does not depend on the length. The network's own buffers are not touched: scoring during a training
-    leaves no trace.
+    The memory does not depend on the length. The function allocates its own buffers, so scoring during
+    training does not affect the training.
 
     Args:
-        architecture: The network.
-        params: Its weights, (n,).
-        tokens: The text; positions after its end do not count.
-        begins: Positions of the first inputs, (B,).
-        length: Predictions of each stream.
-        warm_up: Characters that each stream reads before, which do not count. The first stream has none in
-            front of it: its state is set to zero after them.
+        architecture: Sizes and cell of the network.
+        params: Weights, shape (n,).
+        tokens: Token ids of the text, shape (N + 1,); predictions after its end are not yielded.
+        begins: Position of the first input of each stream, shape (B,).
+        length: Number of predictions of each stream.
+        warm_up: Number of characters that each stream reads before its first prediction; no predictions are
+            yielded for them. A stream that begins at position 0 has no characters before it, so the state of
+            the first stream is set to zero after the warm-up.
 
     Yields:
-        The predictions of some time steps: their positions (n,), 0 for that of the text's second character;
-        the log probability of each character; whether it was the likeliest; and that of the likeliest.
+        A chunk, the predictions of up to 128 time steps, as four arrays of shape (n,): their positions (0 is
+        the prediction of the second character of the text), the log-probability in nats of the correct
+        character, whether it was the most probable one, and the log-probability of the most probable one.
     """
     p, predictions, batch = unflatten(architecture, params), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, params.dtype)
@@ -183,5 +214,13 @@ def run_streams(
 
 
 def all_finite(loss: float, *arrays: Array) -> bool:
-    """Return whether a loss in nats, its perplexity and the weights are finite."""
+    """Return whether a loss, its perplexity and all arrays are finite.
+
+    Args:
+        loss: Loss in nats per character.
+        *arrays: Weights, of any shape.
+
+    Returns:
+        False if the perplexity of `loss` exceeds a double, or if a number is infinite or NaN.
+    """
     return loss < MAX_FINITE_NATS and all(np.isfinite(array).all() for array in arrays)

@@ -1,9 +1,9 @@
-"""Suffix array: find the passages of one text in another.
+"""Suffix array, which finds passages of one text in another.
 
-The array lists the places of a text in the alphabetical order of what begins there, so that all places
-where a passage occurs stand next to each other (Manber and Myers 1993). It is built by prefix doubling:
-sorted by 8 characters, then by 16, 32, ..., each time only the places that are still equal (Larsson and
-Sadakane 2007).
+The array lists the positions of a text in the alphabetical order of the suffixes that begin there, so all
+positions at which a passage occurs are next to each other (Manber and Myers 1993). It is built by prefix
+doubling: the positions are sorted by up to 8 characters, then by twice as many, and so on, each time only the
+positions that are still equal (Larsson and Sadakane 2007).
 """
 
 import numpy as np
@@ -13,16 +13,25 @@ Tokens = NDArray[np.unsignedinteger]
 
 
 def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
-    """The places 0..N-1 of a text in the order of the suffixes that begin there. Memory: 60 bytes a place."""
+    """Compute the suffix array of a text.
+
+    Memory: 60 bytes per character.
+
+    Args:
+        tokens: Token ids, shape (N,).
+
+    Returns:
+        The positions 0..N-1, int64, shape (N,), in the alphabetical order of the suffixes that begin there.
+    """
     n = tokens.size
-    base = int(tokens.max(initial=0)) + 2  # 0 is the end
+    base = int(tokens.max(initial=0)) + 2  # 0 stands for the end of the text
     step = max(k for k in (1, 2, 4, 8) if base**k <= 2**64)
     key = np.zeros(n, np.uint64)
     for k in range(step):
         key *= np.uint64(base)
         key[: max(0, n - k)] += tokens[k:].astype(np.uint64) + np.uint64(1)
     order = np.argsort(key, kind="stable")
-    rank = np.empty(n + 1, np.int64)  # of each place: where the run of those equal to it begins in `order`
+    rank = np.empty(n + 1, np.int64)  # of each position: where its group of equal positions begins in `order`
     rank[n] = -1
     slots = np.arange(n)
     key = key[order]
@@ -40,19 +49,21 @@ def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
 
 
 def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -> tuple[int, int]:
-    """Find the longest part of a passage that occurs in a text; the first one where several are longest.
+    """Find the longest part of a passage that occurs in a text; the first one if several are longest.
 
     The candidates, one for each position of the passage, grow together by one character at a time. Each keeps
-    the range of suffixes that begin with it. A candidate that begins inside another one with a single source
-    left cannot become longer than that one, and is dropped.
+    the range of suffixes that begin with it. A candidate is dropped if it and the candidate one position
+    before it each have a single occurrence left, at consecutive positions of the text: the earlier one stays
+    longer.
 
     Args:
-        tokens: Token ids of the text (n,).
-        suffixes: Suffix array of `tokens` (n,).
-        passage: Token ids of the passage (m,).
+        tokens: Token ids of the text, shape (n,).
+        suffixes: Suffix array of `tokens`, int64, shape (n,).
+        passage: Token ids of the passage, shape (m,).
 
     Returns:
-        Length of the part, and the position in `passage` where it begins.
+        Length of the part in characters, and the position in `passage` at which it begins; (0, 0) if no
+        character occurs in the text.
     """
     start = np.arange(passage.size)
     low, high = np.zeros(passage.size, np.int64), np.full(passage.size, suffixes.size)
@@ -84,7 +95,22 @@ def bisect(
     depth: int,
     goal: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The first suffix in each run [low, high) whose character at `depth` is at least `goal`, else high."""
+    """Find in each range of suffixes the first one whose character at `depth` is at least `goal`.
+
+    All suffixes of a range are equal up to `depth`, so these characters are sorted. The end of the text
+    counts as smaller than every character.
+
+    Args:
+        tokens: Token ids of the text, shape (n,).
+        suffixes: Suffix array of `tokens`, int64, shape (n,).
+        low: First index of each range in `suffixes`, shape (k,).
+        high: End of each range, exclusive, shape (k,).
+        depth: Number of characters of the suffixes before the compared one.
+        goal: Token id for each range, shape (k,).
+
+    Returns:
+        Indices in `suffixes`, int64, shape (k,); `high` for a range without such a suffix.
+    """
     low, high = low.copy(), high.copy()
     while (low < high).any():
         middle = (low + high) // 2

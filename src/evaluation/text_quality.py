@@ -1,17 +1,21 @@
 """Metrics of a generated text, compared with the training text.
 
-(Of a long training text with its end: src/evaluation/baselines.py. A copy from further up is not found.)
+The training text is the end of a long training split (`src.evaluation.baselines.reference_tokens`); copies
+from earlier text are not found.
 
-known_words: the share of its words that occur in the training text; words that the network invented do not. 1
-    is good, 0 is noise. None for a text without a whole word.
-distinct_1, distinct_2: different words, and pairs of words, over all of them (Li et al. 2016, "A
-    diversity-promoting objective function for neural conversation models").
-repetition: the share of runs of four words that occurred earlier in the text: seq-rep-4 of Welleck et al.
-    (2020), "Neural text generation with unlikelihood training".
-longest_match: the longest passage that occurs in the training text, in characters.
+known_words: share of the words that occur in the training text; invented words do not. 1 is good, 0 is noise.
+None for a text without a whole word.
 
-All but the first depend on the length of the text, so compare only texts of one length; the metrics of a
-passage of the test split are the reference for a human's text.
+distinct_1, distinct_2: number of different words, and of different pairs of words, divided by their total
+number (Li et al. 2016, "A diversity-promoting objective function for neural conversation models").
+
+repetition: share of the sequences of four words that occurred earlier in the text: seq-rep-4 of Welleck et
+al. (2020), "Neural text generation with unlikelihood training".
+
+longest_match: length of the longest passage that occurs in the training text, in characters.
+
+All metrics except known_words depend on the length of the text, so compare only texts of the same length. The
+metrics of a passage of the final split are the reference for text by a human.
 """
 
 import re
@@ -30,18 +34,23 @@ from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
 
 NON_METRIC_FIELDS = ("source", "temperature", "matched_text", "characters")
-WORD = re.compile(r"[^\W\d_]+")  # a run of letters
+WORD = re.compile(r"[^\W\d_]+")  # a sequence of letters
 
 
 @dataclass(frozen=True)
 class TextMetrics:
-    """The metrics of one text.
+    """Metrics of one text, as the module docstring defines them.
 
     Attributes:
-        source: `temperature 0.7`, or `final_split` for a held-out text.
-        temperature: None for a held-out text.
-        characters: Its length.
-        matched_text: The longest copied passage, of which longest_match is the length.
+        source: For example `temperature 0.7`; `test split` or `validation split` for a held-out text.
+        temperature: Temperature of the sample; None for a held-out text.
+        characters: Length of the text.
+        known_words: Share of known words, 0 to 1; None without a whole word.
+        distinct_1: Share of different words, 0 to 1; None without a whole word.
+        distinct_2: Share of different pairs of words, 0 to 1; None for fewer than two words.
+        repetition: Share of repeated sequences of four words, 0 to 1; None for fewer than four words.
+        longest_match: Length of `matched_text` in characters.
+        matched_text: Longest passage copied from the training text.
     """
 
     source: str
@@ -55,30 +64,53 @@ class TextMetrics:
     matched_text: str
 
     def columns(self) -> dict[str, float | None]:
-        """The metrics by name."""
+        """Return all metrics by name, for a table.
+
+        Returns:
+            The values; None for a metric that the text does not have.
+        """
         return {name: value for name, value in asdict(self).items() if name not in NON_METRIC_FIELDS}
 
     def metrics(self) -> dict[str, float]:
-        """The metrics that the text has: a short one has no runs of four words, an empty one has none."""
+        """Return the metrics that the text has, by name.
+
+        Returns:
+            The values that are not None: a short text may have no sequence of four words. Empty for an empty
+            text.
+        """
         if not self.characters:
             return {}
         return {name: value for name, value in self.columns().items() if value is not None}
 
     def describe(self) -> str:
-        """The heading of the text."""
+        """Return the heading of the text.
+
+        Returns:
+            For example `temperature 0.7, 93% known words, longest copy 24 characters`.
+        """
         known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
         return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
 
 def final_split(corpus: Corpus) -> str:
-    """The split that the final scores come from, in words: `test split` or `validation split`."""
+    """Return the name of the final split in messages and tables.
+
+    Args:
+        corpus: Corpus whose final split is named.
+
+    Returns:
+        `test split`, or `validation split` for a corpus without a test split.
+    """
     return {"test": "test split", "val": "validation split"}[corpus.final_split]
 
 
 class TextQuality:
-    """Compares texts with the training split of a corpus, of a long one with its end.
+    """Comparison of texts with the training split of a corpus, or with the end of a long one.
 
-    Its words and its suffix array are computed when they are first needed.
+    The words and the suffix array of the training text are computed when they are first needed.
+
+    Args:
+        corpus: Corpus with the training split, its vocabulary and its normalization.
     """
 
     def __init__(self, corpus: Corpus) -> None:
@@ -87,19 +119,27 @@ class TextQuality:
 
     @cached_property
     def words(self) -> frozenset[str]:
+        """The different words of the training text."""
         return frozenset(WORD.findall(self.corpus.vocabulary.decode(self.tokens)))
 
     @cached_property
     def suffixes(self) -> NDArray[np.int64]:
+        """Suffix array of the training text, int64, shape (M,)."""
         return suffix_array(self.tokens)
 
     def compute(self, prompt: str, text: str, temperature: float | None) -> TextMetrics:
-        """Compute the metrics of a generated text; a word that is cut by its ends is left out.
+        """Compute the metrics of a text; words that are cut by its ends are ignored.
 
         Args:
-            prompt: What it continues; normalized here, and not part of the text.
-            text: The text, in the characters of the corpus.
-            temperature: At which it was generated; None for a held-out text.
+            prompt: Prompt that the text continues; it is normalized here and is not part of the text.
+            text: Generated text, in the characters of the corpus.
+            temperature: Temperature of the sample; None for a held-out text.
+
+        Returns:
+            The metrics of `text`.
+
+        Raises:
+            UserError: The vocabulary lacks a character of the text.
         """
         prompt = self.corpus.normalization.apply(prompt)
         words = whole_words(prompt, text)
@@ -119,19 +159,44 @@ class TextQuality:
         )
 
     def reference_metrics(self, length: int) -> TextMetrics:
-        """Return the metrics of the first `length` characters of the final split."""
+        """Compute the metrics of the beginning of the final split.
+
+        Args:
+            length: Number of characters of the passage.
+
+        Returns:
+            The metrics, with temperature None; of a shorter passage if the split is shorter.
+        """
         text = self.corpus.vocabulary.decode(self.corpus.split(self.corpus.final_split)[:length])
         return self.compute("", text, None)
 
 
 def whole_words(prompt: str, text: str) -> list[str]:
-    """The words that begin after the prompt and end before the text does."""
+    """Return the words that begin after the prompt and end before the end of the text.
+
+    A word at the end of the text is left out, because its next letters are unknown.
+
+    Args:
+        prompt: Normalized prompt.
+        text: Text that continues the prompt.
+
+    Returns:
+        The words in their order.
+    """
     found = WORD.finditer(prompt + text)
     return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
 
 
 def distinct(words: list[str], n: int) -> float | None:
-    """Share of different runs of n words; None without such a run."""
+    """Compute the share of different sequences of n consecutive words.
+
+    Args:
+        words: Words in the order of the text.
+        n: Number of words in a sequence.
+
+    Returns:
+        Number of different sequences divided by the number of sequences; None for fewer than n words.
+    """
     runs = list(zip(*(words[k:] for k in range(n)), strict=False))
     return len(set(runs)) / len(runs) if runs else None
 
@@ -147,15 +212,15 @@ def temperature_metrics(
     """Generate a text at each temperature, from the same random numbers, and compute its metrics.
 
     Args:
-        model: The network.
-        quality: The training text to compare with.
-        prompt: What each text continues.
-        temperatures: The temperatures.
-        length: Characters of each text.
-        seed: Of the random numbers.
+        model: Trained model that generates the texts.
+        quality: Training text to compare with.
+        prompt: Prompt that each text continues.
+        temperatures: Temperatures, >= 0.
+        length: Number of characters of each text.
+        seed: Seed of the generator, the same for each text.
 
     Returns:
-        The metrics of each text, and at the end those of as much held-out text.
+        The metrics of each text, and as the last element those of a held-out text of the same length.
 
     Raises:
         UserError: The vocabulary lacks a character of the prompt.
@@ -168,7 +233,14 @@ def temperature_metrics(
 
 
 def metrics_table(metrics: list[TextMetrics]) -> str:
-    """Format the metrics of texts for a terminal, and below them the longest copied passages."""
+    """Format the metrics of texts for a terminal, and below them the longest copied passages.
+
+    Args:
+        metrics: Metrics of at least one text, one row each.
+
+    Returns:
+        Several lines of text.
+    """
     lengths = sorted({m.characters for m in metrics})
     count = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
     shares = ("known_words", "distinct_1", "distinct_2", "repetition")
@@ -194,7 +266,15 @@ def metrics_table(metrics: list[TextMetrics]) -> str:
 
 
 def truncate(passage: str, most: int = 48) -> str:
-    """A passage on one line, its middle left out where it is long."""
+    """Shorten a passage to one line; the middle of a long passage is left out.
+
+    Args:
+        passage: Passage to show.
+        most: Length in characters above which the passage is shortened.
+
+    Returns:
+        The passage as a Python string literal, so that a line break is visible.
+    """
     if len(passage) > most:
         passage = f"{passage[: most // 2 - 1]}...{passage[2 - most // 2 :]}"
     return repr(passage)

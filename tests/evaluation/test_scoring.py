@@ -105,7 +105,7 @@ def test_validation_loss_of_a_forgetful_network_is_the_carried_score(count: int)
 def test_validation_loss_of_a_network_that_remembers_is_close() -> None:
     flat, tokens = network(1.0, np.float32), text(5000)
     exact = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
-    # no rounding: what src/lab/model/scoring.py promises
+    # no rounding: what src/evaluation/scoring.py promises
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0.005)
 
 
