@@ -173,8 +173,11 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     register_configs()
     single_runs: list[tuple[DictConfig, Invocation]] = []
 
+    def task_overrides(hydra_config: Any) -> tuple[str, ...]:
+        return tuple(OmegaConf.to_container(hydra_config.overrides.task, resolve=False) or ())
+
     def task(composed: DictConfig) -> Any:
-        overrides = tuple(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False) or ())
+        overrides = task_overrides(HydraConfig.get())
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             single_runs.append((composed, Invocation(config_name, overrides)))
             return None
@@ -194,10 +197,18 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
             log_job_failure(config or paths_config(composed), job, error, format_error(error, config_name))
             return None  # the sweep continues; nan would end a search, None is a failed trial
 
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
-    except CallbackError as carrier:
-        raise carrier.error from carrier
+    if any(argument.startswith("-") for argument in sys.argv[1:]):
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+        except CallbackError as carrier:
+            raise carrier.error from carrier
+    else:
+        # hydra.main composes a config twice: first to learn whether hydra.mode asks for a sweep.
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = hydra.compose(config_name, sys.argv[1:], return_hydra_config=True)
+        overrides = task_overrides(composed.hydra)
+        del composed.hydra
+        single_runs.append((composed, Invocation(config_name, overrides)))
     for composed, invocation in single_runs:
         reject_unknown_keys(composed, COMMANDS[config_name])
         return OmegaConf.to_object(composed), invocation
