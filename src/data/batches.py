@@ -25,8 +25,8 @@ from src.data.corpus import Corpus
 
 Ids = NDArray[np.intp]
 
-BLOCK = 4096  # windows whose order is computed at once: some microseconds a batch instead of some hundred
-ROUNDS = 8  # four are proved for a perfect F; a few windows have only a few values of F to be mixed by
+BLOCK = 4096  # windows whose order is computed at once: a few microseconds per batch, not a few hundred
+ROUNDS = 8  # four are proved to be enough for a perfect F; a small range needs more, its F has few values
 
 
 class ShuffledWindows:
@@ -54,9 +54,9 @@ class ShuffledWindows:
         self.stride = stride
         self.offsets = np.arange(seq_len + 1)[:, None]
         self.rng = rng
-        self.keys: list[int] = []  # of this epoch's order; none before the first batch
-        self.position = 0  # in that order
-        self.block: Ids = np.arange(0)  # starts of the windows from `position` on
+        self.keys: list[int] = []  # keys of the order in this epoch; empty before the first batch
+        self.position = 0  # number of windows of that order that were used
+        self.block: Ids = np.arange(0)  # starts of the next windows, from `position` on
 
     def next(self) -> tuple[Ids, Ids, bool]:
         """Return inputs and targets, (T, B) each, and whether nothing in front of them belongs to them.

@@ -29,10 +29,10 @@ from src.data.normalization import Normalization
 from src.data.sources import BYTES, characters
 from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size, write_normalized, write_tokens
 
-Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
+Text = Callable[[], Iterable[bytes]]  # returns the bytes in pieces; each call starts at the beginning
 
-# 3: no byte order mark, one kind of line end, lower case by character. Of an ASCII text without `\r` nothing
-# but the digest changed; of others a corpus of format 2 must not be mistaken for a corpus of this format.
+# Since format 3: no byte order mark, one kind of line end, lower case by character. For an ASCII text without
+# `\r` only the digest changed; for other texts the number keeps a corpus of format 2 from being reused.
 FORMAT = 3
 SPLITS = ("train", "val", "test")
 
@@ -92,7 +92,7 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 
     if fits(count):
         return
-    # Rounding makes the splits' sizes uneven in the text's length: from a length that surely fits, down.
+    # Rounding makes the sizes of the splits irregular: search downward from a length that surely fits.
     needed = math.ceil((seq_len + 2) / min(share for share in shares if share > 0))
     while fits(needed - 1):
         needed -= 1
@@ -123,7 +123,7 @@ def prepare(
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
     check_size(len(corpus.vocabulary), max_vocabulary)
-    # data/NAME.txt is the text that the network reads now: for a person to open.
+    # data/NAME.txt links to the text that the network reads now, so that a person can open it.
     link, target = data_dir / f"{settings.name}.txt", f"{folder.name}/text.txt"
     if not (link.is_symlink() and os.readlink(link) == target):
         write_atomically(link, lambda temporary: temporary.symlink_to(target))
@@ -206,7 +206,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o755)
-            if not (folder / "manifest.json").exists():  # another process may have been faster
+            if not (folder / "manifest.json").exists():  # another process may have finished first
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rename(temporary, folder)
         finally:
@@ -224,7 +224,7 @@ def load(folder: Path) -> Corpus:
         stated, source = manifest["settings"], manifest["source"]
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
-        # Built again from the files, so that every type, size and digest in it is checked.
+        # Build the manifest again from the files: this checks every type, size and digest in it.
         expected = manifest_of(
             source["sha256"],
             int(source["bytes"]),

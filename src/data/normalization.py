@@ -71,12 +71,12 @@ class Normalizer:
     def __init__(self, normalization: Normalization) -> None:
         self.collapse = normalization.collapse_spaces
         self.known = CharacterMap(normalization)
-        self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not met so far
+        self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not seen so far
         self.after_space = False
 
     def feed(self, text: str) -> str:
         """The next piece, normalized."""
-        # Python itself is quick at ASCII, and at nothing else.
+        # str.translate is fast only for ASCII.
         normal = text.translate(self.known) if text.isascii() else self._lookup(text)
         return self._collapse_spaces(normal) if self.collapse and normal else normal
 
@@ -93,7 +93,7 @@ class Normalizer:
     def _lookup(self, text: str) -> str:
         codes = code_points(text)
         normal = self.table.take(codes, mode="clip")
-        if normal.min() == 0:  # the character 0 itself is looked up again in each piece: texts have none
+        if normal.min() == 0:  # the character 0 is looked up again in each piece, but texts do not contain it
             new = np.unique(codes[normal == 0])
             self.table[new] = [self.known[code] for code in new.tolist()]
             normal = self.table.take(codes, mode="clip")

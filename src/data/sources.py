@@ -21,7 +21,7 @@ TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/d
 WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 PIECE = 2**17  # bytes read at a time
-BYTES = "bytes"  # the encoding of what is to be learned byte by byte
+BYTES = "bytes"  # the encoding with which every byte is one character
 BYTE_ORDER_MARK = "\ufeff"
 NON_TEXT_CODECS = ("idna", "punycode", "undefined")  # not text encodings, or not incremental
 
@@ -120,7 +120,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
         file = pooch.retrieve(
             TINY_SHAKESPEARE, f"sha256:{TINY_SHAKESPEARE_SHA256}", "tinyshakespeare-source.txt", downloads
         )
-    except Exception as error:  # pooch passes on whatever its HTTP library raises
+    except Exception as error:  # pooch passes on every error of its HTTP library
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
@@ -165,7 +165,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
     """Return a decoder that makes every line end `\\n`; UserError for what is no encoding of texts."""
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that do not decode bytes to text
         if codecs.lookup(encoding).name in NON_TEXT_CODECS:
             raise LookupError
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)

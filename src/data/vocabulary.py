@@ -18,7 +18,7 @@ from src.common.errors import UserError
 from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
 MAX_VOCABULARY = 2**16  # ids have 8 or 16 bits
-PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
+PIECE = 2**17  # bytes read at a time: few enough for their ids to stay in the CPU cache
 MAX_SHOWN = 300  # characters of a vocabulary in a message
 
 
@@ -106,7 +106,7 @@ def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> 
     with text.open("rb") as source, file.open("wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         while piece := source.read(PIECE):
-            if of_ascii and piece.isascii():  # three times as fast
+            if of_ascii and piece.isascii():  # three times as fast as the other branch
                 tokens = piece.translate(of_ascii)
             else:
                 tokens = ids.take(code_points(decoder.decode(piece))).tobytes()

@@ -28,8 +28,8 @@ from src.rnn.cache import empty
 from src.rnn.parameters import Array
 
 SMALL_GEMM_MULS = 10**6  # multiplications
-TILE_ELEMENTS = 8192  # numbers of a tile of weights: 32 kB in float32 leave room in the first-level cache
-MAX_TILE_ELEMENTS = 16384  # the largest tile that pays (measured: at 1024 units it no longer does)
+TILE_ELEMENTS = 8192  # numbers in a tile of weights: 32 kB in float32 leave space in the first-level cache
+MAX_TILE_ELEMENTS = 16384  # the largest tile that saves time (measured: at 1024 units it does not)
 MIN_TILE_COLUMNS, MAX_TILE_COLUMNS = 32, 64  # columns of a tile; narrower ones leave vector registers empty
 MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
 
@@ -68,7 +68,7 @@ class Tiling:
     def tile_rhs(self, w: Array) -> Array:
         """A copy of w (..., H, H) by column tiles: (..., tiles, [1,] H, columns)."""
         if self.batch < MIN_TILE_ROWS:
-            return w  # so few rows that a copy would cost more than it brings
+            return w  # with so few rows, a copy takes more time than it saves
         *gates, h, _ = w.shape
         tiles = w.reshape(*gates, h, -1, self.columns).swapaxes(-2, -3)
         copy = empty(tiles.shape, w.dtype)
@@ -96,10 +96,10 @@ class Tiling:
         return np.moveaxis(tiles, -2, -4)
 
 
-SMALL_TRANSPOSED_ELEMENTS = 1200  # of the result, where the second factor is a transposed view (ibid.)
+SMALL_TRANSPOSED_ELEMENTS = 1200  # in the result, if the second factor is a transposed view (same file)
 CHUNK_COLUMNS = 64
 CHUNK_TERMS = (256, 128)
-MAX_CHUNKS = 8  # chunks whose sums are held at a time
+MAX_CHUNKS = 8  # chunks whose products are stored at the same time
 
 
 def k_chunk(v: int, n: int) -> int:

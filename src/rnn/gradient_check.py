@@ -59,7 +59,7 @@ class Case:
         steps, batch = self.ids.shape
         buffers = Buffers.allocate(self.architecture, steps, batch, np.float64, training=True)
         buffers.set_state(self.state)
-        gradient = np.full_like(self.params, np.nan)  # what backward forgets to write shows
+        gradient = np.full_like(self.params, np.nan)  # a part that `backward` does not write stays NaN
         p, g = unflatten(self.architecture, self.params), unflatten(self.architecture, gradient)
         loss_and_gradient(p, g, self.ids, self.targets, buffers, self.masks)
         return gradient

@@ -22,7 +22,7 @@ from src.rnn.parameters import Array, Layer, Parameters, RNNConfig
 
 Ids = NDArray[np.intp]
 
-CACHE_BYTES = 2**20  # the loop over time reads inputs of this size soon enough to find them in the CPU cache
+CACHE_BYTES = 2**20  # inputs up to this size are still in the CPU cache when the loop over time reads them
 
 
 @dataclass(frozen=True)

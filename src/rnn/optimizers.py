@@ -17,7 +17,7 @@ import numpy as np
 from src.rnn.cache import zeros
 from src.rnn.parameters import Array
 
-BLOCK_ELEMENTS = 2**15  # numbers: of four arrays so many stay in the second cache
+BLOCK_ELEMENTS = 2**15  # numbers: blocks of four arrays fit in the second-level cache
 SMALLEST_EPS = 1e-30  # a normal number in float32
 
 State = dict[str, Array]
