@@ -78,7 +78,7 @@ def norm_by_distance(gradients: Array) -> Array:
 
 
 def recurrent_matrices(p: Parameters) -> list[Array]:
-    """Return the recurrent matrix of each layer whose spectrum is measured.
+    """Return for each layer the recurrent matrix whose spectrum is measured.
 
     In a gated cell it is the block of the candidate, the last gate. Only this block is inside the tanh, as
     the matrix of the vanilla RNN is; the other gates only scale, by numbers from 0 to 1.
@@ -95,7 +95,7 @@ def recurrent_matrices(p: Parameters) -> list[Array]:
 def spectral_radius(w: Array) -> float:
     """Compute an upper bound of max |eigenvalue|, close to it, by repeated squaring.
 
-        ||w^m||^(1/m)        m = 2^12        (Gelfand's formula, with the Frobenius norm)
+        ||w^m||^(1/m)        m = 2^12        (Gelfand 1941, with the Frobenius norm)
 
     This takes a dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex
     pair of eigenvalues, with which the power iteration fails, causes no problem. The bound is too large by a
