@@ -78,7 +78,7 @@ class ShuffledWindows:
 
         Returns:
             Inputs and targets, int64, shape (T, B) each, and whether the hidden state must be set to zero
-            before the batch, which is True only for the first batch.
+                before the batch, which is True only for the first batch.
         """
         fresh = not self.keys
         epoch_windows = self.steps_per_epoch * self.batch_size
@@ -99,7 +99,7 @@ class ShuffledWindows:
 
         Returns:
             `keys`, the keys of the order in this epoch, and `position`, the number of its windows that were
-            used.
+                used.
         """
         return {"keys": list(self.keys), "position": self.position}
 
@@ -150,7 +150,7 @@ class ContiguousStreams:
 
         Returns:
             Inputs and targets, int64, shape (T, B) each, and whether the hidden state must be set to zero
-            before the batch, which is True for the first batch of an epoch.
+                before the batch, which is True for the first batch of an epoch.
         """
         if self.position == self.steps_per_epoch:
             self.shift = int(self.rng.integers(self.slack + 1))
@@ -165,7 +165,7 @@ class ContiguousStreams:
 
         Returns:
             `shift`, the character at which this epoch begins, and `position`, the number of its batches that
-            were used.
+                were used.
         """
         return {"shift": self.shift, "position": self.position}
 

@@ -120,7 +120,7 @@ class Normalizer:
 
         Returns:
             The normalized piece. A space at its start is left out if the previous piece ended with one and
-            spaces are collapsed.
+                spaces are collapsed.
         """
         # str.translate is fast only for ASCII.
         normal = text.translate(self.known) if text.isascii() else self._lookup(text)

@@ -1,8 +1,7 @@
 r"""Source texts: an installed package, a checked download or a file, and the decoding of their bytes.
 
 Decoding drops a byte order mark in front of the text and changes every line end (`\r\n`, `\r`) to `\n`. The
-encoding `bytes` changes nothing: every byte is one character, the
-one that latin-1 gives it.
+encoding `bytes` changes nothing: every byte is one character, the one that latin-1 gives it.
 """
 
 import codecs

@@ -131,7 +131,7 @@ def write_normalized(pieces: Iterable[str], normalization: Normalization, file: 
 
     Returns:
         Number of characters written, and the distinct characters among them, in the order of their code
-        points.
+            points.
     """
     normalizer, count = Normalizer(normalization), 0
     with file.open("wb") as out:

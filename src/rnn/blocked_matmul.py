@@ -92,7 +92,7 @@ class Tiling:
 
         Returns:
             Tiles, shape (..., tiles, H, columns), or (..., tiles, 1, H, columns) if the rows are cut, too. If
-            nothing is cut, a copy with the shape of `w`; for batches below MIN_TILE_ROWS, `w` itself.
+                nothing is cut, a copy with the shape of `w`; for batches below MIN_TILE_ROWS, `w` itself.
         """
         if self.batch < MIN_TILE_ROWS:
             return w  # with so few rows, a copy takes more time than it saves
@@ -112,7 +112,7 @@ class Tiling:
 
         Returns:
             View of `h`, shape (..., 1, B, H), or (..., 1, row tiles, rows, H) if the rows are cut, too; `h`
-            itself if nothing is cut.
+                itself if nothing is cut.
         """
         if self.columns == self.units:
             return h
@@ -129,7 +129,7 @@ class Tiling:
 
         Returns:
             View of `a`, shape (..., tiles, B, columns), or (..., tiles, row tiles, rows, columns) if the rows
-            are cut, too; `a` itself if nothing is cut.
+                are cut, too; `a` itself if nothing is cut.
         """
         if self.columns == self.units:
             return a

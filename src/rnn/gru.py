@@ -66,7 +66,7 @@ def views(cache: LayerCache, h: Array) -> list[tuple[Array, tuple[Array, ...], A
 
     Returns:
         For each time step: the sigmoid gates (2, B, H); r, z, n and q as a tuple of arrays (B, H); h_{t-1}
-        and h_t, each (B, H).
+            and h_t, each (B, H).
     """
     blocks = cache.blocks.swapaxes(0, 1)
     return [(b[:SIGMOIDS], tuple(b), h[t], h[t + 1]) for t, b in enumerate(blocks)]

@@ -74,7 +74,7 @@ def forward_views(
 
     Returns:
         For each time step: all gates (4, B, H), the sigmoid gates (3, B, H), the five blocks as a tuple of
-        arrays (B, H), then c_{t-1}, c_t and h_t, each (B, H).
+            arrays (B, H), then c_{t-1}, c_t and h_t, each (B, H).
     """
     blocks, c = cache.blocks.swapaxes(0, 1), cache.c
     return [(b[:4], b[:SIGMOIDS], tuple(b), c[t], c[t + 1], h[t + 1]) for t, b in enumerate(blocks)]
@@ -145,7 +145,7 @@ def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, ...]]:
 
     Returns:
         For each time step: c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g), and dL/da of all gates, of o, and
-        of (i, f, g). The gradients overwrite the gates.
+            of (i, f, g). The gradients overwrite the gates.
     """
     return [
         (cache.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])

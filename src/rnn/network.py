@@ -155,7 +155,7 @@ def dropout_masks(
 
     Returns:
         Masks of 0 and 1 / (1 - rate), shape (L-1, T, B, H). The factor keeps the mean of each activation, so
-        that evaluation needs no masks.
+            that evaluation needs no masks.
     """
     shape = (architecture.layers - 1, steps, batch, architecture.hidden)
     return (rng.random(shape, np.float32) >= rate).astype(dtype) * (1 / (1 - rate))

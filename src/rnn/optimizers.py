@@ -289,8 +289,8 @@ class Adam(Optimizer):
         m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
         w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
 
-    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. The stored arrays are m /
-    (1 - beta1) and v / (1 - beta2), so that no products with 1 - beta are needed; the remaining factors are
+    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. The state contains
+    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta; the remaining factors are
     included in lr and eps. Large vectors are updated block by block, so that a block stays in the CPU cache.
 
     Attributes:
@@ -311,7 +311,7 @@ class Adam(Optimizer):
 
         Returns:
             `exp_avg`, m / (1 - beta1), and `exp_avg_sq`, v / (1 - beta2), zeros of the shape and dtype of
-            `w`, and `step`, k, an int64 scalar array.
+                `w`, and `step`, k, an int64 scalar array.
         """
         return {
             "exp_avg": zeros(w.shape, w.dtype),
@@ -424,8 +424,8 @@ def global_norm(g: Array) -> float:
 def clip_norm(g: Array, norm: float, limit: float) -> bool:
     """Scale the gradient in place so that its norm is at most `limit`.
 
-    Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks", algorithm
-    1.
+    Algorithm 1 of Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural
+    networks".
 
     Args:
         g: Gradient, shape (n,), updated.

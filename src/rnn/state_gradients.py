@@ -43,7 +43,7 @@ def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> 
 
     Returns:
         dL_T/d(state after step t) of every layer and time step, shape (L, S, T, B, H); S = 2 for the LSTM,
-        else 1.
+            else 1.
     """
     a, (steps, batch) = buffers.architecture, ids.shape
     backward_step = a.spec.backward_step
