@@ -203,7 +203,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
         encoding: Name of a text encoding, or `bytes` for one character per byte.
 
     Yields:
-        The text, in pieces that are not empty.
+        The text in pieces, cut only between characters.
 
     Raises:
         UserError: The encoding is unknown, or a byte does not fit it; the message names the first such byte.
