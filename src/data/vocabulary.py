@@ -1,8 +1,8 @@
 """Characters to ids and back, and a text to a token file in memory that does not grow with the text.
 
 A text is prepared in two passes: the first writes the normalized text and collects its characters, the second
-reads that file and writes the ids. Python code runs once per piece and once per distinct character, the rest
-is NumPy.
+reads that file and writes the ids. Python code runs once per piece and once per distinct character; NumPy
+does the rest.
 """
 
 import codecs
@@ -18,12 +18,20 @@ from src.common.errors import UserError
 from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
 MAX_VOCABULARY = 2**16  # ids have 8 or 16 bits
-PIECE = 2**17  # bytes at a time: what is made of them stays in the processor's cache
+PIECE = 2**17  # bytes read at a time: few enough for their ids to stay in the CPU cache
 MAX_SHOWN = 300  # characters of a vocabulary in a message
 
 
 def check_size(size: int, most: int) -> None:
-    """Refuse a vocabulary of more than `most` characters: its weights and logits would be enormous."""
+    """Check that a vocabulary is not too large: its weights and logits would need too much memory.
+
+    Args:
+        size: Number of distinct characters.
+        most: Largest allowed number, `data.max_vocabulary` of the config.
+
+    Raises:
+        UserError: The vocabulary is larger.
+    """
     if size > most:
         raise UserError(
             f"data.max_vocabulary: expected at most {most} distinct characters, got {size}: usually "
@@ -35,34 +43,57 @@ def check_size(size: int, most: int) -> None:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The distinct characters of a corpus in the order of their code points; the id is the position.
+    """The distinct characters of a corpus.
 
-    >>> v = Vocabulary.of("banana")
-    >>> v.characters, v.encode("nab").tolist(), v.decode(np.array([1, 0]))
-    ('abn', [2, 0, 1], 'ba')
+    Attributes:
+        characters: The characters in the order of their code points; the id of a character is its position.
+
+    Examples:
+        >>> v = Vocabulary.of("banana")
+        >>> v.characters, v.encode("nab").tolist(), v.decode(np.array([1, 0]))
+        ('abn', [2, 0, 1], 'ba')
     """
 
     characters: str
 
     @classmethod
     def of(cls, text: str, most: int = MAX_VOCABULARY) -> "Vocabulary":
-        """The vocabulary of a text; UserError when it has more than `most` distinct characters."""
+        """Build the vocabulary of a text.
+
+        Args:
+            text: The text, or its distinct characters in any order.
+            most: Largest allowed number of distinct characters; by default, what ids of 16 bits can number.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            UserError: The text has more distinct characters.
+        """
         distinct = np.unique(code_points(text))
         check_size(distinct.size, most)
         return cls(from_code_points(distinct))
 
     @property
     def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
-        """Of the ids: 8 bits up to 256 characters, else 16."""
+        """Type of the ids: uint8 for at most 256 characters, else uint16."""
         return np.dtype(np.uint8) if len(self) <= 256 else np.dtype(np.uint16)
 
     def __len__(self) -> int:
         return len(self.characters)
 
     def encode(self, text: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Ids of a text, shape (len(text),), uint8 up to 256 characters, else uint16.
+        """Encode a text as ids.
 
-        Raises UserError naming the first character that the vocabulary lacks.
+        Args:
+            text: The text, normalized as that of the corpus.
+
+        Returns:
+            Ids, shape (len(text),), uint8 for a vocabulary of at most 256 characters, else uint16.
+
+        Raises:
+            UserError: The vocabulary lacks a character of the text; the message names the first such
+                character.
         """
         codes, known = code_points(text), code_points(self.characters)
         table = np.full(int(max(codes.max(initial=0), known.max(initial=0))) + 1, -1)
@@ -79,12 +110,29 @@ class Vocabulary:
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
 
     def decode(self, ids: NDArray[np.integer]) -> str:
-        """The text of ids (N,)."""
+        """Decode ids to a text.
+
+        Args:
+            ids: Ids, any integer type, shape (N,).
+
+        Returns:
+            Text of N characters.
+        """
         return from_code_points(code_points(self.characters)[ids])
 
 
 def write_normalized(pieces: Iterable[str], normalization: Normalization, file: Path) -> tuple[int, str]:
-    """Write a text normalized, in UTF-8. The number of characters written, and which they are, sorted."""
+    """Normalize a text and write it in UTF-8.
+
+    Args:
+        pieces: The text, in pieces.
+        normalization: Settings of the normalization.
+        file: File that is written.
+
+    Returns:
+        Number of characters written, and the distinct characters among them, in the order of their code
+            points.
+    """
     normalizer, count = Normalizer(normalization), 0
     with file.open("wb") as out:
         for piece in pieces:
@@ -95,7 +143,17 @@ def write_normalized(pieces: Iterable[str], normalization: Normalization, file: 
 
 
 def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> str:
-    """Write the ids of the `count` characters in a file of UTF-8 as an .npy file; sha256 of the ids."""
+    """Write the ids of a text in UTF-8 as an .npy file.
+
+    Args:
+        text: File with the text; `write_normalized` wrote it.
+        count: Number of its characters, for the header of the .npy file.
+        vocabulary: Vocabulary of the text; it must have every character of it.
+        file: File that is written, an array of shape (count,).
+
+    Returns:
+        SHA-256 of the bytes of the ids, without the header, in hexadecimal.
+    """
     codes = code_points(vocabulary.characters)
     ids = np.zeros(int(codes.max()) + 1, vocabulary.dtype)
     ids[codes] = np.arange(len(vocabulary))
@@ -106,7 +164,7 @@ def write_tokens(text: Path, count: int, vocabulary: Vocabulary, file: Path) -> 
     with text.open("rb") as source, file.open("wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         while piece := source.read(PIECE):
-            if of_ascii and piece.isascii():  # three times as fast
+            if of_ascii and piece.isascii():  # three times as fast as the other branch
                 tokens = piece.translate(of_ascii)
             else:
                 tokens = ids.take(code_points(decoder.decode(piece))).tobytes()

@@ -1,20 +1,20 @@
-"""The product of every time step, h_{t-1} wh, cut into tiles small enough for BLAS to take them as they are.
+"""Matrix products in pieces that are small enough for BLAS to use them without a copy.
 
-BLAS copies both factors into an order of its own before it multiplies. At the 32 to 64 rows of a batch that
-copy of wh, again at each time step, takes a third of the time. For small products OpenBLAS does without: up
-to 10^6 multiplications on processors with AVX-512 (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). So
-wh is cut into column tiles once a batch, and one np.matmul call goes over them: 159 instead of 101 GFLOP/s
-for (32, 128) x (128, 512), 150 instead of 106 for (32, 512) x (512, 512), on one of two busy cores.
+Products of every time step, h_{t-1} wh: BLAS copies both factors into an order of its own before it
+multiplies. With the 32 to 64 rows of a batch, this copy of wh, which is made again in each time step, takes a
+third of the time. For small products OpenBLAS makes no copy: up to 10^6 multiplications on processors with
+AVX-512 (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). Therefore wh is cut into column tiles once per
+batch, and one call of np.matmul multiplies by all of them: 159 instead of 101 GFLOP/s for
+(32, 128) x (128, 512), 150 instead of 106 for (32, 512) x (512, 512), on one of two busy cores.
 
-The tiles depend on the sizes alone, so that the same sizes always give the same bits.
+Products over all time steps at once, in which one side, the vocabulary, is small:
 
-Products with one small side, the vocabulary, over all time steps at once.
+    logits: (V, H) x (H, N)        gradients of wy and of the embedding: (V, N) x (N, H)
 
-    logits: (V, H) x (H, N)        gradients of wy and of the look-up: (V, N) x (N, H)
+V is a few dozen, N = T B a few thousand. In one call BLAS spends most of the time on the copy of the large
+factor. In chunks that are small enough to need no copy, the same product takes half the time.
 
-V is some dozens, N = T B some thousands. In one call BLAS spends most of the time on bringing the large
-factor into an order of its own; in chunks small enough for it to take them as they are (see above) the
-same product takes half the time. The chunks depend on the sizes alone: the same sizes, the same bits.
+The tiles and the chunks depend only on the sizes, so that the same sizes always give the same bits.
 """
 
 from collections.abc import Callable
@@ -28,15 +28,22 @@ from src.rnn.cache import empty
 from src.rnn.parameters import Array
 
 SMALL_GEMM_MULS = 10**6  # multiplications
-TILE_ELEMENTS = 8192  # numbers of a tile of weights: 32 kB in float32 leave room in the first-level cache
-MAX_TILE_ELEMENTS = 16384  # the largest tile that pays (measured: at 1024 units it no longer does)
+TILE_ELEMENTS = 8192  # numbers in a tile of weights: 32 kB in float32 leave space in the first-level cache
+MAX_TILE_ELEMENTS = 16384  # the largest tile that saves time (measured: at 1024 units it does not)
 MIN_TILE_COLUMNS, MAX_TILE_COLUMNS = 32, 64  # columns of a tile; narrower ones leave vector registers empty
 MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not matter
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiling of products (batch, units) x (units, units): tiles of `rows` x `columns` of the result."""
+    """Tiling of products (B, H) x (H, H): the result is computed in tiles of `rows` x `columns`.
+
+    Attributes:
+        batch: Batch size B.
+        units: Hidden units H.
+        rows: Rows of a tile, a divisor of B.
+        columns: Columns of a tile, a divisor of H; H itself if nothing is cut.
+    """
 
     batch: int
     units: int
@@ -46,6 +53,15 @@ class Tiling:
     @classmethod
     @cache
     def for_shape(cls, batch: int, units: int) -> "Tiling":
+        """Choose the tiling for a shape, once per shape.
+
+        Args:
+            batch: Batch size B.
+            units: Hidden units H.
+
+        Returns:
+            The tiling; one tile for the whole result if smaller tiles would not be faster.
+        """
         widest = min(MAX_TILE_COLUMNS, max(MIN_TILE_COLUMNS, TILE_ELEMENTS // units))
         columns = max((n for n in range(MIN_TILE_COLUMNS, widest + 1) if units % n == 0), default=0)
         rows = batch
@@ -62,13 +78,24 @@ class Tiling:
 
     @property
     def matmul(self) -> Callable[..., Any]:
-        """The product of (B, H) with (H, H): ndarray.dot, where nothing is cut, is the quicker to call."""
+        """Function that multiplies the tiled factors.
+
+        It is ndarray.dot, which is faster to call, if nothing is cut; otherwise it is np.matmul.
+        """
         return np.ndarray.dot if self.columns == self.units else np.matmul
 
     def tile_rhs(self, w: Array) -> Array:
-        """A copy of w (..., H, H) by column tiles: (..., tiles, [1,] H, columns)."""
+        """Copy recurrent weights into column tiles, the right factor of the product.
+
+        Args:
+            w: Weights, shape (..., H, H).
+
+        Returns:
+            Tiles, shape (..., tiles, H, columns), or (..., tiles, 1, H, columns) if the rows are cut, too. If
+                nothing is cut, a copy with the shape of `w`; for batches below MIN_TILE_ROWS, `w` itself.
+        """
         if self.batch < MIN_TILE_ROWS:
-            return w  # so few rows that a copy would cost more than it brings
+            return w  # with so few rows, a copy takes more time than it saves
         *gates, h, _ = w.shape
         tiles = w.reshape(*gates, h, -1, self.columns).swapaxes(-2, -3)
         copy = empty(tiles.shape, w.dtype)
@@ -78,7 +105,15 @@ class Tiling:
         return copy if self.rows == self.batch else copy[..., None, :, :]
 
     def tile_lhs(self, h: Array) -> Array:
-        """h (..., B, H) as the left factor, a view: (..., 1, [row tiles,] rows, H)."""
+        """View hidden states as the left factor of the product.
+
+        Args:
+            h: Hidden states, shape (..., B, H).
+
+        Returns:
+            View of `h`, shape (..., 1, B, H), or (..., 1, row tiles, rows, H) if the rows are cut, too; `h`
+                itself if nothing is cut.
+        """
         if self.columns == self.units:
             return h
         if self.rows < self.batch:
@@ -87,7 +122,15 @@ class Tiling:
         return h[..., None, :, :]
 
     def tile_out(self, a: Array) -> Array:
-        """a (..., B, H) as what np.matmul(tile_lhs(h), tile_rhs(w)) writes to, a view."""
+        """View an array as the output of np.matmul(tile_lhs(h), tile_rhs(w)).
+
+        Args:
+            a: Array for the product h w, shape (..., B, H).
+
+        Returns:
+            View of `a`, shape (..., tiles, B, columns), or (..., tiles, row tiles, rows, columns) if the rows
+                are cut, too; `a` itself if nothing is cut.
+        """
         if self.columns == self.units:
             return a
         if self.rows == self.batch:
@@ -96,20 +139,35 @@ class Tiling:
         return np.moveaxis(tiles, -2, -4)
 
 
-SMALL_TRANSPOSED_ELEMENTS = 1200  # of the result, where the second factor is a transposed view (ibid.)
+SMALL_TRANSPOSED_ELEMENTS = 1200  # in the result, if the second factor is a transposed view (same file)
 CHUNK_COLUMNS = 64
 CHUNK_TERMS = (256, 128)
-MAX_CHUNKS = 8  # chunks whose sums are held at a time
+MAX_CHUNKS = 8  # chunks whose products are stored at the same time
 
 
 def k_chunk(v: int, n: int) -> int:
-    """Return the number of the N terms in one small product; N where chunks are not faster."""
+    """Choose how many of the N terms of each sum one small product of `split_k_matmul` adds.
+
+    Args:
+        v: Rows V of the left factor.
+        n: Number of terms N.
+
+    Returns:
+        Number of terms, a divisor of N; N itself where chunks are not faster.
+    """
     fitting = (c for c in CHUNK_TERMS if n % c == 0 and n > c and v * c * CHUNK_COLUMNS <= SMALL_GEMM_MULS)
     return next(fitting, n)
 
 
 def split_k_matmul(left: Array, right: Array, out: Array, partial: Array) -> None:
-    """out (G, V, H) = left (V, N) right (G, N, H). partial (MAX_CHUNKS + 1, G or more, V, H): scratch."""
+    """Compute out = left right in chunks of the N terms of each sum.
+
+    Args:
+        left: Left factor, shape (V, N).
+        right: Right factor of each gate, shape (G, N, H).
+        out: Array for the result, shape (G, V, H).
+        partial: Scratch array for partial sums, shape (MAX_CHUNKS + 1, G or more, V, H), overwritten.
+    """
     (v, n), (g, _, h) = left.shape, right.shape
     chunk = k_chunk(v, n)
     if chunk == n or h % CHUNK_COLUMNS:
@@ -129,14 +187,29 @@ def split_k_matmul(left: Array, right: Array, out: Array, partial: Array) -> Non
 
 
 def n_chunk(v: int, n: int, h: int) -> int:
-    """Return the number of the N rows in one small product; N where chunks are not faster."""
+    """Choose how many of the N rows one small product of `split_n_matmul` multiplies.
+
+    Args:
+        v: Columns V of the weights.
+        n: Number of rows N.
+        h: Number of terms H of each sum.
+
+    Returns:
+        Number of rows, a divisor of N; N itself where chunks are not faster.
+    """
     fits = min(SMALL_TRANSPOSED_ELEMENTS, SMALL_GEMM_MULS // h)
     small = (c for c in (16, 8) if n % c == 0 and v * c <= fits)
     return next(small, n)
 
 
 def split_n_matmul(w: Array, rows: Array, out: Array) -> None:
-    """out (V, N) = w^T rows^T, w (H, V), rows (N, H)."""
+    """Compute out = w^T rows^T in chunks of the N rows.
+
+    Args:
+        w: Weights, shape (H, V).
+        rows: Hidden states, shape (N, H).
+        out: Array for the result, shape (V, N).
+    """
     (h, v), n = w.shape, len(rows)
     chunk = n_chunk(v, n, h)
     if chunk == n:

@@ -1,8 +1,8 @@
 """Activation cache: what the forward pass of a layer stores for its backward pass, in aligned arrays.
 
-NumPy's own arrays begin wherever malloc puts them, mostly 16 bytes into a cache line; then every 64-byte
-store of an element-wise call touches two lines, and calls on some thousand numbers, of which the loops over
-time consist, take 1.7 times as long (measured with AVX-512).
+The arrays that NumPy allocates begin where malloc puts them, in most cases 16 bytes after the start of a
+cache line. Then every store of 64 bytes touches two cache lines, and the calls on a few thousand numbers, of
+which the loops over time consist, take 1.7 times as long (measured with AVX-512).
 """
 
 from collections.abc import Callable
@@ -22,13 +22,30 @@ CACHE_LINE = 64  # bytes
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return np.empty(shape, dtype) with the first element at a cache line."""
+    """Allocate an uninitialized array like np.empty, with its first element at the start of a cache line.
+
+    Args:
+        shape: Shape of the array.
+        dtype: Type of its elements.
+
+    Returns:
+        The array.
+    """
     size = prod(shape) * np.dtype(dtype).itemsize
     return at_cache_line(np.empty(size + CACHE_LINE, np.uint8), dtype, shape)
 
 
 def at_cache_line(memory: NDArray[np.uint8], dtype: Any, shape: tuple[int, ...]) -> Array:
-    """Return an array in `memory` (bytes, at least CACHE_LINE more than it needs), a view."""
+    """Return an array in the given memory, with its first element at the start of a cache line.
+
+    Args:
+        memory: One-dimensional array of bytes, at least CACHE_LINE bytes longer than the array.
+        dtype: Type of the elements.
+        shape: Shape of the array.
+
+    Returns:
+        A view of `memory`.
+    """
     begin = -memory.ctypes.data % CACHE_LINE
     size = prod(shape) * np.dtype(dtype).itemsize
     array: Array = memory[begin : begin + size].view(dtype).reshape(shape)
@@ -36,7 +53,15 @@ def at_cache_line(memory: NDArray[np.uint8], dtype: Any, shape: tuple[int, ...])
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return np.zeros(shape, dtype) with the first element at a cache line."""
+    """Allocate an array of zeros like np.zeros, with its first element at the start of a cache line.
+
+    Args:
+        shape: Shape of the array.
+        dtype: Type of its elements.
+
+    Returns:
+        The array.
+    """
     array = empty(shape, dtype)
     array[...] = 0
     return array
@@ -44,16 +69,16 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
 
 @dataclass(frozen=True)
 class LayerCache:
-    """Activations of one layer over a sequence, allocated once for a shape (T, B).
+    """Activation cache of one layer for a sequence, allocated once for T time steps and B sequences.
 
     Attributes:
-        blocks: Gates and `extra` in one array (G + 1, T, B, H); each block is contiguous.
-        h: Hidden states (T+1, B, H); h[0] is the initial state.
-        c: Cell states (T+1, B, H) of the LSTM; empty for other cells.
-        product: Recurrent product h_{t-1} wh (G, B, H) of one time step.
-        embedding: Embedding (G, B, H) of the characters of one time step.
-        scratch: Scratch arrays (Cell.scratch, B, H) of one time step.
-        views: Results of `cached_views`.
+        blocks: The gates and `extra` in one array, shape (G+1, T, B, H); each block is contiguous.
+        h: Hidden states, shape (T+1, B, H); h[0] is the initial state.
+        c: Cell states of the LSTM, shape (T+1, B, H); empty, shape (0, B, H), for other cells.
+        product: Recurrent product h_{t-1} wh of one time step, shape (G, B, H).
+        embedding: Embedding of the characters of one time step, shape (G, B, H).
+        scratch: Scratch arrays of one time step, shape (`Cell.scratch`, B, H).
+        views: The results that `cached_views` stores.
     """
 
     blocks: Array
@@ -65,14 +90,16 @@ class LayerCache:
     views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
     def cached_views(self, make: Callable[["LayerCache", Array], Views], of: Array) -> Views:
-        """Return `make(self, of)`, computed once per array: indexing costs as much as a NumPy call.
+        """Return `make(self, of)`, computed once per array.
+
+        The views are stored because indexing an array takes as much time as a call of NumPy.
 
         Args:
             make: Function that slices this cache and `of` into the views of each time step.
             of: Array that is sliced; another array replaces the stored views.
 
         Returns:
-            The stored views.
+            What `make` returned, now or in an earlier call.
         """
         if self.views.get(make, (None,))[0] is not of:
             self.views[make] = of, make(self, of)
@@ -87,9 +114,9 @@ class LayerCache:
 
         Args:
             architecture: Sizes of the network.
-            steps: Time steps T.
+            steps: Number of time steps T.
             batch: Batch size B.
-            dtype: float32, float64 or complex128.
+            dtype: float32 in training, float64 or complex128 in gradient checks.
 
         Returns:
             The cache; its blocks are not initialized.
@@ -107,11 +134,14 @@ class LayerCache:
 
     @cached_property
     def gates(self) -> Array:
-        """Gate activations (G, T, B, H); after the backward pass dL/d(pre-activations)."""
+        """Gate activations, shape (G, T, B, H); after the backward pass dL/d(pre-activations)."""
         return self.blocks[:-1]
 
     @cached_property
     def extra(self) -> Array:
-        """(T, B, H): tanh(c_t) of the LSTM, h_{t-1} wh_n + bh of the GRU, scratch of the vanilla RNN."""
+        """Last block, shape (T, B, H): tanh(c_t) of the LSTM, q_t of the GRU, scratch of the vanilla RNN.
+
+        q_t = h_{t-1} wh_n + bh.
+        """
         last: Array = self.blocks[-1]
         return last

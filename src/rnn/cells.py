@@ -1,4 +1,4 @@
-"""Cells: the arrays that each needs, and its pure functions over a sequence and over one time step."""
+"""Cells: the arrays that each cell needs, and its pure functions over a sequence and over one time step."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -13,29 +13,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A recurrent cell.
+    """Specification of a recurrent cell: its arrays and its functions.
 
-    The pre-activations of sigmoid gates are passed halved, since sigma(a) = (1 + tanh(a / 2)) / 2.
+    The pre-activations of sigmoid gates are passed halved, because sigma(a) = (1 + tanh(a / 2)) / 2.
 
     Attributes:
-        gates: One letter for each block of pre-activations, in the order of the arrays' first axis. The
+        gates: One letter for each block of pre-activations, in the order of the first axis of the arrays. The
             sigmoid gates come first, the tanh candidate last.
         n_sigmoid: Number of sigmoid gates.
-        states: Number of state arrays: h, and c for the LSTM.
+        states: Number of state arrays S: 1 for h, 2 for h and c of the LSTM.
         scratch: Number of scratch arrays (B, H) for one time step.
-        recurrent_bias: Whether the cell has `bh`, the GRU's bias inside the product of the reset gate.
-        bias_one_gates: Gates whose bias is initialized to 1.
-        forward: `forward(p, cache, inputs)` fills the cache from its initial state. inputs yields the
-            input projection x_t wx + b (G, B, H) of each time step.
-        backward: `backward(p, grad, cache, dh)` returns the gradient dL/da (G, T, B, H) of the
-            pre-activations and writes dL/dwh (and dL/dbh) into grad. dh (T, B, H) is the upstream gradient
-            dL/dh_t and may be overwritten.
-        step: `step(x, product, state, bh)` computes one time step in place, for sampling. x and product
-            (B, G*H) are x_t wx + b and h_{t-1} wh with the gates concatenated; product may be overwritten.
-            state (S, B, H) is updated.
-        backward_step: `backward_step(p, cache, t, d)` goes one time step back. From the gradient d of the
-            state at t (S, B, H) it returns dL/da_t (G, B, H) and the gradient of the state at t-1
-            (S, B, H). The share of dL/dc_t that flows through h_t is added to d in place.
+        recurrent_bias: Whether the cell has `bh`, the bias of the GRU inside the product of the reset gate.
+        bias_one_gates: Letters of the gates whose bias is initialized to 1.
+        forward: `forward(p, cache, inputs)` fills the activation cache from its initial state. `inputs`
+            yields the input projection x_t wx + b, shape (G, B, H), of each time step.
+        backward: `backward(p, grad, cache, dh)` returns the gradient dL/da of the pre-activations, shape
+            (G, T, B, H), and writes dL/dwh (and dL/dbh) into `grad`. `dh` is the upstream gradient dL/dh_t,
+            shape (T, B, H), and may be overwritten.
+        step: `step(x, product, state, bh)` computes one time step in place, for sampling. `x` and `product`
+            are x_t wx + b and h_{t-1} wh with the gates concatenated, shape (B, G H); `product` may be
+            overwritten. `state`, shape (S, B, H), is updated.
+        backward_step: `backward_step(p, cache, t, d)` goes one time step back. From `d`, the gradient of the
+            state after step t, shape (S, B, H), it returns dL/da_t, shape (G, B, H), and the gradient of the
+            state before step t, shape (S, B, H). The part of dL/dc_t that flows through h_t is added to `d`
+            in place.
     """
 
     gates: str
@@ -50,7 +51,7 @@ class Cell:
     backward_step: "Callable[[Layer, LayerCache, int, Array], tuple[Array, Array]]"
 
 
-# Name and activation -> module of this package and object, which is imported when a network has it.
+# Name and activation -> module of this package and object, which is imported when a network uses it.
 CELLS = {
     ("rnn", "tanh"): "vanilla.TANH",
     ("rnn", "relu"): "vanilla.RELU",
@@ -61,17 +62,17 @@ CELLS = {
 
 @cache
 def get_cell(name: str, activation: str = "tanh") -> Cell:
-    """Import a cell.
+    """Import a cell and check that it has all fields of `Cell`.
 
     Args:
-        name: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell` in any module: `ugrnn.UGRNN`.
+        name: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell` in any module, for example `ugrnn.UGRNN`.
         activation: `tanh`, or `relu` for the cell `rnn`.
 
     Returns:
-        The cell.
+        The cell; a second call with the same arguments returns the same object.
 
     Raises:
-        ValueError: There is no such cell, or not with this activation.
+        ValueError: There is no such cell, or it does not support the activation.
     """
     path = f"{__package__}.{CELLS[name, activation]}" if (name, activation) in CELLS else name
     known = ", ".join(f"{cell} with {function}" for cell, function in CELLS)
@@ -84,6 +85,6 @@ def get_cell(name: str, activation: str = "tanh") -> Cell:
         cell: Cell = resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{message} ({error})") from error
-    if not all(hasattr(cell, field.name) for field in fields(Cell)):  # a logged model has its own Cell
+    if not all(hasattr(cell, field.name) for field in fields(Cell)):  # a logged model has its own class
         raise ValueError(f"{message} (a {type(cell).__name__})")
     return cell

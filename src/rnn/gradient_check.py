@@ -1,10 +1,10 @@
-"""Proof that the hand-derived gradients are right: complex-step differentiation.
+"""Proof that the hand-derived gradients are correct: complex-step differentiation.
 
     dL/dw = Im L(w + i eps) / eps + O(eps^2)
 
-No difference of nearly equal numbers is taken, so eps can be 1e-30 and the result is exact to the last
-digits of a double: Squire and Trapp (1998), "Using complex variables to estimate derivatives of real
-functions". The forward pass and the loss run on complex numbers for it, unchanged.
+No nearly equal numbers are subtracted, so eps can be 1e-30, and the result is exact to the last digits of a
+double: Squire and Trapp (1998), "Using complex variables to estimate derivatives of real functions". For this
+check the forward pass and the loss are computed with complex numbers, by the same code.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,15 @@ EPS = 1e-30
 
 @dataclass(frozen=True)
 class Case:
-    """A network in double precision at a random point with a random batch: everything a loss needs.
+    """A network in double precision at a random point, and a random batch: all that determines a loss.
 
-    flat (n,). state (L, S, B, H): not zero. masks: dropout's, fixed, or None.
+    Attributes:
+        architecture: Sizes of the network.
+        params: Flat vector of the parameters, float64, shape (n,).
+        ids: Input ids, int64, shape (T, B).
+        targets: Target ids, int64, shape (T, B).
+        state: Initial state, float64, shape (L, S, B, H), not zero.
+        masks: Fixed dropout masks, float64, shape (L-1, T, B, H); None without dropout.
     """
 
     architecture: RNNConfig
@@ -36,6 +42,18 @@ class Case:
     def random(
         cls, architecture: RNNConfig, steps: int, batch: int, dropout: float, rng: np.random.Generator
     ) -> "Case":
+        """Draw a case.
+
+        Args:
+            architecture: Sizes of the network.
+            steps: Number of time steps T.
+            batch: Batch size B.
+            dropout: Probability with which a unit is dropped, in [0, 1); 0 for no masks.
+            rng: Source of the randomness.
+
+        Returns:
+            The case; its parameters and initial state are normally distributed with standard deviation 0.5.
+        """
         shape = (steps, batch)
         return cls(
             architecture=architecture,
@@ -47,7 +65,14 @@ class Case:
         )
 
     def loss(self, params: Array) -> Array:
-        """The loss at other parameters, real or complex."""
+        """Compute the loss at other parameters.
+
+        Args:
+            params: Flat vector of parameters, float64 or complex128, shape (n,).
+
+        Returns:
+            Mean loss in nats per character, a scalar array of the dtype of `params`.
+        """
         steps, batch = self.ids.shape
         buffers = Buffers.allocate(self.architecture, steps, batch, params.dtype)
         buffers.set_state(self.state)
@@ -55,17 +80,25 @@ class Case:
         return cross_entropy(z, self.targets.reshape(-1))
 
     def gradient(self) -> Array:
-        """By backpropagation: what is to be proved."""
+        """Compute the gradient of the loss by backpropagation, the result that is to be proved.
+
+        Returns:
+            Flat vector dL/dw, float64, shape (n,). A part that the backward pass does not write is NaN.
+        """
         steps, batch = self.ids.shape
         buffers = Buffers.allocate(self.architecture, steps, batch, np.float64, training=True)
         buffers.set_state(self.state)
-        gradient = np.full_like(self.params, np.nan)  # what backward forgets to write shows
+        gradient = np.full_like(self.params, np.nan)  # a part that `backward` does not write stays NaN
         p, g = unflatten(self.architecture, self.params), unflatten(self.architecture, gradient)
         loss_and_gradient(p, g, self.ids, self.targets, buffers, self.masks)
         return gradient
 
     def complex_step(self) -> Array:
-        """By complex steps, one parameter after the other."""
+        """Compute the gradient of the loss by complex steps, one parameter after the other.
+
+        Returns:
+            Flat vector dL/dw, float64, shape (n,).
+        """
         derivative = np.empty_like(self.params)
         moved = self.params.astype(np.complex128)
         for k in range(self.params.size):
@@ -76,7 +109,16 @@ class Case:
 
 
 def max_relative_error(architecture: RNNConfig, gradient: Array, expected: Array) -> tuple[str, float]:
-    """Return the parameter with the largest relative error ||gradient - expected|| / ||expected||, and it."""
+    """Find the parameter array with the largest relative error ||gradient - expected|| / ||expected||.
+
+    Args:
+        architecture: Sizes of the network.
+        gradient: Flat vector that is checked, shape (n,).
+        expected: Flat vector of the correct values, shape (n,).
+
+    Returns:
+        Name of the parameter array, as in `RNNConfig.shapes`, and its relative error.
+    """
     views, errors = named_views(architecture, expected), {}
     for name, part in named_views(architecture, gradient).items():
         norm = max(float(np.linalg.norm(views[name])), 1e-300)

@@ -1,4 +1,4 @@
-"""Gated recurrent unit: forward and backward pass over a sequence, and single steps.
+"""Gated recurrent unit (GRU): forward and backward pass over a sequence, and single steps.
 
     r_t = sigma(x_t wx_r + h_{t-1} wh_r + b_r)                reset gate
     z_t = sigma(x_t wx_z + h_{t-1} wh_z + b_z)                update gate
@@ -7,8 +7,9 @@
     h_t = (1 - z_t) * n_t + z_t * h_{t-1} = n_t + z_t * (h_{t-1} - n_t)
 
 Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder", in the form of torch.nn.GRU:
-the reset gate scales the candidate's recurrent product q, so that one product serves all gates. The gates are
-ordered r, z, n. sigma(a) = (1 + tanh(a / 2)) / 2, with the factor 1/2 folded into the weights.
+the reset gate scales q, the recurrent product of the candidate, so that one matrix product serves all gates.
+The gates are in the order r, z, n. sigma(a) = (1 + tanh(a / 2)) / 2, with the factor 1/2 included in the
+weights.
 """
 
 from collections.abc import Iterable
@@ -24,12 +25,15 @@ SIGMOIDS = 2
 
 
 def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
-    """Fill cache.h[1:] and cache.blocks (the gates, and q) from the initial state cache.h[0].
+    """Compute the hidden states of a sequence by the equations of the module.
+
+    Fill cache.h[1:] and cache.blocks (the gates, and q) from the initial state cache.h[0].
 
     Args:
         p: Parameters of the layer.
-        cache: Activation cache for (T, B).
-        inputs: Input projection x_t wx + b (3, B, H) of each time step, halved for the sigmoid gates.
+        cache: Activation cache for T time steps and B sequences.
+        inputs: Input projection x_t wx + b of each time step, T arrays of shape (3, B, H), halved for the
+            sigmoid gates.
     """
     tiling = Tiling.for_shape(*cache.h.shape[1:])
     wh = p.wh.copy()
@@ -54,13 +58,24 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
 
 
 def views(cache: LayerCache, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
-    """Return for each step the sigmoid gates; r, z, n and q; h_{t-1}; h_t."""
+    """Slice the activation cache for the loops of `forward` and `backward`.
+
+    Args:
+        cache: Activation cache of the layer.
+        h: Hidden states, shape (T+1, B, H).
+
+    Returns:
+        For each time step: the sigmoid gates (2, B, H); r, z, n and q as a tuple of arrays (B, H); h_{t-1}
+            and h_t, each (B, H).
+    """
     blocks = cache.blocks.swapaxes(0, 1)
     return [(b[:SIGMOIDS], tuple(b), h[t], h[t + 1]) for t, b in enumerate(blocks)]
 
 
 def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
-    """Backpropagate through time. With e_t = r_t q_t and d_t = z_t (h_{t-1} - n_t) = h_t - n_t:
+    """Backpropagate through time.
+
+    With e_t = r_t q_t and d_t = z_t (h_{t-1} - n_t) = h_t - n_t:
 
         dL/da_z = dL/dh_t (h_{t-1} - n) z (1 - z)     = dL/dh (d - d z)
         dL/da_n = dL/dh_t (1 - z) (1 - n^2)           = (dL/dh - dL/dh z) (1 - n^2)
@@ -72,10 +87,10 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
         p: Parameters of the layer.
         grad: Gradient of the layer; dL/dwh and dL/dbh are written into it.
         cache: Activation cache that `forward` filled, overwritten.
-        dh: Upstream gradient dL/dh_t (T, B, H), overwritten.
+        dh: Upstream gradient dL/dh_t, shape (T, B, H), overwritten.
 
     Returns:
-        dL/da (3, T, B, H), cache.gates.
+        Gradient dL/da of the pre-activations, shape (3, T, B, H), the array cache.gates.
     """
     tiling = Tiling.for_shape(*dh.shape[1:])
     wh_t, product = tiling.tile_rhs(p.wh.transpose(0, 2, 1)), cache.product
@@ -116,10 +131,10 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
     """Compute one time step in place, for sampling.
 
     Args:
-        x: Input projection x_t wx + b (B, 3H), halved for the sigmoid gates.
-        product: Recurrent product h_{t-1} wh (B, 3H), likewise, overwritten.
-        state: h_{t-1} (1, B, H), overwritten by h_t.
-        bh: Bias (H,) inside the product of the reset gate.
+        x: Input projection x_t wx + b, shape (B, 3 H), halved for the sigmoid gates.
+        product: Recurrent product h_{t-1} wh, shape (B, 3 H), also halved for the sigmoid gates, overwritten.
+        state: Hidden state h_{t-1}, shape (1, B, H), overwritten by h_t.
+        bh: Bias inside the product of the reset gate, shape (H,).
     """
     h, units = state[0], state.shape[-1]
     q = product[:, 2 * units :]
@@ -138,7 +153,17 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
 
 
 def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array, Array]:
-    """Backpropagate one time step, as `backward` does: return dL/da_t (3, B, H) and dL/dh_{t-1} (1, B, H)."""
+    """Backpropagate one time step by the equations of `backward`.
+
+    Args:
+        p: Parameters of the layer.
+        cache: Activation cache that `forward` filled.
+        t: Time step, counted from 0.
+        d: Gradient dL/dh_t, shape (1, B, H).
+
+    Returns:
+        dL/da_t, shape (3, B, H), and dL/dh_{t-1}, shape (1, B, H).
+    """
     (dh,), (r, z, n, q) = d, cache.blocks[:, t]
     dn = dh * (1 - z) * (1 - n * n)
     da = np.stack([dn * q * r * (1 - r), dh * (cache.h[t] - n) * z * (1 - z), dn])

@@ -1,4 +1,4 @@
-"""Long short-term memory: forward and backward pass over a sequence, and single steps.
+"""Long short-term memory (LSTM): forward and backward pass over a sequence, and single steps.
 
     o_t = sigma(x_t wx_o + h_{t-1} wh_o + b_o)        output gate
     i_t = sigma(x_t wx_i + h_{t-1} wh_i + b_i)        input gate
@@ -8,13 +8,14 @@
     h_t = o_t * tanh(c_t)                             hidden state
 
 Hochreiter and Schmidhuber (1997), "Long short-term memory", with the forget gate of Gers, Schmidhuber and
-Cummins (2000), "Learning to forget". The equations are those of torch.nn.LSTM, the gates ordered o, i, f, g.
+Cummins (2000), "Learning to forget". The equations are those of torch.nn.LSTM, with the gates in the order
+o, i, f, g.
 
-sigma(a) = (1 + tanh(a / 2)) / 2, so one call of tanh computes all four gates. The factor 1/2 is folded into
-the recurrent weights here and into the input projection by the network.
+sigma(a) = (1 + tanh(a / 2)) / 2, so one call of tanh computes all four gates. The factor 1/2 is included in
+the recurrent weights here, and in the input projection by the network.
 
-The blocks o, i, f, g, tanh(c) are adjacent in memory, and every factor of the backward pass has the form
-p - p q or p - q r of them, so one call computes several factors.
+The blocks o, i, f, g, tanh(c) are adjacent in memory. Every factor of the backward pass has the form p - p q
+or p - q r with p, q and r from these blocks, so one call computes several factors.
 """
 
 from collections.abc import Iterable
@@ -30,12 +31,15 @@ SIGMOIDS = 3
 
 
 def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
-    """Fill cache.h[1:], cache.c[1:] and cache.blocks from the initial states cache.h[0] and cache.c[0].
+    """Compute the states of a sequence by the equations of the module.
+
+    Fill cache.h[1:], cache.c[1:] and cache.blocks from the initial states cache.h[0] and cache.c[0].
 
     Args:
         p: Parameters of the layer.
-        cache: Activation cache for (T, B).
-        inputs: Input projection x_t wx + b (4, B, H) of each time step, halved for the sigmoid gates.
+        cache: Activation cache for T time steps and B sequences.
+        inputs: Input projection x_t wx + b of each time step, T arrays of shape (4, B, H), halved for the
+            sigmoid gates.
     """
     tiling = Tiling.for_shape(*cache.h.shape[1:])
     wh = p.wh.copy()
@@ -62,13 +66,24 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
 def forward_views(
     cache: LayerCache, h: Array
 ) -> list[tuple[Array, Array, tuple[Array, ...], Array, Array, Array]]:
-    """Return for each step all gates, the sigmoid gates, the five blocks as a tuple, c_{t-1}, c_t and h_t."""
+    """Slice the activation cache for the loop of `forward`.
+
+    Args:
+        cache: Activation cache of the layer.
+        h: Hidden states, shape (T+1, B, H).
+
+    Returns:
+        For each time step: all gates (4, B, H), the sigmoid gates (3, B, H), the five blocks as a tuple of
+            arrays (B, H), then c_{t-1}, c_t and h_t, each (B, H).
+    """
     blocks, c = cache.blocks.swapaxes(0, 1), cache.c
     return [(b[:4], b[:SIGMOIDS], tuple(b), c[t], c[t + 1], h[t + 1]) for t, b in enumerate(blocks)]
 
 
 def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
-    """Backpropagate through time. With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
+    """Backpropagate through time.
+
+    With u_t = i_t g_t and w_t = f_t c_{t-1} = c_t - u_t:
 
         dL/dc_t  = dL/dh_t o (1 - tanh^2 c_t) + f_{t+1} dL/dc_{t+1}   o (1 - tanh^2 c) = o - h tanh c
         dL/da_o  = dL/dh_t tanh(c_t) o (1 - o)                                         = dL/dh (h - h o)
@@ -81,10 +96,10 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
         p: Parameters of the layer.
         grad: Gradient of the layer; dL/dwh is written into it.
         cache: Activation cache that `forward` filled, overwritten.
-        dh: Upstream gradient dL/dh_t (T, B, H), overwritten.
+        dh: Upstream gradient dL/dh_t, shape (T, B, H), overwritten.
 
     Returns:
-        dL/da (4, T, B, H), cache.gates.
+        Gradient dL/da of the pre-activations, shape (4, T, B, H), the array cache.gates.
     """
     tiling = Tiling.for_shape(*dh.shape[1:])
     wh_t, product = tiling.tile_rhs(p.wh.transpose(0, 2, 1)), cache.product
@@ -122,9 +137,15 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
 
 
 def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, ...]]:
-    """Return for each step c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g), and dL/da of all, o, (i, f, g).
+    """Slice the activation cache and the gradient for the loop of `backward`.
 
-    The gradients overwrite the gates.
+    Args:
+        cache: Activation cache of the layer.
+        dh: Upstream gradient, shape (T, B, H).
+
+    Returns:
+        For each time step: c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g), and dL/da of all gates, of o, and
+            of (i, f, g). The gradients overwrite the gates.
     """
     return [
         (cache.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])
@@ -136,10 +157,10 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
     """Compute one time step in place, for sampling.
 
     Args:
-        x: Input projection x_t wx + b (B, 4H), halved for the sigmoid gates.
-        product: Recurrent product h_{t-1} wh (B, 4H), likewise, overwritten.
-        state: h_{t-1} and c_{t-1} (2, B, H), overwritten by h_t and c_t.
-        bh: Unused; the GRU has it.
+        x: Input projection x_t wx + b, shape (B, 4 H), halved for the sigmoid gates.
+        product: Recurrent product h_{t-1} wh, shape (B, 4 H), also halved for the sigmoid gates, overwritten.
+        state: Hidden state h_{t-1} and cell state c_{t-1}, shape (2, B, H), overwritten by h_t and c_t.
+        bh: Unused; the interface of `Cell.step` has it for the GRU.
     """
     (h, c), units = state, state.shape[-1]
     np.add(x, product, out=product)
@@ -156,9 +177,17 @@ def step(x: Array, product: Array, state: Array, bh: Array) -> None:
 
 
 def backward_step(p: Layer, cache: LayerCache, t: int, d: Array) -> tuple[Array, Array]:
-    """Backpropagate one time step, as `backward` does.
+    """Backpropagate one time step by the equations of `backward`.
 
-    Returns dL/da_t (4, B, H) and dL/d(h_{t-1}, c_{t-1}) (2, B, H).
+    Args:
+        p: Parameters of the layer.
+        cache: Activation cache that `forward` filled.
+        t: Time step, counted from 0.
+        d: Gradients dL/dh_t and dL/dc_t, shape (2, B, H). The part of dL/dc_t that flows through h_t is added
+            to it in place.
+
+    Returns:
+        dL/da_t, shape (4, B, H), and dL/dh_{t-1} and dL/dc_{t-1}, together of shape (2, B, H).
     """
     (dh, dc), (o, i, f, g, tanh_c) = d, cache.blocks[:, t]
     dc += dh * o * (1 - tanh_c * tanh_c)

@@ -3,9 +3,9 @@
     layer 1: x_t = one-hot character          layer l > 1: x_t = h_t of layer l - 1, after dropout
     gates_t = x_t wx + b + h_{t-1} wh         h_t = cell(gates_t)        logits_t = h_t wy + by
 
-T time steps, B sequences per batch, H hidden units, V vocabulary size, L layers, G gates. Arrays are
-time-major. A one-hot vector times `wx` is a row of `wx`, so the first layer is an embedding and needs no
-one-hot vectors.
+T time steps, B sequences per batch, H hidden units, V vocabulary size, L layers, G gates, S state arrays per
+layer. Arrays are time-major. A one-hot vector times `wx` is a row of `wx`, so the first layer is an embedding
+and needs no one-hot vectors.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ from src.rnn.parameters import Array, Layer, Parameters, RNNConfig
 
 Ids = NDArray[np.intp]
 
-CACHE_BYTES = 2**20  # the loop over time reads inputs of this size soon enough to find them in the CPU cache
+CACHE_BYTES = 2**20  # inputs up to this size are still in the CPU cache when the loop over time reads them
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Buffers:
     Attributes:
         architecture: Sizes of the network.
         caches: Activation cache of each layer.
-        z: Logits (V, T*B), overwritten by their gradient.
-        table: Embedding table wx + b of the first layer (G, V, H).
-        dropped: Outputs after dropout (T, B, H) of each layer but the last.
-        dh: Upstream gradient (T, B, H); like the arrays below, empty unless allocated for training.
-        onehot: One-hot inputs (V, T*B).
-        wy_t: Transposed gradient of wy (V, H).
-        partial: Partial sums (MAX_CHUNKS + 1, G, V, H) of products over time.
+        z: Logits, shape `(V, T*B)`, overwritten by their gradient.
+        table: Embedding table wx + b of the first layer, shape (G, V, H).
+        dropped: Outputs after dropout of each layer but the last, shape (T, B, H) each.
+        dh: Upstream gradient, shape (T, B, H). It and the arrays below are empty if not allocated for
+            training.
+        onehot: One-hot inputs, shape `(V, T*B)`.
+        wy_t: Transposed gradient of wy, shape (V, H).
+        partial: Partial sums of products over time, shape (MAX_CHUNKS + 1, G, V, H).
     """
 
     architecture: RNNConfig
@@ -64,13 +65,13 @@ class Buffers:
 
         Args:
             architecture: Sizes of the network.
-            steps: Time steps T.
+            steps: Number of time steps T.
             batch: Batch size B.
-            dtype: float32, float64 or complex128.
-            training: Also allocate what `backward` needs.
+            dtype: float32 in training, float64 or complex128 in gradient checks.
+            training: Whether to allocate the arrays that only `backward` needs, too.
 
         Returns:
-            The buffers.
+            The buffers; the initial state and `onehot` are zero, the other arrays are not initialized.
         """
         a, n = architecture, steps * batch
         return cls(
@@ -86,18 +87,27 @@ class Buffers:
         )
 
     def set_state(self, state: Array, t: int = 0) -> None:
-        """Set the state (L, S, B, H) after step t: 0 is the initial one, -1 the one that `carry` uses."""
+        """Set the state after time step t.
+
+        Args:
+            state: State of each layer, shape (L, S, B, H), copied.
+            t: Index in the states: 0 is the initial state, -1 the final state, which `carry` uses.
+        """
         for cache, (h, *c) in zip(self.caches, state, strict=True):
             cache.h[t] = h
             if c:
                 cache.c[t] = c[0]
 
     def state(self) -> Array:
-        """Return a copy of the final state (L, S, B, H)."""
+        """Copy the final state.
+
+        Returns:
+            State of each layer after the last time step, shape (L, S, B, H).
+        """
         return np.stack([np.stack([cache.h[-1], *cache.c[-1:]]) for cache in self.caches])
 
     def carry(self) -> None:
-        """Use the final state of the last pass as initial state of the next."""
+        """Use the final state of the last pass as the initial state of the next pass."""
         for cache in self.caches:
             cache.h[0] = cache.h[-1]
             cache.c[:1] = cache.c[-1:]
@@ -110,7 +120,16 @@ class Buffers:
 
 
 def zero_state(architecture: RNNConfig, batch: int, dtype: Any = np.float32) -> Array:
-    """Return a state (L, S, B, H) of zeros."""
+    """Return a state of zeros.
+
+    Args:
+        architecture: Sizes of the network.
+        batch: Batch size B.
+        dtype: float32 in training, float64 or complex128 in gradient checks.
+
+    Returns:
+        State of each layer, shape (L, S, B, H).
+    """
     return np.zeros((architecture.layers, architecture.states, batch, architecture.hidden), dtype)
 
 
@@ -122,20 +141,21 @@ def dropout_masks(
     rng: np.random.Generator,
     dtype: Any = np.float32,
 ) -> Array:
-    """Draw dropout masks between layers, never along time.
+    """Draw dropout masks for the connections between layers, never for those along time.
 
     Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network regularization".
 
     Args:
         architecture: Sizes of the network.
-        steps: Time steps T.
+        steps: Number of time steps T.
         batch: Batch size B.
-        rate: Probability with which a unit is dropped.
+        rate: Probability with which a unit is dropped, in [0, 1).
         rng: Source of the randomness.
-        dtype: Of the masks.
+        dtype: Type of the masks.
 
     Returns:
-        Masks (L-1, T, B, H) of 0 and 1 / (1 - rate).
+        Masks of 0 and 1 / (1 - rate), shape (L-1, T, B, H). The factor keeps the mean of each activation, so
+            that evaluation needs no masks.
     """
     shape = (architecture.layers - 1, steps, batch, architecture.hidden)
     return (rng.random(shape, np.float32) >= rate).astype(dtype) * (1 / (1 - rate))
@@ -145,13 +165,13 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
     """Run the forward pass from the initial state in the buffers.
 
     Args:
-        p: Parameters.
-        ids: Token ids (T, B).
-        buffers: Buffers for (T, B); activations and final state are stored in them.
-        masks: Dropout masks (L-1, T, B, H) in training, None in evaluation.
+        p: Parameters of the network.
+        ids: Token ids, int64, shape (T, B).
+        buffers: Buffers for (T, B); the activations and the final state are stored in them.
+        masks: Dropout masks, shape (L-1, T, B, H), in training; None in evaluation.
 
     Returns:
-        Logits (V, T*B), buffers.z.
+        Logits, shape `(V, T*B)`, the array buffers.z.
     """
     cell, below = buffers.architecture.spec, None
     for k, (layer, cache) in enumerate(zip(p.layers, buffers.caches, strict=True)):
@@ -171,9 +191,20 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
 
 
 def embed(layer: Layer, ids: Ids, table: Array, cache: LayerCache, n_sigmoid: int) -> Iterable[Array]:
-    """Return the first layer's inputs x_t wx + b (G, B, H) of each time step, halved for sigmoid gates.
+    """Compute the input projection x_t wx + b of the first layer by a look-up in wx + b.
 
-    They are written to cache.gates. ids (T, B); table (G, V, H) is overwritten by wx + b.
+    It is halved for the sigmoid gates.
+
+    Args:
+        layer: Parameters of the first layer.
+        ids: Token ids, int64, shape (T, B).
+        table: Array for wx + b, shape (G, V, H), overwritten.
+        cache: Activation cache of the layer. The projection is written to its gates; if they are larger than
+            CACHE_BYTES, to `embedding`, one time step at a time.
+        n_sigmoid: Number of sigmoid gates.
+
+    Returns:
+        The projection of each time step, T arrays of shape (G, B, H).
     """
     np.add(layer.wx, layer.b[:, None], out=table)
     if n_sigmoid:
@@ -186,20 +217,46 @@ def embed(layer: Layer, ids: Ids, table: Array, cache: LayerCache, n_sigmoid: in
 
 
 def time_steps(cache: LayerCache, gates: Array) -> list[Array]:
-    """Return gates (G, T, B, H) as a list of (G, B, H), one for each time step."""
+    """Slice the gates by time step.
+
+    Args:
+        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
+        gates: Gates, shape (G, T, B, H).
+
+    Returns:
+        One view of shape (G, B, H) for each time step.
+    """
     return list(gates.swapaxes(0, 1))
 
 
 def embed_each_step(ids: Ids, table: Array, out: Array) -> Iterator[Array]:
-    """Yield the embedding (G, B, H) of each time step, in `out`."""
+    """Yield the embedding of one time step after the other, all in the same array.
+
+    Args:
+        ids: Token ids, int64, shape (T, B).
+        table: Embedding table wx + b, shape (G, V, H).
+        out: Array for the embedding, shape (G, B, H), overwritten in each step.
+
+    Yields:
+        The embedding of one time step, the array `out`.
+    """
     for ids_t in ids:
         yield np.take(table, ids_t, axis=1, out=out, mode="clip")
 
 
 def input_projection(layer: Layer, x: Array, cache: LayerCache, n_sigmoid: int) -> Iterable[Array]:
-    """Return x_t wx + b (G, B, H) of each time step, halved for sigmoid gates, by one product.
+    """Compute the input projection x_t wx + b of a layer above the first, for all time steps in one product.
 
-    They are written to cache.gates. x (T, B, H) is the output of the layer below.
+    It is written to cache.gates, halved for the sigmoid gates.
+
+    Args:
+        layer: Parameters of the layer.
+        x: Output of the layer below, shape (T, B, H).
+        cache: Activation cache of the layer.
+        n_sigmoid: Number of sigmoid gates.
+
+    Returns:
+        The projection of each time step, T arrays of shape (G, B, H).
     """
     g, units = cache.gates.shape[0], cache.gates.shape[-1]
     projection = cache.gates.reshape(g, -1, units)
@@ -211,14 +268,14 @@ def input_projection(layer: Layer, x: Array, cache: LayerCache, n_sigmoid: int) 
 
 
 def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:
-    """Run the backward pass after `forward`, given dL/dlogits in buffers.z.
+    """Run the backward pass after `forward`, from dL/dlogits in buffers.z.
 
     Args:
-        p: Parameters.
-        g: Gradient, overwritten.
-        ids: Token ids (T, B) of the forward pass.
-        buffers: Buffers of the forward pass, with buffers.z overwritten by dL/dlogits.
-        masks: Dropout masks of the forward pass.
+        p: Parameters of the network.
+        g: Gradient of the network, overwritten.
+        ids: Token ids of the forward pass, int64, shape (T, B).
+        buffers: Buffers of the forward pass, in which buffers.z has been overwritten by dL/dlogits.
+        masks: Dropout masks of the forward pass, shape (L-1, T, B, H), or None.
     """
     units, dz, dh = buffers.architecture.hidden, buffers.z, buffers.dh
     cell = buffers.architecture.spec
@@ -243,9 +300,17 @@ def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Ar
 
 
 def embedding_grad(gradient: Layer, ids: Ids, da: Array, onehot: Array, partial: Array) -> None:
-    """Sum the rows of da (G, T*B, H) by character into gradient.wx, and over all into gradient.b.
+    """Sum dL/da by character into gradient.wx, and over all time steps and sequences into gradient.b.
 
-    As a product with a one-hot matrix, no larger than the logits; a scatter-add takes ten times as long.
+    The sum is a product with a one-hot matrix, which is no larger than the logits; a scatter-add takes ten
+    times as long.
+
+    Args:
+        gradient: Gradient of the first layer; wx and b are overwritten.
+        ids: Token ids, int64, shape (T, B).
+        da: Gradient dL/da of the pre-activations, shape `(G, T*B, H)`.
+        onehot: Scratch array for the one-hot matrix, shape `(V, T*B)`, overwritten.
+        partial: Scratch array for partial sums, shape (MAX_CHUNKS + 1, G, V, H), overwritten.
     """
     onehot[:] = 0
     onehot[ids.reshape(-1), columns(ids.size)] = 1
@@ -254,7 +319,14 @@ def embedding_grad(gradient: Layer, ids: Ids, da: Array, onehot: Array, partial:
 
 
 def input_grad(layer: Layer, da: Array, out: Array, scratch: Array) -> None:
-    """Write dL/dx = sum over the gates of da wx^T into `out` (T*B, H)."""
+    """Compute the gradient of the input of a layer, dL/dx = sum over the gates of da wx^T.
+
+    Args:
+        layer: Parameters of the layer.
+        da: Gradient dL/da of the pre-activations, shape `(G, T*B, H)`.
+        out: Array for the result, shape `(T*B, H)`.
+        scratch: Scratch array of the same shape, overwritten.
+    """
     np.matmul(da[0], layer.wx[0].T, out=out)
     for gate, wx in zip(da[1:], layer.wx[1:], strict=True):
         np.matmul(gate, wx.T, out=scratch)
@@ -273,13 +345,14 @@ def loss_and_gradient(
     """Run `forward`, the loss and `backward` on a batch; the gradient is truncated at the initial state.
 
     Args:
-        p: Parameters.
-        g: Gradient, overwritten.
-        ids: Input ids (T, B).
-        targets: Target ids (T, B).
+        p: Parameters of the network.
+        g: Gradient of the network, overwritten.
+        ids: Input ids, int64, shape (T, B).
+        targets: Target ids, int64, shape (T, B).
         buffers: Buffers for (T, B), allocated for training.
-        masks: Dropout masks (L-1, T, B, H), or None.
-        denominator: Number of predictions that the mean is over; T*B by default.
+        masks: Dropout masks, shape (L-1, T, B, H); None for no dropout.
+        denominator: Number of predictions over which the mean is taken; None for `T*B`. A shard of a batch
+            passes the number of predictions of the whole batch.
 
     Returns:
         Mean loss in nats per character.

@@ -1,10 +1,11 @@
-"""Published update rules, each on one flat vector, and gradient clipping.
+"""Published update rules of optimizers, each on one flat vector, and gradient clipping.
 
 An optimizer consists of its hyperparameters. `state(w)` makes the arrays that persist between steps, and
-`update(state, w, g, lr)` takes one step, in place. The trainer holds the state and saves it.
+`update(state, w, g, lr)` takes one step, in place. The trainer keeps the state and saves it in checkpoints.
 
-w: parameters (n,). g: gradient (n,), which a step may overwrite. lr: learning rate. Scalars are taken
-as Python floats, so that float32 stays float32.
+In the equations w is the vector of the parameters, shape (n,), g the gradient, shape (n,), and lr the
+learning rate. Scalars are Python floats, so that float32 arrays stay float32. The defaults of the
+hyperparameters, with their reasons, are in conf/optimizer/.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ import numpy as np
 from src.rnn.cache import zeros
 from src.rnn.parameters import Array
 
-BLOCK_ELEMENTS = 2**15  # numbers: of four arrays so many stay in the second cache
+BLOCK_ELEMENTS = 2**15  # numbers: blocks of four arrays fit in the second-level cache
 SMALLEST_EPS = 1e-30  # a normal number in float32
 
 State = dict[str, Array]
@@ -33,11 +34,24 @@ def check_number(
     lt: float | None = None,
     integer: bool = False,
 ) -> None:
-    """Raise ValueError unless a value is a finite number (with `integer` an int) within its bounds.
+    """Check that a value is a finite number within its bounds.
 
-    >>> check_number("beta1", 2, ge=0, lt=1)
-    Traceback (most recent call last):
-    ValueError: beta1: expected a number >= 0 and < 1, got 2
+    Args:
+        name: Name of the value in the message.
+        value: The value; True and False are not numbers.
+        ge: Bound: value >= ge. None for no bound, here and below.
+        gt: Bound: value > gt.
+        le: Bound: value <= le.
+        lt: Bound: value < lt.
+        integer: Whether the value must be an int.
+
+    Raises:
+        ValueError: The value is no number, not finite, or out of bounds; one line that names the bounds.
+
+    Examples:
+        >>> check_number("beta1", 2, ge=0, lt=1)
+        Traceback (most recent call last):
+        ValueError: beta1: expected a number >= 0 and < 1, got 2
     """
     number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
     within = number and isfinite(value)
@@ -52,11 +66,14 @@ def check_number(
 def check_fields(instance: Any) -> None:
     """Check the hyperparameters of a dataclass.
 
-    A number within bounds is `field(metadata={"ge": 0, "lt": 1})`, with the arguments of `check_number`; a
-    field of type bool holds True or False.
+    A number within bounds is declared as `field(metadata={"ge": 0, "lt": 1})`, with the arguments of
+    `check_number`; a field of type bool must be True or False.
+
+    Args:
+        instance: Instance of the dataclass.
 
     Raises:
-        ValueError: One is out of range.
+        ValueError: A field is out of bounds or has a wrong type.
     """
     for each in fields(instance):
         value = getattr(instance, each.name)
@@ -68,10 +85,10 @@ def check_fields(instance: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
-    """Base class: what `optimizer._target_` of the configuration may name is a subclass.
+    """Base class of the optimizers; `optimizer._target_` of the config names a subclass.
 
-    Args:
-        weight_decay: Decoupled weight decay, which the trainer applies (see `decay_weights`).
+    Attributes:
+        weight_decay: Decoupled weight decay, >= 0, which the trainer applies (see `decay_weights`).
     """
 
     weight_decay: float = field(default=0.0, metadata={"ge": 0})
@@ -82,40 +99,99 @@ class Optimizer(ABC):
 
     @abstractmethod
     def state(self, w: Array) -> State:
-        """Return the arrays that are remembered between steps, as they are before the first."""
+        """Return the arrays that persist between steps, with their values before the first step.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,); it determines shape and dtype of the arrays.
+
+        Returns:
+            New arrays by name; empty if the optimizer has none.
+        """
 
     @abstractmethod
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
-        """Take one step, in place."""
+        """Take one step, in place.
+
+        Args:
+            state: Arrays that `state` returned, updated.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,); it may be overwritten.
+            lr: Learning rate, > 0.
+        """
 
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """w <- w - lr g. Robbins and Monro (1951), "A stochastic approximation method"."""
+    """Stochastic gradient descent.
+
+        w <- w - lr g
+
+    Robbins and Monro (1951), "A stochastic approximation method".
+    """
 
     def state(self, w: Array) -> State:
+        """Return no arrays: the rule has no state.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,).
+
+        Returns:
+            An empty dict.
+        """
         return {}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
+        """Take one step, in place.
+
+        Args:
+            state: Unused.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,), overwritten.
+            lr: Learning rate, > 0.
+        """
         g *= lr
         w -= g
 
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """u <- momentum u + g, w <- w - lr u; with Nesterov's, w <- w - lr (g + momentum u).
+    """Gradient descent with momentum.
 
-    Sutskever, Martens, Dahl and Hinton (2013), "On the importance of initialization and momentum in
-    deep learning", in the form in which torch.optim.SGD has it.
+        u <- momentum u + g
+        w <- w - lr u                          standard
+        w <- w - lr (g + momentum u)           Nesterov
+
+    Sutskever, Martens, Dahl and Hinton (2013), "On the importance of initialization and momentum in deep
+    learning", in the form of torch.optim.SGD.
+
+    Attributes:
+        momentum: Decay factor per step of the velocity u, in [0, 1).
+        nesterov: Whether to use Nesterov momentum.
     """
 
     momentum: float = field(metadata={"ge": 0, "lt": 1})
     nesterov: bool
 
     def state(self, w: Array) -> State:
+        """Return the velocity u before the first step.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,).
+
+        Returns:
+            `velocity`, zeros of the shape and dtype of `w`.
+        """
         return {"velocity": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
+        """Take one step, in place.
+
+        Args:
+            state: Arrays that `state` returned, updated.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,), not changed.
+            lr: Learning rate, > 0.
+        """
         u = state["velocity"]
         u *= self.momentum
         u += g
@@ -124,18 +200,40 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """s <- s + g^2, w <- w - lr g / (sqrt(s) + eps).
+    """Adagrad: divides the gradient of each weight by the root of the sum of its squared gradients.
+
+        s <- s + g^2
+        w <- w - lr g / (sqrt(s) + eps)
 
     Duchi, Hazan and Singer (2011), "Adaptive subgradient methods for online learning and stochastic
     optimization".
+
+    Attributes:
+        eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
     eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
+        """Return the sum s before the first step.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,).
+
+        Returns:
+            `sum`, zeros of the shape and dtype of `w`.
+        """
         return {"sum": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
+        """Take one step, in place.
+
+        Args:
+            state: Arrays that `state` returned, updated.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,), not changed.
+            lr: Learning rate, > 0.
+        """
         s = state["sum"]
         s += g * g
         w -= lr * g / (np.sqrt(s) + self.eps)
@@ -143,18 +241,41 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """s <- decay s + (1 - decay) g^2, w <- w - lr g / (sqrt(s) + eps).
+    """RMSProp: divides the gradient of each weight by the root of a running mean of its squared gradients.
+
+        s <- decay s + (1 - decay) g^2
+        w <- w - lr g / (sqrt(s) + eps)
 
     Tieleman and Hinton (2012), "Lecture 6.5: RMSProp", Coursera.
+
+    Attributes:
+        decay: Decay factor per step of the running mean s, in [0, 1).
+        eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
     decay: float = field(metadata={"ge": 0, "lt": 1})
     eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
+        """Return the running mean s before the first step.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,).
+
+        Returns:
+            `square_avg`, zeros of the shape and dtype of `w`.
+        """
         return {"square_avg": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
+        """Take one step, in place.
+
+        Args:
+            state: Arrays that `state` returned, updated.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,), not changed.
+            lr: Learning rate, > 0.
+        """
         s = state["square_avg"]
         s *= self.decay
         s += (1 - self.decay) * (g * g)
@@ -163,12 +284,19 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
-    w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
+    """Adam: running means of the gradient and of its square, corrected for their start at zero.
 
-    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. Remembered are
-    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta; what is left of these factors
-    is folded into lr and eps. Large vectors go through the cache block by block.
+        m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
+        w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps)        at step k = 1, 2, ...
+
+    Kingma and Ba (2015), "Adam: a method for stochastic optimization", algorithm 1. The state contains
+    m / (1 - beta1) and v / (1 - beta2), which need no products with 1 - beta; the remaining factors are
+    included in lr and eps. Large vectors are updated block by block, so that a block stays in the CPU cache.
+
+    Attributes:
+        beta1: Decay factor per step of the running mean m of the gradient, in [0, 1).
+        beta2: Decay factor per step of the running mean v of the squared gradient, in [0, 1).
+        eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
     beta1: float = field(metadata={"ge": 0, "lt": 1})
@@ -176,6 +304,15 @@ class Adam(Optimizer):
     eps: float = field(metadata={"ge": SMALLEST_EPS})
 
     def state(self, w: Array) -> State:
+        """Return the running means and the step number before the first step.
+
+        Args:
+            w: Flat vector of the parameters, shape (n,).
+
+        Returns:
+            `exp_avg`, m / (1 - beta1), and `exp_avg_sq`, v / (1 - beta2), zeros of the shape and dtype of
+                `w`, and `step`, k, an int64 scalar array.
+        """
         return {
             "exp_avg": zeros(w.shape, w.dtype),
             "exp_avg_sq": zeros(w.shape, w.dtype),
@@ -183,6 +320,14 @@ class Adam(Optimizer):
         }
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
+        """Take one step, in place.
+
+        Args:
+            state: Arrays that `state` returned, updated.
+            w: Flat vector of the parameters, shape (n,), updated.
+            g: Gradient, shape (n,), overwritten.
+            lr: Learning rate, > 0.
+        """
         state["step"] += 1
         k = int(state["step"])
         debias = sqrt((1 - self.beta2**k) / (1 - self.beta2))
@@ -195,6 +340,18 @@ class Adam(Optimizer):
             )
 
     def update_block(self, m: Array, v: Array, w: Array, g: Array, rate: float, eps: float) -> None:
+        """Take one step on a part of the vectors, in place.
+
+            m <- beta1 m + g        v <- beta2 v + g^2        w <- w - rate m / (sqrt(v) + eps)
+
+        Args:
+            m: Part of `exp_avg`, updated.
+            v: Part of `exp_avg_sq`, updated.
+            w: Part of the parameters, updated.
+            g: Part of the gradient, overwritten.
+            rate: Learning rate that includes the corrections for the step number.
+            eps: The constant `eps`, scaled by the correction for `beta2`.
+        """
         m *= self.beta1
         m += g
         g *= g
@@ -208,25 +365,40 @@ class Adam(Optimizer):
 
 
 def decay_weights(matrices: list[Array], rate: float) -> None:
-    """w <- (1 - rate) w for every weight matrix, in place: weight decay apart from the gradient.
+    """Apply decoupled weight decay to every weight matrix, in place.
 
-    rate: lr times the weight decay. Loshchilov and Hutter (2019), "Decoupled weight decay
-    regularization"; biases are left alone, as is usual.
+        w <- (1 - rate) w
 
-    >>> w = np.array([[2.0, -4.0]])
-    >>> decay_weights([w], 0.25); w.tolist()
-    [[1.5, -3.0]]
+    Loshchilov and Hutter (2019), "Decoupled weight decay regularization": the decay is not part of the
+    gradient. Biases are not decayed, as usual.
+
+    Args:
+        matrices: Weight matrices, updated; see `Parameters.matrices`.
+        rate: Learning rate times weight decay.
+
+    Examples:
+        >>> w = np.array([[2.0, -4.0]])
+        >>> decay_weights([w], 0.25); w.tolist()
+        [[1.5, -3.0]]
     """
     for matrix in matrices:
         matrix *= 1 - rate
 
 
 def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
-    """average <- d average + (1 - d) w at step k = 1, 2, ..., d = min(decay, (1 + k) / (10 + k)), in place.
+    """Update an exponential moving average of the weights, in place.
 
-    The mean of the last weights generalizes better than the last ones: Polyak and Juditsky (1992),
-    "Acceleration of stochastic approximation by averaging". The ramp, so that the first, random weights
-    are soon forgotten, is that of TensorFlow's ExponentialMovingAverage.
+        average <- d average + (1 - d) w        d = min(decay, (1 + k) / (10 + k))    at step k = 1, 2, ...
+
+    The mean of the last weights generalizes better than the last weights: Polyak and Juditsky (1992),
+    "Acceleration of stochastic approximation by averaging". d grows with k, as in the
+    ExponentialMovingAverage of TensorFlow, so that the first, random weights are soon forgotten.
+
+    Args:
+        average: The average, shape (n,), updated.
+        w: Flat vector of the parameters, shape (n,).
+        decay: Upper bound of d, in [0, 1).
+        step: Step number k, from 1.
     """
     d = min(decay, (1 + step) / (10 + step))
     average *= d
@@ -234,23 +406,39 @@ def ema_update(average: Array, w: Array, decay: float, step: int) -> None:
 
 
 def global_norm(g: Array) -> float:
-    """Return the Euclidean norm of the whole gradient (n,).
+    """Compute the Euclidean norm of the whole gradient.
 
-    >>> global_norm(np.array([3.0, -4.0]))
-    5.0
+    Args:
+        g: Gradient, shape (n,).
+
+    Returns:
+        Norm ||g||.
+
+    Examples:
+        >>> global_norm(np.array([3.0, -4.0]))
+        5.0
     """
     return sqrt(float(np.dot(g, g)))
 
 
 def clip_norm(g: Array, norm: float, limit: float) -> bool:
-    """Scale g so that its norm is at most `limit`, in place; return whether it was clipped.
+    """Scale the gradient in place so that its norm is at most `limit`.
 
-    norm: global_norm(g). Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent
-    neural networks", algorithm 1.
+    Algorithm 1 of Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural
+    networks".
 
-    >>> g = np.array([3.0, -4.0])
-    >>> clip_norm(g, norm=5.0, limit=2.5), g.tolist()
-    (True, [1.5, -2.0])
+    Args:
+        g: Gradient, shape (n,), updated.
+        norm: Its norm, the result of `global_norm(g)`.
+        limit: Largest allowed norm, > 0.
+
+    Returns:
+        Whether the gradient was clipped.
+
+    Examples:
+        >>> g = np.array([3.0, -4.0])
+        >>> clip_norm(g, norm=5.0, limit=2.5), g.tolist()
+        (True, [1.5, -2.0])
     """
     if norm <= limit:
         return False
@@ -259,13 +447,21 @@ def clip_norm(g: Array, norm: float, limit: float) -> bool:
 
 
 def clip_value(g: Array, limit: float) -> bool:
-    """Clip every element of g to [-limit, limit], in place; return whether any was beyond.
+    """Clip every element of the gradient to [-limit, limit], in place.
 
-    As in Graves (2013), "Generating sequences with recurrent neural networks", and min-char-rnn.
+    As in Graves (2013), "Generating sequences with recurrent neural networks", and in min-char-rnn.
 
-    >>> g = np.array([3.0, -0.5])
-    >>> clip_value(g, limit=1.0), g.tolist()
-    (True, [1.0, -0.5])
+    Args:
+        g: Gradient, shape (n,), updated.
+        limit: Largest allowed absolute value of an element, > 0.
+
+    Returns:
+        Whether any element was clipped.
+
+    Examples:
+        >>> g = np.array([3.0, -0.5])
+        >>> clip_value(g, limit=1.0), g.tolist()
+        (True, [1.0, -0.5])
     """
     beyond = max(float(g.max()), -float(g.min())) > limit
     if beyond:

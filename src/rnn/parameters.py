@@ -1,7 +1,7 @@
 """Sizes of a network and its parameters, stored in one flat vector, and their initialization.
 
-Every parameter is a view into one vector, and every gradient is a view into another vector of the same
-layout. The global norm, clipping and the optimizer therefore need a few calls on one array.
+Every parameter is a view of one vector, and every gradient is a view of another vector with the same layout.
+Therefore the global norm, clipping and the optimizer need only a few calls on one array.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class RNNConfig:
 
     @property
     def spec(self) -> Cell:
-        """The cell: the arrays that it needs, and its functions."""
+        """Cell of the network: the arrays that it needs, and its functions."""
         return get_cell(self.cell, self.activation)
 
     @property
@@ -47,17 +47,22 @@ class RNNConfig:
 
     @property
     def states(self) -> int:
-        """Number of state arrays per layer S: 2 for the LSTM, else 1."""
+        """Number of state arrays per layer S: 2 for the LSTM, 1 for the other cells."""
         return self.spec.states
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the name and shape of each parameter, in the order of the flat vector.
+        """Return the name and shape of each parameter.
 
         The parameters of the first layer are named wx, wh and b (and bh for the GRU), those of the second
-        wx2, wh2, b2, and so on.
+        layer wx2, wh2 and b2, and so on; wy and by belong to the output. A cell with one gate has no axis of
+        gates.
 
-        >>> RNNConfig(vocab=27, hidden=128).shapes()
-        {'wx': (27, 128), 'wh': (128, 128), 'b': (128,), 'wy': (128, 27), 'by': (27,)}
+        Returns:
+            Shapes by name, in the order of the flat vector.
+
+        Examples:
+            >>> RNNConfig(vocab=27, hidden=128).shapes()
+            {'wx': (27, 128), 'wh': (128, 128), 'b': (128,), 'wy': (128, 27), 'by': (27,)}
         """
         v, h, g = self.vocab, self.hidden, self.gates
         gates = () if g == 1 else (g,)
@@ -73,10 +78,14 @@ class RNNConfig:
         return named | {"wy": (h, v), "by": (v,)}
 
     def size(self) -> int:
-        """Return the number of parameters n.
+        """Count the parameters.
 
-        >>> RNNConfig(vocab=27, hidden=128).size()
-        23451
+        Returns:
+            Number of parameters n, the length of the flat vector.
+
+        Examples:
+            >>> RNNConfig(vocab=27, hidden=128).size()
+            23451
         """
         return sum(prod(shape) for shape in self.shapes().values())
 
@@ -85,10 +94,12 @@ class Layer(NamedTuple):
     """Parameters of one layer, or their gradients, as views with the gates as first axis.
 
     Attributes:
-        wx: Input weights (G, D, H). In the first layer D = V: one row per character.
-        wh: Recurrent weights (G, H, H).
-        b: Biases (G, H).
-        bh: The GRU's bias (H,) inside the product of the reset gate; empty for other cells.
+        wx: Input weights, shape (G, D, H). In the first layer D = V, one row per character; in the others
+            D = H.
+        wh: Recurrent weights, shape (G, H, H).
+        b: Biases, shape (G, H).
+        bh: Bias of the GRU inside the product of the reset gate, shape (H,); empty, shape (0,), for other
+            cells.
     """
 
     wx: Array
@@ -101,9 +112,9 @@ class Parameters(NamedTuple):
     """Parameters of a network, or their gradients, as views.
 
     Attributes:
-        layers: Parameters of the recurrent layers.
-        wy: Output weights (H, V).
-        by: Output biases (V,).
+        layers: Parameters of the recurrent layers, from the first to the last.
+        wy: Output weights, shape (H, V).
+        by: Output biases, shape (V,).
     """
 
     layers: tuple[Layer, ...]
@@ -111,7 +122,11 @@ class Parameters(NamedTuple):
     by: Array
 
     def matrices(self) -> list[Array]:
-        """Return the weight matrices, the parameters to which weight decay applies."""
+        """Return the weight matrices, the parameters to which weight decay applies.
+
+        Returns:
+            Views of wx and wh of every layer, and of wy: 2 L + 1 arrays.
+        """
         return [m for layer in self.layers for m in (layer.wx, layer.wh)] + [self.wy]
 
 
@@ -120,7 +135,7 @@ def named_views(architecture: RNNConfig, params: Array) -> dict[str, Array]:
 
     Args:
         architecture: Sizes of the network.
-        params: Flat vector (n,) of parameters or gradients.
+        params: Flat vector of parameters or gradients, shape (n,).
 
     Returns:
         Views with the names and shapes of `architecture.shapes()`.
@@ -139,14 +154,14 @@ def named_views(architecture: RNNConfig, params: Array) -> dict[str, Array]:
 
 
 def unflatten(architecture: RNNConfig, params: Array) -> Parameters:
-    """Return the layers' parameters as views of the flat vector, with the gates as first axis.
+    """Return the parameters of the layers as views of the flat vector, with the gates as first axis.
 
     Args:
         architecture: Sizes of the network.
-        params: Flat vector (n,) of parameters or gradients. Writing to a view writes to it.
+        params: Flat vector of parameters or gradients, shape (n,).
 
     Returns:
-        Views of `params`.
+        Views of `params`: writing to a view writes to `params`.
 
     Raises:
         ValueError: The vector has another size.
@@ -169,20 +184,30 @@ def unflatten(architecture: RNNConfig, params: Array) -> Parameters:
 def initialize(
     architecture: RNNConfig, scheme: str, rng: np.random.Generator, dtype: Any = np.float32
 ) -> Array:
-    """Draw the initial parameters, a flat vector (n,).
+    """Draw the initial parameters.
 
-    `uniform`: every weight from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn.RNN does; the plain choice.
-    `orthogonal`: the same, but each gate's `wh` a random orthogonal matrix, which keeps the length of
-    the hidden state and of the gradient that flows back through it (Saxe, McClelland and Ganguli 2014,
-    "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks").
-    `identity`: `wh` the identity, so that a ReLU network starts by remembering everything (Le, Jaitly
-    and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units"); for
-    cell=rnn.
+    - `uniform`: every weight from U(-1/sqrt(H), 1/sqrt(H)), as in torch.nn.RNN; the simple choice.
+    - `orthogonal`: the same, but `wh` of each gate is a random orthogonal matrix. It keeps the length of the
+      hidden state and of the gradient that flows back through it (Saxe, McClelland and Ganguli 2014, "Exact
+      solutions to the nonlinear dynamics of learning in deep linear neural networks").
+    - `identity`: `wh` is the identity matrix, so that a ReLU network remembers everything at first (Le,
+      Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units"); only
+      for the cell `rnn`.
 
-    Biases are zero, but for the LSTM's forget gate, 1: it starts by remembering (Jozefowicz, Zaremba and
-    Sutskever 2015, "An empirical exploration of recurrent network architectures").
+    Biases are 0. Only the bias of the forget gate of the LSTM is 1, so that the cell remembers at first
+    (Jozefowicz, Zaremba and Sutskever 2015, "An empirical exploration of recurrent network architectures").
 
-    Raises ValueError for another scheme, or `identity` with gates.
+    Args:
+        architecture: Sizes of the network.
+        scheme: `uniform`, `orthogonal` or `identity`.
+        rng: Source of the randomness.
+        dtype: Type of the result. The numbers are drawn in float64 and then converted.
+
+    Returns:
+        Flat vector of the parameters, shape (n,).
+
+    Raises:
+        ValueError: The scheme is unknown, or it is `identity` and the cell is not `rnn`.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"expected the initialization {', '.join(SCHEMES)}, got {scheme!r}")
@@ -206,7 +231,18 @@ def initialize(
 
 
 def orthogonal(size: int, rng: np.random.Generator) -> Array:
-    """Return a matrix drawn uniformly from the orthogonal group (Mezzadri 2007)."""
+    """Draw a matrix uniformly from the orthogonal group.
+
+    Mezzadri (2007), "How to generate random matrices from the classical compact groups": a QR decomposition,
+    with signs that make the diagonal of R positive.
+
+    Args:
+        size: Number of rows and columns.
+        rng: Source of the randomness.
+
+    Returns:
+        Orthogonal matrix, float64, shape (size, size).
+    """
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     signed: Array = q * np.sign(np.diag(r))
     return signed

@@ -1,7 +1,8 @@
 """Learning-rate schedules: a factor of the peak learning rate at each step.
 
-Every schedule begins with a linear warm-up: step k = 1, 2, ... gets at most k / warmup_steps. Goyal et al.
-(2017), "Accurate, large minibatch SGD".
+Every schedule begins with a linear warm-up: in steps k = 1, 2, ..., warmup_steps the factor is multiplied by
+k / warmup_steps. Goyal et al. (2017), "Accurate, large minibatch SGD". The defaults of the settings, with
+their reasons, are in conf/schedule/.
 """
 
 from abc import ABC, abstractmethod
@@ -13,19 +14,19 @@ from src.rnn.optimizers import check_fields
 
 @dataclass
 class Schedule(ABC):
-    """Base class: what `schedule._target_` of the configuration may name is a subclass.
+    """Base class of the schedules; `schedule._target_` of the config names a subclass.
 
-    A schedule has no state by default. A subclass that has one overrides `on_validation`, `state` and
+    A schedule has no state by default. A subclass with a state overrides `on_validation`, `state` and
     `restore`.
 
-    Args:
-        warmup_steps: Steps of the linear warm-up.
+    Attributes:
+        warmup_steps: Steps of the linear warm-up, >= 0; 0 for none.
     """
 
     warmup_steps: int = field(metadata={"ge": 0, "integer": True})
 
     def __post_init__(self) -> None:
-        """Check the hyperparameters; see `check_fields`."""
+        """Check the settings; see `check_fields`."""
         check_fields(self)
 
     @abstractmethod
@@ -33,88 +34,162 @@ class Schedule(ABC):
         """Return the factor of the peak learning rate.
 
         Args:
-            step: 1, 2, ...
-            progress: Used part of the budget, in [0, 1].
-            epoch: `progress` in epochs of max_epochs.
+            step: Step number 1, 2, ...
+            progress: Used part of the training budget, from 0 to 1.
+            epoch: `progress` in epochs: progress times max_epochs.
+
+        Returns:
+            Factor from 0 to 1.
         """
 
     def on_validation(self, improved: bool) -> None:  # noqa: B027 - most schedules have nothing to do here
-        """Take notice of an evaluation: whether the validation loss improved."""
+        """Update the state after a validation; most schedules have no state.
+
+        Args:
+            improved: Whether the validation loss improved.
+        """
 
     def state(self) -> dict[str, float]:
-        """Return what a checkpoint keeps."""
+        """Return the state that a checkpoint saves.
+
+        Returns:
+            Numbers by name; empty if the schedule has no state.
+        """
         return {}
 
     def restore(self, state: dict[str, float]) -> None:  # noqa: B027 - as above
-        """Continue from the `state` of an equal schedule."""
+        """Continue from a state.
+
+        Args:
+            state: What `state` of a schedule with the same settings returned.
+        """
 
 
 def warmup_factor(step: int, warmup_steps: int) -> float:
-    """Return the factor of the warm-up; 1 with warmup_steps=0.
+    """Compute the factor of the linear warm-up.
 
-    >>> [warmup_factor(step, 4) for step in (1, 2, 3, 4, 5)]
-    [0.25, 0.5, 0.75, 1.0, 1.0]
+    Args:
+        step: Step number 1, 2, ...
+        warmup_steps: Steps of the warm-up; 0 for none.
+
+    Returns:
+        step / warmup_steps during the warm-up, 1 after it.
+
+    Examples:
+        >>> [warmup_factor(step, 4) for step in (1, 2, 3, 4, 5)]
+        [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     return min(1.0, step / warmup_steps) if warmup_steps else 1.0
 
 
 @dataclass
 class Constant(Schedule):
-    """The peak throughout."""
+    """Constant schedule: the peak learning rate after the warm-up."""
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        """Return the factor of the warm-up.
+
+        Args:
+            step: Step number 1, 2, ...
+            progress: Unused.
+            epoch: Unused.
+
+        Returns:
+            Factor from 0 to 1.
+        """
         return warmup_factor(step, self.warmup_steps)
 
 
 @dataclass
 class Cosine(Schedule):
-    """f + (1 - f) (1 + cos(pi progress)) / 2 with f = min_lr_factor.
+    """Cosine schedule: half a cosine from the peak learning rate down to a share of it.
+
+        f + (1 - f) (1 + cos(pi progress)) / 2        f = min_lr_factor
 
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
 
-    >>> schedule = Cosine(warmup_steps=0, min_lr_factor=0.2)
-    >>> [round(schedule.lr_factor(1, progress, 0.0), 3) for progress in (0.0, 0.5, 1.0)]
-    [1.0, 0.6, 0.2]
+    Attributes:
+        min_lr_factor: Factor at the end of training, from 0 to 1.
+
+    Examples:
+        >>> schedule = Cosine(warmup_steps=0, min_lr_factor=0.2)
+        >>> [round(schedule.lr_factor(1, progress, 0.0), 3) for progress in (0.0, 0.5, 1.0)]
+        [1.0, 0.6, 0.2]
     """
 
     min_lr_factor: float = field(metadata={"ge": 0, "le": 1})
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        """Return the factor of the warm-up times that of the cosine.
+
+        Args:
+            step: Step number 1, 2, ...
+            progress: Used part of the training budget, from 0 to 1; larger values count as 1.
+            epoch: Unused.
+
+        Returns:
+            Factor from 0 to 1.
+        """
         along = self.min_lr_factor + (1 - self.min_lr_factor) * (1 + cos(pi * min(1.0, progress))) / 2
         return warmup_factor(step, self.warmup_steps) * along
 
 
 @dataclass
 class Decay(Schedule):
-    """The peak for the first `start_epoch` epochs, then multiplied by `factor` at the end of each.
+    """Decay schedule: the peak for the first epochs, then multiplied by `factor` at the end of each epoch.
 
-    As char-rnn's train.lua does (learning_rate_decay, learning_rate_decay_after).
+    As in train.lua of char-rnn (learning_rate_decay, learning_rate_decay_after).
 
-    >>> schedule = Decay(warmup_steps=0, factor=0.5, start_epoch=2)
-    >>> [schedule.lr_factor(1, 0.0, epoch) for epoch in range(4)]
-    [1.0, 1.0, 0.5, 0.25]
+    Attributes:
+        factor: Factor per epoch, > 0 and <= 1.
+        start_epoch: Number of epochs at the peak, >= 0.
+
+    Examples:
+        >>> schedule = Decay(warmup_steps=0, factor=0.5, start_epoch=2)
+        >>> [schedule.lr_factor(1, 0.0, epoch) for epoch in range(4)]
+        [1.0, 1.0, 0.5, 0.25]
     """
 
     factor: float = field(metadata={"gt": 0, "le": 1})
     start_epoch: int = field(metadata={"ge": 0, "integer": True})
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        """Return the factor of the warm-up times that of the finished epochs.
+
+        Args:
+            step: Step number 1, 2, ...
+            progress: Unused.
+            epoch: Number of epochs so far, with its fraction.
+
+        Returns:
+            Factor from 0 to 1.
+        """
         done = int(epoch + 1e-9)  # whole epochs; the sum of many steps may fall short of one
         return warmup_factor(step, self.warmup_steps) * self.factor ** max(0, done - self.start_epoch + 1)
 
 
 @dataclass
 class Plateau(Schedule):
-    """The peak, multiplied by `factor` after every `patience` evaluations without improvement.
+    """Plateau schedule: the peak, multiplied by a factor after some validations without improvement.
 
-    Never below `min_lr_factor`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits one more.)
+    After every `patience` validations without improvement the learning rate is multiplied by `factor`. The
+    factor of the peak is never below `min_lr_factor`. (torch.optim.lr_scheduler.ReduceLROnPlateau waits for
+    one more validation.)
 
-    >>> schedule, factors = Plateau(warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.1), []
-    >>> for improved in (False, False, True, False, False):
-    ...     schedule.on_validation(improved)
-    ...     factors.append(schedule.lr_factor(1, 0.0, 0.0))
-    >>> factors
-    [1.0, 0.5, 0.5, 0.5, 0.25]
+    Attributes:
+        factor: Factor of each reduction, > 0 and < 1.
+        patience: Validations in a row without improvement before a reduction, >= 1.
+        min_lr_factor: Smallest product of all reductions, from 0 to 1.
+        scale: State: product of the reductions so far.
+        wait_count: State: validations without improvement since the last improvement or reduction.
+
+    Examples:
+        >>> schedule, factors = Plateau(warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.1), []
+        >>> for improved in (False, False, True, False, False):
+        ...     schedule.on_validation(improved)
+        ...     factors.append(schedule.lr_factor(1, 0.0, 0.0))
+        >>> factors
+        [1.0, 0.5, 0.5, 0.5, 0.25]
     """
 
     factor: float = field(metadata={"gt": 0, "lt": 1})
@@ -124,18 +199,41 @@ class Plateau(Schedule):
     wait_count: int = field(default=0, init=False)
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
+        """Return the factor of the warm-up times that of the reductions so far.
+
+        Args:
+            step: Step number 1, 2, ...
+            progress: Unused.
+            epoch: Unused.
+
+        Returns:
+            Factor from 0 to 1.
+        """
         return warmup_factor(step, self.warmup_steps) * self.scale
 
     def on_validation(self, improved: bool) -> None:
+        """Count validations without improvement, and reduce the factor after `patience` of them.
+
+        Args:
+            improved: Whether the validation loss improved.
+        """
         self.wait_count = 0 if improved else self.wait_count + 1
         if self.wait_count >= self.patience:
             self.scale = max(self.min_lr_factor, self.scale * self.factor)
             self.wait_count = 0
 
     def state(self) -> dict[str, float]:
-        """Return the state to checkpoint."""
+        """Return the state that a checkpoint saves.
+
+        Returns:
+            `scale` and `wait_count`.
+        """
         return {"scale": self.scale, "wait_count": self.wait_count}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Restore a state that `state` returned."""
+        """Continue from a state.
+
+        Args:
+            state: What `state` of a schedule with the same settings returned.
+        """
         self.scale, self.wait_count = state["scale"], int(state["wait_count"])

@@ -1,21 +1,21 @@
-"""Flow of gradients through time: gradients with respect to the states, and the recurrent matrix's spectrum.
+"""Flow of gradients through time: gradients of the states, and the spectrum of the recurrent matrix.
 
-The gradient of one loss, that of the last character of a window, with respect to every state before it.
-
-How fast its norm falls or grows with the distance is the vanishing or exploding of gradients: Pascanu,
+The gradient is that of one loss, the loss of the last character of a window, with respect to every state
+before it. How fast its norm falls or grows with the distance shows vanishing or exploding gradients: Pascanu,
 Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
 
     dL_T/dh_T     = (softmax(z_T) - onehot(y_T)) wy^T    in the last layer, else 0
-    dL_T/dh_{t-1} = what comes from step t, by the cell (its `backward_step`)
+    dL_T/dh_{t-1} = the part that comes from step t, by the cell (its `backward_step`)
                   + sum over the gates of the layer above of dL_T/da_{t-1} wx^T
 
-The same derivations as the cells' backward passes, but one time step at a time, and every dL_T/dh_t is
-stored, which those overwrite. The tests hold them to complex-step differentiation.
+The derivations are those of the backward passes of the cells, but one time step at a time, and every
+dL_T/dh_t is stored, while the backward passes overwrite it. The tests compare them with complex-step
+differentiation.
 
-The spectrum says what a product with the recurrent matrix does to a state, again and again. In a linear
-network gradients vanish in time when the spectral radius is below 1, and can explode only when it is above 1.
-The slopes of a tanh, at most 1, shrink them further, so that there they may vanish above 1, too: section 2.1
-of the same paper.
+The spectrum shows what repeated products with the recurrent matrix do to a state. In a linear network
+gradients vanish in time if the spectral radius is below 1, and can explode only if it is above 1. The slopes
+of tanh are at most 1 and shrink the gradients further, so that with tanh they may vanish above 1, too
+(section 2.1 of the same paper).
 """
 
 from math import exp, log
@@ -30,11 +30,20 @@ SQUARINGS = 12
 
 
 def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> Array:
-    """Return dL_T/d(state at t) of every layer and step (L, S, T, B, H); S = 2 for the LSTM, else 1.
+    """Compute the gradient of the loss of the last character with respect to every state of a window.
 
-    ids (T, B), targets (B,): the characters after the last ones. Each column of the batch has its own loss,
-    in nats. The state in the buffers is where the windows begin; afterwards they hold what `forward` left,
-    but for the logits.
+    The equations are those of the module. Each column of the batch has its own loss, in nats.
+
+    Args:
+        p: Parameters of the network.
+        ids: Token ids of the windows, int64, shape (T, B).
+        targets: Ids of the characters after the windows, int64, shape (B,).
+        buffers: Buffers for (T, B). Their state is the initial state of the windows. Afterwards they contain
+            what `forward` wrote, except for the logits, which are overwritten.
+
+    Returns:
+        dL_T/d(state after step t) of every layer and time step, shape (L, S, T, B, H); S = 2 for the LSTM,
+            else 1.
     """
     a, (steps, batch) = buffers.architecture, ids.shape
     backward_step = a.spec.backward_step
@@ -53,9 +62,15 @@ def state_gradients(p: Parameters, ids: Ids, targets: Ids, buffers: Buffers) -> 
 
 
 def norm_by_distance(gradients: Array) -> Array:
-    """Return the mean over the batch of ||dL_T/d(state at T - k)||, k = 0, ..., T - 1, in double precision.
+    """Compute the mean norm of the gradient by its distance k from the end of the window.
 
-    gradients (L, S, T, B, H); returns (L, S, T).
+        mean over the batch of ||dL_T/d(state at T - k)||        k = 0, ..., T - 1
+
+    Args:
+        gradients: Result of `state_gradients`, shape (L, S, T, B, H).
+
+    Returns:
+        Mean norms, float64, shape (L, S, T), with k on the last axis.
     """
     norms: Array = np.sqrt(np.einsum("lstbh,lstbh->lstb", gradients, gradients, dtype=np.float64))
     by_distance: Array = norms.mean(axis=-1)[..., ::-1]
@@ -63,21 +78,35 @@ def norm_by_distance(gradients: Array) -> Array:
 
 
 def recurrent_matrices(p: Parameters) -> list[Array]:
-    """Return one wh (H, H) per layer.
+    """Return for each layer the recurrent matrix whose spectrum is measured.
 
-    Of a gated cell it is the block of the candidate, the last gate: it alone is inside the tanh, as that of
-    the vanilla RNN is; the others only scale, by numbers from 0 to 1.
+    In a gated cell it is the block of the candidate, the last gate. Only this block is inside the tanh, as
+    the matrix of the vanilla RNN is; the other gates only scale, by numbers from 0 to 1.
+
+    Args:
+        p: Parameters of the network.
+
+    Returns:
+        Views of wh, shape (H, H), one per layer.
     """
     return [layer.wh[-1] for layer in p.layers]
 
 
 def spectral_radius(w: Array) -> float:
-    """Return max |eigenvalue| of w (H, H), from above: ||w^m||^(1/m), m = 2^12 (Gelfand, Frobenius norm).
+    """Compute an upper bound of max |eigenvalue|, close to it, by repeated squaring.
 
-    A dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex pair, over
-    which the power iteration stumbles, does no harm. Too large by the factor k^(1/m), where k grows with how
-    far w is from normal: 0.2% at k = 4,000. The power is scaled to norm 1 again and again. nan or inf where w
-    is not finite.
+        ||w^m||^(1/m)        m = 2^12        (Gelfand 1941, with the Frobenius norm)
+
+    This takes a dozen products, at 128 units a fifth of the time of the eigenvalues themselves. A complex
+    pair of eigenvalues, with which the power iteration fails, causes no problem. The bound is too large by a
+    factor k^(1/m), where k grows with the distance of w from a normal matrix: 0.2% at k = 4,000. The power is
+    scaled to norm 1 after each product.
+
+    Args:
+        w: Square matrix, shape (H, H).
+
+    Returns:
+        The bound; nan or inf if w is not finite.
     """
     largest = abs(w).max()
     if largest == 0:
@@ -95,6 +124,13 @@ def spectral_radius(w: Array) -> float:
 
 
 def singular_values(w: Array) -> Array:
-    """Return the singular values (H,) of w (H, H), largest first: how far a product can stretch a state."""
+    """Compute the singular values of a matrix: how much a product with it can stretch a state.
+
+    Args:
+        w: Square matrix, shape (H, H).
+
+    Returns:
+        Singular values, shape (H,), the largest first.
+    """
     values: Array = np.linalg.svd(w, compute_uv=False)
     return values

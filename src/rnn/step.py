@@ -1,7 +1,8 @@
-"""One time step at a time, for sampling: what each step would do again is prepared once.
+"""Single time steps for sampling: computations that every step would repeat are done once, in advance.
 
-The gates stand side by side in one row, so that a step of a layer is one product with (H, G*H) instead of G
-products; the rest of it is the cell's `step`. The tests hold it to the cells' forward passes.
+The gates are concatenated in one row, so that a step of a layer needs one product with a matrix (H, G H)
+instead of G products; the rest is the `step` function of the cell. The tests compare the results with the
+forward passes of the cells.
 """
 
 import numpy as np
@@ -11,9 +12,15 @@ from src.rnn.parameters import Array, RNNConfig, unflatten
 
 
 class Stepper:
-    """Reads ids (B,), a character of each of B streams, and gives the logits (B, V) of the next ones.
+    """A network that reads one character of each of B streams per call, for sampling.
 
-    state (L, S, B, H) may be set between steps.
+    Args:
+        architecture: Sizes of the network.
+        params: Flat vector of the parameters, shape (n,). The weights of the recurrent layers are copied.
+        batch: Number of streams B.
+
+    Attributes:
+        state: State of each layer, shape (L, S, B, H), zero at first. A caller may set it between two steps.
     """
 
     def __init__(self, architecture: RNNConfig, params: Array, batch: int) -> None:
@@ -22,7 +29,7 @@ class Stepper:
         scale[: architecture.spec.n_sigmoid] = 0.5
         self.inputs = [concat_gates(layer.wx * scale) for layer in p.layers]
         self.biases = [concat_gates(layer.b[:, None] * scale)[0] for layer in p.layers]
-        self.inputs[0] += self.biases[0]  # the first layer's input is a look-up: its bias is added here
+        self.inputs[0] += self.biases[0]  # the first layer takes rows of this table: the bias is added once
         self.recurrent = [concat_gates(layer.wh * scale) for layer in p.layers]
         self.bh = [layer.bh for layer in p.layers]
         self.wy, self.by = p.wy, p.by
@@ -30,6 +37,14 @@ class Stepper:
         self.cell_step = architecture.spec.step
 
     def step(self, ids: Ids) -> Array:
+        """Read one character of each stream and compute the logits of the next one.
+
+        Args:
+            ids: Token ids, int64, shape (B,).
+
+        Returns:
+            Logits, shape (B, V), of the dtype of the parameters.
+        """
         x: Array = self.inputs[0].take(ids, axis=0)
         for k, state in enumerate(self.state):
             if k:
@@ -42,5 +57,12 @@ class Stepper:
 
 
 def concat_gates(gates: Array) -> Array:
-    """(G, D, H) as (D, G*H)."""
+    """Concatenate the gates along the last axis.
+
+    Args:
+        gates: Weights with the gates as first axis, shape (G, D, H).
+
+    Returns:
+        A contiguous copy, shape (D, G H).
+    """
     return np.ascontiguousarray(gates.transpose(1, 0, 2)).reshape(gates.shape[1], -1)

@@ -2,9 +2,9 @@
 
     a_t = x_t wx + h_{t-1} wh + b        h_t = tanh(a_t)        (or relu)
 
-Elman (1990), "Finding structure in time". What does not depend on the recurrence (the input projection and
-every weight gradient) is computed for all time steps in one call outside the loops. Each iteration of the
-forward loop is one matrix product and two element-wise calls.
+Elman (1990), "Finding structure in time". Everything that does not depend on the recurrence (the input
+projection and every weight gradient) is computed for all time steps in one call, outside the loops. Each
+iteration of the forward loop is one matrix product and two element-wise calls.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,36 +17,53 @@ from src.rnn.cache import LayerCache
 from src.rnn.cells import Cell
 from src.rnn.parameters import Array, Layer
 
-CACHE_ELEMENTS = 2**17  # the derivatives of so many activations are still in the CPU cache when they are used
+CACHE_ELEMENTS = 2**17  # derivatives computed at once: few enough to be in the CPU cache when they are used
 
 Activation = Callable[..., object]  # a ufunc or a function (a, out)
-ActivationGrad = Callable[[Array, Array], None]  # writes the derivative at h = f(a) into the second array
+ActivationGrad = Callable[[Array, Array], None]  # writes the derivative at h = f(a) to the second array
 
 
 def relu(a: Array, out: Array) -> None:
-    """Compute max(0, a) as a product, which complex numbers (the gradient check's) support."""
+    """Compute max(0, a) as a product, so that complex numbers are supported, which the gradient check uses.
+
+    Args:
+        a: Pre-activations of any shape, real or complex. The sign is that of the real part.
+        out: Array of the same shape for the result; it may be `a` itself.
+    """
     np.multiply(a, a.real > 0, out=out)
 
 
 def tanh_grad(h: Array, out: Array) -> None:
-    """Write the derivative of tanh, 1 - h^2, into `out`."""
+    """Compute the derivative of tanh, 1 - h^2.
+
+    Args:
+        h: Activations h = tanh(a), any shape.
+        out: Array of the same shape for the derivative.
+    """
     np.multiply(h, h, out=out)
     np.subtract(1, out, out=out)
 
 
 def relu_grad(h: Array, out: Array) -> None:
-    """Write the derivative of relu, 1 where h > 0 and else 0, into `out`."""
+    """Compute the derivative of relu: 1 where h > 0, else 0.
+
+    Args:
+        h: Activations h = relu(a), any shape.
+        out: Array of the same shape for the derivative.
+    """
     np.greater(h.real, 0, out=out)
 
 
 def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array], activation: Activation) -> None:
-    """Fill cache.h[1:] from the initial state cache.h[0].
+    """Compute the hidden states of a sequence: fill cache.h[1:] from the initial state cache.h[0].
+
+        h_t = f(x_t wx + h_{t-1} wh + b)        f = tanh or relu
 
     Args:
         p: Parameters of the layer.
-        cache: Activation cache for (T, B).
-        inputs: Input projection x_t wx + b (1, B, H) of each time step.
-        activation: np.tanh or relu.
+        cache: Activation cache for T time steps and B sequences.
+        inputs: Input projection x_t wx + b of each time step, T arrays of shape (1, B, H).
+        activation: The function f: np.tanh or `relu`.
     """
     tiling = Tiling.for_shape(*cache.h.shape[1:])
     matmul, wh = tiling.matmul, tiling.tile_rhs(p.wh[0])
@@ -58,7 +75,15 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array], activation: Ac
 
 
 def forward_views(cache: LayerCache, h: Array) -> list[tuple[Array, Array, Array]]:
-    """Return for each step the tiles of h_{t-1}, the tiles of h_t as output, and h_t (1, B, H)."""
+    """Slice the hidden states for the loop of `forward`.
+
+    Args:
+        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
+        h: Hidden states, shape (T+1, B, H).
+
+    Returns:
+        For each time step: the tiles of h_{t-1}, the tiles of h_t as output, and h_t, shape (1, B, H).
+    """
     tiling = Tiling.for_shape(*h.shape[1:])
     left, result = tiling.tile_lhs(h), tiling.tile_out(h)
     return [(left[t], result[t + 1], h[t + 1, None]) for t in range(len(h) - 1)]
@@ -69,15 +94,17 @@ def backward(p: Layer, g: Layer, cache: LayerCache, dh: Array, activation_grad: 
 
         dL/da_t = (dL/dh_t + dL/da_{t+1} wh^T) * (1 - h_t^2)
 
+    This is the equation for tanh; for relu the last factor is 1 where h_t > 0, else 0.
+
     Args:
         p: Parameters of the layer.
         g: Gradient of the layer; dL/dwh is written into it.
-        cache: Activation cache that `forward` filled.
-        dh: Upstream gradient dL/dh_t (T, B, H), overwritten in place.
-        activation_grad: tanh_grad or relu_grad.
+        cache: Activation cache that `forward` filled; its gates are overwritten.
+        dh: Upstream gradient dL/dh_t, shape (T, B, H), overwritten.
+        activation_grad: `tanh_grad` or `relu_grad`.
 
     Returns:
-        dL/da (1, T, B, H), a view of `dh`.
+        Gradient dL/da of the pre-activations, shape (1, T, B, H), a view of `dh`.
     """
     carry, tiling = cache.product[0], Tiling.for_shape(*dh.shape[1:])
     matmul, wh_t = tiling.matmul, tiling.tile_rhs(p.wh[0].T)
@@ -94,13 +121,32 @@ def backward(p: Layer, g: Layer, cache: LayerCache, dh: Array, activation_grad: 
 
 
 def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, Array]]:
-    """Return the tiles of dL/da_{t+1} and dL/dh_t for each step but the last, in reverse order."""
+    """Slice the gradients for the loop of `backward`.
+
+    Args:
+        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
+        dh: Upstream gradient, shape (T, B, H).
+
+    Returns:
+        For each step but the last, in reverse order: the tiles of dL/da_{t+1}, and dL/dh_t, shape (B, H).
+    """
     left = Tiling.for_shape(*dh.shape[1:]).tile_lhs(dh)
     return [(left[t + 1], dh[t]) for t in range(len(dh) - 2, -1, -1)]
 
 
 def reversed_grads(h: Array, out: Array, activation_grad: ActivationGrad) -> Iterator[Array]:
-    """Yield the derivatives (B, H) of the time steps in reverse, computed in chunks of CACHE_ELEMENTS."""
+    """Yield the derivatives of the time steps, from the last to the first.
+
+    They are computed in chunks of at most CACHE_ELEMENTS numbers, which stay in the CPU cache.
+
+    Args:
+        h: Hidden states, shape (T, B, H).
+        out: Array of the same shape, into which the derivatives are written.
+        activation_grad: `tanh_grad` or `relu_grad`.
+
+    Yields:
+        The derivative of one time step, shape (B, H), a view of `out`.
+    """
     steps = max(1, CACHE_ELEMENTS // h[0].size)
     for end in range(len(h), 0, -steps):
         some = slice(max(0, end - steps), end)
@@ -112,11 +158,11 @@ def step(x: Array, product: Array, state: Array, bh: Array, activation: Activati
     """Compute one time step in place, for sampling.
 
     Args:
-        x: Input projection x_t wx + b (B, H).
-        product: Recurrent product h_{t-1} wh (B, H), overwritten.
-        state: h_{t-1} (1, B, H), overwritten by h_t.
-        bh: Unused; the GRU has it.
-        activation: np.tanh or a real relu.
+        x: Input projection x_t wx + b, shape (B, H).
+        product: Recurrent product h_{t-1} wh, shape (B, H), overwritten.
+        state: Hidden state h_{t-1}, shape (1, B, H), overwritten by h_t.
+        bh: Unused; the interface of `Cell.step` has it for the GRU.
+        activation: np.tanh, or relu for real numbers.
     """
     np.add(x, product, out=product)
     activation(product, out=state[0])
@@ -125,7 +171,20 @@ def step(x: Array, product: Array, state: Array, bh: Array, activation: Activati
 def backward_step(
     p: Layer, cache: LayerCache, t: int, d: Array, activation_grad: ActivationGrad
 ) -> tuple[Array, Array]:
-    """Backpropagate one time step: dL/da_t = dL/dh_t f'(a_t), and dL/dh_{t-1} = dL/da_t wh^T."""
+    """Backpropagate one time step.
+
+        dL/da_t = dL/dh_t f'(a_t)        dL/dh_{t-1} = dL/da_t wh^T
+
+    Args:
+        p: Parameters of the layer.
+        cache: Activation cache that `forward` filled.
+        t: Time step, counted from 0.
+        d: Gradient dL/dh_t, shape (1, B, H).
+        activation_grad: `tanh_grad` or `relu_grad`, which computes f'.
+
+    Returns:
+        dL/da_t and dL/dh_{t-1}, shape (1, B, H) each.
+    """
     slope = np.empty_like(d[0])
     activation_grad(cache.h[t + 1], slope)
     da = d * slope
