@@ -1,11 +1,12 @@
-"""Text from a network: a prompt warms up the hidden state, then characters come one at a time.
+"""Text generation: a prompt warms up the hidden state, then the characters are drawn one at a time.
 
     p = softmax(logits / temperature)
 
-A low temperature sharpens the distribution, a high one flattens it; 0 is its limit, the likeliest
-character every time. Of p, top_k leaves the k likeliest characters, and top_p the nucleus (Holtzman et al.
-2020, "The curious case of neural text degeneration"): the likeliest ones, as few as have a share of at least
-top_p of what is left. Both keep the likeliest, so temperature 0 is the same with and without them.
+A low temperature sharpens the distribution, a high one flattens it. Temperature 0 is the limit: it always
+takes the most likely character. `top_k` keeps the k most likely characters of p. `top_p` keeps the nucleus
+(Holtzman et al. 2020, "The curious case of neural text degeneration"): as few of the most likely characters
+as together have at least the share top_p of the probability that is left. Both keep the most likely
+character, so that temperature 0 gives the same text with and without them.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from src.rnn.network import Ids
 from src.rnn.parameters import Array
 from src.rnn.step import Stepper
 
-MIN_TEMPERATURE = 1e-250  # below it the quotient of a float32 logit and the temperature may be no double
+MIN_TEMPERATURE = 1e-250  # below it, a float32 logit divided by the temperature can overflow float64
 
 
 def sample(
@@ -31,11 +32,26 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[str]:
-    """Generate `length` new characters, one by one; the prompt is not repeated.
+    """Generate new characters after a prompt, one by one.
 
-    The prompt goes through the corpus' own normalization. An empty one leaves the state zero and the
-    first character to chance. Raises UserError for a character that the vocabulary lacks, before the
-    first character comes.
+    The prompt is normalized in the same way as the corpus of the model. The result does not repeat it.
+
+    Args:
+        model: Trained network with its vocabulary and normalization.
+        prompt: Text that the network reads first. With an empty prompt the hidden state is zero and the first
+            character is drawn uniformly from the vocabulary.
+        temperature: Divisor of the logits, >= 0; 0 always takes the most likely character.
+        length: Number of characters to generate, >= 0.
+        rng: Generator of the random numbers; one uniform number is drawn per character.
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Returns:
+        Iterator over the `length` new characters.
+
+    Raises:
+        UserError: The prompt has a character that is not in the vocabulary. The call raises it, before the
+            first character is generated.
     """
     texts = sample_many(model, prompt, temperature, length, rng, 1, top_k, top_p)
     return (character for (character,) in texts)
@@ -51,11 +67,29 @@ def sample_many(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[tuple[str, ...]]:
-    """Generate `count` texts from one prompt together: the next character of each, `length` times.
+    """Generate several texts after one prompt together, in each step one character per text.
 
-    The first is what `sample` generates with the same generator, to the last bit: it is a stream of its own,
-    apart from the batch of the others, since a product of several rows is rounded differently from that of
-    one. The random numbers of a text do not depend on `count`.
+    The first text is the one that `sample` generates with the same generator, bit for bit. It is computed
+    apart from the batch of the other texts, because a matrix product of several rows is rounded differently
+    from the product of one row. The random numbers of a text do not depend on `count`.
+
+    Args:
+        model: Trained network with its vocabulary and normalization.
+        prompt: Text that the network reads first; see `sample`.
+        temperature: Divisor of the logits, >= 0; 0 always takes the most likely character.
+        length: Number of characters of each text, >= 0.
+        rng: Generator of the random numbers of the first text. Each other text has a generator of its own
+            that is spawned from it.
+        count: Number of texts, >= 1.
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Returns:
+        Iterator over `length` tuples; a tuple has the next character of each of the `count` texts.
+
+    Raises:
+        UserError: The prompt has a character that is not in the vocabulary. The call raises it, before the
+            first character is generated.
     """
     prompt_ids = model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
     others = [child.random(length) for child in rng.spawn(count - 1)]
@@ -75,7 +109,20 @@ def generate_batch(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[Ids]:
-    """Ids (B,) of the next character of each of B texts with one prompt, for each row of uniforms (N, B)."""
+    """Generate the token ids of B texts after one prompt, in each step one id per text.
+
+    Args:
+        model: Trained network with its vocabulary.
+        prompt_ids: Token ids of the prompt, intp, shape (P,). If P = 0, the first character is drawn
+            uniformly from the vocabulary.
+        temperature: Divisor of the logits, >= 0; 0 always takes the most likely character.
+        uniforms: Random numbers in [0, 1), float64, shape (N, B): one per new character of each text.
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Yields:
+        Ids of the next character of each text, intp, shape (B,), N times.
+    """
     batch = uniforms.shape[1]
     with single_blas_thread():
         stepper = Stepper(model.architecture, model.params, batch)
@@ -98,9 +145,18 @@ def continue_batch(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[Ids]:
-    """Ids (B,) of the next character of each of B streams, one for each row of uniforms (N, B).
+    """Draw the next token ids of B streams again and again, and feed them back to the network.
 
-    logits (B, V): of the last step.
+    Args:
+        stepper: Network with the states of B streams.
+        logits: Logits of the last step, shape (B, V).
+        temperature: Divisor of the logits, >= 0; 0 always takes the most likely character.
+        uniforms: Random numbers in [0, 1), float64, shape (N, B): one per new character of each stream.
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Yields:
+        Ids of the next character of each stream, intp, shape (B,), N times.
     """
     for row in uniforms:
         ids = sample_token(logits, temperature, row, top_k, top_p)
@@ -115,24 +171,34 @@ def sample_token(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Ids:
-    """Ids drawn from softmax(logits / temperature), by a uniform number in [0, 1) each.
+    """Draw token ids from softmax(logits / temperature), each with one uniform random number.
 
-    logits (..., V), uniform (...). Inverse transform sampling, in double precision; temperature 0 is the
-    argmax. top_k (at least 1) and top_p (above 0, at most 1) restrict the choice, in this order; None: not.
+    This is inverse transform sampling, computed in float64. `top_k` is applied before `top_p`.
 
-    >>> logits = np.log([0.5, 0.3, 0.2])
-    >>> [int(sample_token(logits, 1.0, uniform)) for uniform in (0.1, 0.6, 0.9)]
-    [0, 1, 2]
-    >>> [int(sample_token(logits, 0.25, uniform)) for uniform in (0.1, 0.6, 0.9)]  # 0.87, 0.11, 0.02
-    [0, 0, 1]
-    >>> [int(sample_token(logits, 0, uniform)) for uniform in (0.1, 0.6, 0.9)]
-    [0, 0, 0]
-    >>> [int(sample_token(logits, 1.0, uniform, top_k=2)) for uniform in (0.1, 0.6, 0.9)]
-    [0, 0, 1]
+    Args:
+        logits: Logits, shape (V,) or (B, V).
+        temperature: Divisor of the logits, >= 0; 0 gives the argmax.
+        uniform: Random numbers in [0, 1), a number for logits (V,), shape (B,) for logits (B, V).
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Returns:
+        Ids, intp, of the shape of `uniform`.
+
+    Examples:
+        >>> logits = np.log([0.5, 0.3, 0.2])
+        >>> [int(sample_token(logits, 1.0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+        [0, 1, 2]
+        >>> [int(sample_token(logits, 0.25, uniform)) for uniform in (0.1, 0.6, 0.9)]  # 0.87, 0.11, 0.02
+        [0, 0, 1]
+        >>> [int(sample_token(logits, 0, uniform)) for uniform in (0.1, 0.6, 0.9)]
+        [0, 0, 0]
+        >>> [int(sample_token(logits, 1.0, uniform, top_k=2)) for uniform in (0.1, 0.6, 0.9)]
+        [0, 0, 1]
     """
     if temperature == 0:
         return np.asarray(np.argmax(logits, axis=-1))
-    p = logits.T.astype(np.float64)  # the vocabulary first: reductions of few numbers each are quicker so
+    p = logits.T.astype(np.float64)  # the vocabulary is the first axis: reductions over it are faster
     p -= np.maximum.reduce(p)
     p /= max(temperature, MIN_TEMPERATURE)
     np.exp(p, out=p)
@@ -143,17 +209,27 @@ def sample_token(
 
 
 def filter_top_k_top_p(p: Array, logits: Array, top_k: int | None, top_p: float | None) -> None:
-    """Set what lies outside of top_k and top_p to 0, in place; p and logits (V, ...).
+    """Set the probabilities that `top_k` and `top_p` exclude to 0, in place.
 
-    The order is that of the logits, which the exponential may have rounded to one number; of equal ones
-    that with the lower id comes first, as argmax has it. The others keep their values: with the same
-    uniform numbers a restriction that drops nothing chooses what none does.
+    The characters are ranked by their logits, because the exponential may round different logits to the same
+    probability. Of equal logits, the one with the lower id comes first, as in argmax. The other probabilities
+    keep their values. With the same uniform numbers, a restriction that excludes nothing therefore gives the
+    same ids as no restriction.
 
-    >>> p = np.array([0.2, 0.5, 0.3])
-    >>> filter_top_k_top_p(p, np.log(p), top_k=None, top_p=0.7); p.tolist()  # 0.5 is not enough, 0.5 + 0.3 is
-    [0.0, 0.5, 0.3]
-    >>> filter_top_k_top_p(p, np.log([0.2, 0.5, 0.3]), top_k=1, top_p=None); p.tolist()
-    [0.0, 0.5, 0.0]
+    Args:
+        p: Probabilities, up to a common factor, shape (V, ...). They are overwritten.
+        logits: Logits of the same shape, for the order.
+        top_k: Number of the most likely characters that are kept, >= 1; None: all.
+        top_p: Share of the probability that is kept, > 0 and <= 1; None: all of it.
+
+    Examples:
+        >>> p = np.array([0.2, 0.5, 0.3])
+        >>> filter_top_k_top_p(p, np.log(p), top_k=None, top_p=0.7)  # 0.5 is not enough, 0.5 + 0.3 is
+        >>> p.tolist()
+        [0.0, 0.5, 0.3]
+        >>> filter_top_k_top_p(p, np.log([0.2, 0.5, 0.3]), top_k=1, top_p=None)
+        >>> p.tolist()
+        [0.0, 0.5, 0.0]
     """
     order = np.argsort(-logits, axis=0, kind="stable")
     ranked = np.take_along_axis(p, order, axis=0)
@@ -161,5 +237,5 @@ def filter_top_k_top_p(p: Array, logits: Array, top_k: int | None, top_p: float 
         ranked[top_k:] = 0
     if top_p is not None and top_p < 1:
         mass = np.add.accumulate(ranked)
-        ranked[1:][mass[:-1] >= top_p * mass[-1]] = 0  # those before it suffice
+        ranked[1:][mass[:-1] >= top_p * mass[-1]] = 0  # the characters before it have the share top_p
     np.put_along_axis(p, order, ranked, axis=0)

@@ -20,7 +20,14 @@ from src.rnn.parameters import Array, RNNConfig, named_views
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Everything that turns a prompt into text."""
+    """A trained network with everything that is needed to turn a prompt into text.
+
+    Attributes:
+        architecture: Sizes and cell type of the network.
+        params: Flat vector of the weights, float32 or float64, shape (n,).
+        vocabulary: Characters of the corpus; the position of a character is its id.
+        normalization: Normalization of the corpus, which is also applied to a prompt.
+    """
 
     architecture: RNNConfig
     params: Array
@@ -29,7 +36,15 @@ class TrainedModel:
 
 
 class ArchitectureFields(TypedDict):
-    """The fields of an RNNConfig."""
+    """Fields of an `RNNConfig` as JSON.
+
+    Attributes:
+        vocab: Vocabulary size V.
+        hidden: Hidden units per layer H.
+        cell: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell`.
+        layers: Number of layers L.
+        activation: `tanh`, or `relu` for the cell `rnn`.
+    """
 
     vocab: int
     hidden: int
@@ -39,7 +54,13 @@ class ArchitectureFields(TypedDict):
 
 
 class NormalizationFields(TypedDict):
-    """The fields of a Normalization."""
+    """Fields of a `Normalization` as JSON.
+
+    Attributes:
+        lowercase: Whether letters are mapped to lower case.
+        letters_only: Whether every character that is not a letter is replaced by a space.
+        collapse_spaces: Whether several spaces in a row become one.
+    """
 
     lowercase: bool
     letters_only: bool
@@ -47,7 +68,15 @@ class NormalizationFields(TypedDict):
 
 
 class ModelFile(TypedDict):
-    """model.json. characters: of the vocabulary, by id. weights_sha256: of the parameter vector's bytes."""
+    """Content of model.json.
+
+    Attributes:
+        format: Version of the file, see `FORMAT`.
+        architecture: Sizes and cell type of the network.
+        characters: Characters of the vocabulary, in the order of their ids.
+        normalization: Normalization of the corpus.
+        weights_sha256: SHA-256 of the bytes of the flat weight vector, hexadecimal.
+    """
 
     format: int
     architecture: ArchitectureFields
@@ -56,12 +85,21 @@ class ModelFile(TypedDict):
     weights_sha256: str
 
 
-DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: one for all
-FORMAT = 2  # 2: the LSTM's gates in the order o, i, f, g
+DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: all arrays have the same
+FORMAT = 2  # of model.json; 2: the LSTM's gates are in the order o, i, f, g
 
 
 def save(model: TrainedModel, folder: Path) -> None:
-    """Write weights.safetensors and model.json into `folder`, each whole or not at all."""
+    """Write a model as `weights.safetensors` and `model.json`; each file is written completely or not at all.
+
+    Args:
+        model: Trained network with its vocabulary and normalization.
+        folder: Directory of the two files; it is made if it does not exist.
+
+    Raises:
+        UserError: A file cannot be written.
+        ValueError: The weight vector does not have the size of the architecture.
+    """
     tensors = named_views(model.architecture, model.params)
     write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
     write_json(
@@ -77,7 +115,18 @@ def save(model: TrainedModel, folder: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """Return the SHA-256 of the file of weights. Raises UserError when there is none."""
+    """Return the SHA-256 of the file of the weights.
+
+    Args:
+        folder: Directory that `save` wrote.
+
+    Returns:
+        Hexadecimal digest of `weights.safetensors`.
+
+    Raises:
+        UserError: The file is missing or cannot be read.
+        damaged_model_error: The function that makes this UserError.
+    """
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
@@ -85,7 +134,19 @@ def digest(folder: Path) -> str:
 
 
 def load(folder: Path) -> TrainedModel:
-    """Read what `save` wrote; UserError when a file is missing or they do not fit together."""
+    """Read a model that `save` wrote.
+
+    Args:
+        folder: Directory with `weights.safetensors` and `model.json`.
+
+    Returns:
+        The model, with its weights as a flat vector (n,) in the dtype of the file.
+
+    Raises:
+        UserError: A file is missing, damaged or of another format, or the two files do not fit together.
+        damaged_model_error: The function that makes this UserError.
+        ValueError: Only inside this function, which turns it into the UserError.
+    """
     try:
         described = load_json(folder / "model.json", ModelFile)
         if described["format"] != FORMAT:
@@ -108,5 +169,13 @@ def load(folder: Path) -> TrainedModel:
 
 
 def damaged_model_error(folder: Path, error: Exception) -> UserError:
-    """Return the one-line error for a folder whose model cannot be read."""
+    """Return the one-line error for a directory whose model cannot be read.
+
+    Args:
+        folder: Directory of the model.
+        error: Reason, which is shown in parentheses.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     return UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})")

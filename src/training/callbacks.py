@@ -1,4 +1,4 @@
-"""Callbacks of every training: samples, early stopping and progress, and a logger that logs nothing."""
+"""Callbacks that every training uses (samples, early stopping, progress), and a logger that logs nothing."""
 
 import time
 from contextlib import AbstractContextManager
@@ -16,26 +16,40 @@ from src.common.files import write_text
 if TYPE_CHECKING:
     from src.training.trainer import Trainer
 
-EARLY_STOPPING = "early stopping"  # the stop reason
+EARLY_STOPPING = "early stopping"  # stop reason
 
 
 class NullLogger:
-    """Logs nothing."""
+    """A `Logger` that logs nothing."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Do nothing."""
+        """Do nothing.
+
+        Args:
+            metrics: Values by metric name, ignored.
+            step: Optimizer step, ignored.
+        """
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Do nothing."""
+        """Do nothing.
+
+        Args:
+            path: File, ignored.
+            folder: Folder below the artifacts of the run, ignored.
+        """
 
 
 class SampleLogger(Callback):
-    """Generate a short sample at each validation, always from the same random numbers.
+    """A callback that generates a short sample at each validation, always from the same random numbers.
 
     Args:
-        logger: Where the file of samples is logged.
-        file: All samples so far, a line each.
-        length: Characters of a sample.
+        logger: Destination to which the file of the samples is logged.
+        file: File with all samples so far, one entry per validation, UTF-8.
+        length: Number of characters of a sample.
+
+    Attributes:
+        text: Content of the file: all samples so far.
+        last: Last sample, without the prompt; "" before the first validation.
     """
 
     def __init__(self, logger: Logger, file: Path, length: int = 80) -> None:
@@ -44,7 +58,16 @@ class SampleLogger(Callback):
         self.last = ""
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Generate, keep and log a sample."""
+        """Generate a sample with `eval_params`, add it to the file and log the file.
+
+        Args:
+            trainer: Trainer of the run, whose config has the prompt, the temperature and the seed.
+            val_loss: Validation loss in nats per character, not used.
+
+        Raises:
+            UserError: The prompt has a character that is not in the vocabulary, or the file cannot be
+                written.
+        """
         from src.generation.sampling import sample
         from src.models.serialization import TrainedModel
 
@@ -60,37 +83,66 @@ class SampleLogger(Callback):
         self.logger.log_artifact(self.file, self.file.parent.name)
 
     def restore(self, characters: int) -> None:
-        """Go back to the samples of a checkpoint, the first so many characters of the file."""
+        """Restore the samples that belong to a checkpoint, from the beginning of the file.
+
+        Args:
+            characters: Number of characters of the file that were there at the checkpoint.
+        """
         if self.file.exists():
             with self.file.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
                 self.text = file.read(characters)
 
 
 class EarlyStopping(Callback):
-    """Stop when the validation loss has not improved for `patience` validations; None: never."""
+    """A callback that stops the training when the validation loss no longer improves.
+
+    Args:
+        patience: Number of validations in a row without an improvement after which the training stops, >= 1;
+            None: never stop.
+    """
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
 
     def on_train_start(self, trainer: "Trainer") -> None:
-        """Stop a resumed training at once whose patience is exhausted."""
+        """Stop a resumed training at once if its patience is already exhausted.
+
+        Args:
+            trainer: Trainer of the run.
+        """
         if patience_exhausted(self.patience, trainer.best.wait_count):
             trainer.request_stop(EARLY_STOPPING)
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Stop when the patience is exhausted."""
+        """Stop the training if the patience is exhausted.
+
+        Args:
+            trainer: Trainer of the run, whose `best` already includes this validation.
+            val_loss: Validation loss in nats per character, not used.
+        """
         self.on_train_start(trainer)
 
 
 def patience_exhausted(patience: int | None, wait_count: int) -> bool:
-    """Return whether early stopping ends a training that has waited for so many validations."""
+    """Return whether early stopping ends a training.
+
+    Args:
+        patience: Number of validations in a row without an improvement that are allowed; None: no limit.
+        wait_count: Number of validations since the last improvement.
+
+    Returns:
+        True if `wait_count` has reached `patience`.
+    """
     return patience is not None and wait_count >= patience
 
 
 class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
-    """Show what a trainer logs and the samples it generates: a bar on a terminal, plain lines elsewhere.
+    """A callback that shows the logged metrics and samples: a bar on a terminal, otherwise plain lines.
 
-    On standard error. A context manager, so that the bar ends whatever happens.
+    It writes to standard error. It is a context manager, so that the bar ends also after an error.
+
+    Args:
+        samples: Callback that generates the samples; it comes earlier in the list of callbacks.
     """
 
     def __init__(self, samples: SampleLogger) -> None:
@@ -115,7 +167,11 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
             self.bar.stop()
 
     def on_train_start(self, trainer: "Trainer") -> None:
-        """Start the clock, and the bar."""
+        """Start the clock and show the bar.
+
+        Args:
+            trainer: Trainer of the run; a resumed training continues its own time.
+        """
         self.began = time.perf_counter() - trainer.counters.seconds
         if self.bar is not None:
             self.task = self.bar.add_task(
@@ -124,7 +180,14 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
             self.bar.start()
 
     def on_log(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
-        """Update the bar, or print a line at each validation."""
+        """Update the bar; without a terminal, print a line at each validation.
+
+        A rollback is reported in a line of its own.
+
+        Args:
+            trainer: Trainer of the run.
+            metrics: Values by metric name, logged at `trainer.step`.
+        """
         if "train/loss" in metrics:
             self.shown["train"] = f"{metrics['train/loss']:.3f}"
             self.shown["speed"] = f"{metrics['throughput/chars_per_second']:,.0f}"
@@ -138,7 +201,7 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
         step = f"{trainer.step}/{trainer.max_steps}"
         epoch = f"{trainer.step / trainer.batches.steps_per_epoch:.2f}"
         seconds = time.perf_counter() - self.began
-        # The share of the training that is done: by steps or by time, whichever ends first.
+        # Completed share of the training, by steps or by time, whichever is larger.
         by_time = seconds / trainer.config.max_seconds if trainer.config.max_seconds else 0.0
         done = min(1.0, max(trainer.step / trainer.max_steps, by_time))
         if self.bar is not None:
@@ -151,5 +214,10 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
             )
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Show the sample of this validation."""
+        """Show the sample of this validation.
+
+        Args:
+            trainer: Trainer of the run.
+            val_loss: Validation loss in nats per character, not used.
+        """
         self.print(f"    {self.samples.last}", markup=False, style="dim")

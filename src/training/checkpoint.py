@@ -1,8 +1,9 @@
-"""A checkpoint: one file that holds everything from which a training continues, whole or not at all.
+"""A checkpoint: one file from which a training can resume, written completely or not at all.
 
-checkpoints/step_00001200.safetensors: the arrays, and in its metadata the rest as JSON (CheckpointFields)
-and a SHA-256 over both, which tells whether it is whole. It is written under a temporary name, flushed to the
-disk and renamed; the last two are kept, so that one is good whatever happens to the other.
+checkpoints/step_00001200.safetensors has the arrays. Its metadata has the other state as JSON
+(`CheckpointFields`) and a SHA-256 over both, which shows whether the file is complete. The file is written
+under a temporary name, flushed to the disk and renamed. The last two checkpoints are kept: if one is damaged,
+the other is still good.
 """
 
 import hashlib
@@ -41,12 +42,12 @@ MAX_CHECKPOINTS = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read.
+    """A checkpoint that was read from its file.
 
     Attributes:
-        path: Its file.
-        arrays: By name.
-        state: The rest, as CheckpointFields describes it.
+        path: File of the checkpoint.
+        arrays: Arrays by name (`weights`, `best`, `optimizer.*`, ...; see `check_arrays`).
+        state: All other state, with the keys of `CheckpointFields`.
     """
 
     path: Path
@@ -60,7 +61,7 @@ class Checkpoint:
 
     @property
     def model(self) -> TrainedModel:
-        """The model of the best weights; of those of the last step where none were validated yet."""
+        """The model with the best weights; with those of the last step before the first validation."""
         fields, best = self.state["model"], self.state["training"]["best"]
         return TrainedModel(
             RNNConfig(**fields["architecture"]),
@@ -71,19 +72,20 @@ class Checkpoint:
 
 
 def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) -> Path:
-    """Write a checkpoint and delete those that are too old.
+    """Write a checkpoint, and delete all but the `MAX_CHECKPOINTS` newest ones.
 
     Args:
-        run: The run's directory.
-        step: The last optimizer step.
-        arrays: By name.
-        state: The rest, ready for JSON.
+        run: Directory of the run.
+        step: Number of the last optimizer step.
+        arrays: Arrays by name.
+        state: All other state, with the keys of `CheckpointFields`, serializable as JSON.
 
     Returns:
-        The checkpoint's path.
+        Path of the new checkpoint.
 
     Raises:
-        UserError: The place cannot be written to.
+        UserError: The file or its directory cannot be written, or an old checkpoint cannot be deleted.
+        write_error: The function that makes this UserError.
     """
     path = run / FOLDER / f"step_{step:08d}.safetensors"
     text = json.dumps(state)
@@ -96,10 +98,10 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
     write_atomically(path, write)
     try:
-        fsync_path(path.parent)  # the name, too
+        fsync_path(path.parent)  # the names in the directory are on the disk, too
         for old in list_checkpoints(run)[MAX_CHECKPOINTS:]:
             old.unlink()
-        for torn in path.parent.glob(".*.tmp"):  # of a process that was killed while it wrote
+        for torn in path.parent.glob(".*.tmp"):  # of a process that was killed while writing
             torn.unlink()
     except OSError as error:
         raise write_error(path, error) from error
@@ -107,10 +109,16 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint and check it.
+
+    Args:
+        path: File of the checkpoint.
+
+    Returns:
+        The checkpoint.
 
     Raises:
-        ValueError: It is not whole, not of this version, or its arrays do not fit its network.
+        ValueError: The file is not complete or of another version, or its arrays do not fit its network.
     """
     arrays, text = read_file(path)
     found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
@@ -119,7 +127,17 @@ def load(path: Path) -> Checkpoint:
 
 
 def read_file(path: Path) -> tuple[dict[str, Array], str]:
-    """Read the arrays and the JSON of a checkpoint. Raises ValueError when the file is not whole."""
+    """Read the arrays and the JSON of a checkpoint.
+
+    Args:
+        path: File of the checkpoint.
+
+    Returns:
+        The arrays by name, and the JSON text, which is not parsed yet.
+
+    Raises:
+        ValueError: The file cannot be read, is of another version, or does not match its digest.
+    """
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
@@ -134,17 +152,21 @@ def read_file(path: Path) -> tuple[dict[str, Array], str]:
 
 
 def newest(run: Path, key: str = "resume") -> Checkpoint:
-    """Read the newest good checkpoint of a run; a damaged one is named in a line and skipped.
+    """Read the newest good checkpoint of a run.
 
-    A checkpoint of more than the event log was written by a machine that went down before the log was on the
-    disk.
+    A damaged checkpoint is skipped, with a warning on standard error. So is a checkpoint for which the event
+    log is too short: the machine stopped before the log was on the disk.
 
     Args:
-        run: The run's directory.
-        key: The config key that an error names.
+        run: Directory of the run.
+        key: Config key with which the warning and the error begin.
+
+    Returns:
+        The newest checkpoint that is complete.
 
     Raises:
-        UserError: None is good.
+        UserError: The run has no good checkpoint.
+        ValueError: Only inside this function, for a checkpoint that it skips.
     """
     damaged: list[str] = []
     log_bytes = (run / EVENT_LOG).stat().st_size
@@ -164,13 +186,28 @@ def newest(run: Path, key: str = "resume") -> Checkpoint:
 
 
 def list_checkpoints(run: Path) -> list[Path]:
-    """List the checkpoints of a run, the newest first."""
+    """Return the files of the checkpoints of a run, the newest first.
+
+    Args:
+        run: Directory of the run.
+
+    Returns:
+        Paths of the files, in descending order of the step; empty if there are none.
+    """
     files = (run / FOLDER).glob("step_[0-9]*.safetensors")
     return sorted(files, key=lambda file: int(file.stem.partition("_")[2]), reverse=True)
 
 
 def digest(arrays: dict[str, Array], text: str) -> str:
-    """Return the SHA-256 over names, dtypes, shapes and bytes of the arrays, and over the JSON."""
+    """Return the SHA-256 over the names, dtypes, shapes and bytes of the arrays, and over the JSON.
+
+    Args:
+        arrays: Contiguous arrays by name.
+        text: JSON text of the checkpoint.
+
+    Returns:
+        Hexadecimal digest; it does not depend on the order of the arrays.
+    """
     sha = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -180,7 +217,11 @@ def digest(arrays: dict[str, Array], text: str) -> str:
 
 
 def fsync_path(path: Path) -> None:
-    """Wait until a file, or a directory's names, are on the disk."""
+    """Wait until a file, or the names in a directory, are on the disk.
+
+    Args:
+        path: File or directory that exists.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -189,14 +230,17 @@ def fsync_path(path: Path) -> None:
 
 
 class CheckpointCallback(Callback):
-    """Save a checkpoint after each validation, and at the end of the steps.
+    """A callback that saves a checkpoint after each validation and after the last step.
 
-    The last one is saved before the final validation, so that a training that continues from it is the one
-    that was never interrupted.
+    The checkpoint after the last step is saved before the final validation. A training that resumes from it
+    is therefore the same as one that was never interrupted.
 
     Args:
-        run: The run whose checkpoints they are.
-        samples: The samples that were generated so far belong to a checkpoint.
+        run: Run to which the checkpoints belong.
+        samples: Callback that generates the samples; a checkpoint records how many characters it has written.
+
+    Attributes:
+        saved: Step and last validated step of the last checkpoint.
     """
 
     def __init__(self, run: Run, samples: SampleLogger) -> None:
@@ -204,20 +248,48 @@ class CheckpointCallback(Callback):
         self.saved = (0, 0)  # step and last validated step of the last checkpoint
 
     def on_train_start(self, trainer: "Trainer") -> None:
-        """Note where a resumed training continues: that checkpoint exists."""
+        """Record the checkpoint from which a resumed training continues, so that it is not saved again.
+
+        Args:
+            trainer: Trainer of the run.
+        """
         self.saved = trainer.step, trainer.counters.validated
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
-        """Save, except at the final validation, which a longer training would not have made."""
+        """Save a checkpoint, except at the final validation.
+
+        A longer training would have no validation at that step.
+
+        Args:
+            trainer: Trainer of the run.
+            val_loss: Validation loss in nats per character, not used.
+
+        Raises:
+            UserError: The checkpoint cannot be written.
+        """
         if not trainer.stop_reason:
             self.save(trainer)
 
     def on_steps_end(self, trainer: "Trainer") -> None:
-        """Save where there were steps since the last checkpoint."""
+        """Save a checkpoint if there were steps since the last one.
+
+        Args:
+            trainer: Trainer of the run.
+
+        Raises:
+            UserError: The checkpoint cannot be written.
+        """
         self.save(trainer)
 
     def save(self, trainer: "Trainer") -> None:
-        """Write a checkpoint; the event log is on the disk before it."""
+        """Write a checkpoint if there is something new; before it, the event log is flushed to the disk.
+
+        Args:
+            trainer: Trainer of the run.
+
+        Raises:
+            UserError: The checkpoint cannot be written.
+        """
         if self.saved == (trainer.step, trainer.counters.validated):
             return
         self.saved = trainer.step, trainer.counters.validated
@@ -225,13 +297,16 @@ class CheckpointCallback(Callback):
 
 
 def save_training(run: Path, trainer: "Trainer", event_log_bytes: int, sample_chars: int) -> None:
-    """Save the state of a trainer.
+    """Write the state of a trainer as a checkpoint.
 
     Args:
-        run: The run's directory.
-        trainer: The trainer.
-        event_log_bytes: Size of the run's event log at the checkpoint.
-        sample_chars: Size of its file of samples.
+        run: Directory of the run.
+        trainer: Trainer between two steps.
+        event_log_bytes: Size of the event log of the run, in bytes.
+        sample_chars: Length of the file of samples, in characters.
+
+    Raises:
+        UserError: The checkpoint cannot be written.
     """
     training, corpus = trainer.train_state(), trainer.corpus
     state = {

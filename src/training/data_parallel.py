@@ -1,10 +1,10 @@
-"""Data parallelism: loss and gradient of a batch, shared among processes.
+"""Data parallelism: several processes share the computation of the loss and the gradient of a batch.
 
 Each process computes some columns of the batch with one BLAS thread and writes the gradient of its shard into
 shared memory. The first process adds the gradients in a fixed order, so that the same number of processes
-gives the same bits. Threads of one process cannot do this: the loop over time consists of many short NumPy
-calls, which would wait for the interpreter's lock most of the time. BLAS threads speed up only the products,
-which are small.
+gives bit-identical results. Threads of one process cannot do this: the loop over time consists of many short
+NumPy calls, which would wait for the interpreter's lock most of the time. BLAS threads speed up only the
+products, which are small.
 """
 
 import multiprocessing as mp
@@ -22,23 +22,39 @@ from src.rnn.network import Ids, backward, forward
 from src.rnn.parameters import Array
 from src.training.shard import COMPUTE, GET_STATE, SET_STATE, Shard, ShardSpec, Shared
 
-MIN_SHARD_SIZE = 8  # columns of the batch; below this a process costs more than it brings
-SPINS = 4000  # tries before a process sleeps: a partner is usually some microseconds away
+MIN_SHARD_SIZE = 8  # columns of the batch; with fewer, a process costs more time than it saves
+SPINS = 4000  # attempts before a process sleeps: the wait usually takes microseconds
 
 
 def effective_workers(workers: int, batch: int) -> int:
-    """Return how many processes a batch is worth sharing among."""
+    """Return the number of processes that a batch is large enough for.
+
+    Args:
+        workers: Number of processes that the config allows, >= 1.
+        batch: Batch size B.
+
+    Returns:
+        Number of processes, from 1 to `workers`, each with at least `MIN_SHARD_SIZE` columns if there are
+            several.
+    """
     return max(1, min(workers, batch // MIN_SHARD_SIZE))
 
 
 class DataParallel:
-    """Compute loss and gradient of a batch, shared among processes.
+    """The loss and the gradient of a batch, computed by several processes.
 
-    A context manager: the worker processes end with it. This process computes the first shard itself.
+    It is a context manager: the worker processes start and end with it. The calling process is the first
+    process and computes the first shard itself.
+
+    Args:
+        spec: Specification of the shards.
+        workers: Largest number of processes; see `effective_workers`.
 
     Attributes:
-        params: Weights (n,), float32, in memory that all processes see.
-        gradient: Gradient (n,) of the last batch, float32.
+        workers: Number of processes, including this one.
+        params: Weights, float32, shape (n,), in memory that all processes share.
+        gradient: Gradient of the last batch, float32, shape (n,).
+        carried: State of the last `state` or `set_state`, float32, shape (L, S, B, H), in shared memory.
     """
 
     def __init__(self, spec: ShardSpec, workers: int) -> None:
@@ -70,7 +86,7 @@ class DataParallel:
             for process in self.processes:
                 process.start()
         try:
-            for k, done in enumerate(self.done):  # a worker says once that it is ready
+            for k, done in enumerate(self.done):  # each worker reports once that it is ready
                 self.wait_for(k, done)
         except BaseException:
             self.end_workers()
@@ -85,23 +101,28 @@ class DataParallel:
     def end_workers(self) -> None:
         """End the worker processes and free their semaphores."""
         for process in self.processes:
-            process.kill()  # they hold nothing, and they ignore SIGTERM
+            process.kill()  # they hold no files or locks, and they ignore SIGTERM
         for process in self.processes:
             process.join()
         self.go.clear()  # freed now, although the traceback of an error may still refer to this object
         self.done.clear()
 
     def loss_and_gradient(self, ids: Ids, targets: Ids, reset_state: bool = True, seed: int = 0) -> float:
-        """Compute the loss of a batch at `params`, and its gradient into `gradient`.
+        """Compute the loss of a batch at `params`, and write its gradient to `gradient`.
 
         Args:
-            ids: Characters (T, B).
-            targets: The characters that follow them, (T, B).
-            reset_state: Begin from a zero state, also where the state is carried.
-            seed: Of the dropout masks.
+            ids: Token ids of the whole batch, intp, shape (T, B).
+            targets: Ids of the characters that follow them, intp, shape (T, B).
+            reset_state: Whether to begin from a zero state. Without a stateful spec, every batch begins from
+                one.
+            seed: Seed of the dropout masks, >= 0; not used without dropout.
 
         Returns:
-            The mean loss in nats per character.
+            Mean loss in nats per character.
+
+        Raises:
+            RuntimeError: A worker process ended by itself.
+            UserError: A worker process was killed by a signal, usually for lack of memory.
         """
         self.commands[:] = reset_state, seed, COMPUTE
         if self.processes:
@@ -120,17 +141,41 @@ class DataParallel:
         return loss
 
     def state(self) -> Array:
-        """Return the state (L, S, B, H) in which the last batch ended, a view of shared memory."""
+        """Return the state in which the last batch ended.
+
+        Returns:
+            Hidden and cell states, float32, shape (L, S, B, H), a view of shared memory.
+
+        Raises:
+            RuntimeError: A worker process ended by itself.
+            UserError: A worker process was killed by a signal, usually for lack of memory.
+        """
         self.sync_state(GET_STATE)
         return self.carried
 
     def set_state(self, state: Array) -> None:
-        """Set the state (L, S, B, H) from which the next batch begins where the state is carried."""
+        """Set the state from which the next batch begins; it is used only with a stateful spec.
+
+        Args:
+            state: Hidden and cell states, float32, shape (L, S, B, H).
+
+        Raises:
+            RuntimeError: A worker process ended by itself.
+            UserError: A worker process was killed by a signal, usually for lack of memory.
+        """
         self.carried[...] = state
         self.sync_state(SET_STATE)
 
     def sync_state(self, command: int) -> None:
-        """Exchange the carried state of all processes; `command` is GET_STATE or SET_STATE."""
+        """Exchange the carried state with all processes, through shared memory.
+
+        Args:
+            command: GET_STATE to write the states of the shards to `carried`, SET_STATE to read them from it.
+
+        Raises:
+            RuntimeError: A worker process ended by itself.
+            UserError: A worker process was killed by a signal, usually for lack of memory.
+        """
         self.commands[:] = 0, 0, command
         for go in self.go:
             go.release()
@@ -139,14 +184,36 @@ class DataParallel:
             self.wait_for(k, done)
 
     def wait_for(self, k: int, done: Semaphore) -> None:
-        """Wait until worker k is done. Raises what `worker_error` makes of one that has ended."""
+        """Wait until a worker process is done.
+
+        Args:
+            k: Index of the worker process in `processes`, from 0.
+            done: Semaphore that the worker releases when it is done.
+
+        Raises:
+            RuntimeError: A worker process ended by itself.
+            UserError: A worker process was killed by a signal, usually for lack of memory.
+            worker_error: The function that makes these errors.
+        """
         while not acquire(done, self.spins):
             if not self.processes[k].is_alive():
                 raise worker_error(k + 1, self.workers, self.processes[k].exitcode or 0)
 
 
 def worker_error(k: int, workers: int, code: int) -> Exception:
-    """Build the error for a worker that has ended. One that failed has printed its own traceback."""
+    """Return the error for a worker process that has ended.
+
+    A worker that failed has already printed its own traceback.
+
+    Args:
+        k: Number of the process; the first process is 0, the first worker 1.
+        workers: Number of all processes.
+        code: Exit code; a negative one is the number of the signal that killed the process, with a minus
+            sign.
+
+    Returns:
+        A RuntimeError for an exit code >= 0, a UserError for a signal; to be raised by the caller.
+    """
     if code >= 0:
         return RuntimeError(f"worker process {k} of {workers} ended with exit code {code}")
     return UserError(
@@ -158,7 +225,14 @@ def worker_error(k: int, workers: int, code: int) -> Exception:
 
 @contextmanager
 def spawning() -> Iterator[None]:
-    """Start workers with the default context: they inherit it, and do not know that of joblib's processes."""
+    """Make `spawn` the default start method of processes while the workers start.
+
+    A worker inherits the name of the default method. In a job that joblib runs, this is joblib's own method,
+    which a worker does not know.
+
+    Yields:
+        Nothing; the method is set back at the end.
+    """
     usual = mp.get_start_method(allow_none=True)
     mp.set_start_method("spawn", force=True)
     try:
@@ -168,13 +242,30 @@ def spawning() -> Iterator[None]:
 
 
 def acquire(semaphore: Semaphore, spins: int) -> bool:
-    """Take the semaphore: first by trying again and again, which wakes at once, then asleep, a second."""
+    """Take a semaphore: first by repeated attempts, which notice a release at once, then asleep.
+
+    Args:
+        semaphore: Semaphore that another process releases.
+        spins: Number of attempts before this process sleeps, for at most one second.
+
+    Returns:
+        True if the semaphore was taken, False after the second.
+    """
     return any(semaphore.acquire(False) for _ in range(spins)) or semaphore.acquire(True, 1.0)
 
 
 @single_blas_thread()
 def worker_loop(spec: ShardSpec, shared: Shared, k: int, go: Semaphore, done: Semaphore, spins: int) -> None:
-    """Compute shard k at each release of `go`, until the first process is gone; runs in a worker process."""
+    """Compute shard k at each release of `go`, until the first process has ended; runs in a worker process.
+
+    Args:
+        spec: Specification of the shards.
+        shared: Memory that all processes share.
+        k: Number of this process, >= 1.
+        go: Semaphore that the first process releases when a command is ready.
+        done: Semaphore that this process releases when it is ready, and after each command.
+        spins: Number of attempts to take `go` before this process sleeps.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
         signal.signal(number, signal.SIG_IGN)
     np.seterr(all="ignore")  # the first process detects an overflow and reports it once

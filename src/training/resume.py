@@ -1,4 +1,4 @@
-"""Resuming: the run that `resume=` names, or an interrupted run of a job, its config and its checkpoint."""
+"""Resuming: the run that `resume=` names or an interrupted run of a job, its config and its checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from src.training.checkpoint import Checkpoint
 from src.training.train_state import TrainCounters
 
 BUDGET = ("max_epochs", "max_seconds", "patience")
-# Keys that affect no step that has been taken.
+# Keys that do not affect the steps that were already taken.
 OVERRIDABLE_ON_RESUME = {
     *BUDGET,
     *("on_divergence", "rollback_lr_factor", "max_rollbacks"),
@@ -34,14 +34,14 @@ OVERRIDABLE_ON_RESUME = {
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A run that is resumed.
+    """A run that is resumed, and the checkpoint from which it continues.
 
     Attributes:
-        folder: Its directory.
-        config: Its config, with the keys that may change.
-        checkpoint: Where it continues.
-        status: How it ended before.
-        lock: Of the directory, where this process holds it already.
+        folder: Directory of the run.
+        config: Config of the run, with the overrides of the command line.
+        checkpoint: Checkpoint from which it continues.
+        status: Status with which the run ended before, like `KILLED`; see `RunRecord`.
+        lock: Held lock of the directory; None if this process has not locked it.
     """
 
     folder: Path
@@ -52,11 +52,11 @@ class ResumePoint:
 
     @property
     def step(self) -> int:
-        """The optimizer step after which it continues."""
+        """Optimizer step after which the run continues."""
         return self.checkpoint.train_state.step
 
     def release(self) -> None:
-        """Release the lock of the directory."""
+        """Release the lock of the directory, if this process holds it."""
         if self.lock:
             self.lock.release()
 
@@ -65,11 +65,16 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
     """Find the run that `resume=` names.
 
     Args:
-        config: As composed.
-        typed: The dotted keys that the command line gives.
+        config: Composed config. `resume` is `latest`, a run id, the name of a directory under outputs/runs,
+            or the path of a run or a checkpoint.
+        typed: Dotted keys that the command line gives.
+
+    Returns:
+        The run with its newest good checkpoint, or with the named one. Its directory is not locked.
 
     Raises:
-        UserError: There is no such run, it has no good checkpoint, or a key was typed that may not change.
+        UserError: There is no such run, it has no good checkpoint, or the command line gives a key that may
+            not change.
     """
     name, typed = config.resume or "", typed - {"resume"}
     path = absolute(name)
@@ -86,7 +91,19 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
 
 
 def find(name: str, output_dir: Path, longer: bool) -> Path:
-    """Find the directory of a run. longer: `latest` may be a finished run, which is trained further."""
+    """Find the directory of the run that `resume=` names.
+
+    Args:
+        name: `latest`, a run id, the name of a directory under output_dir/runs, or the path of a run.
+        output_dir: Directory with the runs of this machine.
+        longer: Whether `latest` may be a finished run, which is then trained longer.
+
+    Returns:
+        Directory of the run, which has at least one checkpoint.
+
+    Raises:
+        UserError: There is no such run, or it has no checkpoint.
+    """
     if name == "latest":
         return latest(output_dir / "runs", longer)
     folder = find_folder(name, output_dir, "resume")
@@ -96,7 +113,18 @@ def find(name: str, output_dir: Path, longer: bool) -> Path:
 
 
 def latest(runs: Path, longer: bool) -> Path:
-    """Find the resumable run whose checkpoint is the newest."""
+    """Find the resumable run with the newest checkpoint; an active run is skipped.
+
+    Args:
+        runs: Directory with the directories of the runs.
+        longer: Whether a finished run is allowed, which is then trained longer.
+
+    Returns:
+        Directory of the run.
+
+    Raises:
+        UserError: There is no such run.
+    """
     newest = {folder: files[0] for folder in runs.glob("*") if (files := checkpoint.list_checkpoints(folder))}
     for folder in sorted(newest, key=lambda folder: newest[folder].stat().st_mtime_ns, reverse=True):
         if not is_locked(folder) and (longer or not is_finished(read_events(folder))):
@@ -108,15 +136,34 @@ def latest(runs: Path, longer: bool) -> Path:
 
 
 def is_finished(ended: RunRecord) -> bool:
-    """Return whether a run ended without an interruption."""
+    """Return whether a run ended without an interruption.
+
+    Args:
+        ended: Record of an inactive run.
+
+    Returns:
+        True for the status FINISHED, unless the stop reason is `interrupted` (Ctrl-C).
+    """
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
 
 def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
-    """Return the run's logged config with the typed keys of the composed one.
+    """Return the logged config of a run, with overrides from the command line.
+
+    `data_dir` is always taken from `composed`. `output_dir` is the directory in which the run is now, because
+    it may have been moved.
+
+    Args:
+        folder: Directory of the run.
+        composed: Config composed for this command.
+        typed: Dotted keys that the command line gives; their values are taken from `composed`.
+
+    Returns:
+        Validated config.
 
     Raises:
-        UserError: A typed key is not one of OVERRIDABLE_ON_RESUME.
+        UserError: A key with a changed value is not in `OVERRIDABLE_ON_RESUME`, or the logged config is not
+            one of this version.
     """
     config = saved_config(folder)
     ours, theirs = flatten_config(config), flatten_config(composed)
@@ -132,38 +179,55 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
             f"resume: expected the config of run {folder.name}, got {shown}: remove it, or start a new run "
             f"with init_from={folder.name}"
         )
-    moved = folder.parent.name == "runs"  # the output folder may have been moved since
+    moved = folder.parent.name == "runs"  # the output directory may have been moved
     output_dir = str(folder.parent.parent) if moved else composed.output_dir
     changes = {key: theirs[key] for key in changed & OVERRIDABLE_ON_RESUME}
     return evolve(config, {**changes, "output_dir": output_dir, "data_dir": composed.data_dir})
 
 
 def flatten_config(config: Config) -> dict[str, Any]:
-    """Map dotted keys to values."""
+    """Return the values of a config by dotted key.
+
+    Args:
+        config: Validated config of a run.
+
+    Returns:
+        Values of all keys that are not groups.
+    """
     return {key: value for key, _, value in iter_leaves(config)}
 
 
 def saved_config(folder: Path) -> Config:
-    """Read the config of a run's directory. Raises UserError when it is not one of this version."""
+    """Read the config that a run has logged in its directory.
+
+    Args:
+        folder: Directory of the run.
+
+    Returns:
+        Validated config.
+
+    Raises:
+        UserError: The file is missing or damaged, or the config is not one of this version.
+    """
     file = folder / "config.json"
     return Config.from_dict(read_json(file, dict[str, Any], "resume"), f"resume: {file}")
 
 
-NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # how the reason of such a run begins
+NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # beginnings of the stop reason
 
 
 def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | None:
     """Find the interrupted run of a job on this machine that has the most steps, and lock it.
 
-    A run that cannot be resumed is reported in a line and skipped; one that is active is skipped.
+    An active run is skipped. A run that cannot be resumed is skipped, with a warning on standard error.
 
     Args:
-        config: Of the job.
-        digest: Its `job_digest`.
-        name: Its name.
+        config: Config of the job.
+        digest: Digest of the job; see `job_digest`.
+        name: Name of the job, with which a warning begins.
 
     Returns:
-        The run, whose directory is locked; None where there is none.
+        The run, whose directory is locked, or None if there is no such run.
     """
     furthest: ResumePoint | None = None
     for folder in sorted((absolute(config.output_dir) / "runs").glob("*")):
@@ -176,14 +240,25 @@ def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | No
 
 
 def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> ResumePoint | None:
-    """Lock a run of the job; None where it is of another, cannot be resumed, or is active."""
+    """Lock a run if it is an interrupted run of the job.
+
+    Args:
+        folder: Directory of the run.
+        config: Config of the job.
+        digest: Digest of the job; see `job_digest`.
+        name: Name of the job, with which a warning begins.
+
+    Returns:
+        The run, whose directory is locked, or None if it belongs to another job, cannot be resumed, or is
+            active.
+    """
     try:
         if not checkpoint.list_checkpoints(folder) or read_events(folder).tags.get("job_digest") != digest:
             return None
-        if is_locked(folder):  # active: not to be waited for
+        if is_locked(folder):  # active: do not wait for it
             return None
         mine = acquire(folder)
-    except (OSError, UserError):  # no run, or another process was faster
+    except (OSError, UserError):  # not a run, or another process was faster
         return None
     try:
         ended = read_events(folder)
@@ -197,27 +272,48 @@ def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> Re
 
 
 def is_resumable(ended: RunRecord) -> bool:
-    """Return whether an inactive run was interrupted, and not by an error that would occur again."""
+    """Return whether an inactive run was interrupted, and not ended by an error that would occur again.
+
+    Args:
+        ended: Record of an inactive run.
+
+    Returns:
+        True if resuming makes sense. The run was killed, was interrupted, has no end event, or failed with an
+            error other than DivergenceError and UserError.
+    """
     failed = ended.status == "FAILED" and ended.stop_reason.startswith(NON_RETRYABLE)
     return not (failed or is_finished(ended))  # KILLED, or without an end event
 
 
 def is_in_same_store(folder: Path, config: Config) -> bool:
-    """Return whether the run can be tracked in the store of the config: it has no id in another store."""
+    """Return whether the run can be tracked in the store of the config.
+
+    Args:
+        folder: Directory of the run.
+        config: Config with the store, in the group `tracking`.
+
+    Returns:
+        False if the config is tracked and the run already has an id in another store, else True.
+
+    Raises:
+        UserError: The file that names the store of the run is damaged.
+    """
     tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 
 
 def check_resumable(found: ResumePoint, corpus: Corpus, max_steps: int) -> None:
-    """Check that a checkpoint continues on this corpus; warn when the code is not that of the checkpoint.
+    """Check that a training can continue from a checkpoint on this corpus.
+
+    If the source code has changed since the checkpoint, a warning on standard error says so.
 
     Args:
-        found: The run and its checkpoint.
-        corpus: The corpus as it is prepared now.
-        max_steps: Steps of the whole training.
+        found: Run and its checkpoint.
+        corpus: Corpus as it is prepared now.
+        max_steps: Number of optimizer steps of the whole training.
 
     Raises:
-        UserError: For another text, and for a finished run whose budget is spent.
+        UserError: The corpus is another one, or the run is finished and its budget is spent.
     """
     state, folder, config = found.checkpoint.state, found.folder, found.config
     if state["corpus"] != corpus.digest:

@@ -12,7 +12,7 @@ from src.rnn.cache import CACHE_LINE, at_cache_line
 from src.rnn.network import Buffers, Ids, dropout_masks, loss_and_gradient
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
-LINE = CACHE_LINE // 4  # numbers of a cache line: each gradient begins at one
+LINE = CACHE_LINE // 4  # float32 numbers per cache line; each gradient begins at a cache line
 
 COMPUTE, GET_STATE, SET_STATE = range(3)  # commands to a worker
 
@@ -22,11 +22,11 @@ class ShardSpec:
     """Specification of the shards, the same in all processes.
 
     Attributes:
-        architecture: Sizes of the network.
-        steps: T, time steps of a batch.
-        batch: B, sequences of a batch, those of all processes.
-        dropout: Probability with which a unit is dropped between layers.
-        stateful: Whether a batch begins in the state in which the one before ended.
+        architecture: Sizes and cell type of the network.
+        steps: Time steps T of a batch.
+        batch: Sequences B of a batch, all processes together.
+        dropout: Probability with which a unit is dropped between layers, in [0, 1).
+        stateful: Whether a batch begins in the state in which the previous batch ended.
     """
 
     architecture: RNNConfig
@@ -37,12 +37,25 @@ class ShardSpec:
 
     @property
     def predictions(self) -> int:
-        """T B, the number that the mean loss is over."""
+        """Number of predictions T*B over which the loss is averaged."""
         return self.steps * self.batch
 
 
 class Shard:
-    """The share of the batch that process k computes: some columns of ids and targets (T, B)."""
+    """The part of the batch that process k computes: some columns of ids and targets (T, B).
+
+    Args:
+        spec: Specification of the shards.
+        shared: Memory that all processes share.
+        k: Number of the process, from 0.
+
+    Attributes:
+        columns: Columns of the batch that belong to the shard.
+        carried: States of these columns in shared memory, float32, shape (L, S, B_k, H) for B_k columns.
+        p: Weights, as views of shared memory.
+        g: Gradient of this shard, as views of shared memory.
+        buffers: Arrays of the forward and backward pass for this shard.
+    """
 
     def __init__(self, spec: ShardSpec, shared: "Shared", k: int) -> None:
         self.spec = spec
@@ -54,16 +67,18 @@ class Shard:
         self.buffers = Buffers.allocate(spec.architecture, spec.steps, last - first, training=True)
 
     def prepare(self, ids: Ids, targets: Ids, reset_state: bool, seed: int) -> tuple[Ids, Ids, Array | None]:
-        """Set the initial state of a batch.
+        """Set the initial state of a batch and select the inputs of this shard.
 
         Args:
-            ids: Characters (T, B) of the whole batch.
-            targets: The characters that follow them, (T, B).
-            reset_state: Begin from a zero state, also where the state is carried.
-            seed: Of the dropout masks of this step.
+            ids: Token ids of the whole batch, intp, shape (T, B).
+            targets: Ids of the characters that follow them, intp, shape (T, B).
+            reset_state: Whether to begin from a zero state. Without a stateful spec, every batch begins from
+                one.
+            seed: Seed of the dropout masks of this step, >= 0.
 
         Returns:
-            The columns of `ids` and `targets` of this shard, contiguous, and its dropout masks.
+            The ids and the targets of this shard, contiguous, shape (T, B_k) each, and its dropout masks
+                (L-1, T, B_k, H), or None if there is no dropout.
         """
         spec = self.spec
         if reset_state or not spec.stateful:
@@ -79,16 +94,17 @@ class Shard:
         return np.ascontiguousarray(ids[:, columns]), np.ascontiguousarray(targets[:, columns]), masks
 
     def execute(self, ids: Ids, targets: Ids, commands: NDArray[np.int64]) -> float:
-        """Carry out a command in a worker.
+        """Execute a command: compute the loss and the gradient, or exchange the carried state.
 
         Args:
-            ids: Characters (T, B) of the whole batch.
-            targets: The characters that follow them, (T, B).
-            commands: reset_state, the seed of the dropout masks, and COMPUTE, GET_STATE or SET_STATE.
+            ids: Token ids of the whole batch, intp, shape (T, B).
+            targets: Ids of the characters that follow them, intp, shape (T, B).
+            commands: Three numbers, int64, shape (3,): reset_state (0 or 1), the seed of the dropout masks,
+                and COMPUTE, GET_STATE or SET_STATE.
 
         Returns:
-            The shard's share of the mean loss in nats; its gradient is in shared memory. 0 for a command
-            that exchanges the carried state.
+            This shard's part of the mean loss, in nats per character, or 0 if the command exchanges the
+                state. The gradient is in shared memory.
         """
         reset_state, seed, command = commands.tolist()
         if command == GET_STATE:
@@ -103,13 +119,22 @@ class Shard:
 
 
 class Shared:
-    """Arrays in memory that all processes see.
+    """Arrays in memory that all processes share.
+
+    Args:
+        context: Context of multiprocessing that starts the workers.
+        spec: Specification of the shards.
+        workers: Number of processes, including the first one.
 
     Attributes:
-        layout: dtype and shape of each array: the weights (n,), a gradient and a loss for each process, ids
-            and targets of the batch (2, T, B), the command, and the carried state (L, S, B, H), which is
-            written only on GET_STATE and SET_STATE.
-        edges: Process k computes the columns edges[k] to edges[k+1] of the batch.
+        size: Number of parameters n.
+        edges: Borders of the shards, workers + 1 numbers. Process k computes the columns edges[k] to
+            edges[k+1] - 1 of the batch.
+        layout: Dtype and shape of each array by name. `params` are the weights (n,), `gradients` and `losses`
+            have a row or a number for each process, `ids` are the ids and targets of the batch (2, T, B),
+            `commands` is the command (3,), and `carried` is the carried state (L, S, B, H), which is written
+            only on GET_STATE and SET_STATE.
+        memory: Shared memory of each array by name.
     """
 
     def __init__(self, context: SpawnContext, spec: ShardSpec, workers: int) -> None:
@@ -130,6 +155,14 @@ class Shared:
         }
 
     def view(self, name: str) -> NDArray[Any]:
-        """Return an array; of the gradients without the padding that separates them."""
+        """Return an array of the shared memory by its name.
+
+        Args:
+            name: Key of `layout`.
+
+        Returns:
+            A view with the dtype and shape of `layout`; of `gradients`, shape (workers, n), without the
+                padding that aligns each row.
+        """
         whole = at_cache_line(np.frombuffer(self.memory[name], np.uint8), *self.layout[name])
         return whole[:, : self.size] if name == "gradients" else whole

@@ -11,11 +11,12 @@ from src.rnn.parameters import Array
 
 @dataclass(frozen=True)
 class TrainState:
-    """Everything from which a training continues as if it had never been interrupted.
+    """Everything from which a training can resume as if it had never been interrupted.
 
     Attributes:
-        state: All that is not an array, ready for JSON.
-        arrays: By name; views of the arrays in use, to be written or copied before the next step.
+        state: All state that is not an array, serializable as JSON, with the keys of `TrainingFields`.
+        arrays: Arrays by name. They are views of the arrays in use and must be written or copied before the
+            next step.
     """
 
     state: dict[str, Any]
@@ -23,14 +24,14 @@ class TrainState:
 
     @property
     def step(self) -> int:
-        """The last optimizer step."""
+        """Number of the last optimizer step."""
         return int(self.state["counters"]["step"])
 
     def check_arrays(self, expected: dict[str, Array]) -> None:
-        """Check that the arrays are those of a training; there may be more than are expected.
+        """Check that the arrays belong to a training; additional arrays are allowed.
 
         Args:
-            expected: Of the trainer.
+            expected: Arrays of the trainer by name.
 
         Raises:
             UserError: An array is missing, or has another shape or dtype.
@@ -47,7 +48,14 @@ class TrainState:
 
 @dataclass
 class RunningSums:
-    """Sums since the last point of the training curves."""
+    """Sums over the optimizer steps since the last point of the training curves.
+
+    Attributes:
+        steps: Number of steps; those with a loss or gradient that is not finite are not counted.
+        loss: Sum of the training losses, in nats per character.
+        norm: Sum of the global gradient norms before clipping.
+        clipped: Number of steps in which the gradient was clipped.
+    """
 
     steps: int = 0
     loss: float = 0.0
@@ -55,7 +63,15 @@ class RunningSums:
     clipped: int = 0
 
     def metrics(self, lr: float, chars_per_second: float) -> dict[str, float]:
-        """Return the means by metric name, with the learning rate and the throughput."""
+        """Return a point of the training curves; there must be at least one step.
+
+        Args:
+            lr: Learning rate of the last step.
+            chars_per_second: Throughput, in characters per second.
+
+        Returns:
+            Means over the steps, the learning rate and the throughput, by metric name.
+        """
         return {
             "train/loss": self.loss / self.steps,
             "grad/norm": self.norm / self.steps,
@@ -70,11 +86,11 @@ class TrainCounters:
     """Numbers that change from step to step.
 
     Attributes:
-        step: The last optimizer step.
-        validated: The step of the last validation.
+        step: Number of the last optimizer step.
+        validated: Step of the last validation; 0: none yet.
         lr: Learning rate of the last step.
-        seconds: Training time so far, validations included.
-        step_seconds: Seconds of it in optimizer steps.
+        seconds: Training time so far in seconds, including validations and the time before an interruption.
+        step_seconds: Part of it that was spent in optimizer steps, in seconds.
         reset_state: Whether the next batch begins from a zero state, at any position in the text.
         running: Sums since the last point of the training curves.
     """
@@ -89,16 +105,39 @@ class TrainCounters:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "TrainCounters":
-        """Restore the counters from `dataclasses.asdict` of others."""
+        """Return the counters that a checkpoint has recorded.
+
+        Args:
+            state: Result of `dataclasses.asdict` of the counters.
+
+        Returns:
+            Equal counters.
+
+        Raises:
+            KeyError: The state has no sums.
+            TypeError: The state has other fields.
+        """
         return cls(**{**state, "running": RunningSums(**state["running"])})
 
     def pop_running(self) -> RunningSums:
-        """Return the sums since the last point of the training curves, and begin new ones."""
+        """Return the sums since the last point of the training curves, and begin new ones.
+
+        Returns:
+            The sums so far.
+        """
         sums, self.running = self.running, RunningSums()
         return sums
 
     def spent_budget(self, config: Config, max_steps: int) -> str:
-        """Return the stop reason of a training whose budget is spent, "" while there is some left."""
+        """Return the stop reason of a training whose budget is spent.
+
+        Args:
+            config: Validated config of the run, with the limit `max_seconds`.
+            max_steps: Number of optimizer steps in `max_epochs`.
+
+        Returns:
+            `max_seconds` or `max_epochs`, or "" if some of the budget is left.
+        """
         if config.max_seconds is not None and self.seconds >= config.max_seconds:
             return "max_seconds"
         return "max_epochs" if self.step >= max_steps else ""
@@ -109,14 +148,15 @@ class TrainResult:
     """Result of a training.
 
     Attributes:
-        params: The weights (n,) with the lowest validation loss.
-        val_loss: That loss, in nats.
-        best_step: The step at which it was found.
-        steps: Optimizer steps of the whole training.
+        params: Weights with the lowest validation loss, float32, shape (n,).
+        val_loss: Their validation loss, in nats per character.
+        best_step: Step of that validation.
+        steps: Number of optimizer steps of the whole training.
         epochs: The same in epochs.
-        seconds: Time of the whole training, validations included.
-        chars_per_second: Characters trained on per second of the optimizer steps alone.
-        stop_reason: `max_epochs`, `max_seconds`, `early stopping`, `interrupted`, or what a callback gave.
+        seconds: Time of the whole training in seconds, including validations.
+        chars_per_second: Throughput of the optimizer steps alone, in characters per second.
+        stop_reason: `max_epochs`, `max_seconds`, `early stopping`, `interrupted`, or the reason that a
+            callback gave.
     """
 
     params: Array
@@ -130,14 +170,17 @@ class TrainResult:
 
 
 class BestWeights:
-    """The weights with the lowest validation loss.
+    """The weights with the lowest validation loss, and the wait for an improvement.
+
+    Args:
+        params: Weights, shape (n,), which are copied.
 
     Attributes:
-        params: Those weights, a copy, (n,).
-        loss: Their loss in nats.
-        step: The step at which they were validated.
-        best_for_patience: The last loss that counted as an improvement.
-        wait_count: Validations since then.
+        params: Copy of the best weights, shape (n,); the initial ones before the first validation.
+        loss: Their validation loss, in nats per character; infinity before the first validation.
+        step: Step of that validation; 0: none yet.
+        best_for_patience: Last loss that counted as an improvement, in nats per character.
+        wait_count: Number of validations since then.
     """
 
     def __init__(self, params: Array) -> None:
@@ -148,16 +191,19 @@ class BestWeights:
         self.best_for_patience = inf
 
     def update(self, loss: float, params: Array, step: int, min_delta: float) -> bool:
-        """Take a validation into account.
+        """Compare the weights of a validation with the best ones.
+
+        The weights with the lowest loss are kept also if the loss is less than `min_delta` lower.
 
         Args:
-            loss: Validation loss in nats.
-            params: The weights (n,) that have it.
-            step: Their step.
-            min_delta: By how much a loss must be lower to count as an improvement.
+            loss: Validation loss, in nats per character.
+            params: Weights that were validated, shape (n,); they are copied if they are the best.
+            step: Step of the validation.
+            min_delta: Smallest decrease of the loss that counts as an improvement, in nats per character, >=
+                0.
 
         Returns:
-            Whether it was an improvement. (The lowest loss is kept in any case.)
+            Whether the loss was an improvement.
         """
         if loss < self.loss:
             self.loss, self.step = loss, step
@@ -169,32 +215,55 @@ class BestWeights:
         return improved
 
     def state(self) -> dict[str, Any]:
-        """Return everything but the weights, ready for JSON."""
+        """Return all state except the weights.
+
+        Returns:
+            Values by attribute name, serializable as JSON.
+        """
         return {name: value for name, value in vars(self).items() if name != "params"}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
+        """Restore the state that `state` returned.
+
+        Args:
+            state: Values by attribute name, without `params`.
+        """
         vars(self).update(state)
 
 
 class Rollback:
-    """The last good arrays of a training, and how often they have been restored.
+    """The last good arrays of a training, and how often they were restored.
 
-    With on_divergence=stop nothing is saved. The arrays of the last validation are good, before the first one
-    the initial ones. What changes only at a validation (the best weights, early stopping, the schedule) is
-    still as it was then and need not be restored.
+    The arrays of the last validation are good; before the first validation, the initial ones. State that
+    changes only at a validation (the best weights, early stopping, the schedule) has not changed since then
+    and needs no restoring. With on_divergence=stop nothing is saved.
+
+    Args:
+        config: Validated config of the run, with `on_divergence`, `max_rollbacks` and `rollback_lr_factor`.
+
+    Attributes:
+        enabled: Whether on_divergence=rollback.
+        good: Copies of the last good arrays by name.
+        good_at: Step after which they were copied.
+        count: Number of rollbacks so far.
+        scale: Factor on the learning rate, from these rollbacks; 1 before the first.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.enabled = config.on_divergence == "rollback"
         self.good: dict[str, Array] = {}
-        self.good_at = 0  # step
+        self.good_at = 0
         self.count = 0
-        self.scale = 1.0  # of the learning rate
+        self.scale = 1.0
 
     def save(self, arrays: dict[str, Array], step: int) -> None:
-        """Copy arrays that are good after `step`."""
+        """Copy arrays that are good, unless rollback is off.
+
+        Args:
+            arrays: Arrays of the training by name.
+            step: Step after which they are good.
+        """
         if not self.enabled:
             return
         self.good_at = step
@@ -204,15 +273,15 @@ class Rollback:
             self.good[name][...] = array
 
     def restore_last_good(self, arrays: dict[str, Array], step: int, what: str) -> None:
-        """Overwrite `arrays` with the last good ones and lower the learning rate.
+        """Overwrite the arrays of a training with the last good ones, and lower the learning rate.
 
         Args:
-            arrays: The arrays of the training, by name.
-            step: The step that diverged.
-            what: What was not finite, for the error.
+            arrays: Arrays of the training by name.
+            step: Step that diverged.
+            what: Values that were not finite, for the error message.
 
         Raises:
-            DivergenceError: When rollback is off, or has been done max_rollbacks times.
+            DivergenceError: Rollback is off, or was already done `max_rollbacks` times.
         """
         if not self.enabled or self.count >= self.config.max_rollbacks:
             config = self.config
@@ -230,10 +299,19 @@ class Rollback:
             array[...] = self.good[name]
 
     def state(self) -> dict[str, Any]:
-        """Return everything but the arrays, ready for JSON."""
+        """Return all state except the arrays.
+
+        Returns:
+            `count`, `scale` and `good_at`, serializable as JSON.
+        """
         return {"count": self.count, "scale": self.scale, "good_at": self.good_at}
 
     def restore(self, state: dict[str, Any], good: dict[str, Array]) -> None:
-        """Restore what `state` returned; `good` are the arrays of step good_at."""
+        """Restore the state that `state` returned, and the good arrays.
+
+        Args:
+            state: `count`, `scale` and `good_at`.
+            good: Arrays by name that were good after step `good_at`; they are copied.
+        """
         self.count, self.scale = state["count"], state["scale"]
         self.save(good, state["good_at"])

@@ -1,6 +1,7 @@
 """The training loop: batches in, best weights out.
 
-The trainer knows no file, no terminal and no tracker: see `callbacks.py`.
+The trainer knows no files, no terminal and no tracker; callbacks and a logger connect it to them (see
+`callbacks.py`).
 """
 
 import time
@@ -28,19 +29,23 @@ from src.training.train_state import BestWeights, Rollback, TrainCounters, Train
 
 
 class Trainer:
-    """Train a network on the training split of a corpus, validate on its validation split, keep the best.
+    """A training of a network: train on one split of a corpus, validate on another, keep the best weights.
 
     Args:
-        config: Frozen configuration; its seed draws the initial weights and the order of the windows.
-        corpus: Prepared text.
+        config: Validated config of the run. Its seed determines the initial weights, the order of the windows
+            and the dropout masks.
+        corpus: Prepared corpus.
 
     Attributes:
-        params: The weights (n,) at the current step, float32; they may be replaced before `fit`.
-        eval_params: The weights that are validated and kept: `params` or their moving average.
-        best: The best weights so far.
-        batches: The supply of batches.
-        max_steps: Steps of max_epochs.
-        stop_reason: Why the steps ended; "" while training.
+        architecture: Sizes and cell type of the network.
+        params: Weights at the current step, float32, shape (n,). They may be replaced before `fit`.
+        eval_params: Weights that are validated and kept, shape (n,): `params`, or their moving average if
+            `ema_decay` > 0. Set by `start`.
+        best: Best weights so far. Set by `start`.
+        batches: Supply of training batches.
+        max_steps: Number of optimizer steps in `max_epochs`, >= 1.
+        counters: Numbers that change from step to step.
+        stop_reason: Why the steps ended; "" during training.
     """
 
     def __init__(self, config: Config, corpus: Corpus) -> None:
@@ -60,35 +65,42 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """The last optimizer step."""
+        """Number of the last optimizer step; 0 before the first."""
         return self.counters.step
 
     def request_stop(self, reason: str) -> None:
-        """End the training before the next step; the first reason counts. For callbacks."""
+        """Request that the training ends before the next step; for callbacks.
+
+        Args:
+            reason: Stop reason. If there are several requests, the first reason counts.
+        """
         self._requested = self._requested or reason
 
     def fit(
         self, logger: Logger, callbacks: Iterable[Callback] = (), state: TrainState | None = None
     ) -> TrainResult:
-        """Train until the budget is spent, a callback requests a stop, or Ctrl-C.
+        """Train until the budget is spent, a callback requests a stop, or Ctrl-C is pressed.
 
         Args:
-            logger: Where metrics go.
-            callbacks: Called in this order.
-            state: Of a checkpoint, to continue from.
+            logger: Destination of the metrics.
+            callbacks: Callbacks, called in this order; none by default.
+            state: State from a checkpoint, from which the training continues; None (the default): a new
+                training.
 
         Returns:
             The best weights and how they were found.
 
         Raises:
-            DivergenceError: When a loss or a gradient is not finite and rollback does not help.
-            Preempted: On SIGTERM, after `on_steps_end`.
-            UserError: `state` is of another training.
+            DivergenceError: A loss, a gradient or the weights are not finite, and rollback is off or has been
+                done `max_rollbacks` times.
+            Preempted: SIGTERM arrived. If it arrived during the steps, `on_steps_end` was called before.
+            UserError: `state` belongs to another training, or a worker process was killed.
+            RuntimeError: A worker process ended by itself.
         """
         with (
             interruptible() as stop,
             self.start(logger, callbacks),
-            # What overflows ends in DivergenceError, which says more than a warning.
+            # An overflow ends in a DivergenceError, which says more than a warning of NumPy.
             np.errstate(all="ignore"),
         ):
             if state is not None:
@@ -124,16 +136,24 @@ class Trainer:
             return result
 
     def log(self, metrics: dict[str, float]) -> None:
-        """Log metrics at the current step and hand them to the callbacks."""
+        """Log metrics at the current step, and pass them to the callbacks.
+
+        Args:
+            metrics: Values by metric name.
+        """
         self.logger.log_metrics(metrics, self.step)
         for callback in self.callbacks:
             callback.on_log(self, metrics)
 
     def start(self, logger: Logger, callbacks: Iterable[Callback]) -> DataParallel:
-        """Allocate what changes from step to step.
+        """Allocate the arrays that change from step to step.
+
+        Args:
+            logger: Destination of the metrics.
+            callbacks: Callbacks, called in this order.
 
         Returns:
-            The context manager in which `train_step` may be called: the worker processes.
+            The worker processes, a context manager in which `train_step` may be called.
         """
         self.logger, self.callbacks = logger, list(callbacks)
         config, initial = self.config, self.params
@@ -157,12 +177,16 @@ class Trainer:
         return self.engine
 
     def _stop_reason(self, stop: StopFlags) -> str:
-        """Validate between two steps when it is due; return why training ends here, "" while it does not."""
+        """Return why the training ends before the next step, "" if it does not; first validate if it is time.
+
+        Raises:
+            Preempted: SIGTERM arrived.
+        """
         counters = self.counters
         if counters.step % self.config.eval_every == 0 and counters.validated != counters.step:
             self._validate(stop)
         else:
-            self._read_clock()  # a checkpoint reads it, too: what ends training next must have its time
+            self._read_clock()  # a checkpoint reads the clock, too: the decision to stop must use its time
         if stop.terminated:
             raise Preempted("SIGTERM")
         if stop.interrupted:
@@ -175,7 +199,14 @@ class Trainer:
             callback.on_steps_end(self)
 
     def train_step(self) -> None:
-        """Take a step: batch, forward, backward, clip, update."""
+        """Do one optimizer step: batch, forward pass, backward pass, clipping, update.
+
+        A step whose loss or gradient is not finite changes no weights and is rolled back.
+
+        Raises:
+            DivergenceError: The loss or the gradient is not finite, and rollback is off or has been done
+                `max_rollbacks` times.
+        """
         config, counters, g = self.config, self.counters, self.engine.gradient
         counters.step += 1
         counters.lr = self._learning_rate()
@@ -237,7 +268,7 @@ class Trainer:
         self.log({"rollbacks": float(self.rollback.count)})
 
     def _read_clock(self) -> float:
-        """Update and return the seconds of training so far, those before an interruption included."""
+        """Return the seconds of training so far, also those before an interruption, and store them."""
         self.counters.seconds = time.perf_counter() - self.began
         return self.counters.seconds
 
@@ -252,7 +283,11 @@ class Trainer:
             self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
 
     def train_state(self) -> TrainState:
-        """Return everything from which `fit` can continue; its arrays are views."""
+        """Return everything from which `fit` can continue.
+
+        Returns:
+            The state between two steps; its arrays are views of the arrays in use.
+        """
         self._read_clock()
         arrays = self.moving | {"best": self.best.params}
         if self.config.stateful:
@@ -271,10 +306,14 @@ class Trainer:
         return TrainState(state, arrays)
 
     def load_state(self, saved: TrainState) -> None:
-        """Restore what `train_state` returned.
+        """Restore the state that `train_state` returned; to be called after `start`.
+
+        Args:
+            saved: State of a training on the same corpus; the two configs may differ in the keys of
+                `OVERRIDABLE_ON_RESUME`.
 
         Raises:
-            UserError: The state is of another training.
+            UserError: The state belongs to another training.
         """
         arrays, state = saved.arrays, saved.state
         own = self.moving | {"best": self.best.params}
@@ -284,7 +323,7 @@ class Trainer:
         if self.config.stateful:
             self.engine.set_state(arrays["carried"])
         good = {name: arrays.get(f"good.{name}", array) for name, array in self.moving.items()}
-        try:  # of a user's own schedule only the schedule itself knows the format
+        try:  # only the schedule, which may be a user's own, knows the format of its state
             self.counters = TrainCounters.from_state(state["counters"])
             self.best.restore(state["best"])
             self.rollback.restore(state["rollback"], good)

@@ -1,4 +1,4 @@
-"""`init_from=`: the weights that another run ended with, as the beginning of a new one."""
+"""`init_from=`: the weights with which another run ended, as initial weights of a new run."""
 
 import re
 from dataclasses import asdict
@@ -15,15 +15,18 @@ from src.training import checkpoint
 
 
 def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> Array:
-    """Load the weights (n,) that init_from names.
+    """Load the initial weights that `init_from` names.
 
     Args:
-        config: Names the model in `init_from`.
-        architecture: The sizes that the model must have.
-        corpus: The text, whose characters the model must have.
+        config: Validated config of the run; its `init_from` is not None.
+        architecture: Sizes and cell type that the model must have.
+        corpus: Prepared corpus, whose characters the model must have.
+
+    Returns:
+        Flat vector of the weights, float32, shape (n,).
 
     Raises:
-        UserError: When there is no such model, or it has other sizes or other characters.
+        UserError: There is no such model, or it has other sizes or other characters.
     """
     assert config.init_from is not None
     vocabulary = corpus.vocabulary
@@ -44,9 +47,21 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
 
 
 def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """Load the model of a checkpoint, of a run's directory, or of a run in the tracking store.
+    """Load the model of a checkpoint, of a run directory, or of a run in the tracking store.
 
-    Of a run's directory it is the model of its end, else the best of its newest checkpoint.
+    A run directory gives the model that the run logged at its end; before its end, the best weights of its
+    newest checkpoint.
+
+    Args:
+        name: Path of a checkpoint or a run, name of a run directory, run id, alias, or `best`.
+        config: Config with the output directory and the tracking store.
+        data_digest: Digest of the corpus, to which `best` is limited.
+
+    Returns:
+        The model with its weights, vocabulary and normalization.
+
+    Raises:
+        UserError: There is no such model, or it is damaged.
     """
     path = absolute(name)
     try:
@@ -57,12 +72,12 @@ def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
         except UserError:
             if path.exists():
                 raise
-            store = open_attended_store(config)  # a run of another machine, `best` or an alias
+            store = open_attended_store(config)  # the name is a run of another machine, `best` or an alias
             return store.load_model(store.find(name, data_digest=data_digest))
         if (folder / "model" / "model.json").exists():
             return serialization.load(folder / "model")
         return checkpoint.newest(folder, "init_from").model
     except ValueError as error:
         raise UserError(f"init_from: expected a whole checkpoint, got {path} ({error})") from error
-    except UserError as error:  # it may name the key `run`
+    except UserError as error:  # its message may begin with the key `run`
         raise UserError("init_from: " + re.sub(r"\A(run|init_from): ", "", str(error))) from error
