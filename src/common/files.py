@@ -194,7 +194,7 @@ def parse_json(text: str | bytes, schema: type[T]) -> T:
             of the first problem and what it is.
     """
     value = decode_json(text)
-    from pydantic import ValidationError  # takes 50 ms to import, which no training waits for
+    from pydantic import ValidationError  # takes 50 ms to import; training does not need it
 
     hashable: Any = schema
     try:

@@ -37,8 +37,8 @@ def environment(workers: int | None = None) -> dict[str, Any]:
         workers: Number of processes that share a batch; None (the default) where nothing is trained.
 
     Returns:
-        The content of environment.json: `numerics` is that of `numerics`, the digests are SHA-256 in
-        hexadecimal, and the git entries are None where there is no checkout.
+        The content of environment.json. Its entry `numerics` is the result of the function of this name, the
+        digests are SHA-256 in hexadecimal, and the entries of git are None where there is no checkout.
     """
     status = git("status", "--porcelain")
     return {
