@@ -123,7 +123,7 @@ class TextStream:
 
     @property
     def rate(self) -> str:
-        """Number of generated characters, and number per second."""
+        """Number of generated characters, and how many were computed per second."""
         count = pluralize(self.written, "character")
         return f"{count}, computed at {self.written / self.seconds:,.0f} a second" if self.written else count
 
