@@ -26,16 +26,16 @@ from src.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a run.
+    """Result of a run.
 
     Attributes:
-        run_id: MLflow's id, or the name of the directory.
-        folder: The run's directory.
-        training: Result of the training.
-        evaluation: Scores of the kept weights.
-        samples: Texts by temperature.
+        run_id: Id of the run in MLflow, or the name of the run directory.
+        folder: The run directory.
+        training: Result of the training, with the kept weights.
+        evaluation: Scores of the kept weights on the final split.
+        samples: Temperature to generated text, without the prompt.
         sample_metrics: Metrics of the samples, in their order.
-        weights_sha256: Of the kept weights' bytes.
+        weights_sha256: SHA-256 of the bytes of the kept weights, in hexadecimal.
     """
 
     run_id: str
@@ -47,7 +47,12 @@ class RunResult:
     weights_sha256: str
 
     def summary(self) -> str:
-        """Return the line on standard output, for scripts."""
+        """Return the line on standard output, for scripts.
+
+        Returns:
+            Like `test/bpc=... val/loss=... chars/s=... steps=... run=...`, with the loss in nats per
+            character.
+        """
         return (
             f"{self.evaluation.prefix}/bpc={self.evaluation.stateful.bpc:.4f} "
             f"val/loss={self.training.val_loss:.4f} chars/s={self.training.chars_per_second:.0f} "
@@ -56,7 +61,19 @@ class RunResult:
 
 
 def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResult:
-    """Score the best weights on the final split, generate samples, draw the figures, and log all of it."""
+    """Score the kept weights on the final split, generate samples, draw the figures, and log all of it.
+
+    Args:
+        run: The run, which is still open.
+        trainer: The trainer after training, which has the config, the corpus and the architecture.
+        result: Result of the training, with the kept weights.
+
+    Returns:
+        The result of the run, with the name of the run directory as its id.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
     model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalization)
     kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
@@ -67,19 +84,19 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     temperatures = sorted({*config.temperatures, config.temperature})
     each = ", ".join(f"{t:g}" for t in temperatures)
     echo_err(f"[4/4] sample: {pluralize(config.length, 'character')} at each temperature of {each}")
-    # Each from the run's own seed: the same weights and settings give the same text.
+    # Each generator starts from the run's seed: the same weights and settings give the same text.
     rngs = {t: np.random.default_rng(config.seed) for t in temperatures}
     samples = {t: "".join(sample(model, config.prompt, t, config.length, rngs[t])) for t in temperatures}
     quality = TextQuality(corpus)
     sample_metrics = [quality.compute(config.prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(params.tobytes()).hexdigest()
 
-    # The last point of val/loss is that of the kept weights: what a table of runs shows and sorts by.
+    # The last point of val/loss is that of the kept weights: a table of runs shows it and sorts by it.
     kept = {"val/loss": result.val_loss, "val/bpc": result.val_loss / log(2)}
     own = sample_metrics[temperatures.index(config.temperature)].metrics()
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
-    # MLflow draws step 0 alone as a bar. A run that was resumed after an end has other scores there.
+    # MLflow draws a single point at step 0 as a bar. A run resumed after an end has other scores there.
     final = 0 if all(run.history.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
     log_samples(run, config, samples, sample_metrics)
@@ -101,7 +118,17 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
 def log_samples(
     run: Run, config: Config, samples: dict[float, str], sample_metrics: list[TextMetrics]
 ) -> None:
-    """Log each sample as a text file, and all of them with their metrics as one table."""
+    """Log each sample as a text file, and all of them with their metrics as one table.
+
+    Args:
+        run: The run.
+        config: Validated config of the run, with the prompt and the seed.
+        samples: Temperature to generated text.
+        sample_metrics: Metrics of the samples, in their order.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
     for temperature, text in samples.items():
         file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
         write_text(file, config.prompt + text + "\n")
@@ -118,7 +145,15 @@ def log_samples(
 def draw_figures(
     run: Run, config: Config, evaluation: Evaluation, sample_metrics: list[TextMetrics], kept_step: int
 ) -> None:
-    """Draw and log the figures of the training and of the evaluation."""
+    """Draw and log the figures of the training and of the evaluation.
+
+    Args:
+        run: The run, whose history has the curves.
+        config: Validated config of the run.
+        evaluation: Scores of the kept weights.
+        sample_metrics: Metrics of the samples and of the held-out text with which they are compared.
+        kept_step: Optimizer step of the kept weights.
+    """
     from src.plots import run as plots  # matplotlib takes a second to import, after training
 
     folder, unigram_bpc = run.folder / "figures", evaluation.baselines["unigram"]
@@ -136,7 +171,16 @@ def draw_figures(
 
 
 def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
-    """Draw the diagnostics of the whole training, and write the page of the units' activations."""
+    """Draw the diagnostics of the whole training, and write the page of the units' activations.
+
+    Args:
+        run: The run, whose directory has gradient_through_time.json.
+        trainer: The trainer after training.
+        result: Result of the training, with the kept weights.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
     from src.diagnostics.unit_analysis import render_page
 
     if trainer.config.figures:
@@ -148,7 +192,16 @@ def write_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
 
 
 def draw_diagnostics(run: Run, trainer: Trainer, result: TrainResult) -> None:
-    """Draw and log the gradient through time and the singular values of the recurrent matrices."""
+    """Draw and log the gradient through time and the singular values of the recurrent matrices.
+
+    Args:
+        run: The run, whose directory has gradient_through_time.json.
+        trainer: The trainer after training.
+        result: Result of the training, with the kept weights.
+
+    Raises:
+        UserError: The file gradient_through_time.json is missing or damaged.
+    """
     from src.plots import diagnostics  # matplotlib takes a second to import, after training
     from src.plots import run as plots
 

@@ -6,6 +6,14 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Find the two runs that the config names, and serve the page until Ctrl-C.
+
+    Args:
+        config: Validated config of the command (PlayConfig).
+
+    Raises:
+        UserError: The port is in use, or there is no such run.
+    """
     from src.tracking.mlflow_server import check_free
     from src.tracking.run_store import open_store
 

@@ -27,7 +27,7 @@ SAMPLES = "samples/during_training.txt"
 
 
 class SweepJob(Protocol):
-    """The job of a sweep, as far as its run needs to know it.
+    """The job of a sweep, as far as its run needs to know it (`src.sweeps.sweep.Job`).
 
     Attributes:
         started: Whether a run has begun for it.
@@ -36,31 +36,68 @@ class SweepJob(Protocol):
     started: bool
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Swept keys with their values, like `hidden=64 clip=1`; the name of the run."""
 
     @property
-    def sync_dir(self) -> Path | None: ...
+    def sync_dir(self) -> Path | None:
+        """Directory of the sweep that uploads the event log; None for a job that uploads its own."""
 
-    def tags(self) -> dict[str, str]: ...
+    def tags(self) -> dict[str, str]:
+        """Return the tags that make a run a member of the sweep.
 
-    def write_job_note(self, folder: Path) -> None: ...
+        Returns:
+            Tag name to text.
+        """
 
-    def pruner(self, runs: Path) -> Callback: ...
+    def write_job_note(self, folder: Path) -> None:
+        """Write the note of the job into its run directory.
+
+        Args:
+            folder: The run directory.
+        """
+
+    def pruner(self, runs: Path) -> Callback:
+        """Build the callback that prunes the job.
+
+        Args:
+            runs: Folder with the run directories of the sweep's jobs.
+
+        Returns:
+            The callback.
+        """
 
 
 class BackgroundSync(Callback):
-    """Start the process that uploads the event log, as soon as it would not slow training down."""
+    """Callback that starts the sync of the run as soon as this does not slow training down.
+
+    Args:
+        run: The run that training logs.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def on_log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        """Start it when it is due."""
+        """Start the sync if it is due.
+
+        Args:
+            trainer: The `Trainer` that calls.
+            metrics: The logged metrics.
+        """
         self.run.sync_when_due()
 
 
 def format_summary(result: "RunResult", config: Config) -> str:
-    """Format scores with their baselines, samples with their metrics, and where to look."""
+    """Format scores with their baselines, samples with their metrics, and where to find the run.
+
+    Args:
+        result: Result of the run.
+        config: Validated config of the run.
+
+    Returns:
+        Several lines for a terminal, without a line end after the last.
+    """
     parts = [result.evaluation.table()]
     for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
         parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
@@ -77,15 +114,20 @@ def format_summary(result: "RunResult", config: Config) -> str:
 
 
 def prepare(config: Config, with_prompt: bool) -> Corpus:
-    """Prepare the corpus, or find it prepared.
+    """Prepare the corpus of a config, or find it prepared; print its size on standard error.
 
     Args:
-        config: Names the text and how to prepare it.
-        with_prompt: Refuse a prompt that the vocabulary cannot encode now, and not after training.
+        config: Validated config; its group `data` names the text and how to prepare it.
+        with_prompt: Whether to check now that the vocabulary can encode the prompt, and not only after
+            training.
+
+    Returns:
+        The corpus.
 
     Raises:
-        UserError: For a text that cannot be read, a prompt with other characters, `resume` or `rerun`.
-    """
+        UserError: The text cannot be read, the vocabulary lacks a character of the prompt, or `resume` or
+            `rerun` is set.
+    """  # noqa: DOC501, RUF100 (`invalid_value_error` returns a UserError)
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
             raise invalid_value_error(
@@ -114,18 +156,18 @@ def run(
     """Train, evaluate, sample and log one run.
 
     Args:
-        config: Frozen configuration.
-        command: The command that was typed, for the run's source.
-        corpus: The corpus, where it is prepared already.
-        job: The job of a sweep that this run is.
-        resumed: A run and its checkpoint, to continue.
-        tags: More tags of the run.
+        config: Validated, frozen config of the run.
+        command: Name of the command that was typed, logged as the source of the run.
+        corpus: The corpus, if it is already prepared; None (the default) to prepare it.
+        job: The job of a sweep that this run is; None (the default) outside a sweep.
+        resumed: A run and its checkpoint, from which it continues; None (the default) for a new run.
+        tags: More tags of the run, tag name to text; None (the default) for no more.
 
     Returns:
         The result, with the run's id.
 
     Raises:
-        UserError: For bad input. A run that had begun is closed as FAILED with the reason.
+        UserError: The input is invalid. A run that had begun is closed as FAILED with the reason.
     """
     corpus = corpus or prepare(config, with_prompt=True)
     trainer = Trainer(config, corpus)
@@ -163,7 +205,7 @@ def run(
             samples.restore(resumed.checkpoint.state["sample_chars"])
         with ProgressBar(samples) as progress:
             callbacks = [BackgroundSync(log), samples, progress, *optional_callbacks(log, config, job)]
-            # The checkpoint is the last: it contains what the others have logged.
+            # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
         echo_err(
@@ -172,7 +214,7 @@ def run(
             f"val/loss {result.val_loss:.4f}"
         )
         log.start_sync()
-        from src.final_evaluation import evaluate_and_log  # what training does not need is imported after it
+        from src.final_evaluation import evaluate_and_log  # imported after training, which does not need it
 
         final = evaluate_and_log(log, trainer, result)
         log.stop_reason = result.stop_reason
@@ -180,7 +222,16 @@ def run(
 
 
 def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[Callback]:
-    """Build the callbacks that a config or a sweep asks for."""
+    """Build the callbacks that a config or a sweep asks for.
+
+    Args:
+        log: The run.
+        config: Validated config of the run.
+        job: The job of a sweep that the run is; None outside a sweep.
+
+    Returns:
+        Early stopping and, where they are configured, the pruner and the diagnostics.
+    """
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
         callbacks.append(job.pruner(log.folder.parent))
@@ -194,7 +245,19 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
 def log_run_start(
     log: Run, trainer: Trainer, command: str, workers: int, job: SweepJob | None, more_tags: dict[str, str]
 ) -> None:
-    """Log what is known before the first step: params, tags, dataset and environment."""
+    """Log everything that is known before the first step: params, tags, dataset and environment.
+
+    Args:
+        log: The run.
+        trainer: The trainer, which has the config, the corpus and the architecture.
+        command: Name of the command that was typed, logged as the source of the run.
+        workers: Number of processes that share a batch.
+        job: The job of a sweep that the run is; None outside a sweep.
+        more_tags: More tags, tag name to text; may be empty.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
     config, corpus = trainer.config, trainer.corpus
     env: dict[str, Any] = {**environment(workers), "data_digest": corpus.digest}
     tags = {

@@ -7,6 +7,15 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Run an MLflow server until Ctrl-C; print its address and how to use it in a run.
+
+    Args:
+        config: Validated config of the command. Without `backend_store_uri`, the database is server.db in
+            `output_dir`.
+
+    Raises:
+        UserError: The port is in use, the database cannot be used, or the server ended by itself.
+    """
     from src.common.files import absolute
     from src.tracking.mlflow_server import check_database, check_free, serve, url_host
 

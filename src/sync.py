@@ -19,13 +19,19 @@ from src.common.files import PROJECT
 from src.tracking import event_log
 from src.tracking.sync_state import TRACKING, SyncState, load_store, pending_sync
 
-RETRY_TIMEOUT = 10.0  # seconds for an unreachable store once nothing is active
-NICE = 5  # in the background: behind a training, but level with jobs that keep every core busy
-LOCK_TIMEOUT = 60.0  # seconds for the previous process of a run that was resumed to end
+RETRY_TIMEOUT = 10.0  # seconds to retry an unreachable store when no run is active
+NICE = 5  # in the background: less than a training, but enough to run if jobs use every core
+LOCK_TIMEOUT = 60.0  # seconds to wait for the previous sync process of a resumed run
 
 
 def resolve_directories(arguments: list[str]) -> list[Path]:
     """Find the directories of runs and sweeps that the arguments name.
+
+    Args:
+        arguments: `all`, outputs folders, and directories of tracked runs and sweeps; empty for `all`.
+
+    Returns:
+        The directories to upload: of an outputs folder those that are not completely uploaded.
 
     Raises:
         UserError: An argument is neither `all`, nor an outputs folder, nor a tracked run or sweep.
@@ -46,8 +52,20 @@ def resolve_directories(arguments: list[str]) -> list[Path]:
 
 
 def sync(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: float = 0.0) -> None:
-    """Import MLflow and upload the directories (`src.tracking.sync.sync_all`)."""
-    gc.disable()  # MLflow's modules are never garbage; collecting while they load takes a fifth of the time
+    """Import MLflow and upload event logs (`src.tracking.sync.sync_all`).
+
+    Args:
+        folders: Directories of runs and sweeps.
+        retry_timeout: Seconds for which an unreachable store is retried when no run is active; 0 (the
+            default) for one attempt.
+        lock_timeout: Seconds to wait for another process that uploads one of them; 0 (the default) for no
+            wait.
+
+    Raises:
+        UserError: The store did not answer in this time, a file is damaged, or another process uploads the
+            run.
+    """
+    gc.disable()  # MLflow's modules are never garbage; collection would take a fifth of the import time
     from src.tracking.sync import sync_all  # slow to import
 
     gc.freeze()
@@ -56,7 +74,14 @@ def sync(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: float = 
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns 0, or 2 for bad input and for an unreachable store."""
+    """Run the command, and print errors in one line on standard error.
+
+    Args:
+        arguments: Arguments of the command line, without the name of the program.
+
+    Returns:
+        Exit status: 0, or 2 for invalid input and for an unreachable store.
+    """  # noqa: DOC501, RUF100 (caught below)
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0

@@ -6,6 +6,16 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Serve the MLflow UI, and print its address and the links of the latest sweep.
+
+    With `tracking.uri` of a running server, only print the address and the links.
+
+    Args:
+        config: Validated config of the command (UiConfig).
+
+    Raises:
+        UserError: The port is in use, the store does not answer, or the server ended by itself.
+    """
     from src.common.files import absolute
     from src.tracking.mlflow_server import check_free, serve, url_host
     from src.tracking.run import tracking_store

@@ -1,4 +1,4 @@
-"""Inter-process locks (filelock): each ends with the process that holds it, however that ends."""
+"""Locks between processes (filelock): each ends with the process that holds it, however that process ends."""
 
 import json
 import os
@@ -15,12 +15,17 @@ from src.common.errors import UserError
 from src.common.files import load_json, record_schema, write_error
 
 RUN_LOCK = "run.lock"  # held by the process that writes the event log
-OWNER = record_schema(host=str, pid=int)  # of a held lock, as its note says
+OWNER = record_schema(host=str, pid=int)  # content of the note of a held lock
 TIMEOUT = 1.0  # seconds: `is_locked` in another process holds the lock for a moment
 
 
 class Lock:
-    """A directory locked by this process until `release`, or until the process ends."""
+    """A directory locked by this process until `release`, or until the process ends.
+
+    Args:
+        lock: The acquired `filelock.FileLock`.
+        note: File that names the owner (`owner_note`); `release` removes it.
+    """
 
     def __init__(self, lock: Any, note: Path) -> None:
         self.lock, self.note = lock, note
@@ -37,18 +42,19 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
     """Lock a directory.
 
     Args:
-        folder: The directory. The lock file stays there; a note with pid and host goes with the lock.
-        name: Name of the lock file.
-        timeout: Seconds to wait for another owner.
+        folder: The directory to lock. The lock file stays in it; a note with pid and host exists only while
+            the lock is held.
+        name: Name of the lock file; the default is the lock of the process that writes the event log.
+        timeout: Seconds to wait for another owner; the default is TIMEOUT.
 
     Returns:
         The held lock.
 
     Raises:
-        UserError: Another process holds it, or the directory is not writable.
-    """
+        UserError: Another process holds the lock, or the directory is not writable.
+    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
     path = folder / name
-    lock = FileLock(path, thread_local=False)  # another thread than the acquiring one may release it
+    lock = FileLock(path, thread_local=False)  # a thread may release a lock that another one acquired
     note = owner_note(path)
     try:
         with suppress_filelock_log():
@@ -67,7 +73,16 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
 
 
 def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
-    """Return whether a running process, including this one, holds the directory's lock."""
+    """Return whether a running process, including this one, holds a directory's lock.
+
+    Args:
+        folder: The directory, which need not exist.
+        name: Name of the lock file; the default is the lock of the process that writes the event log.
+
+    Returns:
+        True while the lock is held. Where the lock file cannot be opened (a directory of another user), the
+        note of the owner decides.
+    """
     path = folder / name
     if not path.exists():
         return False
@@ -83,7 +98,16 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
 
 @contextmanager
 def exclusive(file: Path) -> Iterator[None]:
-    """Wait until no other process is in this context with the same file (by a lock file in its folder)."""
+    """Wait until no other process is in this context with the same file, by a lock file in its folder.
+
+    In a read-only folder, where nothing can be changed, there is no lock and no wait.
+
+    Args:
+        file: The file that the processes share; it need not exist.
+
+    Yields:
+        Nothing; the lock is released when the context ends.
+    """
     with ExitStack() as stack:
         with suppress(OSError), suppress_filelock_log():  # nothing can be changed in a read-only folder
             stack.enter_context(FileLock(file.with_name(f"{file.name}.lock")))
@@ -92,19 +116,37 @@ def exclusive(file: Path) -> Iterator[None]:
 
 @contextmanager
 def suppress_filelock_log() -> Iterator[None]:
-    """Hide filelock's warning on a file system without flock, where an existence lock is used instead."""
+    """Hide filelock's warning on a file system without flock, where an existence lock is used instead.
+
+    Yields:
+        Nothing; warnings are shown again when the context ends.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
         yield
 
 
 def owner_note(path: Path) -> Path:
-    """Return the file with pid and host of a lock's owner."""
+    """Return the file that names the owner of a lock by its pid and host.
+
+    Args:
+        path: The lock file.
+
+    Returns:
+        Path of the note, in the folder of the lock file.
+    """
     return path.with_name(f"{path.name}.owner")
 
 
 def read_owner(path: Path) -> dict[str, Any] | None:
-    """Read who holds a lock; None while the note is missing or being written."""
+    """Read who holds a lock.
+
+    Args:
+        path: The lock file.
+
+    Returns:
+        The note with the keys `host` and `pid` (OWNER); None while it is missing or being written.
+    """
     try:
         return dict(load_json(owner_note(path), OWNER))
     except (OSError, ValueError):
@@ -112,7 +154,14 @@ def read_owner(path: Path) -> dict[str, Any] | None:
 
 
 def owner_alive(owner: dict[str, Any]) -> bool:
-    """Return whether the owner may still run; always true for a process on another host."""
+    """Return whether the owner of a lock may still run.
+
+    Args:
+        owner: Content of the note: `host` and `pid`.
+
+    Returns:
+        False only if the owner ran on this host and its process no longer exists.
+    """
     if owner["host"] != socket.gethostname():
         return True
     try:

@@ -7,32 +7,41 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
+from typing_extensions import TypedDict  # pydantic rejects typing.TypedDict before Python 3.12
 
 from src.common.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
-MAX_BYTES = 64 * 2**20  # no JSON file of a run comes near: a larger one is not what its name says
+MAX_BYTES = 64 * 2**20  # JSON files of a run are far smaller: a larger file is not one of them
 
 T = TypeVar("T")
 
 
 def absolute(path: str) -> Path:
-    """Return the absolute path of one that was typed, relative to where the command was started."""
+    """Return the absolute path of a path that a person typed.
+
+    Args:
+        path: A path, with `~` for the home folder; a relative one starts at the current directory of the
+            process.
+
+    Returns:
+        The absolute path, with symbolic links as they are.
+    """
     return Path(path).expanduser().absolute()
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file as a whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
-        path: The file.
-        write: Writes a temporary file in the same folder, which is then renamed.
+        path: The file; missing parent folders are created.
+        write: Function that writes the content to the path that it receives, a temporary file in the same
+            folder. The file is then renamed to `path`.
 
     Raises:
         UserError: The file cannot be written; no temporary file remains.
-    """
+    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,21 +55,44 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, as `write_atomically` does."""
-    # newline="": what was written is read back to the byte, whatever line ends the text has
+    """Write a text as UTF-8, completely or not at all (see `write_atomically`).
+
+    Args:
+        path: The file; missing parent folders are created.
+        text: The content; its line ends are written unchanged.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    # newline="": keep the line ends of the text unchanged
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="surrogatepass", newline=""))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, as `write_atomically` does."""
+    """Write a value as indented JSON, completely or not at all (see `write_atomically`).
+
+    Args:
+        path: The file; missing parent folders are created.
+        value: Any value that `json.dumps` accepts.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_block(page: str, name: str) -> str:
     """Return the part of a Markdown page between <!-- name --> and <!-- /name -->.
 
+    Args:
+        page: Text of the page.
+        name: Name in the marks.
+
+    Returns:
+        The text between the two marks, with its line ends.
+
     Raises:
-        ValueError: The page lacks the marks.
+        ValueError: The page lacks one of the marks.
     """
     _, first, rest = page.partition(f"<!-- {name} -->")
     found, last, _ = rest.partition(f"<!-- /{name} -->")
@@ -72,8 +104,14 @@ def read_block(page: str, name: str) -> str:
 def write_block(file: Path, name: str, text: str) -> None:
     """Replace the part of a Markdown page between <!-- name --> and <!-- /name -->.
 
+    Args:
+        file: The page, a UTF-8 file.
+        name: Name in the marks.
+        text: The new text between the marks, with its line ends.
+
     Raises:
-        ValueError: The page lacks the marks.
+        ValueError: The page lacks one of the marks.
+        UserError: The page cannot be written.
     """
     page = file.read_text(encoding="utf-8")
     current = f"<!-- {name} -->{read_block(page, name)}<!-- /{name} -->"
@@ -81,7 +119,15 @@ def write_block(file: Path, name: str, text: str) -> None:
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """Return the one-line error for a file that cannot be written."""
+    """Return the one-line error for a file that cannot be written.
+
+    Args:
+        path: The file or directory.
+        error: The error of the operating system, which gives the reason.
+
+    Returns:
+        The error, to be raised from `error`.
+    """
     return UserError(
         f"expected a writable path, got {path} ({error.strerror}): change output_dir or data_dir"
     )
@@ -92,16 +138,16 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
 
     Args:
         path: The file.
-        schema: Type of its content: a `TypedDict`, or a type like `dict[str, float]`. Keys that it does
-            not have are errors, and no value is converted to another type.
-        key: The config key that the error begins with; "" for none.
+        schema: Type of its content: a `TypedDict`, or a type like `dict[str, float]`. A key that the schema
+            does not have is an error, and no value is converted to another type.
+        key: Config key with which the error begins; "" for none.
 
     Returns:
         The content.
 
     Raises:
-        UserError: The file is missing, larger than MAX_BYTES, not UTF-8, not JSON, or not as the schema
-            says. The line names the file and the first problem.
+        UserError: The file is missing, larger than MAX_BYTES, not UTF-8, not JSON, or does not match the
+            schema. The line names the file and the first problem.
     """
     try:
         return load_json(path, schema)
@@ -114,11 +160,19 @@ def read_json(path: Path, schema: type[T], key: str = "run") -> T:
 
 
 def load_json(path: Path, schema: type[T]) -> T:
-    """Read a JSON file and validate it, as `read_json` does.
+    """Read a JSON file and validate it, with the exceptions of Python instead of a UserError.
+
+    Args:
+        path: The file.
+        schema: Type of its content, as in `read_json`.
+
+    Returns:
+        The content.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: One line: the first problem.
+        OSError: The file cannot be read.
+        ValueError: The file is larger than MAX_BYTES, not JSON, or does not match the schema; the message is
+            one line about the first problem.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{size:,} bytes, more than the limit of {MAX_BYTES:,}")
@@ -126,13 +180,21 @@ def load_json(path: Path, schema: type[T]) -> T:
 
 
 def parse_json(text: str | bytes, schema: type[T]) -> T:
-    """Parse a JSON text and validate it, as `read_json` does.
+    """Parse a JSON text and validate it.
+
+    Args:
+        text: The text; bytes are UTF-8.
+        schema: Type of its content, as in `read_json`.
+
+    Returns:
+        The content.
 
     Raises:
-        ValueError: One line: the place of the first problem in the text, and what it is.
+        ValueError: The text is not JSON or does not match the schema; the message is one line with the place
+            of the first problem and what it is.
     """
     value = decode_json(text)
-    from pydantic import ValidationError  # takes 50 ms to import, which no training waits for
+    from pydantic import ValidationError  # takes 50 ms to import; training does not need it
 
     hashable: Any = schema
     try:
@@ -145,16 +207,29 @@ def parse_json(text: str | bytes, schema: type[T]) -> T:
 
 
 def record_schema(**fields: Any) -> Any:
-    """Build the schema of a JSON object that has exactly these fields, given as name=type."""
+    """Build the schema of a JSON object that has exactly these fields.
+
+    Args:
+        **fields: Name and type of each field.
+
+    Returns:
+        A `TypedDict` for `read_json`, `load_json` and `parse_json`.
+    """
     make: Any = TypedDict
     return make("Record", fields)
 
 
 def decode_json(text: str | bytes) -> Any:
-    """Parse a JSON text whose content the caller compares with what it must be.
+    """Parse a JSON text whose content the caller checks.
+
+    Args:
+        text: The text; bytes are UTF-8.
+
+    Returns:
+        The content, not validated.
 
     Raises:
-        ValueError: It is not JSON, or not UTF-8.
+        ValueError: The text is not JSON, not UTF-8, or has too many nested brackets.
     """
     try:
         return json.loads(text)
@@ -164,7 +239,14 @@ def decode_json(text: str | bytes) -> Any:
 
 @cache
 def validator(schema: Any) -> Any:
-    """Build the pydantic validator of a schema, once: it takes milliseconds."""
+    """Build the pydantic validator of a schema, once per schema: it takes milliseconds.
+
+    Args:
+        schema: Type of the values to validate; must be hashable.
+
+    Returns:
+        The `pydantic.TypeAdapter` of the schema.
+    """
     from pydantic import TypeAdapter
 
     return TypeAdapter(schema)

@@ -1,4 +1,4 @@
-"""One row for each job of a sweep: what tables and plots of the sweep are made of."""
+"""Results of the jobs of a sweep, one per job: the data of all tables and plots of the sweep."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,29 +12,30 @@ from src.common.files import read_json, record_schema, write_text
 
 Curves = dict[str, list[tuple[int, float]]]  # metric name to (step, value) points
 
-GRADIENTS = "gradient_through_time.json"  # a run's file of them; src/diagnostics/gradient_flow.py
+GRADIENTS = "gradient_through_time.json"  # written by src/diagnostics/gradient_flow.py
 PRUNED = "pruned"  # stop reason of a pruned job
 INCOMPLETE = (PRUNED, "interrupted")  # such a run is finished, but cannot replace its job in a later sweep
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """Result of one job.
+    """Result of one job of a sweep.
 
     Attributes:
-        name: `hidden=64 clip=1`.
-        number: Index of the job in its sweep.
+        name: Swept keys with their values, like `hidden=64 clip=1`.
+        number: Index of the job in its sweep, from 0.
         swept: Swept key to value, as text.
-        run_id: MLflow's id, or the name of the run's directory.
+        run_id: Id of the run in MLflow, or the name of the run directory.
         status: FINISHED, FAILED, KILLED or RUNNING.
-        reason: Why it ended.
-        reused: Whether it was trained for an earlier sweep.
-        seconds: From start to end.
-        metrics: The last value of each metric.
-        curves: (step, value) of train/loss and val/loss.
-        samples: Prompt, temperature, seed, text and metrics of each sample.
-        gradient: See `best_gradient_norms`.
-        directory: Name of the run's directory, where it is on this machine.
+        reason: Why the run ended, like `max_epochs` or `pruned`; "" where nothing was logged.
+        reused: Whether the run was trained for an earlier sweep.
+        seconds: Wall time from the start of the run to its end; 0 while it is RUNNING.
+        metrics: Metric name to the last logged value.
+        curves: Points (step, value) of train/loss and val/loss, nats per character.
+        samples: Rows of the table of samples: prompt, temperature, seed, text and metrics of each.
+        gradient: Points (k, norm) of the gradient through time (`best_gradient_norms`); empty where it was
+            not measured.
+        directory: Name of the run directory; "" where it is not on this machine.
     """
 
     name: str
@@ -53,12 +54,20 @@ class JobResult:
 
     @property
     def loss(self) -> float:
-        """val/loss; infinite where there is none."""
+        """Validation loss (val/loss), nats per character; infinite where there is none."""
         return self.metrics.get("val/loss", float("inf"))
 
 
 def write_results(file: Path, rows: list[JobResult]) -> None:
-    """Write jobs.json: the sweep as data."""
+    """Write jobs.json, the results of a sweep as data.
+
+    Args:
+        file: Path of the new file.
+        rows: Results of all jobs, in the order in which they are written.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     write_text(file, json.dumps([asdict(row) for row in rows]) + "\n")
 
 
@@ -66,11 +75,14 @@ def read_results(file: Path, key: str = "run") -> list[JobResult]:
     """Read a jobs.json.
 
     Args:
-        file: The file.
-        key: The config key that an error names.
+        file: A file that `write_results` wrote.
+        key: Config key that an error names.
+
+    Returns:
+        The results, in the order of the file.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: The file is missing or damaged.
     """
     pairs = list[list[int | float]]  # JSON has no tuples
     fields = {**get_type_hints(JobResult), "curves": dict[str, pairs], "gradient": pairs}
@@ -89,36 +101,72 @@ def read_results(file: Path, key: str = "run") -> list[JobResult]:
 
 
 def to_points(pairs: list[list[int | float]]) -> list[tuple[int, float]]:
-    """Return pairs as JSON has them as (step, value) points. Raises ValueError for one that is no pair."""
+    """Convert pairs, which JSON stores as lists, to (step, value) points.
+
+    Args:
+        pairs: Lists of two numbers: a step and a value.
+
+    Returns:
+        One tuple per pair, the step as an integer.
+
+    Raises:
+        ValueError: An entry does not have exactly two numbers.
+    """
     return [(int(step), value) for step, value in pairs]
 
 
 def best_of(rows: list[JobResult]) -> JobResult | None:
-    """Return the finished row with the lowest val/loss."""
+    """Return the finished job with the lowest val/loss.
+
+    Args:
+        rows: Results of the jobs; of equal losses the first wins.
+
+    Returns:
+        The best result; None where no job finished with a finite val/loss.
+    """
     finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
     return min(finished, key=lambda row: row.loss, default=None)
 
 
 def final_score(rows: list[JobResult]) -> str:
-    """Return the metric of the final split.
+    """Return the name of the metric of the final split.
 
     A corpus without a test split is evaluated on its validation split, under another name.
+
+    Args:
+        rows: Results of the jobs of one sweep.
+
+    Returns:
+        `final_val/bpc` if a job has this metric and no job has `test/bpc`; else `test/bpc`.
     """
     scored = {name for row in rows for name in ("test/bpc", "final_val/bpc") if name in row.metrics}
     return "final_val/bpc" if scored == {"final_val/bpc"} else "test/bpc"
 
 
 class GradientNorms(TypedDict):
-    """Gradient norms of the weights at a step. norms[layer][state][i]: at distance i; None for one that is
-    not finite."""
+    """Gradient norms of the weights at one step.
+
+    Attributes:
+        step: Optimizer step of the measurement.
+        norms: norms[layer][state][i], in nats: mean norm of the gradient of the loss with respect to the
+            state distances[i] characters before it. State 0 is the hidden state, state 1 the cell state of an
+            LSTM. None stands for a value that is not finite.
+    """
 
     step: int
     norms: list[list[list[float | None]]]
 
 
 class GradientFile(TypedDict):
-    """gradient_through_time.json. about: what the numbers are. distances: characters before the loss.
-    initial_singular_values[layer]: of the recurrent matrix before the first step."""
+    """Content of gradient_through_time.json.
+
+    Attributes:
+        about: What the numbers mean, in one sentence.
+        distances: Distances to the loss, in characters.
+        initial_singular_values: initial_singular_values[layer]: singular values of the recurrent matrix
+            before the first step; None for a value that is not finite.
+        steps: One measurement per entry, in the order of the steps.
+    """
 
     about: str
     distances: list[int]
@@ -131,11 +179,11 @@ def best_gradient_norms(file: GradientFile, val: list[tuple[int, float]]) -> lis
 
     Args:
         file: Content of a gradient_through_time.json.
-        val: (step, value) of val/loss; the lowest is that of the best weights.
+        val: Points (step, value) of val/loss; the best weights are those of the lowest value.
 
     Returns:
-        (k, mean norm of dL_T/dh_{T-k} in nats) of the top layer, k characters before the loss; empty where
-        these weights were not measured.
+        Points (k, mean norm of dL_T/dh_{T-k} in nats) of the top layer, k characters before the loss; empty
+        where these weights were not measured.
     """
     best = min(val, key=lambda point: point[1])[0] if val else None
     for row in file["steps"]:

@@ -1,8 +1,8 @@
 """Processes: their cores, BLAS threads and signals, and commands that another command starts.
 
-Ctrl-C and SIGTERM set flags while training, which ends between two steps. After Ctrl-C (SIGINT) its weights
-are evaluated. After SIGTERM, which a cluster sends before it takes the machine away, there are seconds for a
-checkpoint and nothing else.
+During training, Ctrl-C and SIGTERM only set flags, and training ends between two steps. After Ctrl-C (SIGINT)
+the weights are evaluated. A cluster sends SIGTERM before it takes the machine away: the remaining seconds are
+enough only for a checkpoint.
 """
 
 import os
@@ -19,14 +19,23 @@ from src.common.files import PROJECT
 
 INTERRUPTED = (130, -signal.SIGINT)
 _lock = threading.Lock()
-_limits: list[Any] = []  # of BLAS threads, one for each holder; that of the first knows the number of before
+_limits: list[Any] = []  # limits of BLAS threads, one per holder; the first stores the original number
 
 
 def run_module(module: str, *arguments: str) -> int:
-    """Run `python -m module arguments` on this terminal; return its exit status.
+    """Run `python -m module arguments` on this terminal and wait for its end.
 
-    Ctrl-C is passed on to it; once it has ended, which may take a while, KeyboardInterrupt is raised here. A
-    second Ctrl-C ends it at once.
+    Ctrl-C is passed on to the process. A second Ctrl-C ends it at once.
+
+    Args:
+        module: Dotted name of the module, like `src.train`.
+        *arguments: Arguments of the command line.
+
+    Returns:
+        The exit status; negative for the number of the signal that ended the process.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; raised after the process has ended, which may take a while.
     """
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=PROJECT)
     interrupted = False
@@ -44,27 +53,43 @@ def run_module(module: str, *arguments: str) -> int:
 
 
 def is_interactive() -> bool:
-    """Return whether Ctrl-C comes from a terminal, which sends it to every foreground process."""
+    """Return whether Ctrl-C comes from a terminal, which sends it to every foreground process.
+
+    Returns:
+        True if standard input is a terminal whose foreground process group contains this process.
+    """
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:  # standard input is none
+    except OSError:  # standard input is not a terminal
         return False
 
 
 def available_cores() -> int:
-    """Return how many cores this process may run on."""
+    """Return the number of cores that this process may use.
+
+    Returns:
+        Size of the CPU affinity set; the number of cores of the machine where the system has no such set.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def max_parallel_jobs(n_jobs: int) -> int:
-    """Return how many jobs joblib runs in parallel: n_jobs; for -1 one per core, for -2 one fewer, ..."""
+    """Return how many jobs joblib runs in parallel.
+
+    Args:
+        n_jobs: joblib's setting: a positive number of jobs; -1 for one job per core, -2 for one fewer, and so
+            on.
+
+    Returns:
+        The number of jobs, at least 1.
+    """
     return n_jobs if n_jobs > 0 else max(1, available_cores() + 1 + n_jobs)
 
 
 @cache
 def _controller() -> Any:
-    """Find the BLAS libraries once: the search takes milliseconds, setting a limit microseconds."""
-    import numpy  # noqa: F401 (the search finds its BLAS only once it is loaded)
+    """Return the controller of the BLAS libraries, built once: the search takes milliseconds."""
+    import numpy  # noqa: F401 (the search finds NumPy's BLAS only after its import)
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -74,14 +99,17 @@ def _controller() -> Any:
 def single_blas_thread() -> Iterator[None]:
     """Limit every BLAS library of this process to one thread; a context manager and a decorator.
 
-    OpenBLAS rounds a product otherwise when it shares it among threads, so that scores would depend on the
-    number of cores. Parallelism comes from the processes of `workers` alone.
+    OpenBLAS rounds a product differently when it shares it among threads, so scores would depend on the
+    number of cores. Parallelism comes only from the processes of `workers`.
 
-    It may be nested, and used by several Python threads: the previous number is restored when the last of
-    them has left it.
+    It may be nested and used by several Python threads: the previous number of threads is restored when the
+    last of them has left the context.
+
+    Yields:
+        Nothing; the limit holds while the context lasts.
     """
     with _lock:
-        _limits.append(_controller().limit(limits=1, user_api="blas"))  # also after another change
+        _limits.append(_controller().limit(limits=1, user_api="blas"))  # other code may have changed it
     try:
         yield
     finally:
@@ -92,11 +120,20 @@ def single_blas_thread() -> Iterator[None]:
 
 
 class Preempted(BaseException):
-    """Raised on SIGTERM. Like KeyboardInterrupt it is no Exception: no sweep continues after it."""
+    """End of the process by SIGTERM.
+
+    Like KeyboardInterrupt it is not an `Exception`, so that no sweep continues after it.
+    """
 
 
 class StopFlags:
-    """The signals that have arrived while training."""
+    """Signals that have arrived during training.
+
+    Attributes:
+        interrupted: Whether Ctrl-C has arrived.
+        terminated: Whether SIGTERM has arrived.
+        raise_immediately: Whether SIGTERM raises Preempted at once (`raise_on_signal`).
+    """
 
     def __init__(self) -> None:
         self.interrupted = False  # by Ctrl-C
@@ -105,7 +142,14 @@ class StopFlags:
 
     @contextmanager
     def raise_on_signal(self) -> Iterator[None]:
-        """Raise Preempted at once on SIGTERM: for work that takes seconds and has no side effects."""
+        """Raise Preempted at once on SIGTERM: for work that takes seconds and has no side effects.
+
+        Yields:
+            Nothing; when the context ends, SIGTERM only sets the flag again.
+
+        Raises:
+            Preempted: SIGTERM has arrived before, or arrives while the context lasts.
+        """
         self.raise_immediately = True
         try:
             if self.terminated:
@@ -116,19 +160,39 @@ class StopFlags:
 
 
 def preempt(number: int, frame: object) -> None:
+    """Raise Preempted: the handler of SIGTERM outside of training steps.
+
+    Args:
+        number: Number of the signal; Python passes it to every handler.
+        frame: Interrupted stack frame; Python passes it to every handler.
+
+    Raises:
+        Preempted: Always.
+    """
     raise Preempted("SIGTERM")
 
 
 @contextmanager
 def preemptible() -> Iterator[None]:
-    """Raise Preempted on SIGTERM, wherever the program is."""
+    """Raise Preempted on SIGTERM at any point of the context.
+
+    Yields:
+        Nothing; the previous handler is restored when the context ends.
+    """
     with signal_handler(signal.SIGTERM, preempt):
         yield
 
 
 @contextmanager
 def interruptible() -> Iterator[StopFlags]:
-    """Set flags on Ctrl-C and SIGTERM, to be read between two steps. A second Ctrl-C interrupts at once."""
+    """Set flags on Ctrl-C and SIGTERM, to be read between two steps. A second Ctrl-C interrupts at once.
+
+    Yields:
+        The flags, which the signal handlers set.
+
+    Raises:
+        Preempted: SIGTERM arrives while `StopFlags.raise_on_signal` is active.
+    """
     stop = StopFlags()
 
     def interrupt(number: int, frame: object) -> None:
@@ -146,10 +210,18 @@ def interruptible() -> Iterator[StopFlags]:
 
 @contextmanager
 def signal_handler(number: signal.Signals, handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let `handler` take a signal; only the main thread can, and only from Python's own handlers or ours.
+    """Handle a signal with `handler` while the context lasts, if it has no foreign handler.
 
-    Another's handler of SIGTERM stays: submitit's lets it pass, because the cluster's own signal, which puts
-    the job back into the queue, comes next to it.
+    Only the main thread can set a handler. A handler that is neither Python's own nor `preempt` stays: that
+    of submitit lets SIGTERM pass because the cluster's own signal, which puts the job back into the queue,
+    follows it.
+
+    Args:
+        number: The signal.
+        handler: Function that receives the number of the signal and the interrupted stack frame.
+
+    Yields:
+        Nothing; the previous handler is restored when the context ends.
     """
     usual = (signal.SIG_DFL, signal.default_int_handler, preempt)
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) not in usual:

@@ -1,7 +1,7 @@
 """The page of `python -m src.play`: two runs, one prompt, two texts that grow side by side.
 
-NiceGUI serves it, with all of its assets. The networks are computed in threads, a slice of time at a time, so
-that the server answers meanwhile, to a stop as well.
+NiceGUI serves it with all of its assets. Threads compute the networks in short slices of time, so that the
+server can answer between two slices, for example to stop a generation.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
 
 POLL_SECONDS = 0.05  # seconds between two updates of what is shown
-BLOCK = 2000  # characters in one element of the page: an update sends the last one whole
+BLOCK = 2000  # characters in one element of the page: an update sends the whole last element
 DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "unlimited"}
 LABELS = {
     "prompt": "Prompt",
@@ -48,11 +48,18 @@ STYLE = Path(__file__).with_name("page.css")
 
 
 class Column:
-    """One run and the text that it writes. side: `left` or `right`."""
+    """One run and the text that it generates.
+
+    Args:
+        side: `left` or `right`.
+        models: The models that both columns share.
+        listed: Run id to record, the runs to choose from.
+        chosen: Id of the run that is selected first.
+    """
 
     def __init__(self, side: str, models: ModelCache, listed: dict[str, RunRecord], chosen: str) -> None:
         self.side, self.models, self.listed = side, models, listed
-        self.generation_id = 0  # counts what was asked for: an older text than the last one asked for ends
+        self.generation_id = 0  # number of the last request: texts of earlier requests end
         self.on_choice: Callable[[], None] = lambda: None
         with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
             options = {run_id: option_label(run) for run_id, run in listed.items()}
@@ -73,6 +80,7 @@ class Column:
 
     @property
     def run(self) -> RunRecord:
+        """Record of the selected run."""
         return self.listed[str(self.select.value)]
 
     def choose(self) -> None:
@@ -82,7 +90,11 @@ class Column:
         self.on_choice()
 
     def describe(self, other: RunRecord) -> None:
-        """Show the run's score and settings, those that the other run has otherwise in bold."""
+        """Show the run's score and settings, with those that differ from the other run in bold.
+
+        Args:
+            other: Record of the run in the other column.
+        """
         self.score.set_text(score(self.run))
         self.settings.clear()
         with self.settings:
@@ -90,15 +102,28 @@ class Column:
                 ui.label(setting).classes("differs" if differs else "")
 
     def clear(self, rate: str = "no text yet") -> None:
+        """Remove the text and the error.
+
+        Args:
+            rate: What is shown in place of the number of characters.
+        """
         self.text.clear()
         self.error.set_visibility(False)
         self.rate.set_text(rate)
 
     def stop(self) -> None:
+        """Stop the generation of the text; the part that is shown stays."""
         self.generation_id += 1
 
     async def write(self, request: GenerationRequest, rate: int) -> None:
-        """Generate until the text ends, the page is closed, or a new request starts."""
+        """Generate a text until it ends, the page is closed, or a new request starts.
+
+        An error of the model or of the prompt is shown in the column.
+
+        Args:
+            request: Prompt and settings of the generation.
+            rate: Characters shown per second; 0 for no limit.
+        """
         self.stop()
         current = self.generation_id
 
@@ -136,7 +161,14 @@ class Column:
 
 
 class Page:
-    """Page of one visitor."""
+    """Page of one visitor.
+
+    Args:
+        config: Validated config of the command, with the initial values of the controls.
+        models: The models that both columns share.
+        listed: Run id to record, the runs to choose from.
+        sides: Ids of the runs that the left and the right column select first.
+    """
 
     def __init__(
         self, config: PlayConfig, models: ModelCache, listed: dict[str, RunRecord], sides: list[str]
@@ -145,7 +177,7 @@ class Page:
         ui.add_css(STYLE)
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
         self.fields: dict[str, Any] = {}
-        self.writing = 0  # how many times Write was pressed whose texts have not ended
+        self.writing = 0  # number of uses of Write whose texts have not ended
         prompt = ui.textarea(LABELS["prompt"], value=config.prompt).props("outlined dense autogrow rows=1")
         self.fields["prompt"] = prompt.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
         with ui.element("div").classes("controls"):
@@ -166,6 +198,12 @@ class Page:
         self.stopper.disable()
 
     def number_field(self, key: str, value: float | None) -> None:
+        """Add a control for a number; the key Enter in it starts the generation.
+
+        Args:
+            key: A field of GenerationRequest.
+            value: Initial value; None for an empty control.
+        """
         field = ui.number(
             LABELS[key], value=value, step=STEPS[key], validation=lambda value: validation_error(key, value)
         )
@@ -173,12 +211,13 @@ class Page:
         self.fields[key] = field
 
     def describe(self) -> None:
+        """Show score and settings in both columns, with the differences in bold."""
         left, right = self.columns
         left.describe(right.run)
         right.describe(left.run)
 
     async def write(self) -> None:
-        """Generate in both columns at the same time."""
+        """Generate in both columns at the same time, unless the value of a control is invalid."""
         fine = [field.validate() for field in self.fields.values()]  # each shows its own error
         if not all(fine):
             return
@@ -195,19 +234,26 @@ class Page:
                 self.stopper.disable()
 
     def stop(self) -> None:
+        """Stop the generation in both columns."""
         for column in self.columns:
             column.stop()
 
 
 def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord) -> None:
-    """Serve the page until Ctrl-C; print its address once it answers."""
+    """Serve the page until Ctrl-C; print its address when it answers.
 
+    Args:
+        config: Validated config of the command, with host, port and the initial values of the controls.
+        store: Store of the runs to choose from; it is read again for each visit.
+        left: Record of the run that the left column selects first.
+        right: Record of the run that the right column selects first.
+    """
     models = ModelCache(store)
 
-    @ui.page("/", response_timeout=60)  # a store across a network may take its time
+    @ui.page("/", response_timeout=60)  # a store in a network can be slow
     async def page() -> None:
         try:
-            found = await asyncio.to_thread(store.finished)  # again for each visit: trainings may have ended
+            found = await asyncio.to_thread(store.finished)  # for each visit: runs may have ended
         except UserError as error:
             ui.label(str(error)).props('role="alert"')
             return

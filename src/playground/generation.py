@@ -15,7 +15,7 @@ from src.models.serialization import TrainedModel
 from src.tracking.run_record import RunRecord
 from src.tracking.run_store import RunStore
 
-TIME_SLICE = 0.04  # seconds of computing at a time: what is shown grows smoothly, and a stop is heard
+TIME_SLICE = 0.04  # seconds per computation: the text grows smoothly, and a stop takes effect soon
 LEADING_SETTINGS = ("model", "model.layers", "hidden", "seq_len", "lr", "clip", "data")
 # Settings that do not affect the text that a model generates.
 HIDDEN_SETTINGS = ("workers", "log_every", "prompt", "length", "temperature")
@@ -23,7 +23,16 @@ HIDDEN_SETTINGS = ("workers", "log_every", "prompt", "length", "temperature")
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """Settings of a generation. Names and ranges are those of the keys of conf/play.yaml."""
+    """Settings of a generation. Names and ranges are those of the keys of conf/play.yaml.
+
+    Attributes:
+        prompt: Text that the network reads first; may be empty.
+        temperature: Divisor of the logits, >= 0; 0 for the likeliest character.
+        top_k: Number of likeliest characters to sample from, >= 1; None for all.
+        top_p: Share of the probability to sample from, > 0 and <= 1; None for all.
+        length: Number of new characters, >= 0.
+        seed: Seed of the random generator, >= 0.
+    """
 
     prompt: str
     temperature: float
@@ -38,7 +47,15 @@ CONSTRAINTS: dict[str, Constraint] = {key: fields_of(PlayConfig)[key].validator 
 
 
 def validation_error(key: str, value: Any) -> str | None:
-    """Return why a field of GenerationRequest cannot have this value, in one line; None if it can."""
+    """Return why a field of GenerationRequest cannot have a value.
+
+    Args:
+        key: Name of the field.
+        value: Value of the page's control; None for an empty one.
+
+    Returns:
+        The reason in one line; None if the value is valid.
+    """
     constraint = CONSTRAINTS[key]
     whole = constraint.kind == "an integer" and isinstance(value, float) and value.is_integer()
     if constraint.is_satisfied_by(int(value) if whole else value):  # a browser sends 5.0 for 5
@@ -48,23 +65,50 @@ def validation_error(key: str, value: Any) -> str | None:
 
 
 def parse_request(typed: dict[str, Any]) -> GenerationRequest:
-    """Convert the values of the page's controls, all of them valid."""
+    """Convert the values of the page's controls to a request.
+
+    Args:
+        typed: Field name to value, all of them valid (`validation_error`).
+
+    Returns:
+        The request, with whole numbers as integers.
+    """
     integers = {k: int(v) for k, v in typed.items() if CONSTRAINTS[k].kind == "an integer" and v is not None}
     return GenerationRequest(**{**typed, **integers})
 
 
 class TextStream:
-    """A text in the making. Raises UserError for a prompt that the model cannot read."""
+    """A text while it is generated.
+
+    Args:
+        model: The trained network with its vocabulary.
+        request: Prompt and settings of the generation.
+
+    Attributes:
+        written: Number of characters generated so far.
+        seconds: Processor time of the thread that generated them; other threads do not count.
+        ended: Whether the text has its full length.
+
+    Raises:
+        UserError: The vocabulary lacks a character of the prompt.
+    """
 
     def __init__(self, model: TrainedModel, request: GenerationRequest) -> None:
         settings = asdict(request)
         self.characters = sample(model, rng=np.random.default_rng(settings.pop("seed")), **settings)
         self.written = 0
-        self.seconds = 0.0  # spent computing by the thread itself, so that neighbors do not count
+        self.seconds = 0.0  # processor time of the thread, so that other threads do not count
         self.ended = False
 
     def next_chunk(self, most: int | None) -> str:
-        """Return the next characters: at most `most`, and no more than come in a slice of time."""
+        """Return the next characters, as many as one slice of time (TIME_SLICE) allows.
+
+        Args:
+            most: Maximum number of characters; None for no limit.
+
+        Returns:
+            The characters; at the end of the text fewer, or "".
+        """
         chunk: list[str] = []
         began, until = time.thread_time(), time.monotonic() + TIME_SLICE
         while (most is None or len(chunk) < most) and time.monotonic() < until:
@@ -79,25 +123,46 @@ class TextStream:
 
     @property
     def rate(self) -> str:
-        """Number of generated characters, and their number per second."""
+        """Number of generated characters, and how many were computed per second."""
         count = pluralize(self.written, "character")
         return f"{count}, computed at {self.written / self.seconds:,.0f} a second" if self.written else count
 
 
 def score(run: RunRecord) -> str:
-    """The validation loss of a run, for people."""
+    """Return the validation loss of a run, as a text for people.
+
+    Args:
+        run: Record of the run.
+
+    Returns:
+        Like `val/loss 1.2345`, or `no val/loss`.
+    """
     return "no val/loss" if run.val_loss is None else f"val/loss {run.val_loss:.4f}"
 
 
 def option_label(run: RunRecord) -> str:
-    """The run in one line of the list."""
+    """Return the line that stands for a run in the list.
+
+    Args:
+        run: Record of the run.
+
+    Returns:
+        Name, val/loss, aliases and id.
+    """
     return " · ".join([run.name, score(run), *run.aliases, run.run_id])
 
 
 def settings_diff(run: RunRecord, other: RunRecord) -> list[tuple[str, bool]]:
-    """List a run's settings, like `hidden=64`, and whether each differs from the other run's.
+    """List the settings of a run, and whether each differs from that of another run.
 
-    LEADING_SETTINGS come first; of the others only those that differ are listed.
+    LEADING_SETTINGS come first; of the other settings only those that differ are listed.
+
+    Args:
+        run: Record of the run whose settings are listed.
+        other: Record of the run with which it is compared.
+
+    Returns:
+        Pairs of a setting like `hidden=64` (`-` for no value) and whether it differs.
     """
     keys = [key for key in dict.fromkeys([*run.params, *other.params]) if key not in HIDDEN_SETTINGS]
     changed = {key for key in keys if run.params.get(key) != other.params.get(key)}
@@ -107,15 +172,29 @@ def settings_diff(run: RunRecord, other: RunRecord) -> list[tuple[str, bool]]:
 
 
 class ModelCache:
-    """The models of a store's runs, each read once."""
+    """The models of a store's runs, each loaded once.
+
+    Args:
+        store: Store of the runs.
+    """
 
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.models: dict[str, TrainedModel] = {}
-        self.lock = threading.Lock()  # two columns may ask at once
+        self.lock = threading.Lock()  # both columns may load at the same time
 
     def load(self, run: RunRecord) -> TrainedModel:
-        """Load a run's model. Raises UserError for a run that has none, or a damaged one."""
+        """Load the model of a run, once; several threads may call at the same time.
+
+        Args:
+            run: A record of the store.
+
+        Returns:
+            The network with its vocabulary.
+
+        Raises:
+            UserError: The run has no model, or a damaged one.
+        """
         with self.lock:
             if run.run_id not in self.models:
                 self.models[run.run_id] = self.store.load_model(run)

@@ -1,6 +1,6 @@
-"""MLflow pyfunc loader of a trained model: what `mlflow.pyfunc.load_model` calls.
+"""MLflow pyfunc loader of a trained model: the code that `mlflow.pyfunc.load_model` calls.
 
-Imported by MLflow from the code that the model carries. `predict` has no type hints: MLflow reads them, and a
+MLflow imports it from the code that the model carries. `predict` has no type hints: MLflow reads them, and a
 hint on the input would silently replace the logged signature and drop every param.
 
 Invalid values raise MLflow's own exception, which its server answers with status 400. MLflow itself ignores
@@ -20,11 +20,11 @@ from src.common.errors import UserError
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel, load
 
-# Param to its default, its type, its least and its greatest value, and these in words. An MLflow param has
+# Param name to its default, type, minimum and maximum, and the range in words. An MLflow param has
 # one type and no null, so "off" is a number: top_k 0, top_p 1.
 PARAMS: dict[str, tuple[float, type, float, float, str]] = {
     "temperature": (0.7, float, 0, sys.float_info.max, "a number >= 0"),
-    "length": (300, int, 0, 100_000, "an integer from 0 to 100000"),  # bounds the time of one request
+    "length": (300, int, 0, 100_000, "an integer from 0 to 100000"),  # limits the time of one request
     "seed": (1, int, 0, math.inf, "an integer >= 0"),
     "top_k": (0, int, 0, math.inf, "an integer >= 0 (0: off)"),
     "top_p": (1.0, float, math.ulp(0.0), 1, "a number > 0 and <= 1 (1: off)"),
@@ -45,18 +45,19 @@ class CharRnnPyfunc:
         """Generate one text per prompt, without the prompt.
 
         Args:
-            model_input: A table with the column `prompt`.
-            params: temperature (0: greedy), length in new characters, seed, top_k (0: off), top_p (1: off).
-                Every row uses the same seed, so a text does not depend on the other rows.
+            model_input: A table (pandas DataFrame) with the column `prompt`.
+            params: `temperature` (0: always the likeliest character), `length` in new characters, `seed`,
+                `top_k` (0: off) and `top_p` (1: off); None for the defaults (PARAMS). Every row uses the same
+                seed, so a text does not depend on the other rows.
 
         Returns:
             The generated texts, one per prompt.
 
         Raises:
             MlflowException: A param is unknown or out of range, or a prompt has unknown characters.
-        """
+        """  # noqa: DOC501, RUF100 (`bad_request` returns an MlflowException)
         values = validated(params or {})
-        # MLflow makes one row of a dictionary of lists, whose cell is the list.
+        # MLflow turns a dictionary of lists into one row whose cell is the list.
         prompts = [p for cell in model_input["prompt"] for p in (cell if isinstance(cell, list) else [cell])]
         for prompt in prompts:
             if not isinstance(prompt, str):
@@ -77,11 +78,17 @@ class CharRnnPyfunc:
 
 
 def validated(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in defaults and check every param.
+    """Return all params, with defaults for those that are not given, after a check of their types and ranges.
+
+    Args:
+        params: Param name to value; may be empty.
+
+    Returns:
+        Name to value of every param of PARAMS, converted to its type.
 
     Raises:
         MlflowException: A param is unknown (possible without MLflow's wrapper) or out of range.
-    """
+    """  # noqa: DOC501, RUF100 (`bad_request` returns an MlflowException)
     if unknown := sorted(params.keys() - PARAMS.keys()):
         raise bad_request(f"params: expected only {', '.join(PARAMS)}, got {', '.join(unknown)}")
     values = {}
@@ -96,10 +103,17 @@ def validated(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bad_request(reason: str) -> MlflowException:
-    """An error that MLflow's server answers with status 400."""
+    """Return an error that MLflow's server answers with status 400.
+
+    Args:
+        reason: Message in one line.
+
+    Returns:
+        The exception, to be raised.
+    """
     return MlflowException.invalid_parameter_value(reason)
 
 
 def _load_pyfunc(path: str) -> CharRnnPyfunc:
-    """MLflow's entry point; path: a directory written by src/models/serialization.py."""
+    """Return the model of a directory that src/models/serialization.py wrote; MLflow's entry point."""
     return CharRnnPyfunc(load(Path(path)))

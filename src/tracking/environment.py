@@ -30,9 +30,14 @@ MODULES = ("final_evaluation.py", "runner.py")
 
 
 def environment(workers: int | None = None) -> dict[str, Any]:
-    """Describe versions, processor, numerics, commit and the digests of lock and code, ready for JSON.
+    """Describe versions, processor, numerics, commit and the digests of lock file and code, ready for JSON.
 
-    workers: processes that share a batch; None where nothing is trained.
+    Args:
+        workers: Number of processes that share a batch; None (the default) where nothing is trained.
+
+    Returns:
+        The content of environment.json. Its entry `numerics` is the result of the function of this name, the
+        digests are SHA-256 in hexadecimal, and the entries of git are None where there is no checkout.
     """
     status = git("status", "--porcelain")
     return {
@@ -51,15 +56,20 @@ def environment(workers: int | None = None) -> dict[str, Any]:
 
 
 def numerics(workers: int | None) -> dict[str, Any]:
-    """Describe what must be equal for the same config, data and code to give the same bits.
+    """Describe everything that must be equal for the same config, data and code to give the same bits.
 
-    numpy: its version. simd: the instruction sets that NumPy's own loops are dispatched to. blas: the
-    library and its version. blas_kernels: the kernel family that the library chose for this processor
-    (`Haswell`, `SkylakeX`, ...), None where it cannot be queried (Apple's Accelerate). workers: processes
-    that share a batch; each has one BLAS thread.
+    Args:
+        workers: Number of processes that share a batch, each with one BLAS thread; None where nothing is
+            trained.
+
+    Returns:
+        `numpy`: its version. `simd`: the instruction sets that NumPy's own loops can use. `blas`: the library
+        and its version. `blas_kernels`: the kernel family that the library chose for this processor
+        (`Haswell`, `SkylakeX`, ...), None where it cannot be queried (Apple's Accelerate). `workers`: the
+        argument.
     """
     built = np.show_config(mode="dicts")
-    # NumPy's is the first: they are listed as they were loaded, and SciPy (by way of MLflow) comes later.
+    # The first is NumPy's: they are listed in the order of loading, and MLflow loads SciPy later.
     pool = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), None)
     library = f"{pool['internal_api']} {pool['version']}" if pool else None
     return {
@@ -72,14 +82,21 @@ def numerics(workers: int | None) -> dict[str, Any]:
 
 
 def environment_tags(env: dict[str, Any]) -> dict[str, str]:
-    """Return the parts of an environment that distinguish runs in MLflow's table, as tags."""
+    """Return the parts of an environment that distinguish runs in MLflow's table, as tags.
+
+    Args:
+        env: An environment (`environment`), for a run with the key `data_digest`.
+
+    Returns:
+        Tag name to text; an unknown part has no tag.
+    """
     numerics = env["numerics"]
     tags = {
         "mlflow.source.git.commit": env["git_commit"],
         "git_dirty": None if env["git_dirty"] is None else str(env["git_dirty"]).lower(),
         "code_sha256": env["code_sha256"],
         "lock_sha256": env["lock_sha256"],
-        "data_digest": env.get("data_digest"),  # which runs `best` compares
+        "data_digest": env.get("data_digest"),  # `best` compares runs of the same digest
         "processor": env["processor"],
         "blas": " ".join(filter(None, (numerics["blas"], numerics["blas_kernels"]))),
     }
@@ -87,7 +104,11 @@ def environment_tags(env: dict[str, Any]) -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system gives it."""
+    """Return the name of the processor, as far as the system gives it.
+
+    Returns:
+        The model name of /proc/cpuinfo; elsewhere that of `platform.processor`, which may be "".
+    """
     with suppress(OSError):
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if name := re.search(r"^model name\s*: *(.*)", cpuinfo, re.MULTILINE):
@@ -96,7 +117,15 @@ def processor() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """Run git in the project; its output, None where there is no git or no checkout."""
+    """Run git in the project.
+
+    Args:
+        *arguments: Arguments of the command line.
+
+    Returns:
+        The output without surrounding white space; None where git is missing, fails, or takes more than 10
+        seconds, or the project is not a checkout.
+    """
     try:
         return subprocess.check_output(
             ["git", *arguments], cwd=PROJECT, stderr=subprocess.DEVNULL, text=True, timeout=10
@@ -107,7 +136,11 @@ def git(*arguments: str) -> str | None:
 
 @cache
 def code_digest() -> str:
-    """Return the SHA-256 over the name and the bytes of every module that a result depends on."""
+    """Return the digest of every module on which a result depends.
+
+    Returns:
+        SHA-256 of the names and bytes of the files, in hexadecimal; computed once per process.
+    """
     digest = hashlib.sha256()
     files = [file for part in PACKAGES for file in (SOURCE / part).rglob("*.py")]
     for file in sorted([*files, *(SOURCE / module for module in MODULES)]):
@@ -117,10 +150,17 @@ def code_digest() -> str:
 
 
 def job_digest(config: Config, corpus_digest: str) -> str:
-    """Return the SHA-256 over what makes two jobs the same: config, data and code.
+    """Return the digest of everything that makes two jobs the same: config, data and code.
 
-    The code is that of the project and, where `optimizer._target_` or `schedule._target_` names a class of
-    the user's own, the file that defines it.
+    The code is that of the project and, where `optimizer._target_` or `schedule._target_` names a class
+    outside of it, the file that defines this class.
+
+    Args:
+        config: Validated config of the run.
+        corpus_digest: Digest of the prepared corpus.
+
+    Returns:
+        SHA-256 in hexadecimal.
     """
     classes = [find_class(group, getattr(config, group)["_target_"]) for group in TARGET_GROUPS]
     sources = [Path(inspect.getfile(each)) for each in classes]
@@ -130,15 +170,29 @@ def job_digest(config: Config, corpus_digest: str) -> str:
 
 
 def hash_file(file: Path) -> str | None:
-    """Return the SHA-256 of a file; None where there is none."""
+    """Return the digest of a file.
+
+    Args:
+        file: The file, read as a whole.
+
+    Returns:
+        SHA-256 in hexadecimal; None where there is no such file.
+    """
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
 
 
 def normalize(value: Any) -> Any:
     """Return a value of a config with its whole numbers as integers: 0 and 0.0 set a key to the same value.
 
-    >>> normalize({"weight_decay": 0.0, "split": [0.5, 1.0], "stateful": False})
-    {'weight_decay': 0, 'split': [0.5, 1], 'stateful': False}
+    Args:
+        value: A value that JSON can store, with nested dictionaries and lists.
+
+    Returns:
+        The same structure, with tuples as lists.
+
+    Example:
+        >>> normalize({"weight_decay": 0.0, "split": [0.5, 1.0], "stateful": False})
+        {'weight_decay': 0, 'split': [0.5, 1], 'stateful': False}
     """
     match value:
         case dict():

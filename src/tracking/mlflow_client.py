@@ -1,6 +1,6 @@
 """Connection to an MLflow store, the one-line error for a store that does not answer, and its registry.
 
-MLflow takes some 4 seconds to import, so modules that use it are imported when they are needed, and never by
+MLflow takes about 4 seconds to import, so modules that use it are imported when they are needed, and never by
 training.
 """
 
@@ -23,19 +23,29 @@ from src.tracking.run import tracking_store
 
 SQLITE = "sqlite:///"
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
-MAX_JOBS = 5000  # jobs of a sweep that are read
+MAX_JOBS = 5000  # maximum number of jobs of a sweep that are read
 MODEL = "model"  # name of the logged model of a run
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
 
 
 class StoreUnreachable(UserError):
-    """The store does not answer, or answers with an error."""
+    """A store that does not answer, or that answers with an error."""
 
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn MLflow's, the database's and the system's errors into one line that names the store."""
+    """Turn the errors of MLflow, of the database and of the system into one line that names the store.
+
+    Args:
+        uri: URI of the store, for the message.
+
+    Yields:
+        Nothing; errors of the context are converted.
+
+    Raises:
+        StoreUnreachable: An operation in the context failed.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -46,13 +56,19 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def connect(uri: str) -> Any:
-    """Make a client of the store, which becomes MLflow's default, too.
+    """Make a client of the store, which also becomes MLflow's default store.
 
-    The first client of a database brings it up to date. Processes that do so at once fail each other, so
-    those that open the same file take turns; a server does it by itself.
+    The first client of a database migrates it to the current schema. Processes that do this at the same time
+    make each other fail, so processes that open the same file take turns; a server does this by itself.
+
+    Args:
+        uri: URI of the store: a database file (`sqlite:///...`) or the address of a server.
+
+    Returns:
+        An `mlflow.MlflowClient`.
 
     Raises:
-        StoreUnreachable: The address is of no kind that MLflow knows, or the file is no database.
+        StoreUnreachable: MLflow does not know this kind of URI, or the file is not a database.
     """
     with store_errors(uri):
         mlflow.set_tracking_uri(uri)
@@ -64,13 +80,35 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def connected(uri: str) -> Iterator[Any]:
-    """Make a client of the store (see `connect`); any error in the context is one line (`store_errors`)."""
+    """Make a client of the store (`connect`) and convert every error of the context (`store_errors`).
+
+    Args:
+        uri: URI of the store.
+
+    Yields:
+        An `mlflow.MlflowClient`.
+
+    Raises:
+        StoreUnreachable: The store does not answer, or an operation in the context failed.
+    """
     with store_errors(uri):
         yield connect(uri)
 
 
 def experiment_id(client: Any, name: str, artifacts: str) -> str:
-    """Find or create an experiment; artifacts: where a new one keeps its files ("": the store's choice)."""
+    """Find or create an experiment; a deleted one is restored.
+
+    Args:
+        client: Client of the store.
+        name: Name of the experiment.
+        artifacts: URI of the folder in which a new experiment keeps its files; "" for the store's choice.
+
+    Returns:
+        Id of the experiment.
+
+    Raises:
+        MlflowException: The store does not answer, or refuses the name.
+    """
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -88,12 +126,13 @@ def register(run_id: str, folder: str, config: PathsConfig) -> None:
     """Make the model of this process's run the champion; print how to serve it on standard error.
 
     Args:
-        run_id: Id in MLflow; the directory's name while the run is not uploaded, which is refused.
-        folder: Name of the run's directory.
-        config: Where the run is tracked.
+        run_id: Id of the run in MLflow. While the run is not uploaded, it is the name of its directory, which
+            is refused.
+        folder: Name of the run directory.
+        config: Config that says where the run is tracked.
 
     Raises:
-        UserError: The run has no model, or the store does not answer.
+        UserError: The run is not uploaded or has no model, or the store does not answer.
     """
     if run_id == folder:
         raise UserError(f"register: expected an uploaded run, got {run_id}, which is not uploaded yet")
@@ -107,9 +146,16 @@ def register(run_id: str, folder: str, config: PathsConfig) -> None:
 
 
 def set_champion(uri: str, run_id: str) -> int:
-    """Make the run's model the champion; return the number of its version.
+    """Make the model of a run the champion: the version of the registered model that is in use.
 
-    A run that has a version already keeps it.
+    A run whose model has a version keeps it.
+
+    Args:
+        uri: URI of the store.
+        run_id: Id of the run in MLflow.
+
+    Returns:
+        Number of the version.
 
     Raises:
         UserError: The run has no model, or the store does not answer.
@@ -122,11 +168,25 @@ def set_champion(uri: str, run_id: str) -> int:
 
 
 def create_version(client: Any, run_id: str) -> int:
-    """Create a version of the run's logged model. (`mlflow.register_model` does the same, and prints.)"""
+    """Create a version of the registered model from the logged model of a run.
+
+    `mlflow.register_model` does the same, but prints messages.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run; of several logged models the last one counts.
+
+    Returns:
+        Number of the new version.
+
+    Raises:
+        UserError: The run has no completely logged model.
+        MlflowException: The store does not answer.
+    """
     logged = client.search_logged_models(
         [client.get_run(run_id).info.experiment_id],
         f"source_run_id = '{run_id}' AND name = '{MODEL}'",
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],  # of equal weights the last
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],  # the newest first
     )
     ready = [model for model in logged if model.status == LoggedModelStatus.READY]
     if not ready:
@@ -142,7 +202,17 @@ def create_version(client: Any, run_id: str) -> int:
 
 
 def registered_versions(uri: str) -> dict[str, list[str]]:
-    """Map run ids to the aliases, like char-rnn@champion, under which their models are registered."""
+    """Return the aliases under which the models of runs are registered.
+
+    Args:
+        uri: URI of the store.
+
+    Returns:
+        Run id to aliases like `char-rnn@champion`; a run without an alias is left out.
+
+    Raises:
+        StoreUnreachable: The store does not answer.
+    """
     names: dict[str, list[str]] = {}
     with connected(uri) as client:
         for model in client.search_registered_models():

@@ -1,8 +1,8 @@
 """Links into MLflow's UI that open a sweep with its swept keys and scores as columns, and its curves.
 
-A link cannot choose columns and charts, but it can name a saved view: a tag of the experiment with the page's
-state as JSON (mlflow_view.json is its template). The format is that of MLflow 3.17; a test opens every link
-in a browser.
+A link cannot select columns and charts, but it can name a saved view: a tag of the experiment with the state
+of the page as JSON (mlflow_view.json is its template). The format is that of MLflow 3.17; a test opens every
+link in a browser.
 """
 
 import json
@@ -21,9 +21,9 @@ from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
-SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns: those that exist
+SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns, where they exist
 CURVES = ("val/loss", "train/loss")
-MAX_CHART_RUNS = 50  # runs in charts (as in the template); of more, MLflow's "first 20", which are the best
+MAX_CHART_RUNS = 50  # runs in charts, as in the template; a larger sweep shows MLflow's "first 20", the best
 MAX_COMPARE_RUNS = 20  # columns of the compare page
 
 
@@ -32,10 +32,10 @@ class SweepLinks:
     """Links of a sweep.
 
     Attributes:
-        table: Its runs, the lowest val/loss first, with swept keys and scores as columns.
-        charts: Their curves.
-        compare: Their compare page; "" without a run.
-        page: comparison.html.
+        table: Table of its runs, the lowest val/loss first, with swept keys and scores as columns.
+        charts: Curves of its runs.
+        compare: MLflow's compare page of its runs; "" for a sweep without a run.
+        page: The sweep's comparison.html, as MLflow shows it.
     """
 
     table: str
@@ -44,12 +44,24 @@ class SweepLinks:
     page: str
 
     def lines(self) -> list[str]:
-        """One line per link."""
+        """Return the links for a terminal.
+
+        Returns:
+            One line per link, with its name; a link that is "" is left out.
+        """
         return [f"  {name:<8} {link}" for name, link in asdict(self).items() if link]
 
 
 def ui_location(config: PathsConfig) -> tuple[str, str]:
-    """Return the address of the UI of the store, and the command that starts it ("": it is running)."""
+    """Return where the UI of the store is, and how to start it.
+
+    Args:
+        config: Config that says where runs are tracked.
+
+    Returns:
+        Address of the UI, without a trailing slash, and the command that starts it; the command is "" for a
+        server, which is running.
+    """
     uri = tracking_store(config)["uri"]
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/"), ""
@@ -59,13 +71,16 @@ def ui_location(config: PathsConfig) -> tuple[str, str]:
 
 
 def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str]) -> SweepLinks:
-    """Links of a sweep whose view is saved.
+    """Build the links of a sweep whose view is saved (`save_view`).
 
     Args:
-        server: Address of the UI.
+        server: Address of the UI, without a trailing slash.
         experiment: Id of the experiment.
         sweep_id: Id of the parent run.
-        run_ids: Ids of its jobs, the best first.
+        run_ids: Ids of its jobs, the best first; the compare page shows the first MAX_COMPARE_RUNS.
+
+    Returns:
+        The links.
     """
     root = f"{server}/#/experiments/{experiment}/runs"
     runs = f"{root}?workflowType=machine_learning"
@@ -83,13 +98,13 @@ def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str])
 def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     """Fill the template mlflow_view.json: the state of MLflow's page of runs that shows a sweep.
 
-    Its charts have two columns (of three the legends are cut off), and `isAccordionReordered` keeps MLflow
-    from sorting its own sections before this one.
+    The charts have two columns, because three cut off the legends. `isAccordionReordered` keeps MLflow from
+    sorting its own sections before this one.
 
     Args:
         sweep_id: Id of the parent run.
         keys: The swept keys.
-        jobs: Number of jobs.
+        jobs: Number of jobs; of more than MAX_CHART_RUNS the charts show only the first 20.
 
     Returns:
         The state, to be saved as JSON.
@@ -122,22 +137,38 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
 
 
 def param_name(key: str) -> str:
-    """Return the param that a swept key is logged as (`src.config.schema.flatten`)."""
+    """Return the param as which a swept key is logged (`src.config.schema.flatten`).
+
+    Args:
+        key: Key as typed in an override, possibly with a leading `+`.
+
+    Returns:
+        The key, without `.name` for the choice of a group.
+    """
     return key.lstrip("+").removesuffix(".name")
 
 
 def save_view(
     client: Any, experiment: str, sweep_id: str, name: str, keys: list[str], run_ids: list[str]
 ) -> None:
-    """Save the view of a sweep as a tag of its experiment, and color its runs (`run_ids`, the best first)."""
+    """Save the view of a sweep as a tag of its experiment, and give each run a color.
+
+    Args:
+        client: Client of the store.
+        experiment: Id of the experiment.
+        sweep_id: Id of the parent run.
+        name: Name of the sweep, shown in MLflow's list of saved views.
+        keys: The swept keys.
+        run_ids: Ids of the jobs, the best first; the colors follow this order.
+    """
     now = int(time.time() * 1000)
     view = {
-        "name": f"sweep {name}"[:100],  # MLflow's list of saved views shows it
+        "name": f"sweep {name}"[:100],  # shown in MLflow's list of saved views
         "createdAt": now,
         "updatedAt": now,
         "state": json.dumps(view_state(sweep_id, keys, len(run_ids))),
     }
-    # MLflow derives a run's color from its id, often the same for two jobs. These are matplotlib's.
+    # MLflow derives a run's color from its id, often the same for two jobs. These colors are matplotlib's.
     colors = read_json(TEMPLATE, dict[str, Any])["colors"]
     for run_id, color in zip(run_ids, cycle(colors), strict=False):
         client.set_tag(run_id, "mlflow.runColor", color)
@@ -145,7 +176,18 @@ def save_view(
 
 
 def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
-    """Name and links of the ended sweep that was started last; None without one."""
+    """Return the ended sweep that was started last.
+
+    Args:
+        config: Config that says where runs are tracked.
+        server: Address of the UI, without a trailing slash.
+
+    Returns:
+        Name and links of the sweep; None where the experiment has no ended sweep.
+
+    Raises:
+        StoreUnreachable: MLflow does not know this kind of URI, or the file is not a database.
+    """
     from src.tracking.mlflow_client import connect  # slow to import
 
     client = connect(tracking_store(config)["uri"])

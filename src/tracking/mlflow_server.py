@@ -18,10 +18,13 @@ STOP_TIMEOUT = 8.0  # seconds for requests in progress when the server is stoppe
 
 
 def check_database(backend: str) -> None:
-    """Check a database URL.
+    """Check the URL of a database.
+
+    Args:
+        backend: URL as SQLAlchemy reads it, like postgresql://USER:PASSWORD@HOST/NAME.
 
     Raises:
-        UserError: It is no database's URL, or the driver is not installed.
+        UserError: It is not the URL of a database, or the driver is not installed.
     """
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -42,22 +45,22 @@ def check_database(backend: str) -> None:
 
 @contextmanager
 def run_server(options: list[str], host: str, port: int, log: Path, backend: str) -> Iterator[Server]:
-    """Run `mlflow server` while the context lasts, which begins once the server listens.
+    """Run `mlflow server` while the context lasts; the context begins when the server listens.
 
     Args:
-        options: Further command-line options.
+        options: More options of its command line.
         host: Address to listen on.
-        port: Port to listen on.
-        log: File for its output.
-        backend: Database URL, passed in the environment, where other users cannot read the password.
+        port: TCP port to listen on.
+        log: File for its output, overwritten.
+        backend: URL of the database, passed in the environment, where other users cannot read the password.
 
     Yields:
         The process, which may have ended by itself.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), *options]
     env = {**os.environ, "PYTHONWARNINGS": "ignore", "MLFLOW_BACKEND_STORE_URI": backend}
-    env.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes that are not used here
-    with log.open("wb") as file:  # its own process group: Ctrl-C is for this process, which stops the server
+    env.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # starts eight unused processes
+    with log.open("wb") as file:  # its own process group: Ctrl-C reaches only this process
         server = subprocess.Popen(command, stdout=file, stderr=file, env=env, process_group=0)
     try:
         while server.poll() is None and not is_listening(host, port):
@@ -68,7 +71,15 @@ def run_server(options: list[str], host: str, port: int, log: Path, backend: str
 
 
 def serve(options: list[str], host: str, port: int, log: Path, backend: str, message: str) -> None:
-    """Run `mlflow server` (see `run_server`) until Ctrl-C or SIGTERM; print a message once it listens.
+    """Run `mlflow server` (`run_server`) until Ctrl-C or SIGTERM.
+
+    Args:
+        options: More options of its command line.
+        host: Address to listen on.
+        port: TCP port to listen on.
+        log: File for its output, overwritten.
+        backend: URL of the database.
+        message: Text that is printed on standard output when the server listens.
 
     Raises:
         UserError: The server ended by itself.
@@ -83,7 +94,13 @@ def serve(options: list[str], host: str, port: int, log: Path, backend: str, mes
 
 
 def stop(server: Server) -> None:
-    """End the server and the processes that it has started."""
+    """End the server and the processes that it has started: first by SIGTERM, then by SIGKILL.
+
+    Each signal is followed by a wait of at most STOP_TIMEOUT seconds.
+
+    Args:
+        server: The process, which may have ended.
+    """
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, how)
@@ -94,13 +111,17 @@ def stop(server: Server) -> None:
 def check_free(host: str, port: int) -> None:
     """Check that this process can listen on an address.
 
+    Args:
+        host: Name or number of the address.
+        port: TCP port.
+
     Raises:
-        UserError: The port is in use, or the address is not of this machine.
+        UserError: The port is in use, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of an ended server is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a stopped server's port is free
             probe.bind(address)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
@@ -113,7 +134,15 @@ def check_free(host: str, port: int) -> None:
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Return whether a process accepts connections at this address."""
+    """Return whether a process accepts connections at an address.
+
+    Args:
+        host: Name or number of the address.
+        port: TCP port.
+
+    Returns:
+        True if a connection was accepted within one second.
+    """
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -122,10 +151,17 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def url_host(host: str) -> str:
-    """Return the host part of the URL of a server that listens on `host`, for this machine.
+    """Return the host part of the URL under which this machine reaches a server.
 
-    >>> [url_host(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
-    ['127.0.0.1', '127.0.0.1', '[::1]', '[::1]']
+    Args:
+        host: Address on which the server listens; 0.0.0.0 and :: stand for all addresses of the machine.
+
+    Returns:
+        The host, an IPv6 address in brackets.
+
+    Example:
+        >>> [url_host(host) for host in ("127.0.0.1", "0.0.0.0", "::", "::1")]
+        ['127.0.0.1', '127.0.0.1', '[::1]', '[::1]']
     """
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{address}]" if ":" in address else address

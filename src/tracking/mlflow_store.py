@@ -43,24 +43,42 @@ from src.tracking.sync_state import TRACKING, SyncState
 FINISHED = "attributes.status = 'FINISHED' AND tags.stage = 'train'"
 NEWEST_FIRST = ["attributes.end_time DESC"]
 SAMPLE_TABLE = record_schema(columns=list[str], data=list[list[Any]])  # samples.json as MLflow stores it
-MAX_RUNS = 1000  # finished runs that are listed
-# Error codes of MLflow for what is not there, or cannot be by its name.
+MAX_RUNS = 1000  # maximum number of finished runs that are listed
+# Error codes of MLflow for a missing object, and for a name that no object can have.
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
 
 class MlflowStore:
-    """Runs in an experiment of an MLflow store.
+    """Runs in one experiment of an MLflow store; a RunStore.
+
+    A search raises StoreUnreachable if the store does not answer. A file that cannot be loaded counts as
+    missing.
 
     Args:
-        uri: Of the store.
-        experiment: Name of the experiment in which `latest`, `best` and `finished` look.
-        output_dir: The directories of whose runs are names of their runs in MLflow, too.
+        uri: URI of the store.
+        experiment: Name of the experiment in which runs are searched.
+        output_dir: Folder with the run directories of this machine, whose names `find` accepts.
     """
 
     def __init__(self, uri: str, experiment: str, output_dir: Path) -> None:
         self.uri, self.experiment, self.runs = uri, experiment, output_dir / "runs"
 
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
+        """Find the run that a person names.
+
+        Args:
+            query: `latest`, `best`, the name of a run directory, a run id, an alias of the registered model,
+                or models:/NAME@ALIAS.
+            key: Config key that an error names.
+            data_digest: Digest of the corpus for `best`; "" for that of the run that finished last.
+
+        Returns:
+            The record of the run, without its files and curves. Of equal losses the run that started first is
+            the best.
+
+        Raises:
+            UserError: There is no such run, it is not uploaded yet, or the store does not answer.
+        """
         if query not in ("latest", "best") and self._exists():
             with connected(self.uri) as client:
                 return record_of(get_run(client, self._synced_id(query, key), key))
@@ -79,7 +97,11 @@ class MlflowStore:
         return record_of(runs[0])
 
     def _synced_id(self, query: str, key: str) -> str:
-        """Find the id of the run with a directory of this name; any other name is returned as it is."""
+        """Return the id of the run whose directory has this name; any other name unchanged.
+
+        Raises:
+            UserError: The run is not uploaded yet.
+        """
         folder = self.runs / query
         if Path(query).name != query or not (folder / TRACKING).exists():
             return query
@@ -95,7 +117,7 @@ class MlflowStore:
         return not self.uri.startswith(SQLITE) or Path(self.uri.removeprefix(SQLITE)).exists()
 
     def _search(self, where: str, order: list[str], most: int) -> list[Any]:
-        """Search the experiment, if there is one; neither it nor the database is created."""
+        """Return the matching runs of the experiment; neither the experiment nor the database is created."""
         if not self._exists():
             return []
         with connected(self.uri) as client:
@@ -104,11 +126,27 @@ class MlflowStore:
             return list(client.search_runs(ids, where, ViewType.ACTIVE_ONLY, most, order)) if ids else []
 
     def finished(self) -> list[RunRecord]:
+        """List the finished trainings, at most MAX_RUNS.
+
+        Returns:
+            Records with aliases, without files and curves; the run that finished last is the first.
+        """
         runs = self._search(FINISHED, NEWEST_FIRST, MAX_RUNS)
         aliases = registered_versions(self.uri) if runs else {}
         return [record_of(run, tuple(aliases.get(run.info.run_id, ()))) for run in runs]
 
     def load_model(self, run: RunRecord) -> TrainedModel:
+        """Load the trained model that a run logged.
+
+        Args:
+            run: A record of this store.
+
+        Returns:
+            The network with its vocabulary.
+
+        Raises:
+            UserError: The run has no logged model, or a damaged one.
+        """
         with tempfile.TemporaryDirectory() as folder:
             try:
                 files = mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{MODEL}", dst_path=folder)
@@ -118,11 +156,34 @@ class MlflowStore:
             return serialization.load(Path(files) / "data" / MODEL)
 
     def load_config(self, run: RunRecord) -> dict[str, Any]:
+        """Load the config.json that a run logged.
+
+        Args:
+            run: A record of this store.
+
+        Returns:
+            The config as nested dictionaries.
+
+        Raises:
+            UserError: The run has no config.json, or a damaged one.
+        """
         if config := load_file(run.run_id, "config.json", SCHEMAS["config"]):
             return dict(config)
         raise UserError(f"run: expected a run with a config.json, got {run.run_id}, which has none")
 
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
+        """Load the files, samples and curves (COMPARED_CURVES) of a run.
+
+        Args:
+            run: A record of this store.
+            key: Config key that an error names.
+
+        Returns:
+            The record with config, environment, scores, samples and curves.
+
+        Raises:
+            UserError: One of REQUIRED is missing or damaged.
+        """
         files: dict[str, Any] = {
             name: load_file(run.run_id, f"{name}.json", schema, key) or {} for name, schema in SCHEMAS.items()
         }
@@ -132,29 +193,69 @@ class MlflowStore:
         return check_details(replace(run, curves=curves, samples=samples, **files), key)
 
     def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
+        """Add a file to the artifacts of a run; it replaces an earlier one.
+
+        Args:
+            run: A record of this store.
+            name: Path below the run's artifacts, like `samples/a.txt`.
+            write: Function that creates the file at the path that it receives.
+        """
         with tempfile.TemporaryDirectory() as temporary, connected(self.uri) as client:
             file = Path(temporary) / Path(name).name
             write(file)
             client.log_artifact(run.run_id, str(file), str(Path(name).parent))
 
     def find_job(self, digest: str) -> RunRecord | None:
+        """Find a finished run of a job, neither pruned nor interrupted.
+
+        Args:
+            digest: Digest of the job (`src.tracking.environment.job_digest`).
+
+        Returns:
+            The run that started last; None where there is none.
+        """
         where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
         where += "".join(f" AND tags.stop_reason != '{reason}'" for reason in INCOMPLETE)
         found = self._search(where, ["attributes.start_time DESC"], 1)
         return record_of(found[0]) if found else None
 
     def job_results(self, sweep: str) -> list[JobResult]:
+        """Return the results of the jobs of a sweep.
+
+        Args:
+            sweep: Id of the parent run.
+
+        Returns:
+            One result per job, by number.
+
+        Raises:
+            UserError: The note of a job, or one of its files, is damaged.
+        """
         found = self._search(f"tags.`{SWEEP_TAG_PREFIX}{sweep}` != ''", ["attributes.start_time"], MAX_JOBS)
         with connected(self.uri) as client:
             return sorted((job_result(client, run, sweep) for run in found), key=lambda row: row.number)
 
     def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:
+        """Make a finished run a job of one more sweep, by a tag.
+
+        Args:
+            run_id: Id of the run in MLflow.
+            note: Note of the job, as in sweep.json.
+        """
         with connected(self.uri) as client:
             client.set_tag(run_id, f"{SWEEP_TAG_PREFIX}{note['sweep']}", json.dumps(note))
 
 
 def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
-    """Build the record of an MLflow run, without its files and curves."""
+    """Build the record of an MLflow run, without its files and curves.
+
+    Args:
+        run: An `mlflow.entities.Run`.
+        aliases: Aliases of its registered model; empty by default.
+
+    Returns:
+        The record.
+    """
     info, data = run.info, run.data
     return RunRecord(
         run_id=info.run_id,
@@ -172,7 +273,21 @@ def record_of(run: Any, aliases: tuple[str, ...] = ()) -> RunRecord:
 
 
 def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> Any:
-    """Parse a file that is logged with an MLflow run. Raises UserError for a damaged one."""
+    """Parse a JSON text that is logged with an MLflow run.
+
+    Args:
+        run_id: Id of the run, for an error.
+        name: Name of the text, for an error.
+        text: The JSON text.
+        schema: Type of its content (`src.common.files.read_json`).
+        key: Config key that an error names.
+
+    Returns:
+        The content.
+
+    Raises:
+        UserError: The text is damaged.
+    """
     try:
         return parse_json(text, schema)
     except ValueError as error:
@@ -181,7 +296,20 @@ def parse_logged(run_id: str, name: str, text: str, schema: Any, key: str) -> An
 
 
 def get_run(client: Any, name: str, key: str = "run") -> Any:
-    """Get the run that an id, an alias of the registered model or a models:/ address names."""
+    """Get the run that an id, an alias of the registered model or a models:/ address names.
+
+    Args:
+        client: Client of the store.
+        name: A run id of 32 hexadecimal digits, an alias, models:/NAME@ALIAS or models:/NAME/VERSION.
+        key: Config key that an error names.
+
+    Returns:
+        The `mlflow.entities.Run`.
+
+    Raises:
+        UserError: There is no such run.
+        MlflowException: The store does not answer.
+    """
     model, alias, version = REGISTERED, name, ""
     if address := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", name):
         model, alias, version = address[1], address[2] or "", address[3] or ""
@@ -201,14 +329,35 @@ def get_run(client: Any, name: str, key: str = "run") -> Any:
 
 
 def load_curves(client: Any, run_id: str, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-    """Load the (step, value) points of a run's metrics by name, in the order of the steps."""
+    """Load the points of a run's metrics.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        names: Names of the metrics.
+
+    Returns:
+        Metric name to its (step, value) points in the order of the steps; no points for an unknown name.
+    """
     return {
         name: sorted((m.step, m.value) for m in client.get_metric_history(run_id, name)) for name in names
     }
 
 
 def job_result(client: Any, run: Any, sweep: str) -> JobResult:
-    """Build a job's result from its MLflow run; sweep: id of the parent run."""
+    """Build the result of a job from its MLflow run.
+
+    Args:
+        client: Client of the store.
+        run: The `mlflow.entities.Run` of the job, with a tag of the sweep.
+        sweep: Id of the parent run.
+
+    Returns:
+        The result, with curves, samples and, where they were measured, gradient norms.
+
+    Raises:
+        UserError: The note of the job, or one of its files, is damaged.
+    """
     record = record_of(run)
     note = parse_logged(record.run_id, "sweep tag", record.tags[SWEEP_TAG_PREFIX + sweep], JobNote, "run")
     note["reused"] = record.tags.get("mlflow.parentRunId") != sweep
@@ -222,13 +371,37 @@ def job_result(client: Any, run: Any, sweep: str) -> JobResult:
 
 
 def load_samples(run_id: str, key: str = "run") -> list[dict[str, Any]]:
-    """Load the rows of the run's table of samples; none where it has none."""
+    """Load the table of samples of a run.
+
+    Args:
+        run_id: Id of the run.
+        key: Config key that an error names.
+
+    Returns:
+        One row per sample, column name to value; empty where the run has no table.
+
+    Raises:
+        UserError: The table is damaged.
+    """
     table = load_file(run_id, SAMPLES, SAMPLE_TABLE, key) or {"columns": [], "data": []}
     return [dict(zip(table["columns"], values, strict=False)) for values in table["data"]]
 
 
 def load_file(run_id: str, name: str, schema: Any, key: str = "run") -> Any:
-    """Load a JSON file that is logged with the run; None where it has none."""
+    """Load a JSON file that is logged with a run.
+
+    Args:
+        run_id: Id of the run.
+        name: Path below the run's artifacts.
+        schema: Type of its content (`src.common.files.read_json`).
+        key: Config key that an error names.
+
+    Returns:
+        The content; None where the run has no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     try:
         text = mlflow.artifacts.load_text(f"runs:/{run_id}/{name}")
     except (MlflowException, OSError):

@@ -21,7 +21,7 @@ from src.tracking import mlflow_links
 from src.tracking.mlflow_client import MAX_JOBS, MODEL, RUN_DIR_TAG, experiment_id
 from src.tracking.run import SWEEP_TAG_PREFIX
 
-EVENT = "event"  # tag of a logged model: where its event ends in the log, to recognize repeated events
+EVENT = "event"  # tag of a logged model: end of its event in the log, in bytes, to recognize repeated events
 SOURCE = Path(__file__).resolve().parents[1]
 # What a logged model carries to write text where this project is not installed: packages of the project, and
 # the packages that these import.
@@ -30,7 +30,17 @@ REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions
 
 
 def find_or_create_run(client: Any, event: dict[str, Any], artifacts: str, directory: str) -> tuple[str, str]:
-    """Find the run of this directory, or create it with its tags; its id and that of its experiment."""
+    """Find the MLflow run of a run directory, or create it with its tags.
+
+    Args:
+        client: Client of the store.
+        event: The start event.
+        artifacts: URI of the folder in which a new experiment keeps its files; "" for the store's choice.
+        directory: Name of the run directory, by which the run is found again.
+
+    Returns:
+        Id of the run, and id of its experiment.
+    """
     experiment = experiment_id(client, event["experiment"], artifacts)
     found = client.search_runs([experiment], f"tags.{RUN_DIR_TAG} = '{directory}'", max_results=1)
     if found:
@@ -41,7 +51,13 @@ def find_or_create_run(client: Any, event: dict[str, Any], artifacts: str, direc
 
 
 def log_inputs(client: Any, run_id: str, event: dict[str, Any]) -> None:
-    """Log the run's params and, if it has one, its dataset."""
+    """Log the params of a run and, if it has one, its dataset.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        event: The start event.
+    """
     params = [Param(key, "null" if value is None else str(value)) for key, value in event["params"].items()]
     client.log_batch(run_id, params=params)
     data = event["data"]
@@ -49,7 +65,7 @@ def log_inputs(client: Any, run_id: str, event: dict[str, Any]) -> None:
         return
     dataset = Dataset(
         name=data["name"],
-        digest=data["digest"][:36],  # as much as MLflow keeps
+        digest=data["digest"][:36],  # MLflow's limit
         source_type="local",
         source=json.dumps({"uri": data["source"]}),
         profile=json.dumps(data["profile"]),
@@ -57,31 +73,58 @@ def log_inputs(client: Any, run_id: str, event: dict[str, Any]) -> None:
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
     try:
         client.log_inputs(run_id, inputs)
-    except MlflowException:  # another job logged the same dataset at the same moment: now it exists
+    except MlflowException:  # another job logged the same dataset at the same moment, so now it exists
         client.log_inputs(run_id, inputs)
 
 
 def to_metrics(event: dict[str, Any]) -> list[Metric]:
-    """Return the metric points of an event; none for an event of another kind."""
+    """Return the metric points of an event.
+
+    Args:
+        event: An event of any kind.
+
+    Returns:
+        One point per metric of a metrics event; empty for another kind.
+    """
     return [Metric(k, v, event["time"], event["step"]) for k, v in event.get("values", {}).items()]
 
 
 def log_table(client: Any, run_id: str, event: dict[str, Any]) -> None:
-    """Write a table as client.log_table does, which would append the rows when it is repeated."""
+    """Write a table as an artifact.
+
+    `client.log_table` would append the rows again when the event is repeated.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        event: A table event, with at least one row.
+    """
     rows, name = event["rows"], event["name"]
     client.log_dict(run_id, {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}, name)
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
 
 def end_run(client: Any, run_id: str, event: dict[str, Any]) -> None:
-    """Set the run's status, end time and stop reason."""
+    """Set the status, end time and stop reason of a run.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        event: The end event.
+    """
     if event["reason"]:
         client.set_tag(run_id, "stop_reason", event["reason"])
     client.set_terminated(run_id, event["status"], event["time"])
 
 
 def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
-    """Set the run to RUNNING again, with the tags of the sweep that resumed it."""
+    """Set a run to RUNNING again, and remove its stop reason.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        tags: Tags to add, those of the sweep that resumed the run; may be empty.
+    """
     client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if "stop_reason" in client.get_run(run_id).data.tags:
@@ -89,9 +132,16 @@ def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
 
 
 def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any]) -> None:
-    """Tag the parent run with the sweep's result and save the view that shows its jobs.
+    """Tag the parent run with the result of its sweep, and save the view that shows its jobs.
 
-    The jobs are found by their directories' names; a tag whose value is such a name gets the run's id.
+    The jobs are found by the names of their directories. A tag whose value is such a name gets the id of the
+    run instead.
+
+    Args:
+        client: Client of the store.
+        parent: Id of the parent run.
+        experiment: Id of the experiment.
+        event: The sweep event.
     """
     jobs = client.search_runs([experiment], f"tags.`{SWEEP_TAG_PREFIX}{parent}` != ''", max_results=MAX_JOBS)
     ids = {run.data.tags.get(RUN_DIR_TAG): run.info.run_id for run in jobs}
@@ -106,6 +156,13 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
 
     A model that was logged for the same event is kept if it is complete, else replaced. The loader is a
     module, not a pickled object.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        experiment: Id of its experiment.
+        folder: Directory of the model (`src.models.serialization.save`).
+        offset: End of the model event in the log, in bytes; it identifies the event.
     """
     same_event = f"source_run_id = '{run_id}' AND tags.{EVENT} = '{offset}'"
     for known in client.search_logged_models([experiment], same_event):
@@ -136,9 +193,13 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
 
 @contextmanager
 def stage_code() -> Iterator[tuple[str, Path]]:
-    """Copy the code that a model carries; its package name and directory, for as long as the context lasts.
+    """Copy the code that a model carries to a temporary package.
 
-    The name holds the digest of the code: two models of different versions can be loaded in one process.
+    The name of the package contains the digest of the code, so that one process can load two models of
+    different versions.
+
+    Yields:
+        Name of the package, and its directory, which exists while the context lasts.
     """
     files = sorted(file for part in CARRIED for file in (SOURCE / part).glob("*.py"))
     texts = {file.relative_to(SOURCE): file.read_text(encoding="utf-8") for file in files}

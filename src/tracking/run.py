@@ -1,4 +1,4 @@
-"""An active run: its directory, its event log, the process that uploads it, and how it ends."""
+"""A run that this process writes: its directory, its event log, the process that uploads it, and its end."""
 
 import os
 import secrets
@@ -28,11 +28,20 @@ from src.tracking.sync_state import (
     wait_for_sync,
 )
 
-SWEEP_TAG_PREFIX = "sweep."  # + the parent's id: tag of the runs of a sweep, Job.describe() as JSON
+SWEEP_TAG_PREFIX = "sweep."  # + id of the parent run: tag of the jobs of a sweep, Job.describe() as JSON
 
 
 def tracking_store(config: PathsConfig) -> dict[str, str]:
-    """Return `uri` of the store and `artifacts`, the place for a new experiment's ("": its choice)."""
+    """Return where the runs of a config are tracked.
+
+    Args:
+        config: Config with `tracking.uri` and `output_dir`. Without the first, MLFLOW_TRACKING_URI counts;
+            without both, the database is mlflow.db in `output_dir`.
+
+    Returns:
+        `uri`: URI of the store, with an absolute path for SQLite. `artifacts`: URI of the folder in which a
+        new experiment keeps its files; "" for the store's choice.
+    """
     uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         relative = uri.removeprefix("sqlite:///")
@@ -43,9 +52,9 @@ def tracking_store(config: PathsConfig) -> dict[str, str]:
     return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
 
 
-# Importing MLflow takes some 5 seconds of processor time. Where training uses every core, that slows a
-# training of ten seconds by a third. There the upload starts when training is over, or has lasted so long
-# that this is at most 3% of it.
+# The import of MLflow takes about 5 seconds of processor time. Where training uses every core, it slows a
+# training of ten seconds by a third. There the upload starts after training, or when training has lasted so
+# long that the import is at most 3% of it.
 SYNC_DELAY_SECONDS = 180.0
 
 
@@ -53,10 +62,11 @@ class Run:
     """A run that this process writes: a directory under output_dir/runs, with its event log.
 
     Args:
-        config: Logged with the run.
-        folder: The directory of a run that is resumed; None for a new one.
-        sweep: Directory of the sweep that uploads the logs of its jobs; None for a run that uploads its own.
-        lock: Of the directory, where this process holds it already.
+        config: Config that is logged with the run.
+        folder: Directory of a run that is resumed; None (the default) for a new run.
+        sweep: Directory of the sweep that uploads the logs of its jobs; None (the default) for a run that
+            uploads its own.
+        lock: Lock of the directory, if this process already holds it; None (the default) to acquire it.
 
     Raises:
         UserError: The directory cannot be written to, or another process writes it.
@@ -77,7 +87,7 @@ class Run:
             raise write_error(self.folder, error) from error
         self.lock = lock or acquire(self.folder)
         self.config, self.sweep = config, sweep
-        self.stop_reason = ""  # of a run that finished
+        self.stop_reason = ""  # reason of a FINISHED run
         self.run_id = ""  # known once `run_scope` has ended
         self.history = History() if folder is None else History.of(read_events(folder))
         self.event_log = EventLog(self.folder)
@@ -93,17 +103,45 @@ class Run:
         data: dict[str, Any] | None,
         busy_cores: int,
     ) -> None:
-        """Log config, params, tags and dataset. busy_cores: cores that training keeps busy."""
+        """Log config, params, tags and dataset of a new run.
+
+        Args:
+            name: Name of the run.
+            params: Flattened config, dotted key to value.
+            tags: Tag name to text.
+            data: Name, digest, source and profile of the corpus; None for a run without a corpus.
+            busy_cores: Number of cores that training keeps busy; the upload waits if there is no other core.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
         self.event_log.start(self.config.tracking.experiment, name, params, tags, data)
         self.track(busy_cores)
 
     def resume(self, busy_cores: int, tags: dict[str, str] | None = None) -> None:
-        """Continue the log, and the same run in MLflow. tags: of the run from now on."""
+        """Continue the log, and the same run in MLflow.
+
+        Args:
+            busy_cores: Number of cores that training keeps busy; the upload waits if there is no other core.
+            tags: Tags that the run has from now on, in addition to its others; None (the default) for no new
+                tags.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
         self.event_log.resume(tags or {})
         self.track(busy_cores)
 
     def track(self, busy_cores: int) -> None:
-        """Log the config, write where the run is tracked, and decide when its upload starts."""
+        """Log the config, write where the run is tracked, and decide when its upload starts.
+
+        Args:
+            busy_cores: Number of cores that training keeps busy. With a spare core the upload starts at once,
+                else after SYNC_DELAY_SECONDS or at the end of training.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
         write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.artifact(self.folder / "config.json")
         tracked = self.config.tracking.enabled
@@ -118,30 +156,52 @@ class Run:
             self.sync_after = time.monotonic() + (0 if spare_core else SYNC_DELAY_SECONDS)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Log those metrics that the event log does not have at this step: a resumed run repeats some."""
+        """Log the metrics that the event log does not have at this step: a resumed run repeats some steps.
+
+        Args:
+            metrics: Metric name to value, each in the unit of its metric.
+            step: Optimizer step of all values.
+        """
         if new := self.history.add(step, metrics):
             self.event_log.metrics(step, new)
 
     def sync_when_due(self) -> None:
-        """Start the background sync as soon as training leaves it a core, or has lasted long enough."""
+        """Start the background sync as soon as training leaves a core free, or has lasted long enough."""
         if time.monotonic() > self.sync_after:
             self.start_sync()
 
     def sync_event_log(self) -> int:
-        """Wait until the event log is on the disk; return its size in bytes."""
+        """Wait until the event log is on the disk.
+
+        Returns:
+            Size of the log in bytes.
+        """
         return self.event_log.sync()
 
     def start_sync(self) -> None:
-        """Start the upload of a tracked run in the background, once."""
+        """Start the sync of a tracked run in the background, together with stale runs, once.
+
+        Raises:
+            UserError: The log of the sync cannot be written.
+        """
         if self.sync_after < inf and self.sync_process is None:
             self.sync_process = start_background_sync([self.folder, *self.stale_runs])
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file of the run's directory, below `folder` of its artifacts."""
+        """Log a file of the run directory.
+
+        Args:
+            path: The file, which must be in the run directory.
+            folder: Folder of the run's artifacts that receives the file; "" (the default) for the top folder.
+        """
         self.event_log.artifact(path, folder)
 
     def how_to_resume(self) -> str:
-        """Return the command that continues the run, for an error message."""
+        """Return how to continue the run, for an error message.
+
+        Returns:
+            The command, or the remark that nothing was trained yet.
+        """
         if not (self.folder / "checkpoints").exists():
             return "nothing was trained yet"
         outputs = self.folder.parent.parent
@@ -153,12 +213,12 @@ class Run:
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            reason: Why it ended.
-            wait: Whether there is time to wait; without, the upload continues in the background.
+            reason: Why the run ended; "" for no reason.
+            wait: Whether to wait for the sync (the default); else it continues in the background.
 
         Returns:
-            MLflow's id of the run; the directory's name for a run that is not (yet) uploaded, and for a job
-            that is uploaded with its sweep.
+            Id of the run in MLflow; the name of the directory for a run that is not (yet) uploaded, and for a
+            job that is uploaded with its sweep.
         """
         try:
             self.event_log.end(status, reason)
@@ -174,7 +234,18 @@ class Run:
 
 @contextmanager
 def run_scope(record: Run) -> Iterator[None]:
-    """Close the run whatever happens: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason."""
+    """End the run with the context: FINISHED, KILLED by Ctrl-C or SIGTERM, or FAILED with the reason.
+
+    Args:
+        record: The run. After a context without an error, its `run_id` is the result of `Run.end`.
+
+    Yields:
+        Nothing; the errors of the context pass after the run has ended.
+
+    Raises:
+        Preempted: SIGTERM has arrived; the message names the command that resumes the run.
+        KeyboardInterrupt: Ctrl-C has arrived at a point where training does not handle it.
+    """
     try:
         with preemptible():
             yield

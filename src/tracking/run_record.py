@@ -4,23 +4,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NotRequired
 
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
+from typing_extensions import TypedDict  # pydantic rejects typing.TypedDict before Python 3.12
 
 from src.common.errors import UserError
 from src.common.files import read_json
 from src.common.job_result import GRADIENTS, Curves, GradientFile, JobResult, best_gradient_norms
 from src.tracking import event_log
 
-JOB_NOTE = "sweep.json"  # in a run's directory: the job of a sweep that it is
+JOB_NOTE = "sweep.json"  # in a run directory: the job of a sweep for which the run was trained
 SAMPLES = "samples.json"  # name of the table of samples
-# What a run must have to be repeated and compared.
+# Files that a run must have to be repeated and compared.
 REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
-JOB_CURVES = ("train/loss", "val/loss")  # of a job's result
+JOB_CURVES = ("train/loss", "val/loss")  # in the result of a job
 COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
 
 
 class JobNote(TypedDict):
-    """sweep.json: the job of a sweep for which the run was trained. sweep-ID.json: one that reused it."""
+    """Content of sweep.json: the job of a sweep for which the run was trained.
+
+    A sweep-ID.json has the same content for a job of another sweep that reused the run.
+
+    Attributes:
+        sweep: Id of the sweep: its parent run in MLflow, or the name of its directory.
+        number: Index of the job in the sweep, from 0.
+        name: Swept keys with their values, like `hidden=64 clip=1`.
+        swept: Swept key to value, as text.
+        reused: Whether the run was trained for an earlier sweep; absent for no.
+    """
 
     sweep: str
     number: int
@@ -36,20 +46,23 @@ class RunRecord:
     Attributes:
         run_id: Id in MLflow, or the name of the directory.
         name: Name of the run, for people.
-        status: FINISHED, FAILED, KILLED, or RUNNING for a run without an end. A run that was resumed after
-            an end is RUNNING again.
-        stop_reason: Why it ended, like `max_epochs`.
-        start_time, end_time: Milliseconds since 1970; end_time is 0 while it is RUNNING.
-        params: The flattened config, as text.
-        tags: Of MLflow.
+        status: FINISHED, FAILED, KILLED, or RUNNING for a run without an end event. A run that was resumed
+            after an end is RUNNING again.
+        stop_reason: Why it ended, like `max_epochs`; "" where no reason was logged.
+        start_time: Milliseconds since 1970.
+        end_time: Milliseconds since 1970; 0 while it is RUNNING.
+        params: The flattened config, dotted key to text.
+        tags: Tag name to text, as in MLflow.
         data_digest: Digest of the corpus; "" where none was logged.
-        metrics: The last value of each.
-        curves: (step, value) points by metric name, in the order in which they were logged.
-        samples: Rows of the table of samples.
+        metrics: Metric name to the last logged value.
+        curves: Metric name to (step, value) points, in the order in which they were logged.
+        samples: Rows of the table of samples, column name to value.
         num_models: How often a model was logged.
-        config, environment, scores: The JSON files of these names; empty where one is missing.
-        folder: The directory; None where it is not on this machine.
-        aliases: Of its registered model, like `char-rnn@champion`.
+        config: Content of config.json; empty where the file is missing.
+        environment: Content of environment.json; empty where the file is missing.
+        scores: Content of scores.json; empty where the file is missing.
+        folder: The run directory; None where it is not on this machine.
+        aliases: Aliases of its registered model, like `char-rnn@champion`.
     """
 
     run_id: str
@@ -73,11 +86,14 @@ class RunRecord:
 
     @classmethod
     def load(cls, folder: Path, key: str = "run") -> "RunRecord":
-        """Read a run's directory.
+        """Read a run directory.
 
         Args:
-            folder: The directory.
-            key: The config key that an error names.
+            folder: The run directory.
+            key: Config key that an error names.
+
+        Returns:
+            The record with its files, samples and curves.
 
         Raises:
             UserError: A file is damaged, or there is no event log.
@@ -98,18 +114,25 @@ class RunRecord:
 
     @property
     def val_loss(self) -> float | None:
-        """val/loss of the model; None where it is not known."""
+        """Validation loss (val/loss) of the kept weights, nats per character; None where it is not known."""
         loss = self.scores.get("val/loss", self.metrics.get("val/loss"))
         return loss if isinstance(loss, float) else None
 
     @property
     def text(self) -> str:
-        """Name of the text that it was trained on: of a file its path."""
+        """Name of the text on which it was trained; for a file of the user, its path."""
         path = self.params.get("data.path", "null")
         return self.params.get("data", "") if path == "null" else path
 
     def describe(self, query: str) -> str:
-        """Describe the run in one line. query: the name by which it was found."""
+        """Describe the run in one line.
+
+        Args:
+            query: The name by which the run was found, like `best`.
+
+        Returns:
+            Id, name and val/loss; for `best` also the text on which runs were compared.
+        """
         parts = [f"run {self.run_id}"] if query == self.run_id else [f"run={query}: {self.run_id}"]
         parts += [self.name] if self.name not in ("", self.run_id) else []
         parts += [f"val/loss {self.val_loss:.4f}"] if self.val_loss is not None else []
@@ -128,11 +151,17 @@ SCHEMAS: dict[str, Any] = {
 
 
 def read_events(folder: Path) -> RunRecord:
-    """Read a run's event log alone.
+    """Read the event log of a run, without its other files.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The record, with samples and curves.
 
     Raises:
-        FileNotFoundError: There is none.
-        UserError: It is damaged.
+        FileNotFoundError: There is no event log.
+        UserError: The event log is damaged.
     """
     logged: dict[str, Any] = {}
     metrics: dict[str, float] = {}
@@ -168,8 +197,13 @@ def read_events(folder: Path) -> RunRecord:
 class History:
     """Metrics and models that a run has logged so far.
 
-    A training that is resumed from a checkpoint computes steps again that it has logged, with the same
-    values: these are not logged twice.
+    A training that is resumed from a checkpoint computes some steps again, with the same values: these are
+    not logged twice.
+
+    Attributes:
+        points: (step, metric name) to value.
+        curves: Metric name to (step, value) points, in the order in which they were logged.
+        num_models: How often a model was logged.
     """
 
     points: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -178,12 +212,27 @@ class History:
 
     @classmethod
     def of(cls, run: RunRecord) -> "History":
-        """Return the history of a run that is resumed."""
+        """Return the history of a run that is resumed.
+
+        Args:
+            run: Record of the run (`read_events`); the history continues its curves.
+
+        Returns:
+            The history.
+        """
         points = {(step, name): value for name, curve in run.curves.items() for step, value in curve}
         return cls(points, run.curves, run.num_models)
 
     def add(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
-        """Add metrics; returns those that are new."""
+        """Add the metrics that the history does not have at this step.
+
+        Args:
+            step: Optimizer step of all values.
+            metrics: Metric name to value.
+
+        Returns:
+            The metrics that are new.
+        """
         new = {name: value for name, value in metrics.items() if (step, name) not in self.points}
         for name, value in new.items():
             self.points[step, name] = value
@@ -192,12 +241,35 @@ class History:
 
 
 def read_job_note(file: Path) -> JobNote:
-    """Read the note of a sweep's job in a run's directory. Raises UserError for a damaged one."""
+    """Read the note of a job in a run directory.
+
+    Args:
+        file: A sweep.json or sweep-ID.json.
+
+    Returns:
+        The note.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
     return read_json(file, JobNote)
 
 
 def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
-    """Build the result of a job from its run's directory. run_id: "" for the directory's name."""
+    """Build the result of a job from its run directory.
+
+    Args:
+        folder: The run directory.
+        note: Note of the job.
+        run_id: Id of the run in MLflow; "" (the default) for the name of the directory.
+
+    Returns:
+        The result, with curves, samples and, where they were measured, gradient norms.
+
+    Raises:
+        FileNotFoundError: There is no event log.
+        UserError: A file is damaged.
+    """
     run, file = read_events(folder), folder / GRADIENTS
     gradients = read_json(file, GradientFile) if file.exists() else None
     return build_job_result(replace(run, run_id=run_id or run.run_id), note, gradients, folder.name)
@@ -206,13 +278,16 @@ def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
 def build_job_result(
     run: RunRecord, note: JobNote, gradients: GradientFile | None, directory: str
 ) -> JobResult:
-    """Build the result of a job from its run, with curves and samples.
+    """Build the result of a job from the record of its run.
 
     Args:
-        run: The run.
-        note: Which job it is.
-        gradients: Its gradient norms, where they were measured.
-        directory: Name of its directory.
+        run: Record with curves and samples.
+        note: Note of the job.
+        gradients: Content of gradient_through_time.json; None where it was not measured.
+        directory: Name of the run directory; "" where it is not known.
+
+    Returns:
+        The result.
     """
     return JobResult(
         name=note["name"],
@@ -232,7 +307,18 @@ def build_job_result(
 
 
 def check_details(run: RunRecord, key: str) -> RunRecord:
-    """Return the run. Raises UserError where a file of REQUIRED, or a digest in one, is missing."""
+    """Return a run that has everything that is needed to repeat and compare it.
+
+    Args:
+        run: Record with its files.
+        key: Config key that an error names.
+
+    Returns:
+        The same record.
+
+    Raises:
+        UserError: A file of REQUIRED, or a digest in one of them, is missing.
+    """
     parts = (run.config, run.environment, run.scores, run.samples)
     if missing := [name for name, part in zip(REQUIRED, parts, strict=True) if not part]:
         raise UserError(

@@ -20,17 +20,17 @@ from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
 from src.tracking.sync_state import SyncState, close_run, list_jobs, load_store
 
 BATCH = 1000  # metric points per request: MLflow's limit
-POLL = 0.2  # seconds between two looks at the event logs
+POLL = 0.2  # seconds between two checks of the event logs
 RETRY_POLL = 1.0  # seconds between two attempts to reach an unreachable store
 LOCK = "sync.lock"
 
 
 class RunSyncer:
-    """Uploads the event log of one run; no other process uploads it meanwhile.
+    """Upload of the event log of one run, which no other process uploads at the same time.
 
     Args:
         folder: Directory of a tracked run or sweep.
-        lock_timeout: Seconds to wait for another process that uploads it.
+        lock_timeout: Seconds to wait for another process that uploads it; 0 (the default) for no wait.
 
     Raises:
         UserError: Another process uploads it, or its files are damaged.
@@ -50,12 +50,13 @@ class RunSyncer:
         """Upload the events since the last call.
 
         Args:
-            active: Whether the run's process may append more; a stale run is closed.
+            active: Whether the run's process may append more events; else a run without an end event is
+                stale, and is closed.
 
         Raises:
             StoreUnreachable: MLflow does not answer; a later call continues.
-            UserError: The event log is damaged.
-        """
+            UserError: The event log is damaged, or has no start event.
+        """  # noqa: DOC501, RUF100 (`missing_start_error` returns a UserError)
         self._upload()
         if active or event_log.has_ended(self.folder):
             return
@@ -80,7 +81,7 @@ class RunSyncer:
                 if not metrics:
                     jobs = list_jobs(self.folder) if event["kind"] == "sweep" else []
                     if not all(SyncState.load(job).ended for job in jobs):
-                        return  # it names the runs of all jobs
+                        return  # uploaded after all jobs, whose ids it needs
                     self._apply(client, event, end)
                     self._save(end)
                 offset = end
@@ -97,7 +98,13 @@ class RunSyncer:
         self.state.save(self.folder)
 
     def _apply(self, client: Any, event: dict[str, Any], offset: int) -> None:
-        """Upload an event other than metrics; offset: its end in the log, by which a model is identified."""
+        """Upload an event other than metrics.
+
+        Args:
+            client: Client of the store.
+            event: The event.
+            offset: End of the event in the log, in bytes, by which a model is identified.
+        """
         state, kind = self.state, event["kind"]
         path = event_log.safe_join(self.folder, event.get("path", ""))
         match kind:
@@ -129,7 +136,11 @@ class RunSyncer:
         mlflow_writer.log_inputs(client, self.state.run_id, event)
 
     def _job_tags(self, tags: dict[str, str], sweep: Path) -> dict[str, str]:
-        """Return a job's tags with the id of the parent run in place of the sweep's name."""
+        """Return a job's tags with the id of the parent run in place of the name of the sweep.
+
+        Raises:
+            UserError: The sweep is not uploaded yet.
+        """
         parent = SyncState.load(sweep).run_id
         if not parent:
             raise UserError(
@@ -143,16 +154,17 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
     """Upload runs and sweeps, with the jobs that sweeps begin meanwhile, until all are complete.
 
     Args:
-        folders: Their directories.
-        retry_timeout: Seconds for which an unreachable store is retried once no run is active. While one is,
-            there is no limit.
-        lock_timeout: Seconds to wait for another process that uploads one of them.
+        folders: Directories of runs and sweeps.
+        retry_timeout: Seconds for which an unreachable store is retried when no run is active; 0 (the
+            default) for one attempt. While a run is active, there is no limit.
+        lock_timeout: Seconds to wait for another process that uploads one of them; 0 (the default) for no
+            wait.
 
     Raises:
         StoreUnreachable: The store did not answer in this time.
         UserError: A file is damaged, or another process uploads the run.
     """
-    # Retried here: MLflow's own retries would block for minutes.
+    # This function retries by itself: MLflow's own retries would block for minutes.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     pending: list[RunSyncer] = []
@@ -182,7 +194,11 @@ def sync_all(folders: list[Path], retry_timeout: float = 0.0, lock_timeout: floa
 
 
 def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable | None:
-    """Upload what is new of each run, a sweep before its jobs; the error at which it stopped."""
+    """Upload the new events of each run, a sweep before its jobs.
+
+    Returns:
+        The error at which the upload stopped; None if it did not stop.
+    """
     folders = {syncer.folder for syncer in pending}
     for syncer in list(pending):
         if syncer.sweep in folders and not SyncState.load(syncer.sweep).run_id:
@@ -191,16 +207,30 @@ def _sync_each(pending: list[RunSyncer], active: set[Path]) -> StoreUnreachable 
             syncer.sync(syncer.folder in active)
         except StoreUnreachable as error:
             pending.remove(syncer)
-            pending.append(syncer)  # if only this run fails, the others come first
+            pending.append(syncer)  # if only this run fails, the others are uploaded first
             return error
     return None
 
 
 def is_active(folder: Path) -> bool:
-    """Return whether a process may still append to the event log."""
+    """Return whether a process may still append to an event log.
+
+    Args:
+        folder: Directory of a run or sweep.
+
+    Returns:
+        False also for a sweep whose process lives but that has no further jobs (event `closing`).
+    """
     return is_locked(folder) and event_log.last_kind(folder) != "closing"
 
 
 def missing_start_error(folder: Path) -> UserError:
-    """Build the one-line error for an event log that does not begin with a start."""
+    """Return the one-line error for an event log that does not begin with a start event.
+
+    Args:
+        folder: Directory of the run or sweep.
+
+    Returns:
+        The error, to be raised.
+    """
     return UserError(f"expected an event log with a start event, got none in {folder}")

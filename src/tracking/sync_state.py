@@ -1,7 +1,7 @@
 """Sync state of the runs on this machine, and the background process that uploads the rest to MLflow.
 
-Nothing here imports MLflow. A stale run, whose log has no end event and whose process is gone, is closed as
-FAILED before it is uploaded.
+Nothing here imports MLflow. A stale run, whose log has no end event and whose process no longer exists, is
+closed as FAILED before it is uploaded.
 """
 
 import shlex
@@ -21,8 +21,8 @@ from src.tracking import event_log
 from src.tracking.event_log import EventLog
 
 STATE = "sync_state.json"
-TRACKING = "tracking.json"  # of a tracked run: where it is tracked (`load_store`)
-JOBS = "jobs"  # folder in a sweep's directory: for each job a file with the path of its directory
+TRACKING = "tracking.json"  # in the directory of a tracked run: where it is tracked (`load_store`)
+JOBS = "jobs"  # folder in a sweep's directory: per job, a file with the path of its run directory
 LOG = "sync.log"
 STALE_REASON = "process terminated without an end event"
 STORE = record_schema(uri=str, artifacts=str, sweep=NotRequired[str])  # content of TRACKING
@@ -34,10 +34,10 @@ class SyncState:
     """Uploaded part of a run's event log.
 
     Attributes:
-        offset: Uploaded bytes of the event log.
-        run_id: MLflow's id of the run; "" before it exists.
-        experiment: MLflow's id of its experiment.
-        ended: Whether the last uploaded event is an end.
+        offset: Number of uploaded bytes of the event log.
+        run_id: Id of the run in MLflow; "" before it exists.
+        experiment: Id of its experiment in MLflow; "" before the run exists.
+        ended: Whether the last uploaded event is an end event.
     """
 
     offset: int = 0
@@ -47,52 +47,105 @@ class SyncState:
 
     @classmethod
     def load(cls, folder: Path) -> "SyncState":
-        """Read the state of a run's directory; the initial state where nothing was uploaded.
+        """Read the state of a run.
+
+        Args:
+            folder: Directory of the run or sweep.
+
+        Returns:
+            The state; the initial state where nothing was uploaded.
 
         Raises:
             UserError: The file is damaged.
         """
         if not (folder / STATE).exists():
             return cls()
-        from pydantic import NonNegativeInt  # takes 50 ms to import, which no training waits for
+        from pydantic import NonNegativeInt  # takes 50 ms to import; training does not need it
 
         schema = record_schema(offset=NonNegativeInt, run_id=str, experiment=str, ended=bool)
         return cls(**read_json(folder / STATE, schema, ""))
 
     def save(self, folder: Path) -> None:
-        """Write the state to a run's directory."""
+        """Write the state of a run.
+
+        Args:
+            folder: Directory of the run or sweep.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         write_json(folder / STATE, asdict(self))
 
     def is_complete(self, folder: Path) -> bool:
-        """Return whether the whole event log, including an end event, is uploaded."""
+        """Return whether the whole event log, including an end event, is uploaded.
+
+        Args:
+            folder: Directory of the run or sweep.
+
+        Returns:
+            False also if the log has grown since the last upload.
+
+        Raises:
+            FileNotFoundError: There is no event log.
+        """
         return self.ended and self.offset == (folder / event_log.NAME).stat().st_size
 
 
 def load_store(folder: Path) -> dict[str, str]:
-    """Read where a run is tracked: `uri`, `artifacts` and, of a job, `sweep`, the sweep's directory.
+    """Read where a run is tracked.
+
+    Args:
+        folder: Directory of a tracked run or sweep.
+
+    Returns:
+        `uri`: URI of the store. `artifacts`: URI of the folder for the files of a new experiment; "" for the
+        store's choice. `sweep`: directory of the sweep that uploads the job; "" for a run that uploads its
+        own log.
 
     Raises:
-        UserError: The file is damaged.
+        UserError: The file is missing or damaged.
     """
     return {"sweep": "", **read_json(folder / TRACKING, STORE, "")}
 
 
 def register_job(sweep: Path, job: Path) -> None:
-    """Add a job's directory to those that are uploaded with the sweep."""
+    """Add a job to those that are uploaded with their sweep.
+
+    Args:
+        sweep: Directory of the sweep.
+        job: Run directory of the job.
+
+    Raises:
+        UserError: The directory of the sweep cannot be written to.
+    """
     write_text(sweep / JOBS / job.name, str(job))
 
 
 def list_jobs(sweep: Path) -> list[Path]:
-    """List the directories of the sweep's jobs so far; empty for a run."""
-    files = sorted((sweep / JOBS).glob("[!.]*"))  # a leading dot: being written
+    """List the jobs that a sweep has begun so far.
+
+    Args:
+        sweep: Directory of a sweep or run.
+
+    Returns:
+        Run directories of the jobs; empty for a run.
+    """
+    files = sorted((sweep / JOBS).glob("[!.]*"))  # a name with a leading dot is a file that is being written
     return [Path(file.read_text(encoding="utf-8")) for file in files]
 
 
 def close_run(folder: Path) -> bool:
-    """Append the end event of a stale run; False when it is active, has an end, or has no event at all."""
+    """Append the end event of a stale run.
+
+    Args:
+        folder: Directory of the run or sweep.
+
+    Returns:
+        False if nothing was appended because the run is active, has an end event, or has no event at all.
+    """
     try:
         lock = acquire(folder, timeout=0)
-    except UserError:  # active after all, or another user's directory
+    except UserError:  # active, or another user's directory
         return False
     try:
         if event_log.last_kind(folder) in ("", "end"):
@@ -104,10 +157,13 @@ def close_run(folder: Path) -> bool:
 
 
 def close_stale_runs(output_dir: Path) -> list[Path]:
-    """Close all stale runs and sweeps; only the last line of each log is read.
+    """Close all stale runs and sweeps; only the end of each log is read.
+
+    Args:
+        output_dir: Absolute path of the folder with all outputs.
 
     Returns:
-        Those of them that are tracked and so have to be uploaded.
+        Directories of the closed ones that are tracked and therefore have to be uploaded.
     """
     folders = list_logged(output_dir)
     stale = [each for each in folders if not event_log.has_ended(each) and not is_locked(each)]
@@ -115,16 +171,30 @@ def close_stale_runs(output_dir: Path) -> list[Path]:
 
 
 def list_logged(output_dir: Path) -> list[Path]:
-    """List the sweeps and the runs that have an event log."""
+    """List the sweeps and the runs that have an event log.
+
+    Args:
+        output_dir: Absolute path of the folder with all outputs.
+
+    Returns:
+        Their directories: first the sweeps, then the runs, each by name.
+    """
     name = event_log.NAME
     files = [*sorted(output_dir.glob(f"sweeps/*/{name}")), *sorted(output_dir.glob(f"runs/*/{name}"))]
     return [file.parent for file in files]
 
 
 def pending_sync(output_dir: Path) -> list[Path]:
-    """Close stale runs; return the inactive sweeps and runs that are not uploaded completely.
+    """Close stale runs, and list the inactive sweeps and runs that are not completely uploaded.
 
-    Jobs that are uploaded with their sweep are left out.
+    Args:
+        output_dir: Absolute path of the folder with all outputs.
+
+    Returns:
+        Their directories, without jobs that are uploaded with their sweep.
+
+    Raises:
+        UserError: A sync state is damaged.
     """
     close_stale_runs(output_dir)
     tracked = [folder for folder in list_logged(output_dir) if (folder / TRACKING).exists()]
@@ -134,23 +204,31 @@ def pending_sync(output_dir: Path) -> list[Path]:
 
 
 def close_stale_runs_and_sync(output_dir: Path) -> None:
-    """Close stale runs and upload their end in the background."""
+    """Close stale runs and upload their end events in the background.
+
+    Args:
+        output_dir: Absolute path of the folder with all outputs.
+    """
     if stale := close_stale_runs(output_dir):
-        with suppress(UserError):  # a read-only directory does not keep a command from reading runs
+        with suppress(UserError):  # a command can still read runs of a read-only directory
             start_background_sync(stale)
 
 
 def start_background_sync(folders: Sequence[Path]) -> SyncProcess:
     """Start `python -m src.sync` for the directories of runs and sweeps.
 
-    It ends once everything is uploaded, or, when MLflow is unreachable, some seconds after the last run.
+    The process ends when everything is uploaded or, if MLflow is unreachable, some seconds after the last
+    run.
 
     Args:
-        folders: The directories; errors are written to sync.log of the first.
+        folders: At least one directory; errors are written to sync.log of the first.
+
+    Returns:
+        The process.
 
     Raises:
         UserError: The log cannot be written.
-    """
+    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
     command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background"]
     try:
         with (folders[0] / LOG).open("wb") as log:
@@ -167,7 +245,16 @@ def start_background_sync(folders: Sequence[Path]) -> SyncProcess:
 
 
 def wait_for_sync(process: SyncProcess, folder: Path, uri: str) -> bool:
-    """Wait for the process; True when everything is uploaded, else print how to upload it later."""
+    """Wait for a background sync; if it fails, print on standard error how to upload the run later.
+
+    Args:
+        process: The process that `start_background_sync` started.
+        folder: Directory of the run or sweep, for the message.
+        uri: URI of the store, for the message.
+
+    Returns:
+        True if everything is uploaded.
+    """
     if process.wait() == 0:
         return True
     echo_err(
