@@ -1,0 +1,66 @@
+"""Docstrings of public functions and classes: Google style with the sections that the signature needs."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+FILES = sorted((PROJECT / "src").rglob("*.py"))
+SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$", re.MULTILINE)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def public_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
+    """Yield every public function and method of a module or class."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            yield from public_functions(child, f"{prefix}{child.name}.")
+        elif isinstance(child, Function) and not child.name.startswith("_"):
+            yield f"{prefix}{child.name}", child
+
+
+def parameters(function: Function) -> list[str]:
+    a = function.args
+    every = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(extra for extra in (a.vararg, a.kwarg) if extra)]
+    return [argument.arg for argument in every if argument.arg not in ("self", "cls", "_")]
+
+
+def section(docstring: str, name: str) -> str:
+    """The text of one section; "" where there is none."""
+    parts = SECTION.split(docstring)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(name, "")
+
+
+def faults(function: Function) -> list[str]:
+    """Return what the docstring of a function lacks."""
+    docstring = ast.get_docstring(function) or ""
+    if any("overload" in ast.unparse(decorator) for decorator in function.decorator_list):
+        return []
+    described = re.findall(r"^    \*{0,2}(\w+)(?: \(.*?\))?:", section(docstring, "Args"), re.MULTILINE)
+    missing = [name for name in parameters(function) if name not in described]
+    unknown = [name for name in described if name not in parameters(function)]
+    found = [f"Args lacks {name}" for name in missing] + [f"Args has {name}" for name in unknown]
+    returns = ast.unparse(function.returns) if function.returns else "None"
+    is_property = any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
+    if returns not in ("None", "Never", "NoReturn") and not is_property:
+        found += [] if section(docstring, "Returns") or section(docstring, "Yields") else ["no Returns"]
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_public_functions_describe_their_arguments_and_results(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    wrong = {name: found for name, function in public_functions(tree) if (found := faults(function))}
+    assert wrong == {}
+
+
+def test_a_docstring_without_its_sections_is_found() -> None:
+    module = ast.parse(
+        'def f(x: int, *, y: int) -> int:\n    """Add.\n\n    Args:\n        x: One.\n        z: Two.\n    """\n'
+        'def g() -> None:\n    """Do."""\n'
+    )
+    found = {name: faults(function) for name, function in public_functions(module)}
+    assert found == {"f": ["Args lacks y", "Args has z", "no Returns"], "g": []}
