@@ -1,0 +1,1 @@
+"""A character-level RNN laboratory: the commands, and the packages that they call."""

@@ -127,7 +127,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
     Raises:
         UserError: The text cannot be read, the vocabulary lacks a character of the prompt, or `resume` or
             `rerun` is set.
-    """  # noqa: DOC501, RUF100 (`invalid_value_error` returns a UserError)
+    """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     for key in ("rerun", "resume"):
         if getattr(config, key) is not None:
             raise invalid_value_error(

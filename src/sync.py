@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
 
     Returns:
         Exit status: 0, or 2 for invalid input and for an unreachable store.
-    """  # noqa: DOC501, RUF100 (caught below)
+    """  # noqa: DOC501 (caught below)
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0

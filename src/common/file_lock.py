@@ -52,7 +52,7 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
 
     Raises:
         UserError: Another process holds the lock, or the directory is not writable.
-    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
+    """  # noqa: DOC501 (`write_error` returns a UserError)
     path = folder / name
     lock = FileLock(path, thread_local=False)  # a thread may release a lock that another one acquired
     note = owner_note(path)

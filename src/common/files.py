@@ -41,7 +41,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises:
         UserError: The file cannot be written; no temporary file remains.
-    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
+    """  # noqa: DOC501 (`write_error` returns a UserError)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -290,7 +290,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
 
     Raises:
         UserError: A file cannot be written.
-    """
+    """  # noqa: DOC501 (`write_error` returns a UserError)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -303,8 +303,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        unwritable = write_error(folder, error)
-        raise unwritable from error
+        raise write_error(folder, error) from error
 
 
 def load(folder: Path) -> Corpus:
@@ -318,7 +317,7 @@ def load(folder: Path) -> Corpus:
 
     Raises:
         UserError: A file is missing or damaged, or was changed after it was written.
-    """
+    """  # noqa: DOC501 (the ValueError is caught below)
     try:
         manifest = decode_json((folder / "manifest.json").read_bytes())
         vocabulary = Vocabulary("".join(decode_json((folder / "vocab.json").read_bytes())))
@@ -336,8 +335,7 @@ def load(folder: Path) -> Corpus:
             hashlib.sha256(tokens).hexdigest(),
         )
         if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
-            changed = ValueError("a file changed after it was written")
-            raise changed
+            raise ValueError("a file changed after it was written")
         return Corpus(
             folder=folder,
             name=settings.name,
@@ -368,12 +366,11 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
     Raises:
         UserError: The text cannot be read or is too short for windows of seq_len, or keys of `data`
             contradict each other; see also `prepare`.
-    """
+    """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
         expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
-        invalid = invalid_value_error("data.encoding", expected, BYTES)
-        raise invalid
+        raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
     settings = CorpusConfig(
         name=data.name,

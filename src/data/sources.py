@@ -250,12 +250,11 @@ def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
 
     Raises:
         UserError: There is no such encoding, or it is not an encoding of texts.
-    """
+    """  # noqa: DOC501 (the LookupError is caught below)
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that do not decode bytes to text
         if codecs.lookup(encoding).name in NON_TEXT_CODECS:
-            not_text = LookupError(encoding)
-            raise not_text
+            raise LookupError(encoding)
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
     except (LookupError, ValueError) as error:
         raise UserError(

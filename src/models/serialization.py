@@ -125,8 +125,7 @@ def digest(folder: Path) -> str:
 
     Raises:
         UserError: The file is missing or cannot be read.
-        damaged_model_error: The function that makes this UserError.
-    """
+    """  # noqa: DOC501 (`damaged_model_error` returns a UserError)
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
@@ -144,9 +143,7 @@ def load(folder: Path) -> TrainedModel:
 
     Raises:
         UserError: A file is missing, damaged or of another format, or the two files do not fit together.
-        damaged_model_error: The function that makes this UserError.
-        ValueError: Only inside this function, which turns it into the UserError.
-    """
+    """  # noqa: DOC501 (it becomes the UserError below)
     try:
         described = load_json(folder / "model.json", ModelFile)
         if described["format"] != FORMAT:

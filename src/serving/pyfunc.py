@@ -55,7 +55,7 @@ class CharRnnPyfunc:
 
         Raises:
             MlflowException: A param is unknown or out of range, or a prompt has unknown characters.
-        """  # noqa: DOC501, RUF100 (`bad_request` returns an MlflowException)
+        """  # noqa: DOC501 (`bad_request` returns an MlflowException)
         values = validated(params or {})
         # MLflow turns a dictionary of lists into one row whose cell is the list.
         prompts = [p for cell in model_input["prompt"] for p in (cell if isinstance(cell, list) else [cell])]
@@ -88,7 +88,7 @@ def validated(params: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         MlflowException: A param is unknown (possible without MLflow's wrapper) or out of range.
-    """  # noqa: DOC501, RUF100 (`bad_request` returns an MlflowException)
+    """  # noqa: DOC501 (`bad_request` returns an MlflowException)
     if unknown := sorted(params.keys() - PARAMS.keys()):
         raise bad_request(f"params: expected only {', '.join(PARAMS)}, got {', '.join(unknown)}")
     values = {}

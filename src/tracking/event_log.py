@@ -185,7 +185,7 @@ class EventLog:
 
         Raises:
             UserError: The line cannot be written.
-        """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
+        """  # noqa: DOC501 (`write_error` returns a UserError)
         line = memoryview((json.dumps({"kind": kind, **fields}) + "\n").encode())
         before = self.file.seek(0, os.SEEK_END)
         try:

@@ -56,7 +56,7 @@ class RunSyncer:
         Raises:
             StoreUnreachable: MLflow does not answer; a later call continues.
             UserError: The event log is damaged, or has no start event.
-        """  # noqa: DOC501, RUF100 (`missing_start_error` returns a UserError)
+        """  # noqa: DOC501 (`missing_start_error` returns a UserError)
         self._upload()
         if active or event_log.has_ended(self.folder):
             return

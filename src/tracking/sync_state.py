@@ -228,7 +228,7 @@ def start_background_sync(folders: Sequence[Path]) -> SyncProcess:
 
     Raises:
         UserError: The log cannot be written.
-    """  # noqa: DOC501, RUF100 (`write_error` returns a UserError)
+    """  # noqa: DOC501 (`write_error` returns a UserError)
     command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background"]
     try:
         with (folders[0] / LOG).open("wb") as log:

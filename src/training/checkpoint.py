@@ -85,8 +85,7 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
 
     Raises:
         UserError: The file or its directory cannot be written, or an old checkpoint cannot be deleted.
-        write_error: The function that makes this UserError.
-    """
+    """  # noqa: DOC501 (`write_error` returns a UserError)
     path = run / FOLDER / f"step_{step:08d}.safetensors"
     text = json.dumps(state)
     arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
@@ -166,8 +165,7 @@ def newest(run: Path, key: str = "resume") -> Checkpoint:
 
     Raises:
         UserError: The run has no good checkpoint.
-        ValueError: Only inside this function, for a checkpoint that it skips.
-    """
+    """  # noqa: DOC501 (the ValueError is caught below)
     damaged: list[str] = []
     log_bytes = (run / EVENT_LOG).stat().st_size
     for path in list_checkpoints(run):

@@ -193,8 +193,7 @@ class DataParallel:
         Raises:
             RuntimeError: A worker process ended by itself.
             UserError: A worker process was killed by a signal, usually for lack of memory.
-            worker_error: The function that makes these errors.
-        """
+        """  # noqa: DOC501 (`worker_error` returns these errors)
         while not acquire(done, self.spins):
             if not self.processes[k].is_alive():
                 raise worker_error(k + 1, self.workers, self.processes[k].exitcode or 0)

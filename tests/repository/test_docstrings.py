@@ -59,7 +59,8 @@ def test_public_functions_describe_their_arguments_and_results(file: Path) -> No
 
 def test_a_docstring_without_its_sections_is_found() -> None:
     module = ast.parse(
-        'def f(x: int, *, y: int) -> int:\n    """Add.\n\n    Args:\n        x: One.\n        z: Two.\n    """\n'
+        "def f(x: int, *, y: int) -> int:\n"
+        '    """Add.\n\n    Args:\n        x: One.\n        z: Two.\n    """\n'
         'def g() -> None:\n    """Do."""\n'
     )
     found = {name: faults(function) for name, function in public_functions(module)}
