@@ -61,7 +61,8 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     Raises:
         SystemExit: With status 1 (failed jobs of a sweep), 2 (bad input, in one line on standard error), 130
             (Ctrl-C) or 143 (SIGTERM). After success the function returns, and the exit status is 0.
-        Exception: A bug, or any error with HYDRA_FULL_ERROR=1; it is shown with its traceback.
+        UserError: For bad input, only with HYDRA_FULL_ERROR=1, which shows the traceback.
+        Exception: A bug; it is shown with its traceback.
     """
     try:
         if (all_keys := requested_help(sys.argv[1:])) is not None:

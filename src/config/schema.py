@@ -221,7 +221,8 @@ class Config(PathsConfig):
         log_every: Optimizer steps between two points of the training curves.
         diagnostics: Whether gradient flow, saturation and update size are measured at each validation.
         figures: Whether figures are drawn at the end of the run.
-        skip_finished: Whether a job of a sweep is skipped or resumed where an equal run exists.
+        skip_finished: Whether a job of a sweep is skipped, or resumed, where a run with the same config, data
+            and code exists.
         objectives: Metrics that a search optimizes, names of OBJECTIVES.
         prune: Whether a job that is worse than the median of the finished jobs is stopped early.
         register: Whether the trained model is registered in MLflow as the champion.

@@ -224,10 +224,7 @@ def plot_sonnets(results: list[JobResult], _: Measures) -> Figure:
     ylabel, title = "loss [nats per character]", "Training and validation loss"
     figure, ax = single_axes("optimizer step", ylabel, title, (7, 4))
     (result,) = results
-    train, val = (
-        result.curves["train/loss"],
-        result.curves["val/loss"][:-1],
-    )  # the last point repeats the best
+    train, val = result.curves["train/loss"], result.curves["val/loss"][:-1]  # the last repeats the best
     ax.plot(*zip(*train, strict=True), color="0.6", linewidth=1, label="training (batches)")
     ax.plot(*zip(*val, strict=True), "k-o", markersize=3, label="validation")
     ax.legend()
