@@ -1,4 +1,4 @@
-"""Command `python -m src.evaluate`: score a trained model and its generated texts on the final split."""
+"""`python -m src.evaluate`: score a trained model and its generated texts on the final split."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Command `python -m src.gradcheck [MODULE.CELL ...]`: check gradients against complex-step differentiation.
+"""`python -m src.gradcheck [MODULE.CELL ...]`: check gradients against complex-step differentiation.
 
 It prints a table for every cell of the project, or for the cells with the given dotted paths. The exit status
 is 1 if a relative error is above 1e-10, and 2 if a cell cannot be imported.

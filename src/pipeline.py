@@ -1,4 +1,4 @@
-"""Command `python -m src.pipeline`: run the four stages as one tracked run, then check the claims."""
+"""`python -m src.pipeline`: run the four stages as one tracked run, then check the claims."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Command `python -m src.preprocess`: write the token file, the vocabulary and the manifest of a corpus."""
+"""`python -m src.preprocess`: write the token file, the vocabulary and the manifest of a corpus."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Command `python -m src.reproduce`: run the experiments, check every claim, write a report page."""
+"""`python -m src.reproduce`: run the experiments, check every claim, write a report page."""
 
 import shlex
 import sys

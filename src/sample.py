@@ -1,4 +1,4 @@
-"""Command `python -m src.sample`: generate text with a trained model; print it and log it to the model's run.
+"""`python -m src.sample`: generate text with a trained model; print it and log it to the model's run.
 
 Only the model of the run is needed, not its config.json.
 """

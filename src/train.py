@@ -1,4 +1,4 @@
-"""Command `python -m src.train`: train one tracked run, or with --multirun one for each combination."""
+"""`python -m src.train`: train one tracked run, or with --multirun one for each combination."""
 
 import sys
 from typing import Any, NoReturn

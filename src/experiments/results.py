@@ -1,4 +1,4 @@
-"""Command `python -m src.experiments.results`: write the tables of results from experiments/*/measured.json.
+"""`python -m src.experiments.results`: write the tables of results from experiments/*/measured.json.
 
 It writes the table of experiments/README.md, and the number of reproduced claims in the project's README.
 
