@@ -1,4 +1,4 @@
-"""`python -m src.evaluate`: score a trained model, and texts that it generates, on the final split."""
+"""`python -m src.evaluate`: score a trained model and its generated texts on the final split."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,13 @@ def evaluate(
     """Score a trained model on the final split of the corpus that it was trained on.
 
     Args:
-        run_id: The run, which an error names.
-        model: Its model.
-        config: Its config.
-        data_dir: Where corpora are prepared.
+        run_id: Id of the run, for error messages.
+        model: The trained model.
+        config: Config of the run.
+        data_dir: Folder for prepared corpora.
+
+    Returns:
+        The scores, and the corpus.
 
     Raises:
         UserError: The corpus cannot be prepared again, or its characters are not the model's.
@@ -45,6 +48,14 @@ def evaluate(
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Print the scores of a model and the metrics of its texts, and save them to its run.
+
+    Args:
+        config: Validated config, a `src.config.schema.EvaluateConfig`.
+
+    Raises:
+        UserError: The run is unknown, or its model cannot be loaded or scored.
+    """
     from src.common.files import absolute, write_json
     from src.config.schema import Config
     from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics

@@ -1,7 +1,7 @@
 """`python -m src.gradcheck [MODULE.CELL ...]`: check gradients against complex-step differentiation.
 
-Prints a table for every cell of the project, or for the cells with the given dotted paths. The exit status is
-1 if a relative error is above 1e-10, and 2 if a cell cannot be imported.
+It prints a table for every cell of the project, or for the cells with the given dotted paths. The exit status
+is 1 if a relative error is above 1e-10, and 2 if a cell cannot be imported.
 """
 
 import sys
@@ -18,13 +18,14 @@ STEPS, BATCH, HIDDEN, VOCABULARY = 7, 3, 5, 6
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table.
+    """Check the gradients of the cells, and print the table.
 
     Args:
-        arguments: Dotted paths of cells; none for those of the project.
+        arguments: Dotted paths of cells; empty for those of the project. `-h` or `--help` prints the help.
 
     Returns:
-        The exit status: 0 when every error is small.
+        The exit status: 0 when every relative error is at most MAX_RELATIVE_ERROR, 1 when one is above it, 2
+        when a cell cannot be imported.
     """
     if {"-h", "--help"} & set(arguments):
         print(__doc__)

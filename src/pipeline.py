@@ -1,4 +1,4 @@
-"""`python -m src.pipeline`: run the four stages as one tracked run, then check the claims one by one."""
+"""`python -m src.pipeline`: run the four stages as one tracked run, then check the claims."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +10,18 @@ from src.config.schema import NON_SEMANTIC_KEYS
 
 
 def main(config: Any, invocation: Invocation) -> float:
+    """Train, evaluate and sample one run; check the claims where it has the default config.
+
+    Args:
+        config: Validated config, a `src.config.schema.Config`.
+        invocation: The command line, whose overrides decide whether the claims are checked.
+
+    Returns:
+        Validation loss of the kept weights in nats per character.
+
+    Raises:
+        UserError: For bad input, or where a claim is not reproduced.
+    """
     from src.runner import format_summary, run
 
     result = run(config, "pipeline")
@@ -39,8 +51,16 @@ def main(config: Any, invocation: Invocation) -> float:
 
 
 def differs_from_default(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that affect the result of the run."""
-    irrelevant = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two bring another run's config
+    """Return the overrides that affect the result of the run.
+
+    Args:
+        overrides: The overrides as typed.
+
+    Returns:
+        Those of other keys than NON_SEMANTIC_KEYS; `resume` and `rerun` count, because they use another run's
+        config.
+    """
+    irrelevant = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two use another run's config
     return [o for o in overrides if o.split("=")[0].split(".")[0] not in irrelevant]
 
 

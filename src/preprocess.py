@@ -1,4 +1,4 @@
-"""`python -m src.preprocess`: prepare a corpus: write its token file, vocabulary and manifest."""
+"""`python -m src.preprocess`: write the token file, the vocabulary and the manifest of a corpus."""
 
 from typing import Any
 
@@ -6,6 +6,14 @@ from src.cli.main import Invocation, run_command
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Prepare a corpus, and print the size of each split in characters.
+
+    Args:
+        config: Validated config, a `src.config.schema.Config`.
+
+    Raises:
+        UserError: The text cannot be read or prepared.
+    """
     from src.runner import prepare
 
     corpus = prepare(config, with_prompt=False)

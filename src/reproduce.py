@@ -9,6 +9,16 @@ from src.common.console import echo_err
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Run the experiments; after Ctrl-C, print the command that resumes them.
+
+    Args:
+        config: Validated config, a `src.config.schema.ReproduceConfig`.
+
+    Raises:
+        KeyboardInterrupt: The command was interrupted.
+        UserError: For bad input.
+        SystemExit: With status 1, as `reproduce`.
+    """
     try:
         reproduce(config)
     except KeyboardInterrupt:
@@ -17,7 +27,15 @@ def main(config: Any, _: Invocation) -> None:
 
 
 def reproduce(config: Any) -> None:
-    """Run the experiments and write the page; exit with 1 where a claim failed or something did not run."""
+    """Run the experiments one after the other, print their claims and write the report page.
+
+    Args:
+        config: Validated config, a `src.config.schema.ReproduceConfig`.
+
+    Raises:
+        UserError: For bad input, before the first experiment; or for jobs that lack a measured value.
+        SystemExit: With status 1, where a claim failed or a requested experiment did not run.
+    """
     from src.common.files import absolute, write_text
     from src.experiments.claims import tally
     from src.experiments.results import describe_environment, earlier_measures, record, render_page

@@ -13,6 +13,14 @@ from src.common.console import echo_err
 
 
 def main(config: Any, _: Invocation) -> None:
+    """Generate texts, print them while they are generated, and save them to the model's run.
+
+    Args:
+        config: Validated config, a `src.config.schema.SampleConfig`.
+
+    Raises:
+        UserError: The run is unknown, its model cannot be loaded, or the prompt has unknown characters.
+    """
     import numpy as np
 
     from src.common.files import write_text
@@ -36,7 +44,16 @@ def main(config: Any, _: Invocation) -> None:
 
 
 def interleave(prompt: str, count: int, texts: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """Yield the parts of the output: the first text while it is generated, the other texts after it."""
+    """Iterate over the parts of the output: the first text while it is generated, the other texts after it.
+
+    Args:
+        prompt: Text that the network read, the beginning of each text.
+        count: Number of texts, >= 1.
+        texts: For each generated position, one character per text.
+
+    Yields:
+        Parts of the output, to be printed one after the other.
+    """
     rest: list[list[str]] = [[] for _ in range(count - 1)]
     yield (heading(1, count) if count > 1 else "") + prompt
     for first, *others in texts:
@@ -49,12 +66,28 @@ def interleave(prompt: str, count: int, texts: Iterator[tuple[str, ...]]) -> Ite
 
 
 def heading(number: int, count: int) -> str:
-    """Return the line above one of several texts."""
+    """Return the line above one of several texts.
+
+    Args:
+        number: Number of the text, from 1.
+        count: Number of texts.
+
+    Returns:
+        The line with its line end.
+    """
     return f"--- {number} of {count}\n"
 
 
 def file_name(config: Any) -> str:
-    """Return a file name that differs wherever the text may."""
+    """Return a file name that differs wherever the generated text may differ.
+
+    Args:
+        config: Validated config, a `src.config.schema.SampleConfig`.
+
+    Returns:
+        The name, made of a digest of the prompt and the sampling settings; settings that are off are left
+        out.
+    """
     digest = hashlib.sha256(config.prompt.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     name = f"written_{digest}_temperature_{config.temperature:g}_seed_{config.seed}_length_{config.length}"
     name += "" if config.top_k is None else f"_top_k_{config.top_k}"

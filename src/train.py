@@ -8,6 +8,19 @@ from src.common.console import echo_err
 
 
 def main(config: Any, invocation: Invocation) -> float | list[float]:
+    """Train one run and print its results, or run one job of a sweep.
+
+    Args:
+        config: Validated config, a `src.config.schema.Config`.
+        invocation: The command line, with the job where this process works on one.
+
+    Returns:
+        Validation loss of the kept weights in nats per character; for a job, its objective value or values.
+
+    Raises:
+        UserError: For bad input.
+        SystemExit: After a rerun (`rerun=`).
+    """
     if invocation.job:
         from src.sweeps.job import run_job
 
@@ -33,7 +46,16 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
 
 def rerun(config: Any, invocation: Invocation) -> NoReturn:
-    """Train a logged run again; the exit status is 0 where the result is identical, else 1."""
+    """Train a logged run again and exit.
+
+    Args:
+        config: Validated config; `rerun` names the logged run.
+        invocation: The command line, which may change only where the rerun reads and writes.
+
+    Raises:
+        UserError: For another override, or a run that is unknown or not complete.
+        SystemExit: Always; the exit status is 0 where the result is identical, and 1 otherwise.
+    """
     from src.experiments.rerun import merge_overrides, reject_overrides, retrain
     from src.tracking.run_store import open_store
 

@@ -29,9 +29,9 @@ def complete(requests: list[str], config_name: str) -> None:
     """Print the bash function, or the candidates for the word at the cursor.
 
     Args:
-        requests: `install=bash`, `uninstall=bash`, or `query=bash`, which prints one candidate a line; the
-            line up to the cursor is in COMP_LINE, as bash has it.
-        config_name: A file of conf/.
+        requests: `install=bash`, `uninstall=bash`, or `query=bash`, which prints one candidate per line. For
+            `query=bash`, bash sets the environment variable COMP_LINE to the line up to the cursor.
+        config_name: Name of the command's config, a file of conf/.
 
     Raises:
         UserError: For another request.
@@ -53,9 +53,16 @@ def complete(requests: list[str], config_name: str) -> None:
 
 
 def candidates(line: str, config_name: str) -> list[str]:
-    """Return the completions of the last word of `line`; none where Hydra refuses the words before it.
+    """Return the completions of the last word of a line.
 
-    Overrides with blanks or commas in their values are left out: they change no key that exists.
+    Overrides with blanks or commas in their values are left out: they do not change which keys exist.
+
+    Args:
+        line: The line up to the cursor, from `python -m`.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The completions in alphabetical order; empty where Hydra rejects the words before the last one.
     """
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.bash_completion import BashCompletion
@@ -77,7 +84,14 @@ def candidates(line: str, config_name: str) -> list[str]:
 
 
 def split_line(typed: str) -> list[str]:
-    """Return the words of a line, the one at the cursor last (maybe empty); a quote may still be open."""
+    """Split a line into words as a shell does; a quote may still be open.
+
+    Args:
+        typed: The line up to the cursor, without `python -m src.COMMAND`.
+
+    Returns:
+        The words; the last is the one at the cursor, which may be empty.
+    """
     for closing in ("", '"', "'"):
         with contextlib.suppress(ValueError):
             words = shlex.split(typed + closing)
@@ -86,7 +100,14 @@ def split_line(typed: str) -> list[str]:
 
 
 def normalize_candidate(text: str) -> str:
-    """Return one of Hydra's candidates as it is typed; "" for what is not to be typed."""
+    """Return one of Hydra's candidates as a person types it.
+
+    Args:
+        text: A candidate, such as `model.` or `hidden=`.
+
+    Returns:
+        The completion; "" for a candidate that is not to be typed.
+    """
     path = text[:-1].replace(".", "/")
     if text == "hydra":  # a group of groups
         return "hydra/"
@@ -98,6 +119,14 @@ def normalize_candidate(text: str) -> str:
 
 
 def belongs_to_command(text: str, groups: set[str]) -> bool:
-    """Return whether a candidate is a key of the command or of its groups: Hydra offers all of conf/."""
+    """Return whether a candidate is a key of the command or of its groups, because Hydra offers all of conf/.
+
+    Args:
+        text: A candidate.
+        groups: Names of the command's groups, and `hydra`.
+
+    Returns:
+        True if the command accepts the key.
+    """
     top = re.split(r"[/=.]", text)[0]
     return top not in HIDDEN_GROUPS and (top in groups or not (CONF / top).is_dir())

@@ -40,7 +40,15 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # ful
 
 
 def format_error(error: BaseException, config_name: str) -> str | None:
-    """Return one line for the user, or None when the error is a bug of this project."""
+    """Format an exception as one line for the user.
+
+    Args:
+        error: What a command raised.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The line without the name of the command; None when the error is a bug of this project.
+    """
     text = str(error)
     if isinstance(error, UserError):
         return text
@@ -60,7 +68,15 @@ def format_error(error: BaseException, config_name: str) -> str | None:
 
 
 def format_config_error(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
-    """Format an error of Hydra or OmegaConf about the command line."""
+    """Format an error of Hydra or OmegaConf about the command line.
+
+    Args:
+        error: What Hydra or OmegaConf raised.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The line; for an error without a known form, Hydra's own text in one line.
+    """
     if isinstance(error, OverrideParseException):
         return f"expected key=value, got {error.override!r}: quote a value that contains , = : or brackets"
     if isinstance(error, MissingConfigException):
@@ -88,7 +104,11 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
 
 
 def format_group_error() -> str:
-    """Format the error for a group whose value is not the name of a choice."""
+    """Format the error for a group whose value is not the name of a choice.
+
+    Returns:
+        The line for the first such group in `sys.argv`.
+    """
     for key, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
         if (CONF / key).is_dir() and not (CONF / key / f"{value}.yaml").exists():
             return f"{key}: expected {group_choices(key)}, got {value}"
@@ -96,12 +116,27 @@ def format_group_error() -> str:
 
 
 def group_choices(group: str) -> str:
-    """Describe the choices of a group: its files in conf/."""
+    """Describe the choices of a group: its files in conf/.
+
+    Args:
+        group: Name of the group, a folder of conf/.
+
+    Returns:
+        A phrase such as `one of gru, lstm, rnn`.
+    """
     return "one of " + ", ".join(sorted(p.stem for p in (CONF / group).glob("*.yaml")))
 
 
 def format_key_error(key: str, config_name: str) -> str:
-    """Format the error for an unknown key, with the most similar known key."""
+    """Format the error for an unknown key, with the most similar known key.
+
+    Args:
+        key: The unknown dotted key.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The line. A key that only another choice of its group has is answered with the names of these choices.
+    """
     known = known_keys(COMMANDS[config_name])
     group, _, name = key.rpartition(".")
     if key in known:
@@ -116,7 +151,14 @@ def format_key_error(key: str, config_name: str) -> str:
 
 
 def known_keys(config_class: type) -> list[str]:
-    """Return the dotted keys of a command, with those of every optimizer and schedule of conf/."""
+    """List the dotted keys of a command, with those of every optimizer and schedule of conf/.
+
+    Args:
+        config_class: Class of the schema.
+
+    Returns:
+        The keys, each once.
+    """
     keys = dict.fromkeys(all_keys(config_class))
     for group in [group for group in TARGET_GROUPS if group in keys]:
         for file in sorted((CONF / group).glob("*.yaml")):
@@ -126,7 +168,15 @@ def known_keys(config_class: type) -> list[str]:
 
 
 def constraint_for(config_class: type, key: str) -> Any:
-    """Return the constraint of a dotted key, or the choices of a group; None for an unknown key."""
+    """Return the constraint of a dotted key.
+
+    Args:
+        config_class: Class of the schema.
+        key: Dotted key.
+
+    Returns:
+        The `Constraint`; for a group its choices in words; None for an unknown key.
+    """
     head, _, rest = key.partition(".")
     field = fields_of(config_class).get(head)
     if field is None:

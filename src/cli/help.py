@@ -130,7 +130,15 @@ def render_help(command: str, config_name: str, all_keys: bool) -> str:
 
 
 def render_first(keys: list[str], config_name: str) -> list[str]:
-    """Format some keys with the first sentence of each explanation."""
+    """Format some keys with the first sentence of each explanation.
+
+    Args:
+        keys: Keys outside of groups, and possibly the group `data`.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        Lines of the page, beginning with a heading.
+    """
     entries = {key: (value, comment) for key, value, comment in config_entries(config_name)}
     lines = ["Keys"]
     for key in keys:
@@ -145,7 +153,15 @@ def render_first(keys: list[str], config_name: str) -> list[str]:
 
 
 def render_all(command: str, config_name: str) -> list[str]:
-    """Format every key, group of keys and choice of a group that a command uses."""
+    """Format every key, group of keys and choice of a group that a command uses.
+
+    Args:
+        command: Name of the command; VISIBLE_KEYS limits the keys of some commands.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        Lines of the page, beginning with a heading.
+    """
     reads = VISIBLE_KEYS.get(command)
     lines = ["Keys (--cfg job prints all of them with their values)"]
     for key, value, comment in config_entries(config_name):
@@ -166,12 +182,27 @@ def render_all(command: str, config_name: str) -> list[str]:
 
 
 def config_entries(config_name: str) -> list[tuple[str, str, str]]:
-    """Return key, default and comment of every key of a command outside of groups."""
+    """Return every key of a command outside of groups.
+
+    Args:
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        Key, default as text and comment of each key; those of conf/common.yaml last.
+    """
     return parse_entries(CONF / f"{config_name}.yaml") + parse_entries(CONF / "common.yaml")
 
 
 def render_group(group: str, chosen: str) -> list[str]:
-    """Format the choices of a group and the keys of the default choice (`null`: no default)."""
+    """Format the choices of a group and the keys of the default choice.
+
+    Args:
+        group: Name of the group, a folder of conf/.
+        chosen: The default choice; `null` for none, whose keys are not formatted.
+
+    Returns:
+        Lines of the page.
+    """
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
         mark = "  (default)" if file.stem == chosen else ""
@@ -184,7 +215,15 @@ def render_group(group: str, chosen: str) -> list[str]:
 
 
 def format_entry(head: str, comment: str) -> list[str]:
-    """Format a key and its explanation in two columns."""
+    """Format a key and its explanation in two columns.
+
+    Args:
+        head: The key with its default, `hidden=128`, or an option.
+        comment: The explanation, one paragraph of any length.
+
+    Returns:
+        Lines of at most WIDTH columns; the explanation begins on the next line where `head` is too long.
+    """
     body = textwrap.wrap(comment, WIDTH - KEY - 2, break_on_hyphens=False)
     if len(head) < KEY:
         return [f"  {head:<{KEY}}{body[0]}"] + [" " * (KEY + 2) + line for line in body[1:]]
@@ -192,7 +231,14 @@ def format_entry(head: str, comment: str) -> list[str]:
 
 
 def parse_entries(file: Path) -> list[tuple[str, str, str]]:
-    """Return key, default and comment of every top-level key that has a comment above it."""
+    """Return every top-level key of a config file that has a comment above it.
+
+    Args:
+        file: A file of conf/.
+
+    Returns:
+        Key, default as text and comment of each key, in the order of the file.
+    """
     entries, comment = [], []
     for line in file.read_text(encoding="utf-8").splitlines():
         pair = re.match(r"(\w+): *(\S.*)$", line)
@@ -209,11 +255,28 @@ def parse_entries(file: Path) -> list[tuple[str, str, str]]:
 
 
 def first_comment(file: Path) -> str:
-    """Return the comment on a file's first line: the description of a choice, in whole sentences."""
+    """Return the comment on a file's first line: the description of a choice, in whole sentences.
+
+    Args:
+        file: A file of conf/.
+
+    Returns:
+        The comment without `# `; a line with `# @package` is skipped.
+
+    Raises:
+        StopIteration: The file has no other line.
+    """
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if not line.startswith("# @package")).removeprefix("# ")
 
 
 def defaults(file: Path) -> list[tuple[str, str]]:
-    """Return group and default choice (`null` for none), from a config's defaults list."""
+    """Return the groups of a config's defaults list.
+
+    Args:
+        file: A file of conf/.
+
+    Returns:
+        Group and default choice (`null` for none), in the order of the list.
+    """
     return re.findall(r"^  - (\w+): (\w+)\b", file.read_text(encoding="utf-8"), re.MULTILINE)

@@ -31,7 +31,7 @@ MULTIRUN_FLAGS = ("-m", "--multirun")
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line as Hydra parsed it, besides the config that it composed.
+    """A command line as Hydra parsed it, without the config that it composed.
 
     Attributes:
         config_name: The primary config, a file of conf/.
@@ -53,13 +53,16 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     A single run calls `main` after Hydra has returned. The jobs of a sweep run inside Hydra; what `main`
     returns for a job is its objective value.
 
-    The exit status is 0, or 1 (failed jobs of a sweep), 2 (bad input, in one line on standard error),
-    130 (Ctrl-C) or 143 (SIGTERM).
-
     Args:
         command: Name of the module, for the help page and the messages.
-        config_name: A file of conf/.
-        main: The command.
+        config_name: Name of the command's config, a file of conf/.
+        main: Function of the command; it gets the validated config and the invocation.
+
+    Raises:
+        SystemExit: With status 1 (failed jobs of a sweep), 2 (bad input, in one line on standard error), 130
+            (Ctrl-C) or 143 (SIGTERM). After success the function returns, and the exit status is 0.
+        UserError: For bad input, only with HYDRA_FULL_ERROR=1, which shows the traceback.
+        Exception: A bug; it is shown with its traceback.
     """
     try:
         if (all_keys := requested_help(sys.argv[1:])) is not None:
@@ -112,12 +115,25 @@ def run_command(command: str, config_name: str, main: Main) -> None:
 
 
 def finalize_single_run(status: str) -> int:
-    """Return the number of failed jobs where there is no sweep."""
+    """Return the number of failed jobs where there is no sweep.
+
+    Args:
+        status: Final status of the command; not used.
+
+    Returns:
+        0.
+    """
     return 0
 
 
 def print_help(command: str, config_name: str, all_keys: bool) -> None:
-    """Print the help page of a command (`src.cli.help.render_help`)."""
+    """Print the help page of a command (`src.cli.help.render_help`).
+
+    Args:
+        command: Name of the command.
+        config_name: Name of its config, a file of conf/.
+        all_keys: Whether to explain every key.
+    """
     try:
         print(render_help(command, config_name, all_keys), flush=True)
     except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
@@ -127,6 +143,9 @@ def print_help(command: str, config_name: str, all_keys: bool) -> None:
 def prepare_argv(command: str) -> bool:
     """Rewrite `sys.argv` and the environment into what Hydra expects.
 
+    Args:
+        command: Name of the command; only a sweep of `train` gets the callback that opens a sweep.
+
     Returns:
         Whether the command line asks for a sweep.
     """
@@ -134,26 +153,31 @@ def prepare_argv(command: str) -> bool:
     arguments = [argument for argument in sys.argv[1:] if argument not in MULTIRUN_FLAGS]
     if is_sweep:
         # Hydra expects the flag before the overrides, and would take the job's name from this module. It
-        # imports its callbacks in every run, so that only a sweep has ours.
+        # imports its callbacks in every run, so only a sweep gets ours.
         sys.argv[1:] = ["--multirun", *arguments, f"hydra.job.name={command}"]
         if command == "train":
             sys.argv.append(f"+hydra.callbacks.sweep._target_={SWEEP_CALLBACK}")
     else:
         sys.argv[1:] = [quote_override(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach `run_command`; Hydra would print several lines
-    os.environ["CHAR_RNN_SWEEP"] = ""  # a process that types a command is no job of another's sweep
+    os.environ["CHAR_RNN_SWEEP"] = ""  # a command that was typed is no job of another sweep
     return is_sweep
 
 
 def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     """Let Hydra compose the config; run the jobs of a sweep.
 
+    Args:
+        config_name: Name of the command's config, a file of conf/.
+        main: Function of the command, which each job of a sweep calls.
+
     Returns:
         The validated config and the invocation of a single run; None after a sweep, or where the line only
         requested something of Hydra (`--cfg job`, TAB completion).
 
     Raises:
-        UserError: For an unknown option or a value out of range. Hydra's and OmegaConf's errors pass.
+        UserError: For an unknown option or a value out of range. Errors of Hydra and OmegaConf are not
+            caught.
     """
     if set(COMPLETION_FLAGS) & set(sys.argv[1:]):
         from src.cli.completion import complete
@@ -216,7 +240,11 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
 
 
 def reject_unknown_options() -> None:
-    """Raise UserError for an option that Hydra does not have; argparse would print its usage and exit."""
+    """Reject an option that Hydra does not have; argparse would print its usage and exit.
+
+    Raises:
+        UserError: `sys.argv` has such an option.
+    """
     from argparse import ArgumentError
 
     from hydra._internal.utils import get_args_parser
@@ -232,7 +260,16 @@ def reject_unknown_options() -> None:
 
 
 def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
-    """Raise UserError for a key that `+key=value` added to those of the schema."""
+    """Reject a key that `+key=value` added to the keys of the schema.
+
+    Args:
+        composed: The composed config, or a group of it.
+        config_class: Its class in the schema.
+        prefix: Dotted name of the group with a dot at its end; "" for the whole config.
+
+    Raises:
+        UserError: The schema has no such key.
+    """
     import attrs
 
     from src.config.constraints import fields_of
@@ -246,11 +283,14 @@ def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> 
 
 
 def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
-    """Dotted keys to which the command line gives a value, directly or by an experiment that it names.
+    """Find the keys to which the command line gives a value, directly or by an experiment that it names.
 
     Args:
         config: The config that was composed from the command line.
         invocation: That command line.
+
+    Returns:
+        The dotted keys. Keys whose value differs from the default config are included.
     """
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
@@ -270,12 +310,20 @@ def overridden_keys(config: Any, invocation: Invocation) -> set[str]:
 
 
 def quote_override(argument: str) -> str:
-    """Quote the value of a raw string key, `prompt=To be, or not`, for Hydra's override grammar."""
+    """Quote the value of a raw string key, `prompt=To be, or not`, for Hydra's override grammar.
+
+    Args:
+        argument: An argument of the command line.
+
+    Returns:
+        The override with its value in double quotes; `argument` itself for another key, for an empty value or
+        `null`, and for a value that is quoted already.
+    """
     key, equals, value = argument.partition("=")
     if not equals or key not in RAW_STRING_KEYS or value in ("", "null") or QUOTED_RE.fullmatch(value):
         return argument
     # Hydra's grammar: \" is a quote, and backslashes in front of a quote (or the end) come in pairs.
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
     escaped = re.sub(r"(\\+)\Z", lambda m: m.group(1) * 2, escaped)
-    escaped = re.sub(r"(\\*)\$\{", lambda m: m.group(1) * 2 + "\\${", escaped)  # OmegaConf's, likewise
+    escaped = re.sub(r"(\\*)\$\{", lambda m: m.group(1) * 2 + "\\${", escaped)  # the same for OmegaConf
     return f'{key}="{escaped}"'

@@ -1,8 +1,10 @@
-"""Constraints on the keys of the configuration: attrs validators with the one-line error of the project; and
-the keys, a changed copy and the construction of a typed configuration.
+"""Constraints on the keys of the configuration, and functions on a typed configuration.
 
-A group of TARGET_GROUPS names a class by Hydra's `_target_`, of this project or of a user's own module; the
-class validates its arguments.
+A constraint is an attrs validator that raises the one-line error of the project. The functions list the keys,
+make a changed copy, and build a typed configuration from a logged one.
+
+A group of TARGET_GROUPS names a class by Hydra's `_target_`. The class comes from this project or from a
+user's own module, and validates its arguments.
 """
 
 import math
@@ -31,15 +33,18 @@ TYPES: dict[str, Any] = {
 
 @attrs.frozen
 class Constraint:
-    """The values that a key may hold, an attrs validator (cf. scikit-learn's `_param_validation`).
+    """The values that a key may hold, an attrs validator (compare scikit-learn's `_param_validation`).
 
-    Args:
+    Attributes:
         kind: What a value is, in words: a key of TYPES, or a description of what `predicate` tests.
-        ge, gt, le, lt: Bounds of a number; NaN and infinity are outside of all bounds.
-        choices: The texts to choose from.
-        is_list: Whether the key holds a list of distinct such values.
-        none_means: The meaning of null; "" where null is refused.
-        predicate: Test of a value that no other argument describes.
+        ge: Smallest allowed number; None for no such bound. NaN and infinity are never allowed.
+        gt: Number that a value must be above; None for no such bound.
+        le: Largest allowed number; None for no such bound.
+        lt: Number that a value must be below; None for no such bound.
+        choices: The texts to choose from; empty where any value of the kind is allowed.
+        is_list: Whether the key holds a list of distinct such values, at least one.
+        none_means: Meaning of null, in words; "" where null is rejected.
+        predicate: Test of a value that no other argument describes; None without one.
     """
 
     kind: str
@@ -53,12 +58,20 @@ class Constraint:
     predicate: Callable[[Any], bool] | None = None
 
     def __call__(self, instance: Any, attribute: Any, value: Any) -> None:
-        """Validate a field: raise UserError with the dotted key of the field."""
+        """Validate the value of a field, as attrs validators do.
+
+        Raises:
+            UserError: The value is not allowed; the message begins with the dotted key of the field.
+        """
         if not self.is_satisfied_by(value):
             raise invalid_value_error(dotted_key(type(instance), attribute.name), self, value)
 
     def describe(self) -> str:
-        """Describe the values in words: `a number > 0, or null for no clipping`."""
+        """Describe the allowed values in words.
+
+        Returns:
+            A phrase such as `a number > 0, or null for no clipping`.
+        """
         ends = {">=": self.ge, ">": self.gt, "<=": self.le, "<": self.lt}
         bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         words = "one of " + ", ".join(self.choices) if self.choices else f"{self.kind} {bounds}".rstrip()
@@ -67,7 +80,14 @@ class Constraint:
         return words + (f", or null for {self.none_means}" if self.none_means else "")
 
     def is_satisfied_by(self, value: Any) -> bool:
-        """Test the type of a value and its bounds."""
+        """Test the type of a value and its bounds.
+
+        Args:
+            value: Value of the key; None stands for null.
+
+        Returns:
+            True if the key may hold the value.
+        """
         if value == MISSING:  # the default of a key that the command line deleted: ~key
             return False
         if value is None:
@@ -95,24 +115,56 @@ class Constraint:
 
 
 def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> UserError:
-    """Return the one-line error for a value that a key may not hold."""
+    """Return the one-line error for a value that a key may not hold.
+
+    Args:
+        key: Dotted key.
+        expected: The constraint, or the allowed values in words.
+        value: The rejected value; None is shown as null.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     words = expected if isinstance(expected, str) else expected.describe()
     return UserError(f"{key}: expected {words}, got {'null' if value is None else value}")
 
 
 def dotted_key(config_class: type, name: str) -> str:
-    """Return the key of a field as a person types it: `model.layers`."""
+    """Return the key of a field as a person types it, such as `model.layers`.
+
+    Args:
+        config_class: Class of the schema; its attribute `group`, where it has one, is the prefix.
+        name: Name of the field.
+
+    Returns:
+        The dotted key.
+    """
     group = getattr(config_class, "group", "")
     return f"{group}.{name}" if group else name
 
 
 def fields_of(config_class: type) -> dict[str, Any]:
-    """Return the attrs fields of a class by their names, with resolved types."""
+    """Return the attrs fields of a class.
+
+    Args:
+        config_class: Class of the schema.
+
+    Returns:
+        The fields by name, with resolved types.
+    """
     return attrs.fields_dict(attrs.resolve_types(config_class))
 
 
 def constrained(kind: str, **arguments: Any) -> Any:
-    """Return a field without a default, which conf/ has; the arguments are those of Constraint."""
+    """Return a field with a constraint and without a default, because defaults are defined in conf/.
+
+    Args:
+        kind: What a value is, in words (`Constraint.kind`).
+        **arguments: Further arguments of `Constraint`.
+
+    Returns:
+        The attrs field.
+    """
     return attrs.field(default=MISSING, validator=Constraint(kind, **arguments))
 
 
@@ -123,20 +175,31 @@ bool_field = partial(constrained, "true or false")
 
 
 def choice_field(*choices: str) -> Any:
-    """Return a field for one of several texts."""
+    """Return a field for one of several texts.
+
+    Args:
+        *choices: The allowed texts.
+
+    Returns:
+        The attrs field.
+    """
     return constrained("a text", choices=choices)
 
 
 def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
-    """Make the object of a group of the configuration.
+    """Create the object that a group of the configuration describes.
 
     Args:
         group: One of TARGET_GROUPS.
         spec: `_target_`, the dotted path of a class, and the arguments of the class.
 
+    Returns:
+        The object, an optimizer or a schedule.
+
     Raises:
         UserError: There is no such class, it is not a subclass of the group's base class, an argument is
-            unknown or missing, or the class refuses a value.
+            unknown or missing, or the class rejects a value.
+        hydra.errors.InstantiationException: The class failed for another reason, a bug.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as hydra_instantiate
@@ -163,7 +226,14 @@ def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
 
 
 def base_class(group: str) -> type:
-    """Return the class that what a group names is a subclass of."""
+    """Return the base class of all classes that a group may name.
+
+    Args:
+        group: One of TARGET_GROUPS.
+
+    Returns:
+        `Optimizer` or `Schedule` of src.rnn.
+    """
     from src.rnn.optimizers import Optimizer
     from src.rnn.schedules import Schedule
 
@@ -171,7 +241,18 @@ def base_class(group: str) -> type:
 
 
 def find_class(group: str, target: str) -> type:
-    """Import the class that `_target_` names."""
+    """Import the class that `_target_` names.
+
+    Args:
+        group: One of TARGET_GROUPS.
+        target: Dotted path of the class.
+
+    Returns:
+        The class, a concrete subclass of the group's base class.
+
+    Raises:
+        UserError: There is no such class, or it is not such a subclass.
+    """
     base = base_class(group)
     expected = f"the dotted path of a subclass of {base.__module__}.{base.__name__}"
     try:
@@ -184,24 +265,52 @@ def find_class(group: str, target: str) -> type:
 
 
 def class_name(target: Any) -> str:
-    """Return the short name of a class: `adam` for one of this project, the dotted path for any other."""
+    """Return the short name of a class.
+
+    Args:
+        target: Dotted path of the class.
+
+    Returns:
+        The name in conf/, such as `adam`, for an optimizer or schedule of this project; the dotted path for
+        any other class.
+    """
     module, _, name = str(target).rpartition(".")
     ours = module in ("src.rnn.optimizers", "src.rnn.schedules")
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if ours else str(target)
 
 
 def validate_target(instance: Any, attribute: Any, value: Any) -> None:
-    """Validate a field of a group, an attrs validator: raise UserError where `instantiate` does."""
+    """Validate a field of a group, as an attrs validator: create the object that it describes.
+
+    Args:
+        instance: The config object; not used.
+        attribute: The attrs field, whose name is the group.
+        value: `_target_` and the arguments of its class.
+
+    Raises:
+        UserError: Where `instantiate` raises it.
+    """
     instantiate(attribute.name, value)
 
 
 def target_field() -> Any:
-    """Return a field for `_target_` and the arguments of its class."""
+    """Return a field for `_target_` and the arguments of its class.
+
+    Returns:
+        The attrs field, without a default.
+    """
     return attrs.field(default=MISSING, validator=validate_target)
 
 
 def all_keys(config_class: type) -> list[str]:
-    """Return the dotted keys of a class of the schema, an optimizer or a schedule as one key."""
+    """List the dotted keys of a class of the schema.
+
+    Args:
+        config_class: Class of the schema.
+
+    Returns:
+        The keys in the order of the fields. An optimizer or a schedule is one key.
+    """
     keys = []
     for field in fields_of(config_class).values():
         group = attrs.has(field.type)
@@ -210,9 +319,15 @@ def all_keys(config_class: type) -> list[str]:
 
 
 def iter_leaves(config: Any) -> Iterator[tuple[str, Constraint | None, Any]]:
-    """Yield dotted key, constraint and value of every key that is no group.
+    """Iterate over every key that is no group.
 
-    The group's name of an optimizer or a schedule is mapped to its class, which has its constraints.
+    Args:
+        config: An object of a class of the schema.
+
+    Yields:
+        Dotted key, constraint and value. Of an optimizer or a schedule: the group's name with the short name
+        of its class, then each argument of the class; their constraint is None, because the class validates
+        them.
     """
     for field in fields_of(type(config)).values():
         value = getattr(config, field.name)
@@ -230,7 +345,10 @@ def evolve(config: T, changes: dict[str, Any]) -> T:
 
     Args:
         config: An object of a class of the schema.
-        changes: Dotted keys and their new values.
+        changes: New value by dotted key.
+
+    Returns:
+        The changed copy.
 
     Raises:
         UserError: A value is out of range.
@@ -248,7 +366,19 @@ def evolve(config: T, changes: dict[str, Any]) -> T:
 
 
 def build(config_class: type, logged: Any) -> Any:
-    """Make a config of nested mappings; UserError for the first group with other keys or values."""
+    """Build a typed config from nested mappings.
+
+    Args:
+        config_class: Class of the schema.
+        logged: Mapping of field names to values, with a mapping for each group.
+
+    Returns:
+        A validated object of `config_class`.
+
+    Raises:
+        UserError: A group is no mapping, has other keys than the class, or has an invalid value; the message
+            names the first such group.
+    """
     group = getattr(config_class, "group", "configuration")
     if not isinstance(logged, Mapping):
         raise UserError(f"{group}: expected keys with values, got {str(logged)[:80]}")

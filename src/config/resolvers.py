@@ -1,4 +1,4 @@
-"""Registration of the schemas and of the OmegaConf resolvers that `conf/` uses."""
+"""Registration of the schemas and of the OmegaConf resolvers that conf/ uses."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from src.common.files import CONF
 from src.common.process import max_parallel_jobs
 from src.config.schema import COMMANDS, NON_SEMANTIC_KEYS, OBJECTIVES
 
-# Keys whose change does not make another study. The objectives do.
+# Keys that do not identify a study. The objectives do.
 NOT_IN_STUDY_NAME = {"hydra", *NON_SEMANTIC_KEYS} - {"objectives"}
 
 
@@ -32,7 +32,8 @@ def register_configs() -> None:
 def remove_shadowed_plugin_configs() -> None:
     """Remove the plugins' configs that conf/hydra/ replaces.
 
-    Hydra would validate ours against a plugin's of the same name, and warn or fail.
+    Otherwise Hydra would validate a config of this project against a plugin's config of the same name, and
+    warn or fail.
     """
     Plugins.instance()  # registers the plugins' configs
     for file in (CONF / "hydra").rglob("*.yaml"):
@@ -43,12 +44,27 @@ def remove_shadowed_plugin_configs() -> None:
 
 
 def directions(objectives: list[str]) -> list[str]:
-    """Return `minimize` or `maximize` for each objective; unknown objectives are rejected later."""
+    """Return the direction of each objective.
+
+    Args:
+        objectives: Names of metrics; unknown names are rejected later, by the schema.
+
+    Returns:
+        `minimize` or `maximize` for each objective, in the same order.
+    """
     return [OBJECTIVES.get(name, "minimize") for name in objectives]
 
 
 def study_name(*, _root_: DictConfig) -> str:
-    """Return the name of the Optuna study: equal for equal searches, different for any other."""
+    """Return the name of the Optuna study: the same for the same search, different for any other.
+
+    Args:
+        _root_: The composed config with its `hydra` node, passed by OmegaConf.
+
+    Returns:
+        The chosen experiment, or `search`, and 8 hexadecimal digits of a SHA-256 digest of the settings, the
+        swept overrides and the search space.
+    """
     plain = cast("dict[str, Any]", OmegaConf.to_container(_root_, resolve=False))
     settings = {key: value for key, value in plain.items() if key not in NOT_IN_STUDY_NAME}
     hydra = _root_.hydra
@@ -60,5 +76,12 @@ def study_name(*, _root_: DictConfig) -> str:
 
 
 def parallel_jobs(*, _root_: DictConfig) -> int:
-    """Return the number of jobs that the launcher runs in parallel; 1 if it has no `n_jobs`."""
+    """Return the number of jobs that the launcher runs in parallel.
+
+    Args:
+        _root_: The composed config with its `hydra` node, passed by OmegaConf.
+
+    Returns:
+        The number of jobs; 1 if the launcher has no `n_jobs`.
+    """
     return max_parallel_jobs(int(_root_.hydra.launcher.get("n_jobs", 1)))

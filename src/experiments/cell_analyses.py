@@ -25,7 +25,14 @@ PAPER = {
 
 
 def by_variant(results: list[JobResult]) -> dict[str, list[JobResult]]:
-    """The jobs of each swept `variant`, by its short name: `lstm` for `cells/lstm`."""
+    """Group the jobs by their swept `variant`.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The jobs of each variant, by its short name: `lstm` for `cells/lstm`.
+    """
     variants = swept_values(results, "variant")
     return {variant.rpartition("/")[2]: where(results, variant=variant) for variant in variants}
 
@@ -37,11 +44,11 @@ def plot_variants(
 
     Args:
         ax: The axes, whose ticks become the names of the variants.
-        results: The jobs.
-        metric: The metric's name.
-        marker: The marker of a seed.
+        results: Results of the jobs.
+        metric: Name of the metric.
+        marker: Matplotlib marker of a seed.
         offset: Added to the positions 0, 1, ... of the variants.
-        style: More arguments of `Axes.plot` for the markers.
+        **style: Further arguments of `Axes.plot` for the markers.
     """
     variants = by_variant(results)
     for x, jobs in enumerate(variants.values()):
@@ -54,14 +61,27 @@ def plot_variants(
 
 
 def log2_axis(ax: Axes, values: Sequence[str]) -> None:
-    """Make the x-axis logarithmic, with these ticks and no others."""
+    """Make the x-axis logarithmic, with the given ticks and no others.
+
+    Args:
+        ax: Axes to change.
+        values: Positions of the ticks as text, which is also their labels.
+    """
     ax.set_xscale("log")
     ax.set_xticks([float(value) for value in values], list(values))
     ax.minorticks_off()
 
 
 def measure_cells(results: list[JobResult]) -> Measures:
-    """Bits per character on the test split, mean and standard deviation over seeds, by cell."""
+    """Measure the score of each cell: bits per character on the test split.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        For each cell the mean score over seeds (`lstm/bpc`), its standard deviation (`lstm/deviation`), both
+        in bits per character, and the mean training time (`lstm/seconds`).
+    """
     measured: Measures = {}
     for cell, jobs in by_variant(results).items():
         measured |= {f"{cell}/bpc": mean(jobs, "test/bpc"), f"{cell}/deviation": std(jobs, "test/bpc")}
@@ -70,7 +90,14 @@ def measure_cells(results: list[JobResult]) -> Measures:
 
 
 def plot_cells(results: list[JobResult], _: Measures) -> Figure:
-    """Plot the score of each cell: a marker for each seed, a line at their mean."""
+    """Plot the score of each cell: a marker for each seed, a line at their mean.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
+    """
     ylabel = "test split, stateful [bits per character]"
     figure, ax = single_axes("cell, each with about 100,000 parameters", ylabel, "Score by cell", (6, 3.6))
     plot_variants(ax, results, "test/bpc", "o", markerfacecolor="none")
@@ -78,9 +105,15 @@ def plot_cells(results: list[JobResult], _: Measures) -> Figure:
 
 
 def measure_state(results: list[JobResult]) -> Measures:
-    """Bits per character of each initial state of a window: zero, of other windows, or of the preceding text.
+    """Measure the score for each initial state of a window: zero, of other windows, or of the preceding text.
 
-    Stateful and stateless on the test split, mean and deviation over seeds; stateful on the validation split.
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        For each variant, in bits per character: the mean over seeds on the test split (`VARIANT/test`
+        stateful, `VARIANT/test_stateless`), the standard deviation of the stateful score
+        (`VARIANT/deviation`), and the mean stateful score on the validation split (`VARIANT/val`).
     """
     measured: Measures = {}
     for name, jobs in by_variant(results).items():
@@ -91,7 +124,14 @@ def measure_state(results: list[JobResult]) -> Measures:
 
 
 def plot_state(results: list[JobResult], _: Measures) -> Figure:
-    """Plot the score of each variant in both contexts: a marker for each seed, a line at their mean."""
+    """Plot the score of each variant in both contexts: a marker for each seed, a line at their mean.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
+    """
     xlabel = (
         "initial state in training\n(reset: zero; shuffled: of other windows; streams: of the preceding text)"
     )
@@ -107,8 +147,15 @@ def plot_state(results: list[JobResult], _: Measures) -> Figure:
 
 
 def measure_context(results: list[JobResult]) -> Measures:
-    """Bits per character on the test split by cell and window length (stateful), and what the best window
-    gains over the shortest."""
+    """Measure the score by cell and window length, and the gain of the best window over the shortest.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        For each model: the mean stateful score on the test split (`lstm/50`) and the gain (`lstm/gain`), both
+        in bits per character, and the best window length in characters (`lstm/best`).
+    """
     measured: Measures = {}
     for model in swept_values(results, "model"):
         jobs = where(results, model=model)
@@ -121,8 +168,18 @@ def measure_context(results: list[JobResult]) -> Measures:
 
 
 def gradient_reach(results: Sequence[JobResult]) -> list[tuple[int, float]]:
-    """(k, norm of the gradient k characters before the loss over that at the loss): the geometric mean of the
-    jobs with diagnostics, up to the first distance at which one of them has none above 0."""
+    """Compute how far the gradient reaches through time: the geometric mean over the jobs.
+
+    Only finished jobs with diagnostics count. The result ends before the first distance at which one of them
+    has no norm above 0.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        Pairs (k, ratio): the norm of the gradient k characters before the loss, divided by the norm at the
+        loss.
+    """
     curves = [dict(result.gradient) for result in results if result.status == "FINISHED" and result.gradient]
     reach: list[tuple[int, float]] = []
     for k in sorted(set.intersection(*map(set, curves))) if curves else []:
@@ -133,9 +190,16 @@ def gradient_reach(results: Sequence[JobResult]) -> list[tuple[int, float]]:
 
 
 def plot_context(results: list[JobResult], _: Measures) -> Figure:
-    """Plot the score over the window length, a curve a cell, the standard deviation over seeds as bars.
+    """Plot the score over the window length, a curve for each cell.
 
-    On the right, where jobs have diagnostics, the gradient through time of those with the longest window.
+    Bars show the standard deviation over seeds. Where jobs have diagnostics, a second panel shows the
+    gradient through time for the longest window.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
     """
     lengths, models = swept_values(results, "seq_len"), swept_values(results, "model")
     reach = {model: gradient_reach(where(results, model=model, seq_len=lengths[-1])) for model in models}
@@ -168,7 +232,15 @@ def plot_context(results: list[JobResult], _: Measures) -> Figure:
 
 
 def measure_karpathy2015(results: list[JobResult]) -> Measures:
-    """Test loss in nats by cell and size, and its difference from the paper's."""
+    """Measure the test loss by cell and size, and its difference from the loss in the paper.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        For each variant, in nats per character: the mean test loss (`lstm_64/loss`), and that loss minus the
+        loss of Karpathy, Johnson and Li (2015) in PAPER (`lstm_64/over_paper`).
+    """
     measured: Measures = {}
     for name, jobs in by_variant(results).items():
         cell, _, size = name.partition("_")
@@ -178,7 +250,14 @@ def measure_karpathy2015(results: list[JobResult]) -> Measures:
 
 
 def plot_karpathy2015(_: list[JobResult], measured: Measures) -> Figure:
-    """Plot the measured losses (filled markers) and the paper's (hollow) against the size."""
+    """Plot the measured losses (filled markers) and those of the paper (hollow markers) against the size.
+
+    Args:
+        measured: Measures of `measure_karpathy2015`, of some or all sizes.
+
+    Returns:
+        The figure.
+    """
     xlabel = "size (units of an LSTM with the same number of parameters)"
     title = "Test loss on War and Peace, one layer"
     figure, ax = single_axes(xlabel, "test loss [nats per character]", title, (7.2, 4.6))

@@ -19,7 +19,16 @@ WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}
 
 
 class ClaimEntry(TypedDict):
-    """A claim in expected.json; see `Claim`."""
+    """A claim as an entry of expected.json.
+
+    Attributes:
+        claim: See `Claim.claim`.
+        measure: See `Claim.measure`.
+        source: See `Claim.source`.
+        min: See `Claim.min`.
+        max: See `Claim.max`.
+        preset: See `Claim.preset`.
+    """
 
     claim: str
     measure: str
@@ -30,7 +39,12 @@ class ClaimEntry(TypedDict):
 
 
 class ClaimFile(TypedDict):
-    """expected.json. command: what measures the claims."""
+    """Content of an expected.json.
+
+    Attributes:
+        command: Command that measures the claims; for readers.
+        claims: The claims of the experiment.
+    """
 
     command: NotRequired[str]
     claims: list[ClaimEntry]
@@ -41,10 +55,11 @@ class Claim:
     """A claim and its bounds, an entry of an experiment's expected.json.
 
     Attributes:
-        claim: In words.
-        measure: A metric's name, or the difference of two (`a - b`), which must lie in [min, max].
+        claim: The claim in words.
+        measure: Name of a metric, or the difference of two or more (`a - b`), which must lie in [min, max].
         source: Where the bounds come from.
-        min, max: The bounds.
+        min: Lower bound, in the unit of the metric; -inf for none.
+        max: Upper bound, in the unit of the metric; inf for none.
         preset: `quick` or `full` where the claim concerns one preset of the experiment; "" for both.
     """
 
@@ -57,7 +72,7 @@ class Claim:
 
     @property
     def expected(self) -> str:
-        """The bounds, like `>= 0.1 and <= 0.2`."""
+        """The bounds in words, such as `>= 0.1 and <= 0.2`."""
         bounds = [f">= {self.min:g}"] if self.min > -inf else []
         bounds += [f"<= {self.max:g}"] if self.max < inf else []
         return " and ".join(bounds)
@@ -65,24 +80,33 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimResult(Claim):
-    """A claim with its measured value, which is None for a part of the experiment that was not run."""
+    """A claim with its measured value.
+
+    Attributes:
+        value: The measured value; None for a part of the experiment that was not run.
+    """
 
     value: float | None = None
 
     @property
     def passed(self) -> bool | None:
-        """True if the value is within the bounds; false for inf and nan, None for a claim without a value."""
+        """True if the value is finite and within the bounds; None for a claim without a value."""
         if self.value is None:
             return None
         return isfinite(self.value) and self.min <= self.value <= self.max
 
     @property
     def word(self) -> str:
-        """`reproduced`, `NOT reproduced` or `not run`."""
+        """The verdict: `reproduced`, `NOT reproduced` or `not run`."""
         return WORDS[self.passed]
 
     def line(self) -> str:
-        """Lines for the terminal."""
+        """Format the result for a terminal.
+
+        Returns:
+            The verdict and the claim; on a second line, where there is a value, the value with its bounds and
+            their source.
+        """
         first = f"{self.word:<14}  {self.claim}"
         if self.value is None:
             return first
@@ -93,7 +117,14 @@ class ClaimResult(Claim):
 
 
 def read_claims(file: Path, preset: str = "") -> list[Claim]:
-    """Read the claims of an experiment from its expected.json: those of `preset` and of every preset.
+    """Read the claims of an experiment from its expected.json.
+
+    Args:
+        file: Path of the expected.json.
+        preset: `quick` or `full`: also read the claims of this preset; "": only the claims of every preset.
+
+    Returns:
+        The claims, in the order of the file.
 
     Raises:
         UserError: The file is missing or damaged.
@@ -109,11 +140,14 @@ def check_claims(
 
     Args:
         claims: The claims.
-        metrics: What was measured.
+        metrics: Measured value by name of the metric.
         partly: Whether only a part of the experiment was run, so that missing metrics are no error.
 
+    Returns:
+        The result of each claim, in the same order.
+
     Raises:
-        UserError: A metric is missing.
+        UserError: A metric is missing, and `partly` is False.
     """
     results = []
     for claim in claims:
@@ -127,7 +161,14 @@ def check_claims(
 
 
 def tally(passed: Iterable[bool | None]) -> str:
-    """Count claims by `ClaimResult.passed`: `3 claims reproduced, 1 not reproduced, 2 not run`."""
+    """Count the claims by their verdict.
+
+    Args:
+        passed: `ClaimResult.passed` of each claim.
+
+    Returns:
+        A phrase such as `3 claims reproduced, 1 not reproduced, 2 not run`.
+    """
     counts = Counter(passed)
     reproduced = pluralize(counts[True], "claim")
     return f"{reproduced} reproduced, {counts[False]} not reproduced, {counts[None]} not run"

@@ -1,4 +1,4 @@
-"""Train a logged run again and compare the two: bit-identical, or where they differ."""
+"""Retraining of a logged run, and its comparison with the original: bit-identical, or where they differ."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -23,7 +23,14 @@ DIGESTS = ("weights_sha256", "job_digest")
 
 
 def reject_overrides(overrides: list[str]) -> None:
-    """Raise UserError for an override that changes more than where a rerun reads and writes."""
+    """Reject an override that changes more than where a rerun reads and writes.
+
+    Args:
+        overrides: The overrides as typed.
+
+    Raises:
+        UserError: An override has another key than those of ALLOWED_OVERRIDES.
+    """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in ALLOWED_OVERRIDES and not key.startswith("tracking."):
@@ -34,11 +41,14 @@ def reject_overrides(overrides: list[str]) -> None:
 
 
 def merge_overrides(original: RunRecord, typed: Config) -> Config:
-    """Return the config of a logged run, with the paths and the tracking of the typed one.
+    """Return the config of a logged run, with the paths and the tracking of the typed config.
 
     Args:
         original: The logged run.
-        typed: The config as composed; its data.path counts where one was typed.
+        typed: The config composed from the command line; its data.path is used where one was typed.
+
+    Returns:
+        The validated config of the rerun.
 
     Raises:
         UserError: The logged config is not one of this version, or a value is out of range.
@@ -60,7 +70,7 @@ def retrain(original: RunRecord, config: Config) -> bool:
 
     Args:
         original: The logged run.
-        config: Its config, with the output and data folders of now.
+        config: Its config, with the current output and data folders (`merge_overrides`).
 
     Returns:
         Whether weights, scores, curves and samples are identical.
@@ -99,7 +109,16 @@ def retrain(original: RunRecord, config: Config) -> bool:
 
 
 def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[str]:
-    """Yield the reasons, known before training, for a possible difference of the rerun."""
+    """Find the reasons, known before training, why the rerun may differ.
+
+    Args:
+        original: The logged run.
+        config: Config of the rerun.
+
+    Yields:
+        One line per reason: a time limit, other numerics of this machine, or a stop that does not follow from
+        the config.
+    """
     if config.max_seconds is not None:
         yield (
             f"run {original.run_id} had a time limit (max_seconds={config.max_seconds:g}): its number of "
@@ -118,13 +137,27 @@ def reproducibility_warnings(original: RunRecord, config: Config) -> Iterator[st
 
 
 def points(run: RunRecord) -> dict[tuple[int, str], float]:
-    """The points of the compared curves, by step and metric, in this order."""
+    """Return the points of the compared curves (COMPARED_CURVES).
+
+    Args:
+        run: The run.
+
+    Returns:
+        Value by (optimizer step, metric name), sorted by both.
+    """
     found = {(step, name): v for name in COMPARED_CURVES for step, v in run.curves.get(name, [])}
     return dict(sorted(found.items()))
 
 
 def digests(run: RunRecord) -> dict[str, str]:
-    """Digests of what must be identical: the weights, the final scores, the curves, the samples."""
+    """Compute digests of what must be identical: the weights, the final scores, the curves, the samples.
+
+    Args:
+        run: A finished run.
+
+    Returns:
+        The first 12 hexadecimal digits of a SHA-256 digest, by the name of what it covers.
+    """
     texts = {
         "final scores": repr(sorted((name, v) for name, v in run.scores.items() if name not in DIGESTS)),
         "curves": repr(points(run)),
@@ -136,7 +169,16 @@ def digests(run: RunRecord) -> dict[str, str]:
 
 
 def first_difference(original: RunRecord, again: RunRecord) -> str:
-    """Describe the first step at which a curve differs."""
+    """Describe the first step at which a curve differs.
+
+    Args:
+        original: The logged run.
+        again: The rerun.
+
+    Returns:
+        A line with the metric, the optimizer step and both values, or the statement that every point is the
+        same. NaN counts as equal to NaN.
+    """
     before, after = points(original), points(again)
     for step, name in sorted(before | after):
         old, new = before.get((step, name)), after.get((step, name))
@@ -146,7 +188,16 @@ def first_difference(original: RunRecord, again: RunRecord) -> str:
 
 
 def environment_diff(original: RunRecord, again: RunRecord) -> str:
-    """List the differences between two runs in what must be equal for equal bits: `numerics`, the code."""
+    """List the differences between two runs in what must be equal for equal bits.
+
+    Args:
+        original: The logged run.
+        again: The rerun.
+
+    Returns:
+        Lines with the differing values of the code's digest and of `numerics` (`src.tracking.environment`);
+        ALL_EQUAL where there is no difference.
+    """
     before, after = (
         {"code_sha256": run.environment.get("code_sha256"), **(run.environment.get("numerics") or {})}
         for run in (original, again)

@@ -24,13 +24,22 @@ from src.sweeps.html_report import render_template, select_samples
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
-MAX_SAMPLES, MAX_SAMPLE_CHARACTERS = 6, 400  # of an experiment, on the page
-ALL = "all"  # name of the whole experiment as a part, once a part was run again
+MAX_SAMPLES, MAX_SAMPLE_CHARACTERS = 6, 400  # of each experiment on the page
+ALL = "all"  # name of the whole experiment as a part, once a part of it was run again
 
 
 class Execution(TypedDict):
-    """Command, duration and environment of an experiment, or of a part of it. jobs: their number; commit,
-    changed: of the code of a part."""
+    """Command, duration and environment of an experiment, or of a part of it.
+
+    Attributes:
+        command: The command that runs it.
+        jobs: Number of jobs.
+        seconds: Duration in seconds.
+        processor: Name of the processor.
+        cores: Number of cores of the machine.
+        commit: Git commit of the code, only of a part; None outside a checkout.
+        changed: Whether the code had uncommitted changes, only of a part; None outside a checkout.
+    """
 
     command: str
     jobs: int
@@ -42,7 +51,15 @@ class Execution(TypedDict):
 
 
 class ClaimRecord(TypedDict):
-    """A checked claim. passed, value: null for a claim that was not run."""
+    """A checked claim in a record.
+
+    Attributes:
+        claim: The claim in words.
+        passed: Whether the claim is reproduced; None for a claim that was not run.
+        measure: Name of the metric, or the difference of metrics.
+        value: Measured value; None for a claim that was not run.
+        expected: The bounds in words.
+    """
 
     claim: str
     passed: bool | None
@@ -52,7 +69,15 @@ class ClaimRecord(TypedDict):
 
 
 class Record(Execution):
-    """A measured.json. samples: by temperature, of an experiment with one job; parts: by name."""
+    """Content of a measured.json: the result of an experiment.
+
+    Attributes:
+        preset: `quick` or `full`.
+        measures: Measured value by name.
+        claims: The checked claims.
+        samples: Prompt and generated text by temperature, only of an experiment with one job.
+        parts: Execution of each part by its name, only of an experiment that was run in parts.
+    """
 
     preset: Preset
     measures: Measures
@@ -62,12 +87,29 @@ class Record(Execution):
 
 
 def read_record(file: Path) -> Record | None:
-    """Read a record; None where there is none. Raises UserError for a damaged one."""
+    """Read a record.
+
+    Args:
+        file: Path of a measured.json, or of a record in outputs/reproduction.
+
+    Returns:
+        The record; None where there is no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     return read_json(file, Record, "experiments") if file.exists() else None
 
 
 def results_table() -> tuple[str, str]:
-    """The number of reproduced claims, and the Markdown table with a row for each claim."""
+    """Build the table of all results in experiments/.
+
+    Returns:
+        The number of reproduced claims in words, and a Markdown table with a row for each claim.
+
+    Raises:
+        UserError: A measured.json is damaged.
+    """
     passed: list[bool | None] = []
     lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
     for file in sorted(FOLDER.glob("*/measured.json")):
@@ -83,8 +125,13 @@ def results_table() -> tuple[str, str]:
 def update_pages(readme: Path = README, experiments: Path = FOLDER / "README.md") -> None:
     """Write the current results between the marks of the two pages.
 
+    Args:
+        readme: Page that gets the number of reproduced claims.
+        experiments: Page that gets that number and the table of results.
+
     Raises:
         ValueError: A page lacks its marks.
+        UserError: A measured.json is damaged, or a page cannot be written.
     """
     total, table = results_table()
     write_block(readme, "tally", total)
@@ -92,7 +139,14 @@ def update_pages(readme: Path = README, experiments: Path = FOLDER / "README.md"
 
 
 def main(arguments: list[str]) -> int:
-    """Publish the records of the folders in `arguments`, then write the table; return the exit status."""
+    """Publish the records of the given folders, then write the tables.
+
+    Args:
+        arguments: Folders with records; `-h` or `--help` prints the help and does nothing else.
+
+    Returns:
+        The exit status: 0, or 2 after a UserError, which is printed in one line.
+    """
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
@@ -107,7 +161,15 @@ def main(arguments: list[str]) -> int:
 
 
 def record(outcome: ExperimentResult, folder: Path) -> None:
-    """Write NAME.json and NAME.svg; merge a part of an experiment with its earlier parts."""
+    """Write the record and the figure of an experiment; merge a part with its earlier parts.
+
+    Args:
+        outcome: Result of the experiment.
+        folder: Folder in which NAME.json and NAME.svg are written.
+
+    Raises:
+        UserError: The earlier record is damaged, or a file cannot be written.
+    """
     name = outcome.experiment.name
     entry, earlier = to_record(outcome), read_record(folder / f"{name}.json")
     if outcome.experiment.part and earlier:
@@ -117,7 +179,14 @@ def record(outcome: ExperimentResult, folder: Path) -> None:
 
 
 def to_record(outcome: ExperimentResult) -> Record:
-    """The record of an outcome."""
+    """Convert the result of an experiment to a record.
+
+    Args:
+        outcome: Result of the experiment.
+
+    Returns:
+        The record, with the environment of this process.
+    """
     e, env = outcome.experiment, environment()
     executed: Execution = {
         "command": e.command_line(outcome.preset),
@@ -138,13 +207,28 @@ def to_record(outcome: ExperimentResult) -> Record:
 
 
 def claim_records(claims: list[ClaimResult]) -> list[ClaimRecord]:
-    """The claims of a record."""
+    """Convert checked claims to the entries of a record.
+
+    Args:
+        claims: The checked claims.
+
+    Returns:
+        One entry per claim, in the same order.
+    """
     keys = ClaimRecord.__annotations__
     return [cast("ClaimRecord", {key: getattr(claim, key) for key in keys}) for claim in claims]
 
 
 def merge_parts(earlier: Record, now: Record) -> Record:
-    """Merge the record of a part with an earlier record of the same preset."""
+    """Merge the record of a part with an earlier record of the same experiment.
+
+    Args:
+        earlier: The earlier record, of the whole experiment or of some parts.
+        now: The new record, of one or more parts; its measures replace earlier ones of the same name.
+
+    Returns:
+        The merged record, whose claims are those of `now`; `now` itself where the presets differ.
+    """
     if earlier["preset"] != now["preset"]:
         return now
     whole = {key: value for key, value in earlier.items() if key in Execution.__annotations__}
@@ -159,7 +243,19 @@ def merge_parts(earlier: Record, now: Record) -> Record:
 
 
 def earlier_measures(folder: Path, name: str, preset: Preset) -> Measures:
-    """The measures of the parts of an experiment that were run earlier."""
+    """Return the measures of the parts of an experiment that were run earlier.
+
+    Args:
+        folder: Folder of the records.
+        name: Name of the experiment.
+        preset: `quick` or `full`; measures of the other preset do not count.
+
+    Returns:
+        Measured value by name; empty where nothing was run earlier.
+
+    Raises:
+        UserError: The record is damaged.
+    """
     earlier = read_record(folder / f"{name}.json")
     return earlier["measures"] if earlier and earlier["preset"] == preset else {}
 
@@ -168,6 +264,13 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
     """Copy every record of a folder to experiments/; merge the parts of an experiment.
 
     A quick record does not replace a full one.
+
+    Args:
+        folder: Folder with NAME.json and NAME.svg for each experiment.
+        experiments: Folder with a subfolder for each experiment, which gets measured.json and figure.svg.
+
+    Raises:
+        UserError: A record is damaged, or a file cannot be written.
     """
     for file in sorted(folder.glob("*.json")):
         name, target = file.stem, experiments / file.stem / "measured.json"
@@ -187,19 +290,44 @@ def publish(folder: Path, experiments: Path = FOLDER) -> None:
 
 
 def save_figure(figure: Figure, file: Path, salt: str) -> None:
-    """Write an SVG atomically; the same figure gives the same bytes."""
+    """Write a figure as SVG, atomically.
+
+    Args:
+        figure: The figure.
+        file: File to write.
+        salt: Text from which the ids in the SVG are made: the same figure and salt give the same bytes.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
 
 
 def render_page(outcomes: list[ExperimentResult], facts: dict[str, Any]) -> str:
-    """Render the page as HTML. facts: what it ran on, by name."""
+    """Render the report of the experiments as HTML.
+
+    Args:
+        outcomes: Results of the experiments, in the order of the page.
+        facts: What the experiments ran on, by name (`describe_environment`).
+
+    Returns:
+        The whole page.
+    """
     title = tally(claim.passed for outcome in outcomes for claim in outcome.claims)
     sections = [section(outcome) for outcome in outcomes]
     return render_template("experiments/report.html", title=title, sections=sections, facts=facts)
 
 
 def section(outcome: ExperimentResult) -> dict[str, Any]:
-    """The variables of an experiment in the template. question: the heading of its README."""
+    """Collect the variables of an experiment for the template report.html.
+
+    Args:
+        outcome: Result of the experiment.
+
+    Returns:
+        Values by variable name; `question` is the heading of the experiment's README. Samples are limited to
+        MAX_SAMPLES, each to MAX_SAMPLE_CHARACTERS.
+    """
     e = outcome.experiment
     readme = (FOLDER / e.name / "README.md").read_text(encoding="utf-8")
     finished = sum(result.status == "FINISHED" for result in outcome.results)
@@ -224,7 +352,14 @@ def section(outcome: ExperimentResult) -> dict[str, Any]:
 
 
 def describe_environment(preset: str) -> dict[str, Any]:
-    """Describe the environment for the page: commit, processor, versions."""
+    """Describe the environment for the page: commit, processor, versions.
+
+    Args:
+        preset: Preset of the command, `quick` or `full`.
+
+    Returns:
+        Facts in words, by name.
+    """
     env = environment()
     commit = (env["git_commit"] or "none")[:12] + (" with changes" if env["git_dirty"] else "")
     return {

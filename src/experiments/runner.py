@@ -35,13 +35,14 @@ class Experiment:
 
     Attributes:
         name: Name of the folder.
-        measure: Measures the jobs.
-        plot: Draws the jobs and their measures; the measures alone, for an experiment that is run in parts.
-        command: The module that runs it: a sweep of `src.train`, or `src.pipeline`.
+        measure: Function that measures the jobs.
+        plot: Function that draws the jobs and their measures. For an experiment that is run in parts, it
+            draws the measures alone.
+        command: Module that runs it: a sweep of `src.train`, or `src.pipeline`.
         has_quick: Whether the preset `quick` differs from `full`.
-        text: The text of which it may need the user's copy; "" for none.
+        text: Name of the text of which it may need the user's copy; "" for none.
         needs_copy: Whether it cannot be run without that copy.
-        parallel: Whether jobs run side by side; else one job uses all cores.
+        parallel: Whether jobs run side by side; otherwise one job uses all cores.
         part: The part that is run; "" for the whole experiment.
     """
 
@@ -61,19 +62,47 @@ class Experiment:
         return f"{self.name}_{self.part}" if self.part else self.name
 
     def preset(self, requested: Preset) -> Preset:
-        """The preset that is run: `full` for a part, and where there is no quick one."""
+        """Return the preset that is run.
+
+        Args:
+            requested: The preset of the command.
+
+        Returns:
+            `requested`; `full` for a part, and where there is no quick preset.
+        """
         return requested if self.has_quick and not self.part else "full"
 
     def config(self, preset: Preset) -> str:
-        """The name in conf/experiment/."""
+        """Return the name of the experiment's config in conf/experiment/.
+
+        Args:
+            preset: `quick` or `full`.
+
+        Returns:
+            The name of the file, without `.yaml`.
+        """
         return f"{self.name}_quick" if self.preset(preset) == "quick" else self.cli_name
 
     def arguments(self, preset: Preset) -> list[str]:
-        """The arguments of the command that select the experiment."""
+        """Return the arguments of the command that select the experiment.
+
+        Args:
+            preset: `quick` or `full`.
+
+        Returns:
+            The arguments; empty for the pipeline, whose default config is the experiment.
+        """
         return ["--multirun", f"experiment={self.config(preset)}"] if self.command == "src.train" else []
 
     def command_line(self, preset: Preset) -> str:
-        """The command that a person would type."""
+        """Return the command that a person would type.
+
+        Args:
+            preset: `quick` or `full`.
+
+        Returns:
+            The command in one line, from `python -m`.
+        """
         return " ".join(["python", "-m", self.command, *self.arguments(preset)])
 
 
@@ -102,14 +131,34 @@ QUICK = ("sonnets", "clipping", "state", "temperature")  # what `make reproduce`
 
 
 def get_experiment(name: str) -> Experiment:
-    """Return an experiment, or a part of one: `karpathy2015_64`."""
+    """Return an experiment, or a part of one.
+
+    Args:
+        name: Name in `experiments=`: of a folder, or of a part such as `karpathy2015_64`.
+
+    Returns:
+        The experiment, whose `part` is "" for the whole one.
+
+    Raises:
+        KeyError: There is no such experiment.
+    """
     whole, _, part = name.partition("_")
     return replace(EXPERIMENTS[whole], part=part)
 
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """Result of an experiment. missing: why it did not run; "" where it did."""
+    """Result of an experiment.
+
+    Attributes:
+        experiment: The experiment.
+        preset: `quick` or `full`.
+        results: Results of its jobs.
+        measures: Measured value by name.
+        claims: The checked claims.
+        seconds: Duration in seconds.
+        missing: Why the experiment did not run; "" where it did.
+    """
 
     experiment: Experiment
     preset: Preset
@@ -120,12 +169,23 @@ class ExperimentResult:
     missing: str = ""
 
     def figure(self) -> Figure:
-        """Draw the jobs and the measures."""
+        """Draw the jobs and the measures.
+
+        Returns:
+            The figure of the experiment.
+        """
         return self.experiment.plot(self.results, self.measures)
 
 
 def path_overrides(config: ReproduceConfig) -> list[str]:
-    """Return the overrides for the output folders and the tracking of the commands that are started."""
+    """Return the overrides that give a started command the same output folders and tracking.
+
+    Args:
+        config: Validated config of the command `reproduce`.
+
+    Returns:
+        Overrides such as `output_dir=/path`, with absolute paths.
+    """
     overrides = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
     overrides.append(f"tracking={config.tracking.name}")
     if config.tracking.enabled:
@@ -137,7 +197,17 @@ def path_overrides(config: ReproduceConfig) -> list[str]:
 def build_arguments(
     experiment: Experiment, preset: Preset, overrides: list[str], text: str | None
 ) -> list[str]:
-    """Return the arguments that run an experiment; finished jobs of an earlier run are reused."""
+    """Return the arguments that run an experiment; finished jobs of an earlier run are reused.
+
+    Args:
+        experiment: The experiment.
+        preset: `quick` or `full`.
+        overrides: Further overrides of its command (`path_overrides`).
+        text: Path of the user's copy of the text; None for the text of the corpus itself.
+
+    Returns:
+        The arguments after `python -m MODULE`.
+    """
     line = [*experiment.arguments(preset), *overrides]
     if experiment.command == "src.train":
         line.append("skip_finished=true")
@@ -146,10 +216,10 @@ def build_arguments(
 
 
 def check_texts(texts: dict[str, str | None], requested: list[Experiment]) -> None:
-    """Check the user's copies of texts before hours of other experiments.
+    """Check the user's copies of texts, before other experiments run for hours.
 
     Args:
-        texts: Paths of the copies by name of the text.
+        texts: Path of each copy by name of the text; None where none was given.
         requested: The experiments that were requested by name.
 
     Raises:
@@ -180,13 +250,17 @@ def run(
     Args:
         experiment: The experiment.
         preset: `quick` or `full`.
-        overrides: Overrides of its command, like `path_overrides`.
-        outputs: The output folder in these.
-        texts: Paths of the user's copies by name of the text.
-        earlier: Measures of the parts of the experiment that were run earlier.
+        overrides: Overrides of its command (`path_overrides`).
+        outputs: The output folder that `overrides` names.
+        texts: Path of the user's copy by name of the text; None where none was given.
+        earlier: Measures of the parts of the experiment that were run earlier; None for none.
+
+    Returns:
+        The result; where the text is missing or the process failed, a result with the reason in `missing`.
 
     Raises:
         KeyboardInterrupt: It was interrupted; raised after its process has ended.
+        UserError: The jobs lack something that is to be measured.
     """
     text = texts.get(experiment.text)
     if experiment.needs_copy and text is None:
@@ -197,8 +271,8 @@ def run(
     status = run_module(experiment.command, *build_arguments(experiment, preset, overrides, text))
     files = outputs.glob("sweeps/*/jobs.json" if sweep else PIPELINE_RESULTS)
     new = [file for file in files if file.stat().st_mtime >= began - 1]
-    # A sweep with failed jobs exits with 1 (to diverge may be the result); the pipeline with 2 for a claim
-    # that is not reproduced.
+    # A sweep with failed jobs exits with 1 (divergence may be the result); the pipeline exits with 2 for a
+    # claim that is not reproduced.
     if status not in (0, 1 if sweep else 2) or not new:
         missing = f"{experiment.command} exited with status {status}"
         return ExperimentResult(experiment, preset, missing=missing)
@@ -218,9 +292,12 @@ def build_result(
     Args:
         experiment: The experiment.
         preset: `quick` or `full`.
-        results: Its jobs.
-        seconds: How long it took.
-        earlier: Measures of the parts of the experiment that were run earlier.
+        results: Results of its jobs.
+        seconds: Duration in seconds.
+        earlier: Measures of the parts of the experiment that were run earlier; None for none.
+
+    Returns:
+        The result with its measures and checked claims.
 
     Raises:
         UserError: The jobs lack something that is to be measured.
@@ -240,7 +317,18 @@ def build_result(
 def check_pipeline(result: RunResult, config: Config) -> ExperimentResult:
     """Train once more, and check the claims of the experiment `sonnets` against the pipeline's run.
 
-    Writes PIPELINE_RESULTS: the run as the only job, with whether the second training gave the same weights.
+    Writes PIPELINE_RESULTS: the run as the only job, with the measure `repeat/identical`, which is 1 if the
+    second training gave the same weights.
+
+    Args:
+        result: Result of the pipeline's run.
+        config: Validated config of that run.
+
+    Returns:
+        The result of the experiment.
+
+    Raises:
+        UserError: The run lacks something that is to be measured, or the file cannot be written.
     """
     corpus = prepare(config, with_prompt=False)
     again = Trainer(config, corpus).fit(NullLogger(), [EarlyStopping(config.patience)])

@@ -1,4 +1,4 @@
-"""Measures and figures of the other experiments: clipping, temperature, sonnets, tinyshakespeare."""
+"""Measures and figures of the experiments on training: clipping, temperature, sonnets, tinyshakespeare."""
 
 from math import inf, log
 from statistics import fmean, median
@@ -13,39 +13,82 @@ from src.sweeps.seed_stats import mean, swept_values, values, where
 OFF = "null"  # the value of `clip` without clipping
 SONNETS_PREFIXES = ("test", "test_stateless", "repeat")
 SONNETS_MEASURES = ("val/loss", "train/steps", "train/best_step")
-# nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its README says 1.88;
-# run on a 2-core machine it took 132 s and came to 1.874.
+# Seconds and loss of nanoGPT's CPU recipe: 4 layers, 4 heads, 128 wide, context 64, 2,000 iterations. Its
+# README says 1.88; run on a 2-core machine it took 132 s and reached 1.874.
 NANOGPT_CPU = (132.0, 1.874)
 
 
 def uniform(results: list[JobResult]) -> float:
-    """Nats per character of a uniform guess, which any of the finished results has measured."""
+    """Return the loss of a uniform guess, which every finished run measures.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        Nats per character; infinity where no job finished.
+    """
     return max(values(results, "test/uniform_bpc"), default=inf) * log(2)
 
 
 def diverged(result: JobResult, guess: float) -> bool:
-    """A training that ends in no number, or worse than a uniform guess."""
+    """Return whether a training diverged: it ended without a number, or worse than a uniform guess.
+
+    Args:
+        result: Result of the job.
+        guess: Loss of a uniform guess in nats per character.
+
+    Returns:
+        True also for a failed job, and for one without a training curve.
+    """
     losses = result.curves.get("train/loss", [])
     return result.status == "FAILED" or not losses or not losses[-1][1] < guess
 
 
 def first_diverged_step(result: JobResult, guess: float) -> float:
-    """The first step at which the training loss was worse than a uniform guess (the first point apart, where
-    every network still is); the last known step where it became no number before."""
+    """Find the first step at which the training loss was not below that of a uniform guess.
+
+    The first point of the curve does not count, because no network has learned anything there.
+
+    Args:
+        result: Result of the job.
+        guess: Loss of a uniform guess in nats per character.
+
+    Returns:
+        The optimizer step. Where there is no such point, because training stopped at a loss that is not
+        finite, the last logged step; 0 without a curve.
+    """
     losses = result.curves.get("train/loss", [])
     last = losses[-1][0] if losses else 0
     return next((step for step, loss in losses[1:] if not loss < guess), last)
 
 
 def diverged_fraction(results: list[JobResult], guess: float) -> float:
-    """Of the jobs, how many diverged; infinite without a job: no claim holds of nothing."""
+    """Compute the share of jobs that diverged.
+
+    Args:
+        results: Results of the jobs.
+        guess: Loss of a uniform guess in nats per character.
+
+    Returns:
+        The share, 0 to 1; infinity without a job, so that no claim passes.
+    """
     return sum(diverged(result, guess) for result in results) / len(results) if results else inf
 
 
 def measure_clipping(results: list[JobResult]) -> Measures:
-    """Shares of jobs that diverged, the first diverged step, and differences of val/loss in nats."""
+    """Measure how often training diverges with and without clipping, and what clipping costs or gains.
+
+    Args:
+        results: Results of the jobs, swept over `lr`, `clip` and `seq_len`.
+
+    Returns:
+        Shares of diverged jobs (`off_high/diverged`: without clipping at the highest learning rate), the
+        median first diverged step (`off_high/step`), and differences of val/loss in nats per character: at
+        the lowest learning rate the loss with the tightest threshold minus the loss without clipping
+        (`tight_low/cost`), and the gain of that threshold for each window length (`tight/gain_LENGTH`).
+    """
     guess, rates, clips = uniform(results), swept_values(results, "lr"), swept_values(results, "clip")
-    low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last is off
+    low, high, tight, loose = rates[0], rates[-1], clips[0], clips[-2]  # the last value is `null`
     jobs = {
         f"{clip_name}_{rate_name}": where(results, lr=rate, clip=clip)
         for clip_name, clip in (("off", OFF), ("tight", tight), ("loose", loose))
@@ -68,8 +111,16 @@ def measure_clipping(results: list[JobResult]) -> Measures:
 
 
 def plot_clipping(results: list[JobResult], _: Measures) -> Figure:
-    """For each window length a map over learning rate and threshold: the val/loss reached, and, shaded, the
-    share of seeds that diverged."""
+    """Plot a map over learning rate and clipping threshold for each window length.
+
+    A cell shows the val/loss in nats per character; its shade shows the share of seeds that diverged.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
+    """
     guess = uniform(results)
     lengths, rates, clips = (swept_values(results, key) for key in ("seq_len", "lr", "clip"))
     figure = Figure((1.2 + 0.75 * len(rates) * len(lengths), 1.4 + 0.5 * len(clips)), layout="constrained")
@@ -96,7 +147,15 @@ def plot_clipping(results: list[JobResult], _: Measures) -> Figure:
 
 
 def by_temperature(results: list[JobResult], column: str) -> dict[float, float]:
-    """Return a text metric of the samples, the mean over the networks, by temperature."""
+    """Return a text metric of the samples by temperature.
+
+    Args:
+        results: Results of the jobs.
+        column: Name of the text metric, a key of QUALITY.
+
+    Returns:
+        Mean over the networks, by temperature in ascending order; temperatures without a value are left out.
+    """
     found: dict[float, list[float]] = {}
     for sample in (sample for result in results for sample in result.samples):
         if sample.get(column) is not None:
@@ -105,7 +164,14 @@ def by_temperature(results: list[JobResult], column: str) -> dict[float, float]:
 
 
 def measure_temperature(results: list[JobResult]) -> Measures:
-    """Return each text metric at each temperature, the mean over the networks: `known_words@0.5`."""
+    """Measure each text metric at each temperature.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        Mean over the networks, by metric and temperature: `known_words@0.5`.
+    """
     return {
         f"{column}@{temperature:g}": value
         for column in QUALITY
@@ -114,12 +180,30 @@ def measure_temperature(results: list[JobResult]) -> Measures:
 
 
 def plot_temperature(results: list[JobResult], _: Measures) -> Figure:
-    """Plot each text metric over temperature."""
+    """Plot each text metric over the temperature.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
+    """
     return quality_figure({name: by_temperature(results, name) for name in QUALITY}, "Samples by temperature")
 
 
 def measure_sonnets(results: list[JobResult]) -> Measures:
-    """Scores of the test split, the lowest val/loss and its step, and whether a repetition is identical."""
+    """Select the measures of the pipeline's run.
+
+    Args:
+        results: Results with exactly one job.
+
+    Returns:
+        The scores of the test split, the lowest val/loss and its step, and whether a second training gave
+        identical weights, by metric name.
+
+    Raises:
+        ValueError: There is not exactly one job.
+    """
     (result,) = results
     return {
         name: value
@@ -129,7 +213,14 @@ def measure_sonnets(results: list[JobResult]) -> Measures:
 
 
 def plot_sonnets(results: list[JobResult], _: Measures) -> Figure:
-    """Training and validation loss against the step."""
+    """Plot training and validation loss against the step.
+
+    Args:
+        results: Results with exactly one job.
+
+    Returns:
+        The figure.
+    """
     ylabel, title = "loss [nats per character]", "Training and validation loss"
     figure, ax = single_axes("optimizer step", ylabel, title, (7, 4))
     (result,) = results
@@ -141,17 +232,34 @@ def plot_sonnets(results: list[JobResult], _: Measures) -> Figure:
 
 
 def measure_tinyshakespeare(results: list[JobResult]) -> Measures:
-    """The loss on the held-out tenth in nats, and the seconds of training."""
+    """Measure the loss on the held-out tenth of the text, and the training time.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The mean loss in nats per character (`loss`), the mean training time (`seconds`), and the loss of
+        nanoGPT's CPU recipe (NANOGPT_CPU) minus `loss` (`below_recipe`).
+    """
     loss, seconds = mean(results, "final_val/loss"), mean(results, "train/seconds")
     return {"loss": loss, "seconds": seconds, "below_recipe": NANOGPT_CPU[1] - loss}
 
 
 def plot_tinyshakespeare(results: list[JobResult], _: Measures) -> Figure:
-    """Plot the validation loss over seconds. (Steps take equal times, so the step gives the second.)"""
+    """Plot the validation loss over the training time in seconds.
+
+    The curve is logged by step; steps take equal times, so the time follows from the step.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        The figure.
+    """
     xlabel, ylabel = "training time [seconds on 2 cores]", "held-out loss [nats per character]"
     figure, ax = single_axes(xlabel, ylabel, "Tiny Shakespeare: held-out loss by training time", (6.5, 3.8))
     for result in results:
-        points = result.curves["val/loss"][:-1]  # the last one repeats the best weights' after the last step
+        points = result.curves["val/loss"][:-1]  # the last repeats that of the best weights
         scale = result.metrics["train/seconds"] / points[-1][0]
         seconds, losses = [step * scale for step, _ in points], [loss for _, loss in points]
         ax.plot(seconds, losses, "ko-", markersize=4, label="GRU of 256 units, in NumPy")

@@ -26,14 +26,33 @@ QUALITY = {  # text metrics, with their labels and styles
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG. Raises UserError when the file cannot be written."""
+    """Write a figure as PNG, with 120 dots per inch.
+
+    Args:
+        figure: The figure.
+        path: File to write, atomically.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
 
 
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with rows x columns axes; width, height: in inches; arguments: of `Figure.subplots`."""
+    """Create a figure with a grid of axes.
+
+    Args:
+        width: Width of the figure in inches.
+        height: Height of the figure in inches.
+        rows: Number of rows of axes.
+        columns: Number of columns of axes.
+        **arguments: Further arguments of `Figure.subplots`.
+
+    Returns:
+        The figure and its axes, row by row.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes: list[Axes] = figure.subplots(rows, columns, squeeze=False, **arguments).flatten().tolist()
     for ax in axes:
@@ -44,7 +63,17 @@ def new_figure(
 def single_axes(
     xlabel: str, ylabel: str, title: str, size: tuple[float, float] = (7, 4.2)
 ) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; size: in inches."""
+    """Create a figure with one pair of axes.
+
+    Args:
+        xlabel: Label of the x-axis, with its unit.
+        ylabel: Label of the y-axis, with its unit.
+        title: Title above the axes.
+        size: Width and height in inches.
+
+    Returns:
+        The figure and its axes.
+    """
     figure, (ax,) = new_figure(*size)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, fontsize=11)
@@ -52,7 +81,17 @@ def single_axes(
 
 
 def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) -> None:
-    """Plot training and validation loss against the step, with the unigram's as a baseline."""
+    """Plot training and validation loss against the step, with the unigram model as a baseline.
+
+    Args:
+        curves: (step, value) points of `train/loss` and `val/loss`, in nats per character.
+        unigram_bpc: Score of the unigram model in bits per character.
+        kept_step: Optimizer step of the kept weights.
+        path: PNG file to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     title = "Training and validation loss"
     figure, ax = single_axes("optimizer step", "loss [nats per character]", title)
     ax.plot(*zip(*curves["train/loss"], strict=True), color="0.6", linewidth=1, label="training (batches)")
@@ -67,7 +106,18 @@ def plot_losses(curves: Curves, unigram_bpc: float, kept_step: int, path: Path) 
 
 
 def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path: Path) -> None:
-    """Plot the gradient's norm before clipping, and how often it was clipped."""
+    """Plot the norm of the gradient before clipping, and how often it was clipped.
+
+    Args:
+        curves: (step, value) points of `grad/norm` (nats per character) and `grad/clip_fraction` (0 to 1).
+        clip: Clipping threshold; None without clipping.
+        clip_mode: `norm` or `value`; only the threshold of `norm` is drawn, because it limits the plotted
+            norm.
+        path: PNG file to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     ylabel = "gradient norm before clipping\n[nats per character]"
     figure, ax = single_axes("optimizer step", ylabel, "Gradient norm and clipping")
     ax.semilogy(*zip(*curves["grad/norm"], strict=True), "k-", linewidth=1, label="norm")
@@ -82,7 +132,15 @@ def plot_gradient_norms(curves: Curves, clip: float | None, clip_mode: str, path
 
 
 def plot_reliability(bins: list[Bin], path: Path) -> None:
-    """Plot the share that was right against the confidence; below, the number of predictions in each bin."""
+    """Plot accuracy against confidence, and below it the number of predictions in each bin.
+
+    Args:
+        bins: Bins of equal width over the confidence, at least one (`src.evaluation.error_analysis`).
+        path: PNG file to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     figure, (top, bottom) = new_figure(5.5, 6, 2, sharex=True, height_ratios=[3, 1])
     width = bins[0].high - bins[0].low
     centers = [(b.low + b.high) / 2 for b in bins]
@@ -100,7 +158,15 @@ def plot_reliability(bins: list[Bin], path: Path) -> None:
 
 
 def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
-    """Plot the loss against the number of characters read since the state was reset."""
+    """Plot the loss against the number of characters read since the state was reset.
+
+    Args:
+        evaluation: Scores of the kept weights; `by_window` has the stateless scores by position.
+        path: PNG file to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     xlabel = "position in the window [characters since the state was reset]"
     figure, ax = single_axes(xlabel, "loss [bits per character]", "Loss by position in the window")
     groups = evaluation.by_window
@@ -116,7 +182,16 @@ def plot_loss_by_position(evaluation: Evaluation, path: Path) -> None:
 
 
 def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
-    """Plot the metrics of generated texts against the temperature, the held-out text's as thin lines."""
+    """Plot the metrics of generated texts against the temperature.
+
+    Args:
+        metrics: Metrics of the generated texts, at least one. An element without a temperature is a held-out
+            text of the same length, which is drawn as thin lines.
+        path: PNG file to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     generated = [(m.temperature, m) for m in metrics if m.temperature is not None]
     held_out = next((m for m in metrics if m.temperature is None), None)
     measured = {
@@ -132,12 +207,15 @@ def plot_quality(metrics: list[TextMetrics], path: Path) -> None:
 def quality_figure(
     measured: Mapping[str, dict[float, float]], title: str, held_out: TextMetrics | None = None
 ) -> Figure:
-    """Shares above, the longest copied passage below, each over temperature.
+    """Draw text metrics over temperature: shares above, the longest copied passage below.
 
     Args:
-        measured: Values by temperature, of each metric of QUALITY.
-        title: The title.
-        held_out: Metrics of a text that was not generated, thin lines.
+        measured: Values by temperature, for each metric of QUALITY.
+        title: Title of the figure.
+        held_out: Metrics of a text that was not generated, drawn as thin lines; None for no such lines.
+
+    Returns:
+        The figure; shares from 0 to 1, the longest copied passage in characters.
     """
     figure, (shares, copies) = new_figure(7, 6.5, 2, sharex=True, height_ratios=[2, 1])
     for name, (label, style) in QUALITY.items():

@@ -22,30 +22,47 @@ MARKERS = "os^vD<>p*hX"
 
 
 def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
-    """Write a figure as SVG; the same figure and salt give the same bytes."""
+    """Write a figure as SVG, byte for byte reproducible.
+
+    Args:
+        figure: The figure.
+        file: Path or open text file to write to.
+        salt: Text from which Matplotlib makes the ids in the SVG: the same figure and salt give the same
+            bytes.
+    """
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(file, format="svg", metadata=metadata)
 
 
 def svg(figure: Figure, salt: str) -> str:
-    """An <svg> for HTML. salt: makes its ids different from those of the other figures on the page."""
+    """Return a figure as an `<svg>` element for an HTML page.
+
+    Args:
+        figure: The figure.
+        salt: Prefix of the element's ids, different for each figure of a page.
+
+    Returns:
+        The element, without an XML declaration and without namespaces, which HTML does not need.
+    """
     written = io.StringIO()
     write_svg(figure, written, salt)
     text = written.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)  # HTML knows them
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)  # HTML does not need them
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", text)
 
 
 def loss_curves(results: list[JobResult]) -> str:
-    """Plot train/loss (dotted) and val/loss (solid, a marker at each point) of every job against the step.
+    """Plot train/loss and val/loss of every job against the optimizer step.
+
+    train/loss is dotted; val/loss is solid with a marker at each point.
 
     Args:
-        results: The best first; the legend numbers them.
+        results: Results of the jobs, the best first; the legend numbers them in this order.
 
     Returns:
-        The <svg>; "" without a curve.
+        The `<svg>` element; "" where no job has a curve.
     """
     curves = [(r, finite_curve(r, "train/loss"), finite_curve(r, "val/loss")) for r in results]
     drawn = [(result, train, val) for result, train, val in curves if train[0] or val[0]]
@@ -76,24 +93,55 @@ def loss_curves(results: list[JobResult]) -> str:
 
 
 def finite_curve(result: JobResult, metric: str) -> tuple[list[int], list[float]]:
-    """Steps and values of the finite points of a metric."""
+    """Return the finite points of a metric's curve.
+
+    Args:
+        result: Result of a job.
+        metric: Name of the metric, for example `val/loss`.
+
+    Returns:
+        The optimizer steps and the values, of equal length; both empty without a curve.
+    """
     points = [(step, value) for step, value in result.curves.get(metric, []) if isfinite(value)]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def legend_label(rank: int, result: JobResult) -> str:
-    """A job's line in the legend."""
+    """Format a job's line in the legend: its rank, its name and its val/loss.
+
+    Args:
+        rank: Rank of the job, from 1.
+        result: Result of the job.
+
+    Returns:
+        A line with at most 70 characters of the job's name.
+    """
     loss = f"{result.loss:.4f}" if isfinite(result.loss) else "no val/loss"
     return f"{rank}: {truncate(result.name, 70)}, {loss}"
 
 
 def truncate(text: str, most: int) -> str:
-    """At most so many characters, none of which matplotlib reads as mathematics."""
+    """Shorten a text for a figure, and escape what Matplotlib would read as mathematics.
+
+    Args:
+        text: Text to show.
+        most: Largest number of characters, before escaping.
+
+    Returns:
+        The text, with an ellipsis at its end where it was cut.
+    """
     return (text if len(text) <= most else text[: most - 1] + "\u2026").replace("$", r"\$")
 
 
 def as_number(text: str) -> float | None:
-    """A swept value as a number; None for a word, and for what is no finite number."""
+    """Return a swept value as a number.
+
+    Args:
+        text: Value of a swept key, as typed.
+
+    Returns:
+        The number; None for a word, infinity or NaN.
+    """
     try:
         number = float(text)
     except ValueError:
@@ -102,10 +150,17 @@ def as_number(text: str) -> float | None:
 
 
 def marginals(keys: list[str], results: list[JobResult]) -> str:
-    """val/loss against each swept key: every job a circle, the mean of each value joined by a line.
+    """Plot val/loss against each swept key: a circle for each job, and a line through the mean of each value.
 
-    Numbers are shown on an axis, logarithmic if they span a decade or more; other values as categories. A
-    `seed` has circles alone. "" where no finished run has both.
+    Numbers are drawn on an axis, which is logarithmic if they span a decade or more; other values are drawn
+    as categories. For the key `seed` only circles are drawn.
+
+    Args:
+        keys: Dotted names of the swept keys; keys that no finished job has are left out.
+        results: Results of the jobs; only finished jobs with a finite val/loss are drawn.
+
+    Returns:
+        The `<svg>` element; "" where no finished job has both a swept key and a val/loss.
     """
     shown = [result for result in results if result.status == "FINISHED" and isfinite(result.loss)]
     keys = [key for key in keys if any(key in result.swept for result in shown)]
@@ -129,12 +184,25 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
 
 
 def spans_decade(values: list[float]) -> bool:
-    """Return whether positive values need a logarithmic axis."""
+    """Return whether values need a logarithmic axis.
+
+    Args:
+        values: Finite values, at least one.
+
+    Returns:
+        True if all are positive and the largest is at least DECADE times the smallest.
+    """
     return min(values) > 0 and max(values) >= DECADE * min(values)
 
 
 def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
-    """One key's axes. points: value as text and val/loss of each job."""
+    """Draw the axes of one swept key.
+
+    Args:
+        ax: Axes to draw on.
+        key: Dotted name of the key.
+        points: Value of the key as text, and val/loss in nats per character, for each job.
+    """
     numbers = {text: as_number(text) for text, _ in points}
     places = {text: number for text, number in numbers.items() if number is not None}
     if len(places) < len(numbers):  # categories
@@ -148,7 +216,7 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
         if spans_decade(list(places.values())):
             ax.set_xscale("log")
         tick_numbers(ax, sorted(set(places.values())))
-    if key != "seed":  # no quantity: a line between two seeds means nothing
+    if key != "seed":  # a seed is no quantity: a line between two seeds has no meaning
         means: dict[float, list[float]] = {}
         for text, loss in points:
             means.setdefault(places[text], []).append(loss)
@@ -161,7 +229,12 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
 
 
 def tick_numbers(ax: Axes, at: list[float]) -> None:
-    """A tick at each value, where they are few and apart."""
+    """Set a tick at each value, where the values are few (at most six) and far enough apart.
+
+    Args:
+        ax: Axes whose x-axis is changed; its scale must be set already.
+        at: Values, ascending and distinct.
+    """
     places = [log10(x) for x in at] if ax.get_xscale() == "log" else at
     span = places[-1] - places[0]
     if len(at) <= 6 and all(b - a > 0.1 * span for a, b in pairwise(places)):

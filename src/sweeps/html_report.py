@@ -1,4 +1,4 @@
-"""comparison.html: the jobs of a sweep side by side, in one file that needs nothing else."""
+"""The page comparison.html: the jobs of a sweep side by side, in one self-contained file."""
 
 from collections import Counter
 from math import inf, isfinite
@@ -13,7 +13,19 @@ from src.sweeps.seed_stats import describe_seeds
 
 
 def render_template(name: str, **variables: Any) -> str:
-    """Render a template. name: its path below src/."""
+    """Render a Jinja template of the project, with HTML escaping.
+
+    Args:
+        name: Path of the template below src/, for example `sweeps/html_report.html`.
+        **variables: Variables of the template, by name.
+
+    Returns:
+        The rendered text.
+
+    Raises:
+        jinja2.UndefinedError: The template uses a variable that was not given.
+        jinja2.TemplateNotFound: There is no such template.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PROJECT / "src"),
         autoescape=True,
@@ -24,7 +36,17 @@ def render_template(name: str, **variables: Any) -> str:
 
 
 def rank_results(rows: list[JobResult]) -> list[JobResult]:
-    """The best row first, then by val/loss; those that did not finish or diverged last."""
+    """Sort the jobs of a sweep: the lowest val/loss first.
+
+    Jobs that did not finish come last; among the finished jobs, those without a finite val/loss. Jobs that
+    are equal in both keep the order of their numbers.
+
+    Args:
+        rows: Results of the jobs, in any order.
+
+    Returns:
+        The same results in a new list.
+    """
     return sorted(
         rows,
         key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else inf, row.number),
@@ -32,7 +54,15 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
 
 
 def render_page(title: str, rows: list[JobResult]) -> str:
-    """The page as HTML."""
+    """Render the comparison of a sweep as HTML: figures, table and samples.
+
+    Args:
+        title: Name of the sweep.
+        rows: Results of all jobs, in any order.
+
+    Returns:
+        The whole page.
+    """
     from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
 
     rows, best = rank_results(rows), best_of(rows)
@@ -57,7 +87,15 @@ def render_page(title: str, rows: list[JobResult]) -> str:
 
 
 def summary(rows: list[JobResult], best: JobResult | None) -> str:
-    """Describe the number of jobs and the best one."""
+    """Describe the number of jobs and the best one in a sentence.
+
+    Args:
+        rows: Results of all jobs.
+        best: The finished job with the lowest val/loss; None where no job has one.
+
+    Returns:
+        The number of jobs, of finished jobs, and the best job with its val/loss in nats per character.
+    """
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{pluralize(len(rows), 'job')}, {finished} finished."
     if best is None:
@@ -66,9 +104,18 @@ def summary(rows: list[JobResult], best: JobResult | None) -> str:
 
 
 def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
-    """One sample of each row at the settings that most of them share; the line that says which.
+    """Select one sample of each job, all at the sampling settings that most jobs share.
 
-    A row without that one (its temperature was swept, say) shows its first and its own settings.
+    A job without a sample at these settings (because its temperature was swept, for example) shows its first
+    sample with its own settings. Where several settings are equally frequent, the middle one is taken.
+
+    Args:
+        rows: Results of the jobs, in the order in which the samples are shown.
+
+    Returns:
+        A line that names the shared settings, and for each job with samples a mapping with the keys `name`
+        (of the job), `settings` ("" for the shared ones), `prompt` and `text`. Without any sample: "" and an
+        empty list.
     """
     counted = Counter(sample_settings(sample) for row in rows for sample in row.samples)
     if not counted:
@@ -87,9 +134,26 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
 
 
 def sample_settings(sample: dict[str, Any]) -> tuple[str, float, int]:
-    """Prompt, temperature and seed of a sample."""
+    """Return the settings that generated a sample.
+
+    Args:
+        sample: A row of the table of samples.
+
+    Returns:
+        The prompt, the temperature and the random seed.
+    """
     return str(sample["prompt"]), float(sample["temperature"]), int(sample["seed"])
 
 
 def format_settings(prompt: str, temperature: float, seed: int) -> str:
+    """Format the settings of a sample for a reader.
+
+    Args:
+        prompt: Text that the network read before it generated the sample.
+        temperature: Sampling temperature, >= 0.
+        seed: Random seed of the sampling.
+
+    Returns:
+        A phrase such as `after "shall i" at temperature 0.7, seed 1`, with typographic quotation marks.
+    """
     return f"after \u201c{prompt}\u201d at temperature {temperature:g}, seed {seed}"

@@ -16,10 +16,21 @@ from src.sweeps.sweep_run import SweepRun, sync_pending
 
 
 class SweepCallback(Callback):
-    """Opens and closes the sweep of the command's `SweepSession`, in the process that launches the jobs."""
+    """Hydra callback that opens and closes the sweep of the command's `SweepSession`.
+
+    It runs in the process that launches the jobs, and does nothing where there is no session.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Validate what concerns all jobs, then open the sweep."""
+        """Validate what concerns all jobs, then open the sweep.
+
+        Args:
+            config: The sweep's composed config with its `hydra` node; swept keys have no value yet.
+            **kwargs: Further arguments of Hydra's interface; not used.
+
+        Raises:
+            CallbackError: Opening the sweep failed. Hydra would turn an Exception into a warning.
+        """
         try:
             if session := current_session():
                 start_sweep(config, session)
@@ -27,7 +38,15 @@ class SweepCallback(Callback):
             raise CallbackError(error) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the summary and end the parent run."""
+        """Write the summary and end the parent run.
+
+        Args:
+            config: The sweep's composed config; not used, because the session has the open sweep.
+            **kwargs: Further arguments of Hydra's interface; not used.
+
+        Raises:
+            CallbackError: The summary failed. Hydra would turn an Exception into a warning.
+        """
         try:
             if session := current_session():
                 session.finalize("FINISHED")
@@ -68,7 +87,15 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
 
 
 def validate_search(config: DictConfig, places: PathsConfig) -> None:
-    """Raise UserError for invalid objectives or settings of an Optuna search, before there is a study."""
+    """Validate the objectives and the settings of an Optuna search, before a study is created.
+
+    Args:
+        config: The sweep's composed config with its `hydra` node.
+        places: Paths of the sweep; its output folder, which may hold the study's database, is created.
+
+    Raises:
+        UserError: An objective is unknown or a setting of the sweeper is invalid.
+    """
     from src.sweeps import optuna_search  # slow to import
 
     objectives = fields_of(Config)["objectives"]
@@ -79,7 +106,15 @@ def validate_search(config: DictConfig, places: PathsConfig) -> None:
 
 
 def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
-    """Raise UserError for `resume` and `rerun`, which a sweep does not have. keys: the swept ones."""
+    """Reject `resume` and `rerun`, which a sweep does not support.
+
+    Args:
+        config: The sweep's composed config.
+        keys: Dotted names of the swept keys.
+
+    Raises:
+        UserError: One of the two keys is swept or has a value.
+    """
     alternatives = {"resume": "skip_finished=true resumes a sweep", "rerun": "one run per command"}
     for key, instead in alternatives.items():
         if key in keys or config[key] is not None:
@@ -88,15 +123,29 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
 
 
 def paths_config(config: DictConfig) -> PathsConfig:
-    """The part of the config that says where a sweep is tracked; the rest may have no value yet."""
+    """Return the part of the config that says where a sweep is tracked.
+
+    Args:
+        config: The composed config of a sweep; its other keys may have no value yet.
+
+    Returns:
+        The validated paths and tracking keys.
+    """
     tracking = cast("TrackingConfig", OmegaConf.to_object(config.tracking))
     return PathsConfig(output_dir=config.output_dir, data_dir=config.data_dir, tracking=tracking)
 
 
 def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
-    """Keys that a sweep varies: typed with several values, or in the sweeper's own `params`.
+    """Find the keys that a sweep varies: typed with several values, or listed in the sweeper's `params`.
 
     A key that is typed with one value is not swept, whatever `params` says.
+
+    Args:
+        overrides: The overrides as typed, for example `hidden=64,128`.
+        params: The sweeper's own search space (`hydra.sweeper.params`): dotted key to Hydra's sweep syntax.
+
+    Returns:
+        The dotted keys: the typed ones first, each group in its own order.
     """
     parser = OverridesParser.create()
     parsed = parser.parse_overrides([*overrides, *(f"{key}={value}" for key, value in params.items())])
@@ -106,12 +155,27 @@ def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
 
 
 def uses_optuna(config: DictConfig) -> bool:
-    """Return whether the sweeper is Optuna's."""
+    """Return whether the sweep is a search with Optuna.
+
+    Args:
+        config: The sweep's composed config with its `hydra` node.
+
+    Returns:
+        True if `hydra.sweeper` is Optuna's sweeper.
+    """
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 
 def sweep_name(config: DictConfig, keys: list[str]) -> str:
-    """Name of a sweep whose keys were not all typed: `seeds: sweep over seed`."""
+    """Name a sweep whose keys were not all typed, such as `seeds: sweep over seed`.
+
+    Args:
+        config: The sweep's composed config with its `hydra` node.
+        keys: Dotted names of the swept keys.
+
+    Returns:
+        The chosen experiment (if any), `sweep` or `optuna search`, and the keys.
+    """
     experiment = config.hydra.runtime.choices.get("experiment")
     kind = "optuna search" if uses_optuna(config) else "sweep"
     return (f"{experiment}: " if experiment else "") + kind + (f" over {', '.join(keys)}" if keys else "")

@@ -17,7 +17,11 @@ from src.training.resume import find_interrupted
 
 
 def current_job() -> Job | None:
-    """The job that Hydra runs in this process; None outside a sweep."""
+    """Return the job that Hydra runs in this process.
+
+    Returns:
+        The job with its overrides and cores; None outside a sweep.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from src.sweeps.launchers import cores_per_job
@@ -35,6 +39,13 @@ def run_job(config: Config, job: Job) -> float | list[float]:
 
     With `skip_finished=true` a finished run with the same config, data and code replaces the job, and an
     interrupted one is resumed. `workers` is limited to the cores that the launcher leaves to the job.
+
+    Args:
+        config: Validated config of the job.
+        job: The job; its run is tagged as a member of the sweep.
+
+    Returns:
+        The values of the metrics in `config.objectives`, for a search: one number, or a list in this order.
 
     Raises:
         KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
@@ -63,7 +74,15 @@ def run_job(config: Config, job: Job) -> float | list[float]:
 
 
 def objectives(config: Config, metrics: dict[str, float]) -> float | list[float]:
-    """The values that a search optimizes: a number, or a list of them where several are configured."""
+    """Return the values that a search optimizes.
+
+    Args:
+        config: Validated config of the job; `objectives` names the metrics.
+        metrics: Metric name to value, with all objectives.
+
+    Returns:
+        One number, or a list in the configured order where several objectives are configured.
+    """
     values = [metrics[name] for name in config.objectives]
     return values if len(values) > 1 else values[0]
 
@@ -72,8 +91,8 @@ def log_job_failure(config: PathsConfig, job: Job, error: Exception, line: str |
     """Print why a job failed; log a FAILED run for a job that failed before its run began.
 
     Args:
-        config: The job's config.
-        job: The job.
+        config: The job's config; only its paths where the other keys are invalid.
+        job: The job that failed.
         error: What it raised.
         line: The error in one line; None for a bug, whose traceback is printed.
     """

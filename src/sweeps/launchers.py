@@ -21,6 +21,9 @@ OPTIONAL_LAUNCHERS = {"hydra_submitit_launcher": "submitit", "hydra_ray_launcher
 def prepare_launcher(config: DictConfig) -> None:
     """Check that the launcher can run, before a sweep is opened.
 
+    Args:
+        config: The sweep's composed config with its `hydra` node.
+
     Raises:
         UserError: For an invalid `n_jobs` or a missing plugin.
     """
@@ -39,16 +42,31 @@ def prepare_launcher(config: DictConfig) -> None:
             raise UserError(f"hydra/launcher: expected {expected}, got none: make cluster installs it")
         if library == "ray":  # Ray reads its settings from the environment when it is imported, later
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt-in
-            logging.getLogger("ray").setLevel(logging.ERROR)  # else a line for each of its processes
+            logging.getLogger("ray").setLevel(logging.ERROR)  # otherwise a line for each of its processes
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module can be imported."""
+    """Return whether a module can be imported.
+
+    Args:
+        module: Dotted name; its parent package must exist.
+
+    Returns:
+        True if Python finds the module.
+    """
     return find_spec(module) is not None
 
 
 def cores_per_job(launcher: Any) -> int:
-    """Cores that a launcher leaves to each job. launcher: the node `hydra.launcher`."""
+    """Return the number of cores that a launcher leaves to each job.
+
+    Args:
+        launcher: The node `hydra.launcher`. Its keys tell joblib (`n_jobs`), submitit (`cpus_per_task`) and
+            Ray (`ray`) apart; any other launcher runs one job at a time on all cores.
+
+    Returns:
+        The number of cores, at least 1.
+    """
     cores = process.available_cores()
     if "n_jobs" in launcher:  # joblib
         return max(1, cores // process.max_parallel_jobs(int(launcher.n_jobs)))
@@ -62,8 +80,12 @@ def cores_per_job(launcher: Any) -> int:
 def export_sweep_env(config: DictConfig) -> None:
     """Export the sweep to its jobs, also where they do not inherit the environment.
 
-    Each job's config is composed again, in its own process or on its own machine, from overrides that travel
-    with it. Hydra sets `hydra.job.env_set` around the job only.
+    Each job's config is composed again, in its own process or on its own machine, from the overrides that are
+    sent with the job. Hydra sets `hydra.job.env_set` only while the job runs.
+
+    Args:
+        config: The sweep's composed config; an override is added to its `hydra` node. The sweep itself is
+            read from the environment variable SWEEP_ENV.
     """
     with read_write(config.hydra):
         config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{SWEEP_ENV}={os.environ[SWEEP_ENV]}")

@@ -1,4 +1,4 @@
-"""Median pruning, against the finished jobs of the same sweep (as `optuna.pruners.MedianPruner`)."""
+"""Median pruning against the finished jobs of the same sweep (as `optuna.pruners.MedianPruner`)."""
 
 from pathlib import Path
 from statistics import median
@@ -8,35 +8,53 @@ from src.common.job_result import PRUNED
 from src.tracking.run_record import JOB_NOTE, read_events, read_job_note
 from src.training.trainer import Trainer
 
-N_STARTUP_TRIALS = 5  # finished jobs; a median of fewer is chance
+N_STARTUP_TRIALS = 5  # finished jobs; the median of fewer is unreliable
 N_WARMUP_EVALS = 3  # the first validations say more about the warm-up than about the job
 
 
 class MedianPruner(Callback):
-    """Stop a job whose best val/loss so far is above the median of the finished jobs' at the same step.
+    """Callback that stops a job whose best val/loss is above the median of the finished jobs.
 
-    A pruned job is never the best of its sweep: a finished one was better by that step, and a job's val/loss
-    is its lowest. The others are found by their directories, so only those of this machine, or of a folder
-    that machines share, count.
+    The comparison is made at the same optimizer step, after each validation.
+
+    A pruned job is never the best of its sweep: a finished job was better at that step, and the val/loss of a
+    job is its lowest. The other jobs are found by their run directories, so only jobs on this machine, or in
+    a folder that machines share, count.
 
     Args:
-        runs: The folder of all runs' directories.
-        sweep: The id of the sweep.
+        runs: Folder of all run directories.
+        sweep: Id of the sweep.
     """
 
     def __init__(self, runs: Path, sweep: str) -> None:
         self.runs, self.sweep = runs, sweep
         self.validations = 0
-        # val/loss by step, read once; none of a job that failed, or of another sweep's
+        # (step, val/loss) points by run directory, read once; empty for a failed job and for other sweeps
         self.curves: dict[Path, list[tuple[int, float]]] = {}
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
-        """Request a stop when the job is pruned."""
+        """Request a stop when the job is to be pruned.
+
+        Args:
+            trainer: The trainer of this job.
+            val_loss: Validation loss in nats per character; not used, because the best loss so far counts.
+        """
         if self.should_prune(trainer.step, trainer.best.loss):
             trainer.request_stop(PRUNED)
 
     def should_prune(self, step: int, loss: float) -> bool:
-        """Return whether the lowest val/loss up to `step` is above the median of the others."""
+        """Return whether the job is worse than the median of the finished jobs, and count one validation.
+
+        False before N_WARMUP_EVALS validations, or with fewer than N_STARTUP_TRIALS finished jobs to compare
+        with.
+
+        Args:
+            step: Optimizer step of this validation.
+            loss: Lowest val/loss of this job so far, in nats per character.
+
+        Returns:
+            True if `loss` is above the median of the lowest val/loss of the finished jobs up to `step`.
+        """
         self.validations += 1
         self._refresh()
         lowest = [

@@ -1,6 +1,7 @@
 """Hyperparameter search with Optuna: a sampler for resumable studies, and early checks.
 
-Imported only in the process that launches the jobs, where Hydra's plugin calls `ask` and `tell` of the study.
+This module is imported only in the process that launches the jobs, where Hydra's plugin calls `ask` and
+`tell` of the study.
 """
 
 import logging
@@ -32,14 +33,14 @@ FIELDS = {
 
 
 class PerTrialSeededSampler(BaseSampler):
-    """A sampler that creates another sampler for each trial, seeded with a seed and the trial's number.
+    """Sampler that creates another sampler for each trial, seeded with a seed and the number of the trial.
 
-    A sampler that is seeded once proposes its first points again when a study is resumed. With this one a
-    resumed study gets the points that it would have got without the interruption.
+    A sampler that is seeded only once proposes its first points again when a study is resumed. With this
+    sampler, a resumed study gets the points that it would have got without the interruption.
 
     Args:
-        sampler: Creates a sampler from a `seed`.
-        seed: Of the search.
+        sampler: Creates a sampler from the keyword argument `seed`, an integer.
+        seed: Random seed of the search, >= 0.
     """
 
     def __init__(self, sampler: Callable[..., BaseSampler], seed: int) -> None:
@@ -51,12 +52,26 @@ class PerTrialSeededSampler(BaseSampler):
             session.sampler = self
 
     def sampler_for(self, trial: FrozenTrial) -> BaseSampler:
+        """Return the sampler of a trial; create it for a new trial.
+
+        Args:
+            trial: The trial that Optuna works on.
+
+        Returns:
+            The sampler, seeded with the seed of the search and the number of the trial.
+        """
         if trial.number not in self.samplers:
             (seed,) = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)
             self.samplers[trial.number] = self.build(seed=int(seed))
         return self.samplers[trial.number]
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Prepare the trial's sampler; before the first trial, print whether the study is new or resumed.
+
+        Args:
+            study: The study of the search.
+            trial: The trial that begins.
+        """
         if self.study is None:
             self.study = study
             old = f"resuming study {study.study_name}, {pluralize(trial.number, 'trial')}"
@@ -64,26 +79,64 @@ class PerTrialSeededSampler(BaseSampler):
         self.sampler_for(trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that the trial's sampler samples jointly.
+
+        Args:
+            study: The study of the search.
+            trial: The trial that begins.
+
+        Returns:
+            Distribution of each of these parameters, by name.
+        """
         return self.sampler_for(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Sample the parameters of the relative search space jointly.
+
+        Args:
+            study: The study of the search.
+            trial: The trial that begins.
+            search_space: Result of `infer_relative_search_space`.
+
+        Returns:
+            Value of each parameter, by name.
+        """
         return self.sampler_for(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Sample one parameter that is not in the relative search space.
+
+        Args:
+            study: The study of the search.
+            trial: The trial that begins.
+            param_name: Name of the parameter, a swept key.
+            param_distribution: Distribution of the parameter.
+
+        Returns:
+            A value of the distribution.
+        """
         return self.sampler_for(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
+        """Pass the result of a trial to its sampler, and drop the sampler.
+
+        Args:
+            study: The study of the search.
+            trial: The trial that has ended.
+            state: Whether it is complete, pruned or failed.
+            values: Objective values of the trial; None for a failed trial.
+        """
         self.sampler_for(trial).after_trial(study, trial, state, values)
         del self.samplers[trial.number]
 
     def fail_pending_trials(self) -> None:
-        """Tell the study that the trials without a result, which an interruption ended, have failed."""
+        """Mark the trials without a result, which an interruption ended, as failed in the study."""
         for number in list(self.samplers):
             if self.study is not None:
                 with suppress(SQLAlchemyError):  # the study is not readable; the sweep's summary follows
@@ -93,8 +146,7 @@ class PerTrialSeededSampler(BaseSampler):
 def silence_optuna() -> None:
     """Silence the messages of Optuna and its plugin.
 
-    Optuna announces every study; the plugin uses deprecated classes and reports failed jobs, which have had
-    their line, again.
+    Optuna announces every study. The plugin uses deprecated classes, and reports failed jobs a second time.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger(PLUGIN).setLevel(logging.CRITICAL)
@@ -109,8 +161,8 @@ def validate_settings(sweeper: dict[str, Any]) -> None:
         sweeper: The node `hydra.sweeper`, resolved.
 
     Raises:
-        UserError: For a value out of range, a storage that does not answer, or a study of the same name
-            with other objectives.
+        UserError: For a value out of range, a storage that does not answer, or a study of the same name with
+            other objectives.
     """
     silence_optuna()
     ours = sweeper["sampler"].get("_target_") == f"{__name__}.{PerTrialSeededSampler.__name__}"
@@ -127,7 +179,7 @@ def validate_settings(sweeper: dict[str, Any]) -> None:
         reason = " ".join(str(error).split())[:200]
         got = f"{sweeper['storage']}: {reason}"
         raise invalid_value_error("hydra.sweeper.storage", expected, got) from error
-    # Optuna would record every job as failed.
+    # With other objectives Optuna would record every job as failed.
     name, wanted = sweeper["study_name"], ", ".join(sweeper["direction"])
     known = [direction.name.lower() for direction in studies[name].directions] if name in studies else []
     if known not in ([], sweeper["direction"]):

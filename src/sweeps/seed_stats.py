@@ -1,4 +1,4 @@
-"""Mean and standard deviation over seeds, of the jobs of a sweep that differ in nothing else."""
+"""Mean and standard deviation over seeds, of the jobs of a sweep that otherwise have the same settings."""
 
 from collections.abc import Iterable
 from math import inf, isfinite, nan
@@ -10,12 +10,28 @@ SEED = "seed"
 
 
 def where(results: Iterable[JobResult], **swept: str) -> list[JobResult]:
-    """The results with these swept values."""
+    """Select the results with the given swept values.
+
+    Args:
+        results: Results of the jobs of a sweep.
+        **swept: Swept key to its value as text, for example `hidden="64"`.
+
+    Returns:
+        The matching results, in their order.
+    """
     return [result for result in results if swept.items() <= result.swept.items()]
 
 
 def swept_values(results: Iterable[JobResult], key: str) -> list[str]:
-    """The values of a swept key: numbers in order (null last), words in the order of the jobs."""
+    """List the distinct values of a swept key.
+
+    Args:
+        results: Results of the jobs of a sweep.
+        key: Dotted name of the key.
+
+    Returns:
+        The values as text: numbers in ascending order with `null` last; words in the order of the jobs.
+    """
     distinct = list(dict.fromkeys(result.swept[key] for result in results if key in result.swept))
     try:
         return sorted(distinct, key=lambda value: inf if value == "null" else float(value))
@@ -24,13 +40,29 @@ def swept_values(results: Iterable[JobResult], key: str) -> list[str]:
 
 
 def values(results: Iterable[JobResult], metric: str) -> list[float]:
-    """The finite values of a metric, of the finished jobs."""
+    """Return the finite values of a metric over the finished jobs.
+
+    Args:
+        results: Results of the jobs.
+        metric: Name of the metric, for example `test/bpc`.
+
+    Returns:
+        The values, in the order of the jobs; empty where no finished job has the metric.
+    """
     finished = (result.metrics.get(metric, nan) for result in results if result.status == "FINISHED")
     return [value for value in finished if isfinite(value)]
 
 
 def mean(results: Iterable[JobResult], metric: str) -> float:
-    """The mean of a metric; infinite where no job has it, so that no claim passes."""
+    """Compute the mean of a metric over the finished jobs.
+
+    Args:
+        results: Results of the jobs.
+        metric: Name of the metric.
+
+    Returns:
+        The mean of the finite values; infinity where there is none, so that no claim passes.
+    """
     import pandas as pd  # slow to import
 
     found = values(results, metric)
@@ -38,7 +70,15 @@ def mean(results: Iterable[JobResult], metric: str) -> float:
 
 
 def std(results: Iterable[JobResult], metric: str) -> float:
-    """The standard deviation of a metric, of the sample (n - 1); 0 for less than two values."""
+    """Compute the sample standard deviation of a metric over the finished jobs.
+
+    Args:
+        results: Results of the jobs.
+        metric: Name of the metric.
+
+    Returns:
+        The standard deviation with divisor n - 1; 0 for fewer than two finite values.
+    """
     import pandas as pd  # slow to import
 
     found = values(results, metric)
@@ -46,12 +86,15 @@ def std(results: Iterable[JobResult], metric: str) -> float:
 
 
 def describe_seeds(results: list[JobResult]) -> list[str]:
-    """Describe the jobs that differ in the seed alone, the lowest mean val/loss first.
+    """Describe the jobs that differ only in the seed, the lowest mean val/loss first.
+
+    Args:
+        results: Results of all jobs of a sweep.
 
     Returns:
-        `hidden=64: val/loss 1.6041 +- 0.0123, test/bpc 2.3321 +- 0.0101 over 5 seeds`, a line for each
-        combination of everything else that was swept; empty where the seed was not swept. Only finite scores
-        of finished jobs count.
+        Lines such as `hidden=64: val/loss 1.6041 +- 0.0123, test/bpc 2.3321 +- 0.0101 over 5 seeds`, one for
+        each combination of the other swept keys; empty where the seed was not swept. Only finite scores of
+        finished jobs count.
     """
     groups: dict[str, list[JobResult]] = {}
     for result in results:
@@ -63,7 +106,15 @@ def describe_seeds(results: list[JobResult]) -> list[str]:
 
 
 def describe_group(jobs: list[JobResult]) -> str:
-    """Describe the scores of jobs that differ in the seed alone."""
+    """Describe the scores of jobs that differ only in the seed.
+
+    Args:
+        jobs: Results of these jobs; at least one.
+
+    Returns:
+        Mean and standard deviation of val/loss and of the score of the final split, and the number of seeds;
+        or a note that no seed finished.
+    """
     count = len(values(jobs, "val/loss"))
     if not count:
         return f"no seed of {len(jobs)} finished"

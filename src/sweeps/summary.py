@@ -1,4 +1,4 @@
-"""The sweep of a command, and its summary: a table, a page, and the scores of its parent run."""
+"""The sweep of a command and its summary: a table, a page, and the scores of the parent run."""
 
 import sys
 from collections.abc import Iterator
@@ -27,15 +27,16 @@ PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
 class SweepSession:
     """The sweep that a command launches, from its start to its summary.
 
-    Hydra builds its callbacks and samplers from conf/, so the command line cannot hand them an object: they
+    Hydra builds its callbacks and samplers from conf/, so the command line cannot pass them an object: they
     find the session of their process in a context variable.
 
     Attributes:
         run: The open sweep with its parent run, set by the Hydra callback; None before, and after `finalize`.
         register: Whether the best job's model becomes the champion, once the sweep is FINISHED.
         search_file: Where Optuna's plugin writes the best trials of a search; None for a grid.
-        sampler: Set by the sampler of a search, `src.sweeps.optuna_search.PerTrialSeededSampler`.
-        num_failed: Jobs that failed, known after `finalize`.
+        sampler: Sampler of a search (`src.sweeps.optuna_search.PerTrialSeededSampler`), set by itself; None
+            for a grid.
+        num_failed: Number of failed jobs, known after `finalize`.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,11 @@ class SweepSession:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the session that `current_session` finds."""
+        """Make this the session that `current_session` finds, within a `with` block.
+
+        Yields:
+            None; the previous session is restored at the end of the block.
+        """
         token = _current.set(self)
         try:
             yield
@@ -55,10 +60,10 @@ class SweepSession:
             _current.reset(token)
 
     def finalize(self, status: str) -> int:
-        """Print and store the summary, end the parent run, register the best job's model; once per sweep.
+        """Print and store the summary, end the parent run, and register the best job's model; once per sweep.
 
         Args:
-            status: FINISHED, FAILED or KILLED.
+            status: Final status of the sweep: FINISHED, FAILED or KILLED.
 
         Returns:
             The number of failed jobs.
@@ -100,19 +105,34 @@ _current: ContextVar[SweepSession | None] = ContextVar("sweep_session", default=
 
 
 def current_session() -> SweepSession | None:
-    """The session of the running command, if any."""
+    """Return the session of the running command.
+
+    Returns:
+        The session; None where the command runs no sweep.
+    """
     return _current.get()
 
 
 def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
-    """Print the links that open the sweep in MLflow's UI."""
+    """Print the links that open the sweep in MLflow's UI.
+
+    Args:
+        config: Paths and tracking keys of the sweep, which give the address of the UI.
+        links: The links of the sweep.
+    """
     server, command = mlflow_links.ui_location(config)
     where = f"while `{command}` runs (if its port is not 5000, change it)" if command else f"on {server}"
     echo_err("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
 def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:
-    """Register the best job's model, or print why not."""
+    """Register the best job's model in MLflow, or print why it is not registered.
+
+    Args:
+        best: Result of the best job; None where no job has a val/loss.
+        config: Paths and tracking keys of the sweep.
+        status: Final status of the sweep; only a FINISHED sweep registers a model.
+    """
     if status != "FINISHED":
         echo_err(f"not registered: the sweep did not finish ({status})")
     elif best is None:
@@ -124,7 +144,13 @@ def register_best(best: JobResult | None, config: PathsConfig, status: str) -> N
 
 
 def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:
-    """Print a row for each job on standard output."""
+    """Print a row for each job on standard output, then the best job.
+
+    Args:
+        sweep: The sweep, whose keys become columns.
+        results: Results of all jobs, the best first.
+        best: The job that is marked as the best; None where no job has a val/loss.
+    """
     table = Table(title=f"sweep {sweep.name}", title_justify="left")
     scores = ("val/loss", final_score(results))
     for heading in (*sweep.keys, *scores, "seconds", "status", "run"):

@@ -1,4 +1,4 @@
-"""A sweep and its jobs, and the note in a run's directory that says which job it is.
+"""A sweep and its jobs, and the note in a run directory that says which job it is.
 
 The launching process exports the sweep in an environment variable, which every job inherits.
 """
@@ -21,7 +21,14 @@ SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
 
 
 class SweepFields(TypedDict):
-    """The fields of a Sweep."""
+    """The fields of a `Sweep` as JSON.
+
+    Attributes:
+        id: See `Sweep.id`.
+        name: See `Sweep.name`.
+        keys: See `Sweep.keys`.
+        folder: See `Sweep.folder`.
+    """
 
     id: str
     name: str
@@ -31,14 +38,14 @@ class SweepFields(TypedDict):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep.
+    """A sweep as its jobs know it.
 
     Attributes:
         id: The parent run's id, or the name of the sweep's directory where there is no parent run yet.
         name: Name in tables and in MLflow.
-        keys: The swept keys, in the order typed.
-        folder: Directory in which the jobs register their event logs for one sync process; "" where each
-            job syncs its own.
+        keys: Dotted names of the swept keys, in the order typed.
+        folder: Directory in which the jobs register their event logs for one sync process; "" where each job
+            syncs its own event log.
     """
 
     id: str
@@ -47,26 +54,30 @@ class Sweep:
     folder: str = ""
 
     def export_env(self) -> None:
-        """Export the sweep to processes that this one starts."""
+        """Export the sweep to the processes that this one starts, in the environment variable SWEEP_ENV."""
         os.environ[SWEEP_ENV] = quote(json.dumps(asdict(self)), safe="").replace("~", "%7E")
 
     @classmethod
     def from_env(cls) -> "Sweep | None":
-        """The sweep that this process is a job of, if any."""
+        """Return the sweep that this process is a job of.
+
+        Returns:
+            The exported sweep; None outside a sweep.
+        """
         exported = os.environ.get(SWEEP_ENV)
         return cls(**parse_json(unquote(exported), SweepFields)) if exported else None
 
 
 @dataclass
 class Job:
-    """One combination of a sweep.
+    """One job of a sweep: one combination of its swept values.
 
     Attributes:
-        sweep: The sweep.
-        number: Index of the job, from 0.
-        overrides: Key to value, as Hydra made them.
-        cores: Cores that the launcher leaves to the job.
-        started: Whether a run was created for it, which then records how the job ends.
+        sweep: The sweep that the job belongs to.
+        number: Index of the job in the sweep, from 0.
+        overrides: Dotted key to value as text, as Hydra composed them.
+        cores: Number of cores that the launcher leaves to the job.
+        started: Whether a run was created for the job; that run then records how the job ends.
     """
 
     sweep: Sweep
@@ -77,35 +88,48 @@ class Job:
 
     @property
     def swept(self) -> dict[str, str]:
-        """The overrides that the sweep varies, in its order."""
+        """The overrides that the sweep varies, in the order of its keys."""
         return {key: self.overrides[key] for key in self.sweep.keys if key in self.overrides}
 
     @property
     def sync_dir(self) -> Path | None:
-        """Directory in which the job registers its event log for the sweep's sync process, if any."""
+        """Directory in which the job registers its event log for the sweep's sync process, or None."""
         return Path(self.sweep.folder) if self.sweep.folder else None
 
     @property
     def name(self) -> str:
-        """The swept overrides: `hidden=64 clip=1`."""
+        """The swept overrides, `hidden=64 clip=1`; `job 3` where nothing is swept."""
         return (
             " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
             or f"job {self.number}"
         )
 
     def tags(self) -> dict[str, str]:
-        """Tags that make a run a member of the sweep."""
+        """Return the MLflow tags that make a run a member of the sweep.
+
+        Returns:
+            The parent run's id and the description of the job, by tag name.
+        """
         return {
             "mlflow.parentRunId": self.sweep.id,
             SWEEP_TAG_PREFIX + self.sweep.id: json.dumps(self.describe()),
         }
 
     def describe(self) -> dict[str, Any]:
-        """The note that a run keeps in sweep.json."""
+        """Return the note that a run keeps in sweep.json.
+
+        Returns:
+            The sweep's id, and the number, name and swept overrides of the job, as `JobNote`.
+        """
         return {"sweep": self.sweep.id, "number": self.number, "name": self.name, "swept": self.swept}
 
     def write_job_note(self, folder: Path) -> None:
-        """Write the job's note into a run's directory; a note of another sweep stays, as a reused job's."""
+        """Write the note of the job into a run directory; keep the note of another sweep under another name.
+
+        Args:
+            folder: The run directory. Where it holds the note of an earlier sweep, that sweep's job counts as
+                reused.
+        """
         file = folder / JOB_NOTE
         if file.exists():
             note = read_job_note(file)
@@ -114,12 +138,26 @@ class Job:
         write_json(file, self.describe())
 
     def pruner(self, runs: Path) -> MedianPruner:
-        """Build the pruner, which compares with the finished jobs among the folders of `runs`."""
+        """Build the pruner of the job.
+
+        Args:
+            runs: Folder of the run directories in which the finished jobs are found.
+
+        Returns:
+            The pruner, which compares with the finished jobs of the sweep.
+        """
         return MedianPruner(runs, self.sweep.id)
 
 
 def format_value(value: str) -> str:
-    """Shorten a number with many digits, such as 0.0031622776601683795, to four."""
+    """Shorten a number with many digits, such as 0.0031622776601683795, to four significant digits.
+
+    Args:
+        value: Value of an override as text.
+
+    Returns:
+        The shorter text; `value` itself where it is no decimal number or cannot be shortened.
+    """
     if "." not in value:
         return value
     try:

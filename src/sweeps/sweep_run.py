@@ -1,9 +1,9 @@
 """A sweep from its start to its end, and its parent run, in the process that launches the jobs.
 
-The sweep's directory holds the parent's event log. Where all jobs run on this machine, one background
-process syncs it and the event logs of all jobs, the parent first, so that the launching process does not
-import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the launching process
-syncs the parent, whose id is then known at once, and each job syncs itself.
+The sweep's directory holds the event log of the parent run. Where all jobs run on this machine, one
+background process syncs this event log and those of all jobs, the parent first, so that the launching process
+does not import MLflow and no job waits for it. Where jobs run elsewhere, or query the tracker, the launching
+process syncs the parent, whose id is then known at once, and each job syncs its own event log.
 """
 
 import json
@@ -40,18 +40,18 @@ POLL_SECONDS = 0.05  # between two reads of the sync state
 
 
 class SweepRun:
-    """An open sweep, exported to its jobs.
+    """An open sweep with its parent run, exported to its jobs.
 
     Args:
-        config: Where the sweep is tracked.
-        keys: The swept keys.
+        config: Paths and tracking keys: where the sweep is tracked.
+        keys: Dotted names of the swept keys.
         overrides: The typed overrides with several values.
-        name: The sweep's name where it is not these overrides.
+        name: Name of the sweep; "" to name it after these overrides. `tracking.run_name` has precedence.
         local: Whether all jobs run on this machine without querying the tracker, so that one process syncs
             the parent and the jobs.
 
     Raises:
-        UserError: When the store does not answer, or the sweep's directory cannot be created.
+        UserError: The store does not answer, or the sweep's directory cannot be created.
     """
 
     def __init__(
@@ -69,7 +69,14 @@ class SweepRun:
         self.sweep.export_env()
 
     def _start_event_log(self, tags: dict[str, str]) -> None:
-        """Begin the parent's event log and its sync: in the background, or at once where jobs need the id."""
+        """Begin the parent's event log and its sync: in the background, or at once where jobs need the id.
+
+        Args:
+            tags: Tags of the parent run, by name.
+
+        Raises:
+            UserError: The sweep's directory cannot be created, or the tracking store does not answer.
+        """
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -96,10 +103,13 @@ class SweepRun:
         self.sweep = replace(self.sweep, id=self.syncer.state.run_id)
 
     def results(self) -> list[JobResult]:
-        """Return the results of all jobs, by number.
+        """Return the results of all jobs.
 
         With one sync process, wait until MLflow has given each job an id. Where the store does not answer,
-        the names of the run directories take their place.
+        the names of the run directories are used instead.
+
+        Returns:
+            The results, in the order of the jobs' numbers.
         """
         if not self.sweep.folder:
             return open_store(self.config).job_results(self.sweep.id)
@@ -122,10 +132,10 @@ class SweepRun:
         """Log the sweep's outcome, end the parent run and wait until everything is synced.
 
         Args:
-            status: FINISHED, FAILED or KILLED.
-            metrics: The parent's metrics.
-            tags: More tags of the parent.
-            page: The sweep's page, a file in its directory.
+            status: Final status: FINISHED, FAILED or KILLED.
+            metrics: Metrics of the parent run, by name.
+            tags: Additional tags of the parent run, by name.
+            page: The sweep's comparison page, a file in its directory.
             jobs: Results of all jobs, the best first.
 
         Returns:
@@ -148,7 +158,11 @@ class SweepRun:
 
 
 def sync_pending(config: PathsConfig) -> None:
-    """Sync the runs that earlier commands left, before the tracker is queried for finished jobs."""
+    """Sync the runs that earlier commands left, before the tracker is queried for finished jobs.
+
+    Args:
+        config: Paths and tracking keys; only runs of the same tracking store are synced.
+    """
     if not config.tracking.enabled:
         return
     uri = tracking_store(config)["uri"]
