@@ -62,7 +62,7 @@ class Constraint:
 
         Raises:
             UserError: The value is not allowed; the message begins with the dotted key of the field.
-        """
+        """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
         if not self.is_satisfied_by(value):
             raise invalid_value_error(dotted_key(type(instance), attribute.name), self, value)
 

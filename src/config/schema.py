@@ -130,7 +130,7 @@ class ModelConfig:
 
         Raises:
             UserError: In these cases, with the key in the message.
-        """
+        """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
         if self.name not in CELL_NAMES:
             try:
                 get_cell(self.name)
@@ -314,7 +314,7 @@ def validate_register(register: bool, tracking: TrackingConfig) -> None:
 
     Raises:
         UserError: `register` is true and tracking is off.
-    """
+    """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     if register and not tracking.enabled:
         raise invalid_value_error("register", "false with tracking=none (there is no registry)", "true")
 

@@ -114,7 +114,7 @@ def reject_single_run_keys(config: DictConfig, keys: list[str]) -> None:
 
     Raises:
         UserError: One of the two keys is swept or has a value.
-    """
+    """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     alternatives = {"resume": "skip_finished=true resumes a sweep", "rerun": "one run per command"}
     for key, instead in alternatives.items():
         if key in keys or config[key] is not None:

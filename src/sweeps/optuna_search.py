@@ -163,7 +163,7 @@ def validate_settings(sweeper: dict[str, Any]) -> None:
     Raises:
         UserError: For a value out of range, a storage that does not answer, or a study of the same name with
             other objectives.
-    """
+    """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     silence_optuna()
     ours = sweeper["sampler"].get("_target_") == f"{__name__}.{PerTrialSeededSampler.__name__}"
     given = sweeper | {"sampler.seed": sweeper["sampler"].get("seed") if ours else 0}

@@ -76,7 +76,7 @@ class SweepRun:
 
         Raises:
             UserError: The sweep's directory cannot be created, or the tracking store does not answer.
-        """
+        """  # noqa: DOC501 (`write_error` returns a UserError)
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
