@@ -23,12 +23,7 @@ from src.evaluation.error_analysis import (
     reliability,
 )
 from src.evaluation.evaluate import Evaluation, evaluate_network
-from src.evaluation.scoring import (
-    Predictions,
-    Score,
-    predict_stateful,
-    predict_stateless,
-)
+from src.evaluation.scoring import Predictions, Score, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextQuality
 from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error

@@ -156,9 +156,7 @@ def test_what_lands_in_mlflow_is_on_the_page(trained: Trained) -> None:
     tags = {name for name in run.data.tags if not name.startswith("mlflow.")}
     assert tags <= told("tags")
     own = {name for row in rows(PIPELINE, "tags") for name in named(row[0])} - tags
-    assert own == {
-        *("sweep.ID", "sweep.keys", "sweep.overrides", "sweep.best", "sweep.best_run", "rerun_of"),
-    }
+    assert own == {*("sweep.ID", "sweep.keys", "sweep.overrides", "sweep.best", "sweep.best_run", "rerun_of")}
     assert all(in_the_code(name.removesuffix("ID")) for name in own)
     assert {"model", "model.layers", "optimizer", "parameters"} <= run.data.params.keys()
     assert not {"output_dir", "data.path"} & run.data.params.keys()

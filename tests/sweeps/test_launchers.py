@@ -103,9 +103,7 @@ def test_no_jobs_at_a_time_get_one_line(typed: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hydra_ready")
-def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine, or through a queue that hands no environment on."""
     from src.sweeps.launchers import export_sweep_env
 

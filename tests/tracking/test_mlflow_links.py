@@ -98,10 +98,7 @@ def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
     assert parallel["selectedParams"] == ["hidden", "model", "data.stride"]
     assert state["runsHiddenMode"] == "SHOW_ALL"
     assert mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=200)["runsHiddenMode"] == "FIRST_20_RUNS"
-    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == [
-        "LINE",
-        "LINE",
-    ]
+    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == ["LINE", "LINE"]
 
 
 def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:

@@ -173,13 +173,7 @@ def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path) -> None:
     """A rate at which one update overflows, though loss and gradient were fine."""
     run = Run(
         tmp_path,
-        **SETTINGS
-        | {
-            "lr": 1e38,
-            "clip": None,
-            "eval_every": 1,
-            "optimizer": target("optimizers.SGD"),
-        },
+        **SETTINGS | {"lr": 1e38, "clip": None, "eval_every": 1, "optimizer": target("optimizers.SGD")},
     )
     with pytest.raises(DivergenceError):
         run.train()

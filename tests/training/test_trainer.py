@@ -141,13 +141,7 @@ def test_share_of_clipped_steps_is_reported(mode: str) -> None:
 @pytest.mark.parametrize(("mode", "order"), [("norm", 2), ("value", np.inf)])
 def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
     """One step of plain gradient descent from weights that are known."""
-    trained = Trained(
-        clip=0.01,
-        clip_mode=mode,
-        optimizer=target("optimizers.SGD"),
-        lr=1.0,
-        max_epochs=1e-6,
-    )
+    trained = Trained(clip=0.01, clip_mode=mode, optimizer=target("optimizers.SGD"), lr=1.0, max_epochs=1e-6)
     assert trained.result.steps == 1
     begin = initialize(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     moved, last = (w.astype(np.float64) for w in (trained.last, begin)), trained.last
@@ -177,12 +171,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
 
 def test_divergence_is_reported_with_its_step() -> None:
     with pytest.raises(DivergenceError, match="lr: expected training to stay finite"):
-        Trained(
-            model=model_config(("rnn", "relu"), 2),
-            optimizer=target("optimizers.SGD"),
-            lr=1e6,
-            clip=None,
-        )
+        Trained(model=model_config(("rnn", "relu"), 2), optimizer=target("optimizers.SGD"), lr=1e6, clip=None)
 
 
 def test_evaluations_read_what_eval_chars_allows() -> None:
