@@ -24,7 +24,7 @@ from src.tracking.environment import environment
 from src.tracking.event_log import EventLog
 from src.tracking.sync_state import SyncState
 from src.training import checkpoint
-from tests.kill_probe import IN_A_CHECKPOINT, PLACES
+from tests.fault_injection import IN_A_CHECKPOINT, PLACES
 
 RESULT = Path(__file__).with_name("resume.json")
 KILLS = 25
@@ -77,11 +77,11 @@ def killed(root: Path) -> dict[str, Any]:
     straight, broken = ([f"output_dir={root / name}", f"data_dir={root}"] for name in ("straight", "broken"))
     train(*SETTINGS, *straight).check_returncode()
     rng, places = random.Random(), ["gradient"]  # another seed each time: the moments are random
-    done = train(*SETTINGS, *broken, probe=("tests/kill_probe.py", "gradient", "30"))
+    done = train(*SETTINGS, *broken, probe=("tests/fault_injection.py", "gradient", "30"))
     while len(places) < KILLS and done.returncode == -signal.SIGKILL:
         place = rng.choice(PLACES)
         most = {"gradient": 25, "half a line": 8, "time": 300}.get(place, 2)
-        trap = ("tests/kill_probe.py", place, str(rng.randint(1, most)))
+        trap = ("tests/fault_injection.py", place, str(rng.randint(1, most)))
         done = train("resume=latest", *broken, probe=trap)
         places.append(place)
         print(f"{len(places):>3} killed: {place}")

@@ -35,7 +35,7 @@ PRINTS = "<!-- prints -->"
 FENCE = "```"
 
 
-def written(page: str, name: str) -> str:
+def render(page: str, name: str) -> str:
     """The page as it is to be. Raises UserError for code that is not there and an example that fails."""
     lines, out, namespace, at = page.split("\n"), [], dict[str, Any](), 0
     while at < len(lines):
@@ -43,20 +43,20 @@ def written(page: str, name: str) -> str:
         out.append(line)
         if line.startswith("<!-- code:"):
             out += quotation(line, name)
-            at = behind_block(lines, at)
+            at = after_block(lines, at)
         elif line == FENCE + "python":
             end = lines.index(FENCE, at)
             printed = run("\n".join(lines[at:end]), f"{name}, example at line {len(out)}", namespace)
             out += lines[at : end + 1]
             at = end + 1
             if at < len(lines) and lines[at] == PRINTS:
-                at = behind_block(lines, at + 1)
+                at = after_block(lines, at + 1)
             if printed:
                 out += [PRINTS, FENCE + "text", *printed.rstrip("\n").split("\n"), FENCE]
     return "\n".join(out)
 
 
-def behind_block(lines: list[str], at: int) -> int:
+def after_block(lines: list[str], at: int) -> int:
     """The line behind the block that begins at line `at`, or behind a caption there; `at` where none does."""
     for begin in (at, at + 1):
         if begin < len(lines) and lines[begin].startswith(FENCE) and all(lines[at:begin]):
@@ -66,10 +66,10 @@ def behind_block(lines: list[str], at: int) -> int:
 
 def quotation(mark: str, page: str) -> list[str]:
     """Caption and block for a mark; `...` stands for what is left out."""
-    asked = QUOTE.fullmatch(mark)
-    if asked is None:
+    match = QUOTE.fullmatch(mark)
+    if match is None:
         raise UserError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
-    file, name, parts = asked[1], asked[2], PART.findall(asked[3])
+    file, name, parts = match[1], match[2], PART.findall(match[3])
     try:
         code = function(PROJECT / file, name)
         found = [part(code, first, last) for first, last in parts] or [code]
@@ -124,7 +124,7 @@ def main() -> int:
     try:
         for name in PAGES:
             file = DOCS / name
-            write_text(file, written(file.read_text(encoding="utf-8"), name))
+            write_text(file, render(file.read_text(encoding="utf-8"), name))
     except (UserError, OSError) as error:
         echo_err(f"docs: {error}")
         return 2

@@ -21,8 +21,8 @@ class Example:
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
         self.architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
-        drawn = 0.7 * rng.standard_normal(self.architecture.size())
-        self.params = contractive(self.architecture, drawn).astype(dtype)
+        values = 0.7 * rng.standard_normal(self.architecture.size())
+        self.params = contractive(self.architecture, values).astype(dtype)
         self.p = unflatten(self.architecture, self.params)
         self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)

@@ -17,7 +17,7 @@ SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=[\w-]
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended: exit status, standard output, standard error."""
 
     rc: int
@@ -25,7 +25,7 @@ class Ended:
     err: str
 
     @property
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """The one line of standard error, where there is to be one and no more."""
         assert "Traceback" not in self.err
         lines = self.err.splitlines()
@@ -33,13 +33,13 @@ class Ended:
         return lines[0]
 
 
-def environ(**more: str) -> dict[str, str]:
+def environ(**extra: str) -> dict[str, str]:
     """The environment of a child, without what would point it elsewhere."""
-    foreign = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
-    return {key: value for key, value in os.environ.items() if key not in foreign} | more
+    excluded = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
+    return {key: value for key, value in os.environ.items() if key not in excluded} | extra
 
 
-def unmeasured() -> dict[str, str]:
+def environ_without_coverage() -> dict[str, str]:
     """The environment of a child that has no room to write: what `make coverage` measures wants some."""
     return {key: value for key, value in environ().items() if not key.startswith("COVERAGE_")}
 
@@ -49,29 +49,31 @@ class Commands:
     """The forking process. said: a directory for what the commands say."""
 
     process: subprocess.Popen[str]
-    said: Path
+    output_dir: Path
 
     def __call__(
         self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path = PROJECT
-    ) -> Ended:
+    ) -> CommandResult:
         """`python -m MODULE ARGUMENTS`, standing in `folder`."""
-        number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
-        out, err = self.said / f"{number}.out", self.said / f"{number}.err"
-        asked = {
+        number = len(
+            list(self.output_dir.iterdir())
+        )  # what a command left running may still write to its files
+        out, err = self.output_dir / f"{number}.out", self.output_dir / f"{number}.err"
+        request = {
             "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),
             "environment": environ(PYTHONPATH=str(PROJECT)), "out": str(out), "err": str(err),
         }  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return Ended(int(self.process.stdout.readline()), out.read_text(), err.read_text())
+        return CommandResult(int(self.process.stdout.readline()), out.read_text(), err.read_text())
 
 
 @contextmanager
-def forking() -> Iterator[Commands]:
+def forked_commands() -> Iterator[Commands]:
     with (
-        tempfile.TemporaryDirectory() as said,
+        tempfile.TemporaryDirectory() as output_dir,
         subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"], cwd=PROJECT,
             env=environ(PYTHONPATH=str(PROJECT)),
@@ -81,5 +83,5 @@ def forking() -> Iterator[Commands]:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        yield Commands(process, Path(said))
+        yield Commands(process, Path(output_dir))
         process.stdin.close()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands import PROJECT, TIME_LIMIT, Ended, environ, forking
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, forked_commands
 
-__all__ = ["PROJECT", "Ended", "environ"]  # for the tests, which find here what they share
+__all__ = ["PROJECT", "CommandResult", "environ"]  # for the tests, which find here what they share
 
 
 def pytest_configure() -> None:
@@ -26,9 +26,9 @@ def pytest_configure() -> None:
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
 
 
-def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> Ended:
+def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> CommandResult:
     """`python -m ARGUMENTS` from the project's root, in a process of its own."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=PROJECT,
         env=environ(),
@@ -37,25 +37,27 @@ def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> Ended:
         timeout=timeout,
         check=False,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return CommandResult(process.returncode, process.stdout, process.stderr)
 
 
 @pytest.fixture(scope="session")
-def command() -> Iterator[Callable[..., Ended]]:
+def command() -> Iterator[Callable[..., CommandResult]]:
     """The same in a forked process, which has nothing to import any more: half of a small run's time."""
-    with forking() as commands:
+    with forked_commands() as commands:
         yield commands
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def run_cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CommandResult]:
     """A command line in this very process: `typed("train", "hidden=0")`.
 
     What `python -m src.train hidden=0` runs, without the second that a fresh interpreter takes. `body`
     replaces the command's own, for tests of what arrives there.
     """
 
-    def type_in(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> Ended:
+    def run(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> CommandResult:
         from hydra.core.global_hydra import GlobalHydra
 
         from src.cli.main import run_command
@@ -69,12 +71,12 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         try:
             main = (lambda config, _: body(config)) if body else import_module(f"src.{name}").main
             run_command(name, CONFIG_NAMES.get(name, name), main)
-        except SystemExit as ended:
-            rc = int(ended.code or 0)
-        said = capsys.readouterr()
-        return Ended(rc, said.out, said.err)
+        except SystemExit as result:
+            rc = int(result.code or 0)
+        captured = capsys.readouterr()
+        return CommandResult(rc, captured.out, captured.err)
 
-    return type_in
+    return run
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ class Trained:
 
     root: Path
     run_id: str
-    ended: Ended
+    result: CommandResult
 
     @property
     def outputs(self) -> Path:
         return self.root / "outputs"
 
     @property
-    def places(self) -> list[str]:
+    def path_overrides(self) -> list[str]:
         """The arguments that make a command read and write where this run did."""
         return [f"output_dir={self.outputs}", f"data_dir={self.root / 'data'}"]
 
@@ -107,12 +109,12 @@ class Trained:
         raise AssertionError(f"no directory of run {self.run_id}")
 
     @property
-    def journal(self) -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
     def curve(self, name: str) -> list[tuple[int, float, int]]:
         """(step, value, time) of every point of one metric, as the journal has it."""
-        metrics = [r for r in self.journal if r["kind"] == "metrics" and name in r["values"]]
+        metrics = [r for r in self.events if r["kind"] == "metrics" and name in r["values"]]
         return [(r["step"], r["values"][name], r["time"]) for r in metrics]
 
 
@@ -127,10 +129,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     `latest` and `best` stay this one.
     """
     root = tmp_path_factory.mktemp("trained")
-    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
-    ended = run_command("src.train", *SMALL, *places)
-    assert ended.rc == 0, ended.err
-    return Trained(root, ended.out.splitlines()[-1].rpartition("run=")[2], ended)
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    result = run_command("src.train", *SMALL, *path_overrides)
+    assert result.rc == 0, result.err
+    return Trained(root, result.out.splitlines()[-1].rpartition("run=")[2], result)
 
 
 @pytest.fixture(scope="session")

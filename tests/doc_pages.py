@@ -41,9 +41,9 @@ def page(name: str) -> str:
 
 def blocks(text: str) -> list[Block]:
     """Every block, in order. Raises AssertionError for a marker that no fence follows."""
-    found = [Block(kind, about or "", body) for kind, about, body in BLOCK.findall(text)]
-    assert len(found) == len(re.findall(r"^<!-- (?:new|edit|run|says)\b", text, re.MULTILINE))
-    return found
+    matches = [Block(kind, about or "", body) for kind, about, body in BLOCK.findall(text)]
+    assert len(matches) == len(re.findall(r"^<!-- (?:new|edit|run|says)\b", text, re.MULTILINE))
+    return matches
 
 
 def apply(block: Block, root: Path) -> None:
@@ -65,19 +65,21 @@ def apply(block: Block, root: Path) -> None:
 
 def commands(text: str) -> list[list[str]]:
     """The words of every command of ours on a page, behind `python -m`; what is behind # is a remark."""
-    found = re.findall(LINE, text, re.MULTILINE) + re.findall(INLINE, text)
-    return [shlex.split(line, comments=True)[2:] for line in found]
+    matches = re.findall(LINE, text, re.MULTILINE) + re.findall(INLINE, text)
+    return [shlex.split(line, comments=True)[2:] for line in matches]
 
 
 def rows(text: str, mark: str, with_heading: bool = False) -> list[list[str]]:
     """The cells of the table behind <!-- mark -->."""
-    found = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert found, mark
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in found[1].splitlines()]
+    matches = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert matches, mark
+    lines = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")] for line in matches[1].splitlines()
+    ]
     return [lines[0], *lines[2:]] if with_heading else lines[2:]
 
 
-def named(cell: str) -> set[str]:
+def names_in_backticks(cell: str) -> set[str]:
     """What stands in backticks."""
     return set(re.findall(r"`([^`]+)`", cell))
 
@@ -98,5 +100,5 @@ def template(node: ast.AST) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "\0"
 
 
-def in_the_code(name: str) -> bool:
+def in_source(name: str) -> bool:
     return any(name in text for texts in constants().values() for text in texts)

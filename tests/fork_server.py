@@ -33,27 +33,29 @@ IMPORTED = (
 )
 
 
-def child(told: dict[str, object]) -> int:
+def run_child(request: dict[str, object]) -> int:
     """The command, in this process, to its exit status."""
     gc.disable()  # it ends in a moment
     for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(str(told[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.chdir(str(told["folder"]))
-    environment = told["environment"]
+    os.chdir(str(request["folder"]))
+    environment = request["environment"]
     assert isinstance(environment, dict)
     os.environ.clear()
     os.environ.update(environment)
-    signal.alarm(int(str(told["seconds"])))  # what does not end by itself ends so, with a status of its own
-    arguments = told["arguments"]
+    signal.alarm(
+        int(str(request["seconds"]))
+    )  # what does not end by itself ends so, with a status of its own
+    arguments = request["arguments"]
     assert isinstance(arguments, list)
-    sys.argv = [str(told["module"]), *arguments]
+    sys.argv = [str(request["module"]), *arguments]
     try:
-        runpy.run_module(str(told["module"]), run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        runpy.run_module(str(request["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -83,7 +85,7 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            status = child(json.loads(line))
+            status = run_child(json.loads(line))
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

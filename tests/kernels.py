@@ -23,8 +23,8 @@ from tests.commands import PROJECT
 
 # Folders and files whose outcome is computed in floating point.
 NUMERICAL = (
-    "common/test_blas.py", "data", "rnn", "models", "generation", "evaluation", "diagnostics", "training",
-    "experiments/test_rerun.py", "serving/test_package.py", "integration/test_determinism.py",
+    "common/test_process.py", "data", "rnn", "models", "generation", "evaluation", "diagnostics", "training",
+    "experiments/test_rerun.py", "serving/test_pyfunc_package.py", "integration/test_determinism.py",
     "integration/test_pipeline.py", "integration/test_resume_bitwise.py",
     "integration/test_resume_finished.py",
 )  # fmt: skip
@@ -64,14 +64,14 @@ def kernels() -> str | None:
 
 def available() -> list[Processor]:
     """The processors whose kernels can be executed here; none but on x86 with OpenBLAS."""
-    there = features()
-    return [p for p in PROCESSORS if kernels() and all(there.get(name) for name in p.needs)]
+    supported = features()
+    return [p for p in PROCESSORS if kernels() and all(supported.get(name) for name in p.needs)]
 
 
 def environment(processor: Processor, threads: int) -> dict[str, str]:
     """The environment of a process that computes as on that processor."""
-    there = features()
-    disabled = " ".join(name for name in processor.without if there.get(name))
+    supported = features()
+    disabled = " ".join(name for name in processor.without if supported.get(name))
     return {
         **os.environ,
         "OPENBLAS_CORETYPE": processor.core_type,
@@ -83,11 +83,11 @@ def environment(processor: Processor, threads: int) -> dict[str, str]:
 def pytest(arguments: list[str], processor: Processor, threads: int) -> bool:
     """Run pytest as on a processor; whether it passed."""
     print(f"OPENBLAS_CORETYPE={processor.core_type}, {threads} BLAS threads", flush=True)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments],
         cwd=PROJECT, env=environment(processor, threads), check=False,
     )  # fmt: skip
-    return done.returncode == 0
+    return process.returncode == 0
 
 
 def main() -> int:
@@ -97,15 +97,15 @@ def main() -> int:
         "--fast", action="store_true", help="the fast numerical tests, on one other processor"
     )
     choice.add_argument("--all", action="store_true", help="the whole suite instead of the numerical tests")
-    asked = parser.parse_args()
-    there = available()
-    if not there:
+    options = parser.parse_args()
+    supported = available()
+    if not supported:
         print("no other kernels can be selected here: expected an x86 processor, and NumPy with OpenBLAS")
         return 0
-    files = [] if asked.all else [f"tests/{name}" for name in NUMERICAL]
-    runs = [(processor, threads) for processor in there for threads in (1, 2)]
-    if asked.fast:  # the family nearest to this processor's own whose arithmetic differs
-        others = [p for p in there if p.core_type not in (kernels(), "Zen")]
+    files = [] if options.all else [f"tests/{name}" for name in NUMERICAL]
+    runs = [(processor, threads) for processor in supported for threads in (1, 2)]
+    if options.fast:  # the family nearest to this processor's own whose arithmetic differs
+        others = [p for p in supported if p.core_type not in (kernels(), "Zen")]
         runs, files = [(p, 2) for p in others[-1:]], ["-m", "not slow", *files]
     failed = [f"{p.core_type} with {threads}" for p, threads in runs if not pytest(files, p, threads)]
     if failed:

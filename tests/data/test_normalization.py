@@ -24,7 +24,7 @@ def oracle(n: Normalization, text: str) -> str:
 @fast
 @given(ANY)
 @example("\ud800 \udcff")  # lone surrogates, as bytes that are no UTF-8 come from a terminal
-def test_text_to_code_points_and_back(text: str) -> None:
+def test_code_points_round_trip(text: str) -> None:
     codes = code_points(text)
     assert codes.tolist() == [ord(c) for c in text]
     assert from_code_points(codes) == text
@@ -32,13 +32,13 @@ def test_text_to_code_points_and_back(text: str) -> None:
 
 @fast
 @given(NORMALIZATIONS, ANY)
-def test_normalized_text_is_that_of_plain_python(normalization: Normalization, text: str) -> None:
+def test_normalization_matches_plain_python(normalization: Normalization, text: str) -> None:
     assert normalization.apply(text) == oracle(normalization, text)
 
 
 @fast
 @given(NORMALIZATIONS, ANY)
-def test_normalizing_twice_changes_nothing_more(normalization: Normalization, text: str) -> None:
+def test_normalization_is_idempotent(normalization: Normalization, text: str) -> None:
     """So that a prompt in the words of the corpus passes through unchanged."""
     once = normalization.apply(text)
     assert normalization.apply(once) == once
@@ -46,7 +46,7 @@ def test_normalizing_twice_changes_nothing_more(normalization: Normalization, te
 
 @fast
 @given(ANY)
-def test_every_character_that_is_no_letter_becomes_exactly_one_space(text: str) -> None:
+def test_letters_only_replaces_each_non_letter_by_space(text: str) -> None:
     normalized = LETTERS_ONLY.apply(text)
     assert len(normalized) == len(text)
     assert all(b == (a if a.isalpha() else " ") for a, b in zip(text, normalized, strict=True))
@@ -62,36 +62,36 @@ def test_every_character_that_is_no_letter_becomes_exactly_one_space(text: str) 
         ((True, True, True), "ah o été "),
     ],
 )
-def test_each_setting_by_example(flags: tuple[bool, bool, bool], expected: str) -> None:
+def test_normalization_settings(flags: tuple[bool, bool, bool], expected: str) -> None:
     assert Normalization(*flags).apply("Ah!  O,\nÉté 9") == expected
 
 
-def test_collapsing_keeps_one_space_of_each_run_at_the_ends_too() -> None:
+def test_collapse_spaces_keeps_one_space_at_ends() -> None:
     collapse = Normalization(lowercase=False, letters_only=False, collapse_spaces=True)
     assert collapse.apply("   a  b c   ") == " a b c "
 
 
 @pytest.mark.parametrize("flags", list(product((False, True), repeat=3)))
-def test_nothing_stays_nothing(flags: tuple[bool, bool, bool]) -> None:
+def test_empty_text_stays_empty(flags: tuple[bool, bool, bool]) -> None:
     assert Normalization(*flags).apply("") == ""
 
 
 @fast
 @given(NORMALIZATIONS, st.lists(ANY))
 @example(Normalization(True, True, True), ["a ", " ", "", " \u0416", "  b\u0130 ", "\U0010ffff"])
-def test_text_in_pieces_is_normalized_as_in_one(normalization: Normalization, pieces: list[str]) -> None:
+def test_chunked_normalization_matches_whole(normalization: Normalization, pieces: list[str]) -> None:
     normalizer = Normalizer(normalization)
     text = "".join([normalizer.feed(piece) for piece in pieces])
     assert text == normalization.apply("".join(pieces))
     assert normalizer.characters() == "".join(sorted(set(text)))
 
 
-def test_lower_case_is_one_character_for_one_whatever_stands_beside_it() -> None:
+def test_lowercase_keeps_length() -> None:
     lower = Normalization(lowercase=True, letters_only=False, collapse_spaces=False)
     assert lower.apply("\u0391\u03a3 \u0130") == "\u03b1\u03c3 i"  # no final sigma, no dot above
 
 
-def test_letters_beyond_ascii_are_letters() -> None:
+def test_non_ascii_letters_are_kept() -> None:
     text = "\u0416\u0443\u043a, na\u00efve; \u4f60\u597d! \u0627\u0644\u0639"
     assert LETTERS_ONLY.apply(text) == "".join(c if c.isalpha() else " " for c in text)
     assert "\u0416\u0443\u043a  na\u00efve  \u4f60\u597d" in LETTERS_ONLY.apply(text)

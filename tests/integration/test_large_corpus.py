@@ -60,14 +60,14 @@ print(corpus.tokens.size)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limit of a process' own memory is Linux's")
-def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tmp_path: Path) -> None:
+def test_large_corpus_needs_bounded_memory(tmp_path: Path) -> None:
     line = "Shall I compare thee\u2019s temp\u2019rate \u00c9lan to a summer\u2019s day? \u0416\n".encode()
     ascii_line = b"And often is his gold complexion dimmed, thou art more lovely.\n"
     block = (ascii_line * 30_000 + line * 3_000) * 4
     with (tmp_path / "text.txt").open("wb") as out:
         while out.tell() < SIZE:
             out.write(block)
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data")),
             *(str(ALLOWED), str(ALLOWED_TO_EVALUATE)),
@@ -79,5 +79,5 @@ def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tm
         timeout=TIME_LIMIT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0.9 * SIZE
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) > 0.9 * SIZE

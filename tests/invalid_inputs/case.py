@@ -10,7 +10,7 @@ TINY = (
     "data=file", "data.path=text.txt", "prompt=the ", "seq_len=10", "hidden=8", "max_epochs=0.05",
     "figures=false", "eval_every=10", "length=20", "workers=1", "tracking=none",
 )  # fmt: skip
-PLACES = ("output_dir=outputs", "data_dir=data")
+PATHS = ("output_dir=outputs", "data_dir=data")
 PORT = 58899  # nobody listens there
 ROOT = os.geteuid() == 0
 
@@ -31,13 +31,13 @@ class Case:
 
     command: str
     arguments: tuple[str, ...]
-    says: tuple[str, ...]
+    expected: tuple[str, ...]
     prepare: Prepare = nothing
-    run: bool = False
-    makes: tuple[str, ...] = ()
+    has_run: bool = False
+    creates: tuple[str, ...] = ()
     status: int = 2
     name: str = ""
 
     @property
     def id(self) -> str:
-        return self.name or f"{self.command} {' '.join(a for a in self.arguments if a not in PLACES)}"
+        return self.name or f"{self.command} {' '.join(a for a in self.arguments if a not in PATHS)}"

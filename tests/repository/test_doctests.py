@@ -21,7 +21,7 @@ def test_examples_in_docstrings(name: str) -> None:
     assert found.failed == 0, "the differences are in the output"
 
 
-def test_where_an_example_says_it_best_there_is_one() -> None:
+def test_modules_with_doctests() -> None:
     text = {f"src.data.{name}" for name in ("normalization", "batches", "vocabulary")}
     rnn = {f"src.rnn.{name}" for name in ("loss", "optimizers", "schedules")}
     assert text | rnn | {"src.generation.sampling"} <= set(MODULES)

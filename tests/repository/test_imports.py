@@ -64,9 +64,9 @@ def imports_of(module: str) -> frozenset[str]:
     found: set[str] = set()
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
     # What only the type checker imports within a package makes no cycle.
-    typed = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
+    type_checking_nodes = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
     for node in ast.walk(tree):
-        if node in typed and stays_in_package(module, node):
+        if node in type_checking_nodes and stays_in_package(module, node):
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -80,12 +80,12 @@ def imports_of(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def top(name: str) -> str:
+def top_package(name: str) -> str:
     return name.partition(".")[0]
 
 
 def packages_of(module: str) -> set[str]:
-    return {top(name) for name in imports_of(module)}
+    return {top_package(name) for name in imports_of(module)}
 
 
 def importers(package: str) -> set[str]:
@@ -93,20 +93,20 @@ def importers(package: str) -> set[str]:
     return {module for module in FILES if package in packages_of(module)}
 
 
-def ours(module: str) -> set[str]:
-    return {name for name in imports_of(module) if top(name) == "src"}
+def project_imports(module: str) -> set[str]:
+    return {name for name in imports_of(module) if top_package(name) == "src"}
 
 
-def part_of(module: str) -> str:
+def package_of(module: str) -> str:
     """src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
     return f"{module}.".split(".")[1]
 
 
-def within(name: str, *packages: str) -> bool:
+def is_below(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
-def test_the_source_was_found() -> None:
+def test_source_analysis_finds_known_imports() -> None:
     """Else every rule below would hold of nothing."""
     assert {"src.cli.main", "src.rnn.vanilla", "src.tracking.sync"} <= FILES.keys()
     assert "src.config.schema" in imports_of("src.training.trainer")
@@ -116,31 +116,31 @@ def test_the_source_was_found() -> None:
     assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if within(m, "src.rnn")])
-def test_the_mathematics_imports_numpy_and_nothing_else(module: str) -> None:
-    others = {name for name in imports_of(module) if not within(name, "src.rnn", "numpy")}
-    assert {top(name) for name in others} <= sys.stdlib_module_names
+@pytest.mark.parametrize("module", [m for m in FILES if is_below(m, "src.rnn")])
+def test_rnn_imports_only_numpy(module: str) -> None:
+    others = {name for name in imports_of(module) if not is_below(name, "src.rnn", "numpy")}
+    assert {top_package(name) for name in others} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if part_of(m) in ORDER])
-def test_every_package_imports_itself_and_those_before_it(module: str) -> None:
-    allowed = [f"src.{part}" for part in ORDER[: ORDER.index(part_of(module)) + 1]]
-    assert not {name for name in ours(module) if not within(name, *allowed)}
+@pytest.mark.parametrize("module", [m for m in FILES if package_of(m) in ORDER])
+def test_packages_import_only_lower_packages(module: str) -> None:
+    allowed = [f"src.{part}" for part in ORDER[: ORDER.index(package_of(module)) + 1]]
+    assert not {name for name in project_imports(module) if not is_below(name, *allowed)}
 
 
-def test_what_is_in_no_package_is_a_command() -> None:
-    assert {part_of(module) for module in FILES} - {"", *ORDER} == COMMANDS | {"gradcheck"}
+def test_top_level_modules_are_commands() -> None:
+    assert {package_of(module) for module in FILES} - {"", *ORDER} == COMMANDS | {"gradcheck"}
 
 
-def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_own_words() -> None:
+def test_package_table_matches_docstrings() -> None:
     page = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    told = [tuple(row) for row in rows(page, "packages")]
-    own = [ast.get_docstring(ast.parse(FILES[f"src.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
-    assert told == [(f"`{p}`", text) for p, text in zip(ORDER, own, strict=True)]
+    documented = [tuple(row) for row in rows(page, "packages")]
+    docstrings = [ast.get_docstring(ast.parse(FILES[f"src.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
+    assert documented == [(f"`{p}`", text) for p, text in zip(ORDER, docstrings, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("package", "where"),
+    ("package", "importing_modules"),
     [
         (
             "mlflow",
@@ -161,7 +161,7 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
                 "src.plots.diagnostics",
                 "src.experiments.results",
                 "src.plots.sweep",
-                *(name for name in FILES if within(name, FINDINGS)),
+                *(name for name in FILES if is_below(name, FINDINGS)),
             }
             - {FINDINGS},
         ),
@@ -201,11 +201,11 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("pickle", set()),
     ],
 )
-def test_each_package_is_imported_in_its_own_place(package: str, where: set[str]) -> None:
-    assert importers(package) == where
+def test_large_packages_are_imported_only_by(package: str, importing_modules: set[str]) -> None:
+    assert importers(package) == importing_modules
 
 
-def test_no_torch_anywhere_not_even_by_name() -> None:
+def test_torch_is_not_referenced() -> None:
     for module, file in FILES.items():
         tree = ast.parse(file.read_text(encoding="utf-8"))
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -213,25 +213,25 @@ def test_no_torch_anywhere_not_even_by_name() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_commands_do_not_import_one_another(command: str) -> None:
+def test_commands_do_not_import_each_other(command: str) -> None:
     others = {f"src.{other}" for other in COMMANDS}
     assert not imports_of(f"src.{command}") & others
 
 
-def test_nothing_below_imports_a_command() -> None:
+def test_packages_do_not_import_commands() -> None:
     commands = {f"src.{command}" for command in COMMANDS}
     for module in FILES.keys() - commands:
         assert not imports_of(module) & commands, module
 
 
-def test_the_schema_imports_nothing_slow_of_ours() -> None:
+def test_schema_imports_no_slow_module() -> None:
     optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # within a function
-    assert ours("src.config.constraints") - optimizers == {"src.common.errors"}
-    assert ours("src.config.schema") - {"src.common.errors", "src.common.files"} == {
+    assert project_imports("src.config.constraints") - optimizers == {"src.common.errors"}
+    assert project_imports("src.config.schema") - {"src.common.errors", "src.common.files"} == {
         "src.config.constraints",
         "src.rnn.cells",
     }
-    assert not ours("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # for types only
+    assert not project_imports("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # for types only
 
 
 def test_no_import_cycle() -> None:
@@ -241,7 +241,7 @@ def test_no_import_cycle() -> None:
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
         if module in finished:
             return
-        for name in sorted(ours(module) & FILES.keys()):
+        for name in sorted(project_imports(module) & FILES.keys()):
             visit(name, (*path, module))
         finished.add(module)
 
@@ -262,16 +262,16 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slow", sorted(SLOW))
-def test_what_is_slow_to_import_is_imported_inside_functions(slow: str) -> None:
+def test_slow_modules_are_imported_inside_functions(slow: str) -> None:
     """MLflow takes some 4 seconds, matplotlib one: training waits for neither."""
     package = SLOW[slow]
     for module, file in FILES.items():
         if package in packages_of(module):
             continue
-        at_once = [
+        top_level_imports = [
             n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ImportFrom)
         ]
-        names = {f"{n.module}.{alias.name}" for n in at_once for alias in n.names} | {
-            n.module for n in at_once
+        names = {f"{n.module}.{alias.name}" for n in top_level_imports for alias in n.names} | {
+            n.module for n in top_level_imports
         }
         assert slow not in names, f"{module} imports {slow}, and with it {package}, at once"

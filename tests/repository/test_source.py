@@ -15,13 +15,13 @@ def files_with(pattern: str) -> set[str]:
     return {name for name, text in FILES.items() if re.search(pattern, text)}
 
 
-def test_one_place_compares_the_tracker_with_a_name() -> None:
+def test_tracking_name_is_compared_once() -> None:
     """`TrackingConfig.enabled`; everything else asks that, or `open_store`."""
     compared = r"""(==|!=|\bin|\bis) *[(\[{]?["'](none|mlflow)["']"""
     assert files_with(compared) == {"src/config/schema.py"}
     assert len(re.findall(compared, FILES["src/config/schema.py"])) == 1
 
 
-def test_json_is_read_by_the_readers_with_a_schema() -> None:
+def test_json_is_read_only_by_common_files() -> None:
     """`src.common.files`: `read_json`, `load_json` and `parse_json`."""
     assert files_with(r"\bjson\.loads?\b") == {"src/common/files.py"}

@@ -10,7 +10,7 @@ With G gates and S carried states a layer (rnn 1 and 1, gru 3 and 1, lstm 4 and 
                   + 9 G V H              partial sums of the gradient of the look-up
 
 n = (V + (2 L - 1) H) G H + L G H + (H + 1) V, up to the GRU's second bias. Linear in T, B and L. Measured to
-hold within 20% (tests/rnn/test_memory.py). With W workers the activations are shared out among the processes,
+hold within 20% (tests/rnn/test_memory_estimate.py). With W workers the activations are shared out among the processes,
 and each holds a gradient of its own: (W - 1) n more. With on_divergence=rollback the last good weights are
 kept, with what the optimizer and the averaging knew then: 4 n more.
 """

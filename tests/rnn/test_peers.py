@@ -107,7 +107,7 @@ class Peer:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
 @LAYERS
 @KINDS
-def test_loss_and_every_gradient_are_those_of_torch(
+def test_loss_and_gradients_match_torch(
     kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
 ) -> None:
     steps, batch, hidden, vocab = shape
@@ -142,7 +142,7 @@ def curves(
     peer = Peer(architecture, params)
     theirs = torch.optim.Adam(peer.parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8)
     ours = Adam(0.9, 0.999, 1e-8)
-    remembered, g = ours.state(params), np.zeros_like(params)
+    state, g = ours.state(params), np.zeros_like(params)
     p, views = unflatten(architecture, params), unflatten(architecture, g)
     buffers = Buffers.allocate(architecture, steps, batch, dtype, training=True)
     zero = np.zeros((layers, architecture.states, batch, hidden), dtype)
@@ -158,7 +158,7 @@ def curves(
         buffers.reset()
         loss = loss_and_gradient(p, views, ids, targets, buffers)
         clipped += clip_norm(g, global_norm(g), limit)
-        ours.update(remembered, params, g, lr)
+        ours.update(state, params, g, lr)
         losses.append((loss, peer.loss_and_backward(ids, targets, zero)))
         torch.nn.utils.clip_grad_norm_(peer.parameters, limit)
         theirs.step()
@@ -167,9 +167,7 @@ def curves(
 
 @LAYERS
 @KINDS
-def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(
-    kind: tuple[str, str], layers: int
-) -> None:
+def test_loss_curve_follows_torch(kind: tuple[str, str], layers: int) -> None:
     """In single precision; about half of the steps are clipped."""
     ours, theirs, clipped = curves(kind, layers, np.float32, limit=0.3)
     assert clipped > 10
@@ -178,7 +176,7 @@ def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(
 
 
 @KINDS
-def test_in_double_precision_the_curves_are_one(kind: tuple[str, str]) -> None:
+def test_loss_curve_equals_torch_in_double_precision(kind: tuple[str, str]) -> None:
     """Without clipping, in which torch adds 1e-6 to the norm: what is left is rounding."""
     ours, theirs, _ = curves(kind, 2, np.float64, limit=np.inf)
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)

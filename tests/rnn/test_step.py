@@ -13,9 +13,7 @@ from tests.rounding import contractive
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_what_is_prepared_has_the_precision_of_the_weights(
-    kind: tuple[str, str], dtype: type[np.floating]
-) -> None:
+def test_stepper_keeps_dtype(kind: tuple[str, str], dtype: type[np.floating]) -> None:
     """Or each product of a single with a double precision matrix would convert the whole of it first."""
     architecture = RNNConfig(5, 4, kind[0], 2, kind[1])
     stepper = Stepper(architecture, np.ones(architecture.size(), dtype), 3)
@@ -25,7 +23,7 @@ def test_what_is_prepared_has_the_precision_of_the_weights(
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_steps_from_a_zero_state_are_a_forward_pass(kind: tuple[str, str], layers: int) -> None:
+def test_stepper_starts_from_zero_state(kind: tuple[str, str], layers: int) -> None:
     architecture = RNNConfig(5, 4, kind[0], layers, kind[1])
     drawn = np.random.default_rng(layers).standard_normal(architecture.size())
     params = contractive(architecture, drawn)
@@ -33,5 +31,5 @@ def test_steps_from_a_zero_state_are_a_forward_pass(kind: tuple[str, str], layer
     buffers, stepper = Buffers.allocate(architecture, 6, 3, params.dtype), Stepper(architecture, params, 3)
     expected = forward(unflatten(architecture, params), ids, buffers).T.reshape(6, 3, 5)
     logits = np.stack([stepper.step(row) for row in ids])
-    off = Bounds.of(architecture, params, ids).logits  # of each of the two computations
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=2 * off)
+    bound = Bounds.of(architecture, params, ids).logits  # of each of the two computations
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=2 * bound)

@@ -36,15 +36,15 @@ def tpe(seed: int = 1) -> PerTrialSeededSampler:
     return PerTrialSeededSampler(partial(optuna.samplers.TPESampler, n_startup_trials=3), seed)
 
 
-def go_on(storage: str, sampler: Any, trials: int, batch: int = 1) -> None:
+def run_trials(storage: str, sampler: Any, trials: int, batch: int = 1) -> None:
     """As the plugin does it: a batch is asked for, then told."""
     study = optuna.create_study(study_name="s", storage=storage, sampler=sampler, load_if_exists=True)
     for _ in range(trials // batch):
-        asked = [study.ask() for _ in range(batch)]
-        for trial in asked:
+        trials_asked = [study.ask() for _ in range(batch)]
+        for trial in trials_asked:
             trial.suggest_categorical("hidden", [8, 12, 16])
             trial.suggest_float("lr", 1e-4, 1e-1, log=True)
-        for trial in asked:
+        for trial in trials_asked:
             study.tell(trial, trial.params["hidden"] * trial.params["lr"])
 
 
@@ -53,28 +53,28 @@ def points(storage: str) -> list[Point]:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_resumed_study_proposes_what_one_that_never_stopped_would(tmp_path: Path, batch: int) -> None:
-    resumed, straight = (f"sqlite:///{tmp_path / name}.db" for name in ("resumed", "straight"))
-    go_on(resumed, tpe(), 4, batch)
-    go_on(resumed, tpe(), 4, batch)
-    go_on(straight, tpe(), 8, batch)
+def test_resumed_study_proposes_same_points(tmp_path: Path, batch: int) -> None:
+    resumed, uninterrupted = (f"sqlite:///{tmp_path / name}.db" for name in ("resumed", "straight"))
+    run_trials(resumed, tpe(), 4, batch)
+    run_trials(resumed, tpe(), 4, batch)
+    run_trials(uninterrupted, tpe(), 8, batch)
     assert len(set(points(resumed))) == 8
-    assert points(resumed) == points(straight)
+    assert points(resumed) == points(uninterrupted)
 
 
-def test_without_our_sampler_a_resumed_study_repeats_itself(tmp_path: Path) -> None:
+def test_plain_sampler_repeats_points(tmp_path: Path) -> None:
     """The reason for ours: should Optuna mend it, ours can go."""
     storage = f"sqlite:///{tmp_path}/s.db"
     optuna_search.silence_optuna()
     for _ in range(2):
-        go_on(storage, optuna.samplers.TPESampler(seed=1), 3)
+        run_trials(storage, optuna.samplers.TPESampler(seed=1), 3)
     assert points(storage)[:3] == points(storage)[3:]
 
 
-def test_another_seed_proposes_other_points(tmp_path: Path) -> None:
+def test_proposals_depend_on_seed(tmp_path: Path) -> None:
     first, other = (f"sqlite:///{tmp_path / name}.db" for name in ("first", "other"))
-    go_on(first, tpe(1), 3)
-    go_on(other, tpe(2), 3)
+    run_trials(first, tpe(1), 3)
+    run_trials(other, tpe(2), 3)
     assert not set(points(first)) & set(points(other))
 
 
@@ -83,7 +83,7 @@ def test_another_seed_proposes_other_points(tmp_path: Path) -> None:
 Direction = Literal["minimize", "maximize"]
 
 
-def asked(directions: list[Direction], values: list[list[float] | None]) -> PerTrialSeededSampler:
+def trials_asked(directions: list[Direction], values: list[list[float] | None]) -> PerTrialSeededSampler:
     """The sampler of a study with a trial for each of the values; None: a trial without a result."""
     sampler = PerTrialSeededSampler(optuna.samplers.RandomSampler, 1)
     study = optuna.create_study(directions=directions, sampler=sampler)
@@ -95,34 +95,37 @@ def asked(directions: list[Direction], values: list[list[float] | None]) -> PerT
     return sampler
 
 
-def test_the_best_of_a_study_is_one_line_and_a_trial_left_behind_is_told_as_failed() -> None:
-    sampler = asked(["minimize"], [[2.5], [1.5], None])
-    found, study = sampler.summarize(["val/loss"]), sampler.study
+def test_summary_of_study() -> None:
+    sampler = trials_asked(["minimize"], [[2.5], [1.5], None])
+    summary, study = sampler.summarize(["val/loss"]), sampler.study
     assert study is not None
-    (line,) = found.lines
+    (line,) = summary.lines
     assert line == (
         f"study {study.study_name}: 3 trials, 1 without a result, best: val/loss=1.5 with hidden=16"
     )
     assert study.trials[2].state == TrialState.FAIL
-    assert json.loads(found.tags["search.best_params"]) == {"hidden": 16}
-    assert float(found.tags["search.best_value"]) == 1.5
+    assert json.loads(summary.tags["search.best_params"]) == {"hidden": 16}
+    assert float(summary.tags["search.best_value"]) == 1.5
 
 
-def test_of_two_objectives_everything_that_is_not_beaten_in_both_is_said() -> None:
-    sampler = asked(["minimize", "maximize"], [[2.0, 100.0], [1.5, 50.0], [2.5, 60.0]])
-    found = sampler.summarize(["val/loss", "throughput/chars_per_second"])
-    heading, *front = found.lines
+def test_summary_lists_pareto_front() -> None:
+    sampler = trials_asked(["minimize", "maximize"], [[2.0, 100.0], [1.5, 50.0], [2.5, 60.0]])
+    summary = sampler.summarize(["val/loss", "throughput/chars_per_second"])
+    heading, *front = summary.lines
     assert "3 trials, 2 Pareto-optimal in val/loss, throughput/chars_per_second" in heading
     assert front == [
         "  val/loss=1.5 throughput/chars_per_second=50 with hidden=16",
         "  val/loss=2 throughput/chars_per_second=100 with hidden=8",
     ]
-    assert [one["values"] for one in json.loads(found.tags["search.pareto"])] == [[1.5, 50.0], [2.0, 100.0]]
+    assert [one["values"] for one in json.loads(summary.tags["search.pareto"])] == [[1.5, 50.0], [2.0, 100.0]]
 
 
-def test_a_study_without_any_result_says_so() -> None:
+def test_summary_without_result() -> None:
     assert (
-        asked(["minimize"], [None]).summarize(["val/loss"]).lines[0].endswith("1 trial, 1 without a result")
+        trials_asked(["minimize"], [None])
+        .summarize(["val/loss"])
+        .lines[0]
+        .endswith("1 trial, 1 without a result")
     )
 
 
@@ -131,19 +134,19 @@ def test_a_study_without_any_result_says_so() -> None:
     [("0.0031622776601683795", "0.003162"), ("64", "64"), ("1e-05", "1e-05"), ("rnn", "rnn"),
      ("null", "null"), ("1234567890", "1234567890"), ("0.5", "0.5")],
 )  # fmt: skip
-def test_long_numbers_are_shown_short(value: str, shown: str) -> None:
+def test_format_value(value: str, shown: str) -> None:
     assert format_value(value) == shown
 
 
 # --- what is refused ---
 
 
-OURS = {"_target_": "src.sweeps.optuna_search.PerTrialSeededSampler"}
+SAMPLER = {"_target_": "src.sweeps.optuna_search.PerTrialSeededSampler"}
 
 
-def sweeper(**changed: Any) -> dict[str, Any]:
-    given = {"n_trials": 3, "n_jobs": 1, "max_failure_rate": 1.0, "storage": None, "study_name": "s"}
-    return {**given, "direction": ["minimize"], "sampler": OURS | {"seed": 1}, **changed}
+def sweeper_config(**changed: Any) -> dict[str, Any]:
+    defaults = {"n_trials": 3, "n_jobs": 1, "max_failure_rate": 1.0, "storage": None, "study_name": "s"}
+    return {**defaults, "direction": ["minimize"], "sampler": SAMPLER | {"seed": 1}, **changed}
 
 
 @pytest.mark.parametrize(
@@ -151,46 +154,46 @@ def sweeper(**changed: Any) -> dict[str, Any]:
     [("n_trials", 0), ("n_trials", "abc"), ("n_trials", 1.5), ("n_trials", None), ("n_jobs", True),
      ("n_jobs", -1), ("max_failure_rate", 2), ("max_failure_rate", float("nan"))],
 )  # fmt: skip
-def test_a_sweepers_value_out_of_range_is_refused_by_name(key: str, value: Any) -> None:
-    validate_search(sweeper())
-    with pytest.raises(UserError, match=rf"^hydra\.sweeper\.{key}: expected .*, got ") as refused:
-        validate_search(sweeper(**{key: value}))
-    assert "\n" not in str(refused.value)
+def test_invalid_sweeper_value_is_rejected(key: str, value: Any) -> None:
+    validate_search(sweeper_config())
+    with pytest.raises(UserError, match=rf"^hydra\.sweeper\.{key}: expected .*, got ") as error:
+        validate_search(sweeper_config(**{key: value}))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("seed", [-1, "abc", None, 1.5])
-def test_a_samplers_seed_is_a_whole_number(seed: Any) -> None:
+def test_invalid_sampler_seed_is_rejected(seed: Any) -> None:
     with pytest.raises(UserError, match=r"^hydra\.sweeper\.sampler\.seed: expected an integer >= 0, got "):
-        validate_search(sweeper(sampler=OURS | {"seed": seed}))
-    validate_search(sweeper(sampler={"_target_": "another", "seed": seed}))
+        validate_search(sweeper_config(sampler=SAMPLER | {"seed": seed}))
+    validate_search(sweeper_config(sampler={"_target_": "another", "seed": seed}))
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////nowhere/at/all.db"])
-def test_a_store_that_does_not_answer_is_refused(storage: str) -> None:
-    with pytest.raises(UserError, match=r"^hydra\.sweeper\.storage: expected the URL") as refused:
-        validate_search(sweeper(storage=storage))
-    assert "\n" not in str(refused.value)
+def test_unreachable_storage_is_rejected(storage: str) -> None:
+    with pytest.raises(UserError, match=r"^hydra\.sweeper\.storage: expected the URL") as error:
+        validate_search(sweeper_config(storage=storage))
+    assert "\n" not in str(error.value)
 
 
-def test_a_study_of_other_objectives_is_refused(tmp_path: Path) -> None:
+def test_study_with_other_objectives_is_rejected(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/s.db"
-    go_on(storage, tpe(), 1)
-    validate_search(sweeper(storage=storage))
+    run_trials(storage, tpe(), 1)
+    validate_search(sweeper_config(storage=storage))
     with pytest.raises(UserError, match="expected a study with 2 objectives"):
-        validate_search(sweeper(storage=storage, direction=["minimize", "maximize"]))
-    validate_search(sweeper(storage=storage, direction=["minimize", "maximize"], study_name="another"))
+        validate_search(sweeper_config(storage=storage, direction=["minimize", "maximize"]))
+    validate_search(sweeper_config(storage=storage, direction=["minimize", "maximize"], study_name="another"))
 
 
-def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:
+def test_study_of_other_space_is_reported(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/s.db"
-    go_on(storage, tpe(), 1)
+    run_trials(storage, tpe(), 1)
     study = optuna.load_study(study_name="s", storage=storage)
-    others: tuple[Callable[[optuna.Trial], object], ...] = (
+    invalid_suggestions: tuple[Callable[[optuna.Trial], object], ...] = (
         lambda trial: trial.suggest_int("lr", 1, 2),
         lambda trial: trial.suggest_float("lr", 1e-4, 1e-1),
         lambda trial: trial.suggest_categorical("hidden", [9]),
     )
-    for suggest in others:
+    for suggest in invalid_suggestions:
         with pytest.raises(ValueError, match=r"distribution|dynamic|log") as error:
             suggest(study.ask())
         line = format_error(error.value, "config")
@@ -202,40 +205,40 @@ def test_a_study_of_another_space_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def composed() -> Iterator[Callable[..., Any]]:
+def compose_search() -> Iterator[Callable[..., Any]]:
     GlobalHydra.instance().clear()
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda *typed: compose("config", [OPTUNA, *typed], return_hydra_config=True)
+        yield lambda *run_cli: compose("config", [OPTUNA, *run_cli], return_hydra_config=True)
 
 
-def test_the_studys_name_stands_for_all_that_decides_what_a_job_comes_to(
-    composed: Callable[..., Any],
+def test_study_name_depends_on_config(
+    compose_search: Callable[..., Any],
 ) -> None:
-    def name(*typed: str) -> str:
-        return str(composed(*typed).hydra.sweeper.study_name)
+    def name(*run_cli: str) -> str:
+        return str(compose_search(*run_cli).hydra.sweeper.study_name)
 
     assert re.fullmatch(r"search-[0-9a-f]{8}", name())
     assert name() == name("output_dir=elsewhere", "tracking=none", "skip_finished=true")
     assert name("hydra.sweeper.n_trials=3") == name()
-    others = ["seed=2", "data=shakespeare", "objectives=[val/loss,throughput/chars_per_second]",
+    invalid_suggestions = ["seed=2", "data=shakespeare", "objectives=[val/loss,throughput/chars_per_second]",
               "hydra.sweeper.params={lr: 'interval(0,1)'}"]  # fmt: skip
-    assert len({name(), *(name(other) for other in others)}) == 1 + len(others)
+    assert len({name(), *(name(other) for other in invalid_suggestions)}) == 1 + len(invalid_suggestions)
     assert name("experiment=search").startswith("search-")
     assert name("hydra.sweeper.study_name=mine") == "mine"
 
 
-def test_the_directions_follow_the_objectives(composed: Callable[..., Any]) -> None:
-    assert composed().hydra.sweeper.direction == ["minimize"]
-    both = composed("objectives=[throughput/chars_per_second,val/loss]").hydra.sweeper.direction
+def test_directions_follow_objectives(compose_search: Callable[..., Any]) -> None:
+    assert compose_search().hydra.sweeper.direction == ["minimize"]
+    both = compose_search("objectives=[throughput/chars_per_second,val/loss]").hydra.sweeper.direction
     assert both == ["maximize", "minimize"]
 
 
-def test_a_batch_is_as_many_jobs_as_joblib_runs_at_once(composed: Callable[..., Any]) -> None:
+def test_batch_size_is_joblib_n_jobs(compose_search: Callable[..., Any]) -> None:
     from src.common.process import available_cores
 
-    def batch(*typed: str) -> int:
-        return int(composed(*typed).hydra.sweeper.n_jobs)
+    def batch(*run_cli: str) -> int:
+        return int(compose_search(*run_cli).hydra.sweeper.n_jobs)
 
     assert batch() == 1
     assert batch("hydra/launcher=joblib", "hydra.launcher.n_jobs=3") == 3
@@ -243,31 +246,31 @@ def test_a_batch_is_as_many_jobs_as_joblib_runs_at_once(composed: Callable[..., 
 
 
 @pytest.mark.parametrize("names", ["[]", "[val/loss,val/loss]", "[test/bpc]"])
-def test_objectives_that_are_none_are_refused(typed: Callable[..., Any], names: str) -> None:
-    ended = typed("train", f"objectives={names}", body=lambda config: None)
-    assert ended.rc == 2
-    assert ended.complaint.startswith(
+def test_invalid_objectives_are_rejected(run_cli: Callable[..., Any], names: str) -> None:
+    result = run_cli("train", f"objectives={names}", body=lambda config: None)
+    assert result.rc == 2
+    assert result.error_line.startswith(
         "train: objectives: expected one or more of val/loss, throughput/chars_per_second"
     )
 
 
-def test_a_sweep_that_nobody_spelled_out_is_named_after_its_kind(composed: Callable[..., Any]) -> None:
+def test_sweep_name_of_search(compose_search: Callable[..., Any]) -> None:
     keys = ["hidden", "lr"]
-    assert hydra_callback.sweep_name(composed(), keys) == "optuna search over hidden, lr"
+    assert hydra_callback.sweep_name(compose_search(), keys) == "optuna search over hidden, lr"
     assert (
-        hydra_callback.sweep_name(composed("experiment=search"), keys)
+        hydra_callback.sweep_name(compose_search("experiment=search"), keys)
         == "search: optuna search over hidden, lr"
     )
     seeds = compose("config", ["experiment=seeds"], return_hydra_config=True)
     assert hydra_callback.sweep_name(seeds, ["seed"]) == "seeds: sweep over seed"
 
 
-def test_what_is_typed_with_one_value_is_not_swept() -> None:
+def test_single_value_is_not_swept() -> None:
     params = {"hidden": "8,16", "lr": "interval(1e-3,1e-1)", "model": "rnn"}
     assert hydra_callback.swept_keys(["hidden=8", "clip=1,5"], params) == ["clip", "lr"]
 
 
-def test_a_repeat_over_five_seeds_is_what_seeds_means(composed: Callable[..., Any]) -> None:
-    assert composed is not None
+def test_experiment_seeds_has_five_seeds(compose_search: Callable[..., Any]) -> None:
+    assert compose_search is not None
     config = compose("config", ["experiment=seeds"], return_hydra_config=True)
     assert config.hydra.sweeper.params == {"seed": "1,2,3,4,5"}

@@ -10,17 +10,17 @@ from src.sweeps.summary import print_table
 from src.sweeps.sweep import Sweep
 
 
-def row(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> JobResult:
+def job_result(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> JobResult:
     metrics = {} if loss is None else {"val/loss": loss, "test/bpc": 2 * loss}
     return JobResult(f"job {number}", number, swept, f"run{number}", status, metrics=metrics)
 
 
-def test_jobs_are_grouped_by_everything_but_the_seed_the_lowest_mean_first() -> None:
+def test_groups_exclude_seed_and_are_sorted() -> None:
     results = [
-        row(0, 2.0, hidden="8", seed="1"),
-        row(1, 1.0, hidden="16", seed="1"),
-        row(2, 3.0, hidden="8", seed="2"),
-        row(3, 1.5, hidden="16", seed="2"),
+        job_result(0, 2.0, hidden="8", seed="1"),
+        job_result(1, 1.0, hidden="16", seed="1"),
+        job_result(2, 3.0, hidden="8", seed="2"),
+        job_result(3, 1.5, hidden="16", seed="2"),
     ]
     large, small = seed_stats(results)
     assert (large.name, large.num_jobs, small.name) == ("hidden=16", 2, "hidden=8")
@@ -29,41 +29,41 @@ def test_jobs_are_grouped_by_everything_but_the_seed_the_lowest_mean_first() -> 
     assert small.stats.loc["val/loss", "std"] == pytest.approx(0.5**0.5)  # n - 1: (0.25 + 0.25) / 1
 
 
-def test_a_line_has_mean_deviation_and_count() -> None:
-    (group,) = seed_stats([row(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
+def test_description_has_mean_deviation_and_count() -> None:
+    (group,) = seed_stats([job_result(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
     assert group.describe() == "val/loss 2.0000 +- 1.0000, test/bpc 4.0000 +- 2.0000 over 3 seeds"
-    (one,) = seed_stats([row(0, 1.5, seed="1", clip="5")])
+    (one,) = seed_stats([job_result(0, 1.5, seed="1", clip="5")])
     assert one.describe() == "clip=5: val/loss 1.5000, test/bpc 3.0000 over 1 seed"
 
 
-def test_unfinished_and_diverged_jobs_do_not_count_and_come_last() -> None:
+def test_unfinished_jobs_are_excluded() -> None:
     results = [
-        row(0, None, "FAILED", hidden="8", seed="1"),
-        row(1, 9.0, "KILLED", hidden="8", seed="2"),
-        row(2, 2.0, hidden="16", seed="1"),
-        row(3, 1.0, "FAILED", hidden="16", seed="2"),
-        row(4, float("inf"), hidden="16", seed="3"),
+        job_result(0, None, "FAILED", hidden="8", seed="1"),
+        job_result(1, 9.0, "KILLED", hidden="8", seed="2"),
+        job_result(2, 2.0, hidden="16", seed="1"),
+        job_result(3, 1.0, "FAILED", hidden="16", seed="2"),
+        job_result(4, float("inf"), hidden="16", seed="3"),
     ]
     first, last = seed_stats(results)
     assert first.describe() == "hidden=16: val/loss 2.0000, test/bpc 4.0000 over 1 seed"
     assert last.describe() == "hidden=8: no seed of 2 finished"
 
 
-def test_without_a_swept_seed_there_is_no_group() -> None:
-    assert seed_stats([row(0, 1.0, hidden="8"), row(1, 2.0, hidden="16")]) == []
+def test_no_groups_without_swept_seed() -> None:
+    assert seed_stats([job_result(0, 1.0, hidden="8"), job_result(1, 2.0, hidden="16")]) == []
     assert seed_stats([]) == []
 
 
-def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_without_test_split(capsys: pytest.CaptureFixture[str]) -> None:
     """In the lines of repeats and in the table of the terminal, as on the sweep's page."""
-    rows = [
-        replace(row(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
+    results = [
+        replace(job_result(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
         for k in (0, 1)
     ]
-    assert final_score(rows) == "final_val/bpc"
-    assert "final_val/bpc 3.6250 +- 0.7071" in seed_stats(rows)[0].describe()
-    print_table(Sweep("id", "name", ["seed"]), rows, None)
+    assert final_score(results) == "final_val/bpc"
+    assert "final_val/bpc 3.6250 +- 0.7071" in seed_stats(results)[0].describe()
+    print_table(Sweep("id", "name", ["seed"]), results, None)
     table = capsys.readouterr().out
     assert ["final_val/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
-    assert final_score([*rows, row(2, 1.0)]) == "test/bpc"
-    assert final_score([row(2, None)]) == "test/bpc"
+    assert final_score([*results, job_result(2, 1.0)]) == "test/bpc"
+    assert final_score([job_result(2, None)]) == "test/bpc"

@@ -17,7 +17,7 @@ from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, gamma
 from tests.small_training import Recorder
 
-Typed = Callable[..., Any]
+RunCli = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +30,20 @@ def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture
-def config(typed: Typed) -> Callable[..., Config]:
+def config(run_cli: RunCli) -> Callable[..., Config]:
     """A config as typed, for a short training in this process."""
 
     def compose(*arguments: str) -> Config:
         configs: list[Config] = []
         settings = ("hidden=32", "workers=1", "patience=null", "eval_every=50", *arguments)
-        ended = typed("train", *settings, body=configs.append)
-        assert ended.rc == 0, ended.err
+        result = run_cli("train", *settings, body=configs.append)
+        assert result.rc == 0, result.err
         return configs[0]
 
     return compose
 
 
-def trained_with(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, float]], Array]:
+def train(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, float]], Array]:
     """The result, the validation curve in bits, and the weights at the end (not the best ones)."""
     recorder = Recorder()
     result = Trainer(config, corpus).fit(recorder, [recorder, EarlyStopping(config.patience)])
@@ -51,20 +51,18 @@ def trained_with(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tupl
 
 
 @pytest.mark.slow
-def test_it_learns_first_letters_then_pairs_of_letters(
-    config: Callable[..., Config], sonnets: Corpus
-) -> None:
+def test_learns_unigrams_then_bigrams(config: Callable[..., Config], sonnets: Corpus) -> None:
     """Below the unigram the network knows how often letters are, below the bigram what follows what."""
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
-    outcome, curve, _ = trained_with(config("max_epochs=0.35"), sonnets)
+    training_result, curve, _ = train(config("max_epochs=0.35"), sonnets)
     bits = [value for _, value in curve]
     assert bits[0] < known["uniform"]
     first = {
         name: next(step for step, value in curve if value < known[name]) for name in ("unigram", "ngram2")
     }
-    assert first["unigram"] < first["ngram2"] <= outcome.steps
-    assert outcome.val_loss / log(2) == min(bits) < known["ngram2"] - 0.1
-    assert outcome.seconds < 30
+    assert first["unigram"] < first["ngram2"] <= training_result.steps
+    assert training_result.val_loss / log(2) == min(bits) < known["ngram2"] - 0.1
+    assert training_result.seconds < 30
 
 
 @pytest.mark.slow
@@ -73,30 +71,30 @@ def test_every_optimizer_learns(optimizer: str, config: Callable[..., Config], s
     name, lr = optimizer.split()
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
     chosen = config(f"optimizer={name}", lr, "max_epochs=0.25", "schedule.warmup_steps=20", "ema_decay=0.9")
-    outcome, _, _ = trained_with(chosen, sonnets)
-    assert outcome.val_loss / log(2) < known["unigram"]
+    training_result, _, _ = train(chosen, sonnets)
+    assert training_result.val_loss / log(2) < known["unigram"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("average", "schedule"), [(0, "cosine"), (0.99, "constant")])
-def test_watching_does_not_change_what_is_learned(
+def test_evaluation_interval_does_not_change_weights(
     average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
 ) -> None:
     """The weights at the last step are the same to the bit however often one evaluates and logs."""
     settings = ("max_epochs=0.06", f"ema_decay={average}", f"schedule={schedule}", "hidden=16")
-    seldom = trained_with(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
-    often = trained_with(config(*settings, "eval_every=7", "log_every=1"), sonnets)
-    assert seldom[0].steps == often[0].steps
-    assert len(seldom[1]) == 1
-    assert len(often[1]) > 8
-    assert np.array_equal(seldom[2], often[2])
+    rare = train(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
+    frequent = train(config(*settings, "eval_every=7", "log_every=1"), sonnets)
+    assert rare[0].steps == frequent[0].steps
+    assert len(rare[1]) == 1
+    assert len(frequent[1]) > 8
+    assert np.array_equal(rare[2], frequent[2])
 
 
 @pytest.mark.slow
-def test_seed_and_settings_do_change_what_is_learned(config: Callable[..., Config], sonnets: Corpus) -> None:
+def test_seed_and_settings_change_weights(config: Callable[..., Config], sonnets: Corpus) -> None:
     settings = ("max_epochs=0.02", "hidden=16")
-    first = trained_with(config(*settings), sonnets)[2]
-    assert np.array_equal(first, trained_with(config(*settings), sonnets)[2])
+    first = train(config(*settings), sonnets)[2]
+    assert np.array_equal(first, train(config(*settings), sonnets)[2])
     for change in (
         "seed=2",
         "lr=2e-3",
@@ -105,26 +103,28 @@ def test_seed_and_settings_do_change_what_is_learned(config: Callable[..., Confi
         "model.init=uniform",
         "ema_decay=0.5",
     ):
-        assert not np.array_equal(first, trained_with(config(*settings, *change.split()), sonnets)[2]), change
+        assert not np.array_equal(first, train(config(*settings, *change.split()), sonnets)[2]), change
 
 
 @pytest.mark.slow
-def test_early_stopping_keeps_the_best(config: Callable[..., Config], sonnets: Corpus) -> None:
+def test_early_stopping_keeps_best_weights(config: Callable[..., Config], sonnets: Corpus) -> None:
     """A learning rate far too high does not get better for long."""
-    restless = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
-    outcome, curve, _ = trained_with(restless, sonnets)
-    assert outcome.stop_reason == "early stopping"
+    high_lr = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
+    training_result, curve, _ = train(high_lr, sonnets)
+    assert training_result.stop_reason == "early stopping"
     best_step, best = min(curve, key=lambda point: point[1])
-    assert outcome.best_step == best_step
-    assert outcome.val_loss == pytest.approx(best * log(2), rel=gamma(3, DOUBLE))  # nats as bits and back
+    assert training_result.best_step == best_step
+    assert training_result.val_loss == pytest.approx(
+        best * log(2), rel=gamma(3, DOUBLE)
+    )  # nats as bits and back
     assert len(curve) >= 4
-    assert curve[-1][0] == outcome.steps
-    assert outcome.steps - best_step >= 3 * 20
+    assert curve[-1][0] == training_result.steps
+    assert training_result.steps - best_step >= 3 * 20
 
 
 @pytest.mark.slow
-def test_time_is_a_budget_too(config: Callable[..., Config], sonnets: Corpus) -> None:
-    outcome, _, _ = trained_with(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
-    assert outcome.stop_reason == "max_seconds"
-    assert outcome.seconds >= 0.4
-    assert outcome.epochs < 1000
+def test_max_seconds_stops_training(config: Callable[..., Config], sonnets: Corpus) -> None:
+    training_result, _, _ = train(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
+    assert training_result.stop_reason == "max_seconds"
+    assert training_result.seconds >= 0.4
+    assert training_result.epochs < 1000

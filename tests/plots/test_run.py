@@ -7,44 +7,44 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from tests.commands import Ended
-from tests.figure_checks import cut_off
+from tests.commands import CommandResult
+from tests.figure_checks import clipped_texts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["rnn", "lstm"])
-def test_every_figure_of_a_run_has_a_title_and_nothing_is_cut_off(
-    model: str, typed: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_figures_have_titles_and_fit(
+    model: str, run_cli: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    drawn: dict[str, list[str]] = {}
+    clipped: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     save = Figure.savefig
 
-    def watched(figure: Figure, file: Any, **how: Any) -> None:
-        drawn[Path(file).name] = cut_off(figure)
+    def recording_savefig(figure: Figure, file: Any, **how: Any) -> None:
+        clipped[Path(file).name] = clipped_texts(figure)
         titles[Path(file).name] = figure.get_suptitle() or figure.axes[0].get_title()
         save(figure, file, **how)
 
-    monkeypatch.setattr(Figure, "savefig", watched)
+    monkeypatch.setattr(Figure, "savefig", recording_savefig)
     small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "workers=1", "length=40")
     path_overrides = (f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}", "tracking=none")
-    ended = typed("train", f"model={model}", *small, *path_overrides)
-    assert ended.rc == 0, ended.err
+    result = run_cli("train", f"model={model}", *small, *path_overrides)
+    assert result.rc == 0, result.err
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
-    assert len(drawn) == len(list((folder / "figures").iterdir())) >= 7
-    assert not {name: lost for name, lost in drawn.items() if lost}
+    assert len(clipped) == len(list((folder / "figures").iterdir())) >= 7
+    assert not {name: texts for name, texts in clipped.items() if texts}
     assert all(titles.values()), titles
 
 
 @pytest.mark.slow
-def test_without_figures_a_run_has_everything_else(command: Callable[..., Ended], tmp_path: Path) -> None:
-    places = (f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none")
+def test_figures_false_omits_only_figures(command: Callable[..., CommandResult], tmp_path: Path) -> None:
+    path_overrides = (f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none")
     small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "workers=1", "length=20", "figures=false")
-    ended = command("src.train", *small, *places)
-    assert ended.rc == 0, ended.err
+    result = command("src.train", *small, *path_overrides)
+    assert result.rc == 0, result.err
     (folder,) = (tmp_path / "runs").iterdir()
     assert not (folder / "figures").exists()
-    left = {
+    expected = {
         "model",
         "samples",
         "scores.json",
@@ -52,4 +52,4 @@ def test_without_figures_a_run_has_everything_else(command: Callable[..., Ended]
         "neurons.html",
         "gradient_through_time.json",
     }
-    assert left <= {path.name for path in folder.iterdir()}
+    assert expected <= {path.name for path in folder.iterdir()}

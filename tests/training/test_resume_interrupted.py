@@ -16,19 +16,19 @@ from src.tracking.run_store import open_store
 from src.tracking.sync_state import STALE_REASON, SyncState
 from src.training import checkpoint
 from src.training.resume import find_interrupted, saved_config
+from tests.checkpointed_job import JOB, STEPS
 from tests.conftest import run_command
-from tests.interrupted import JOB, STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
 
 @pytest.fixture(scope="module")
-def trained_alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+def trained_untracked(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The directory of an untracked run of 60 steps."""
     outputs = tmp_path_factory.mktemp("alone")
-    places = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    ended = run_command("src.train", "hidden=8", *JOB, *places)
-    assert ended.rc == 0, ended.err
+    path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
+    result = run_command("src.train", "hidden=8", *JOB, *path_overrides)
+    assert result.rc == 0, result.err
     (folder,) = (outputs / "runs").iterdir()
     return folder
 
@@ -60,13 +60,13 @@ class Runs:
 
 
 @pytest.fixture
-def runs(trained_alone: Path, tmp_path: Path) -> Runs:
-    return Runs(trained_alone, tmp_path)
+def runs(trained_untracked: Path, tmp_path: Path) -> Runs:
+    return Runs(trained_untracked, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("status", "reason", "goes_on"),
+    ("status", "reason", "expected"),
     [
         ("", "", True),
         ("FAILED", STALE_REASON, True),
@@ -80,19 +80,17 @@ def runs(trained_alone: Path, tmp_path: Path) -> Runs:
         ("FAILED", "UserError: prompt: expected", False),
     ],
 )
-def test_what_was_cut_off_goes_on_and_what_would_fail_again_does_not(
-    runs: Runs, status: str, reason: str, goes_on: bool
-) -> None:
+def test_find_interrupted_by_status(runs: Runs, status: str, reason: str, expected: bool) -> None:
     folder = runs.add("one", status, reason)
     found = runs.find()
-    assert bool(found) == goes_on
+    assert bool(found) == expected
     if found:
         assert (found.folder, found.step, found.status) == (folder, STEPS, status or "RUNNING")
         found.release()
 
 
 @pytest.mark.slow
-def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_once(runs: Runs) -> None:
+def test_resumed_and_killed_run_is_not_finished(runs: Runs) -> None:
     """Ctrl-C left it FINISHED with scores, for what it had."""
     folder = runs.add("one", "FINISHED", "interrupted")
     assert (folder / "scores.json").exists()
@@ -108,12 +106,12 @@ def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_onc
 
 
 @pytest.mark.slow
-def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(runs: Runs) -> None:
+def test_furthest_run_is_resumed_first(runs: Runs) -> None:
     runs.add("a", step=40)
-    further = runs.add("b")
+    latest = runs.add("b")
     runs.add("c", "KILLED", "SIGTERM", step=40)
     found = runs.find()
-    assert (found.folder, found.step) == (further, STEPS)
+    assert (found.folder, found.step) == (latest, STEPS)
     for name in ("a", "c"):
         acquire(runs.outputs / "runs" / name, timeout=0).release()
     assert runs.find("another job") is None
@@ -127,9 +125,7 @@ def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(r
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_begins_anew(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_checkpoints_are_skipped(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     folder = runs.add("one")
     newest, older = checkpoint.list_checkpoints(folder)
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -146,7 +142,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
 
 
 @pytest.mark.slow
-def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -> None:
+def test_run_of_other_store_is_not_resumed(runs: Runs) -> None:
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
     SyncState(10, "f" * 32).save(folder)

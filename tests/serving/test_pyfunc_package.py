@@ -33,7 +33,7 @@ EXPECTED = {
 }
 
 # Runs elsewhere, isolated from this checkout: -I ignores PYTHONPATH and the working directory.
-ELSEWHERE = """
+ISOLATED_PROGRAM = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("src") is None, "this must run where the project is not"
 import os
@@ -81,12 +81,12 @@ print(json.dumps({
 """
 
 
-def run_elsewhere(trained: Any, model_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    foreign = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
+def run_isolated(trained: Any, model_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    excluded = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
     return subprocess.run(
-        [sys.executable, "-I", "-c", ELSEWHERE, trained.uri, model_uri, json.dumps(OUT_OF_RANGE)],
+        [sys.executable, "-I", "-c", ISOLATED_PROGRAM, trained.uri, model_uri, json.dumps(OUT_OF_RANGE)],
         cwd=folder,
-        env={key: value for key, value in os.environ.items() if key not in foreign},
+        env={key: value for key, value in os.environ.items() if key not in excluded},
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
@@ -95,56 +95,56 @@ def run_elsewhere(trained: Any, model_uri: str, folder: Path) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def answers(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    done = run_elsewhere(trained, f"runs:/{trained.run_id}/model", tmp_path_factory.mktemp("elsewhere"))
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def outputs(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    process = run_isolated(trained, f"runs:/{trained.run_id}/model", tmp_path_factory.mktemp("elsewhere"))
+    assert process.returncode == 0, process.stderr
+    found: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return found
 
 
 @pytest.fixture(scope="module")
-def files(trained: Any) -> Path:
+def model_dir(trained: Any) -> Path:
     """The logged model's artifacts."""
-    described = (trained.outputs / "artifacts" / "models").glob("*/artifacts/MLmodel")
-    (file,) = [file for file in described if f"run_id: {trained.run_id}" in file.read_text()]
+    model_files = (trained.outputs / "artifacts" / "models").glob("*/artifacts/MLmodel")
+    (file,) = [file for file in model_files if f"run_id: {trained.run_id}" in file.read_text()]
     return Path(file.parent)
 
 
-def test_it_loads_with_code_of_its_own(answers: dict[str, Any]) -> None:
-    assert answers["src"] is False
-    assert len(answers["code"]) == 1
+def test_model_has_own_code(outputs: dict[str, Any]) -> None:
+    assert outputs["src"] is False
+    assert len(outputs["code"]) == 1
 
 
-def test_it_writes_as_many_characters_as_asked(answers: dict[str, Any]) -> None:
-    assert [len(text) for text in answers["first"]] == [90, 90]
-    assert [len(answers[name][0]) for name in ("likeliest", "default", "none")] == [40, 300, 0]
+def test_output_length(outputs: dict[str, Any]) -> None:
+    assert [len(text) for text in outputs["first"]] == [90, 90]
+    assert [len(outputs[name][0]) for name in ("likeliest", "default", "none")] == [40, 300, 0]
 
 
-def test_the_same_seed_writes_the_same_text(answers: dict[str, Any]) -> None:
-    assert answers["first"] == answers["again"]
-    assert answers["other seed"] != answers["alone"]
+def test_output_depends_on_seed(outputs: dict[str, Any]) -> None:
+    assert outputs["first"] == outputs["again"]
+    assert outputs["other seed"] != outputs["alone"]
 
 
-def test_a_row_does_not_depend_on_its_neighbors(answers: dict[str, Any]) -> None:
-    assert answers["alone"] == answers["first"][1:]
+def test_rows_are_independent(outputs: dict[str, Any]) -> None:
+    assert outputs["alone"] == outputs["first"][1:]
 
 
-def test_prompts_may_come_in_every_form_that_mlflow_takes(answers: dict[str, Any]) -> None:
+def test_input_formats(outputs: dict[str, Any]) -> None:
     """MLflow hands a dict of lists on as one row whose cell is the list."""
-    assert answers["first"] == answers["as a table"]
-    assert answers["alone"] == answers["as a plain text"]
+    assert outputs["first"] == outputs["as a table"]
+    assert outputs["alone"] == outputs["as a plain text"]
 
 
-def test_temperature_zero_needs_no_seed(answers: dict[str, Any]) -> None:
-    assert answers["likeliest"] == answers["likeliest, other seed"]
+def test_temperature_zero_ignores_seed(outputs: dict[str, Any]) -> None:
+    assert outputs["likeliest"] == outputs["likeliest, other seed"]
 
 
-def test_a_prompt_is_normalized_like_the_corpus(answers: dict[str, Any]) -> None:
-    assert answers["normalized"] == answers["alone"]  # "When?" reads "when "
+def test_prompt_is_normalized_like_corpus(outputs: dict[str, Any]) -> None:
+    assert outputs["normalized"] == outputs["alone"]  # "When?" reads "when "
 
 
-def test_the_signature_lists_the_params(answers: dict[str, Any]) -> None:
-    params = {p["name"]: (p["type"], p["default"]) for p in json.loads(answers["schema"]["params"])}
+def test_signature_lists_params(outputs: dict[str, Any]) -> None:
+    params = {p["name"]: (p["type"], p["default"]) for p in json.loads(outputs["schema"]["params"])}
     assert params == {
         "temperature": ("double", 0.7),
         "length": ("long", 300),
@@ -152,54 +152,54 @@ def test_the_signature_lists_the_params(answers: dict[str, Any]) -> None:
         "top_k": ("long", 0),
         "top_p": ("double", 1.0),
     }
-    (prompt,) = json.loads(answers["schema"]["inputs"])
+    (prompt,) = json.loads(outputs["schema"]["inputs"])
     assert (prompt["name"], prompt["type"]) == ("prompt", "string")
 
 
-def test_bad_input_raises_with_its_reason(answers: dict[str, Any]) -> None:
-    assert "'ß'" in answers["unknown character"]
-    assert "abcdefghijklmnopqrstuvwxyz" in answers["unknown character"]
-    for (name, value), said in zip(OUT_OF_RANGE, answers["out of range"], strict=True):
-        got = "null" if value is None else value
-        assert said == f"MlflowException: {name}: expected {EXPECTED[name]}, got {got}"
+def test_invalid_input_raises(outputs: dict[str, Any]) -> None:
+    assert "'ß'" in outputs["unknown character"]
+    assert "abcdefghijklmnopqrstuvwxyz" in outputs["unknown character"]
+    for (name, value), message in zip(OUT_OF_RANGE, outputs["out of range"], strict=True):
+        value_text = "null" if value is None else value
+        assert message == f"MlflowException: {name}: expected {EXPECTED[name]}, got {value_text}"
 
 
-def test_top_k_and_top_p_restrict_and_are_off_by_default(answers: dict[str, Any]) -> None:
-    assert answers["not restricted"] == answers["alone"]
-    assert answers["restricted"] != answers["alone"]
-    assert answers["likeliest of one"] == answers["likeliest"]
+def test_top_k_and_top_p(outputs: dict[str, Any]) -> None:
+    assert outputs["not restricted"] == outputs["alone"]
+    assert outputs["restricted"] != outputs["alone"]
+    assert outputs["likeliest of one"] == outputs["likeliest"]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_it_writes_what_the_command_writes(
-    answers: dict[str, Any], typed: Callable[..., Any], trained: Any
+def test_model_output_equals_sample_command(
+    outputs: dict[str, Any], run_cli: Callable[..., Any], trained: Any
 ) -> None:
-    asked = ["prompt=shall i compare thee ", "temperature=0.5", "length=90", "seed=7"]
-    ended = typed("sample", f"run={trained.run_id}", *asked, *trained.places)
-    assert ended.rc == 0, ended.err
-    assert ended.out == "shall i compare thee " + answers["first"][0] + "\n"
+    overrides = ["prompt=shall i compare thee ", "temperature=0.5", "length=90", "seed=7"]
+    result = run_cli("sample", f"run={trained.run_id}", *overrides, *trained.path_overrides)
+    assert result.rc == 0, result.err
+    assert result.out == "shall i compare thee " + outputs["first"][0] + "\n"
 
 
-def test_nothing_in_it_is_pickled(files: Path) -> None:
-    names = [file.name for file in files.rglob("*") if file.is_file()]
+def test_model_contains_no_pickle(model_dir: Path) -> None:
+    names = [file.name for file in model_dir.rglob("*") if file.is_file()]
     assert {"weights.safetensors", "model.json", "MLmodel"} <= set(names)
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".npy", ".pt"))]
-    for file in files.rglob("*"):
+    for file in model_dir.rglob("*"):
         if file.is_file():
             assert not file.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), f"{file} is a pickle"
 
 
-def test_it_knows_nothing_of_where_it_was_made(files: Path, trained: Any) -> None:
-    for file in (files / "data").rglob("*.json"):
+def test_model_contains_no_machine_path(model_dir: Path, trained: Any) -> None:
+    for file in (model_dir / "data").rglob("*.json"):
         assert str(trained.root) not in file.read_text()
-    requirements = (files / "requirements.txt").read_text().split()
+    requirements = (model_dir / "requirements.txt").read_text().split()
     names = {"mlflow", "numpy", "pydantic", "safetensors", "typing-extensions"}
     assert {line.partition("==")[0] for line in requirements} == names
     assert all("==" in line for line in requirements)
-    for file in (files / "code").rglob("*.py"):
+    for file in (model_dir / "code").rglob("*.py"):
         assert "from src." not in file.read_text(), f"{file} imports the project"
 
 
-def test_the_weights_are_those_of_the_run(files: Path, trained: Any) -> None:
-    (logged,) = files.rglob("weights.safetensors")
+def test_model_has_weights_of_run(model_dir: Path, trained: Any) -> None:
+    (logged,) = model_dir.rglob("weights.safetensors")
     assert logged.read_bytes() == (trained.folder / "model" / "weights.safetensors").read_bytes()

@@ -11,6 +11,6 @@ RAW_TEXT = Normalization(lowercase=False, letters_only=False, collapse_spaces=Fa
 NORMAL = "shall i compare thee to a summer s day  " * 10
 
 
-def whole(raw: bytes) -> Text:
+def single_chunk(raw: bytes) -> Text:
     """A text in one piece."""
     return lambda: [raw]

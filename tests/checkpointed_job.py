@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-TIMES = {"throughput/chars_per_second", "train/seconds"}
+TIMING_METRICS = {"throughput/chars_per_second", "train/seconds"}
 # A job with checkpoints at 20, 40 and 60.
 JOB = ("max_epochs=0.05", "eval_every=20", "log_every=5", "length=20", "workers=1", "diagnostics=false",
        "figures=false")  # fmt: skip
@@ -18,7 +18,7 @@ def points(folder: Path) -> list[tuple[int, str, float]]:
         for record in map(json.loads, lines)
         if record["kind"] == "metrics"
         for name, value in record["values"].items()
-        if name not in TIMES
+        if name not in TIMING_METRICS
     ]
 
 

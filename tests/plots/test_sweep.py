@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
+def test_marginal_axis_types() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import marginal
@@ -30,7 +30,7 @@ def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
     assert ticks(drawn("null", "5", "1")) == ["1", "5", "null"]
 
 
-def test_runs_that_share_a_value_get_their_mean() -> None:
+def test_marginal_plots_mean_per_value() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import marginal
@@ -43,7 +43,7 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
     assert np.asarray(runs.get_ydata()).tolist() == [2.0, 3.0, 1.0]
 
 
-def test_places_in_the_margin_keep_their_order_and_their_distance() -> None:
+def test_line_labels_keep_order_and_distance() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import label_line_ends

@@ -1,4 +1,4 @@
-"""A training that kills itself: `python tests/kill_probe.py WHERE COUNT [key=value ...]`.
+"""A training that kills itself: `python tests/fault_injection.py WHERE COUNT [key=value ...]`.
 
 The command `python -m src.train key=value ...` with SIGKILL at one place: nothing of the process comes after
 it. WHERE is one of PLACES, or Ctrl-C, which is SIGINT in front of a gradient; COUNT says which time, or after
@@ -30,69 +30,73 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def counted(count: int, what: Callable[..., Any], last: Callable[..., None]) -> Callable[..., Any]:
+def nth_call(count: int, function: Callable[..., Any], action: Callable[..., None]) -> Callable[..., Any]:
     """`what`, but its count-th call is `last`."""
     calls = [0]
 
     def call(*arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] == count:
-            last(*arguments)
-        return what(*arguments)
+            action(*arguments)
+        return function(*arguments)
 
     return call
 
 
-def instead(owner: type, name: str, function: Callable[..., Any]) -> None:
+def replace_method(owner: type, name: str, function: Callable[..., Any]) -> None:
     """Let a method be another one from now on."""
     setattr(owner, name, function)
 
 
-def half_a_checkpoint(temporary: Path) -> None:
+def truncate_checkpoint(temporary: Path) -> None:
     os.truncate(temporary, temporary.stat().st_size // 2)
     die()
 
 
-def half_a_line(journal: EventLog, kind: str, **fields: Any) -> None:
-    journal.file.write(f'{{"kind": "{kind}", "st'.encode())
-    journal.file.flush()
+def write_half_line(event_log: EventLog, kind: str, **fields: Any) -> None:
+    event_log.file.write(f'{{"kind": "{kind}", "st'.encode())
+    event_log.file.flush()
     die()
 
 
-def arm(where: str, count: int) -> None:
+def install(place: str, count: int) -> None:
     """Lay the trap."""
-    to_disk, compute = checkpoint.fsync_path, DataParallel.loss_and_gradient
-    match where:
+    fsync, compute = checkpoint.fsync_path, DataParallel.loss_and_gradient
+    match place:
         case "half a checkpoint":  # to_disk is called twice: for the file, then for the directory
-            checkpoint.fsync_path = counted(2 * count - 1, to_disk, half_a_checkpoint)
+            checkpoint.fsync_path = nth_call(2 * count - 1, fsync, truncate_checkpoint)
         case "checkpoint not renamed":
-            checkpoint.fsync_path = counted(2 * count - 1, to_disk, lambda path: die())
+            checkpoint.fsync_path = nth_call(2 * count - 1, fsync, lambda path: die())
         case "checkpoint renamed":
-            checkpoint.fsync_path = counted(2 * count, to_disk, lambda path: die())
+            checkpoint.fsync_path = nth_call(2 * count, fsync, lambda path: die())
         case "gradient":
-            instead(DataParallel, "loss_and_gradient", counted(count, compute, lambda *arguments: die()))
+            replace_method(
+                DataParallel, "loss_and_gradient", nth_call(count, compute, lambda *arguments: die())
+            )
         case "Ctrl-C":
-            press = counted(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
-            instead(DataParallel, "loss_and_gradient", press)
+            press = nth_call(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+            replace_method(DataParallel, "loss_and_gradient", press)
         case "half a line":
             append, calls = EventLog.append, [0]
 
-            def torn(journal: EventLog, kind: str, **fields: Any) -> None:
+            def append_or_die(event_log: EventLog, kind: str, **fields: Any) -> None:
                 calls[0] += kind == "metrics"
                 if calls[0] == count:
-                    half_a_line(journal, kind, **fields)
-                append(journal, kind, **fields)
+                    write_half_line(event_log, kind, **fields)
+                append(event_log, kind, **fields)
 
-            instead(EventLog, "append", torn)
+            replace_method(EventLog, "append", append_or_die)
         case "time":
             timer = threading.Timer(count / 1000, die)
             timer.daemon = True
-            instead(DataParallel, "loss_and_gradient", counted(1, compute, lambda *arguments: timer.start()))
+            replace_method(
+                DataParallel, "loss_and_gradient", nth_call(1, compute, lambda *arguments: timer.start())
+            )
         case _:
-            sys.exit(f"expected one of {PLACES}, got {where}")
+            sys.exit(f"expected one of {PLACES}, got {place}")
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
+    install(sys.argv[1], int(sys.argv[2]))
     del sys.argv[1:3]
     run_command("train", "config", main)
