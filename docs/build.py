@@ -105,7 +105,7 @@ def part(code: list[str], first: str, last: str) -> list[str]:
         raise LookupError(f"{len(begins)} lines that begin with {first!r}")
     ends = [k for k in range(begins[0], len(code)) if code[k].strip().startswith(last or first)]
     if not ends:
-        raise LookupError(f"no line behind it that begins with {last!r}")
+        raise LookupError(f"no line after it that begins with {last!r}")
     return code[begins[0] : ends[0] + 1]
 
 

@@ -1,4 +1,4 @@
-"""What tests of trainings that are cut off share: a small job, and what a run has told."""
+"""Overrides of a short job with checkpoints, and the metrics that its event log holds."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ STEPS = 60
 
 
 def points(folder: Path) -> list[tuple[int, str, float]]:
-    """Every point of every metric in the order in which it was told, but for those that tell the time."""
+    """Return every metric point in the order of logging, without those of timing metrics."""
     lines = (folder / "events.jsonl").read_text().splitlines()
     return [
         (record["step"], name, value)

@@ -1,4 +1,4 @@
-"""Commands in processes that are forked from one that has imported what they need (tests/fork_server.py)."""
+"""Run commands in processes forked from one that has imported their packages (tests/fork_server.py)."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-TIME_LIMIT = 1200  # seconds before a command counts as hung: no test may depend on the speed of the machine
-# What a training prints last, for scripts.
+TIME_LIMIT = 1200  # seconds until a command counts as hung; no test depends on speed
+# The last line of a training run.
 SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=[\w-]+$"
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended: exit status, standard output, standard error."""
+    """Result of a command: exit status, standard output, standard error."""
 
     rc: int
     out: str
@@ -26,7 +26,7 @@ class CommandResult:
 
     @property
     def error_line(self) -> str:
-        """The one line of standard error, where there is to be one and no more."""
+        """The only line of standard error."""
         assert "Traceback" not in self.err
         lines = self.err.splitlines()
         assert len(lines) == 1, f"expected one line on standard error, got {lines}"
@@ -34,19 +34,23 @@ class CommandResult:
 
 
 def environ(**extra: str) -> dict[str, str]:
-    """The environment of a child, without what would point it elsewhere."""
+    """Return the environment of a child process without variables that change its configuration."""
     excluded = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
     return {key: value for key, value in os.environ.items() if key not in excluded} | extra
 
 
 def environ_without_coverage() -> dict[str, str]:
-    """The environment of a child that has no room to write: what `make coverage` measures wants some."""
+    """Return the environment for a child with limited disk space: `make coverage` writes files."""
     return {key: value for key, value in environ().items() if not key.startswith("COVERAGE_")}
 
 
 @dataclass
 class Commands:
-    """The forking process. said: a directory for what the commands say."""
+    """Client of the fork server.
+
+    Attributes:
+        output_dir: Directory for the output of the commands.
+    """
 
     process: subprocess.Popen[str]
     output_dir: Path
@@ -54,10 +58,10 @@ class Commands:
     def __call__(
         self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path = PROJECT
     ) -> CommandResult:
-        """`python -m MODULE ARGUMENTS`, standing in `folder`."""
+        """Run `python -m MODULE ARGUMENTS` in `folder`."""
         number = len(
             list(self.output_dir.iterdir())
-        )  # what a command left running may still write to its files
+        )  # background processes of earlier commands may still write
         out, err = self.output_dir / f"{number}.out", self.output_dir / f"{number}.err"
         request = {
             "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),

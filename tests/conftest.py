@@ -1,4 +1,4 @@
-"""What several test files share: two ways to run a command, and one small trained run."""
+"""Fixtures of several test files: ways to run a command, and one small tracked run."""
 
 import json
 import signal
@@ -14,20 +14,24 @@ import pytest
 
 from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, forked_commands
 
-__all__ = ["PROJECT", "CommandResult", "environ"]  # for the tests, which find here what they share
+__all__ = ["PROJECT", "CommandResult", "environ"]  # imported by tests
 
 
 def pytest_configure() -> None:
-    """Let child processes be interrupted: background jobs of a shell, and their children, ignore SIGINT."""
+    """Let child processes receive SIGINT: background jobs of a shell ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
+CONFIG_NAMES = {
+    "preprocess": "config",
+    "train": "config",
+    "pipeline": "config",
+}  # other commands: their own name
 
 
 def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> CommandResult:
-    """`python -m ARGUMENTS` from the project's root, in a process of its own."""
+    """Run `python -m ARGUMENTS` in the project's root in a new process."""
     process = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=PROJECT,
@@ -42,7 +46,7 @@ def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> CommandResult:
 
 @pytest.fixture(scope="session")
 def command() -> Iterator[Callable[..., CommandResult]]:
-    """The same in a forked process, which has nothing to import any more: half of a small run's time."""
+    """Run commands in forked processes, which need no imports."""
     with forked_commands() as commands:
         yield commands
 
@@ -51,10 +55,9 @@ def command() -> Iterator[Callable[..., CommandResult]]:
 def run_cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., CommandResult]:
-    """A command line in this very process: `typed("train", "hidden=0")`.
+    """Run a command line in this process: `run_cli("train", "hidden=0")`.
 
-    What `python -m src.train hidden=0` runs, without the second that a fresh interpreter takes. `body`
-    replaces the command's own, for tests of what arrives there.
+    `body` replaces the command's main function, for tests of the config that it receives.
     """
 
     def run(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> CommandResult:
@@ -64,7 +67,7 @@ def run_cli(
 
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # launch sets it to 1
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the launcher sets it to 1
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         capsys.readouterr()
         rc = 0
@@ -81,7 +84,7 @@ def run_cli(
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished, tracked run of the default corpus. ended: how its command ended."""
+    """A finished, tracked run of the default corpus."""
 
     root: Path
     run_id: str
@@ -93,7 +96,7 @@ class Trained:
 
     @property
     def path_overrides(self) -> list[str]:
-        """The arguments that make a command read and write where this run did."""
+        """The overrides that give a command the paths of this run."""
         return [f"output_dir={self.outputs}", f"data_dir={self.root / 'data'}"]
 
     @property
@@ -102,7 +105,7 @@ class Trained:
 
     @property
     def folder(self) -> Path:
-        """The run's own directory."""
+        """The run directory."""
         for file in self.outputs.glob("runs/*/sync_state.json"):
             if json.loads(file.read_text())["run_id"] == self.run_id:
                 return file.parent
@@ -113,7 +116,7 @@ class Trained:
         return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
     def curve(self, name: str) -> list[tuple[int, float, int]]:
-        """(step, value, time) of every point of one metric, as the journal has it."""
+        """Return (step, value, time) of every point of one metric in the event log."""
         metrics = [r for r in self.events if r["kind"] == "metrics" and name in r["values"]]
         return [(r["step"], r["values"][name], r["time"]) for r in metrics]
 
@@ -123,10 +126,9 @@ SMALL = ("hidden=32", "max_epochs=0.5", "eval_every=100", "length=120")
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Half a second of training on the sonnets, scored, sampled and delivered to a fresh database.
+    """Train the sonnets for half a second, evaluate, sample and upload to a new database.
 
-    Other runs that tests put into that database belong to an experiment of their own name, so that
-    `latest` and `best` stay this one.
+    Other runs of tests in this database use their own experiment, so `latest` and `best` find this run.
     """
     root = tmp_path_factory.mktemp("trained")
     path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
@@ -137,13 +139,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
-    """The settings of `trained`, as typed."""
+    """The overrides of `trained`."""
     return SMALL
 
 
 @pytest.fixture(scope="module")
 def client(trained: Trained) -> Any:
-    """MLflow's client of the database of `trained`."""
+    """MLflow client of the database of `trained`."""
     import mlflow
 
     return mlflow.MlflowClient(trained.uri)
@@ -151,11 +153,11 @@ def client(trained: Trained) -> Any:
 
 @pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the seconds of waiting for a server that will not come back."""
+    """Do not wait for an unreachable server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the runs of one module prepare and find their corpora."""
+    """The data directory shared by the runs of one module."""
     return tmp_path_factory.mktemp("data")

@@ -1,4 +1,4 @@
-"""Jobs of sweeps that nobody ran, as an experiment reads them."""
+"""Job results for tests of experiments."""
 
 from dataclasses import replace
 from math import log
@@ -16,7 +16,7 @@ def job_result(swept: dict[str, str], status: str = "FINISHED", **metrics: float
 
 
 def clipping_sweep() -> list[JobResult]:
-    """A sweep in which only the high learning rate diverges."""
+    """Return a sweep in which only the high learning rate diverges."""
     results = []
     for lr in ("0.3", "3"):
         for clip in ("0.5", "25", "null"):
@@ -39,7 +39,7 @@ def variants(**bits: tuple[float, ...]) -> list[JobResult]:
 
 
 def with_gradient(model: str, length: int, decay: float, **swept: str) -> JobResult:
-    """A job whose gradient falls by a factor with each character."""
+    """Return a job whose gradient falls by a constant factor per character."""
     curve = [(k, 3 * decay**k) for k in range(length)]
     return replace(
         job_result({"model": model, "seq_len": str(length), **swept}, test__bpc=2.0), gradient=curve

@@ -1,8 +1,7 @@
-"""A training that kills itself: `python tests/fault_injection.py WHERE COUNT [key=value ...]`.
+"""A training run that kills itself: `python tests/fault_injection.py PLACE COUNT [key=value ...]`.
 
-The command `python -m src.train key=value ...` with SIGKILL at one place: nothing of the process comes after
-it. WHERE is one of PLACES, or Ctrl-C, which is SIGINT in front of a gradient; COUNT says which time, or after
-how many milliseconds of training.
+Runs `python -m src.train key=value ...` with SIGKILL at one place: one of PLACES, or Ctrl-C (SIGINT before a
+gradient). COUNT is the number of the call, or the milliseconds of training.
 """
 
 import os
@@ -24,14 +23,14 @@ PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")
 
 
 def die() -> None:
-    """Where the process has a group of its own, all of that."""
+    """Kill the process, and its process group if it leads one."""
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def nth_call(count: int, function: Callable[..., Any], action: Callable[..., None]) -> Callable[..., Any]:
-    """`what`, but its count-th call is `last`."""
+    """Return `function` with its count-th call replaced by `action`."""
     calls = [0]
 
     def call(*arguments: Any) -> Any:
@@ -44,7 +43,7 @@ def nth_call(count: int, function: Callable[..., Any], action: Callable[..., Non
 
 
 def replace_method(owner: type, name: str, function: Callable[..., Any]) -> None:
-    """Let a method be another one from now on."""
+    """Replace a method of a class."""
     setattr(owner, name, function)
 
 
@@ -60,10 +59,10 @@ def write_half_line(event_log: EventLog, kind: str, **fields: Any) -> None:
 
 
 def install(place: str, count: int) -> None:
-    """Lay the trap."""
+    """Install the fault."""
     fsync, compute = checkpoint.fsync_path, DataParallel.loss_and_gradient
     match place:
-        case "half a checkpoint":  # to_disk is called twice: for the file, then for the directory
+        case "half a checkpoint":  # fsync_path is called twice: for the file and for the directory
             checkpoint.fsync_path = nth_call(2 * count - 1, fsync, truncate_checkpoint)
         case "checkpoint not renamed":
             checkpoint.fsync_path = nth_call(2 * count - 1, fsync, lambda path: die())

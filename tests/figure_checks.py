@@ -1,4 +1,4 @@
-"""Whether all that a figure says can be read."""
+"""Check that figures are readable."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ PIXEL = 1.0
 
 
 def clipped_texts(figure: Figure) -> list[str]:
-    """What stands in part outside of a figure: texts, labels of axes, legends (by their first entry)."""
+    """Return texts, axis labels and legends that are partly outside of the figure."""
     figure.draw_without_rendering()
     axes = [each for ax in figure.axes for each in (ax, *ax.child_axes) if isinstance(each, Axes)]
     legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in axes))]

@@ -1,4 +1,4 @@
-"""A Hydra callback that notes the state of a process in front of each job (for test_joblib_sweep.py)."""
+"""A Hydra callback that records the state of a process before each job (for test_joblib_sweep.py)."""
 
 import gc
 import hashlib
@@ -19,14 +19,15 @@ from tests.commands import TIME_LIMIT
 
 
 class JobStateCallback(Callback):
-    """num_processes: so many first jobs wait for one another, so that each has a process of its own."""
+    """Records states in `folder`; the first `num_processes` jobs wait for each other, so each has its own
+    process."""
 
     def __init__(self, folder: str, num_processes: int) -> None:
         self.folder, self.num_processes = Path(folder), num_processes
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = int(config.hydra.job.num)
-        gc.collect()  # what nobody holds any more is no leak
+        gc.collect()  # unreferenced objects are no leak
         (self.folder / f"{job}.json").write_text(json.dumps({"job": job, **state()}))
         deadline = time.monotonic() + TIME_LIMIT
         while len(list(self.folder.glob("*.json"))) < self.num_processes:
@@ -36,11 +37,11 @@ class JobStateCallback(Callback):
 
 
 def state() -> dict[str, Any]:
-    """What one job could leave to the next."""
+    """Return the process state that one job could change for the next."""
     pid = os.getpid()
     return {
         "pid": pid,
-        # The variable is set by threadpoolctl when it is imported.
+        # threadpoolctl sets this variable.
         "environment": {k: v for k, v in os.environ.items() if k != "KMP_DUPLICATE_LIB_OK"},
         "directory": os.getcwd(),
         "threads": sorted(thread.name for thread in threading.enumerate()),
@@ -55,16 +56,15 @@ def state() -> dict[str, Any]:
 
 
 def global_generator() -> str:
-    state_repr = repr(np.random.get_state(legacy=False))  # noqa: NPY002  (that nobody uses it is what is asked)
+    state_repr = repr(np.random.get_state(legacy=False))  # noqa: NPY002  (it must stay unused)
     return hashlib.sha256(state_repr.encode()).hexdigest()
 
 
 def open_file(descriptor: Path) -> str | None:
-    """Of files with a name, but for those of packages (matplotlib keeps its fonts open); pipes, sockets and
-    memory are the launcher's."""
+    """Return the path of an open file, except files of packages, pipes and sockets."""
     try:
         target = os.readlink(descriptor)
-    except FileNotFoundError:  # the descriptor by which the folder was listed
+    except FileNotFoundError:  # the descriptor of the listing itself
         return None
     excluded = ("/dev/", "/memfd", "/usr/share/fonts/", os.path.realpath(sys.prefix))
     return target if target.startswith("/") and not target.startswith(excluded) else None
@@ -75,13 +75,13 @@ def handlers(name: str) -> list[str]:
 
 
 def children(parent: int) -> list[str]:
-    """Command lines of the processes that a process has started and that still run."""
+    """Return the command lines of the running child processes."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and parent_of(folder) == parent:
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
     return sorted(found)
 

@@ -1,4 +1,4 @@
-"""What tests ask MLflow about a run, and the shared run's journal to deliver once more."""
+"""Queries of MLflow runs, and uploads of copies of the shared run."""
 
 import json
 import shutil
@@ -30,14 +30,14 @@ def artifact_text(client: Any, run: Any, name: str) -> str:
 
 
 def only_run(client: Any, experiment: str) -> Any:
-    """The one run of an experiment."""
+    """Return the only run of an experiment."""
     found = client.get_experiment_by_name(experiment)
     (run,) = client.search_runs([found.experiment_id])
     return run
 
 
 def copy_event_log(trained: Any, folder: Path, experiment: str) -> Path:
-    """The journal of the shared run as that of a run of its own, which has not been delivered."""
+    """Copy the shared run as a new run that is not uploaded."""
     shutil.copytree(trained.folder, folder)
     (folder / "sync_state.json").unlink()
     event_log = folder / "events.jsonl"

@@ -1,7 +1,7 @@
-"""How far a network's logits, states, loss and gradient may be from the exact ones: by running_error.py.
+"""Error bounds of a network's logits, states, loss and gradient, by running_error.py.
 
-Two computations of the same are at most twice as far from each other. On a network that is chaotic a bound
-grows as fast as errors do, and a test would compare nothing: `Bounds.of` refuses such a one.
+Two computations differ by at most twice the bound. In a chaotic network the bound grows too fast to compare
+anything: `Bounds.of` rejects such a network.
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,18 @@ def step(
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far may be off, each in the 2-norm of the array and so in each of its numbers: the logits (T, B,
-    V), the last state (L, S, B, H) and any before it (its worst `activation`, a part of it (B, H)), the
-    probabilities of a prediction, the nats of one by step (T,), the mean loss, the gradient of each
-    parameter, and dL/d(state) by [layer, part, step]."""
+    """Error bounds in the 2-norm of each array, and so of each of its numbers.
+
+    Attributes:
+        logits: Logits (T, B, V).
+        state: The last state (L, S, B, H).
+        activation: The largest bound of any state part (B, H).
+        nats: One prediction, by step (T,).
+        probability: Probabilities of a prediction.
+        loss: The mean loss.
+        gradient: The gradient of each parameter.
+        states: dL/d(state) by [layer, part, step].
+    """
 
     logits: float
     state: float
@@ -70,9 +78,13 @@ class Bounds:
         state_error: float = 0.0,
         last_only: bool = False,
     ) -> "Bounds":
-        """Of a pass over ids (T, B), and with targets (T, B) of its gradient, too. unit: of the precision in
-        which it is computed. state_off: how far the first state is off. last_only: the loss is the sum of
-        those of the last step."""
+        """Compute the bounds of a pass over ids (T, B), and of its gradient if targets (T, B) are given.
+
+        Args:
+            unit: Unit roundoff of the computation.
+            state_error: Error of the initial state.
+            last_only: The loss is the sum of the losses of the last step.
+        """
         a, (steps, batch) = architecture, ids.shape
         params = params.astype(np.float64)
         m = Arithmetic(unit, steps * batch + a.hidden + a.vocab + 4)
@@ -115,14 +127,12 @@ class Bounds:
             states=states,
         )
         size = norm(np.array([norm(z.value) for z in logits]))
-        assert state_error or found.logits < unit ** (1 / 3) * size, (
-            "chaotic: a third of the digits is to be left"
-        )
+        assert state_error or found.logits < unit ** (1 / 3) * size, "the network is chaotic"
         return found
 
 
 def softmax(m: Arithmetic, z: Number) -> tuple[Array, float, float]:
-    """The shares (B, V) of one step, how far they may be off, and the nats of one prediction."""
+    """Return the probabilities (B, V) of one step, their error, and the error in nats of one prediction."""
     below = z.value - z.value.max(axis=1, keepdims=True)
     shares = np.exp(below)
     total = shares.sum(axis=1, keepdims=True)

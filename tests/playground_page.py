@@ -1,4 +1,4 @@
-"""The page of `python -m src.play` as it is served, and as a visitor uses it in a browser."""
+"""The server of `python -m src.play`, and its page in a browser."""
 
 import re
 import signal
@@ -13,7 +13,7 @@ from typing import Any
 from tests.commands import TIME_LIMIT
 from tests.conftest import PROJECT, CommandResult, environ
 
-BROWSER_TIMEOUT_MS = 600_000  # milliseconds for the browser, on a machine that may do other things, too
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 
 
 def free_port() -> int:
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 class PlaygroundServer:
-    """`python -m src.play` in a process of its own, its page ready."""
+    """`python -m src.play` in a new process, with its page ready."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.port, self.out, self.err = free_port(), folder / "play.out", folder / "play.err"
@@ -32,7 +32,7 @@ class PlaygroundServer:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "src.play", f"port={self.port}", *arguments],
                 cwd=PROJECT,
-                env=environment,  # NiceGUI serves otherwise where it believes to be tested
+                env=environment,  # NiceGUI behaves differently under pytest
                 stdout=out,
                 stderr=err,
             )
@@ -40,11 +40,11 @@ class PlaygroundServer:
         deadline = time.monotonic() + TIME_LIMIT
         while f"open {self.url}" not in self.out.read_text():
             assert self.process.poll() is None, self.err.read_text()
-            assert time.monotonic() < deadline, "the page does not answer"
+            assert time.monotonic() < deadline, "the page does not respond"
             time.sleep(0.1)
 
     def stop(self) -> CommandResult:
-        """What Ctrl-C comes to."""
+        """Stop the server with Ctrl-C and return its result."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
@@ -55,7 +55,7 @@ class PlaygroundServer:
 
 
 class PlaygroundPage:
-    """The page as a visitor uses it; `asked` is every address that the browser asked for."""
+    """The page in a browser; `requested_urls` has every URL that the browser requested."""
 
     def __init__(self, browser: Any, url: str) -> None:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})

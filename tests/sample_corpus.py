@@ -1,4 +1,4 @@
-"""A text of 400 characters, and the settings by which tests prepare it."""
+"""A text of 400 characters and the settings to prepare it."""
 
 from src.data.corpus import CorpusConfig, Text
 from src.data.normalization import Normalization
@@ -12,5 +12,5 @@ NORMAL = "shall i compare thee to a summer s day  " * 10
 
 
 def single_chunk(raw: bytes) -> Text:
-    """A text in one piece."""
+    """Return a text in one chunk."""
     return lambda: [raw]

@@ -1,4 +1,4 @@
-"""Completion: what the query offers for a line, and what bash makes of it when the TAB key is pressed."""
+"""Shell completion: the candidates of the query, and the TAB key in bash."""
 
 import os
 import pty
@@ -22,7 +22,7 @@ PYTHON = Path(sys.executable)
 
 @pytest.fixture
 def complete(run_cli: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """The candidates for a line, as bash would ask for them."""
+    """Return the candidates for a line, as bash queries them."""
 
     def run(line: str) -> list[str]:
         monkeypatch.setenv("COMP_LINE", line)
@@ -72,12 +72,12 @@ def test_empty_argument_completes_keys_of_command(
     assert ("model=" in found) == (command == "train")
 
 
-@pytest.mark.parametrize("request", ["install=fish", "query=zsh", "install", "hidden=3"])
-def test_unknown_completion_request_is_rejected(request: str, run_cli: Command) -> None:
-    result = run_cli("train", "-sc", request)
+@pytest.mark.parametrize("argument", ["install=fish", "query=zsh", "install", "hidden=3"])
+def test_unknown_completion_request_is_rejected(argument: str, run_cli: Command) -> None:
+    result = run_cli("train", "-sc", argument)
     assert result.rc != 0
     assert result.error_line.startswith("train: --shell-completion: expected install=bash")
-    assert request in result.error_line
+    assert argument in result.error_line
 
 
 def test_missing_completion_request_is_rejected(run_cli: Command) -> None:
@@ -85,7 +85,7 @@ def test_missing_completion_request_is_rejected(run_cli: Command) -> None:
 
 
 class Terminal:
-    """An interactive bash in the project's root, with this interpreter as `python`."""
+    """An interactive bash in the project's root; `python` is this interpreter."""
 
     def __init__(self) -> None:
         path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
@@ -107,7 +107,9 @@ class Terminal:
         while wanted not in self.seen:
             assert time.monotonic() < deadline, f"expected {wanted!r}, got {self.seen!r}"
             if select.select([self.master], [], [], 0.2)[0]:
-                self.seen += os.read(self.master, 4096).decode(errors="replace").replace("\a", "")  # no bells
+                self.seen += (
+                    os.read(self.master, 4096).decode(errors="replace").replace("\a", "")
+                )  # without bells
 
     def close(self) -> None:
         self.bash.kill()
@@ -129,10 +131,10 @@ def test_tab_key_completes_in_bash() -> None:
         terminal.wait_for("model=gru ")
         terminal.type("--multirun hydra/lau\tjob\t")
         terminal.wait_for("hydra/launcher=joblib ")
-        # Ctrl-U takes the line away; a Ctrl-C that comes while bash still completes may be lost.
+        # Ctrl-U clears the line; a Ctrl-C during a completion can be lost.
         terminal.type("\x15python -m src.train mod\t")
         terminal.wait_for("model")
-        terminal.type("\t\t")  # nothing more in common: both are listed
+        terminal.type("\t\t")  # no longer common prefix: bash lists both
         terminal.wait_for("model=")
     finally:
         terminal.close()
@@ -168,7 +170,7 @@ def test_completion_runs_only_commands_that_support_it(module: str, runs: bool, 
 
 
 def test_completion_does_not_expand_candidates(tmp_path: Path) -> None:
-    """compgen -W would expand what a candidate says; the function compares it to the letter."""
+    """compgen -W would expand a candidate; the function compares the text literally."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'data.path=./$(touch ran)'\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The pages behind `--help`: every key that a command reads, at once, and nothing done beside."""
+"""`--help` of every command: complete, fast and without side effects."""
 
 import os
 import re
@@ -27,12 +27,12 @@ CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
 
 
 def yaml_keys(name: str) -> list[str]:
-    """Every key of conf/<name>.yaml as typed, those of the default choices with their group."""
+    """Return every key of conf/<name>.yaml as on the command line, with the keys of the default choices."""
     keys: list[str] = []
     for file in (CONF / f"{name}.yaml", CONF / "common.yaml"):
         keys += yaml.safe_load(file.read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
     for group, choice in defaults(CONF / f"{name}.yaml"):
-        if choice == "null":  # nothing is chosen unless somebody does
+        if choice == "null":  # no default choice
             continue
         keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
         group_config = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def test_help_fits_one_screen_of_24_lines_and_80_columns(name: str) -> None:
     result = run_command("src." + name, "--help")
     assert (result.rc, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert len(lines) < 24  # the last line of the screen is the prompt
+    assert len(lines) < 24  # the shell prompt needs the last line
     assert max(len(line) for line in lines) <= 80
     assert f"  python -m src.{name}" in result.out
     assert "  --help=all " in result.out
@@ -98,7 +98,7 @@ def test_comment_of_choice_is_full_sentence(file: Path) -> None:
 
 
 def test_help_ignores_closed_pipe() -> None:
-    """`--help | head -1`: whoever reads may have seen enough."""
+    """`--help | head -1` closes the pipe early."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
@@ -113,7 +113,7 @@ def test_help_ignores_closed_pipe() -> None:
 
 
 def test_help_imports_no_large_package() -> None:
-    """And is there wherever it stands among the arguments, whatever else is wrong with them."""
+    """The option works at any position, even next to invalid overrides."""
     program = (
         "import sys, runpy; sys.argv = ['train', 'hidden=0', '-h']; "
         "runpy.run_module('src.train', run_name='__main__'); "

@@ -1,6 +1,6 @@
-"""Bad input, prompts to the letter, and help, through the command line.
+"""Command line: invalid input, verbatim prompts and paths.
 
-Bad input ends with an exit status, one line that says what is wrong, and nothing on disk.
+Invalid input gives an exit status, one error line and no files.
 """
 
 import re
@@ -26,9 +26,7 @@ def path_overrides(tmp_path: Path) -> list[str]:
     return [f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
 
 
-# --- bad input ---
-
-# command, what is typed, the key that is named, what is said to be allowed, what is said to have come
+# command, override, key, allowed values, received value
 INVALID_OVERRIDES = [
     ("train", "hidden=0", "hidden", "an integer >= 1", "0"),
     ("train", "hidden=abc", "hidden", "an integer >= 1", "abc"),
@@ -64,7 +62,7 @@ INVALID_OVERRIDES = [
     ("train", "hidden=${nothing}", "hidden", "nothing", ""),
     ("train", "--nonsense", "--nonsense", "", ""),
     ("evaluate", "hidden=64", "hidden", "--help=all lists them", "hidden"),
-    ("sample", "data=file", "data", "a known key", "data"),  # a group of other commands
+    ("sample", "data=file", "data", "a known key", "data"),
     ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
     ("sample", "length=-1", "length", "an integer >= 0", "-1"),
@@ -97,7 +95,7 @@ def test_invalid_override_is_rejected_in_one_line(
     assert key in line
     assert allowed in line
     assert got in line
-    assert not list(tmp_path.iterdir()), "nothing is written for bad input"
+    assert not list(tmp_path.iterdir()), "no files after invalid input"
 
 
 @pytest.mark.slow
@@ -105,7 +103,7 @@ def test_invalid_override_is_rejected_in_one_line(
 def test_error_line_is_same_under_debugger(
     argument: str, run_cli: Command, path_overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where OmegaConf finds a tracer, or OC_CAUSE, it hangs inner errors onto its own."""
+    """With a tracer or OC_CAUSE, OmegaConf chains inner errors to its own."""
     monkeypatch.delenv("OC_CAUSE", raising=False)
     plain = run_cli("train", argument, *path_overrides)
     monkeypatch.setenv("OC_CAUSE", "1")
@@ -113,7 +111,7 @@ def test_error_line_is_same_under_debugger(
     assert (traced.rc, traced.error_line) == (plain.rc, plain.error_line)
 
 
-# What shows only when the text is read.
+# Errors that are found when the text is read.
 INVALID_TEXTS = [
     (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
     (["data=file"], "data.path", "a file to read", "null"),
@@ -138,7 +136,7 @@ def test_unsuitable_text_is_rejected_in_one_line(
     result = run_cli("train", *arguments, *path_overrides)
     assert result.rc != 0
     assert result.out == ""
-    assert not (tmp_path / "outputs").exists(), "no run begins"
+    assert not (tmp_path / "outputs").exists(), "no run is started"
     assert [key in result.err, allowed in result.err, got in result.err] == [True, True, True]
     assert result.error_line.startswith("train: ")
 
@@ -213,7 +211,6 @@ def test_command_without_sweeps_rejects_multirun(
 
 
 def test_preprocess_ignores_keys_of_training(run_cli: Command, tmp_path: Path) -> None:
-    """As its page says."""
     for folder, more in (("plain", []), ("more", ["hidden=8", "model=gru", "seed=9", "prompt=QQ"])):
         result = run_cli("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more)
         assert result.rc == 0, result.err
@@ -239,11 +236,8 @@ def test_sweep_reports_invalid_job_and_runs_others(
     assert result.err.splitlines()[-1] == "preprocess: hidden: expected an integer >= 1, got 0"
 
 
-# --- good input ---
-
-
 def received_config(run_cli: Command, name: str, *arguments: str) -> Any:
-    """The config that a command's body would get."""
+    """Return the config that the command's main function receives."""
     configs: list[Any] = []
     result = run_cli(name, *arguments, body=configs.append)
     assert (result.rc, result.err) == (0, "")
@@ -287,7 +281,7 @@ def test_path_is_passed_verbatim(run_cli: Command) -> None:
 UNUSUAL_TEXT = st.one_of(
     st.sampled_from("ab '\"\\$,:={}[]()#~+\n\t?"), st.characters(exclude_categories=["Cs"])
 )
-IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # as a person types them for Hydra
+IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # quotes of Hydra's grammar
 
 
 @settings(deadline=None, max_examples=150)
@@ -299,7 +293,7 @@ IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # as a person types them fo
 @example("'tis")
 @example("\\\n")
 def test_quote_override_preserves_any_prompt(prompt: str) -> None:
-    """But `null`, `???` (OmegaConf's mark of a missing value) and what stands in quotes already."""
+    """Exceptions: `null`, `???` (OmegaConf's missing value) and quoted text."""
     assume(prompt not in ("null", "???"))
     assume(not re.fullmatch(IN_QUOTES, prompt, re.DOTALL))
     (override,) = OverridesParser.create().parse_overrides([quote_override(f"prompt={prompt}")])

@@ -1,5 +1,3 @@
-"""Tables for a terminal."""
-
 import pytest
 
 from src.common.console import WIDTH, format_table

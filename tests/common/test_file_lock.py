@@ -1,4 +1,4 @@
-"""src/common/file_lock.py: one process at a time in a directory, for as long as it lives."""
+"""Only one process can lock a directory, as long as it lives."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_directory_is_locked_until_release(tmp_path: Path) -> None:
         UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "
     ):
         acquire(tmp_path, timeout=0)
-    assert is_locked(tmp_path), "a refused process does not release the lock"
+    assert is_locked(tmp_path), "a failed acquire does not release the lock"
     first_lock.release()
     first_lock.release()
     assert not is_locked(tmp_path)
@@ -62,7 +62,7 @@ def test_lock_of_killed_process_is_free(tmp_path: Path) -> None:
 
 
 def test_lock_without_flock_uses_owner_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems of clusters have no flock: an existence lock with pid and host stands in."""
+    """Some cluster file systems have no flock; a file with pid and host replaces it."""
 
     def fail(file: object, how: int) -> None:
         raise OSError(38, "Function not implemented")
@@ -75,7 +75,7 @@ def test_lock_without_flock_uses_owner_file(tmp_path: Path, monkeypatch: pytest.
     lock.release()
     assert not is_locked(tmp_path)
     (tmp_path / RUN_LOCK).write_text("1\nelsewhere\n")
-    assert is_locked(tmp_path), "a process of another host may still run"
+    assert is_locked(tmp_path), "a process on another host can still run"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait(60)
     (tmp_path / RUN_LOCK).write_text(f"{process.pid}\n{socket.gethostname()}\n")
@@ -91,7 +91,7 @@ def test_lock_without_write_permission_uses_owner_file(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("filelock.BaseFileLock.acquire", fail)
-    assert not is_locked(tmp_path), "released: no note"
+    assert not is_locked(tmp_path), "released: no owner file"
     owner_file = tmp_path / f"{RUN_LOCK}.owner"
     for owner, locked in (
         ({"host": "elsewhere", "pid": 1}, True),

@@ -1,4 +1,4 @@
-"""Where things are put: outputs, data and the database, as typed, by default and from the environment."""
+"""Paths of outputs, data and database: defaults, overrides and environment."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_relative_paths_use_working_directory(tmp_path: Path, monkeypatch: pytes
 def test_relative_database_uri_uses_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The delivering process stands elsewhere: what it is told must not depend on that."""
+    """The sync process has another working directory."""
     monkeypatch.chdir(tmp_path)
     store = tracking_store(composed("config", "tracking.uri=sqlite:///mine.db"))
     assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"

@@ -1,5 +1,3 @@
-"""src/common/job_result.py: jobs.json is read as it was written, or refused in one line."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One BLAS thread wherever something is computed that is reported: nothing depends on the number of cores."""
+"""Everything that is reported is computed with one BLAS thread."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
 def blas_threads() -> int:
-    """Threads of NumPy's BLAS: the first, as they are listed in the order in which they were loaded."""
+    """Return the threads of NumPy's BLAS, the first library loaded."""
     return next(int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas")
 
 
@@ -46,7 +46,7 @@ def test_thread_count_is_restored_after_last_exit() -> None:
     second.enter_context(single_blas_thread())
     assert blas_threads() == 1
     first.close()
-    assert blas_threads() == 1, "somebody still computes"
+    assert blas_threads() == 1, "the outer context is still open"
     second.close()
     assert blas_threads() == 2
 
@@ -63,7 +63,7 @@ def flat() -> Array:
 
 @pytest.fixture
 def thread_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The threads at each product of a forward pass and of a sampling step."""
+    """Record the threads at each matrix product of a forward pass and of a sampling step."""
     counts: list[int] = []
 
     def counting_threads(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +106,7 @@ def test_sampling_uses_one_blas_thread(count: int, flat: Array, thread_counts: l
 
 
 def test_run_uses_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Diagnostics and figures are part of it."""
+    """Including diagnostics and figures."""
     from src import runner
 
     thread_counts = []
@@ -124,7 +124,7 @@ def test_run_uses_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_scores_do_not_depend_on_blas_threads(tmp_path: Path) -> None:
-    """Whole processes, whose BLAS begins with 1 and with 2 threads; with AVX2 the last digits parted."""
+    """Run two processes whose BLAS starts with 1 and with 2 threads."""
     outputs = []
     for num_threads in ("1", "2"):
         path_overrides = [

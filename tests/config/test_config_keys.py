@@ -1,10 +1,8 @@
-"""Every key of the configuration is read somewhere, and nothing is read that the schema does not have.
+"""Every config key is used, and only keys of the schema are used.
 
-The source is read as text: which expressions are configs follows from the annotations (`config: Config`),
-from the schema (`config.data`), from plain assignments, and from what functions and classes of ours say that
-they return and keep. The type checker sees a key that is misspelt elsewhere; the commands take their config
-as `Any` and Hydra's callbacks a DictConfig: those are looked at here alone. A key that nobody reads nothing
-else sees.
+The source is analyzed as text. Configs are found by annotations (`config: Config`), by the schema
+(`config.data`), by assignments, and by the return and attribute types of functions and classes. mypy finds
+misspelt keys elsewhere, but the commands receive their config as `Any` and Hydra's callbacks a DictConfig.
 """
 
 import ast
@@ -20,12 +18,12 @@ from src.config import schema
 PROJECT = Path(__file__).resolve().parents[2]
 CLASSES = {name: kind for name, kind in vars(schema).items() if isinstance(kind, type) and attrs.has(kind)}
 del CLASSES["Constraint"]
-# They go through all keys, whatever those are for.
+# Modules that iterate over all keys.
 EXCLUDED_MODULES = {
     "config.schema", "config.constraints", "config.validation", "cli.help", "cli.main", "cli.error_messages"
 }  # fmt: skip
-HYDRA_KEYS = {"hydra"}  # beside ours in what Hydra's callbacks are given
-# Every command accepts the paths of a training, so that they can be typed alike; these have no use for one.
+HYDRA_KEYS = {"hydra"}  # config of a Hydra callback
+# All commands accept the same path keys; these do not use data_dir.
 ACCEPTED = {(f"{name}Config", "data_dir") for name in ("Sample", "Ui", "Server", "Play")}
 KEYS = [
     (name, f.name)
@@ -34,11 +32,11 @@ KEYS = [
     if (name, f.name) not in ACCEPTED
 ]
 
-ConfigRead = tuple[str, str, str]  # class, key, where
+ConfigRead = tuple[str, str, str]  # class, key, location
 
 
 class Source:
-    """What the functions and classes of src say of configs: by name, over all of its files."""
+    """Config types of the functions, attributes and classes in src."""
 
     def __init__(self, files: dict[str, ast.Module]) -> None:
         self.returns: dict[str, str] = {}
@@ -53,7 +51,7 @@ class Source:
                 self.record_attributes(node)
 
     def record_attributes(self, kind: ast.ClassDef) -> None:
-        """Annotated fields of a class, and `self.x = config` in a method that is given a config."""
+        """Record annotated fields, and `self.x = config` in methods with a config argument."""
         for node in kind.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 self.attributes[kind.name, node.target.id] = class_in(node.annotation, self.classes)
@@ -70,14 +68,14 @@ class Source:
 
 
 def class_in(annotation: ast.expr | None, classes: set[str]) -> str:
-    """The one class of ours in an annotation (`Config | None` is Config); "" for none or several."""
+    """Return the only project class in an annotation (`Config | None` is Config), else ""."""
     text = "" if annotation is None else ast.unparse(annotation).replace("'", "")
     found = {part.strip() for part in text.split("|")} & (classes | CLASSES.keys())
     return found.pop() if len(found) == 1 else ""
 
 
 def assignments(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Target and value of each assignment, `a, b = c, d` being two."""
+    """Yield target and value of each assignment; `a, b = c, d` gives two."""
     for target in node.targets:
         if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
             yield from zip(target.elts, node.value.elts, strict=False)
@@ -90,12 +88,12 @@ def arguments(function: ast.FunctionDef, classes: set[str]) -> dict[str, str]:
 
 
 class Reader(ast.NodeVisitor):
-    """Goes through one file and notes what is read of which config."""
+    """Record the config keys that one file reads."""
 
     def __init__(self, module: str, source: Source) -> None:
         self.module, self.source = module, source
         self.names: dict[str, str] = {}
-        self.within = ""  # the class that we are in
+        self.within = ""  # class that is visited
         self.found: list[ConfigRead] = []
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -109,7 +107,7 @@ class Reader(ast.NodeVisitor):
         for argument in node.args.args:
             annotation = argument.annotation and ast.unparse(argument.annotation)
             if argument.arg == "config" and annotation == "DictConfig":
-                self.names["config"] = "Config"  # of `train`: no other command is swept
+                self.names["config"] = "Config"  # only `train` is swept
             if argument.arg == "config" and annotation == "Any" and "." not in self.module:
                 primary = self.module if self.module in schema.COMMANDS else "config"
                 self.names["config"] = schema.COMMANDS[primary].__name__
@@ -129,7 +127,7 @@ class Reader(ast.NodeVisitor):
             self.found.append((owner, node.attr, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
 
     def visit_Call(self, node: ast.Call) -> None:
-        """getattr(config, key): every key of which the file has the name as a text may be meant."""
+        """getattr(config, key) may read every key whose name is a string constant of the file."""
         self.generic_visit(node)
         if ast.unparse(node.func) == "getattr" and (owner := self.kind_of(node.args[0])) in CLASSES:
             names = {f.name for f in attrs.fields(CLASSES[owner])}
@@ -137,7 +135,7 @@ class Reader(ast.NodeVisitor):
                 self.found.append((owner, text, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
 
     def kind_of(self, node: ast.expr) -> str:
-        """The class of ours that an expression has; "" where that is not known."""
+        """Return the project class of an expression, "" if unknown."""
         match node:
             case ast.Name():
                 return self.names.get(node.id, "")
@@ -181,16 +179,14 @@ READS = reads()
 
 
 def read(kind: str, key: str) -> bool:
-    """Is a key of a config read as one of this class, or of a class that this one extends?"""
+    """Return whether a key is read from a config of this class or of a base class."""
     return any(name == key and issubclass(CLASSES[kind], CLASSES[owner]) for owner, name, _ in READS)
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS, ids=str)
 def test_every_config_key_is_used(kind: str, key: str) -> None:
     subclasses = [name for name, other in CLASSES.items() if issubclass(other, CLASSES[kind])]
-    assert any(read(name, key) for name in subclasses), (
-        f"{key} of {kind} is read nowhere in src: what is it for?"
-    )
+    assert any(read(name, key) for name in subclasses), f"{key} of {kind} is not read in src"
 
 
 def test_only_schema_keys_are_read() -> None:
@@ -204,8 +200,8 @@ def test_only_schema_keys_are_read() -> None:
 
 
 def test_source_analysis_finds_known_reads() -> None:
-    """Else every rule above would hold of nothing."""
+    """Otherwise the tests above would check nothing."""
     found = {(owner, key, location.partition(":")[0]) for owner, key, location in READS}
-    assert ("SampleConfig", "top_p", "src/sample.py") in found  # a command's config, which is Any
-    assert ("Config", "register", "src/sweeps/hydra_callback.py") in found  # Hydra's
+    assert ("SampleConfig", "top_p", "src/sample.py") in found  # config of a command, typed Any
+    assert ("Config", "register", "src/sweeps/hydra_callback.py") in found  # config of a Hydra callback
     assert len(found) > 100

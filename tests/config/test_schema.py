@@ -1,4 +1,4 @@
-"""conf/ and src/config/schema.py fit one another: every choice composes, every key is explained and typed."""
+"""conf/ and src/config/schema.py agree: every choice composes, every key is explained and typed."""
 
 import inspect
 import json
@@ -29,7 +29,7 @@ CHOICES = [
     for file in sorted((CONF / group).rglob("*.yaml"))
 ]
 CONFIG_FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
-HYDRA_KEYS = {"defaults", "hydra"}  # keys of a file that are Hydra's own
+HYDRA_KEYS = {"defaults", "hydra"}  # keys of Hydra in a config file
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -40,9 +40,6 @@ def own_keys(file: Path) -> set[str]:
     return read(file).keys() - HYDRA_KEYS
 
 
-# --- what composes ---
-
-
 def test_every_primary_config_has_a_schema() -> None:
     assert set(PRIMARY) == schema.COMMANDS.keys()
 
@@ -51,13 +48,13 @@ def test_every_primary_config_has_a_schema() -> None:
 def test_every_choice_composes_and_validates(primary: str, group: str, choice: str) -> None:
     config = composed(primary, f"{group}={choice}")
     assert type(config) is schema.COMMANDS[primary]
-    if group in ("variant", "experiment"):  # they override keys of the root and have none of their own
+    if group in ("variant", "experiment"):  # they override keys of the root
         return
     chosen = getattr(config, group)
-    if group in TARGET_GROUPS:  # a class of this project, or one of a module with the name of the choice
+    if group in TARGET_GROUPS:  # a class of the project or of a module named like the choice
         assert choice in (class_name(chosen["_target_"]), chosen["_target_"].partition(".")[0])
     else:
-        assert chosen.name.partition(".")[0] == choice  # a cell's may be the path of an object
+        assert chosen.name.partition(".")[0] == choice  # a cell can be a dotted path
 
 
 @pytest.mark.parametrize("primary", PRIMARY)
@@ -74,7 +71,7 @@ def test_every_schema_key_has_a_default_in_conf(primary: str) -> None:
 def test_every_target_class_has_config_file(group: str) -> None:
     files = {}
     for file in (CONF / group).glob("*.yaml"):
-        spec: Any = OmegaConf.to_container(OmegaConf.load(file))  # 1e-8 is a number to it
+        spec: Any = OmegaConf.to_container(OmegaConf.load(file))  # OmegaConf reads 1e-8 as a number
         files[type(instantiate(group, spec))] = file
         known = inspect.signature(resolve_name(spec["_target_"])).parameters
         assert spec.keys() - {"_target_"} == known.keys(), file
@@ -112,13 +109,9 @@ def test_experiment_overrides_root_keys() -> None:
     assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64
 
 
-# --- what is explained ---
-
-
 @pytest.mark.parametrize("file", CONFIG_FILES, ids=lambda file: str(file.relative_to(CONF)))
 def test_every_key_has_a_comment_above_it(file: Path) -> None:
-    """The name of a choice is explained by the file's first line; what a choice takes over from its
-    neighbor (`defaults: [smallshake]`) is explained there."""
+    """The first line of a file explains the choice; inherited keys are explained in their own file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     bases = [file.parent / f"{base}.yaml" for base in read(file).get("defaults", []) if isinstance(base, str)]
@@ -128,14 +121,11 @@ def test_every_key_has_a_comment_above_it(file: Path) -> None:
         assert re.match(r"# \S", lines[at - 1]), f"{key} in {file} has no comment above it"
 
 
-# --- what is checked ---
-
-
 @pytest.mark.parametrize("primary", PRIMARY)
 def test_every_key_rejects_values_outside_its_range(primary: str) -> None:
     config = composed(primary)
     for key, allowed, value in iter_leaves(config):
-        if allowed is None:  # of an optimizer or a schedule: below
+        if allowed is None:  # key of an optimizer or a schedule
             continue
         assert allowed.is_satisfied_by(value), key
         for wrong in invalid_values(allowed):
@@ -147,7 +137,7 @@ def test_every_key_rejects_values_outside_its_range(primary: str) -> None:
 
 
 def invalid_values(allowed: Constraint) -> list[Any]:
-    """Values just outside the range, and those that are no number."""
+    """Return values just outside the range, and non-finite values."""
     wrong: list[Any] = [] if allowed.none_means else [None]
     if allowed.choices:
         wrong.append("something else")
@@ -159,8 +149,6 @@ def invalid_values(allowed: Constraint) -> list[Any]:
     wrong += [allowed.lt] if allowed.lt is not None else []
     return wrong
 
-
-# --- optimizers and schedules ---
 
 INVALID_OPTIMIZERS = [
     ({"beta1": 1}, "optimizer.beta1: expected a number >= 0 and < 1, got 1"),
@@ -199,9 +187,6 @@ def test_config_is_frozen() -> None:
             setattr(part, key, 1)
 
 
-# --- logged configs ---
-
-
 def test_logged_config_round_trips() -> None:
     config = composed("config", "optimizer=sgd", "schedule=plateau", "clip=null")
     config = attrs.evolve(config, prompt="a ${b} ???")
@@ -233,9 +218,6 @@ def test_invalid_logged_config_is_rejected(change: Callable[[Any], Any], line: s
     assert str(error.value).startswith(line)
 
 
-# --- constraints ---
-
-
 def test_constraint_bounds() -> None:
     constraint = Constraint("a number", ge=0, lt=1)
     assert [constraint.is_satisfied_by(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
@@ -262,9 +244,6 @@ def test_invalid_split_is_rejected() -> None:
             evolve(config, {"data.split": split})
 
 
-# --- what a tracker is told ---
-
-
 def test_flat_names_are_command_line_names() -> None:
     flat = flatten(composed("config", "clip=null", "hidden=64"))
     assert flat["hidden"] == 64
@@ -287,7 +266,7 @@ def test_flat_values_contain_no_machine_path(tmp_path: Path) -> None:
     for key, value in flat.items():
         assert str(tmp_path) not in str(value), key
         assert str(PROJECT) not in str(value), key
-    assert flat == flatten(composed("config"))  # where a run was made does not change what it was
+    assert flat == flatten(composed("config"))  # paths do not change the flat config
 
 
 def test_non_semantic_keys_do_not_change_flat_config() -> None:

@@ -1,8 +1,8 @@
-"""Bad input through the real commands, as one table: a line that helps, an exit status, and nothing lost.
+"""Invalid input through the real commands: one error line, an exit status, and no changed files.
 
-Each case runs `python -m src.COMMAND` in a child process (tests/fork_server.py spares it the imports). The
-line says what was expected and what came, and names the key or the file; no traceback; the exit status is not
-0; files that were there are as they were, and nothing half-written stands beside them.
+Each case runs `python -m src.COMMAND` in a child process of tests/fork_server.py. The line says what was
+expected and received, and names the key or the file. Existing files stay unchanged, and no incomplete file
+is left.
 """
 
 import hashlib
@@ -55,10 +55,11 @@ def finished(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def tree(root: Path) -> dict[str, str]:
-    """What lies below a directory: a file's digest, where a link leads, `/` of a directory, `|` of a pipe."""
+    """Return the content below a directory: digests of files, targets of links, `/` and `|` for directories
+    and pipes."""
     entries = {}
     for path in sorted(root.rglob("*")):
-        if path.name.endswith(".lock.owner"):  # the owner note of a lock: every holder writes its own
+        if path.name.endswith(".lock.owner"):  # owner file of a lock
             continue
         name = str(path.relative_to(root))
         if path.is_symlink():
@@ -71,7 +72,7 @@ def tree(root: Path) -> dict[str, str]:
 
 
 def assert_failed_runs(root: Path, names: set[str]) -> None:
-    """New runs look like what they are: no scores, and a journal that ends with FAILED."""
+    """New runs have no scores and an event log that ends with FAILED."""
     for name in names:
         if name.endswith("events.jsonl"):
             last = json.loads((root / name).read_text().splitlines()[-1])

@@ -14,19 +14,19 @@ few_examples = settings(deadline=None, max_examples=100, suppress_health_check=[
 def windows_over(
     count: int, seq_len: int, batch_size: int, stride: int = 1, seed: int = 0
 ) -> ShuffledWindows:
-    """Windows over the tokens 0, 1, 2, ...: a token tells where its window stands."""
+    """Return windows over the tokens 0, 1, 2, ...: a token is its position."""
     tokens = np.arange(count, dtype=np.uint16)
     return ShuffledWindows(tokens, seq_len, batch_size, stride, np.random.default_rng(seed))
 
 
 def starts_of_epoch(windows: ShuffledWindows) -> list[int]:
-    """Where the windows of the next epoch begin, in their order."""
+    """Return the start positions of the windows of the next epoch."""
     return [int(start) for _ in range(windows.steps_per_epoch) for start in windows.next()[0][0]]
 
 
 @st.composite
 def sizes(draw: st.DrawFn) -> tuple[int, int, int, int]:
-    """count, seq_len, batch_size, stride with room for one window at least."""
+    """Draw count, seq_len, batch_size and stride with room for at least one window."""
     seq_len = draw(st.integers(1, 12))
     count = draw(st.integers(seq_len + 1, 120))
     return count, seq_len, draw(st.integers(1, 20)), draw(st.integers(1, 15))
@@ -119,20 +119,20 @@ def test_only_first_batch_of_windows_resets_state() -> None:
 
 
 def streams_over(count: int, seq_len: int, batch_size: int, seed: int = 0) -> ContiguousStreams:
-    """Streams over the tokens 0, 1, 2, ...: a token tells where it stands."""
+    """Return streams over the tokens 0, 1, 2, ...: a token is its position."""
     return ContiguousStreams(
         np.arange(count, dtype=np.uint16), seq_len, batch_size, np.random.default_rng(seed)
     )
 
 
 def epoch_of(streams: ContiguousStreams) -> list[tuple[Ids, Ids, bool]]:
-    """The batches of the next epoch."""
+    """Return the batches of the next epoch."""
     return [streams.next() for _ in range(streams.steps_per_epoch)]
 
 
 @st.composite
 def stream_sizes(draw: st.DrawFn) -> tuple[int, int, int]:
-    """count, seq_len, batch_size with room for one batch of one stream at least."""
+    """Draw count, seq_len and batch_size with room for at least one batch."""
     seq_len = draw(st.integers(1, 12))
     return draw(st.integers(seq_len + 1, 400)), seq_len, draw(st.integers(1, 20))
 
@@ -183,7 +183,7 @@ def test_epochs_of_streams_start_at_every_shift() -> None:
 
 @pytest.mark.parametrize("spare", [0, 1, 5, 6, 7, 20])
 def test_shift_of_streams_is_limited_by_text(spare: int) -> None:
-    """A text of 4 streams of one batch each, the last target and `spare` more characters."""
+    """The text has 4 streams of one batch, the last target and `spare` more characters."""
     streams = streams_over(4 * 7 + 1 + spare, 7, 4)
     firsts = {int(epoch_of(streams)[0][0][0, 0]) for _ in range(200)}
     assert firsts == set(range(min(spare, 6) + 1))
@@ -219,7 +219,7 @@ def make(
 def test_state_holds_position_in_epoch() -> None:
     windows, streams = windows_over(60, 7, 10), streams_over(200, 7, 4)
     assert windows.state() == {"keys": [], "position": 0}
-    assert streams.state() == {"shift": 0, "position": streams.steps_per_epoch}  # as if one were over
+    assert streams.state() == {"shift": 0, "position": streams.steps_per_epoch}  # as after an epoch
     for supply, per_batch in ((windows, 10), (streams, 1)):
         for _ in range(2):
             for k in range(supply.steps_per_epoch):
@@ -245,7 +245,7 @@ def test_restored_batches_continue_identically(
     num_batches = 2 * batches.steps_per_epoch + 1
     resets = [batches.next()[2] for _ in range(num_batches)]
     rng.bit_generator.state = generator
-    batches.restore(state)  # the same object, thrown back
+    batches.restore(state)  # the same object, reset
     expected = draw_batches(batches, num_batches)
 
     other = np.random.default_rng(99)
@@ -259,7 +259,7 @@ def test_restored_batches_continue_identically(
 
 
 def test_restored_windows_continue_within_block() -> None:
-    """A batch of one: 4,096 windows of the order are computed at once."""
+    """With batches of one window, a block has 4,096 windows."""
     rng = np.random.default_rng(3)
     batches = make(ShuffledWindows, 20_000, 5, 1, rng)
     for _ in range(5000):

@@ -1,4 +1,4 @@
-"""A computed permutation is one, and cannot be told from a shuffled one by what training could notice."""
+"""The computed permutation is valid and statistically like a random shuffle."""
 
 from itertools import pairwise, permutations
 
@@ -14,7 +14,7 @@ BILLION = 1_000_000_000
 
 
 def orders(count: int, draws: int, seed: int = 0) -> Ids:
-    """That many permutations of 0..count-1, a row each."""
+    """Return permutations of 0..count-1, one per row."""
     rng = np.random.default_rng(seed)
     return np.array([permutation_slice(0, count, count, draw_keys(rng)) for _ in range(draws)])
 
@@ -49,7 +49,7 @@ def test_small_permutations_are_uniform(count: int) -> None:
 
 
 def test_position_and_value_are_independent() -> None:
-    """Ten parts of the places against ten parts of the values, over 300 orders of 1,000."""
+    """Compare tenths of positions and values over 300 permutations of 1,000."""
     table = np.zeros((10, 10))
     for order in orders(1000, 300):
         np.add.at(table, (np.arange(1000) // 100, order // 100), 1)
@@ -60,7 +60,7 @@ def test_position_and_value_are_independent() -> None:
 def test_neighbors_are_as_rare_as_in_shuffled_order() -> None:
     found = orders(1000, 300)
     steps = np.diff(found, axis=1)
-    for step in (-2, -1, 1, 2):  # about one of each in an order, as in any: Poisson
+    for step in (-2, -1, 1, 2):  # one expected per permutation: Poisson
         assert abs((steps == step).sum() - 300) < 5 * 300**0.5
     assert abs((steps > 0).mean() - 0.5) < 5 / (12 * 999 * 300) ** 0.5 * 2
     assert abs((found == np.arange(1000)).sum() - 300) < 5 * 300**0.5
@@ -89,7 +89,7 @@ def test_positions_among_a_billion_are_uniform() -> None:
 
 
 def test_permutation_is_stable_across_releases() -> None:
-    """`rerun=` repeats a run to the bit only in the order that it was trained in."""
+    """`rerun=` needs the order of the original run."""
     keys = draw_keys(np.random.default_rng(7))
     assert keys[:2] == [4058335883, 2684764585]
     assert permutation_slice(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
@@ -100,6 +100,6 @@ def test_permutation_is_stable_across_releases() -> None:
 
 
 def test_missing_key_is_rejected() -> None:
-    """A key too few, as from a damaged checkpoint, must not quietly give another order."""
+    """A missing key, as from a damaged checkpoint, must not give another order."""
     with pytest.raises(ValueError, match="shorter"):
         permutation_slice(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])

@@ -1,4 +1,4 @@
-"""A text, prepared: its files, its tokens, its manifest, and when it is prepared anew."""
+"""Preparation of a corpus: files, tokens, manifest, and reuse."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    """Every file below a folder: its bytes and when it was written."""
+    """Return bytes and modification time of every file below a directory."""
     return {
         p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
         for p in folder.rglob("*")
@@ -61,7 +61,7 @@ def test_corpus_has_name_and_normalization(corpus: Corpus) -> None:
 
 
 def test_lone_surrogates_are_kept(tmp_path: Path) -> None:
-    """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
+    """UTF-7 and Python's escapes can contain lone surrogates, UTF-8 cannot."""
     settings = replace(SETTINGS, encoding="utf-7", normalization=RAW_TEXT, split=(0.5, 0.5, 0.0))
     corpus, _ = prepare(single_chunk(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"

@@ -1,4 +1,4 @@
-"""No corpus: texts that are refused, with nothing left behind, and prepared corpora that are damaged."""
+"""Rejected texts leave no files, and damaged prepared corpora are rejected."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,6 @@ import pytest
 from src.common.errors import UserError
 from src.data.corpus import load, prepare
 from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
-
-# --- texts ---
 
 
 def test_empty_text_is_rejected(tmp_path: Path) -> None:
@@ -47,7 +45,6 @@ def test_single_distinct_character_is_rejected(tmp_path: Path, raw: bytes) -> No
 
 
 def test_too_large_vocabulary_is_rejected(tmp_path: Path) -> None:
-    """A hundred thousand of them."""
     raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
     with pytest.raises(
         UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: usually"
@@ -94,15 +91,12 @@ def test_unwritable_readable_text_is_rejected(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
 
 
-# --- prepared corpora ---
-
-
 DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: delete that folder"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A prepared corpus that nobody has opened, to be damaged."""
+    """A prepared corpus that is not open."""
     return prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 

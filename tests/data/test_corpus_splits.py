@@ -1,4 +1,4 @@
-"""Training, validation and test split: where they lie, and how long a text must be for them."""
+"""Bounds of the splits and the required length of a text."""
 
 import re
 from dataclasses import replace
@@ -42,7 +42,7 @@ def test_zero_share_gives_no_test_split(tmp_path: Path) -> None:
 
 
 def required_length(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
-    """The number of characters that the refusal of a short text asks for."""
+    """Return the number of characters that the error message requires."""
     with pytest.raises(UserError, match="expected at least") as caught:
         check_length(count, shares, seq_len)
     found = re.search(r"at least (\d+) characters", str(caught.value))

@@ -1,4 +1,4 @@
-"""Normalization against the same in plain Python, character by character."""
+"""Normalization compared with plain Python, character by character."""
 
 import re
 from itertools import product
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from src.data.normalization import Normalization, Normalizer, code_points, from_code_points
 
-ANY = st.text(st.characters(exclude_categories=()))  # every code point, lone surrogates too
+ANY = st.text(st.characters(exclude_categories=()))  # every code point, with lone surrogates
 NORMALIZATIONS = st.builds(Normalization, st.booleans(), st.booleans(), st.booleans())
 LETTERS_ONLY = Normalization(lowercase=False, letters_only=True, collapse_spaces=False)
 fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -23,7 +23,7 @@ def oracle(n: Normalization, text: str) -> str:
 
 @fast
 @given(ANY)
-@example("\ud800 \udcff")  # lone surrogates, as bytes that are no UTF-8 come from a terminal
+@example("\ud800 \udcff")  # lone surrogates, as invalid UTF-8 from a terminal
 def test_code_points_round_trip(text: str) -> None:
     codes = code_points(text)
     assert codes.tolist() == [ord(c) for c in text]
@@ -39,7 +39,7 @@ def test_normalization_matches_plain_python(normalization: Normalization, text: 
 @fast
 @given(NORMALIZATIONS, ANY)
 def test_normalization_is_idempotent(normalization: Normalization, text: str) -> None:
-    """So that a prompt in the words of the corpus passes through unchanged."""
+    """A normalized prompt stays unchanged."""
     once = normalization.apply(text)
     assert normalization.apply(once) == once
 

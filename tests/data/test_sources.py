@@ -25,13 +25,13 @@ needs_tiny = pytest.mark.skipif(
 
 
 def read(name: str, path: Path | None, downloads: Path) -> bytes:
-    """The bytes of a corpus."""
+    """Return the bytes of a corpus."""
     return b"".join(sources.find(name, path, downloads).pieces())
 
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any attempt to download fails as it does without a network."""
+    """Make every download fail as without a network."""
 
     def fail(*_: object) -> None:
         raise ConnectionError("no\nnetwork")
@@ -165,7 +165,7 @@ def test_download_is_verified_and_cached(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sources, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
     assert read("tinyshakespeare", None, tmp_path) == text
     assert read("tinyshakespeare", None, tmp_path) == text
-    assert urls == [sources.TINY_SHAKESPEARE] * 2  # the third time it stood there
+    assert urls == [sources.TINY_SHAKESPEARE] * 2  # the third read uses the cached file
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("tinyshakespeare-source.txt", text)]
 
 
@@ -185,7 +185,7 @@ def test_cached_download_needs_no_network(tmp_path: Path, monkeypatch: pytest.Mo
 
 few_examples = settings(deadline=None, max_examples=150)
 TEXT = "Shall I? Élan ÿ\r\n\tЖи \u03c3\u03c2, 你好\U0001f600 \ufeff.\rend\n"
-NO_TEXTS = {"base64", "bz2", "hex", "quopri", "rot_13", "uu", "zlib"}  # by their modules' names, less _codec
+NO_TEXTS = {"base64", "bz2", "hex", "quopri", "rot_13", "uu", "zlib"}  # module names without _codec
 HOSTS = {"punycode", "idna", "undefined"}
 WINDOWS_ONLY = {"mbcs", "oem"}
 MODULES = sorted({name.removesuffix("_codec") for name in aliases.values()} - NO_TEXTS - HOSTS - WINDOWS_ONLY)
@@ -204,7 +204,7 @@ def normalize_newlines(text: str) -> str:
 
 
 def first_wrong(raw: bytes, encoding: str) -> int | None:
-    """Where Python's own decoding of the whole stops, or None."""
+    """Return the position where Python's decoder stops, or None."""
     try:
         raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -233,7 +233,7 @@ def test_chunked_utf_8_decodes_to_text(text: str, size: int) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
 def test_byte_order_mark_is_removed_only_at_start(encoding: str) -> None:
     raw = "\ufeffone\ufefftwo".encode(encoding)
-    once = "\ufeff" if encoding in ("utf-8-sig", "utf-16") else ""  # they write a mark of their own
+    once = "\ufeff" if encoding in ("utf-8-sig", "utf-16") else ""  # these encodings add a mark
     assert decode(split_bytes(raw, 1), encoding) in ("one\ufefftwo", once + "one\ufefftwo")
     assert decode([b"\xef\xbb\xbfone"]) == "one"
 

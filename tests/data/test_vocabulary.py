@@ -16,7 +16,7 @@ fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 
 
 def characters(count: int) -> str:
-    """That many distinct characters."""
+    """Return that many distinct characters."""
     return from_code_points(np.arange(count, dtype=np.uint32))
 
 
@@ -119,7 +119,7 @@ SIGNS = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
 def test_tokens_do_not_depend_on_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, size: int
 ) -> None:
-    """Pieces of ASCII alone go another, faster way."""
+    """ASCII chunks use a faster path."""
     monkeypatch.setattr("src.data.vocabulary.PIECE", size)
     pieces = [text[k : k + size] for k in range(0, len(text), size)]
     count, distinct = write_normalized(pieces, AS_IT_IS, tmp_path / "text")

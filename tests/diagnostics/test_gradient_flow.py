@@ -1,4 +1,4 @@
-"""Looks inside during training: what they measure, how often, and that training knows nothing of them."""
+"""Diagnostics during training: their values, their interval, and no effect on training."""
 
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,9 @@ def network(
     return architecture, initialize(architecture, "orthogonal", np.random.default_rng(0))
 
 
-# --- training knows nothing of it ---
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_diagnostics_do_not_change_training(workers: int, tmp_path: Path) -> None:
-    """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
+    """With dropout, carried state, averaged weights and a measurement at every evaluation."""
     changes: dict[str, Any] = {
         "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1.5, "eval_every": 3,
         "workers": workers, "optimizer": {**ADAM, "weight_decay": 0.1},
@@ -66,16 +63,13 @@ def test_diagnostics_do_not_change_training(workers: int, tmp_path: Path) -> Non
 
 
 def test_trainer_params_are_initial_weights() -> None:
-    """After a step of no length."""
+    """After one step with a learning rate near zero."""
     trained = Trained(optimizer=target("optimizers.SGD", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
     assert trained.result.steps == 1
     initial = Trainer(trained.config, CORPUS).params
     assert initial.dtype == trained.last.dtype
-    longest = 1e-30 * (BASE.clip or 0)  # lr times a clipped gradient
+    longest = 1e-30 * (BASE.clip or 0)  # learning rate times the clipped gradient
     assert abs(initial - trained.last).max() <= longest * (1 + gamma(4))
-
-
-# --- what a look measures ---
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -106,7 +100,7 @@ def test_measurement_is_complete_and_repeatable(kind: tuple[str, str], layers: i
 
 
 def test_saturated_units_are_counted() -> None:
-    """Two units, one that hears nothing and one that is pushed to its end."""
+    """One unit without input, one saturated unit."""
     architecture, flat = network(hidden=2)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     ids, targets = np.zeros((5, 3), np.intp), np.zeros(3, np.intp)
@@ -146,9 +140,6 @@ def test_nan_weights_are_omitted() -> None:
         assert monitor.measure(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
 
 
-# --- on what, and how often ---
-
-
 def test_windows_are_from_validation_split() -> None:
     architecture, flat = network()
     monitor = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
@@ -173,8 +164,7 @@ def test_number_of_windows_is_limited() -> None:
 
 
 def test_measurement_interval() -> None:
-    """Each costs about a step's time or, of a wide network read in small batches, more, and then they lie
-    further apart. What they cost is measured in benchmarks/."""
+    """Wide networks with small batches are measured less often. The cost is in benchmarks/."""
     every = {}
     for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
         monitor = GradientFlowMonitor(
@@ -190,11 +180,8 @@ def test_measurement_interval() -> None:
     assert every[512, 1, 250] > 10 * every[512, 64, 250]
 
 
-# --- updates ---
-
-
 def test_update_ratio_of_last_step() -> None:
-    """Evaluated at every step, the weights are seen before and behind each."""
+    """With an evaluation at every step, the weights before and after each step are known."""
     decayed = {**ADAM, "weight_decay": 0.2}
     trained = Trained(
         max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
@@ -202,7 +189,7 @@ def test_update_ratio_of_last_step() -> None:
     ratios = trained.curve("diagnostics/update_ratio")
     assert len(ratios) == trained.result.steps > 3
     before, updated = (trained.seen[step].astype(np.float64) for step in (2, 3))
-    # that of the training in float32: a difference rounds once, two norms of so many squares
+    # float32: one rounding of a difference, two norms of many squares
     bound = gamma(before.size + 4, UNIT)
     expected = np.linalg.norm(updated - before) / np.linalg.norm(before)
     assert ratios[3] == pytest.approx(expected, rel=bound)

@@ -1,4 +1,4 @@
-"""What a run keeps of its inside: curves, figures, the page; with diagnostics=false nothing of it."""
+"""Diagnostics of a run: metrics, figures and the page; none with diagnostics=false."""
 
 import json
 from collections.abc import Callable
@@ -54,8 +54,10 @@ def test_diagnostics_are_logged_to_mlflow(trained: Any) -> None:
         assert picture.shape[0] >= 400
         assert picture.shape[1] >= 600
         colors = picture[:, :, :3]
-        assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
-        assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "something is drawn, on white"
+        assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, (
+            "the figure is black and white"
+        )
+        assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "the figure is not empty"
     record = load_gradient_file(trained.folder)
     assert record["distances"] == list(range(20))
     (best_step,) = [
@@ -67,8 +69,8 @@ def test_diagnostics_are_logged_to_mlflow(trained: Any) -> None:
     ratio = {step: value for step, value, _ in trained.curve("diagnostics/grad_norm_first_over_last")}
     assert ratio[0] == pytest.approx(norms[0, 0, 0, -1] / norms[0, 0, 0, 0], rel=1.1e-5)  # six digits
     assert ratio[last + 1] == pytest.approx(norms[-1, 0, 0, -1] / norms[-1, 0, 0, 0], rel=1.1e-5)
-    assert 0.3 < ratio[0] <= 1, "an orthogonal matrix at the beginning"
-    assert ratio[last + 1] < 0.1 * ratio[0], "what is learned is forgotten in time"
+    assert 0.3 < ratio[0] <= 1, "the initial matrix is orthogonal"
+    assert ratio[last + 1] < 0.1 * ratio[0], "the trained network forgets"
     radii = {step: value for step, value, _ in trained.curve("diagnostics/spectral_radius")}
     assert radii[0] == pytest.approx(1, rel=radius_error(32))
 
@@ -95,7 +97,7 @@ def test_diagnostics_false_gives_same_weights_and_no_files(
 
 
 def fake_trainer(step: int, params: Any) -> Any:
-    """A trainer as the callback sees it; measured every 200 steps."""
+    """A trainer with the attributes that the callback reads; measured every 200 steps."""
     config = attrs.evolve(BASE, batch_size=64)
     return SimpleNamespace(
         config=config, architecture=ARCHITECTURE, corpus=CORPUS, step=step, params=params, eval_params=params
@@ -110,17 +112,17 @@ def test_resumed_run_continues_diagnostics(tmp_path: Path) -> None:
     initial_metrics = first.metrics[-1][1]
     assert initial_metrics["diagnostics/spectral_radius"] == pytest.approx(1, rel=radius_error(BASE.hidden))
     diagnostics.on_validation_end(fake_trainer(100, params), 1.0)
-    assert len(first.metrics) == 1, "too soon after the last"
+    assert len(first.metrics) == 1, "too soon after the last measurement"
     diagnostics.on_validation_end(fake_trainer(200, params), 1.0)
     full_record = load_gradient_file(tmp_path)
     assert [row["step"] for row in full_record["steps"]] == [0, 200]
-    # orthogonal, rounded to float32 (sqrt(H) u at most) and decomposed (H u), and written with six digits
+    # orthogonal: rounding to float32, decomposition, and six digits in the file
     bound = gamma(2 * BASE.hidden) + 5e-6
     assert full_record["initial_singular_values"] == [pytest.approx([1.0] * BASE.hidden, rel=bound)]
     again = Recorder()
     resumed = DiagnosticsCallback(again, tmp_path)
     resumed.on_train_start(fake_trainer(100, params))
-    assert again.metrics == [], "the initial weights were measured before"
+    assert again.metrics == [], "the initial weights are not measured again"
     resumed.on_validation_end(fake_trainer(200, params), 1.0)
     assert again.metrics == [(200, first.metrics[-1][1])]
     assert load_gradient_file(tmp_path) == full_record

@@ -1,4 +1,4 @@
-"""What units respond to: properties of a text, correlations with them, and the order of the units."""
+"""Features of a text, their correlation with units, and the ranking of units."""
 
 import numpy as np
 import pytest
@@ -68,14 +68,14 @@ def test_correlation_is_pearson_over_mask() -> None:
     values, where = rng.random(50), rng.random(50) < 0.6
     activations = rng.standard_normal((4, 50)).astype(np.float32)
     activations[1] = -3 * values + 2
-    activations[2] = np.where(where, 0.25, activations[2])  # constant where it counts
+    activations[2] = np.where(where, 0.25, activations[2])  # constant within the mask
     r = correlations(activations, Feature("x", values, where))
     expected = np.corrcoef(activations[0, where], values[where])[0, 1]
-    # in float64 sums of 50, of what is left of numbers when their means are taken off
+    # float64: sums of 50 differences from the mean
     spread = abs(activations).max() / activations[:2, where].std(axis=1).min()
     bounds = 4 * gamma(50, DOUBLE) * float(1 + spread) ** 2
     assert r[0] == pytest.approx(expected, rel=0, abs=bounds)
-    # the row was rounded to float32: of 1 - r, which grows with the square of that, nothing can be seen
+    # the row is rounded to float32, which 1 - r cannot resolve
     assert r[1] == pytest.approx(-1, rel=0, abs=bounds)
     assert r[2] == 0
     assert abs(r).max() <= 1 + 1e-12
@@ -107,7 +107,7 @@ def test_units_without_features_keep_order() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
 def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: int) -> None:
-    """Across the pieces in which it is read."""
+    """The text is read in several chunks."""
     architecture = RNNConfig(6, 5, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
     drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
@@ -117,7 +117,7 @@ def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: i
     assert reading.activations.shape == (5 * layers, 600)
     assert reading.probabilities.shape == (600, 6)
     np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
-    bounds = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two ways
+    bounds = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two computations
     state_error = bounds.activation + 2 * FUNCTION * UNIT  # the slope of the LSTM's tanh(c) is at most 1
     stepper = Stepper(architecture, flat, 1)
     for k, character in enumerate(ids):

@@ -1,4 +1,4 @@
-"""neurons.html: what it holds, how large it may be, and what a reader in a browser sees and does."""
+"""neurons.html: its data, its size, and its behavior in a browser."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from src.diagnostics.unit_analysis import CHARACTERS, TOP_K, collect_activations
 from src.rnn.parameters import Array, RNNConfig, initialize
 
 CHROMIUM = shutil.which("chromium")
-BROWSER_TIMEOUT_MS = 600_000  # milliseconds for the browser, on a machine that may do other things, too
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 TEXT = 'She said: "the <b>sea</b>\nis & was" </script>\u2028 \U0001f30a; '
 SPLIT = (0.5, 0.2, 0.3)
 
@@ -39,7 +39,7 @@ def network(corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1)
 
 
 def data_of(html: str) -> dict[str, Any]:
-    """What the page's script reads."""
+    """Return the data of the page's script."""
     (line,) = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
     colors: dict[str, Any] = json.loads(line)
     return colors
@@ -66,16 +66,16 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
     }
     for unit, row in zip(data["units"], activations / 127, strict=True):
         exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
-        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # it has five digits
-        step = unit["scale"] / 127  # the row in whole steps
+        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # five digits
+        step = unit["scale"] / 127  # quantization step
         np.testing.assert_allclose(row * unit["scale"], exact, rtol=5e-5, atol=0.501 * step)
     scores = [unit["r"] ** 2 for unit in data["units"]]
-    # r in four digits: r^2 off by 1e-4
+    # r has four digits
     np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 2.1e-4)
     likeliest = numbers(data["likeliest"], "<u2", TOP_K)
     shares = numbers(data["shares"], "<u2", TOP_K) / 65535
     exact = -np.sort(-reading.probabilities, axis=1)[:, :TOP_K]
-    np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # in whole steps
+    np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # quantization step
     np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
 
 
@@ -117,12 +117,9 @@ def test_top_k_is_sorted() -> None:
     assert likeliest.shape == shares.shape == (2, 5)
 
 
-# --- in a browser ---
-
-
 @pytest.fixture(scope="module")
 def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The page, opened from disk; one of two layers, so that units have both names."""
+    """The page of a two-layer network, opened from disk."""
     from playwright.sync_api import sync_playwright
 
     file = tmp_path_factory.mktemp("neurons") / "neurons.html"
@@ -142,7 +139,7 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def colors_of(page: Any) -> list[list[int]]:
-    """Red, green and blue behind each character."""
+    """Return red, green and blue of the background of each character."""
     styles = "spans => spans.map(s => getComputedStyle(s).backgroundColor.match(/\\d+/g).map(Number))"
     colors: list[list[int]] = page.locator("#text span").evaluate_all(styles)
     return colors
@@ -158,7 +155,7 @@ def test_page_in_browser(browser_page: Any) -> None:
     activations = numbers(data["activations"], "<i1", tokens.size).astype(int)
 
     def check(unit: int) -> None:
-        """The colors are those of this unit: red above 0, blue below, the more so the stronger."""
+        """The colors show this unit: red above 0, blue below 0."""
         colors, values = np.array(colors_of(page)), activations[unit]
         redder = colors[:, 0] - colors[:, 2]
         assert (redder[values > 10] > 0).all()
@@ -183,7 +180,7 @@ def test_page_in_browser(browser_page: Any) -> None:
     ]
     assert [float(line[4]) for line in options] == pytest.approx(
         [u["r"] ** 2 for u in data["units"]], rel=0, abs=0.00501
-    )  # two digits behind the point
+    )  # two decimal places
     check(0)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -202,7 +199,7 @@ def test_page_in_browser(browser_page: Any) -> None:
     )
     shares = numbers(data["shares"], "<u2", TOP_K)[7] / 65535
     bars = page.locator("#bars > span").all_inner_texts()
-    displayed_shares = [float(bar.removesuffix("%")) for bar in bars]  # one digit behind the point
+    displayed_shares = [float(bar.removesuffix("%")) for bar in bars]  # one decimal place
     assert displayed_shares == pytest.approx((100 * shares).tolist(), rel=0, abs=0.051)
     widths = page.locator("#bars > div").evaluate_all(
         "bars => bars.map(b => b.getBoundingClientRect().width)"
@@ -214,5 +211,5 @@ def test_page_in_browser(browser_page: Any) -> None:
 
     contained = "() => document.documentElement.scrollWidth <= window.innerWidth"
     assert page.evaluate(contained)
-    page.set_viewport_size({"width": 420, "height": 800})  # a telephone
+    page.set_viewport_size({"width": 420, "height": 800})  # size of a phone
     assert page.evaluate(contained)

@@ -1,4 +1,4 @@
-"""Kneser-Ney by hand and by a plain loop, compressors by direct calls, and what is kept of both."""
+"""Kneser-Ney compared with hand calculations and plain loops, compressors with direct calls; the cache."""
 
 import bz2
 import gzip
@@ -31,12 +31,11 @@ from src.evaluation.baselines import (
 from src.evaluation.ngram import ngram_losses, orders
 from tests.rounding import DOUBLE, gamma
 
-# Some 20 operations on either side, and 2^-x of bits below 8: relative to sums of positive numbers.
+# About 20 operations on both sides, and 2^-x of less than 8 bits.
 BY_HAND = gamma(2 * 20 + 2 * 8 + 8, DOUBLE)
-# Of up to 8 orders, each of 10 operations; of 1 - D a 40th may be left, which a text of 40 characters can
-# bring.
+# 8 orders of 10 operations each; 1 - D is at least 1/40 for texts of 40 characters.
 PLAIN_LOOP = 40 * gamma(2 * 8 * 10, DOUBLE)
-ABA = np.array([0, 1, 0, 1, 1], np.uint8)  # "babaa" over an alphabet of three, whose 2 never comes
+ABA = np.array([0, 1, 0, 1, 1], np.uint8)  # five characters over an alphabet of three; id 2 never occurs
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(lambda ids: np.array(ids, np.uint8))
 
 
@@ -45,33 +44,33 @@ def tokens(*ids: int) -> Any:
 
 
 def probability(train: Any, context: list[int], c: int, vocabulary: int, order: int) -> float:
-    """What the n-gram of this order says of c after context (order - 1 characters)."""
+    """Return the n-gram probability of c after a context of order - 1 characters."""
     *_, (_, bits) = (of for of in ngram_losses(train, tokens(*context, c), vocabulary) if of[0] <= order)
     return float(2 ** -bits[-1])
 
 
 def test_unigram_probabilities() -> None:
-    # 0 comes twice in 5, 1 three times: n_1 = 0, so D = 1/2; two kinds come, V = 3
+    # counts: 0 twice, 1 three times; n_1 = 0, so D = 1/2; two distinct, V = 3
     lower = 0.5 * 2 / 3
     expected = [(2 - 0.5 + lower) / 5, (3 - 0.5 + lower) / 5, lower / 5]
     assert [probability(ABA, [0], c, 3, 1) for c in range(3)] == pytest.approx(expected, rel=BY_HAND)
 
 
 def test_bigram_probabilities() -> None:
-    # below: 0 stands behind one character (1), 1 behind two (0 and 1): n_1 = 1, n_2 = 1, D = 1/3
+    # lower order: 0 follows one character, 1 follows two; n_1 = 1, n_2 = 1, D = 1/3
     q = [(1 - 1 / 3 + (1 / 3) * 2 / 3) / 3, (2 - 1 / 3 + (1 / 3) * 2 / 3) / 3, (1 / 3) * (2 / 3) / 3]
     assert sum(q) == pytest.approx(1, rel=BY_HAND)
     # pairs: 01 twice, 10 once, 11 once: n_1 = 2, n_2 = 1, D = 2 / (2 + 2) = 1/2
     after_0 = [(0 + 0.5 * q[0]) / 2, (2 - 0.5 + 0.5 * q[1]) / 2, 0.5 * q[2] / 2]
     after_1 = [(1 - 0.5 + 0.5 * 2 * q[0]) / 2, (1 - 0.5 + 0.5 * 2 * q[1]) / 2, 0.5 * 2 * q[2] / 2]
-    for context, expected in ((0, after_0), (1, after_1), (2, q)):  # 2 was never seen: the order below
+    for context, expected in ((0, after_0), (1, after_1), (2, q)):  # 2 never occurs: the lower order
         assert [probability(ABA, [context], c, 3, 2) for c in range(3)] == pytest.approx(
             expected, rel=BY_HAND
         )
 
 
 def reference_probability(train: list[int], context: list[int], c: int, vocabulary: int, order: int) -> float:
-    """The equations, one dictionary an order."""
+    """Evaluate the equations with one dictionary per order."""
 
     def ngram_counts(k: int, top: bool) -> Counter[tuple[int, ...]]:
         if top:
@@ -104,7 +103,7 @@ def test_probabilities_match_reference_and_sum_to_one(train: Any, context: list[
 
 
 def test_every_order_scores_all_predictions() -> None:
-    """All characters but the first; where the context is short, the order that it suffices for answers."""
+    """All characters but the first; a short context uses a lower order."""
     scored = tokens(0, 1, 1, 0, 1)
     by_order = dict(ngram_losses(ABA, scored, 3))
     assert list(by_order) == list(range(1, 9))
@@ -123,7 +122,7 @@ def test_large_byte_ids_do_not_overflow() -> None:
     train = np.array([254, 255] * 10, np.uint8)
     (*_, (last, bits)) = ngram_losses(train, train, 256)
     assert last == 8
-    assert bits[-1] < 0.2  # what always comes is nearly certain
+    assert bits[-1] < 0.2  # the repeated character is nearly certain
 
 
 def test_orders_are_limited_by_64_bits() -> None:
@@ -145,7 +144,7 @@ def test_compressed_bits_match_standard_library() -> None:
         "bzip2": extra_bits(lambda data: bz2.compress(data, 9)),
         "xz": extra_bits(lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
     }
-    assert all(0.5 < bits < 1.7 for bits in found.values())  # log2(40) / 6 = 0.89, and its overhead
+    assert all(0.5 < bits < 1.7 for bits in found.values())  # log2(40) / 6 = 0.89 plus overhead
 
 
 def test_xz_round_trip() -> None:
@@ -210,12 +209,12 @@ def test_baselines_are_cached(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["bpc"] == first
     changed = json.loads(file.read_text()) | {"bpc": {"uniform": 1.0}}
     file.write_text(json.dumps(changed))
-    assert cached_baselines(prepared, prepared.split("test")) == {"uniform": 1.0}  # read, not reckoned
+    assert cached_baselines(prepared, prepared.split("test")) == {"uniform": 1.0}  # read from the cache
     for key in (
         "format",
         "n_reference",
         "n_scored",
-    ):  # of another version, from less, for less: reckoned again
+    ):  # other format, other reference, other text: computed again
         file.write_text(json.dumps(changed | {key: changed[key] - 1}))
         assert cached_baselines(prepared, prepared.split("test")) == first
         assert json.loads(file.read_text())["bpc"] == first
@@ -250,7 +249,7 @@ def test_damaged_cache_is_reported(damaged: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ngram_losses_take_bounded_time() -> None:
-    """Processor time against that of sorting as many numbers in the same process."""
+    """Relative to the time of sorting as many numbers."""
     rng = np.random.default_rng(3)
     words = [rng.integers(0, 60, size=rng.integers(2, 9)) for _ in range(5000)]
     zipf = np.minimum(rng.zipf(1.3, 900_000), 5000) - 1

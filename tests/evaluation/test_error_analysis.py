@@ -1,4 +1,4 @@
-"""The block bootstrap where the truth is known."""
+"""The block bootstrap on data with known mean and correlation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.rounding import DOUBLE, gamma
 
 
 def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.ndarray:
-    """AR(1) series (texts, n) of mean 0, warmed up: each value is phi times the one before, and noise."""
+    """Return AR(1) series (texts, n) with mean 0."""
     noise = rng.standard_normal((n + 200, texts))
     x = np.zeros_like(noise)
     for i in range(1, len(noise)):
@@ -25,7 +25,7 @@ def test_interval_coverage(phi: float) -> None:
 
 
 def test_interval_is_wider_than_naive() -> None:
-    """Or the test above would pass for want of correlation: the naive interval is half as wide."""
+    """The naive interval ignores correlation and is half as wide."""
     rng = np.random.default_rng(0)
     (x,) = correlated(rng, 1, 1500, 0.6)
     interval = block_bootstrap_ci(x, rng)
@@ -42,8 +42,8 @@ def test_interval_of_independent_values() -> None:
     x = np.random.default_rng(2).exponential(size=4000).astype(np.float32)
     interval = block_bootstrap_ci(x, np.random.default_rng(0))
     half = 1.96 * x.std() / np.sqrt(x.size)
-    # of 2000 resamples the half width has a standard error of 2.2%, as has the center in half widths; how
-    # long a block is, is estimated, too
+    # 2000 resamples: the half width has a standard error of 2.2%;
+    # the block length is estimated
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.15)
     assert (interval.high + interval.low) / 2 == pytest.approx(x.mean(), abs=half / 5)
 
@@ -73,7 +73,7 @@ def test_interval_of_few_values(n: int) -> None:
 
 def test_interval_of_equal_values() -> None:
     interval = block_bootstrap_ci(np.full(100, 2.5), np.random.default_rng(0))
-    bound = 4 * gamma(200, DOUBLE)  # cumulated sums of up to 200 equal numbers, and a mean of 100
+    bound = 4 * gamma(200, DOUBLE)  # cumulative sums of 200 numbers and a mean of 100
     assert interval.low == pytest.approx(2.5, rel=bound)
     assert interval.high == pytest.approx(2.5, rel=bound)
 
@@ -82,5 +82,5 @@ def test_autocovariance() -> None:
     x = np.random.default_rng(7).standard_normal(50)
     d = x - x.mean()
     expected = [(d[: 50 - k] * d[k:]).sum() / 50 for k in range(10)]
-    bound = 2 * gamma(50, DOUBLE) * float(d @ d) / 50  # sums of 50 products on either side
+    bound = 2 * gamma(50, DOUBLE) * float(d @ d) / 50  # sums of 50 products on both sides
     assert autocovariance(x, 9) == pytest.approx(expected, rel=0, abs=bound)

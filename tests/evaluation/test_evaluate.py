@@ -1,4 +1,4 @@
-"""Single predictions, their breakdowns and calibration: known numbers, sums that come back to the whole."""
+"""Predictions, groups of predictions and calibration."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def text(count: int) -> Any:
 
 @pytest.mark.parametrize(("count", "seq_len"), [(300, 7), (301, 7), (300, 300), (20, 50), (2, 1), (600, 200)])
 def test_predictions_are_in_text_order_and_match_score(count: int, seq_len: int) -> None:
-    """Two ways to read a window round differently: each is within `loss_error` of the exact losses."""
+    """Both ways to read a window are within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(count)
     stateful = predict_stateful(architecture, flat, tokens)
@@ -53,21 +53,21 @@ def test_predictions_are_in_text_order_and_match_score(count: int, seq_len: int)
         assert [a.dtype.name for a in (p.loss, p.hits, p.confidence)] == ["float32", "bool", "float32"]
         assert p.loss.mean(dtype=np.float64) == pytest.approx(p.score.loss, rel=gamma(count, DOUBLE))
         assert p.hits.mean() == p.score.accuracy
-        exps = 4 * FUNCTION * UNIT  # of two exp in float32
+        exps = 4 * FUNCTION * UNIT  # two exp in float32
         assert (p.confidence >= np.exp(-p.loss) * (1 - exps)).all()
         assert np.exp(-p.loss)[p.hits] == pytest.approx(p.confidence[p.hits], rel=exps)
     bound = loss_error(architecture, flat)
-    assert bound < 1e-3, "else nothing is compared"
-    for start in range(0, count - 1, seq_len):  # each window on its own
+    assert bound < 1e-3, "the bound is too large for a comparison"
+    for start in range(0, count - 1, seq_len):  # each window separately
         window_tokens = tokens[start : start + seq_len + 1]
         window = predict_stateful(architecture, flat, window_tokens).loss
         exact = predict_stateful(architecture, flat.astype(np.float64), window_tokens).loss
         for found in (stateless.loss[start : start + seq_len], window):
-            np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # UNIT: nats are kept in float32
+            np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # nats are stored in float32
 
 
 def test_grouped_windows_keep_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of another size round differently: both are within `loss_error` of the exact losses."""
+    """Both group sizes are within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(1003)
     single_group = predict_stateless(architecture, flat, tokens, 20)
@@ -77,7 +77,9 @@ def test_grouped_windows_keep_order(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = loss_error(architecture, flat)
     for found in (groups, single_group):
         np.testing.assert_allclose(found.loss, exact.loss, rtol=UNIT, atol=bound)
-    tied = exact.loss + np.log(exact.confidence) <= 2 * bound  # of two likeliest, rounding may choose either
+    tied = (
+        exact.loss + np.log(exact.confidence) <= 2 * bound
+    )  # rounding may select either of two equal candidates
     assert (groups.hits == single_group.hits)[~tied].all()
     assert (groups.hits != single_group.hits).mean() < 0.01
 
@@ -97,7 +99,7 @@ def test_groups_sum_to_total(text_string: str, seq_len: int) -> None:
     rng = np.random.default_rng(0)
     nats, hits = rng.exponential(size=n).astype(np.float32), rng.random(n) < 0.5
     p = Predictions(Score("stateful", float(nats.mean()), float(hits.mean()), n), nats, hits, nats)
-    # sums in float64 on either side, and a division and a product for each group
+    # float64 sums on both sides, a division and a product per group
     bound = 2 * gamma(n + 6, DOUBLE)
     for groups in (
         by_window_position(p, seq_len),
@@ -146,7 +148,7 @@ def test_calibrated_predictor_has_small_error() -> None:
 
 
 def test_overconfident_predictor_has_expected_error() -> None:
-    """Always 0.9 sure, right 6 times in 10; and half of the time 0.5 sure and right."""
+    """Confidence 0.9 with accuracy 0.6; and confidence 0.5 with accuracy 1 for half of the predictions."""
     confidence = np.full(1000, 0.9)
     hits = np.arange(1000) % 10 < 6
     (only,) = reliability(confidence, hits)
@@ -177,14 +179,14 @@ def evaluation(corpus: Corpus) -> Evaluation:
 
 def test_evaluation_is_consistent(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
-    bound = 2 * gamma(evaluation.stateful.characters + 6, DOUBLE)  # sums in float64 of the same nats
+    bound = 2 * gamma(evaluation.stateful.characters + 6, DOUBLE)  # float64 sums of the same nats
     for prefix in ("test", "test_stateless"):
         assert metrics[f"{prefix}/bpc_ci_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_ci_high"]
     assert mean(evaluation.by_window) == pytest.approx(metrics["test_stateless/bpc"], rel=bound)
     for groups in (evaluation.by_character, evaluation.by_word):
         assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=bound)
     lead = metrics["test/bpc"] - min(metrics[f"test/ngram{k}_bpc"] for k in range(2, 9))
-    # bits in float32
+    # bits are stored in float32
     assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=0, abs=UNIT * metrics["test/bpc"])
     assert metrics["test/bpc_minus_ngram_ci_low"] < lead < metrics["test/bpc_minus_ngram_ci_high"]
     right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.stateful.characters

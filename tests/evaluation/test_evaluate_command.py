@@ -1,4 +1,4 @@
-"""How much of a split the final scores are of, and which corpus a configuration names."""
+"""The scored part of a split, and the corpus of a config."""
 
 from dataclasses import replace
 from pathlib import Path

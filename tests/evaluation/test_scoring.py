@@ -1,4 +1,4 @@
-"""Scores against a loop that reads one character at a time."""
+"""Scores compared with a loop that reads one character at a time."""
 
 import tracemalloc
 from itertools import pairwise
@@ -20,7 +20,7 @@ ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
 def network(recurrence: float, dtype: type[np.floating] = np.float64) -> Array:
-    """Confident weights, so that what was read matters; every length of h shrinks to `recurrence` a step."""
+    """Return confident weights, so that the context matters; the state shrinks by `recurrence` per step."""
     rng = np.random.default_rng(1)
     flat = initialize(ARCHITECTURE, "orthogonal", rng, np.float64)
     p = named_views(ARCHITECTURE, flat)
@@ -37,7 +37,7 @@ def text(count: int, seed: int = 2) -> NDArray[np.uint8]:
 
 
 def reference_scores(flat: Array, tokens: Tokens) -> tuple[Array, Array]:
-    """Nats and hits of each prediction in a piece of text, from a zero state, by the equations."""
+    """Return nats and hits of each prediction from a zero state, by the equations."""
     p = named_views(ARCHITECTURE, flat.astype(np.float64))
     h, nats, hits = np.zeros(ARCHITECTURE.hidden), [], []
     for token, target in pairwise(tokens):
@@ -49,12 +49,12 @@ def reference_scores(flat: Array, tokens: Tokens) -> tuple[Array, Array]:
 
 
 def max_difference(error: float, nats: float, count: int) -> float:
-    """How far two ways to the mean nats of `count` predictions are apart, each off by `error` and its sum."""
+    """Bound the difference of two mean nats over `count` predictions, each with an error of `error`."""
     return 2 * (error + gamma(count, DOUBLE) * nats)
 
 
 def difference_bound(flat: Array, nats: Array) -> float:
-    """The same of a network with ||wh|| < 1 of ARCHITECTURE."""
+    """Bound the difference for a network of ARCHITECTURE with ||wh|| < 1."""
     return max_difference(loss_error(ARCHITECTURE, flat, DOUBLE), nats.mean(), nats.size)
 
 
@@ -84,7 +84,7 @@ def test_stateless_score_matches_reference(count: int, seq_len: int) -> None:
 
 
 def test_stateful_and_stateless_scores_differ() -> None:
-    """Or the two tests above would pass with the state handled in any way."""
+    """Otherwise the two tests above would accept any state handling."""
     flat, tokens = network(0.9), text(300)
     stateful = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
     assert abs(predict_stateless(ARCHITECTURE, flat, tokens, 5).score.loss / stateful - 1) > 0.01
@@ -92,7 +92,7 @@ def test_stateful_and_stateless_scores_differ() -> None:
 
 @pytest.mark.parametrize("count", [5000, 5003, 5025, 2050, 2049])
 def test_validation_loss_of_forgetful_network(count: int) -> None:
-    """At half a state a step, 64 characters of warm-up leave 1e-19 of it: what differs is rounding."""
+    """After 64 characters of warm-up 1e-19 of the state remains."""
     flat, tokens = network(0.5), text(count)
     exact = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
     remaining = (
@@ -105,7 +105,7 @@ def test_validation_loss_of_forgetful_network(count: int) -> None:
 def test_validation_loss_of_long_memory_network() -> None:
     flat, tokens = network(1.0, np.float32), text(5000)
     exact = predict_stateful(ARCHITECTURE, flat, tokens).score.loss
-    # no rounding: what src/lab/model/scoring.py promises
+    # documented accuracy of validation_loss
     assert validation_loss(ARCHITECTURE, flat, tokens) == pytest.approx(exact, rel=0.005)
 
 
@@ -131,7 +131,7 @@ def test_zero_network_scores_log2_v_bits() -> None:
 
 def test_bpc_and_perplexity() -> None:
     score = Score("stateful", loss=log(8), accuracy=0.5, characters=10)
-    # log and exp of the C library, off by at most 2 u each, log(8) times as much where exp takes it up
+    # log and exp have errors of at most 2 u each; exp multiplies the first by log(8)
     assert score.bpc == pytest.approx(3, rel=gamma(6, DOUBLE))
     assert score.perplexity == pytest.approx(8, rel=gamma(8, DOUBLE))
 
@@ -153,14 +153,14 @@ def test_scoring_is_repeatable_and_keeps_weights() -> None:
 
 
 def random_network(kind: tuple[str, str], layers: int, scale: float) -> tuple[RNNConfig, Array]:
-    """A random network of any cell that is not chaotic; the smaller the scale, the sooner it forgets."""
+    """Return a random, non-chaotic network of any cell; a smaller scale forgets sooner."""
     architecture = RNNConfig(6, 8, kind[0], layers, kind[1])
     flat = scale * np.random.default_rng(3).standard_normal(architecture.size())
     return architecture, contractive(architecture, flat, 0.3)
 
 
 def stepper_scores(architecture: RNNConfig, flat: Array, tokens: Tokens) -> tuple[Array, Array]:
-    """Nats and hits of each prediction from a zero state."""
+    """Return nats and hits of each prediction from a zero state."""
     stepper, nats, hits = Stepper(architecture, flat, 1), [], []
     for token, target in pairwise(tokens):
         logits = stepper.step(np.array([token]))[0]
@@ -172,7 +172,7 @@ def stepper_scores(architecture: RNNConfig, flat: Array, tokens: Tokens) -> tupl
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_scores_of_every_cell_match_stepper(kind: tuple[str, str], layers: int) -> None:
-    """300 characters: three pieces, so the whole state of every layer is carried between them."""
+    """300 characters are read in three parts, with the state of every layer carried."""
     architecture, flat = random_network(kind, layers, 0.35)
     tokens = text(300)
     nats, hits = stepper_scores(architecture, flat, tokens)
@@ -182,7 +182,7 @@ def test_scores_of_every_cell_match_stepper(kind: tuple[str, str], layers: int) 
     assert stateful.accuracy == hits.mean()
     pieces = [stepper_scores(architecture, flat, tokens[s : s + 21])[0] for s in range(0, 299, 20)]
     stateless = predict_stateless(architecture, flat, tokens, 20).score
-    windows = np.resize(tokens[:-1], (15, 20)).T.astype(np.intp)  # of the last one, one character too many
+    windows = np.resize(tokens[:-1], (15, 20)).T.astype(np.intp)  # the last window has one extra character
     each = Bounds.of(architecture, flat, windows).nats.max()
     expected = np.concatenate(pieces).mean()
     assert stateless.loss == pytest.approx(expected, rel=0, abs=max_difference(each, expected, 299))
@@ -190,8 +190,8 @@ def test_scores_of_every_cell_match_stepper(kind: tuple[str, str], layers: int) 
 
 
 def states_of_streams(architecture: RNNConfig, flat: Array, ids: Ids) -> tuple[Array, float]:
-    """The states (L, S, 32, H) in which a reader of all enters each of 32 equal parts, and how far from them
-    is a reader who began from zero 64 characters before."""
+    """Return the exact initial states (L, S, 32, H) of 32 equal parts, and the error of a warm-up of 64
+    characters."""
     reference_stepper, warmed_up = Stepper(architecture, flat, 1), Stepper(architecture, flat, 32)
     starts_at, entry_states = np.arange(32) * (ids.size // 32), []
     for k, character in enumerate(ids):
@@ -200,7 +200,7 @@ def states_of_streams(architecture: RNNConfig, flat: Array, ids: Ids) -> tuple[A
         reference_stepper.step(np.array([character]))
     for k in range(-64, 0):
         warmed_up.step(ids[np.maximum(starts_at + k, 0)])
-    warmed_up.state[:, :, 0] = 0  # there is nothing in front of the first
+    warmed_up.state[:, :, 0] = 0  # the first part has no context
     starts = np.concatenate(entry_states, axis=2)
     return starts, float(np.linalg.norm(warmed_up.state - starts))
 
@@ -208,22 +208,22 @@ def states_of_streams(architecture: RNNConfig, flat: Array, ids: Ids) -> tuple[A
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_validation_loss_of_every_cell(kind: tuple[str, str], layers: int) -> None:
-    """Also the first stream's: it begins behind the warm-up from a state that is zero in every part."""
+    """The first stream starts from a zero state after the warm-up."""
     architecture, flat = random_network(kind, layers, 0.2)
     for layer in unflatten(architecture, flat).layers if kind[0] != "rnn" else ():
-        # what forget and update gates keep of 64 characters: little
+        # forget and update gates keep little of 64 characters
         layer.b[{"lstm": 2, "gru": 1}[kind[0]]] -= 1
     tokens = text(4001)
     exact = predict_stateful(architecture, flat, tokens).score.loss
     ids = tokens[:-1].astype(np.intp)
     starts, remaining = states_of_streams(architecture, flat, ids)
-    # Each of the two reads the 32 parts. If a part that begins no further off ends no further off, none is.
+    # Both read the 32 parts. The error of a part must not grow from start to end.
     start_error = remaining + 1e-12
     bound = Bounds.of(architecture, flat, ids.reshape(32, 125).T, state=starts, state_error=start_error)
     assert bound.state <= start_error
     difference = max_difference(bound.nats.max(), exact, 4000)
     assert validation_loss(architecture, flat, tokens) == pytest.approx(exact, rel=0, abs=difference)
-    assert difference < 1e-10, "else nothing is compared"
+    assert difference < 1e-10, "the bound is too large for a comparison"
 
 
 def test_bounded_validation_loss_uses_start_of_32_parts() -> None:

@@ -1,4 +1,4 @@
-"""Judged texts against plain Python: the longest copy, known words, repetition."""
+"""Text metrics compared with plain Python: longest copy, known words, repetition."""
 
 import time
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_suffix_array_of_large_ids(scale: int) -> None:
 
 @pytest.mark.slow
 def test_suffix_array_takes_bounded_time() -> None:
-    """Processor time against that of sorting as many numbers in the same process."""
+    """Relative to the time of sorting as many numbers."""
     rng = np.random.default_rng(3)
     words = [rng.integers(0, 60, size=rng.integers(2, 9)) for _ in range(5000)]
     text = np.concatenate([words[k] for k in np.minimum(rng.zipf(1.3, 1_100_000), 5000) - 1])

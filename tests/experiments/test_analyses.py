@@ -1,4 +1,4 @@
-"""What an experiment measures of the jobs of its sweep, and draws of them."""
+"""Measures and figures of the experiments."""
 
 import json
 from dataclasses import replace
@@ -28,9 +28,7 @@ def test_clipping_measures_divergence() -> None:
     measures = clipping.measures(clipping_sweep())
     assert measures["off_high/diverged"] == measures["loose_high/diverged"] == 1
     assert measures["off_low/diverged"] == measures["tight_high/diverged"] == 0
-    assert measures["off_high/step"] == 30, (
-        "the first point, where every network is still bad, does not count"
-    )
+    assert measures["off_high/step"] == 30, "the first point is ignored"
     assert measures["tight_low/cost"] == pytest.approx(0.01)
     assert measures["tight/gain_20"] == measures["tight/gain_100"] == pytest.approx(0.3)
 
@@ -77,11 +75,11 @@ def test_gradient_reach_figure() -> None:
     assert "k = 0" in reach.get_ylabel()
     drawn = {line.get_label(): line for line in reach.get_lines()}
     assert list(drawn) == ["rnn", "lstm"]
-    for name, decay in (("rnn", 0.25), ("lstm", 0.9)):  # of the seeds the geometric mean
+    for name, decay in (("rnn", 0.25), ("lstm", 0.9)):  # geometric mean over seeds
         assert np.asarray(drawn[name].get_xdata()).tolist() == list(range(20))
         assert np.asarray(drawn[name].get_ydata()).tolist() == pytest.approx([decay**k for k in range(20)])
     assert len({(line.get_linestyle(), line.get_marker()) for line in drawn.values()}) == 2
-    assert {line.get_color() for line in drawn.values()} == {"k"}, "lines differ without color"
+    assert {line.get_color() for line in drawn.values()} == {"k"}, "lines are distinguishable without color"
 
 
 def test_vanished_gradient_is_not_drawn() -> None:
@@ -101,8 +99,8 @@ def test_gradient_norms_of_best_weights() -> None:
             for step, scale in ((0, 1.0), (10, 4.0), (20, 8.0))
         ],
     }
-    val = [(10, 2.5), (20, 2.1), (30, 2.3), (31, 2.1)]  # the last one repeats that of the kept weights
-    assert best_gradient_norms(file, val) == [(0, 8.0), (1, 4.0)], "of the top layer, what is a number"
+    val = [(10, 2.5), (20, 2.1), (30, 2.3), (31, 2.1)]  # the last point repeats the best weights
+    assert best_gradient_norms(file, val) == [(0, 8.0), (1, 4.0)], "finite norms of the top layer"
     assert best_gradient_norms(file, [(5, 1.0)]) == []
     assert best_gradient_norms(file, []) == []
 
@@ -146,7 +144,7 @@ def test_sample_measures_by_temperature() -> None:
         0.2,
         10,
     )
-    assert "repetition@2" not in measures, "a text too short for it"
+    assert "repetition@2" not in measures, "the text is too short"
 
 
 def test_difference_from_recipe_loss() -> None:
@@ -174,8 +172,7 @@ def test_figures_are_labeled_and_deterministic(name: str, rows: list[JobResult],
         figure = experiment.analysis.figure(rows)
         drawn = [ax for ax in figure.axes if ax.has_data()]
         assert drawn
-        # a color bar has its own label
-        assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis without a label"
+        assert all(ax.get_xlabel() or ax.get_ylabel() for ax in drawn), "an axis has no label"
         assert drawn[0].get_ylabel()
         assert figure.get_suptitle() or drawn[0].get_title()
         assert not clipped_texts(figure)

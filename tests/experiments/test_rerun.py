@@ -1,4 +1,4 @@
-"""`rerun=`: a logged run trained again from what was logged, and what is said of the result."""
+"""`rerun=` trains a logged run again and compares the results."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from src.experiments.rerun import ALL_EQUAL, flatten
 from src.tracking.environment import numerics
 from src.tracking.mlflow_store import MlflowStore
 
-pytestmark = pytest.mark.slow  # every one of them trains
+pytestmark = pytest.mark.slow
 
 RunCli = Callable[..., Any]
 TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=30", "workers=1",
@@ -20,7 +20,7 @@ TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=3
 
 
 def edit(file: Path, **changes: Any) -> None:
-    """Change keys of a JSON file; None takes one away."""
+    """Change keys of a JSON file; None removes a key."""
     content = json.loads(file.read_text())
     for key, value in changes.items():
         *groups, name = key.split("__")
@@ -35,7 +35,7 @@ def edit(file: Path, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def trained_root(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Path:
-    """The outputs of one tiny run without a tracker, and its text."""
+    """The directory of a tiny untracked run and its text."""
     root = tmp_path_factory.mktemp("first")
     (root / "text.txt").write_text("what a piece of work is a man, " * 100)
     text = ["data=file", f"data.path={root / 'text.txt'}", "prompt=what ", "seq_len=10", "max_epochs=0.5"]
@@ -47,7 +47,7 @@ def trained_root(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Path
 
 @pytest.fixture
 def run_dir(trained_root: Path, tmp_path: Path) -> Path:
-    """A copy of that run's directory, to be tampered with."""
+    """A copy of the run directory that tests may change."""
     (new_dir,) = (trained_root / "outputs" / "runs").iterdir()
     shutil.copytree(new_dir, tmp_path / "outputs" / "runs" / new_dir.name)
     return tmp_path / "outputs" / "runs" / new_dir.name
@@ -55,7 +55,7 @@ def run_dir(trained_root: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rerun(run_cli: RunCli, run_dir: Path) -> Callable[..., Any]:
-    """`rerun=` of the copy, with more arguments."""
+    """Run `rerun=` on the copy with more arguments."""
     root = run_dir.parent.parent.parent
     path_overrides = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none")
     return lambda *arguments: run_cli("train", *(arguments or (f"rerun={run_dir.name}",)), *path_overrides)
@@ -68,7 +68,7 @@ def other_runs(run_dir: Path) -> list[Path]:
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 @pytest.mark.slow
 def test_rerun_of_tracked_run_needs_only_mlflow(run_cli: RunCli, trained: Any, tmp_path: Path) -> None:
-    """Where its directory never was, in a process of its own, with two workers."""
+    """Without the run directory."""
     import mlflow
 
     client = mlflow.MlflowClient(trained.uri)
@@ -131,7 +131,7 @@ def test_rerun_of_untracked_run_is_identical(name: str, rerun: RunCli, run_dir: 
 
 @pytest.mark.slow
 def test_rerun_reports_first_differing_step(rerun: RunCli, run_dir: Path) -> None:
-    """Another seed in the logged config: everything parts, from the first point on."""
+    """Another seed in the logged config changes everything from the first point."""
     edit(run_dir / "config.json", seed=2)
     edit(
         run_dir / "environment.json",
@@ -159,7 +159,7 @@ def test_rerun_reports_first_differing_step(rerun: RunCli, run_dir: Path) -> Non
 
 @pytest.mark.slow
 def test_rerun_detects_one_changed_bit(rerun: RunCli, run_dir: Path) -> None:
-    """A sha256, and one point of one curve in its last digit."""
+    """Change a checksum and the last bit of one point."""
     edit(run_dir / "scores.json", weights_sha256="0" * 64)
     event_lines = (run_dir / "events.jsonl").read_text().splitlines()
     index = next(k for k, line in enumerate(event_lines) if '"step": 10' in line and "train/loss" in line)
@@ -171,7 +171,7 @@ def test_rerun_detects_one_changed_bit(rerun: RunCli, run_dir: Path) -> None:
     result = rerun()
     assert result.rc == 1
     content = [line for line in result.out.splitlines() if "not identical: " in line]
-    assert len(content) == 3  # with the verdict
+    assert len(content) == 3  # including the verdict
     assert content[0].split()[0] == "weights"
     assert "a different sha256 was logged" in content[0]
     assert content[1].startswith("train/loss    not identical: first at step 10 (")
@@ -210,9 +210,6 @@ def test_rerun_warns_about_time_limit(rerun: RunCli, run_dir: Path) -> None:
     assert "was interrupted by Ctrl-C: the result may differ" in result.err.splitlines()[1]
 
 
-# --- refused before training ---
-
-
 @pytest.mark.parametrize(
     ("file", "changes", "expected"),
     [
@@ -247,7 +244,7 @@ def test_rerun_rejects_invalid_files_in_one_line(
     assert expected in result.err
     assert "Traceback" not in result.err
     assert result.err.splitlines()[-1].startswith("train: ")
-    assert not other_runs(run_dir), "nothing is trained"
+    assert not other_runs(run_dir), "no run is started"
 
 
 @pytest.mark.parametrize("file", ["config.json", "environment.json"])
@@ -288,9 +285,6 @@ def test_rerun_accepts_new_text_path(rerun: RunCli, run_dir: Path, trained_root:
     edit(run_dir / "config.json", data__path="/no/such/text")
     result = rerun(f"rerun={run_dir.name}", f"data.path={trained_root / 'text.txt'}")
     assert result.rc == 0, result.out + result.err
-
-
-# --- what is logged to that end ---
 
 
 def test_environment_of_run_is_logged(run_dir: Path) -> None:

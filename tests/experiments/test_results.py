@@ -1,4 +1,4 @@
-"""What experiments came to, as it is kept: rows, records, parts on top of one another, the pages."""
+"""Recorded results of experiments: records, parts and pages."""
 
 import json
 import re
@@ -37,11 +37,11 @@ def test_result_is_recorded_and_rendered(tmp_path: Path) -> None:
     assert html.count("<svg") == 1
     assert f"{len(outcome.claims)} claims reproduced, 0 not reproduced, 0 not run" in html
     assert "&lt;ended&gt;" in html
-    assert "http" not in html.replace("http://www.w3.org", ""), "it asks nobody for anything"
+    assert "http" not in html.replace("http://www.w3.org", ""), "the page needs no network"
 
 
 def record_karpathy_size(size: str, loss: float, folder: Path) -> ExperimentResult:
-    """The outcome of `python -m src.reproduce experiments=[karpathy2015_SIZE]`: three jobs with one loss."""
+    """Record `python -m src.reproduce experiments=[karpathy2015_SIZE]` with three jobs of one loss."""
     jobs = variants(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
     earlier = earlier_measures(folder, "karpathy2015", "full")
     outcome = build_result(
@@ -52,7 +52,7 @@ def record_karpathy_size(size: str, loss: float, folder: Path) -> ExperimentResu
 
 
 def verdicts_by_size(outcome: ExperimentResult) -> dict[str, list[str]]:
-    """What became of the claims, by the size of which they speak."""
+    """Return the verdicts by the size that the claims name."""
     found: dict[str, list[str]] = {}
     for verdict in outcome.claims:
         found.setdefault(verdict.claim.split("size ")[1].split(":")[0], []).append(verdict.word)
@@ -92,7 +92,7 @@ def test_parts_of_experiment_are_combined(tmp_path: Path) -> None:
 def test_publish_keeps_parts_of_other_runs(tmp_path: Path) -> None:
     kept = tmp_path / "experiments"
     for size, loss in (("64", 1.43), ("128", 1.3)):
-        folder = tmp_path / size  # outputs of their own: neither knows of the other
+        folder = tmp_path / size  # separate output directories
         record_karpathy_size(size, loss, folder)
         publish(folder, kept)
     recorded = json.loads((kept / "karpathy2015" / "measured.json").read_text())
@@ -162,7 +162,7 @@ def test_pipeline_run_is_recorded_with_samples(tmp_path: Path) -> None:
     assert recorded is not None
     assert (recorded["command"], recorded["samples"]) == ("python -m src.pipeline", {"0.7": "o love"})
     assert recorded["measures"]["train/best_step"] == 30
-    assert "throughput/chars_per_second" not in recorded["measures"], "what depends on the clock"
+    assert "throughput/chars_per_second" not in recorded["measures"], "timing metrics are not recorded"
     assert [claim["passed"] for claim in recorded["claims"]] == [True] * 5
     assert "temperature 0.7" in render_page([outcome], {})
 

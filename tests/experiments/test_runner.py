@@ -1,4 +1,4 @@
-"""experiments/: each with its folder, its configs and claims; what is typed for it; whether a claim holds."""
+"""experiments/: configs, claims and arguments of every experiment, and the check of claims."""
 
 import json
 from math import inf
@@ -102,6 +102,6 @@ def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any) -> None:
     assert not outcome.missing, capfd.readouterr().err
     assert [r.status for r in outcome.results] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
-    assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "of the weights that were kept"
-    assert not all(v.passed for v in outcome.claims), "eight units and some steps know no words"
+    assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "gradient of the best weights"
+    assert not all(v.passed for v in outcome.claims), "the tiny network cannot reproduce the claims"
     assert "NOT reproduced" in render_page([outcome], {})

@@ -1,4 +1,4 @@
-"""One character from the logits of all: temperature, top_k and top_p, and how often each is chosen."""
+"""Sampling of one character: temperature, top_k, top_p, and the resulting distribution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from src.generation.sampling import filter_top_k_top_p, sample_token
 from src.rnn.parameters import Array
 
-COARSEST, FINEST = 0.0, 1 - 2**-53  # the ends of what Generator.random gives
+COARSEST, FINEST = 0.0, 1 - 2**-53  # range of Generator.random
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -48,14 +48,12 @@ def test_sampling_keeps_logits() -> None:
     assert logits.tolist() == [1, 2]
 
 
-# --- top_k and top_p ---
-
-GRID = (np.arange(10_000) + 0.5) / 10_000  # uniform numbers that meet every choice in its share
-STEP = 1.001e-4  # of the grid: an interval of a length holds so much of it more or less
+GRID = (np.arange(10_000) + 0.5) / 10_000  # equally spaced uniform numbers
+STEP = 1.001e-4  # resolution of the grid
 
 
 def shares(logits: Sequence[float] | Array, temperature: float = 1.0, **restrictions: Any) -> Array:
-    """How often each id is chosen."""
+    """Return the frequency of each id."""
     many = np.broadcast_to(np.asarray(logits, dtype=float), (GRID.size, len(logits)))
     return (
         np.bincount(sample_token(many, temperature, GRID, **restrictions), minlength=len(logits)) / GRID.size
@@ -89,7 +87,7 @@ def test_top_p_keeps_smallest_sufficient_set(top_p: float, left: int) -> None:
 
 
 def test_temperature_is_applied_before_top_p() -> None:
-    """What is flattened first has a wider nucleus."""
+    """A flatter distribution has a larger nucleus."""
     p = np.log([0.7, 0.1, 0.1, 0.1])
     assert np.count_nonzero(shares(p, 1.0, top_p=0.6)) == 1
     assert np.count_nonzero(shares(p, 5.0, top_p=0.6)) == 3
@@ -108,7 +106,7 @@ def test_ties_keep_first_ids() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-300, 0.7, 1e300])
 def test_single_candidate_is_argmax_at_every_temperature(temperature: float) -> None:
-    """At 1e300 the exponential rounds all to one number: the order is that of the logits."""
+    """At 1e300 all exponentials are equal; the order of the logits decides."""
     logits = np.array([0.0, 3.0, 3.0 + 1e-9, 1.0])
     for restrictions in ({"top_k": 1}, {"top_p": 1e-12}, {"top_k": 1, "top_p": 1.0}):
         for uniform in (COARSEST, 0.5, FINEST):
@@ -148,7 +146,7 @@ def test_filter_keeps_smallest_sufficient_set(
     assert 1 <= kept.size <= top_k
     assert (left[kept] == p[kept]).all()
     ranked = sorted(range(p.size), key=lambda k: (-logits[k], k))
-    assert set(kept) == set(ranked[: kept.size])  # the likeliest, the first of equals
+    assert set(kept) == set(ranked[: kept.size])  # most likely ids; ties keep the first
     total = p[ranked[:top_k]].sum()
     assert p[ranked[: kept.size]].sum() >= top_p * total * (1 - 1e-12) or kept.size == np.count_nonzero(p)
     assert p[ranked[: kept.size - 1]].sum() <= top_p * total * (1 + 1e-12)
@@ -156,7 +154,7 @@ def test_filter_keeps_smallest_sufficient_set(
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (4, None), (None, 0.8), (6, 0.9)])
 def test_samples_follow_filtered_distribution(top_k: int | None, top_p: float | None) -> None:
-    """A chi-square test of 50,000 draws; its threshold is passed by one right sampler in 10,000."""
+    """Chi-square test of 50,000 samples; a correct sampler fails once in 10,000."""
     rng = np.random.default_rng(1)
     logits = 2 * rng.standard_normal(12)
     p = softmax(logits, 0.8)

@@ -1,4 +1,4 @@
-"""Text that a network writes: its prompt, its length, its seed, and many texts at once."""
+"""Text generation: prompt, length, seed, and several samples at once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ def model(request: pytest.FixtureRequest) -> TrainedModel:
     cell, activation, layers = request.param
     architecture = RNNConfig(8, 16, cell, layers, activation)
     flat = np.random.default_rng(0).standard_normal(architecture.size())
-    if activation == "relu":  # or it would grow without bounds
+    if activation == "relu":  # keeps the state bounded
         flat *= 0.5
     normalization = Normalization(lowercase=True, letters_only=True, collapse_spaces=True)
     return TrainedModel(architecture, flat, Vocabulary(LETTERS), normalization)
@@ -62,7 +62,7 @@ def test_prompt_is_normalized(model: TrainedModel, prompt: str, normalized: str)
 
 
 def test_unknown_character_is_rejected_before_sampling(model: TrainedModel) -> None:
-    """By the call itself: nothing has been asked of the iterator."""
+    """The call itself raises, before the iterator is used."""
     with pytest.raises(UserError, match="got 'z'"):
         sample(model, "baz", 1.0, 10, np.random.default_rng(0))
 
@@ -82,14 +82,14 @@ def test_text_depends_on_whole_prompt(model: TrainedModel) -> None:
 
 
 def characters(model: TrainedModel, prompt_ids: Any, uniforms: Any) -> Iterator[str]:
-    """One character for each uniform number, after the prompt."""
+    """Yield one character per uniform number, after the prompt."""
     for (one,) in generate_batch(model, prompt_ids, 1.0, uniforms[:, None]):
         yield model.vocabulary.characters[one]
 
 
 @pytest.mark.parametrize("num_read", [0, 1, 30])
 def test_reading_generated_text_continues_it(model: TrainedModel, num_read: int) -> None:
-    """The warm-up and the writing loop leave the same state behind the same characters."""
+    """Warm-up and generation leave the same state."""
     uniforms = np.random.default_rng(0).random(60)
     ids = model.vocabulary.encode("bad").astype(np.intp)
     whole = "".join(characters(model, ids, uniforms))
@@ -105,7 +105,7 @@ def test_empty_prompt_gives_uniform_first_character(model: TrainedModel) -> None
 
 
 def test_prompt_of_replaced_characters_is_read(model: TrainedModel) -> None:
-    """ "?" becomes a space, so it is read: another text than without a prompt."""
+    """ "?" becomes a space and is read."""
     assert text(model, "?") == text(model, " ") != text(model, "")
 
 
@@ -118,9 +118,6 @@ def test_sampling_keeps_weights(model: TrainedModel) -> None:
 def test_single_precision_gives_same_text(model: TrainedModel) -> None:
     single = replace(model, params=model.params.astype(np.float32))
     assert text(single, "bad", 0, length=30) == text(model, "bad", 0, length=30)
-
-
-# --- many samples at once ---
 
 
 def texts(

@@ -1,4 +1,4 @@
-"""The addresses of a sweep and its page, opened in a real browser with a fresh profile."""
+"""The links and the report of a sweep in a real browser with a new profile."""
 
 import os
 import re
@@ -23,14 +23,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's"),
 ]
-BROWSER_TIMEOUT_MS = 600_000  # milliseconds for a page to show what it should, on a machine that is busy
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 NAMES = {f"hidden={hidden} clip={clip}" for hidden in (8, 16) for clip in (1, 5)}
 
 
 @dataclass(frozen=True)
 class ServedSweep:
-    """A finished sweep, served. said: how its command ended. addresses: name to address, as `src.ui` printed
-    them. pages: a folder for screenshots."""
+    """A finished sweep and the links that `src.ui` prints."""
 
     outputs: Path
     command_result: CommandResult
@@ -98,7 +97,7 @@ def browser() -> Iterator[Any]:
 def open_page(
     browser: Any, served_sweep: ServedSweep, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], Any]]:
-    """Open an address in a profile that has never been used; a picture of it at the end."""
+    """Open a URL in a new browser profile; take a screenshot at the end."""
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(BROWSER_TIMEOUT_MS)
@@ -120,7 +119,7 @@ def test_sweep_and_ui_print_same_links(served_sweep: ServedSweep) -> None:
     )
     for name, address in printed.items():
         assert address.startswith("http://127.0.0.1:5000/#/")
-        if name != "compare":  # there runs of the same val/loss may stand in either order
+        if name != "compare":  # runs with equal val/loss may have either order
             assert address.partition("#")[2] == served_sweep.links[name].partition("#")[2]
 
 
@@ -145,7 +144,7 @@ def test_table_shows_swept_keys_and_scores(
     assert losses == sorted(losses)
     assert 2 < losses[0] < losses[-1] < 4
     assert len([float(text) for text in column("metrics.`test/bpc`")]) == 4
-    for heading in ("hidden", "clip", "val/loss", "test/bpc"):  # in view, not to be scrolled to
+    for heading in ("hidden", "clip", "val/loss", "test/bpc"):  # visible without scrolling
         box = page.locator(".ag-header-cell", has_text=re.compile(rf"^\s*{heading}\s*$")).first.bounding_box()
         assert box is not None
         assert box["x"] + box["width"] < 1200
@@ -181,7 +180,7 @@ def test_compare_page_shows_runs(open_page: Callable[[str], Any], served_sweep: 
     assert sorted(values.split()) == ["16", "16", "8", "8"]
     for axis in ("hidden", "clip"):
         page.locator(".parcoords text", has_text=axis).first.wait_for(state="attached")
-    # Only the lines in view are there, and a table that is still growing forgets where it was scrolled to.
+    # The table renders only visible lines, and it resets scrolling while it grows.
     for metric in ("test/bpc", "val/loss"):
         page.wait_for_function(
             """name => [...document.querySelectorAll(".ReactVirtualized__Grid")].some(grid => {
@@ -194,7 +193,7 @@ def test_compare_page_shows_runs(open_page: Callable[[str], Any], served_sweep: 
 
 
 def read_report(frame: Any) -> dict[str, Any]:
-    """What the page shows: its table, the legend and lines of its curves, its samples."""
+    """Return the content of the report: table, curves, marginals and samples."""
     frame.locator("#jobs tbody tr").nth(3).wait_for()
     lines = (
         "lines => lines.map(l => l.getBoundingClientRect()).filter(b => b.width > 20 && b.height > 5).length"
@@ -215,7 +214,7 @@ def assert_report(content: dict[str, Any]) -> None:
     assert "best" in content["rows"][0][5]
     for name in NAMES:
         assert name in content["curves"]
-    assert content["lines"] >= 8  # two for each run
+    assert content["lines"] >= 8  # two per run
     assert {"hidden", "clip", "16"} <= set(content["marginals"].split())
     assert len(content["samples"]) == 4
     assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in content["samples"])
@@ -230,7 +229,7 @@ def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], serve
 
     by_loss = column(3)
     page.get_by_role("button", name="hidden").click()
-    assert column(1) == ["8", "8", "16", "16"]  # as numbers, not as text
+    assert column(1) == ["8", "8", "16", "16"]  # numeric order
     page.get_by_role("button", name="hidden").click()
     assert column(1) == ["16", "16", "8", "8"]
     page.get_by_role("button", name="val/loss").click()
@@ -243,6 +242,6 @@ def test_report_opens_inside_mlflow(open_page: Callable[[str], Any], served_swee
     page = open_page(served_sweep.links["page"])
     frame = page.frame_locator("iframe.mlflow-html-iframe")
     assert_report(read_report(frame))
-    frame.get_by_role("button", name="clip").click()  # its script runs in the viewer's sandbox, too
+    frame.get_by_role("button", name="clip").click()  # the script runs in the sandbox of the viewer
     shown_first = frame.locator("#jobs tbody tr td:nth-child(2)").all_inner_texts()
     assert shown_first == ["1", "1", "5", "5"]

@@ -1,6 +1,6 @@
-"""Sweeps beyond one process tree: submitit, Ray, and jobs that share nothing but an MLflow server's address.
+"""Sweeps by submitit and Ray, and jobs that share only an MLflow server.
 
-`make test-cluster` installs what these need first; without it they are skipped.
+`make test-cluster` installs the requirements; without them the tests are skipped.
 """
 
 import hashlib
@@ -45,11 +45,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-# --- launchers ---
-
-
 def assert_sweep(process: CommandResult, outputs: Path) -> None:
-    """Of hidden=8,0,12: a parent, two finished children, a failed one; no library is heard on the screen."""
+    """The sweep hidden=8,0,12 has a parent, two finished jobs and a failed one, and no library output."""
     from src.tracking.mlflow_client import connect
 
     assert process.rc == 1, process.err
@@ -65,7 +62,7 @@ def assert_sweep(process: CommandResult, outputs: Path) -> None:
     assert statuses == {"hidden=8": "FINISHED", "hidden=0": "FAILED", "hidden=12": "FINISHED"}
     assert parent.data.metrics["sweep/jobs"] == 3
     for name in ("hidden=8", "hidden=12"):
-        assert children[name].data.params["workers"] == "1"  # as many as each job has cores
+        assert children[name].data.params["workers"] == "1"  # number of cores per job
         history = client.get_metric_history(children[name].info.run_id, "val/loss")
         assert [point.step for point in history] == [20, 40, 60, 61]
 
@@ -88,12 +85,9 @@ def test_ray_sweep(tmp_path: Path) -> None:
     assert_sweep(process, tmp_path / "outputs")
 
 
-# --- an MLflow server ---
-
-
 @contextmanager
 def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
-    """`python -m src.server`, from its line to Ctrl-C; its address."""
+    """Run `python -m src.server` and yield its URL."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "src.server", f"port={port}", f"output_dir={root}", *arguments],
@@ -110,7 +104,7 @@ def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
         out, err = process.communicate(timeout=TIME_LIMIT)
         assert (process.returncode, out, err) == (0, "", "")
         with socket.socket() as sock:
-            assert sock.connect_ex(("127.0.0.1", port)) != 0  # nothing is left behind
+            assert sock.connect_ex(("127.0.0.1", port)) != 0  # the port is free again
     finally:
         process.terminate()
         process.wait(60)
@@ -118,7 +112,7 @@ def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class SweepDirs:
-    """Where the parts of a sweep stand: the server, the launching process, each job."""
+    """Directories of the server, the launching process and the jobs."""
 
     server: Path
     launcher: Path
@@ -133,10 +127,7 @@ def dirs(tmp_path: Path) -> SweepDirs:
 
 
 def run_distributed_sweep(dirs: SweepDirs, address: str) -> subprocess.CompletedProcess[str]:
-    """A sweep of two jobs at once, each in a working directory of its own, in which its outputs and data are.
-
-    A relative path means one in the working directory of whoever reads it.
-    """
+    """Run two parallel jobs, each with its own working directory, outputs and data."""
     return subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
          "hidden=8,12", *SMALL, "output_dir=outputs", "data_dir=data", f"tracking.uri={address}",
@@ -149,7 +140,7 @@ def run_distributed_sweep(dirs: SweepDirs, address: str) -> subprocess.Completed
 def assert_distributed_sweep(
     dirs: SweepDirs, address: str, process: subprocess.CompletedProcess[str]
 ) -> None:
-    """Everything that the two jobs reported and left is on the server, and the parent has the result."""
+    """The server has all data of both jobs, and the parent run has the result."""
     import mlflow
 
     from src.tracking.mlflow_client import connect
@@ -157,10 +148,10 @@ def assert_distributed_sweep(
     assert process.returncode == 0, process.stderr
     folders = [next(dirs.jobs.glob(f"{number}/outputs/runs/*")) for number in (0, 1)]
     assert all(any(dirs.jobs.glob(f"{number}/data/*/tokens.npy")) for number in (0, 1))
-    assert not list(dirs.launcher.glob("outputs/runs/*"))  # the launching process has no job's files
+    assert not list(dirs.launcher.glob("outputs/runs/*"))  # the launching process has no files of jobs
     assert not (dirs.launcher / "data").exists()
     run_ids = [json.loads((folder / "sync_state.json").read_text())["run_id"] for folder in folders]
-    # From here on the jobs' directories are only what is compared with.
+    # From here the job directories are only compared.
     client = connect(address)
     runs = client.search_runs([client.get_experiment_by_name("char-rnn").experiment_id])
     (parent,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
@@ -206,19 +197,16 @@ def test_distributed_sweep_over_mlflow_server(dirs: SweepDirs) -> None:
     assert (dirs.server / "server.db").exists()
 
 
-# --- PostgreSQL behind it ---
-
-
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A database server of its own on the loopback, as the user nobody where we are root; its URL."""
+    """Run a PostgreSQL server on the loopback, as user nobody if this process is root; yield its URL."""
     folder.mkdir()
     port, binaries, as_user = free_port(), POSTGRES[-1].parent, list[str]()
-    if os.getuid() == 0:  # it refuses to run as root
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "nobody")
         for above in folder.parents:
             if above.stat().st_uid == 0 and above.is_relative_to(folder.parents[2]):
-                above.chmod(above.stat().st_mode | 0o111)  # pytest's folders are root's own
+                above.chmod(above.stat().st_mode | 0o111)  # pytest's directories belong to root
         as_user = ["runuser", "-u", "nobody", "--"]
 
     def run(program: str, *arguments: str) -> None:
@@ -245,9 +233,6 @@ def test_distributed_sweep_over_postgresql(dirs: SweepDirs) -> None:
         with server(dirs.server, f"backend_store_uri={url}") as address:
             assert_distributed_sweep(dirs, address, run_distributed_sweep(dirs, address))
         assert not (dirs.server / "server.db").exists()
-
-
-# --- what the server refuses ---
 
 
 def test_invalid_server_options_are_rejected(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Same config, seed and number of workers: the same bits, whatever one looks at meanwhile."""
+"""The same config, seed and number of workers give bit-identical weights."""
 
 import json
 from collections.abc import Callable
@@ -25,9 +25,9 @@ TINY = (
     "batch_size=64",
     "patience=null",
 )
-# Bounds of the relative difference of the weights, and of val/loss, behind 24 steps with 1, 2 and 4 workers.
-# No bound is derived: Adam divides a gradient by its own size, so that a step of a weight whose gradient is
-# all rounding may have any direction. Measured: 8e-8 and 5e-10; that a worker's part is lost would be 1e-2.
+# Bounds of the relative difference of weights and val/loss after 24 steps with 1, 2 and 4 workers.
+# There is no derived bound: Adam normalizes gradients that are only rounding errors.
+# Measured: 8e-8 and 5e-10; a lost worker would give 1e-2.
 # benchmarks/determinism.json has the whole default training.
 WEIGHTS, LOSS = 1e-5, 1e-6
 
@@ -41,7 +41,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train(run_cli: RunCli, data_dir: Path) -> Callable[..., tuple[Array, float]]:
-    """The weights at the end of a training with these arguments, and their val/loss."""
+    """Return the final weights and val/loss of a training run."""
 
     def train(*arguments: str) -> tuple[Array, float]:
         configs: list[Config] = []
@@ -61,7 +61,7 @@ def test_workers_change_only_rounding(train: Any) -> None:
     flat, loss = train("workers=4")
     assert (flat.tobytes(), loss) == (by_workers[4][0].tobytes(), by_workers[4][1])
     flat, loss = by_workers[1]
-    assert flat.tobytes() != by_workers[2][0].tobytes(), "else nothing is compared here"
+    assert flat.tobytes() != by_workers[2][0].tobytes(), "the comparison needs different bits"
     for other, other_loss in (by_workers[2], by_workers[4]):
         assert np.linalg.norm(flat - other) / np.linalg.norm(flat) < WEIGHTS
         assert abs(loss - other_loss) / loss < LOSS
@@ -77,7 +77,7 @@ def test_blas_threads_do_not_change_weights(train: Any) -> None:
 
 
 def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data_dir: Path, tmp_path: Path) -> None:
-    """The whole command: evaluations, points of the curves and samples, of another prompt and temperature."""
+    """Evaluations, logging and samples have no effect."""
     settings = {
         "seldom": ("eval_every=1000", "log_every=1000", "length=0"),
         "often": ("eval_every=3", "log_every=1", "prompt=o ", "temperature=1.3", "length=50"),
@@ -95,7 +95,7 @@ def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data_dir: P
         assert result.rc == 0, result.err
         (folder,) = (tmp_path / name / "runs").iterdir()
         scores = json.loads((folder / "scores.json").read_text())
-        del scores["job_digest"]  # of the config
+        del scores["job_digest"]  # depends on the config
         scores_by_name[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
-        assert "kept the weights of step 24," in result.err, "the last step's, in each of the three"
+        assert "kept the weights of step 24," in result.err, "all three keep the last step"
     assert scores_by_name["seldom"] == scores_by_name["often"] == scores_by_name["greedy"]

@@ -1,6 +1,6 @@
-"""A disk without room: one clear line, exit status 2, nothing half-written, what was there before intact.
+"""A full disk gives one error line, exit status 2, and no incomplete files.
 
-Imitated by a limit on the size of a file, which ends a write with the same kind of error.
+A limit on the file size raises the same kind of error.
 """
 
 import subprocess
@@ -51,7 +51,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
-    """In the middle of the training, by its journal."""
+    """The event log reaches the limit during training."""
     overrides = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none",
              "figures=false")  # fmt: skip
     process = run_python(
@@ -70,7 +70,7 @@ def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
     from src.tracking.sync_state import close_run
 
-    assert close_run(folder), "closed as soon as there is room"
+    assert close_run(folder), "the run can be closed later"
 
 
 @pytest.mark.slow

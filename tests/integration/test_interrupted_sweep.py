@@ -1,4 +1,4 @@
-"""Sweeps that were cut off in the middle of a job, and go on there with skip_finished=true."""
+"""Interrupted sweeps are resumed with skip_finished=true."""
 
 import json
 import os
@@ -22,11 +22,8 @@ from tests.conftest import PROJECT, environ
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
 
-# --- sweeps that are killed ---
-
-
 def run_killed_sweep(path_overrides: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A sweep, in a process group of its own, that kills all of it."""
+    """Run a sweep that kills its whole process group."""
     return subprocess.run(
         [sys.executable, "tests/fault_injection.py", path_overrides, str(count), "--multirun", *arguments],
         cwd=PROJECT, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, timeout=TIME_LIMIT,
@@ -35,10 +32,10 @@ def run_killed_sweep(path_overrides: str, count: int, *arguments: str) -> subpro
 
 
 def by_hidden(outputs: Path) -> dict[int, Path]:
-    """The directories of the runs by their numbers of units."""
+    """Return the run directories by hidden size."""
     files = (outputs / "runs").glob("*/config.json")
     found = {json.loads(file.read_text())["hidden"]: file.parent for file in files}
-    assert len(found) == len(list((outputs / "runs").iterdir())), "a job was begun twice"
+    assert len(found) == len(list((outputs / "runs").iterdir())), "a job was started twice"
     return found
 
 
@@ -48,7 +45,7 @@ def weights(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path, command: Commands) -> dict[int, Path]:
-    """The jobs of a sweep that nothing happened to."""
+    """The runs of a sweep without interruption."""
     outputs = tmp_path_factory.mktemp("straight")
     path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
     result = command("src.train", "--multirun", "hidden=8,12", *JOB, *path_overrides)
@@ -61,8 +58,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path, command:
 def test_killed_sweep_resumes_second_job(
     skip_finished: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: Commands
 ) -> None:
-    """Killed behind the second checkpoint of the second job, whichever way its jobs were delivered. To the
-    bit, in the same run of MLflow, which is a job of the new sweep."""
+    """Killed after the second checkpoint of the second job. The result is bit-identical, in the same MLflow
+    run, which becomes a job of the new sweep."""
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}")
     overrides = ("hidden=8,12", *JOB, *path_overrides)
     process = run_killed_sweep("checkpoint renamed", 5, *overrides, skip_finished)
@@ -70,7 +67,7 @@ def test_killed_sweep_resumes_second_job(
     folders = by_hidden(tmp_path)
     again = command("src.train", "--multirun", *overrides, "skip_finished=true")
     assert again.rc == 0, again.err
-    assert by_hidden(tmp_path) == folders, "no run was begun anew"
+    assert by_hidden(tmp_path) == folders, "no new run"
     ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
     assert f"hidden=8: reused run {ids[8]}" in again.err
     assert f"hidden=12: resuming run {folders[12].name} from step 40\n" in again.err
@@ -94,7 +91,7 @@ def test_killed_sweep_resumes_second_job(
     run = client.get_run(ids[12])
     assert run.info.status == "FINISHED"
     parent = SyncState.load(file.parent).run_id
-    assert run.data.tags["mlflow.parentRunId"] == parent, "the id of the new sweep"
+    assert run.data.tags["mlflow.parentRunId"] == parent, "parent run of the new sweep"
     assert client.get_run(parent).data.metrics["sweep/jobs"] == 2
     curve = [(step, value) for step, name, value in points(uninterrupted[12]) if name == "train/loss"]
     assert [(m.step, m.value) for m in client.get_metric_history(ids[12], "train/loss")] == curve
@@ -120,7 +117,7 @@ def test_interrupted_job_is_resumed(
     new = [point for point in points(folders[8]) if point not in points(uninterrupted[8])]
     assert {name for _, name, _ in new} - {"val/loss", "val/bpc"} <= {
         name for step, name, _ in points(uninterrupted[8]) if step in (0, STEPS + 1)
-    }, "beside those of the first end nothing is otherwise"
+    }, "only the points of the first end differ"
     third = command("src.train", "--multirun", *overrides)
     assert third.err.count(": reused run ") == 2
 
@@ -130,8 +127,9 @@ def test_interrupted_job_is_resumed(
 def test_parallel_jobs_are_resumed(
     target: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: Commands
 ) -> None:
-    """Over joblib's processes: ended when both have a checkpoint; the lengths are theirs alone. SIGTERM to
-    the launching process closes the sweep and leaves none of its processes behind."""
+    """Stopped when both jobs of joblib have a checkpoint. SIGTERM to the launching process closes the sweep
+    and
+    leaves no processes."""
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     overrides = ("hidden=8,12", *JOB, "max_epochs=3", "patience=null", *path_overrides, "skip_finished=true",
              "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip
@@ -142,7 +140,7 @@ def test_parallel_jobs_are_resumed(
         process.communicate(timeout=TIME_LIMIT)
     else:
         process.terminate()
-        table, err = process.communicate(timeout=TIME_LIMIT)  # ends when no process holds the pipes any more
+        table, err = process.communicate(timeout=TIME_LIMIT)  # ends when no process holds the pipes
         assert (process.returncode, "Traceback" in err) == (143, False)
         assert "train: SIGTERM" in err
         assert [f"│ {hidden} " in table for hidden in (8, 12)] == [True, True]
@@ -156,11 +154,8 @@ def test_parallel_jobs_are_resumed(
         assert kinds.count("resumed") == 1
 
 
-# --- reproduce ---
-
-
 def start(*arguments: str, stderr: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
-    """`python -m ARGUMENTS` in a process group of its own."""
+    """Start `python -m ARGUMENTS` in a new process group."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments], cwd=PROJECT, env=environ(), stdout=subprocess.PIPE,
         stderr=stderr, text=True, start_new_session=True,

@@ -1,4 +1,4 @@
-"""A sweep over joblib's processes: four at once in a fresh database, two do a second job, one job fails."""
+"""A sweep over four joblib processes in a new database; two run a second job, one job fails."""
 
 import json
 import re
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false", "figures=false")
 PROCESSES = 4
-HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
+HIDDEN = [8, 0, 12, 8, 8, 12]  # job order; hidden=0 fails
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def parent(runs: list[Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def children(runs: list[Any], parent: Any) -> list[Any]:
-    """In the order of their numbers."""
+    """Child runs by job number."""
     key = f"sweep.{parent.info.run_id}"
     values = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     return sorted(values, key=lambda run: json.loads(run.data.tags[key])["number"])
@@ -82,7 +82,7 @@ def test_joblib_sweep_reports_failed_job(sweep_result: Any, parent: Any) -> None
 
 @pytest.mark.slow
 def test_every_job_is_child_run(children: list[Any]) -> None:
-    """Four processes open a fresh database: it was made before they began."""
+    """Four processes use a database that the parent process created."""
     assert [child.data.params["hidden"] for child in children] == [str(h) for h in HIDDEN]
     assert [child.info.status for child in children] == ["FINISHED" if h else "FAILED" for h in HIDDEN]
 
@@ -113,7 +113,7 @@ def logged_points(folder: Path) -> list[tuple[str, int, float]]:
 
 @pytest.fixture(scope="module")
 def states(root: Path, sweep_result: Any) -> dict[int, list[dict[str, Any]]]:
-    """By process: its state in front of each of its jobs."""
+    """States of each process before each of its jobs."""
     by_process: dict[int, list[dict[str, Any]]] = {}
     for file in sorted((root / "probe").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         logged = json.loads(file.read_text())
@@ -124,7 +124,7 @@ def states(root: Path, sweep_result: Any) -> dict[int, list[dict[str, Any]]]:
 @pytest.mark.slow
 def test_job_state_does_not_leak(states: dict[int, list[dict[str, Any]]]) -> None:
     assert sum(len(logged) for logged in states.values()) == len(HIDDEN)
-    assert len(states) == PROCESSES  # so that some process did two jobs that were trained
+    assert len(states) == PROCESSES  # so some process trained two jobs
     for first, *others in states.values():
         assert first["mlflow_imported"] is False
         assert first["children"] == []

@@ -1,4 +1,4 @@
-"""A text much larger than the memory that it may take, in a process that is given no more."""
+"""A text much larger than the allowed memory is prepared, read and scored."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT
 
 SIZE = 40_000_000  # bytes
-ALLOWED = 24_000_000  # bytes of memory beside what the interpreter and the libraries have taken
-# Of an evaluation 64 MB are the intervals' resamples; n-grams and suffixes of the whole text would take 2 GB.
+ALLOWED = 24_000_000  # bytes in addition to interpreter and libraries
+# The resamples of an evaluation take 64 MB; n-grams and suffixes of the whole text would take 2 GB.
 ALLOWED_TO_EVALUATE = 90_000_000
 
 CHILD = """

@@ -1,4 +1,4 @@
-"""A tracker that goes away, a delivery that is cut off, processes that begin at once: all told once."""
+"""Sync after server outages, interruptions and concurrent starts: complete and without duplicates."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def differences(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_sync_after_server_outage_is_complete(data: Path, tmp_path: Path) -> None:
-    """And training goes on meanwhile: see the pauses in benchmarks/outage.json."""
+    """Training continues during the outage: benchmarks/outage.json has the pauses."""
     report = outage(tmp_path, data)
     assert report["status"] == 0, report
     assert differences(report) == {}
@@ -45,23 +45,20 @@ def test_sync_after_server_outage_is_complete(data: Path, tmp_path: Path) -> Non
 
 
 def test_concurrent_runs_create_database_once(data: Path, tmp_path: Path) -> None:
-    """The first find no database, the others one that is being made. (The benchmark has eight.)"""
+    """The benchmark uses eight runs."""
     report = at_once(tmp_path, data, count=4)
     assert (report["finished"], report["delivered"], report["models"]) == (4, 4, 4), report
     assert report["points"] > 4 * 20
     assert differences(report) == {}
 
 
-# --- delivering that is cut off ---
-
-
 def artifact_uri(folder: Path) -> str:
-    """Where the artifacts of a fresh experiment go."""
+    """Return the artifact location of a new experiment."""
     return (folder.parent / "artifacts").as_uri()
 
 
 def write_run(folder: Path, uri: str) -> Path:
-    """A run with points, a file and a model, not delivered yet."""
+    """Write a run with points, a file and a model that is not uploaded."""
     (folder / "model").mkdir(parents=True)
     (folder / "note.txt").write_text("a note")
     (folder / "model" / "weights").write_text("w")
@@ -78,16 +75,16 @@ def write_run(folder: Path, uri: str) -> Path:
 
 
 class Interrupted(Exception):
-    """The process is killed here."""
+    """Simulated kill of the process."""
 
 
 @pytest.mark.parametrize("after", [True, False])
 def test_interrupted_sync_creates_no_duplicates(
     after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every call that changes the store: before it, and after it, before that is noted.
+    """Interrupt every call that changes the store, before it and after it.
 
-    Metric points that may have arrived are sent again; the database drops identical ones.
+    Metric points may be sent again; the database drops identical ones.
     """
     import mlflow
 
@@ -114,18 +111,18 @@ def test_interrupted_sync_creates_no_duplicates(
 
     calls = ("create_run", "log_batch", "log_artifact", "set_terminated")
     client_methods = {name: interrupting(getattr(base, name)) for name in calls}
-    connect(uri)  # makes the database
+    connect(uri)  # create the database
     monkeypatch.setattr(sync, "connect", type("Client", (base,), client_methods))
     monkeypatch.setattr(mlflow.pyfunc, "log_model", interrupting(mlflow.pyfunc.log_model))
     interruptions = 0
     while not SyncState.load(folder).is_complete(folder):
         interruptions += 1
         assert interruptions < 50
-        calls_left["left"] = interruptions  # each time one call further
+        calls_left["left"] = interruptions  # interrupt one call later
         try:
             sync.sync_all([folder])
         except Interrupted:
-            acquire(folder, "sync.lock", timeout=0).release()  # nobody has it any more
+            acquire(folder, "sync.lock", timeout=0).release()  # the lock is free
     assert interruptions > 3
     report = compare(folder, uri)
     assert differences(report) == {}
@@ -168,7 +165,7 @@ def test_concurrent_syncs_of_one_run(tmp_path: Path, command: Any) -> None:
         f"{os.getpid()} on {os.uname().nodename}"
     )
     lock.release()
-    # Two at once: one delivers, the other says who does, or finds it done.
+    # Two processes: one uploads, the other reports the lock or finds nothing to do.
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "src.sync", str(folder)],
@@ -196,7 +193,7 @@ def test_sync_uploads_all_pending_runs(tmp_path: Path, command: Any) -> None:
 
 
 def test_offline_sweep_is_uploaded_later(data: Path, tmp_path: Path, command: Any, trained: Any) -> None:
-    """The jobs' table has no ids then; the command that the message names brings parent and jobs."""
+    """The command of the message uploads the parent run and the jobs."""
     settings = ("hidden=8,12", "max_epochs=0.02", "workers=1", "length=20", "tracking.experiment=swept late",
                 "figures=false")  # fmt: skip
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking.uri=http://127.0.0.1:9")
@@ -210,7 +207,10 @@ def test_offline_sweep_is_uploaded_later(data: Path, tmp_path: Path, command: An
     names = {file.parent.name for file in tmp_path.glob("runs/*/events.jsonl")}
     assert len(names) == 2
     assert all(name in result.out for name in names)
-    for file in [sweep / "tracking.json", *tmp_path.glob("runs/*/tracking.json")]:  # the server is back
+    for file in [
+        sweep / "tracking.json",
+        *tmp_path.glob("runs/*/tracking.json"),
+    ]:  # the server is reachable again
         store = {"uri": trained.uri, "artifacts": (trained.outputs / "artifacts").as_uri()}
         file.write_text(json.dumps(json.loads(file.read_text()) | store))
     synced = command("src.sync", str(sweep))

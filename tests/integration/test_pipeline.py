@@ -1,4 +1,4 @@
-"""The stages through the command line, end to end."""
+"""All stages on the command line, end to end."""
 
 import json
 import os
@@ -19,19 +19,17 @@ RunCli = Callable[..., Any]
 
 
 def read_weights(outputs: Path) -> bytes:
-    """The kept weights of the one run under a directory."""
+    """Return the best weights of the only run in a directory."""
     (file,) = outputs.glob("runs/*/model/weights.safetensors")
     return file.read_bytes()
 
-
-# --- one's own text, stage by stage ---
 
 LINE = "the rain in spain stays mainly in the plain; a hand, a stand: sand? land! 42 Winds of Grand Élan"
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 kB of a person's own text, with capitals, punctuation, digits, line ends and an accent."""
+    """20 kB of text with capitals, punctuation, digits, line ends and an accent."""
     rng = np.random.default_rng(0)
     lines = [" ".join(rng.choice(LINE.split(), 8)) for _ in range(450)]
     file = tmp_path_factory.mktemp("own") / "my text, 1.txt"
@@ -105,13 +103,10 @@ def test_scores_without_test_split(text: Path, run_cli: RunCli, tmp_path: Path) 
     (file,) = (tmp_path / "o").glob("runs/*/scores.json")
     scores = json.loads(file.read_text())
     assert not [name for name in scores if name.startswith("test")]
-    # no rounding: two ways to score a split, which differ by what the state holds where a stream begins
+    # the two scores differ in the initial state of the streams
     assert scores["final_val/loss"] == pytest.approx(scores["val/loss"], rel=0.02)
     evaluated = run_cli("evaluate", *path_overrides)
     assert "validation split (this corpus has no test split)" in evaluated.out
-
-
-# --- one run, from the outside ---
 
 
 @pytest.mark.slow
@@ -191,9 +186,6 @@ def test_pipeline_reports_unchecked_claims(run_cli: RunCli, tmp_path: Path) -> N
     assert not (tmp_path / "o" / "reproduction.json").exists()
 
 
-# --- sampling and evaluating ---
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> None:
@@ -206,11 +198,11 @@ def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> Non
     assert scores_file.keys() == {key for key in scores if key.startswith(("test/", "test_stateless/"))}
     assert scores_file == {
         key: scores[key] for key in scores_file
-    }  # the same computation, by one thread of BLAS
+    }  # the same computation with one BLAS thread
     report = json.loads(scores_path.with_name("evaluation.json").read_text())
     assert [text["temperature"] for text in report["texts"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
     known = [text["known_words"] for text in report["texts"][:-1]]
-    assert known[2] > known[3] > known[-1]  # the hotter, the more words it makes up
+    assert known[2] > known[3] > known[-1]  # higher temperatures give fewer known words
     assert scores_path.with_name("temperature.png").stat().st_size > 5000
 
 
@@ -232,7 +224,7 @@ def test_sample_is_streamed(run_cli: RunCli, text: Path, tmp_path: Path) -> None
     try:
         assert process.stdout is not None
         assert process.stdout.read(300).startswith(b"the ")
-        assert process.poll() is None, "the text was there only when all of it was written"
+        assert process.poll() is None, "the text was not streamed"
     finally:
         process.kill()
         process.communicate()

@@ -1,4 +1,4 @@
-"""Real trainings, killed and gone on with: the weights and every point are those of one that was not."""
+"""Interrupted and resumed training is bit-identical to uninterrupted training."""
 
 import json
 import os
@@ -63,8 +63,8 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 def test_training_killed_25_times_is_bit_identical(
     data: Path, tmp_path: Path, command: Callable[..., CommandResult]
 ) -> None:
-    """Killed outright at random moments: in a step, while a line of the journal is written, and before, while
-    and after a checkpoint is."""
+    """Killed at random places: in a step, in a line of the event log, and before, during and after a
+    checkpoint."""
     uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed")
     )
@@ -88,7 +88,7 @@ def test_training_killed_25_times_is_bit_identical(
     assert result.rc == 0, result.err
     assert only_run(tmp_path / "killed") == folder
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
-    assert len(list((folder / "checkpoints").iterdir())) == 2, "the last two, and nothing half written"
+    assert len(list((folder / "checkpoints").iterdir())) == 2, "only the last two checkpoints"
     records = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert records.count("resumed") == KILLS
 
@@ -111,7 +111,7 @@ def test_killed_worker_ends_run_and_resume_is_bit_identical(
     next(line for line in process.stderr if line.startswith("step 50/"))
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(int(worker), signal.SIGKILL)  # as a machine does that is out of memory
+    os.kill(int(worker), signal.SIGKILL)  # like the kernel when memory is exhausted
     _, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 2, err
     assert "Traceback" not in err
@@ -133,7 +133,7 @@ def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, f
 def test_sigterm_of_tracked_run_and_resume(
     data: Path, tmp_path: Path, command: Callable[..., CommandResult]
 ) -> None:
-    """SIGTERM, then SIGKILL, then to the end, in one run of MLflow; two processes share the batches."""
+    """SIGTERM, then SIGKILL, then to the end, in one MLflow run with two workers."""
     settings = (*SMALL, "hidden=8", "batching=contiguous", "stateful=true", "max_epochs=7", "workers=2")
     uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
@@ -148,7 +148,7 @@ def test_sigterm_of_tracked_run_and_resume(
     )  # fmt: skip
     assert process.stderr is not None
     next(line for line in process.stderr if line.startswith("step 50/"))
-    os.killpg(process.pid, signal.SIGTERM)  # as a cluster does: to every process of the job
+    os.killpg(process.pid, signal.SIGTERM)  # like a cluster: to every process of the job
     out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 143, err
     assert (out, "Traceback" in err) == ("", False)
@@ -159,8 +159,8 @@ def test_sigterm_of_tracked_run_and_resume(
     from src.tracking.mlflow_client import connect
 
     def synced_run() -> Any:
-        """Once all that there is has been delivered."""
-        for _ in range(300):  # the process that the training left behind may still be at it
+        """Return the MLflow run after all events are uploaded."""
+        for _ in range(300):  # the background sync may still run
             result = command("src.sync", str(folder))
             if "that no other process uses" not in result.err:
                 break
@@ -185,5 +185,5 @@ def test_sigterm_of_tracked_run_and_resume(
     assert len(client.search_runs([run.info.experiment_id])) == 1
     logged = points(folder)
     synced = history(client, run.info.run_id, {name for _, name, _ in logged})
-    assert synced == sorted(logged), "nothing twice, nothing missing"
+    assert synced == sorted(logged), "every point once"
     assert len(client.get_run(run.info.run_id).outputs.model_outputs) == 1

@@ -1,4 +1,4 @@
-"""resume= and init_from= of a run that has finished: what is refused, trained further and begun anew."""
+"""resume= and init_from= of a finished run."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ RunCli = Callable[..., Any]
 def finished(
     data: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable[..., CommandResult]
 ) -> tuple[Path, list[str]]:
-    """A small finished run, and where it is."""
+    """Directory and path overrides of a small finished run."""
     outputs = tmp_path_factory.mktemp("outputs")
     path_overrides = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20", "figures=false")
@@ -86,7 +86,7 @@ def test_pipeline_rejects_resume(run_cli: RunCli, finished: Any) -> None:
 
 
 def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) -> None:
-    """A changed config is welcome; other sizes and other characters are not."""
+    """The config may change; sizes and vocabulary may not."""
     from src.models import serialization
     from src.training import checkpoint
 
@@ -101,10 +101,11 @@ def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) ->
         new_dir = max((run_dir.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
         assert new_dir != run_dir
         initial = serialization.load(new_dir / "model").params
-        # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2); rounding does not lengthen one
-        # beyond 2
+        # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2), and rounding
         assert abs(initial - weights).max() <= 2 * 2 * 1e-12 * 0.1 / 0.001**0.5
-        assert [step for step, name, _ in points(new_dir) if name == "val/loss"] == [1, 2], "a fresh start"
+        assert [step for step, name, _ in points(new_dir) if name == "val/loss"] == [1, 2], (
+            "a new run starts at step 1"
+        )
     for changes, expected in (
         (("hidden=9",), "hidden=8, not 9"),
         (("model=gru", "hidden=8"), "cell=rnn, not gru"),
@@ -118,14 +119,14 @@ def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) ->
 
 
 def test_finished_run_is_trained_further(run_cli: RunCli, finished: Any) -> None:
-    """In the same run, with more of max_epochs; the scores at the end are the new ones."""
+    """A larger max_epochs continues the same run with new scores."""
     run_dir, path_overrides = finished
     before, scores = points(run_dir), json.loads((run_dir / "scores.json").read_text())
     result = run_cli("train", f"resume={run_dir.name}", "max_epochs=0.1", *path_overrides)
     assert result.rc == 0, result.err
     after = points(run_dir)
     assert after[: len(before)] == before
-    assert len({(step, name) for step, name, _ in after}) == len(after), "no point twice"
+    assert len({(step, name) for step, name, _ in after}) == len(after), "duplicate points"
     assert json.loads((run_dir / "scores.json").read_text())["test/bpc"] < scores["test/bpc"]
     assert json.loads((run_dir / "config.json").read_text())["max_epochs"] == 0.1
     (last,) = [v for s, n, v in after[len(before) :] if n == "test/bpc"]

@@ -1,4 +1,4 @@
-"""`python -m src.sample`: one text, several texts, and what is kept with the run."""
+"""`python -m src.sample`: samples, restrictions, and the saved files."""
 
 import hashlib
 import shutil
@@ -61,7 +61,7 @@ def test_top_k_and_top_p_are_off_by_default(sample_run: RunCli, trained: Any) ->
 
 @pytest.mark.slow
 def test_sample_needs_only_model_files(run_cli: RunCli, trained: Any, tmp_path: Path) -> None:
-    """The model's own files say everything about sampling: prompts are normalized as its text was."""
+    """Sampling needs the model files, evaluation also the config."""
     folder = tmp_path / "runs" / "copy"
     shutil.copytree(trained.folder, folder)
     (folder / "config.json").unlink()

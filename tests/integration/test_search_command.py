@@ -1,4 +1,5 @@
-"""Searches as they are typed: going on, failures, two objectives, side by side, the ready experiments."""
+"""Optuna searches on the command line: resuming, failures, objectives, parallel jobs, the bundled
+experiments."""
 
 import json
 import re
@@ -26,14 +27,14 @@ def sweep(command: Any, root: Path, *arguments: str) -> Any:
 
 
 def load_trials(root: Path) -> list[Any]:
-    """Of the one study there is."""
+    """Return the trials of the only study."""
     storage = optuna.storages.get_storage(f"sqlite:///{root / 'outputs' / 'optuna.db'}")
     (name,) = optuna.get_all_study_names(storage)
     return list(optuna.load_study(study_name=name, storage=storage).trials)
 
 
 def assert_no_library_output(err: str) -> None:
-    """Every line of standard error is ours."""
+    """Standard error has only lines of this project."""
     noise = re.compile(r"warning|deprecat|optuna|sqlalchemy|alembic|traceback|\[I |INFO|Failed exp", re.I)
     assert [line for line in err.splitlines() if noise.search(line)] == []
 
@@ -46,9 +47,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def search_result(root: Path, command: Any) -> Any:
     return sweep(command, root, *SEARCH)
-
-
-# --- real searches ---
 
 
 @pytest.mark.slow
@@ -67,7 +65,7 @@ def test_search_has_parent_run_with_best_trial(search_result: Any, root: Path) -
     assert len(names) == 3
     assert all(re.fullmatch(r"hidden=(8|12|16) lr=0\.\d{3,6}", name) for name in names), names
     study_trials = load_trials(root)
-    for child in children:  # as it was proposed, to the last digit
+    for child in children:  # exactly the proposed values
         params = {"hidden": int(child.data.params["hidden"]), "lr": float(child.data.params["lr"])}
         (trial,) = [t for t in study_trials if t.params == params]
         assert trial.value == pytest.approx(child.data.metrics["val/loss"])
@@ -131,7 +129,7 @@ def test_two_objectives_give_pareto_front(command: Any, root: Path) -> None:
     study_trials = load_trials(search_root)
     assert all(len(trial.values) == 2 and trial.values[1] > 1000 for trial in study_trials)
     assert re.search(r"^  val/loss=\S+ throughput/chars_per_second=\S+ with hidden=\d+$", result.out, re.M)
-    # A reused job tells both, as measured then.
+    # A reused job has both values.
     again = sweep(
         command,
         search_root,
@@ -163,11 +161,8 @@ def test_parallel_search(command: Any, root: Path) -> None:
     study_trials = load_trials(search_root)
     assert [trial.state for trial in study_trials] == [TrialState.COMPLETE] * 4
     spans = [(trial.datetime_start, trial.datetime_complete) for trial in study_trials]
-    assert spans[1][0] < spans[0][1]  # the second is begun before the first has ended
+    assert spans[1][0] < spans[0][1]  # the second trial starts before the first ends
     assert "4 trials, best: val/loss=" in result.out
-
-
-# --- the ready ones ---
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A sweep as one thing: parent and children, failures, reuse, interruption, the table at the end."""
+"""Sweeps: parent and child runs, failures, reuse, interruption, and the final table."""
 
 import json
 import os
@@ -39,9 +39,6 @@ def client_of(root: Path) -> Any:
 def runs_of(client: Any, path_overrides: str) -> list[Any]:
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
     return list(client.search_runs([experiment], path_overrides, order_by=["attributes.start_time"]))
-
-
-# --- what needs no training ---
 
 
 def job(keys: list[str], **overrides: str) -> Job:
@@ -95,9 +92,6 @@ def test_swept_keys_have_several_values(
     from src.sweeps.hydra_callback import swept_keys
 
     assert swept_keys(overrides, params) == keys
-
-
-# --- a sweep with a job that fails ---
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +261,7 @@ def test_exception_in_job_is_recorded(
 
 
 def run_multirun(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """`python -m src.train --multirun ARGUMENTS` in this process; its exit status."""
+    """Run `python -m src.train --multirun ARGUMENTS` in this process and return its exit status."""
     from hydra.core.global_hydra import GlobalHydra
 
     from src import train

@@ -1,4 +1,4 @@
-"""What MLflow has of a run that went well: everything, once."""
+"""The MLflow content of a successful run."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
 @pytest.fixture(scope="module")
 def mlflow_run(client: Any, trained: Any) -> Any:
-    """The shared run as MLflow knows it."""
+    """The MLflow run of `trained`."""
     return client.get_run(trained.run_id)
 
 
@@ -55,7 +55,7 @@ def test_every_point_is_synced_once(name: str, client: Any, trained: Any) -> Non
     assert len(logged) >= 6
     assert metric_history(client, trained.run_id, name) == sorted(logged)
     steps = [step for step, _, _ in logged]
-    assert steps == sorted(set(steps)), "at most one point a step"
+    assert steps == sorted(set(steps)), "more than one point per step"
 
 
 def test_metrics_are_logged_at_configured_steps(trained: Any) -> None:
@@ -83,7 +83,7 @@ def test_final_scores_are_metrics(mlflow_run: Any, trained: Any) -> None:
 
 
 def test_last_val_loss_is_of_best_weights(mlflow_run: Any, trained: Any) -> None:
-    """What a table of runs shows and sorts by."""
+    """The table of runs shows this value."""
     from src.data.corpus import load
     from src.evaluation.scoring import validation_loss
     from src.models import serialization
@@ -91,7 +91,7 @@ def test_last_val_loss_is_of_best_weights(mlflow_run: Any, trained: Any) -> None
     model = serialization.load(trained.folder / "model")
     corpus = load(next((trained.root / "data").glob("smallshake-*")))
     loss = validation_loss(model.architecture, model.params, corpus.split("val"))
-    assert mlflow_run.data.metrics["val/loss"] == loss  # the same computation, by one thread of BLAS
+    assert mlflow_run.data.metrics["val/loss"] == loss  # the same computation with one BLAS thread
     assert mlflow_run.data.metrics["val/loss"] == min(value for _, value, _ in trained.curve("val/loss"))
 
 
@@ -126,7 +126,7 @@ def test_figures_are_readable_images(name: str, client: Any, trained: Any, tmp_p
     picture = imread(client.download_artifacts(trained.run_id, f"figures/{name}.png", str(tmp_path)))
     height, width, channels = picture.shape
     assert (height >= 400, width >= 600, channels) == (True, True, 4)
-    assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5  # something is drawn, on white
+    assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5  # the figure is not empty
 
 
 def test_config_and_environment_are_logged(client: Any, mlflow_run: Any, trained: Any) -> None:

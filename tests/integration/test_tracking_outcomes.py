@@ -1,4 +1,4 @@
-"""What MLflow is told of a run that ends otherwise: killed, diverged, by Ctrl-C; and no tracker at all."""
+"""The MLflow status of killed, diverged and interrupted runs, and runs without tracking."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def start_training(*arguments: str) -> subprocess.Popen[str]:
-    """A long training in a process group of its own, as a shell starts it."""
+    """Start a long training run in a new process group."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     long_run = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10",
             "figures=false")  # fmt: skip
@@ -54,7 +54,7 @@ def test_killed_run_is_marked_failed(
     process.communicate(timeout=TIME_LIMIT)
     (folder,) = [f for f in (trained.outputs / "runs").iterdir() if belongs_to(f, "killed")]
     deadline = time.monotonic() + TIME_LIMIT
-    # where there are cores to spare, the run's own deliverer has seen it already
+    # the background sync may be faster
     while (folder / "sync.log").exists() and time.monotonic() < deadline:
         state_file = folder / "sync_state.json"
         if state_file.exists() and json.loads(state_file.read_text())["ended"]:
@@ -69,7 +69,7 @@ def test_killed_run_is_marked_failed(
     event_log = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     points = [(r["step"], r["values"]["lr"], r["time"]) for r in event_log if "lr" in r.get("values", {})]
     assert len(points) >= 20
-    assert metric_history(client, run.info.run_id, "lr") == points, "all it told before is kept"
+    assert metric_history(client, run.info.run_id, "lr") == points, "all earlier points are kept"
 
 
 def belongs_to(folder: Path, experiment: str) -> bool:
@@ -91,13 +91,13 @@ def test_diverged_run_is_marked_failed(command: Callable[..., Any], client: Any,
     other_lines = [
         line for line in result.err.splitlines()[:-1] if not line.startswith(("[", "smallshake: ", "step "))
     ]
-    assert other_lines == [], "one line, and no warning of NumPy's before it"
+    assert other_lines == [], "no other lines on standard error"
 
 
 def test_ctrl_c_keeps_best_weights(client: Any, trained: Any) -> None:
     process = start_training(*trained.path_overrides, "tracking.experiment=interrupted")
     wait_for_step(process, 200)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    os.killpg(process.pid, signal.SIGINT)  # like a terminal: to every process of the group
     out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_best_weights(client: Any, trained: Any) -> None:
 
 
 def test_tracking_none_creates_no_database(run_cli: Callable[..., Any], trained: Any, tmp_path: Path) -> None:
-    """And the commands find the run all the same."""
+    """The commands find the run in its directory."""
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
     result = run_cli("train", "hidden=8", "max_epochs=0.02", "workers=1", *path_overrides)
     assert result.rc == 0, result.err

@@ -1,4 +1,4 @@
-"""Command lines that mean nothing. (tests/cli/test_main.py has more of them, in its own process.)"""
+"""Invalid command lines. (tests/cli/test_main.py has more, in its own process.)"""
 
 from tests.invalid_inputs.case import PATHS, TINY, Case
 from tests.invalid_inputs.texts import named_pipe

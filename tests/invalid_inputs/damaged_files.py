@@ -1,4 +1,4 @@
-"""Corpora and runs that were whole once."""
+"""Damaged corpora and runs."""
 
 from tests.invalid_inputs.case import CORPUS, PATHS, PORT, TINY, Case
 from tests.invalid_inputs.file_damage import (
@@ -69,7 +69,7 @@ DAMAGED_RUN = [
         ),
     ),
     (
-        "a cell that there is not",
+        "unknown cell",
         edit_json(
             model_file,
             "model.json",

@@ -1,4 +1,4 @@
-"""What damages a file that an earlier command has written."""
+"""Functions that damage a file of an earlier command."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Places that cannot be written to, journals that cannot be delivered, trainings that cannot succeed."""
+"""Unwritable paths, invalid event logs, and failing training runs."""
 
 from pathlib import Path
 
@@ -85,5 +85,5 @@ FAILING_TRAININGS = [
     Case("train", (*TINY, *PATHS, "model.activation=relu", "optimizer=sgd", "clip=null", "lr=1e30"),
          ("lr", "finite", "smaller lr"), creates=EVERYTHING, name="train: it diverges"),
     Case("train", (*TINY, *PATHS, "hidden=10000000"), ("memory", "hidden"),
-         creates=EVERYTHING, name="train: more memory than there is"),
+         creates=EVERYTHING, name="train: too little memory"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs that cannot go on, and weights that nothing can begin with."""
+"""Runs that cannot be resumed, and invalid initial weights."""
 
 import os
 import shutil
@@ -20,11 +20,11 @@ from tests.invalid_inputs.file_damage import (
 from tests.invalid_inputs.texts import CYRILLIC, named_pipe, text
 
 RUN = "outputs/runs/first"
-UNFINISHED = ("max_epochs=1", "tracking=none", *PATHS)  # something is left to do
+UNFINISHED = ("max_epochs=1", "tracking=none", *PATHS)  # more epochs than the run has
 
 
 def checkpoint(root: Path, name: str) -> Path:
-    """The newest, the only one that is left."""
+    """Return the newest checkpoint and delete the others."""
     *older, newest = sorted((root / RUN / "checkpoints").iterdir())
     for file in older:
         file.unlink()
@@ -32,7 +32,7 @@ def checkpoint(root: Path, name: str) -> Path:
 
 
 def nth(k: int) -> Callable[[Path, str], Path]:
-    """The k-th checkpoint, the oldest first."""
+    """Return a function that finds the k-th oldest checkpoint."""
     return lambda root, name: sorted((root / RUN / "checkpoints").iterdir())[k]
 
 
@@ -47,7 +47,7 @@ def both(damage: Callable[[Callable[[Path, str], Path], str], Prepare]) -> Prepa
 
 
 def without_model(prepare: Prepare) -> Prepare:
-    """As a run is that was killed: checkpoints, and no model of its end."""
+    """Remove the model, as in a killed run."""
 
     def corpus_file(root: Path) -> None:
         shutil.rmtree(root / RUN / "model")
@@ -57,7 +57,7 @@ def without_model(prepare: Prepare) -> Prepare:
 
 
 def locked_run(root: Path) -> Lock:
-    """Another process trains the run."""
+    """Lock the run as another process would."""
     return acquire(root / RUN)
 
 
@@ -78,7 +78,7 @@ DAMAGED_CHECKPOINTS = [
     ("both of another kind", both(lambda find, name: lambda root: shutil.copy(
         root / RUN / "model" / "weights.safetensors", find(root, name)) if (root / RUN / "model").exists()
         else find(root, name).write_bytes(b"{}"))),
-    ("a journal that ends before it", lambda root: (root / RUN / "events.jsonl").write_text("")),
+    ("an event log without its end", lambda root: (root / RUN / "events.jsonl").write_text("")),
 ]  # fmt: skip
 INVALID_RESUMES = (
     [
@@ -188,7 +188,7 @@ INVALID_RESUMES += [
         ("events.jsonl", "damaged"),
         damaged_event_log,
         has_run=True,
-        name="rerun: a damaged journal",
+        name="rerun: a damaged event log",
     ),
     Case("pipeline", ("resume=first", *UNFINISHED), ("resume", "python -m src.train", "first"), has_run=True),
     Case(

@@ -1,4 +1,4 @@
-"""Every key of the schema: a wrong type, and values outside of its range."""
+"""Invalid values for every key of the schema: wrong types and values out of range."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +19,8 @@ WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhap
 
 
 def wrong_values(key: str, constraint: Constraint | None, value: Any) -> Iterator[str]:
-    """A value of another type, and one outside of the range (tests/config/test_schema.py has both ends)."""
-    if constraint is None:  # the class of an optimizer or a schedule knows its constraints
+    """Yield a value of a wrong type and one out of range (tests/config/test_schema.py has both ends)."""
+    if constraint is None:  # key of an optimizer or a schedule
         if "." not in key:
             yield "none_of_these"
         elif isinstance(value, bool):
@@ -46,7 +46,7 @@ def wrong_values(key: str, constraint: Constraint | None, value: Any) -> Iterato
     if constraint.choices:
         yield "none_of_these"
         return
-    if key in RAW_STRING_KEYS:  # any text is one
+    if key in RAW_STRING_KEYS:  # any text is valid
         if not constraint.none_means:
             yield "null"
         return
@@ -92,7 +92,7 @@ def schema_cases() -> Iterator[Case]:
                     ):
                         continue
                     if grouped and not choice:
-                        continue  # with its choice, below
+                        continue  # covered with its choice
                     seen.add(identifier)
                     for value in wrong_values(key, constraint, default):
                         expected_name = key.partition(".")[0] if key.endswith(".name") else key

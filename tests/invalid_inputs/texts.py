@@ -1,4 +1,4 @@
-"""Texts that cannot be read, are too short, or are none."""
+"""Texts that are unreadable, too short or invalid."""
 
 import os
 from pathlib import Path
@@ -129,7 +129,7 @@ INVALID_TEXTS = [
         expected,
         prepare,
         name=f"text: {name}",
-        creates=CORPUS if name.startswith("prompt") else ("data",),  # where it was being made, empty again
+        creates=CORPUS if name.startswith("prompt") else ("data",),  # the data directory stays empty
     )
     for name, arguments, expected, prepare in TEXTS
 ]

@@ -143,7 +143,7 @@ def test_invalid_tensors_are_rejected(folder: Path, change: str) -> None:
 
 
 class Bomb:
-    """Unpickled, it leaves a file behind."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -157,12 +157,12 @@ def test_pickle_is_rejected_and_not_executed(folder: Path, tmp_path: Path) -> No
     (folder / "weights.safetensors").write_bytes(payload)
     assert is_refused(folder)
     assert not trace.exists()
-    pickle.loads(payload)  # the bomb was live
+    pickle.loads(payload)  # the payload works
     assert trace.exists()
 
 
 def test_custom_cell_is_loaded_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its path in model.json; where the module is not, the line names it."""
+    """model.json has the path; the error names a missing module."""
     (tmp_path / "own_cell.py").write_text("from src.rnn.gru import GRU as CELL\n")
     monkeypatch.syspath_prepend(tmp_path)
     save(model_of(RNNConfig(5, 3, "own_cell.CELL")), tmp_path)

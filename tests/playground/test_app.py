@@ -1,4 +1,4 @@
-"""What the page of `python -m src.play` is made of, and what cannot be served."""
+"""The parts of the page of `python -m src.play`, and its errors."""
 
 import json
 import re
@@ -38,9 +38,6 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-# --- what is typed ---
-
-
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -48,7 +45,7 @@ def free_port() -> int:
         ("temperature", -0.5, "expected a number >= 0, got -0.5"),
         ("temperature", None, "expected a number >= 0, got nothing"),
         ("top_k", None, None),
-        ("top_k", 5.0, None),  # a browser knows no integers
+        ("top_k", 5.0, None),  # browsers send floats
         ("top_k", 0, "expected an integer >= 1, or nothing for all, got 0"),
         ("top_k", 2.5, "expected an integer >= 1, or nothing for all, got 2.5"),
         ("top_p", 1.0, None),
@@ -66,9 +63,6 @@ def test_parse_request_converts_types() -> None:
     request = parse_request(run_cli)
     assert request == GenerationRequest("a", 1, 3, None, 10, 2)
     assert [type(request.top_k), type(request.length), type(request.seed)] == [int, int, int]
-
-
-# --- the text ---
 
 
 @pytest.fixture
@@ -115,9 +109,6 @@ def test_unknown_character_is_rejected(model: TrainedModel) -> None:
         TextStream(model, GenerationRequest("x", 1.0, None, None, 10, 1))
 
 
-# --- the runs to choose from ---
-
-
 def test_settings_diff_lists_leading_settings_first() -> None:
     params = {"lr": "0.1", "seed": "1", "hidden": "8", "prompt": "a", "clip_mode": "norm"}
     one = RunRecord("1", "one", metrics={"val/loss": 2.0}, params=params)
@@ -132,9 +123,6 @@ def test_settings_diff_lists_leading_settings_first() -> None:
     assert settings_diff(one, one) == [("hidden=8", False), ("lr=0.1", False)]
     assert option_label(one) == "one · val/loss 2.0000 · 1"
     assert score(other) == "no val/loss"
-
-
-# --- what cannot be served ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page of `python -m src.play` in a real browser: two texts that grow, errors, the keyboard, Ctrl-C."""
+"""The page of `python -m src.play` in a real browser."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=f
 
 @pytest.fixture(scope="module")
 def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
-    """Two tiny trained runs, hidden=16 and hidden=24, and a finished one without a model."""
+    """Two tiny runs, hidden=16 and hidden=24, and a finished run without a model."""
     root = tmp_path_factory.mktemp("play")
     path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     for hidden in (16, 24):
@@ -45,7 +45,7 @@ def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: Any) -> li
 def playground(
     path_overrides: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PlaygroundServer]:
-    """The page on both runs, the best (hidden=16) on the left."""
+    """The page with both runs, the best (hidden=16) on the left."""
     server = PlaygroundServer(tmp_path_factory.mktemp("served"), "left=best", "right=best", *path_overrides)
     yield server
     result = server.stop()
@@ -54,7 +54,7 @@ def playground(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser of Debian's package, driven by Playwright; every page of it has a new profile."""
+    """Debian's Chromium, controlled by Playwright; every page has a new profile."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs Chromium (Debian: apt install chromium)")
@@ -99,11 +99,13 @@ def test_both_columns_stream_text_of_sample(page: PlaygroundPage, path_overrides
         assert time.monotonic() < deadline, seen
         page.page.wait_for_timeout(20)
     for lengths in zip(*seen, strict=True):
-        assert list(lengths) == sorted(lengths), "a text only grows"
+        assert list(lengths) == sorted(lengths), "the text shrank"
         assert len({n for n in lengths if len(prompt) < n < full_length}) >= 5, (
-            f"the text came at once: {lengths}"
+            f"the text was not streamed: {lengths}"
         )
-    assert any(len(prompt) < min(pair) and max(pair) < full_length for pair in seen), "one after the other"
+    assert any(len(prompt) < min(pair) and max(pair) < full_length for pair in seen), (
+        "the columns did not stream in parallel"
+    )
     assert [page.column(side).locator(".prompt").text_content() for side in ("left", "right")] == [prompt] * 2
     settings = [f"prompt={prompt}", "temperature=0.9", "top_k=5", "length=400", "seed=3"]
     for side in ("left", "right"):
@@ -113,7 +115,7 @@ def test_both_columns_stream_text_of_sample(page: PlaygroundPage, path_overrides
 
 
 def test_column_describes_run(page: PlaygroundPage) -> None:
-    assert selected_run_id(page, "left") == selected_run_id(page, "right"), "both are the best"
+    assert selected_run_id(page, "left") == selected_run_id(page, "right"), "both sides show the best run"
     assert page.column("left").locator(".differs").count() == 0
     page.choose("right", "hidden=24")
     for side, hidden in (("left", 16), ("right", 24)):
@@ -128,7 +130,7 @@ def test_column_describes_run(page: PlaygroundPage) -> None:
     page.write()
     page.wait_until(lambda: page.rate("right").startswith("30 characters, computed at "), "the rate")
     page.choose("right", "hidden=16")
-    page.wait_until(lambda: page.text("right") == "", "the text of the run before goes")
+    page.wait_until(lambda: page.text("right") == "", "the text of the previous run is removed")
     assert page.rate("right") == "no text yet"
     assert page.text("left") != ""
 
@@ -142,17 +144,17 @@ def test_keyboard_controls(page: PlaygroundPage) -> None:
     page.wait_until(lambda: [len(text) for text in page.texts()] == [12, 12], "Enter in a number")
     assert page.page.get_by_label("Prompt").input_value() == "love "
     page.fill(Length=9)
-    page.page.get_by_label("Seed").press("Tab")  # to the choice of a pace
+    page.page.get_by_label("Seed").press("Tab")  # to the speed selection
     page.page.keyboard.press("Tab")
     assert page.page.evaluate("document.activeElement.textContent") == "Write"
     page.page.keyboard.press("Enter")
     page.wait_until(lambda: [len(text) for text in page.texts()] == [14, 14], "Enter on the button")
     page.wait_until(page.page.get_by_role("button", name="Stop").is_disabled, "nothing to stop")
-    page.page.keyboard.press("Tab")  # past Stop
+    page.page.keyboard.press("Tab")  # after Stop
     assert page.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Run on the left"
-    page.page.keyboard.type("24 small")  # narrows the list down
+    page.page.keyboard.type("24 small")  # filters the list
     page.page.get_by_role("option").filter(has_text="hidden=24").wait_for()
-    page.wait_until(lambda: page.page.get_by_role("option").count() == 1, "nothing but what was typed")
+    page.wait_until(lambda: page.page.get_by_role("option").count() == 1, "only the matching run")
     page.page.keyboard.press("ArrowDown")
     page.page.keyboard.press("Enter")
     page.column("left").get_by_text("hidden=24", exact=True).wait_for()
@@ -165,7 +167,7 @@ def test_error_is_shown_in_its_column(page: PlaygroundPage) -> None:
     alert = page.column("left").get_by_role("alert")
     alert.filter(has_text="run: expected a run with a logged model, got ").wait_for()
     assert "no val/loss" in page.column("left").inner_text()
-    page.wait_until(lambda: len(page.text("right")) == 25, "the other column writes")
+    page.wait_until(lambda: len(page.text("right")) == 25, "the other column generates")
     page.choose("left", "hidden=16")
     page.fill(Prompt="straße")
     page.write()
@@ -175,7 +177,7 @@ def test_error_is_shown_in_its_column(page: PlaygroundPage) -> None:
         assert str(line.text_content()).startswith("prompt: expected only the 27 characters")
     page.fill(Prompt="love ")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [25, 25], "the next one is fine")
+    page.wait_until(lambda: [len(text) for text in page.texts()] == [25, 25], "the next request succeeds")
     assert page.page.get_by_role("alert").filter(visible=True).count() == 0
 
 
@@ -188,7 +190,7 @@ def test_invalid_value_is_reported_and_nothing_generated(page: PlaygroundPage) -
     assert page.texts() == ("", "")
     page.fill(Temperature=0, Top_p="", Length=3, Prompt="")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [3, 3], "mended")
+    page.wait_until(lambda: [len(text) for text in page.texts()] == [3, 3], "valid values")
 
 
 def test_server_responds_during_generation_and_stop(
@@ -203,7 +205,7 @@ def test_server_responds_during_generation_and_stop(
     page.wait_until(lambda: min(map(len, page.texts())) > 3000, "both write")
     with urllib.request.urlopen(playground.url, timeout=TIME_LIMIT) as answer:
         assert answer.status == 200
-    assert not stop.is_disabled(), "it answered while it was computing"
+    assert not stop.is_disabled(), "generation ended too soon"
     stop.click()
     page.wait_until(stop.is_disabled, "stopped")
     stopped_texts = page.texts()
@@ -214,7 +216,7 @@ def test_server_responds_during_generation_and_stop(
     page.wait_until(lambda: min(map(len, page.texts())) > 1000, "both write again")
     page.fill(Length=10, Prompt="love ")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [15, 15], "what is asked for last counts")
+    page.wait_until(lambda: [len(text) for text in page.texts()] == [15, 15], "the last request counts")
     page.page.wait_for_timeout(500)
     assert [len(text) for text in page.texts()] == [15, 15]
     assert stop.is_disabled()
@@ -234,7 +236,7 @@ def test_page_sends_no_foreign_requests(page: PlaygroundPage, playground: Playgr
 def test_ctrl_c_stops_server_during_generation(
     chromium: Any, path_overrides: list[str], tmp_path: Path, page: PlaygroundPage
 ) -> None:
-    """Without a tracker; a visitor who left in the middle of a text leaves no trace, either."""
+    """Without tracking. A client that disconnects during generation causes no error."""
     server = PlaygroundServer(tmp_path, "tracking=none", *path_overrides)
     try:
         first = PlaygroundPage(chromium, server.url)
@@ -247,9 +249,7 @@ def test_ctrl_c_stops_server_during_generation(
         assert "hidden=24" in second.column("right").inner_text()
         second.fill(Length=100_000)
         second.write()
-        second.wait_until(
-            lambda: min(map(len, second.texts())) > 1000, "longer than the first one is remembered"
-        )
+        second.wait_until(lambda: min(map(len, second.texts())) > 1000, "longer than the first request")
     finally:
         result = server.stop()
     second.context.close()

@@ -1,4 +1,4 @@
-"""The figures of a run, drawn by a real training: each has a title, and nothing is cut off."""
+"""Figures of a real run have titles and no clipped texts."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figures of a sweep: which values stand on axes, means of runs, numbers in the margin."""
+"""Figures of a sweep: axis types, means, and labels at line ends."""
 
 from itertools import pairwise
 from typing import Any
@@ -25,7 +25,7 @@ def test_marginal_axis_types() -> None:
     narrow = drawn("64", "128", "256")
     assert narrow.get_xscale() == "linear"
     assert ticks(narrow) == ["64", "128", "256"]
-    assert drawn("0", "10").get_xscale() == "linear"  # no logarithm of 0
+    assert drawn("0", "10").get_xscale() == "linear"  # 0 has no logarithm
     assert ticks(drawn("rnn", "lstm", "gru")) == ["gru", "lstm", "rnn"]
     assert ticks(drawn("null", "5", "1")) == ["1", "5", "null"]
 

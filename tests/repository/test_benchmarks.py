@@ -1,4 +1,4 @@
-"""The programs whose speed is measured run: what `make bench` would otherwise find out after an hour."""
+"""The benchmark programs run."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT, environ
 
-PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
+PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch has its own environment
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
 
 @pytest.mark.slow
 def test_call_depth_at_first_gradient() -> None:
-    """What a reader passes from the command line to a cell's backward pass."""
+    """Frames from the command line to the backward pass of a cell."""
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.call_depth", "hidden=8", "workers=1"],
         cwd=PROJECT, env=environ(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,

@@ -1,4 +1,4 @@
-"""The pages of docs/: quotations are the source, outputs are what is printed, links lead to something."""
+"""Pages of docs/: quotes match the source, examples print the shown output, links resolve."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from docs import build, examples
 from docs.build import DOCS, FENCE, PAGES, PRINTS, render, run
 from src.common.errors import UserError
 
-ALL = sorted(DOCS.glob("*.md"))  # of others, too
+ALL = sorted(DOCS.glob("*.md"))  # all pages
 FIGURE = re.compile(r"!\[[^\]]+\]\(figures/([^)]+)\)")
 
 SOURCE = '''
@@ -35,7 +35,7 @@ if width < 0:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one module, in the place of this one."""
+    """A project with one module, instead of this project."""
     monkeypatch.setattr(build, "PROJECT", tmp_path)
     file = tmp_path / "src" / "box.py"
     file.parent.mkdir()
@@ -44,13 +44,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prose(page: str) -> str:
-    """A page without its blocks of code, its code within lines and its formulas."""
+    """Return a page without code blocks, inline code and formulas."""
     without = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", "", without, flags=re.DOTALL)
 
 
 def anchors(page: str) -> set[str]:
-    """What GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes of headings."""
     without = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", without, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -59,7 +59,7 @@ def anchors(page: str) -> set[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_up_to_date(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
-    assert render(page, name) == page, "`make docs` writes it again"
+    assert render(page, name) == page, "out of date: make docs"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -117,7 +117,7 @@ def test_quote_of_lines_passages_and_functions() -> None:
         ("<!-- code: src/box.py Box.area -->", "no Box.area in box.py"),
         ('<!-- code: src/box.py area "width" -->', "0 lines that begin with 'width'"),
         ('<!-- code: src/box.py area "r" -->', "2 lines that begin with 'r'"),
-        ('<!-- code: src/box.py area "return" to "raise" -->', "no line behind it"),
+        ('<!-- code: src/box.py area "return" to "raise" -->', "no line after it"),
         ("<!-- code: src/box.py -->", "FILE FUNCTION"),
     ],
 )

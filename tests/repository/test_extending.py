@@ -1,4 +1,4 @@
-"""docs/extending.md followed to the letter, in a copy of the project: its files, its edits, its commands."""
+"""Execute docs/extending.md in a copy of the project: files, edits and commands."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ KINDS = (
 )  # fmt: skip
 FILES = " ".join(f"tests/{name}.py" for name in KINDS)
 NEW = "ugrnn or lion or inverse_root or hamlet or pair or gates or choices_file"
-OWN = "ugrnn.py test_ugrnn.py lion.py inverse_root.py"  # a user's modules
+OWN = "ugrnn.py test_ugrnn.py lion.py inverse_root.py"  # modules of the user
 CHECKS = [
     f"python -m ruff check src tests {OWN}",
     f"python -m ruff format --check src tests {OWN}",
@@ -78,7 +78,7 @@ def run(root: Path, line: str) -> Output:
 
 @pytest.fixture(scope="module")
 def extended_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which every section has been followed, one behind the other."""
+    """A copy of the project with the files and edits of every section."""
     root = tmp_path_factory.mktemp("extended")
     copy_project(root)
     for section in SECTIONS.values():
@@ -89,7 +89,7 @@ def extended_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command_groups(section: list[Block]) -> list[tuple[Block, list[str]]]:
-    """Every block of commands with the lines that one of them says."""
+    """Return every command block with the expected lines of its output."""
     found: list[tuple[Block, list[str]]] = []
     for block in section:
         if block.kind == "run":
@@ -101,12 +101,12 @@ def command_groups(section: list[Block]) -> list[tuple[Block, list[str]]]:
 
 @pytest.fixture(scope="module")
 def outputs(extended_copy: Path) -> dict[str, Output]:
-    """What every command of the page said, and what checks the whole, two at a time."""
+    """Run all commands of the page and the checks, two at a time."""
     lines = [
         line for section in SECTIONS.values() for block, _ in command_groups(section) for line in block.lines
     ]
     assert len(set(lines)) == len(lines) > 5
-    run(extended_copy, "python -m src.preprocess")  # or two commands would both make the default corpus
+    run(extended_copy, "python -m src.preprocess")  # avoids two parallel preparations
     lines += CHECKS
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(lines, pool.map(lambda line: run(extended_copy, line), lines), strict=True))
@@ -119,7 +119,7 @@ def test_page_sections() -> None:
 
 
 def test_every_edit_applies(tmp_path: Path) -> None:
-    """The quick part of what follows: an edit whose place has moved is found without training."""
+    """Finds outdated edits without training."""
     copy_project(tmp_path)
     for section in SECTIONS.values():
         for block in section:
@@ -130,7 +130,7 @@ def test_every_edit_applies(tmp_path: Path) -> None:
 
 
 def test_page_names_path_of_every_block() -> None:
-    """The markers are not shown: the text before them names the file."""
+    """The markers are hidden, so the text must name the file."""
     text = " ".join(page("extending.md").split())
     for section in SECTIONS.values():
         for block in section:
@@ -155,7 +155,7 @@ def test_section_commands_print_expected_output(heading: str, outputs: dict[str,
 
 @pytest.mark.slow
 def test_extensions_are_used_by_runs(extended_copy: Path, outputs: dict[str, Output]) -> None:
-    """Each of them was trained with, and its name stands in the run's config."""
+    """A run was trained with each extension."""
     assert outputs
     configs = [json.loads(file.read_text()) for file in extended_copy.glob("outputs/runs/*/config.json")]
     assert "ugrnn.UGRNN" in {config["model"]["name"] for config in configs}
@@ -167,5 +167,5 @@ def test_extensions_are_used_by_runs(extended_copy: Path, outputs: dict[str, Out
 @pytest.mark.slow
 @pytest.mark.parametrize("line", CHECKS)
 def test_extensions_pass_checks(line: str, outputs: dict[str, Output]) -> None:
-    """It is laid out and typed as strictly, and the suites that hold for all of a kind take the new ones."""
+    """Formatting, types and the test suites of all cells, optimizers, ... include the extensions."""
     assert outputs[line].rc == 0, outputs[line].text

@@ -1,4 +1,4 @@
-"""docs/pipeline.md says what is so: commands, groups, files, names. The commands of every page compose."""
+"""docs/pipeline.md matches the software, and the commands of every page compose."""
 
 import re
 from collections.abc import Iterator
@@ -32,9 +32,6 @@ HYDRA_COMMANDS = {
 }
 
 
-# --- commands ---
-
-
 def test_commands_of_pages_exist() -> None:
     existing = {file.stem for file in (PROJECT / "src").glob("*.py") if '"__main__"' in file.read_text()}
     on_page = {words[0].removeprefix("src.") for words in commands(PIPELINE)}
@@ -52,7 +49,7 @@ def hydra_ready() -> Iterator[None]:
 
 
 def documented_commands() -> list[tuple[str, tuple[str, ...]]]:
-    """Those that compose a config. What extending.md adds has a test of its own."""
+    """Return the commands that compose a config, except those of extending.md."""
     found = {
         (words[0].removeprefix("src."), tuple(word for word in words[1:] if word != "..."))
         for name, text in PAGES.items()
@@ -82,9 +79,6 @@ def test_documented_command_composes(command: str, arguments: tuple[str, ...]) -
     OmegaConf.to_object(composed)
 
 
-# --- the configuration ---
-
-
 def test_groups_and_choices_are_documented() -> None:
     folders = {file.parent for file in CONF.rglob("*.yaml")} - {CONF}
     groups = {str(folder.relative_to(CONF)) for folder in folders if "variant" not in folder.parts}
@@ -99,9 +93,6 @@ def test_groups_and_choices_are_documented() -> None:
     assert documented["variant"] == arms
 
 
-# --- files, and what lands in MLflow ---
-
-
 def documented(mark: str, column: int = 0) -> set[str]:
     return {name for row in rows(PIPELINE, mark) for name in names_in_backticks(row[column])}
 
@@ -111,7 +102,7 @@ def test_run_files_are_documented(trained: Trained) -> None:
     existing = {file.name + "/" * file.is_dir() for file in trained.folder.iterdir()}
     on_page = documented("run")
     assert existing <= on_page
-    owners = {"run.lock.owner", "sync.lock.owner"}  # the owner notes of locks
+    owners = {"run.lock.owner", "sync.lock.owner"}  # owner files of locks
     assert on_page - existing <= {"sweep.json", *owners}
     assert all(in_source(name.rstrip("/")) for name in on_page - existing - owners), on_page - existing
     assert (trained.folder / "model" / "weights.safetensors").exists()
@@ -129,7 +120,7 @@ def test_output_and_corpus_files_are_documented(trained: Trained) -> None:
 
 
 def patterns() -> dict[str, str]:
-    """Each metric of the page as a regular expression."""
+    """Return each documented metric as a regular expression."""
     placeholders = {r"\.\.\.": ".*", "GATE": "[a-z]", "MATRIX": r"w\w+", "N": r"\d"}
     found = {name: re.escape(name) for name in documented("metrics")}
     for place, means in placeholders.items():
@@ -144,7 +135,7 @@ def test_metrics_are_documented(trained: Trained) -> None:
     for name in existing:
         assert any(re.fullmatch(pattern, name) for pattern in known.values()), name
     missing = {n for n, pattern in known.items() if not any(re.fullmatch(pattern, each) for each in existing)}
-    other = {  # of other cells, of what is not the default, of a sweep
+    other = {  # metrics of other cells, non-default options and sweeps
         *("diagnostics/grad_norm_first_over_last_c", "diagnostics/saturation_GATE", "diagnostics/dead_units"),
         *("diagnostics/spectral_radiusN", "final_val/...", "rollbacks", "sweep/jobs", "sweep/failed"),
     }

@@ -1,4 +1,4 @@
-"""The rules of which part may look at which (design, section 3), read from the source itself."""
+"""Import rules between packages, checked in the source."""
 
 import ast
 import sys
@@ -14,7 +14,7 @@ COMMANDS = {
     "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "sync", "reproduce"
 }  # fmt: skip
 FINDINGS = "src.experiments.analyses"
-# Packages, and modules beside the commands, from the lowest.
+# Packages and top-level modules, from the lowest.
 ORDER = (
     "common",
     "rnn",
@@ -38,7 +38,7 @@ ORDER = (
 
 
 def name_of(file: Path) -> str:
-    """src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
+    """Return the module name: src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
     dotted = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
     return dotted.removesuffix(".__init__")
 
@@ -47,12 +47,12 @@ FILES = {name_of(file): file for file in sorted((PROJECT / "src").rglob("*.py"))
 
 
 def is_type_checking(node: ast.AST) -> bool:
-    """Whether a node is `if TYPE_CHECKING:`."""
+    """Return whether a node is `if TYPE_CHECKING:`."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def stays_in_package(module: str, node: ast.AST) -> bool:
-    """Whether a node imports from the module's own package, or (the runner) from the module beside it."""
+    """Return whether a node imports from the module's own package."""
     if not isinstance(node, ast.ImportFrom):
         return False
     return (node.module or "").split(".")[:-1] == module.split(".")[:-1]
@@ -60,10 +60,10 @@ def stays_in_package(module: str, node: ast.AST) -> bool:
 
 @cache
 def imports_of(module: str) -> frozenset[str]:
-    """Dotted names of every import, those inside functions too; a name of ours down to its module."""
+    """Return the names of all imports, including those inside functions."""
     found: set[str] = set()
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
-    # What only the type checker imports within a package makes no cycle.
+    # Imports for the type checker within a package form no cycle.
     type_checking_nodes = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
     for node in ast.walk(tree):
         if node in type_checking_nodes and stays_in_package(module, node):
@@ -89,7 +89,7 @@ def packages_of(module: str) -> set[str]:
 
 
 def importers(package: str) -> set[str]:
-    """Modules of src that import a package of others."""
+    """Return the modules of src that import a third-party package."""
     return {module for module in FILES if package in packages_of(module)}
 
 
@@ -98,7 +98,7 @@ def project_imports(module: str) -> set[str]:
 
 
 def package_of(module: str) -> str:
-    """src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
+    """Return the package: src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
     return f"{module}.".split(".")[1]
 
 
@@ -107,7 +107,7 @@ def is_below(name: str, *packages: str) -> bool:
 
 
 def test_source_analysis_finds_known_imports() -> None:
-    """Else every rule below would hold of nothing."""
+    """Otherwise the tests below would check nothing."""
     assert {"src.cli.main", "src.rnn.vanilla", "src.tracking.sync"} <= FILES.keys()
     assert "src.config.schema" in imports_of("src.training.trainer")
     inside_a_function = imports_of("src.tracking.run_store")  # as `from PACKAGE import MODULE`
@@ -225,13 +225,13 @@ def test_packages_do_not_import_commands() -> None:
 
 
 def test_schema_imports_no_slow_module() -> None:
-    optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # within a function
+    optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # imported inside a function
     assert project_imports("src.config.constraints") - optimizers == {"src.common.errors"}
     assert project_imports("src.config.schema") - {"src.common.errors", "src.common.files"} == {
         "src.config.constraints",
         "src.rnn.cells",
     }
-    assert not project_imports("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # for types only
+    assert not project_imports("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # only for types
 
 
 def test_no_import_cycle() -> None:
@@ -263,7 +263,7 @@ SLOW = {
 
 @pytest.mark.parametrize("slow", sorted(SLOW))
 def test_slow_modules_are_imported_inside_functions(slow: str) -> None:
-    """MLflow takes some 4 seconds, matplotlib one: training waits for neither."""
+    """MLflow takes 4 seconds to import, matplotlib one."""
     package = SLOW[slow]
     for module, file in FILES.items():
         if package in packages_of(module):

@@ -1,4 +1,4 @@
-"""Every error has the form `key: expected ..., got ...`, stands once, and quotes the commands in it."""
+"""Every error has the form `key: expected ..., got ...`, and its text is unique."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ EVERY = list(messages())
 
 
 def has_words(text: str) -> bool:
-    """Whether a message is written at its place, not only passed on."""
+    """Return whether a message is written at its place, not only passed on."""
     return len(re.findall(r"[a-z]{3,}", text)) > 2
 
 

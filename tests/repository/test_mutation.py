@@ -1,4 +1,4 @@
-"""What `make mutation` makes of what mutmut says. (The changes themselves take hours.)"""
+"""The report of `make mutation`. (The mutation tests themselves take half an hour.)"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""docs/operating.md says what is so: the messages, the memory, the launchers, a lost database made anew."""
+"""docs/operating.md matches the software: messages, memory, launchers, steps to restore a database."""
 
 import json
 import re
@@ -29,8 +29,8 @@ def test_symptom_table_is_complete() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_documented_message_exists(message: str) -> None:
-    """Its parts between what is filled in stand in one file of the code."""
-    key = re.compile(r"\A[\w./]+: ")  # a message may be told of one key or another
+    """The constant parts of the message are in one source file."""
+    key = re.compile(r"\A[\w./]+: ")  # the key is variable
     pieces = [part.strip(" ,:") for part in re.split(r"\.\.\.|, got ", message)]
     parts = [part for part in pieces if len(part) > 2]
     assert parts
@@ -68,16 +68,13 @@ def test_documented_message_is_printed(
         overrides.append("data.encoding=latin-1")
     output_override = [] if overrides[0].startswith("output_dir=") else [f"output_dir={tmp_path / 'outputs'}"]
     if command == "train":
-        overrides += ["max_epochs=0.01", "workers=1"]  # should one of them be accepted after all
+        overrides += ["max_epochs=0.01", "workers=1"]  # limits training if the input is accepted
     result = run_cli(command, *overrides, *output_override, f"data_dir={tmp_path / 'data'}")
     assert result.rc == 2
     (message,) = (each for each in MESSAGES if fragment in each)
     parts = [re.escape(part) for part in message.split("...")]
     assert "Traceback" not in result.err
     assert re.search(".*".join(parts), result.err.splitlines()[-1]), result.err
-
-
-# --- figures ---
 
 
 def test_memory_table_matches_formula() -> None:
@@ -108,7 +105,7 @@ def test_documented_launcher_keys_exist() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_lost_database_is_restored_from_event_logs(trained: Trained, tmp_path: Path) -> None:
-    """The steps under "Upload everything again, or elsewhere"."""
+    """Follows "Upload everything again, or elsewhere"."""
     from src.tracking.mlflow_client import connect
 
     outputs = tmp_path / "outputs"

@@ -1,4 +1,4 @@
-"""What the README says is what the committed measurements say, and what it tells to type exists."""
+"""Numbers and commands of the README match the measurements and the Makefile."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def measured(file: str) -> dict[str, Any]:
 
 
 def block(mark: str, page: str = README) -> str:
-    """The part of a page between <!-- mark --> and <!-- /mark -->."""
+    """Return the text between <!-- mark --> and <!-- /mark -->."""
     return page.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
 
 
@@ -181,7 +181,7 @@ def test_make_help_starts_with_basic_targets() -> None:
     names = re.findall(r"^  make ([a-z-]+)", help_page, re.MULTILINE)
     assert names[:5] == ["setup", "reproduce", "test", "ui", "play"]
     assert sorted([*names, "help"]) == sorted(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-    assert len(re.findall(r"^[A-Z]", help_page, re.MULTILINE)) == 5, "headings of groups"
+    assert len(re.findall(r"^[A-Z]", help_page, re.MULTILINE)) == 5, "headings of target groups"
     assert max(len(line) for line in help_page.splitlines()) <= 80
 
 
@@ -195,7 +195,7 @@ def test_locks_have_hashes_and_no_url(lock: str) -> None:
 
 
 def test_documented_gradient_error_is_measured() -> None:
-    """`make gradcheck` writes cell, activation, layers, dropout, max relative error, parameter."""
+    """Columns of gradients.txt: cell, activation, layers, dropout, max relative error, parameter."""
     table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
     worst = [float(line.split()[4]) for line in table[1:-1]]
     assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})
@@ -207,7 +207,7 @@ def test_documented_gradient_error_is_measured() -> None:
 
 
 def test_documented_mutation_result_is_measured() -> None:
-    """`make mutation`: changes, noticed, endless loops (noticed, too), explained, open, not run."""
+    """Columns: changes, noticed, timeout, explained, open, not run."""
     table = (PROJECT / "benchmarks" / "mutation.md").read_text(encoding="utf-8")
     data = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
     assert data
@@ -217,7 +217,6 @@ def test_documented_mutation_result_is_measured() -> None:
 
 
 def test_documented_coverage_is_measured() -> None:
-    """`make coverage`: its last line but one is the sum."""
     report = (PROJECT / "benchmarks" / "coverage.txt").read_text(encoding="utf-8")
     (total,) = re.findall(r"^TOTAL .* (\d+)%$", report, re.MULTILINE)
     assert f"that the tests reach | {total}% |" in MEASUREMENTS

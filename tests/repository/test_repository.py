@@ -1,4 +1,4 @@
-"""What no other file tests: sizes of files, license, citation, changelog, links, locks, screenshots."""
+"""File sizes, license, citation, changelog, links, locks, screenshots, and blocks that benchmarks write."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from src.common.files import read_block, write_block
 PROJECT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
-MADE = {"data", "outputs"}  # folders with more in them than what is ours
+MADE = {"data", "outputs"}  # folders with generated files
 PAGES = sorted(
     file
     for pattern in ("*.md", "[!.]*/**/*.md")
@@ -41,9 +41,6 @@ def test_files_have_at_most_300_lines() -> None:
     assert not {name: count for name, count in lines.items() if count > 300}
 
 
-# --- license, citation, changelog ---
-
-
 def test_license_matches_pyproject() -> None:
     text = read("LICENSE")
     assert text.startswith("MIT License\n\nCopyright (c) 2026 the authors of char-rnn-laboratory\n")
@@ -61,13 +58,13 @@ def citation() -> dict[str, Any]:
 
 
 def test_citation_is_valid() -> None:
-    """The Citation File Format 1.2.0: what must be there, and nothing that it does not know."""
+    """Required and known keys of the Citation File Format 1.2.0."""
     data = citation()
     assert {"cff-version", "message", "title", "authors"} <= data.keys()
     known = {"abstract", "type", "version", "date-released", "license", "keywords", "references"}
     assert data.keys() <= known | {"cff-version", "message", "title", "authors"}
     assert (data["cff-version"], data["type"]) == ("1.2.0", "software")
-    assert all(author.keys() == {"name"} for author in data["authors"])  # an entity, not a person
+    assert all(author.keys() == {"name"} for author in data["authors"])  # entities, not persons
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", data["date-released"])
     for reference in data["references"]:
         assert {"type", "title", "authors", "year"} <= reference.keys()
@@ -84,16 +81,13 @@ def test_changelog_has_current_version() -> None:
         assert kind in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-# --- links ---
-
-
 def prose(page: str) -> str:
-    """A page without what is quoted as code."""
+    """Return a page without code."""
     return re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL)
 
 
 def anchors(page: str) -> set[str]:
-    """What a heading is called in an address, as GitHub makes it."""
+    """Return the anchors that GitHub makes of headings."""
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
@@ -114,14 +108,11 @@ def test_relative_links_resolve(file: Path) -> None:
 
 
 def test_page_analysis_finds_known_links() -> None:
-    """Else the test above would hold of nothing."""
+    """Otherwise the test above would check nothing."""
     names = {str(file.relative_to(PROJECT)) for file in PAGES}
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/commands.md"} <= names
     assert len(re.findall(r"\]\([^)\s]+\)", prose(read("README.md")))) > 20
     assert anchors("# A b\n## C, `d`: e\n") == {"a-b", "c-d-e"}
-
-
-# --- screenshots ---
 
 
 def test_screenshots_are_small_and_used() -> None:
@@ -132,14 +123,11 @@ def test_screenshots_are_small_and_used() -> None:
         assert f"](docs/screenshots/{file.name})" in read("README.md")
         with Image.open(file) as image:
             assert image.width >= 1200
-            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "something is drawn"
-
-
-# --- locks ---
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "the screenshot is not empty"
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """Name and version (with its marker) to the lines of the pin."""
+    """Return the lines of each pin by name and version (with its marker)."""
     pins = re.split(r"^(?=[a-z0-9])", read(lock), flags=re.MULTILINE)[1:]
     return {pin.partition(" \\")[0]: re.sub(r"^ *#.*\n?", "", pin, flags=re.MULTILINE) for pin in pins}
 
@@ -161,9 +149,6 @@ def test_make_targets_install_their_tools() -> None:
     targets = {name: needs.split() for name, needs, recipe in data if tools.search(recipe)}
     assert {"test", "test-fast", "test-cluster", "lint", "format", "screenshots"} <= targets.keys()
     assert [name for name, needs in targets.items() if "dev" not in needs] == []
-
-
-# --- what benchmarks write into pages ---
 
 
 def test_write_block_replaces_only_marked_text(tmp_path: Path) -> None:
@@ -239,7 +224,6 @@ def test_warning_pattern(line: str) -> None:
 
 
 def test_repository_contains_no_generated_files() -> None:
-    """An environment or an output that was added by mistake."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
     ).stdout.split("\n")

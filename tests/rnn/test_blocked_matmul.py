@@ -1,7 +1,4 @@
-"""The products in tiles and in chunks are the same products.
-
-Of whole numbers, so that no order of a sum rounds.
-"""
+"""Tiled and chunked products equal plain products of integers, which need no rounding."""
 
 from typing import Any
 
@@ -84,7 +81,7 @@ def test_no_tiles_for_unsuitable_shapes(batch: int, units: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 def test_tiling_keeps_dtype(dtype: type[np.inexact]) -> None:
-    """Or each product would be taken in the higher one."""
+    """Otherwise each product would use the higher precision."""
     for batch, units in SIZES:
         assert Tiling.for_shape(batch, units).tile_rhs(np.ones((units, units), dtype)).dtype == dtype
 
@@ -129,7 +126,7 @@ def test_split_n_matmul(v: int, n: int, h: int) -> None:
     ("v", "n", "h", "chunk"),
     [
         (27, 640, 128, 16),
-        (75, 640, 128, 16),  # 1,200 numbers of the result
+        (75, 640, 128, 16),  # 1,200 elements of the result
         (76, 640, 128, 8),
         (150, 640, 128, 8),
         (151, 640, 128, 640),

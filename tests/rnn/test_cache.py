@@ -1,4 +1,4 @@
-"""What a layer's forward pass leaves behind."""
+"""The activation cache of a layer, and the alignment of arrays."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_layer_cache_shapes(cell: str, gates: int, cells: int) -> None:
     assert cache.product.shape == cache.embedding.shape == (gates, 3, 5)
     arrays = (cache.blocks, cache.h, cache.c, cache.product, cache.embedding, cache.scratch)
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
-    assert not cache.h.any()  # the state before the first piece is zero
+    assert not cache.h.any()  # the initial state is zero
     assert not cache.c.any()
     cache.blocks[...] = 0
     cache.extra[...] = 1

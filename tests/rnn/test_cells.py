@@ -1,7 +1,6 @@
-"""What every cell must satisfy, one suite for all of them, against an oracle written from the equations.
+"""Requirements of every cell, compared with reference equations.
 
-Where two computations of the same are compared, each is within the bounds of network_error.py, so that they
-are at most twice that apart.
+Two computations are within the bounds of network_error.py, so they differ by at most twice the bound.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from src.rnn.parameters import Array, Layer, Parameters
 from src.rnn.step import Stepper
 from tests.cell_example import Example
 
-# T, B, H, V; the last one is large enough for products in tiles.
+# T, B, H, V; the last one uses tiled products.
 SHAPES = [(1, 3, 4, 5), (6, 1, 4, 5), (6, 3, 1, 5), (6, 3, 4, 2), (1, 1, 1, 2), (7, 3, 5, 6), (3, 16, 96, 5)]
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
@@ -60,7 +59,7 @@ ORACLES: dict[tuple[str, str], Callable[..., tuple[Array, ...]]] = {
 def reference_forward(
     kind: tuple[str, str], p: Parameters, ids: Ids, state: Array, masks: Array | None = None
 ) -> tuple[Array, Array]:
-    """Logits (T, B, V) and the last state, one sequence and one step at a time, inputs as one-hot vectors."""
+    """Return logits (T, B, V) and the last state, computed step by step with one-hot inputs."""
     logits, last = np.empty((*ids.shape, p.by.size)), np.array(state, np.float64)
     for column in range(ids.shape[1]):
         for t, character in enumerate(ids[:, column]):
@@ -141,7 +140,7 @@ def test_reset_starts_from_zero_state(kind: tuple[str, str], layers: int) -> Non
 @LAYERS
 @KINDS
 def test_logits_depend_on_every_part_of_state(kind: tuple[str, str], layers: int) -> None:
-    """Or the pieces above would fit together whatever was carried."""
+    """Otherwise the tests above would accept any carried state."""
     e = Example(kind, layers)
     logits = e.logits(e.ids, e.buffers())
     for index in np.ndindex(*e.state.shape[:2]):
@@ -194,7 +193,7 @@ def test_dtype_is_preserved(kind: tuple[str, str], layers: int, dtype: type[np.f
 @KINDS
 def test_single_precision_forward_is_within_bound(kind: tuple[str, str], layers: int) -> None:
     single, double = (Example(kind, layers, dtype=dtype) for dtype in (np.float32, np.float64))
-    double.params[:], double.state[:] = single.params, single.state  # or those would be rounded, too
+    double.params[:], double.state[:] = single.params, single.state  # use the same rounded values
     logits, exact = (e.logits(e.ids, e.buffers()) for e in (single, double))
     bound = single.bounds().logits + double.bounds().logits
     np.testing.assert_allclose(logits, exact, rtol=0, atol=bound)
@@ -203,7 +202,7 @@ def test_single_precision_forward_is_within_bound(kind: tuple[str, str], layers:
 @LAYERS
 @KINDS
 def test_evaluation_keeps_training_buffers(kind: tuple[str, str], layers: int) -> None:
-    """Scoring and sampling in the middle of a training step: what the backward pass needs is still there."""
+    """Scoring and sampling during a training step keep the activation cache."""
     e = Example(kind, layers)
     masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     training = e.buffers(training=True)
@@ -223,7 +222,6 @@ def test_evaluation_keeps_training_buffers(kind: tuple[str, str], layers: int) -
 
 @KINDS
 def test_dropout_masks_apply_only_when_given(kind: tuple[str, str]) -> None:
-    """Masks are an argument of the training pass; what is read without them is the plain network."""
     e = Example(kind, 2)
     masks = dropout_masks(e.architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     plain = e.logits(e.ids, e.buffers())

@@ -31,7 +31,7 @@ def test_log_softmax_is_in_place() -> None:
 def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, -HUGE, HUGE], [0, 0, HUGE]], dtype)
     expected = [[0, -HUGE, -log(2)], [-HUGE, 0, -log(2)]]
-    unit = UNIT if dtype == np.float32 else DOUBLE  # log(2) alone is not exact
+    unit = UNIT if dtype == np.float32 else DOUBLE  # only log(2) is rounded
     np.testing.assert_allclose(log_softmax(logits), expected, rtol=2 * FUNCTION * unit)
 
 
@@ -39,7 +39,7 @@ def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
 def test_loss_and_gradient_of_huge_logits_are_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, HUGE, -HUGE, -HUGE], [0, 0, -2 * HUGE, -HUGE]], dtype)
     expected = (HUGE + log(2)) / 4
-    bound = gamma(2 * FUNCTION + 8, UNIT if dtype == np.float32 else DOUBLE)  # log(2), and a sum of 8
+    bound = gamma(2 * FUNCTION + 8, UNIT if dtype == np.float32 else DOUBLE)  # log(2) and a sum of 8
     assert cross_entropy_and_gradient(logits, np.array([0, 1, 0, 1])) == pytest.approx(expected, rel=bound)
     assert logits.tolist() == [[0, 0.25, 0, 0.125], [0, -0.25, 0, -0.125]]
 
@@ -50,9 +50,7 @@ def test_loss_is_mean_negative_log_probability() -> None:
     p_second = exp(0.0) / (exp(0.0) + exp(0.0) + exp(3.0))  # its target is character 0
     expected = -(log(p_first) + log(p_second)) / 2
     targets = np.array([1, 0])
-    bound = 2 * softmax_error(
-        3, DOUBLE
-    )  # of both sides: the loss is above 1, so that it holds relatively, too
+    bound = 2 * softmax_error(3, DOUBLE)  # both sides; the loss is above 1, so the bound is also relative
     assert float(cross_entropy(logits.copy(), targets)) == pytest.approx(expected, rel=bound)
     assert float(cross_entropy_and_gradient(logits, targets)) == pytest.approx(expected, rel=bound)
 
@@ -68,14 +66,14 @@ def test_loss_gradient_sums_to_zero() -> None:
     logits, targets = random_logits()
     cross_entropy_and_gradient(logits, targets)
     assert abs(logits).max() > 1e-3
-    # of 40 predictions: 7 terms are summed twice, and each divided and taken from
+    # 40 predictions: 7 terms are summed twice, divided and subtracted
     np.testing.assert_allclose(logits.sum(axis=0), 0, atol=gamma(7 + 7 + 4, DOUBLE) / 40)
 
 
 def test_loss_of_equal_logits() -> None:
     assert float(cross_entropy(np.zeros((27, 5)), np.arange(5))) == pytest.approx(
         log(27),
-        rel=gamma(2 * FUNCTION + 6, DOUBLE),  # a log, and the mean of 5
+        rel=gamma(2 * FUNCTION + 6, DOUBLE),  # a log and a mean of 5
     )
 
 
@@ -87,7 +85,7 @@ def test_loss_is_shift_invariant() -> None:
 
 
 def test_parts_of_batch_add_up() -> None:
-    """What several processes do: each its columns, all divided by the size of the whole batch."""
+    """Data-parallel workers divide by the size of the whole batch."""
     logits, targets = random_logits()
     parts = [logits[:, :15].copy(), logits[:, 15:].copy()]
     loss = cross_entropy_and_gradient(logits, targets)
@@ -96,7 +94,7 @@ def test_parts_of_batch_add_up() -> None:
         cross_entropy_and_gradient(parts[1], targets[15:], denominator=40),
     ]
     assert float(sum(shares)) == pytest.approx(float(loss), rel=2 * gamma(40, DOUBLE))
-    # exp on either side, a sum of 7, two divisions: relative to numbers below 1 / 40
+    # exp on both sides, a sum of 7 and two divisions of numbers below 1 / 40
     np.testing.assert_allclose(
         np.hstack(parts), logits, rtol=0, atol=2 * gamma(2 * FUNCTION + 9, DOUBLE) / 40
     )

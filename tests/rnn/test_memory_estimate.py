@@ -1,4 +1,4 @@
-"""The memory formula against what NumPy really allocates."""
+"""The memory formula compared with hand calculations and with NumPy's allocations."""
 
 import tracemalloc
 
@@ -12,7 +12,7 @@ from tests.rnn.memory_estimate import activation_bytes, training_bytes, weight_b
 
 
 def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int, dropout: float = 0.0) -> int:
-    """Peak bytes of buffers, weights, one forward and backward pass, and one update."""
+    """Return the peak bytes of buffers, weights, a forward and backward pass, and an update."""
     rng = np.random.default_rng(0)
     ids = rng.integers(architecture.vocab, size=(steps, batch))
     tracemalloc.start()
@@ -55,7 +55,7 @@ def test_training_step_memory_matches_formula(
     ],
 )
 def test_memory_formula_of_small_network(cell: str, activations: int, weights: int) -> None:
-    """V = 5, H = 3, L = 2, T = 7, B = 2; four bytes a number."""
+    """V = 5, H = 3, L = 2, T = 7, B = 2."""
     architecture = RNNConfig(5, 3, cell, 2)
     assert activation_bytes(architecture, 7, 2) == 4 * activations
     assert weight_bytes(architecture) == 4 * weights

@@ -1,6 +1,6 @@
-"""The network against a loop that does one sequence, one step and one one-hot vector at a time.
+"""The network compared with a plain loop, and its buffers and parameter views.
 
-(What holds for every cell stands in test_cells.py.) Both are within the bounds of network_error.py.
+test_cells.py has the requirements of every cell. Both computations are within the bounds of network_error.py.
 """
 
 import re
@@ -30,7 +30,7 @@ def example(
     kind: tuple[str, str] = ("rnn", "tanh"),
     layers: int = 1,
 ) -> tuple[RNNConfig, Array, Ids, Ids, Array]:
-    """A random network (flat) that is not chaotic, a batch (ids, targets) and an initial state."""
+    """Return a random, non-chaotic network (flat), a batch (ids, targets) and an initial state."""
     rng = np.random.default_rng([steps, batch, hidden, vocab])
     architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     drawn = 0.7 * rng.standard_normal(architecture.size())
@@ -49,7 +49,7 @@ def run_backward(
     buffers: Buffers | None = None,
     masks: Array | None = None,
 ) -> tuple[float, Array]:
-    """Loss and flat gradient."""
+    """Return loss and flat gradient."""
     steps, batch = ids.shape
     buffers = buffers or Buffers.allocate(architecture, steps, batch, params.dtype, training=True)
     buffers.set_state(state)
@@ -62,7 +62,7 @@ def run_backward(
 def reference_backward(
     p: dict[str, Array], ids: Ids, targets: Ids, h0: Array
 ) -> tuple[float, dict[str, Array]]:
-    """Loss and gradients of a one-layer tanh RNN by the equations as they are written, in plain loops."""
+    """Return loss and gradients of a one-layer tanh RNN by the plain equations."""
     steps, batch = ids.shape
     wx, wh, b, wy, by = p["wx"], p["wh"], p["b"], p["wy"], p["by"]
     eye, share = np.eye(by.size), 1 / ids.size
@@ -100,7 +100,7 @@ def test_loss_and_gradient_match_reference(shape: tuple[int, int, int, int]) -> 
 
 @KINDS
 def test_stepwise_embedding_is_bit_identical(kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is looked up at once, and read when the loop comes there, has to fit into the cache."""
+    """Large batches are looked up step by step to fit into the cache."""
     architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=2)
     batched = run_backward(architecture, params, ids, targets, state)
     monkeypatch.setattr("src.rnn.network.CACHE_BYTES", 0)
@@ -112,7 +112,7 @@ def test_stepwise_embedding_is_bit_identical(kind: tuple[str, str], monkeypatch:
 @LAYERS
 @KINDS
 def test_parts_of_batch_add_up(kind: tuple[str, str], layers: int) -> None:
-    """What several processes do: each its columns, all divided by the size of the whole batch."""
+    """Data-parallel workers divide by the size of the whole batch."""
     architecture, params, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
     loss, g = run_backward(architecture, params, ids, targets, state)
     losses, parts, p = [], np.full((2, params.size), np.nan), unflatten(architecture, params)
@@ -166,24 +166,23 @@ def test_dropout_masks_keep_mean(dtype: type[np.floating]) -> None:
     assert masks.dtype == dtype
     assert masks.shape == (2, 40, 10, 50)
     assert np.unique(masks).tolist() == [0, dtype(1.25)]
-    error = (0.2 * 0.8 / masks.size) ** 0.5  # the standard error of the share; 4 of them
+    error = (0.2 * 0.8 / masks.size) ** 0.5  # standard error of the share
     assert (masks == 0).mean() == pytest.approx(0.2, rel=0, abs=4 * error)
     assert masks.mean(dtype=np.float64) == pytest.approx(1, rel=0, abs=4 * 1.25 * error)
 
 
 def test_dropout_threshold_is_single_precision() -> None:
-    """So the masks of a seed are those of earlier releases."""
+    """The masks of a seed are stable across releases."""
     architecture, shape = RNNConfig(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
     draws = np.random.default_rng(0).random(shape, np.float32)
-    share = float(draws[1, 2, 0, 3])  # a draw that is the share itself keeps its unit
+    share = float(draws[1, 2, 0, 3])  # a draw equal to the share keeps the unit
     masks = dropout_masks(architecture, 7, 3, share, np.random.default_rng(0))
     assert ((masks > 0) == (draws >= share)).all()
     assert masks[1, 2, 0, 3] > 0
 
 
 def test_dropout_applies_between_layers() -> None:
-    """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
-    and layer 2 runs as if it had no input."""
+    """A zero mask removes the input of layer 2 and leaves layer 1 unchanged."""
     architecture, params, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
     p = unflatten(architecture, params)
     masked, no_input = (Buffers.allocate(architecture, 7, 3, params.dtype) for _ in range(2))
@@ -193,7 +192,7 @@ def test_dropout_applies_between_layers() -> None:
     p.layers[1].wx[:] = 0
     forward(p, ids, no_input)
     assert masked.caches[0].h.tobytes() == no_input.caches[0].h.tobytes()
-    bound = Bounds.of(architecture, params, ids, state=state).activation  # of the deaf one
+    bound = Bounds.of(architecture, params, ids, state=state).activation  # bound of the network without input
     np.testing.assert_allclose(masked.caches[1].h, no_input.caches[1].h, rtol=0, atol=2 * bound)
 
 

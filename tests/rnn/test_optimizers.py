@@ -1,4 +1,4 @@
-"""Each update rule against its published formula, worked out on scalars in plain Python."""
+"""Update rules compared with the published formulas in plain Python, clipping, and weight averaging."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -23,14 +23,16 @@ from src.rnn.optimizers import (
 from src.rnn.parameters import Array
 from tests.rounding import DOUBLE, UNIT, gamma
 
-Rule = Callable[[float, list[float]], tuple[float, float, float]]  # w and the gradients: w after each
+Rule = Callable[
+    [float, list[float]], tuple[float, float, float]
+]  # w and the gradients give w after each step
 
 W, G, LR = [0.5, -2.0], [[0.3, -0.1], [-0.2, 0.4], [0.25, 0.05]], 0.1  # two weights, three steps
-# Three steps of at most 4 (plain) or 10 (adaptive) roundings on either side, in sums that fall to no less
-# than a half (plain) or a quarter (adaptive) of their terms.
+# Three steps of at most 4 (plain) or 10 (adaptive) roundings on both sides, in sums of at least
+# a half (plain) or a quarter (adaptive) of their terms.
 PLAIN, ADAPTIVE, SINGLE = 2 * gamma(2 * 12, DOUBLE), 4 * gamma(2 * 30, DOUBLE), 4 * gamma(30, UNIT)
-DEBIASED = 4 * DOUBLE / (1 - 0.999)  # 1 - 0.999^k on either side: of a difference that is a thousandth of 1
-EPS = 1e-3  # large, so that a formula with eps in another place gives another number
+DEBIASED = 4 * DOUBLE / (1 - 0.999)  # 1 - 0.999^k on both sides: cancellation by a factor of 1000
+EPS = 1e-3  # large, so that the place of eps in the formula matters
 ALL = [
     SGD(),
     Momentum(0.9, nesterov=False),
@@ -42,7 +44,7 @@ ALL = [
 
 
 def optimizer_steps(optimizer: Optimizer, dtype: type[np.floating] = np.float64) -> Array:
-    """The weights after each of the three steps."""
+    """Return the weights after each of three steps."""
     w, steps = np.array(W, dtype), []
     state = optimizer.state(w)
     for g in G:
@@ -52,7 +54,7 @@ def optimizer_steps(optimizer: Optimizer, dtype: type[np.floating] = np.float64)
 
 
 def expected_steps(rule: Rule) -> Array:
-    """The same of a rule on one scalar: rule(w, gradients) gives w after each gradient."""
+    """Return the weights of a scalar rule: rule(w, gradients) gives w after each gradient."""
     columns = [rule(w, [g[k] for g in G]) for k, w in enumerate(W)]
     return np.array(columns).T
 
@@ -153,7 +155,7 @@ def test_optimizer_descends_quadratic(optimizer: Optimizer) -> None:
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)
 def test_optimizer_state_is_external(optimizer: Optimizer) -> None:
-    """A second training with the same optimizer takes the same steps as the first."""
+    """A second training run with the same optimizer takes the same steps."""
     assert optimizer_steps(optimizer).tobytes() == optimizer_steps(optimizer).tobytes()
 
 
@@ -167,7 +169,7 @@ def test_adam_step_count_is_integer() -> None:
 
 
 def test_blocked_adam_matches_single_elements() -> None:
-    """Three blocks, the last one short: each number is where it would be in a vector of its own."""
+    """Three blocks; the last one is short."""
     size = 2 * BLOCK_ELEMENTS + 3
     rng = np.random.default_rng(0)
     whole, gradients = rng.standard_normal(size), rng.standard_normal((2, size))
@@ -197,9 +199,9 @@ def test_ema_ramp() -> None:
     average = np.array([1.0])
     ema_update(average, np.array([3.0]), 0.999, step=1)
     first = 2 / 11 * 1.0 + 9 / 11 * 3.0  # d = (1 + 1) / (10 + 1)
-    assert average[0] == pytest.approx(first, rel=gamma(8, DOUBLE))  # so many roundings on both sides
+    assert average[0] == pytest.approx(first, rel=gamma(8, DOUBLE))  # roundings on both sides
     ema_update(average, np.array([-1.0]), 0.999, step=2)
-    bound = gamma(8, DOUBLE) * (3 / 12 * first + 9 / 12)  # relative to the terms of a difference
+    bound = gamma(8, DOUBLE) * (3 / 12 * first + 9 / 12)  # relative to the terms of the difference
     assert average[0] == pytest.approx(3 / 12 * first - 9 / 12, rel=0, abs=bound)
 
 
@@ -220,7 +222,7 @@ def test_ema_is_in_place() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_global_norm(dtype: type[np.floating]) -> None:
-    assert global_norm(np.array([2, -3, 6], dtype)) == 7  # of 49, and no sum is rounded
+    assert global_norm(np.array([2, -3, 6], dtype)) == 7  # exact: no sum is rounded
 
 
 def test_global_norm_of_zeros() -> None:
@@ -259,4 +261,4 @@ def test_clipping_keeps_dtype() -> None:
     clip_value(g, 2.0)
     clip_norm(g, global_norm(g), 1.0)
     assert g.dtype == np.float32
-    assert global_norm(g) == 1  # of four halves
+    assert global_norm(g) == 1  # four halves

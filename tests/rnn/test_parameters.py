@@ -1,4 +1,4 @@
-"""How the parameters begin."""
+"""Initial parameters."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def fresh(
     return params, unflatten(architecture, params)
 
 
-# Columns of a Householder QR of an (n, n) matrix are off by sqrt(n) gamma(n^2) at most (Higham, theorem 19.4
-# and section 19.3), a scalar product of two by twice that and gamma(n); rounding to float32 adds 2 u.
+# Error of Householder QR: sqrt(n) gamma(n^2) for the columns of an (n, n) matrix (Higham, theorem 19.4
+# and section 19.3), twice that and gamma(n) for a scalar product of two, 2 u for float32.
 ORTHOGONAL = 2 * 32**0.5 * gamma(32**2, DOUBLE) + gamma(32, DOUBLE)
 
 
@@ -46,9 +46,9 @@ def test_orthogonal_init_of_every_gate(
 
 
 def test_orthogonal_init_is_haar_distributed() -> None:
-    """Of a Haar-distributed matrix the trace has mean 0 and variance 1; of a bare QR factor it has not."""
+    """The trace of a Haar-distributed matrix has mean 0 and variance 1."""
     traces = [np.trace(fresh("orthogonal", seed, hidden=4)[1].layers[0].wh[0]) for seed in range(400)]
-    assert abs(np.mean(traces)) < 4 * 400**-0.5  # standard errors, of the mean and of the variance
+    assert abs(np.mean(traces)) < 4 * 400**-0.5  # standard errors of mean and variance
     assert abs(np.var(traces) - 1) < 3.5 * (2 / 400) ** 0.5
 
 
@@ -69,12 +69,11 @@ def test_uniform_init_fills_bounds(kind: tuple[str, str], scheme: str) -> None:
     for matrix in matrices:
         assert 0.95 * bound < matrix.max() <= bound
         assert -bound <= matrix.min() < -0.95 * bound
-        assert abs(matrix.mean()) < 5 * bound / (3 * matrix.size) ** 0.5  # standard errors of a uniform mean
+        assert abs(matrix.mean()) < 5 * bound / (3 * matrix.size) ** 0.5  # standard error of a uniform mean
 
 
 @EVERY
 def test_initial_biases(kind: tuple[str, str], scheme: str) -> None:
-    """A forget gate, by what it does: the one whose bias keeps the cell state."""
     _, p = fresh(scheme, kind=kind, layers=2)
     assert not p.by.any()
     for layer in p.layers:

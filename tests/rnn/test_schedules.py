@@ -6,8 +6,8 @@ import pytest
 from src.rnn.schedules import Constant, Cosine, Decay, Plateau, Schedule
 from tests.rounding import DOUBLE, gamma
 
-# A cosine of the C library at up to pi (2 u of its value, 4 u of its argument), and some 10 operations on
-# either side, relative to factors of 0.2 and above.
+# Cosine at up to pi (2 u of its value, 4 u of its argument) and 10 operations on both
+# sides, relative to factors of at least 0.2.
 COSINE = gamma(2 * 10 + 2 + 4 * 4, DOUBLE)
 
 ALL = [
@@ -53,7 +53,7 @@ def test_warmup_multiplies_cosine() -> None:
 
 
 def factors_after(schedule: Schedule, observations: str) -> list[float]:
-    """The share after each evaluation: + for one that improved, - for one that did not."""
+    """Return the factor after each evaluation: + improved, - did not."""
     factors = []
     for mark in observations:
         schedule.on_validation(improved=mark == "+")
@@ -77,7 +77,7 @@ def test_plateau_respects_min_lr_factor() -> None:
 
 
 def test_plateau_state_is_restored() -> None:
-    """After a cut, and with one evaluation waited."""
+    """After a reduction and one evaluation without improvement."""
     first, second = (Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0) for _ in range(2))
     factors_after(first, "---")
     second.restore(first.state())

@@ -1,7 +1,6 @@
-"""The gradient of one loss with respect to every state before it, against complex steps through the cells.
+"""Gradients with respect to states compared with complex steps, and spectra of recurrent matrices.
 
-The oracle is that of the cells, one sequence at a time; a state is pushed by i eps where it arises, and
-everything behind it, in time and above it, goes on from there.
+The reference is that of the cells. A state is changed by i eps, and the rest of the pass follows from it.
 """
 
 from functools import partial
@@ -28,7 +27,7 @@ KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
 
 class Example:
-    """A random network that is not chaotic, windows, and a state that is not zero."""
+    """A random, non-chaotic network with windows and a nonzero state."""
 
     def __init__(
         self,
@@ -61,7 +60,8 @@ class Example:
         return state_gradients(self.p, self.ids, self.targets, self.buffers)
 
     def loss(self, column: int, index: tuple[int, int, int], delta: Array) -> complex:
-        """Of the last character of one window, `push` added to the state at place (layer, state, step)."""
+        """Return the loss of the last character of one window, with `delta` added to the state at index
+        (layer, state, step)."""
         last, target = self.state[:, :, column].astype(complex), self.targets[column]
         for t, character in enumerate(self.ids[:, column]):
             x = np.eye(self.p.by.size)[character]
@@ -78,7 +78,7 @@ class Example:
         return complex(np.log(np.exp(z).sum()) - z[target])
 
     def complex_steps(self) -> Array:
-        """(L, S, T, B, H)."""
+        """Return complex-step derivatives (L, S, T, B, H)."""
         a = self.architecture
         shape = (a.layers, a.states, self.steps, self.batch, a.hidden)
         derivative, deltas = np.empty(shape), np.eye(a.hidden) * EPS * 1j
@@ -98,7 +98,7 @@ def test_state_gradients_equal_complex_step(
     exact, found = example.complex_steps(), example.gradients()
     assert found.shape == exact.shape
     bound = example.bounds().states
-    assert bound.max() <= 1e-10 * np.linalg.norm(exact), "else nothing is compared"
+    assert bound.max() <= 1e-10 * np.linalg.norm(exact), "the bound is too large for a comparison"
     for k, s, t in np.ndindex(*exact.shape[:3]):
         assert np.linalg.norm(found[k, s, t] - exact[k, s, t]) <= COMPLEX * bound[k, s, t], (k, s, t)
     assert np.linalg.norm(exact[-1, 0, -1]) > 0.01
@@ -106,14 +106,14 @@ def test_state_gradients_equal_complex_step(
 
 @KINDS
 def test_state_gradients_equal_finite_difference(kind: tuple[str, str]) -> None:
-    """Central differences, which know nothing of complex numbers."""
+    """Central differences, without complex numbers."""
     example = Example(kind, 2, (4, 2, 3, 5))
     found = example.gradients()
     width, bound = 1e-5, example.bounds()
-    # rounding: of two losses over 2 widths, and the gradient's; the difference itself: width^2 / 6 of the
-    # third derivative, 2e-11 of it, so that rel allows it 6e4 times the first
+    # rounding of two losses, and of the gradient; the truncation error is
+    # width^2 / 6 = 2e-11 of the third derivative, and rel allows 6e4 times as much
     rounding = bound.nats[-1] / width + bound.states.max()
-    assert rounding < 1e-6, "else nothing is compared"
+    assert rounding < 1e-6, "the bound is too large for a comparison"
     for k, t in np.ndindex(2, 4):
         delta = np.array([0, width, 0])
         above, below = (example.loss(1, (k, 0, t), sign * delta).real for sign in (1, -1))
@@ -125,9 +125,11 @@ def test_single_precision_state_gradients_are_within_bound(kind: tuple[str, str]
     single, double = (Example(kind, 2, (6, 3, 16, 7), dtype, 0.3) for dtype in (np.float32, np.float64))
     found = single.gradients()
     assert found.dtype == np.float32
-    double.params[:], double.state[:] = single.params, single.state  # or those would be rounded, too
+    double.params[:], double.state[:] = single.params, single.state  # use the same rounded values
     exact, bound = double.gradients(), single.bounds(UNIT).states + double.bounds().states
-    assert bound[-1, 0, -1] < 0.01 * np.linalg.norm(exact[-1, 0, -1]), "else nothing is compared"
+    assert bound[-1, 0, -1] < 0.01 * np.linalg.norm(exact[-1, 0, -1]), (
+        "the bound is too large for a comparison"
+    )
     assert (np.linalg.norm(found - exact, axis=(3, 4)) <= bound).all()
 
 
@@ -159,21 +161,21 @@ def test_norm_by_distance_does_not_underflow() -> None:
 
 
 def test_gradient_norms_of_linear_network() -> None:
-    """With a relu that is always on: the border between vanishing and exploding, and both sides of it."""
+    """With a relu that is always on: constant, vanishing and exploding gradients."""
     example = Example(("rnn", "relu"), 1, (8, 2, 4, 3))
     permutation = np.eye(4)[[2, 0, 3, 1]]
-    example.p.wy[...] *= 1e-3  # else a softmax of such large states is certain
-    example.p.layers[0].b[...] = 20  # on, whatever is read
+    example.p.wy[...] *= 1e-3  # keeps the softmax away from certainty
+    example.p.layers[0].b[...] = 20  # always on
     for factor in (1.0, 0.5, 2.0):
         example.p.layers[0].wh[0] = permutation * factor
         norms = norm_by_distance(example.gradients())[0, 0]
         assert norms[0] > 1e-4
-        # its products are exact, powers of 2 and permutations; the norms are of 4 squares and 2 windows
+        # products are exact; norms have 4 squares and 2 windows
         expected = norms[0] * factor ** np.arange(8.0)
         np.testing.assert_allclose(norms, expected, rtol=2 * gamma(8, DOUBLE))
 
 
-# Of a matrix that is not normal it is too large by the factor k^(1 / 4096), by 0.3% up to k = 200,000.
+# Overestimation for non-normal matrices by k^(1 / 4096): 0.3% up to k = 200,000.
 NOT_NORMAL = 200_000 ** (1 / 4096) - 1
 
 
@@ -209,7 +211,7 @@ def test_spectral_radius_does_not_overflow(scale: float) -> None:
 
 
 def test_spectral_radius_of_non_normal_matrix() -> None:
-    """A triangular matrix with large entries above its diagonal: its norm says nothing of its eigenvalues."""
+    """A triangular matrix with large entries above its diagonal."""
     w = np.triu(np.full((12, 12), 5.0), 1) + np.diag(np.linspace(0.1, 0.8, 12))
     assert np.linalg.norm(w) > 40
     assert 0.8 <= spectral_radius(w) <= 0.8 * 1.02
@@ -231,16 +233,16 @@ def test_singular_values() -> None:
     values = singular_values(w)
     assert values.dtype == np.float32
     assert (np.diff(values) <= 0).all()
-    # each is off by about u times the largest and the size (LAPACK Users' Guide, section 4.9)
+    # each has an error of u times the largest value and the size (LAPACK Users' Guide, 4.9)
     bound = float(9 * UNIT * (values[0] / values).sum())
     assert np.prod(values) == pytest.approx(abs(np.linalg.det(w.astype(np.float64))), rel=bound)
-    assert bound < 2e-4, "else nothing is compared"
+    assert bound < 2e-4, "the bound is too large for a comparison"
     assert values[0] >= spectral_radius(w) * 0.999
 
 
 @pytest.mark.parametrize(("cell", "candidate"), [("rnn", 0), ("gru", 2), ("lstm", 3)])
 def test_recurrent_matrix_of_gated_cell_is_candidate(cell: str, candidate: int) -> None:
-    """The order of the gates is that of the cells' equations: the candidate is the last."""
+    """The candidate is the last gate."""
     p = unflatten(a := RNNConfig(5, 4, cell, layers=2), np.zeros(a.size()))
     first, second = recurrent_matrices(p)
     first[:], second[:] = 1, 2

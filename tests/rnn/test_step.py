@@ -1,4 +1,4 @@
-"""What is prepared for stepping. (That it goes where `forward` goes stands in test_cells.py.)"""
+"""Precision and initial state of the stepper. (test_cells.py compares it with `forward`.)"""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.rounding import contractive
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_stepper_keeps_dtype(kind: tuple[str, str], dtype: type[np.floating]) -> None:
-    """Or each product of a single with a double precision matrix would convert the whole of it first."""
+    """Mixed precision would convert the whole matrix in each product."""
     architecture = RNNConfig(5, 4, kind[0], 2, kind[1])
     stepper = Stepper(architecture, np.ones(architecture.size(), dtype), 3)
     prepared = [*stepper.inputs, *stepper.biases, *stepper.recurrent, stepper.state]

@@ -1,4 +1,4 @@
-"""The model that a run logs writes text where this project is not installed."""
+"""The logged model generates text without this project."""
 
 import json
 import os
@@ -32,7 +32,7 @@ EXPECTED = {
     "top_p": "a number > 0 and <= 1 (1: off)",
 }
 
-# Runs elsewhere, isolated from this checkout: -I ignores PYTHONPATH and the working directory.
+# Runs isolated from this checkout: -I ignores PYTHONPATH and the working directory.
 ISOLATED_PROGRAM = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("src") is None, "this must run where the project is not"
@@ -104,7 +104,7 @@ def outputs(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture(scope="module")
 def model_dir(trained: Any) -> Path:
-    """The logged model's artifacts."""
+    """The artifacts of the logged model."""
     model_files = (trained.outputs / "artifacts" / "models").glob("*/artifacts/MLmodel")
     (file,) = [file for file in model_files if f"run_id: {trained.run_id}" in file.read_text()]
     return Path(file.parent)
@@ -130,7 +130,7 @@ def test_rows_are_independent(outputs: dict[str, Any]) -> None:
 
 
 def test_input_formats(outputs: dict[str, Any]) -> None:
-    """MLflow hands a dict of lists on as one row whose cell is the list."""
+    """MLflow passes a dict of lists as one row whose cell is the list."""
     assert outputs["first"] == outputs["as a table"]
     assert outputs["alone"] == outputs["as a plain text"]
 

@@ -1,4 +1,4 @@
-"""`mlflow models serve -m models:/char-rnn@champion`: a real server of a really trained, registered model."""
+"""`mlflow models serve -m models:/char-rnn@champion` with a registered model."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server_url(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the server, which is asked from the moment when it answers a ping."""
+    """The URL of the server, after it answers a ping."""
     if not (BIN / "mlflow").exists() or not shutil.which("uvicorn", path=str(BIN)):
-        pytest.skip("the programs mlflow and uvicorn are not beside this Python")
+        pytest.skip("needs mlflow and uvicorn in the environment")
     from src.tracking import mlflow_client
 
     mlflow_client.set_champion(trained.uri, trained.run_id)
@@ -71,7 +71,7 @@ def wait_for_server(address: str, server: subprocess.Popen[bytes], log: Path) ->
 
 @pytest.fixture(scope="module")
 def post_request(server_url: str) -> PostRequest:
-    """Status and body of an answer."""
+    """Post a payload and return status and body of the response."""
 
     def post(payload: Any) -> tuple[int, Any]:
         request = urllib.request.Request(
@@ -116,7 +116,7 @@ def test_every_param_has_effect(post_request: PostRequest) -> None:
         status, other = post_request(request("when ", **(plain | change)))
         assert status == 200
         assert other != first, change
-    response = post_request(request("when ", **plain, top_k=0, top_p=1))  # JSON's 1 is a whole number
+    response = post_request(request("when ", **plain, top_k=0, top_p=1))  # JSON has no float 1
     assert response == (200, first)
     texts = post_request(request("when ", "if ", **plain))[1]["predictions"]
     assert texts[0] == first["predictions"][0]

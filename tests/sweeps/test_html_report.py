@@ -1,4 +1,4 @@
-"""comparison.html: what stands in it, read with the standard library's parser; no browser needed."""
+"""comparison.html, read with the standard library's parser."""
 
 import re
 from html import escape
@@ -15,7 +15,7 @@ VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Elements by name, the text of the table's cells, of the elements with an id and of the samples."""
+    """Elements by name, and the texts of table cells, elements with an id, and samples."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_table_lists_runs_best_first() -> None:
     assert [row[-1] for row in read.rows[1:]] == ["id2", "id0", "id3", "id1"]
     assert read.rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
     assert read.kinds == ["", "best", "", "", "failed"]
-    assert float(read.values[1][3]) == 2.25 / log(2)  # sorted by all digits
+    assert float(read.values[1][3]) == 2.25 / log(2)  # full precision for sorting
     assert "Best: hidden=32 clip=1, val/loss 2.2500" in render_page("", ROWS)
 
 
@@ -127,7 +127,7 @@ def test_figures_label_runs_and_axes() -> None:
         assert words in texts["curves"]
     for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
         assert words in texts["marginals"]
-    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # each value has its tick
+    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # every value has a tick
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_text_is_escaped() -> None:
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert markup + markup + " $x_1$" in read.cards
     assert markup in read.texts["curves"]
-    assert "a & b $y$" in read.texts["marginals"]  # no mathematics made of the dollars
+    assert "a & b $y$" in read.texts["marginals"]  # dollars are not parsed as mathematics
 
 
 def test_report_is_self_contained() -> None:
@@ -201,7 +201,7 @@ def test_report_without_jobs() -> None:
 def test_report_without_finished_jobs() -> None:
     text = render_page("failed", [failed(0), failed(1)])
     assert "2 jobs, 0 finished. None of them has a val/loss." in text
-    assert text.count(escape(ROWS[1].reason)) == 4  # shown, and what its cell sorts by
+    assert text.count(escape(ROWS[1].reason)) == 4  # text and sort value of the cell
     assert "best" not in Reader(text).kinds
 
 

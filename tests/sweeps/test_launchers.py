@@ -1,4 +1,4 @@
-"""Sweeps with hydra/launcher=...: the configs, what a job is told, the cores that it may use."""
+"""Launcher configs, the sweep that a job receives, and the cores of a job."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from src.sweeps.sweep import Sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
-CLUSTER_LAUNCHERS = ("ray", "submitit_local", "submitit_slurm")  # those that another lock brings
+CLUSTER_LAUNCHERS = ("ray", "submitit_local", "submitit_slurm")  # launchers of requirements-cluster.lock
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
 
 
@@ -28,9 +28,6 @@ def hydra_ready() -> Any:
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
-
-
-# --- the configs ---
 
 
 def test_launchers_exist() -> None:
@@ -55,7 +52,7 @@ def test_launcher_keys_have_comments(launcher: str) -> None:
     ],
 )
 def test_launcher_has_all_plugin_keys(launcher: str, plugin: str, schema: str) -> None:
-    """Ours comes first in Hydra's search path, so what it leaves out is nowhere."""
+    """Our config replaces the plugin's, so a missing key has no default."""
     module = pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"needs the plugin of {launcher}")
     plugin_config = OmegaConf.structured(getattr(module, schema))
     config = yaml.safe_load((CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text())
@@ -63,7 +60,7 @@ def test_launcher_has_all_plugin_keys(launcher: str, plugin: str, schema: str) -
     assert config["_target_"] == plugin_config["_target_"]
     assert (
         OmegaConf.select(OmegaConf.merge(plugin_config, config), "_target_") == config["_target_"]
-    )  # of the types that it wants
+    )  # types match
 
 
 @pytest.mark.parametrize("launcher", CLUSTER_LAUNCHERS)
@@ -83,7 +80,7 @@ def test_missing_plugin_is_reported(
     assert result.error_line == (
         f"train: hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
     )
-    assert not (tmp_path / "o").exists()  # no sweep was opened
+    assert not (tmp_path / "o").exists()  # no sweep was started
 
 
 def test_unknown_launcher_is_rejected(run_cli: Any) -> None:
@@ -104,7 +101,7 @@ def test_zero_n_jobs_is_rejected(run_cli: Any, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("hydra_ready")
 def test_sweep_is_exported_in_job_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On another machine, or through a queue that hands no environment on."""
+    """For jobs that do not inherit the environment."""
     from src.sweeps.launchers import export_sweep_env
 
     sweep = Sweep("id", """a ~ b, "c"=${d} 'e' [f] 50% é\\""", ["hidden", "+x"])
@@ -119,9 +116,6 @@ def test_sweep_is_exported_in_job_config(monkeypatch: pytest.MonkeyPatch) -> Non
     job = hydra.config_loader.load_sweep_config(config, ["hidden=8"])
     monkeypatch.setenv("CHAR_RNN_SWEEP", job.hydra.job.env_set.CHAR_RNN_SWEEP)
     assert Sweep.from_env() == sweep
-
-
-# --- the cores of a job ---
 
 
 @pytest.mark.usefixtures("hydra_ready")
@@ -173,14 +167,14 @@ def test_workers_are_limited_by_cores(cores: int, monkeypatch: pytest.MonkeyPatc
 
 
 def blas_threads() -> list[int]:
-    """Threads of each BLAS in this process."""
+    """Return the threads of each BLAS library in this process."""
     from threadpoolctl import threadpool_info
 
     return [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def train_in_joblib_process(workers: int) -> tuple[list[int], list[int], list[float]]:
-    """Threads of BLAS before and within the DataParallel, and the gradient that it computes."""
+    """Return the BLAS threads before and within the DataParallel, and its gradient."""
     import numpy as np
 
     from src.rnn.parameters import RNNConfig
@@ -203,11 +197,11 @@ def test_blas_threads_in_joblib_processes(
 ) -> None:
     from joblib import Parallel, delayed
 
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # joblib does not change what the user has set
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # joblib keeps a value of the user
     counts = [1, 2]
     out = Parallel(n_jobs=2, backend="loky")(delayed(train_in_joblib_process)(k) for k in counts)
     for workers, (before, inside, gradient) in zip(counts, out, strict=True):
         assert before
         assert max(before) <= max(1, available_cores() // 2)
         assert set(inside) == {1}
-        assert gradient == train_in_joblib_process(workers)[2]  # and helpers can be started there
+        assert gradient == train_in_joblib_process(workers)[2]  # workers can start there

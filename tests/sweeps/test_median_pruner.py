@@ -1,4 +1,4 @@
-"""Jobs of a sweep that are given up: the median rule, and a sweep that follows it."""
+"""The median rule for pruning, and a sweep that uses it."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from src.tracking.event_log import EventLog
 def write_job(
     runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s"
 ) -> None:
-    """A job's folder with val/loss at steps 10, 20, ...; status "" leaves it running."""
+    """Write a job with val/loss at steps 10, 20, ...; status "" leaves it running."""
     folder = runs / f"{sweep}-{number}"
     folder.mkdir(parents=True)
     job_info = {
@@ -34,7 +34,7 @@ def write_job(
 
 
 def should_prune(pruner: MedianPruner, step: int, loss: float) -> bool:
-    """The answer to the evaluation at `step`, which is not one of the first."""
+    """Return the decision at `step` after the startup evaluations."""
     pruner.validations = N_WARMUP_EVALS
     return pruner.should_prune(step, loss)
 
@@ -44,10 +44,10 @@ def test_prunes_above_median_at_same_step(tmp_path: Path) -> None:
         write_job(tmp_path, number, [3 + number / 10, 2 + number / 10])
     pruner = MedianPruner(tmp_path, "s")
     assert should_prune(pruner, 10, 3.21)
-    assert not should_prune(pruner, 10, 3.2)  # at the median is not above it
+    assert not should_prune(pruner, 10, 3.2)  # a loss at the median is not pruned
     assert should_prune(pruner, 20, 2.21)
     assert not should_prune(pruner, 15, 3.0)  # between two evaluations the earlier one counts
-    assert not should_prune(pruner, 5, 9.0)  # where nobody has been, nobody is behind
+    assert not should_prune(pruner, 5, 9.0)  # no finished job has this step
 
 
 def test_median_uses_lowest_loss_so_far(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_median_uses_finished_jobs_of_same_sweep(tmp_path: Path) -> None:
     write_job(tmp_path, 9, [2.0], sweep="another")
     pruner = MedianPruner(tmp_path, "s")
     assert not should_prune(pruner, 10, 9.0)
-    write_job(tmp_path, 10, [2.0])  # one more finishes meanwhile
+    write_job(tmp_path, 10, [2.0])  # one more job finishes
     assert should_prune(pruner, 10, 9.0)
 
 
@@ -80,7 +80,7 @@ def test_first_evaluations_are_not_pruned(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_sweep_prunes_worst_job(command: Callable[..., Any], tmp_path: Path) -> None:
-    """Typed again it takes the others as done: by what MLflow knows, and by what stands in the folders."""
+    """The repeated command reuses the finished jobs, from MLflow and from run directories."""
     arguments = [
         "src.train", "--multirun", "lr=0.05,0.04,0.03,0.02,0.01,1e-6", "hidden=8", "max_epochs=0.1",
         "eval_every=20", "length=20", "workers=1", "diagnostics=false", "figures=false", "prune=true",
@@ -94,7 +94,7 @@ def test_sweep_prunes_worst_job(command: Callable[..., Any], tmp_path: Path) -> 
     assert "best" not in line
     assert result.err.count("stop reason: pruned") == 1
     assert "steps=60 " in result.out  # the third evaluation
-    # What was given up is no finished job; where the others need no training, it has nobody to be behind.
+    # A pruned job is not finished; it is trained again unless no other job runs.
     for tracking, reused in (("mlflow", 5), ("none", 6)):
         again = command(*arguments, f"tracking={tracking}")
         assert again.rc == 0, again.err

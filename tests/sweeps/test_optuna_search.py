@@ -1,4 +1,4 @@
-"""Searches with Optuna: what is proposed and told, what is refused, and how they are configured."""
+"""Optuna searches: proposals, summaries, errors and config."""
 
 import json
 import re
@@ -28,16 +28,13 @@ OPTUNA = "hydra/sweeper=optuna"
 Point = tuple[Any, ...]
 
 
-# --- what is proposed ---
-
-
 def tpe(seed: int = 1) -> PerTrialSeededSampler:
-    """TPE that learns from the fourth trial on."""
+    """Return a TPE sampler that learns from the fourth trial."""
     return PerTrialSeededSampler(partial(optuna.samplers.TPESampler, n_startup_trials=3), seed)
 
 
 def run_trials(storage: str, sampler: Any, trials: int, batch: int = 1) -> None:
-    """As the plugin does it: a batch is asked for, then told."""
+    """Ask for a batch of trials and report their values, as the plugin does."""
     study = optuna.create_study(study_name="s", storage=storage, sampler=sampler, load_if_exists=True)
     for _ in range(trials // batch):
         trials_asked = [study.ask() for _ in range(batch)]
@@ -63,7 +60,7 @@ def test_resumed_study_proposes_same_points(tmp_path: Path, batch: int) -> None:
 
 
 def test_plain_sampler_repeats_points(tmp_path: Path) -> None:
-    """The reason for ours: should Optuna mend it, ours can go."""
+    """The reason for PerTrialSeededSampler."""
     storage = f"sqlite:///{tmp_path}/s.db"
     optuna_search.silence_optuna()
     for _ in range(2):
@@ -78,13 +75,11 @@ def test_proposals_depend_on_seed(tmp_path: Path) -> None:
     assert not set(points(first)) & set(points(other))
 
 
-# --- what the end of a search says ---
-
 Direction = Literal["minimize", "maximize"]
 
 
 def trials_asked(directions: list[Direction], values: list[list[float] | None]) -> PerTrialSeededSampler:
-    """The sampler of a study with a trial for each of the values; None: a trial without a result."""
+    """Return the sampler of a study with one trial per value; None: without a result."""
     sampler = PerTrialSeededSampler(optuna.samplers.RandomSampler, 1)
     study = optuna.create_study(directions=directions, sampler=sampler)
     for number, value in enumerate(values):
@@ -136,9 +131,6 @@ def test_summary_without_result() -> None:
 )  # fmt: skip
 def test_format_value(value: str, shown: str) -> None:
     assert format_value(value) == shown
-
-
-# --- what is refused ---
 
 
 SAMPLER = {"_target_": "src.sweeps.optuna_search.PerTrialSeededSampler"}
@@ -199,9 +191,6 @@ def test_study_of_other_space_is_reported(tmp_path: Path) -> None:
         line = format_error(error.value, "config")
         assert line is not None
         assert line.startswith("hydra.sweeper.study_name: expected")
-
-
-# --- the configuration ---
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rows that differ in nothing but the seed are one group, with mean and standard deviation."""
+"""Mean and standard deviation over jobs that differ only in the seed."""
 
 from dataclasses import replace
 
@@ -55,7 +55,6 @@ def test_no_groups_without_swept_seed() -> None:
 
 
 def test_score_without_test_split(capsys: pytest.CaptureFixture[str]) -> None:
-    """In the lines of repeats and in the table of the terminal, as on the sweep's page."""
     results = [
         replace(job_result(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
         for k in (0, 1)

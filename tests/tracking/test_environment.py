@@ -1,4 +1,4 @@
-"""src/tracking/environment.py: which jobs are the same."""
+"""Digests of jobs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""src/tracking/event_log.py: what is told is read again, in order, each record once."""
+"""Events are written and read in order, each once."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.commands import TIME_LIMIT, environ_without_coverage
 
 
 def write_all_kinds(folder: Path) -> None:
-    """A journal with a record of every kind."""
+    """Write an event log with a record of every kind."""
     event_log = EventLog(folder)
     data = {"name": "smallshake", "digest": "d", "source": "s", "profile": {"characters": 3}}
     event_log.start("char-rnn", "a run", {"hidden": 8, "clip": None}, {"stage": "train"}, data)
@@ -35,7 +35,7 @@ def test_every_record_kind_round_trips(tmp_path: Path) -> None:
     assert (start["experiment"], start["name"], start["tags"]) == ("char-rnn", "a run", {"stage": "train"})
     assert start["data"]["profile"] == {"characters": 3}
     assert metrics["step"] == 25
-    assert metrics["values"] == {"train/loss": 0.1 + 0.2, "lr": 1e-300}  # to the last bit
+    assert metrics["values"] == {"train/loss": 0.1 + 0.2, "lr": 1e-300}  # exact
     assert (artifact["path"], artifact["folder"]) == ("samples/while training.txt", "samples")
     assert (plain["path"], plain["folder"]) == ("config.json", "")
     assert table["rows"] == [{"temperature": 0.7, "text": 'naïve "text"\n\x00 🎭'}]
@@ -60,7 +60,7 @@ def test_reading_resumes_after_any_record(tmp_path: Path) -> None:
 
 
 def test_offsets_count_bytes_not_characters(tmp_path: Path) -> None:
-    """A journal written by another program may hold characters of several bytes."""
+    """An event log of another program can have multibyte characters."""
     table = {"kind": "table", "name": "ϕθ🎭", "rows": []}
     lines = [json.dumps(table, ensure_ascii=False), '{"kind": "closing"}']
     (tmp_path / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -159,7 +159,7 @@ def test_full_disk_leaves_whole_records(tmp_path: Path) -> None:
     )
     records = [record for _, record in read_lines(tmp_path, 0)]
     assert [record["step"] for record in records] == list(range(int(step)))
-    assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "not even half a line is left behind"
+    assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "no incomplete line is left"
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "inside/../../secret", "link/secret"])

@@ -1,7 +1,4 @@
-"""The addresses that open a sweep in MLflow's UI: what they say, and the view that they name.
-
-That MLflow shows what they promise is tested in a browser (test_browser.py).
-"""
+"""Links that open a sweep in MLflow's UI, and the saved view. (test_browser.py opens them.)"""
 
 import json
 from pathlib import Path
@@ -113,7 +110,7 @@ def test_param_name() -> None:
 
 
 def create_sweep(uri: str) -> tuple[Sweep, list[str]]:
-    """A sweep of three jobs in a fresh store, one without a val/loss."""
+    """Create a sweep of three jobs in a new store, one without a val/loss."""
     from src.tracking.mlflow_client import connect, experiment_id
 
     client = connect(uri)
@@ -157,7 +154,7 @@ def test_latest_finished_sweep_is_found(tmp_path: Path) -> None:
     second, others = create_sweep(uri)
     found = mlflow_links.latest(paths_config, "http://host")
     assert found is not None
-    assert first.id in found[1].table  # the second is still at work
+    assert first.id in found[1].table  # the second sweep is still running
     mlflow_links.save_view(client, number, second.id, second.name, second.keys, others)
     found = mlflow_links.latest(paths_config, "http://host")
     assert found is not None
@@ -165,7 +162,7 @@ def test_latest_finished_sweep_is_found(tmp_path: Path) -> None:
 
 
 def test_view_state_fits_mlflow_tag() -> None:
-    """20,000 characters; the keys alone make it grow."""
+    """MLflow's limit is 20,000 characters."""
     keys = [
         "hidden",
         "seq_len",

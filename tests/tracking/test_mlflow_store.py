@@ -1,4 +1,4 @@
-"""Which run `run=` means, and what is said where there is none or no server that knows."""
+"""`run=` selects a run in MLflow; missing runs and servers are reported."""
 
 import hashlib
 import json
@@ -20,16 +20,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 RunCli = Callable[..., Any]
 
 
-# --- what it means ---
-
-
 def test_sample_finds_run_by_name_and_id(run_cli: RunCli, trained: Any) -> None:
     overrides = ["prompt=when in ", "temperature=0.9", "seed=3", "length=70", *trained.path_overrides]
     texts = [run_cli("sample", f"run={run}", *overrides).out for run in ("latest", "best", trained.run_id)]
     assert texts[0].startswith("when in ")
     assert len(texts[0]) == len("when in ") + 70 + 1
     assert texts[0] == texts[1] == texts[2]
-    digest = hashlib.sha256(b"when in ").hexdigest()[:6]  # another prompt is another file
+    digest = hashlib.sha256(b"when in ").hexdigest()[:6]  # each prompt has its own file
     name = f"written_{digest}_temperature_0.9_seed_3_length_70.txt"
     saved_file = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "samples" / name
     assert saved_file.read_text() == texts[0]
@@ -37,7 +34,7 @@ def test_sample_finds_run_by_name_and_id(run_cli: RunCli, trained: Any) -> None:
 
 @pytest.fixture(scope="module")
 def sweep(trained: Any) -> Any:
-    """Two runs of one command, beside the shared run but in an experiment of their own."""
+    """A sweep of two runs in its own experiment of the shared database."""
     process = subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,16", "max_epochs=0.05", "length=20",
          "figures=false", "tracking.experiment=sweep", *trained.path_overrides],
@@ -49,7 +46,7 @@ def sweep(trained: Any) -> Any:
 
 
 def run_id_of(trained: Any, line: str) -> str:
-    """Of the run whose directory the line of a sweep's job names."""
+    """Return the run id of a job from the last line of its output."""
     folder = trained.outputs / "runs" / line.rpartition("run=")[2]
     return str(json.loads((folder / "sync_state.json").read_text())["run_id"])
 
@@ -85,9 +82,6 @@ def test_latest_and_best_differ(sweep: Any, run_cli: RunCli, trained: Any) -> No
     assert latest.rc == 0, latest.err
     assert latest.out == by_id.out == by_name.out
     assert latest.out != run_cli("sample", f"run={ids[0]}", *overrides).out
-
-
-# --- where there is none ---
 
 
 @pytest.mark.usefixtures("no_retries")

@@ -1,4 +1,4 @@
-"""From the best run to a registered model, and the names by which a run is found again."""
+"""Registered models and the names that find them."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own
 
 SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
          "figures=false")  # fmt: skip
-# What a person sees of registering, and nothing of MLflow's beside it.
+# The messages of a registration.
 REGISTERED = re.compile(
     r"^registered: char-rnn version (\d+), alias champion, run (\w+)\n"
     r"serve it with: MLFLOW_TRACKING_URI=(\S+) mlflow models serve -m models:/char-rnn@champion "
@@ -44,7 +44,7 @@ def single(path_overrides: list[str], command: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def sweep(single: Any, path_overrides: list[str], command: Any) -> Any:
-    """Behind the single run, in the same store; its first job fails."""
+    """A sweep after the single run in the same store; its first job fails."""
     overrides = ["--multirun", "hidden=0,8,16", "seed=2", "register=true", *SMALL[1:], *path_overrides]
     return command("src.train", *overrides)
 
@@ -142,7 +142,7 @@ def test_registering_again_moves_alias(sweep: Any, uri: str) -> None:
 
 @pytest.mark.slow
 def test_reused_job_can_be_registered(sweep: Any, uri: str, path_overrides: list[str], command: Any) -> None:
-    """register says nothing of what is trained: with it the same job is still the same."""
+    """`register` does not change the job."""
     overrides = ["--multirun", "hidden=8,16", "seed=2", "skip_finished=true", *SMALL[1:], *path_overrides]
     plain = command("src.train", *overrides)
     assert plain.err.count("reused run") == 2
@@ -178,7 +178,7 @@ def test_run_without_sync_is_not_registered(command: Any, path_overrides: Any, t
     unreachable = ["tracking.uri=http://127.0.0.1:9", f"output_dir={tmp_path}", path_overrides[1]]
     result = command("src.train", "register=true", *SMALL, *unreachable)
     assert result.rc == 2
-    assert "val/loss=" in result.out  # what was trained is told all the same
+    assert "val/loss=" in result.out  # the result is printed
     assert result.err.splitlines()[-1].startswith("train: register: expected an uploaded run, got ")
 
 
@@ -197,12 +197,9 @@ def test_interrupted_sweep_is_not_registered(
     assert capsys.readouterr().err == "not registered: the sweep did not finish (KILLED)\n"
 
 
-# --- runs made by hand, without training ---
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
-    """The address of a store, and the ids of its runs by name."""
+    """URI of a store, and the ids of its runs by name."""
     from src.tracking.mlflow_client import connect
 
     uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
@@ -210,7 +207,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
     experiment = client.create_experiment("some")
     run_ids = {}
     for name, stage, start, end, loss, status in (
-        ("long", "train", 1000, 9000, 2.0, "FINISHED"),  # began first, ended last
+        ("long", "train", 1000, 9000, 2.0, "FINISHED"),  # started first, ended last
         ("short", "train", 2000, 3000, 1.5, "FINISHED"),
         ("equal", "train", 2500, 3500, 1.5, "FINISHED"),
         ("without", "train", 2600, 3600, None, "FINISHED"),
@@ -232,7 +229,7 @@ def test_latest_and_best_by_end_time_and_loss(store: tuple[str, dict[str, str]],
     uri, run_ids = store
     runs = MlflowStore(uri, "some", tmp_path)
     assert runs.find("latest").run_id == run_ids["long"]
-    assert runs.find("best").run_id == run_ids["short"]  # of equals the first
+    assert runs.find("best").run_id == run_ids["short"]  # ties: the first
     assert runs.find(run_ids["failed"]).name == "failed"
 
 

@@ -1,4 +1,4 @@
-"""Finished runs in directories: found by name, compared on one text, damaged ones skipped."""
+"""Finished runs in run directories: lookup, comparison, and damaged runs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from src.tracking.run_store import DirectoryStore, find_folder
 
 
 class Outputs:
-    """Directories of runs, each written later than the one before."""
+    """Run directories, each newer than the previous one."""
 
     def __init__(self, folder: Path) -> None:
         self.store = DirectoryStore(folder)
@@ -30,7 +30,7 @@ class Outputs:
     def add(
         self, name: str, loss: float = 1.5, digest: str = "d" * 64, status: str = "FINISHED", **tags: str
     ) -> Path:
-        """status: "" for a run without an end."""
+        """Add a run; status "" leaves it without an end event."""
         folder = self.runs / name
         folder.mkdir(parents=True)
         event_log = EventLog(folder)
@@ -84,7 +84,7 @@ def test_finished_runs_are_ordered_by_end_time(outputs: Outputs) -> None:
 
 
 def test_best_compares_runs_with_same_text(outputs: Outputs) -> None:
-    """The lower loss on another text is not better."""
+    """A lower loss on another text is not better."""
     outputs.add("another text", loss=0.5, digest="e" * 64)
     outputs.add("best", loss=1.0)
     outputs.add("worse", loss=1.2)

@@ -1,4 +1,4 @@
-"""From the journal to MLflow: every point once, while it grows, and later where no server answers."""
+"""Sync of event logs: every point once, during the run, and after outages."""
 
 import json
 from collections.abc import Callable
@@ -23,24 +23,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def test_repeated_sync_adds_no_points(client: Any, trained: Any, tmp_path: Path) -> None:
-    """As after a crash between delivering and noting it: the note is old, the points are there."""
-    folder = copy_event_log(trained, tmp_path / "run", "told twice")
+    """As after a crash between upload and saved state."""
+    folder = copy_event_log(trained, tmp_path / "run", "uploaded twice")
     run_id = upload_to_shared_store(trained, folder).run_id
     first_line_end = len((folder / "events.jsonl").read_bytes().split(b"\n")[0]) + 1
     SyncState(first_line_end, run_id).save(folder)
     assert upload_to_shared_store(trained, folder).run_id == run_id
     for name in CURVES:
         assert metric_history(client, run_id, name) == sorted(trained.curve(name)), name
-    run = only_run(client, "told twice")
+    run = only_run(client, "uploaded twice")
     assert run.info.status == "FINISHED"
     assert run.data.params.keys() == trained.events[0]["params"].keys()
-    assert len(json.loads(artifact_text(client, run, "samples.json"))["data"]) == 3, "nor a row of the table"
+    assert len(json.loads(artifact_text(client, run, "samples.json"))["data"]) == 3, (
+        "duplicate rows of the table"
+    )
 
 
 def test_growing_event_log_is_synced(
     client: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each look at the journal takes up where the last one stopped, in the middle of a line too."""
+    """Each poll continues where the last one stopped, also within a line."""
     from src.tracking import sync
 
     monkeypatch.setattr(sync, "POLL", 0.01)
@@ -92,7 +94,7 @@ def test_unreachable_server_loses_no_data(
     assert message.endswith(f"python -m src.sync {folder}")
     assert "http://127.0.0.1:9" in message
     assert (folder / "model" / "weights.safetensors").exists()
-    state = upload_to_shared_store(trained, folder)  # the server is back: here, the shared database
+    state = upload_to_shared_store(trained, folder)  # the server is reachable: the shared database
     assert state.ended
     run = only_run(client, "late")
     assert (run.info.run_id, run.info.status) == (state.run_id, "FINISHED")

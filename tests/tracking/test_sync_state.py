@@ -1,4 +1,4 @@
-"""src/tracking/sync_state.py: damaged files are refused in one line, and nothing stays behind."""
+"""Sync states and stale runs."""
 
 import json
 import time
@@ -81,7 +81,7 @@ def test_only_unlocked_runs_without_end_are_stale(tmp_path: Path) -> None:
         event_log.file.close()
     with (runs / "torn" / NAME).open("a") as file:
         file.write('{"kind": "met')
-    (runs / "mute" / NAME).write_text('{"kind": "sta')  # killed in its very first line
+    (runs / "mute" / NAME).write_text('{"kind": "sta')  # killed in its first line
     (runs / "nothing").mkdir()
     living = acquire(runs / "living")
     sweep = new_event_log(tmp_path / "sweeps" / "one")
@@ -116,7 +116,7 @@ def test_ended_runs_are_not_read_completely(tmp_path: Path, monkeypatch: pytest.
         event_log = new_event_log(tmp_path / "runs" / str(k))
         event_log.table("t", [{"text": "x" * 10_000}])
         event_log.end("FINISHED")
-    monkeypatch.setattr("src.tracking.event_log.read_lines", None)  # the reader of whole journals
+    monkeypatch.setattr("src.tracking.event_log.read_lines", None)  # the reader of complete event logs
     monkeypatch.setattr("src.tracking.sync_state.acquire", None)
     assert sync_state.close_stale_runs(tmp_path) == []
 
@@ -132,7 +132,6 @@ def test_untracked_stale_run_starts_no_sync(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_next_command_syncs_stale_run(run_cli: Callable[..., Any], tmp_path: Path) -> None:
-    """Here it finds no run to score; a second one finds nothing to do."""
     folder = tmp_path / "runs" / "killed"
     new_event_log(folder).file.close()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -1,4 +1,4 @@
-"""src/training/checkpoint.py: whole or not at all, the last two, the older if the newer is damaged."""
+"""Checkpoints are complete or rejected; the last two are kept; a damaged one falls back to an older one."""
 
 import json
 import tempfile
@@ -61,7 +61,7 @@ def write_event_log(folder: Path, size: int) -> None:
 
 
 def save_checkpoints(folder: Path, *steps: int) -> list[Path]:
-    """Save checkpoints of a run whose event log has the 10 bytes that they know."""
+    """Save checkpoints of a run with an event log of 10 bytes."""
     write_event_log(folder, 10)
     return [checkpoint.save(folder, step, arrays(step), STATE) for step in steps]
 
@@ -128,7 +128,7 @@ ARRAYS = st.dictionaries(
 def test_any_checkpoint_round_trips_and_detects_damage(
     given_arrays: dict[str, Any], state: dict[str, Any], data: st.DataObject
 ) -> None:
-    """(A blank of the header that becomes another blank changes nothing of what is read.)"""
+    """A changed blank of the header has no effect."""
 
     def same(found: tuple[dict[str, Any], str]) -> bool:
         def shown(arrays: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_checkpoint_ahead_of_event_log_is_skipped(tmp_path: Path) -> None:
-    """The machine went down, and the journal's last lines were not on the disk."""
+    """After a machine crash the last lines of the event log can be missing."""
     save_checkpoints(tmp_path, 1)
     checkpoint.save(tmp_path, 2, arrays(), STATE | {"event_log_bytes": 11})
     write_event_log(tmp_path, 11)
@@ -181,7 +181,7 @@ def test_unwritable_checkpoint_directory_is_rejected(tmp_path: Path) -> None:
 
 
 def changed_state(*position: str, to: Any) -> dict[str, Any]:
-    """STATE with another value at a place; "gone" removes the key."""
+    """Return STATE with another value at a position; "gone" removes the key."""
     state = deepcopy(STATE)
     part = state
     for key in position[:-1]:

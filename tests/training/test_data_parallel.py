@@ -1,7 +1,4 @@
-"""One batch shared out among processes against the same batch in one.
-
-Each of the two is within the bounds of network_error.py.
-"""
+"""A batch split among processes compared with a single process, within the bounds of network_error.py."""
 
 import gc
 import multiprocessing as mp
@@ -25,7 +22,7 @@ from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
 from tests.network_error import Bounds
 from tests.rounding import UNIT, contractive
 
-STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
+STEPS, BATCH = 6, 25  # odd, so the parts have different sizes
 PLAIN = ShardSpec(RNNConfig(vocab=7, hidden=12), STEPS, BATCH)
 DEEP = RNNConfig(vocab=7, hidden=12, cell="lstm", layers=2)
 
@@ -49,7 +46,7 @@ def assert_close(
     state: Array | None = None,
     state_error: float = 0.0,
 ) -> float:
-    """Compare two computations of a loss and gradient in float32; returns how far the last state is off."""
+    """Compare two float32 results of loss and gradient; return the error bound of the last state."""
     bounds = Bounds.of(architecture, weights, *batch(seed), state, unit=UNIT, state_error=state_error)
     assert result[0] == pytest.approx(expected[0], rel=0, abs=2 * bounds.loss)
     difference, size = (float(np.linalg.norm(g)) for g in (result[1] - expected[1], expected[1]))
@@ -60,13 +57,13 @@ def assert_close(
 def compute(
     engine: DataParallel, seed: int, reset_state: bool = True, dropout_seed: int = 0
 ) -> tuple[float, Array]:
-    """Loss and gradient of a batch, the gradient as a copy."""
+    """Return the loss of a batch and a copy of its gradient."""
     loss = engine.loss_and_gradient(*batch(seed), reset_state, dropout_seed)
     return loss, engine.gradient.copy()
 
 
 def blas_threads() -> list[int]:
-    """Of NumPy's BLAS: the first, as they are listed in the order in which they were loaded."""
+    """Return the threads of NumPy's BLAS, the first library loaded."""
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"][:1]
 
 
@@ -130,7 +127,7 @@ def test_killed_worker_is_reported() -> None:
         helper.join()
         thread = threading.Thread(target=compute, args=(engine,), daemon=True)
         thread.start()
-        thread.join(20)  # a test that waits for ever would say less
+        thread.join(20)  # do not hang
         assert raised == [
             "workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: out of "
             "memory? Try fewer workers, or a smaller hidden, batch_size or seq_len"
@@ -145,7 +142,7 @@ def test_worker_exit_is_internal_error() -> None:
 
 @pytest.fixture
 def own_settings() -> Iterator[None]:
-    """What a helper sets for its whole process, put back."""
+    """Restore the process settings that a worker changes."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with np.errstate(), threadpool_limits(1, user_api="blas"):
         yield
@@ -157,7 +154,7 @@ def own_settings() -> Iterator[None]:
 def test_worker_ends_with_parent_and_ignores_signals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`worker_loop` itself, here: two batches, then the first process is dead."""
+    """Run `worker_loop` in this process: two batches, then the parent is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
     monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
@@ -190,7 +187,7 @@ def test_workers_end_with_context() -> None:
 
 
 def test_semaphores_are_released() -> None:
-    """As the traceback of a divergence does: Python would say at the exit that they are leaked."""
+    """A traceback can hold the DataParallel; Python would report leaked semaphores."""
     with DataParallel(PLAIN, 2) as engine:
         used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
     gc.collect()
@@ -212,7 +209,6 @@ def test_effective_workers(workers: int, batch_size: int, useful: int) -> None:
 
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_carried_state_equals_single_process(kind: tuple[str, str]) -> None:
-    """Each process the state of its own columns; a fresh batch begins from zero again."""
     job = ShardSpec(RNNConfig(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
     with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
         one.params[:] = two.params[:] = initial_params(job)
@@ -234,7 +230,7 @@ def test_carried_state_equals_single_process(kind: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("carry", [False, True])
 def test_state_is_carried_only_if_stateful(carry: bool) -> None:
-    """Two batches one after the other against one pass over both."""
+    """Compare two consecutive batches with one pass over both."""
     job = ShardSpec(DEEP, STEPS, BATCH, stateful=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
     with DataParallel(job, 1) as engine:
@@ -274,7 +270,7 @@ def test_dropout_depends_on_step_seed(workers: int) -> None:
 
 
 def test_workers_draw_different_masks() -> None:
-    """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
+    """Both halves of the batch are equal; equal masks would give equal gradients."""
     job = ShardSpec(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
     with DataParallel(job, 2) as engine:

@@ -1,4 +1,4 @@
-"""A loss, a gradient or a weight that is no number: noticed at once, never kept, and the way back from it."""
+"""Nonfinite losses, gradients and weights are detected, never saved, and rolled back."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "l
 
 
 def inject_nan(monkeypatch: pytest.MonkeyPatch, *steps: int, quantity: str = "loss") -> None:
-    """Let the loss, or one number of the gradient, of these batches be none."""
+    """Make the loss, or one gradient element, of these steps nonfinite."""
     compute, count = DataParallel.loss_and_gradient, [0]
 
     def compute_with_nan(engine: DataParallel, *arguments: Any) -> float:
@@ -51,7 +51,7 @@ def test_divergence_is_detected_and_not_saved(
 
 
 def test_rollback_reduces_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice, in the middle of an interval and at once again; the second time before anything was logged."""
+    """Two rollbacks: within an interval and immediately again."""
     run = Run(tmp_path, **SETTINGS, on_divergence="rollback", rollback_lr_factor=0.25)
     inject_nan(monkeypatch, 25, 26)
     outcome = run.train()
@@ -87,10 +87,10 @@ def test_rollback_restores_weights_and_optimizer(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Run, "save", save_and_record)
     run.train()
-    assert restored[1] == kept[1], "as at step 20"
+    assert restored[1] == kept[1], "state of step 20"
     begin = initialize(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
     assert (restored[0]["weights"], restored[0]["averaged"]) == (begin, begin), (
-        "before the first evaluation: the beginning"
+        "initial state before the first evaluation"
     )
 
 
@@ -105,7 +105,7 @@ def test_rollbacks_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_rollback_with_resume_is_bit_identical(
     series: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted in front of it, right behind it and later."""
+    """Interrupted before, right after and later than the rollback."""
     settings = SETTINGS | {"on_divergence": "rollback", "batching": "shuffled", "max_epochs": 0.25}
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     with monkeypatch.context() as patched:
@@ -126,7 +126,7 @@ def test_rollback_with_resume_is_bit_identical(
 
 
 def inject_nan_at_step_24(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    """Step 24 diverges, by its number and not by how often this process has computed."""
+    """Make step 24 diverge, also in a resumed process."""
     step = trainer.Trainer.train_step
     current: list[trainer.Trainer] = []
     compute = DataParallel.loss_and_gradient
@@ -147,7 +147,7 @@ def inject_nan_at_step_24(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
 def test_nan_validation_loss_is_divergence(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle and behind the last step."""
+    """At an intermediate and at the last evaluation."""
     measure, count = validation_loss, [0]
     which = {20: 2, 33: 4}[step]
 
@@ -168,7 +168,7 @@ def test_nan_validation_loss_is_divergence(
 
 
 def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
-    """A rate at which one update overflows, though loss and gradient were fine."""
+    """One update overflows although loss and gradient are finite."""
     run = Run(
         tmp_path,
         **SETTINGS | {"lr": 1e38, "clip": None, "eval_every": 1, "optimizer": target("optimizers.SGD")},
@@ -179,7 +179,7 @@ def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
 
 
 def test_nan_score_is_divergence() -> None:
-    """ReLU along a text of any length, with weights that let the carried state grow."""
+    """A relu network whose carried state grows."""
     architecture = RNNConfig(len(CORPUS.vocabulary), 8, "rnn", 1, "relu")
     flat = initialize(architecture, "identity", np.random.default_rng(0)) * np.float32(4)
     with pytest.raises(

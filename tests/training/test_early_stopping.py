@@ -1,4 +1,4 @@
-"""When training ends, and which weights it keeps."""
+"""The end of training and the weights that it keeps."""
 
 import math
 from itertools import count
@@ -26,7 +26,7 @@ def test_max_epochs_ends_training_with_evaluation(max_epochs: float) -> None:
 
 
 def test_early_stopping_waits_for_patience_evaluations() -> None:
-    """Noise teaches nothing but the frequencies: soon the validation loss only rises."""
+    """On noise the validation loss soon rises."""
     trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
     losses = list(trained.curve("val/loss").values())
     assert trained.result.stop_reason == "early stopping"
@@ -38,12 +38,12 @@ def test_early_stopping_waits_for_patience_evaluations() -> None:
 def test_improvement_below_min_delta_is_ignored() -> None:
     trained = Trained(max_epochs=50, patience=2, min_delta=100.0, eval_every=5)
     assert trained.result.stop_reason == "early stopping"
-    assert trained.result.steps == 15  # the first counts, whatever it is
-    assert trained.result.best_step == 15  # but the lowest is kept
+    assert trained.result.steps == 15  # the first evaluation always counts
+    assert trained.result.best_step == 15  # the lowest loss is kept
 
 
 def test_max_seconds_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = count()  # a millisecond each time that it is looked at
+    clock = count()  # one millisecond per call
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     trained = Trained(max_epochs=10_000, max_seconds=0.2)
     assert trained.result.stop_reason == "max_seconds"

@@ -1,4 +1,4 @@
-"""Training stopped, saved, loaded and gone on with is, to the bit, training that was never stopped."""
+"""Resumed training is bit-identical to uninterrupted training."""
 
 import os
 import signal
@@ -23,14 +23,14 @@ from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS, target
 
-pytestmark = pytest.mark.slow  # every one of them trains
+pytestmark = pytest.mark.slow
 
 TIMING_METRICS = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
 class Run(Callback):
-    """Trainings of one config, each from the checkpoint of the one before."""
+    """Training runs of one config; each continues from the last checkpoint."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Run(Callback):
         self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMING_METRICS]
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Nothing is kept."""
+        """Ignore files."""
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         if not trainer.stop_reason:
@@ -55,7 +55,7 @@ class Run(Callback):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """As CheckpointCallback, which needs a run's directory with a log."""
+        """Save like CheckpointCallback, which needs a run directory."""
         if self.saved == (trainer.step, trainer.counters.validated):
             return
         self.saved = trainer.step, trainer.counters.validated
@@ -77,7 +77,7 @@ class Run(Callback):
 
 
 class Killed(Exception):
-    """Instead of the next step."""
+    """Raised instead of the next step."""
 
 
 def kill() -> None:
@@ -85,12 +85,12 @@ def kill() -> None:
 
 
 def terminate() -> None:
-    """As a cluster does; the handler is there only while training."""
+    """Send SIGTERM to this process; the handler exists only during training."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def stop_at_step(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> None:
-    """Let something happen in front of the step-th batch's gradient."""
+    """Call `stop` before the gradient of the given step."""
     compute, count = DataParallel.loss_and_gradient, [0]
 
     def call(*arguments: Any) -> float:
@@ -106,7 +106,7 @@ def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: 
     return ModelConfig(kind, layers, dropout, "orthogonal", activation)
 
 
-STRIDES = attrs.evolve(BASE.data, stride=10)  # an epoch of shuffled windows is as short as one of streams
+STRIDES = attrs.evolve(BASE.data, stride=10)  # makes epochs of windows as short as those of streams
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1},
     "momentum, constant": {
@@ -145,7 +145,7 @@ def test_resumed_training_is_bit_identical(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Killed: since the last evaluation everything is lost. Preempted: nothing is."""
+    """A kill loses the steps since the last evaluation, SIGTERM loses none."""
     settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "data": STRIDES} | changes
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
@@ -156,9 +156,7 @@ def test_resumed_training_is_bit_identical(
             interrupted.train()
     assert interrupted.steps[-1] == kept
     resumed = interrupted.resume()
-    assert interrupted.last == uninterrupted.last, (
-        "weights, optimizer, average, best, carried state at the end"
-    )
+    assert interrupted.last == uninterrupted.last, "final arrays differ"
     assert resumed.params.tobytes() == expected.params.tobytes()
     assert resumed.params.dtype == np.float32
     fields = ("val_loss", "best_step", "steps", "epochs", "stop_reason")
@@ -167,7 +165,7 @@ def test_resumed_training_is_bit_identical(
 
 
 def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run ends there with the best weights so far; the checkpoint is that of before."""
+    """The run ends with the best weights; the checkpoint is not affected."""
     settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "ema_decay": 0.9}
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
@@ -185,7 +183,7 @@ def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_more_epochs_continue_training(tmp_path: Path) -> None:
-    """With a constant schedule as if they had been asked for at once, but for the points of the first end."""
+    """With a constant schedule; only the points of the first end differ."""
     settings = {
         "hidden": 8,
         "eval_every": 10,
@@ -209,7 +207,7 @@ def test_larger_patience_continues_training(tmp_path: Path) -> None:
     run.config = attrs.evolve(run.config, patience=2)
     first = run.train()
     assert (first.stop_reason, first.steps) == ("early stopping", 15)
-    assert run.resume().steps == 15, "with the same patience there is nothing left to do"
+    assert run.resume().steps == 15, "the same patience must not train further"
     run.config = attrs.evolve(run.config, patience=3)
     assert run.resume().steps == 20
     run.config = attrs.evolve(run.config, patience=None)
@@ -219,7 +217,7 @@ def test_larger_patience_continues_training(tmp_path: Path) -> None:
 
 
 def test_max_seconds_includes_previous_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = count()  # a millisecond each time that it is looked at
+    clock = count()  # one millisecond per call
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
     first = run.train()
@@ -257,4 +255,4 @@ def test_state_of_other_training_is_rejected(changes: dict[str, Any], reason: st
         with pytest.raises(UserError, match=f"resume: expected a checkpoint of this training, .*{reason}"):
             run.resume()
     else:
-        run.resume()  # SGD needs fewer arrays than there are
+        run.resume()  # SGD ignores additional arrays

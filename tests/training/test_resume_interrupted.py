@@ -1,4 +1,4 @@
-"""Which run goes on under skip_finished=true: what was cut off, from its newest whole checkpoint."""
+"""Runs that skip_finished=true resumes."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def trained_untracked(tmp_path_factory: pytest.TempPathFactory, data: Path) -> P
 
 
 class Runs:
-    """Copies of one run that ended otherwise."""
+    """Copies of one run with other ends."""
 
     def __init__(self, model: Path, outputs: Path) -> None:
         self.model, self.outputs = model, outputs
@@ -43,7 +43,7 @@ class Runs:
         self.digest = self.records[0]["tags"]["job_digest"]
 
     def add(self, name: str, status: str = "", reason: str = "", step: int = STEPS) -> Path:
-        """status: how it ended, "" for not at all. step: of its newest checkpoint."""
+        """Add a copy; status "" has no end event; step is that of its newest checkpoint."""
         folder = self.outputs / "runs" / name
         shutil.copytree(self.model, folder)
         lines = [json.dumps(record) for record in self.records if record["kind"] != "end"]
@@ -91,7 +91,7 @@ def test_find_interrupted_by_status(runs: Runs, status: str, reason: str, expect
 
 @pytest.mark.slow
 def test_resumed_and_killed_run_is_not_finished(runs: Runs) -> None:
-    """Ctrl-C left it FINISHED with scores, for what it had."""
+    """After Ctrl-C the run was FINISHED with scores."""
     folder = runs.add("one", "FINISHED", "interrupted")
     assert (folder / "scores.json").exists()
     assert open_store(runs.config).find_job(runs.digest) is None
@@ -116,7 +116,7 @@ def test_furthest_run_is_resumed_first(runs: Runs) -> None:
         acquire(runs.outputs / "runs" / name, timeout=0).release()
     assert runs.find("another job") is None
     second = runs.find()
-    assert second.step == 40, "the first one is at work: two never go on with the same run"
+    assert second.step == 40, "the first run is locked"
     third = runs.find()
     assert {second.folder.name, third.folder.name} == {"a", "c"}
     assert runs.find() is None

@@ -1,4 +1,4 @@
-"""The training loop: what it learns of a small text, what a step does, and what must not disturb it."""
+"""The training loop: learning, single steps, and side effects of callbacks."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_
 
 
 def unigram(corpus: Corpus) -> float:
-    """Nats a character of the validation split by the frequencies of the training split."""
+    """Return the unigram loss of the validation split in nats per character."""
     count = np.bincount(corpus.split("train"), minlength=len(corpus.vocabulary))
     return float(-np.log(count[corpus.split("val")] / count.sum()).mean())
 
@@ -53,7 +53,7 @@ def test_stateful_carries_state() -> None:
         Trained(stateful=stateful, max_epochs=1, log_every=first.log_every).curve("train/loss")
         for stateful in (True, False)
     ]
-    assert initial[0][1] == initial[1][1]  # the first batch of an epoch begins from zero either way
+    assert initial[0][1] == initial[1][1]  # the first batch always starts from zero
     assert initial[0][2] != initial[1][2]
 
 
@@ -64,7 +64,7 @@ def test_batching_selects_class() -> None:
 
 
 def sample_and_score(architecture: RNNConfig, flat: Array) -> None:
-    """What a callback may do: sample and score, with all of NumPy's global random numbers."""
+    """Sample, score and use NumPy's global random state."""
     model = TrainedModel(architecture, flat, CORPUS.vocabulary, CORPUS.normalization)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
     validation_loss(architecture, flat, CORPUS.split("val"))
@@ -73,8 +73,7 @@ def sample_and_score(architecture: RNNConfig, flat: Array) -> None:
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 def test_evaluation_and_sampling_do_not_change_training(kind: tuple[str, str], average: float) -> None:
-    """However often one looks, and whatever one does there, the weights behind the last step are the same
-    to the bit. (With the state carried and dropout on, so that both could be disturbed.)"""
+    """With carried state and dropout."""
     changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "ema_decay": average, "max_epochs": 1.5}
     rare = Trained(**changes, eval_every=10_000)
     frequent = Trained(**changes, eval_every=3, log_every=1, callback=sample_and_score)
@@ -119,7 +118,7 @@ def test_plateau_reduces_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
         expected.append(loss < lowest)
         lowest = min(lowest, loss)
     assert observed == expected[: len(observed)]
-    assert len(expected) - len(observed) <= 1  # after the last step there is nobody to tell
+    assert len(expected) - len(observed) <= 1  # the schedule is not notified after the last step
     assert {round(value / BASE.lr, 6) for value in lr.values()} == {1.0, 0.5, 0.25, 0.2}
     assert sorted(lr.values(), reverse=True) == list(lr.values())
 
@@ -140,14 +139,13 @@ def test_clip_fraction_is_logged(mode: str) -> None:
 
 @pytest.mark.parametrize(("mode", "order"), [("norm", 2), ("value", np.inf)])
 def test_clipped_step_has_limited_length(mode: str, order: float) -> None:
-    """One step of plain gradient descent from weights that are known."""
+    """One step of SGD from known weights."""
     trained = Trained(clip=0.01, clip_mode=mode, optimizer=target("optimizers.SGD"), lr=1.0, max_epochs=1e-6)
     assert trained.result.steps == 1
     initial = initialize(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     moved, last = (w.astype(np.float64) for w in (trained.last, initial)), trained.last
     length = np.linalg.norm(next(moved) - next(moved), order)
-    # each weight rounds to float32 once, and the norm that the gradient is scaled by is a sum of so many
-    # squares
+    # each weight rounds to float32 once, and the norm of the gradient is a sum of squares
     bound = UNIT * float(np.linalg.norm(last, order)) + 0.01 * gamma(last.size)
     assert length == pytest.approx(0.01, rel=0, abs=bound)
 
@@ -163,7 +161,7 @@ def test_weight_decay_excludes_biases() -> None:
     views = [named_views(plain.architecture, flat) for flat in (plain.last, decayed.last, initial)]
     for name, without in views[0].items():
         share = 0.05 if name[0] == "w" else 0.0
-        # w and its step round twice in either training, 1 - share and this difference once each
+        # roundings of w and its step in both runs, of 1 - share and of this difference
         bound = gamma(6) * float(max(abs(without).max(), abs(views[2][name]).max()))
         expected = without - share * views[2][name]
         np.testing.assert_allclose(views[1][name], expected, rtol=0, atol=bound, err_msg=name)

@@ -1,4 +1,4 @@
-"""That learning really happens, and what decides it: short trainings on the sonnets in this process."""
+"""Short training runs on the sonnets learn, and the settings matter."""
 
 from collections.abc import Callable
 from math import log
@@ -31,7 +31,7 @@ def sonnets(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture
 def config(run_cli: RunCli) -> Callable[..., Config]:
-    """A config as typed, for a short training in this process."""
+    """Compose a config for a short training run in this process."""
 
     def compose(*arguments: str) -> Config:
         configs: list[Config] = []
@@ -44,7 +44,7 @@ def config(run_cli: RunCli) -> Callable[..., Config]:
 
 
 def train(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, float]], Array]:
-    """The result, the validation curve in bits, and the weights at the end (not the best ones)."""
+    """Return the result, the validation curve in bits, and the final (not the best) weights."""
     recorder = Recorder()
     result = Trainer(config, corpus).fit(recorder, [recorder, EarlyStopping(config.patience)])
     return result, list(recorder.curve("val/bpc").items()), recorder.seen[result.steps]
@@ -52,7 +52,7 @@ def train(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, 
 
 @pytest.mark.slow
 def test_learns_unigrams_then_bigrams(config: Callable[..., Config], sonnets: Corpus) -> None:
-    """Below the unigram the network knows how often letters are, below the bigram what follows what."""
+    """The loss falls below the unigram and then below the bigram baseline."""
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
     training_result, curve, _ = train(config("max_epochs=0.35"), sonnets)
     bits = [value for _, value in curve]
@@ -80,7 +80,6 @@ def test_every_optimizer_learns(optimizer: str, config: Callable[..., Config], s
 def test_evaluation_interval_does_not_change_weights(
     average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
 ) -> None:
-    """The weights at the last step are the same to the bit however often one evaluates and logs."""
     settings = ("max_epochs=0.06", f"ema_decay={average}", f"schedule={schedule}", "hidden=16")
     rare = train(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
     frequent = train(config(*settings, "eval_every=7", "log_every=1"), sonnets)
@@ -108,7 +107,7 @@ def test_seed_and_settings_change_weights(config: Callable[..., Config], sonnets
 
 @pytest.mark.slow
 def test_early_stopping_keeps_best_weights(config: Callable[..., Config], sonnets: Corpus) -> None:
-    """A learning rate far too high does not get better for long."""
+    """A learning rate that is too high soon stops improving."""
     high_lr = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
     training_result, curve, _ = train(high_lr, sonnets)
     assert training_result.stop_reason == "early stopping"
@@ -116,7 +115,7 @@ def test_early_stopping_keeps_best_weights(config: Callable[..., Config], sonnet
     assert training_result.best_step == best_step
     assert training_result.val_loss == pytest.approx(
         best * log(2), rel=gamma(3, DOUBLE)
-    )  # nats as bits and back
+    )  # conversion to bits and back
     assert len(curve) >= 4
     assert curve[-1][0] == training_result.steps
     assert training_result.steps - best_step >= 3 * 20
