@@ -2,10 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,22 @@ class CommandResult:
     out: str
     err: str
 
+    def check(self) -> "CommandResult":
+        """Assert that the command succeeded, and return the result."""
+        assert self.rc == 0, self.err
+        return self
+
     @property
     def error_line(self) -> str:
-        """The only line of standard error."""
+        """The only line of standard error of a command that failed with exit status 2."""
+        assert self.rc == 2, self.err
         assert "Traceback" not in self.err
         lines = self.err.splitlines()
         assert len(lines) == 1, f"expected one line on standard error, got {lines}"
         return lines[0]
+
+
+RunCli = Callable[..., CommandResult]
 
 
 def environ(**extra: str) -> dict[str, str]:
@@ -89,3 +99,9 @@ def forked_commands() -> Iterator[Commands]:
         assert process.stdout.readline() == "ready\n"
         yield Commands(process, Path(output_dir))
         process.stdin.close()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -18,6 +18,13 @@ CURVES = (
 )
 
 
+def connect(uri: str) -> Any:
+    """Return an MLflow client. MLflow is imported here, so that the other tests do not import it."""
+    from src.tracking import mlflow_client
+
+    return mlflow_client.connect(uri)
+
+
 def metric_history(client: Any, run_id: str, name: str) -> list[tuple[int, float, int]]:
     points = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run_id, name)]
     return sorted(points)

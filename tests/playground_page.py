@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,16 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, free_port
 from tests.conftest import PROJECT, CommandResult, environ
 
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class PlaygroundServer:

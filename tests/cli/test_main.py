@@ -4,7 +4,6 @@ Invalid input gives an exit status, one error line and no files.
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from omegaconf import OmegaConf
 
 from src.cli.help import NO_SWEEP_COMMANDS
 from src.cli.main import quote_override
+from tests.commands import RunCli
 from tests.conftest import run_command
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture
@@ -83,13 +81,12 @@ def test_invalid_override_is_rejected_in_one_line(
     key: str,
     allowed: str,
     got: str,
-    run_cli: Command,
+    run_cli: RunCli,
     path_overrides: list[str],
     tmp_path: Path,
 ) -> None:
     result = run_cli(command, argument, *path_overrides, body=lambda config: print("the command ran"))
     assert result.out == ""
-    assert result.rc != 0
     line = result.error_line
     assert line.startswith(f"{command}: ")
     assert key in line
@@ -101,7 +98,7 @@ def test_invalid_override_is_rejected_in_one_line(
 @pytest.mark.slow
 @pytest.mark.parametrize("argument", ["prompt=???", "hidden=${nothing}", "hidden=abc"])
 def test_error_line_is_same_under_debugger(
-    argument: str, run_cli: Command, path_overrides: list[str], monkeypatch: pytest.MonkeyPatch
+    argument: str, run_cli: RunCli, path_overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a tracer or OC_CAUSE, OmegaConf chains inner errors to its own."""
     monkeypatch.delenv("OC_CAUSE", raising=False)
@@ -129,12 +126,11 @@ def test_unsuitable_text_is_rejected_in_one_line(
     key: str,
     allowed: str,
     got: str,
-    run_cli: Command,
+    run_cli: RunCli,
     path_overrides: list[str],
     tmp_path: Path,
 ) -> None:
     result = run_cli("train", *arguments, *path_overrides)
-    assert result.rc != 0
     assert result.out == ""
     assert not (tmp_path / "outputs").exists(), "no run is started"
     assert [key in result.err, allowed in result.err, got in result.err] == [True, True, True]
@@ -150,11 +146,10 @@ def test_unsuitable_text_is_rejected_in_one_line(
     ],
 )
 def test_untrainable_text_is_rejected_in_one_line(
-    text: bytes, expected: str, run_cli: Command, path_overrides: list[str], tmp_path: Path
+    text: bytes, expected: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.txt").write_bytes(text)
     result = run_cli("train", "data=file", f"data.path={tmp_path / 'text.txt'}", *path_overrides)
-    assert result.rc != 0
     assert expected in result.err
     assert not (tmp_path / "outputs").exists()
     assert result.error_line.startswith("train: data")
@@ -162,17 +157,16 @@ def test_untrainable_text_is_rejected_in_one_line(
 
 @pytest.mark.parametrize(("command", "run"), [("evaluate", "latest"), ("sample", "../../etc")])
 def test_unknown_run_is_rejected(
-    command: str, run: str, run_cli: Command, path_overrides: list[str], tmp_path: Path
+    command: str, run: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     result = run_cli(command, f"run={run}", "tracking=none", *path_overrides)
-    assert result.rc != 0
     assert result.error_line.startswith(f"{command}: run: expected ")
     assert str(tmp_path) in result.error_line
     assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize("path_key", ["output_dir", "data_dir"])
-def test_unwritable_path_is_rejected(path_key: str, run_cli: Command, tmp_path: Path) -> None:
+def test_unwritable_path_is_rejected(path_key: str, run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     paths = {"output_dir": tmp_path / "o", "data_dir": tmp_path / "d", path_key: tmp_path / "file" / "below"}
     result = run_cli("train", "tracking=none", *(f"{key}={value}" for key, value in paths.items()))
@@ -202,7 +196,7 @@ def test_invalid_override_in_new_process(
 
 @pytest.mark.parametrize("name", NO_SWEEP_COMMANDS)
 def test_command_without_sweeps_rejects_multirun(
-    name: str, command: Command, path_overrides: list[str], tmp_path: Path
+    name: str, command: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     result = command(f"src.{name}", "--multirun", *path_overrides)
     expected = "expected a single run, got --multirun: remove it"
@@ -210,10 +204,9 @@ def test_command_without_sweeps_rejects_multirun(
     assert not list(tmp_path.iterdir())
 
 
-def test_preprocess_ignores_keys_of_training(run_cli: Command, tmp_path: Path) -> None:
+def test_preprocess_ignores_keys_of_training(run_cli: RunCli, tmp_path: Path) -> None:
     for folder, more in (("plain", []), ("more", ["hidden=8", "model=gru", "seed=9", "prompt=QQ"])):
-        result = run_cli("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more)
-        assert result.rc == 0, result.err
+        run_cli("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more).check()
     files = [
         {f.relative_to(tmp_path / name): f.read_bytes() for f in (tmp_path / name).rglob("*") if f.is_file()}
         for name in ("plain", "more")
@@ -224,7 +217,7 @@ def test_preprocess_ignores_keys_of_training(run_cli: Command, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_sweep_reports_invalid_job_and_runs_others(
-    run_cli: Command, path_overrides: list[str], tmp_path: Path
+    run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     seen: list[int] = []
     result = run_cli(
@@ -236,7 +229,7 @@ def test_sweep_reports_invalid_job_and_runs_others(
     assert result.err.splitlines()[-1] == "preprocess: hidden: expected an integer >= 1, got 0"
 
 
-def received_config(run_cli: Command, name: str, *arguments: str) -> Any:
+def received_config(run_cli: RunCli, name: str, *arguments: str) -> Any:
     """Return the config that the command's main function receives."""
     configs: list[Any] = []
     result = run_cli(name, *arguments, body=configs.append)
@@ -245,7 +238,7 @@ def received_config(run_cli: Command, name: str, *arguments: str) -> Any:
     return config
 
 
-def test_null_and_number_formats(run_cli: Command) -> None:
+def test_null_and_number_formats(run_cli: RunCli) -> None:
     off = ("clip=null", "max_seconds=null", "patience=null")
     config = received_config(
         run_cli, "train", *off, "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0"
@@ -268,11 +261,11 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_prompt_is_passed_verbatim(prompt: str, run_cli: Command) -> None:
+def test_prompt_is_passed_verbatim(prompt: str, run_cli: RunCli) -> None:
     assert received_config(run_cli, "sample", f"prompt={prompt}").prompt == prompt
 
 
-def test_path_is_passed_verbatim(run_cli: Command) -> None:
+def test_path_is_passed_verbatim(run_cli: RunCli) -> None:
     path = "/tmp/my texts, 2 (old): {draft} 'x' = y.txt"
     config = received_config(run_cli, "train", "data=file", f"data.path={path}", f"output_dir={path}")
     assert (config.data.path, config.output_dir) == (path, path)
@@ -301,13 +294,13 @@ def test_quote_override_preserves_any_prompt(prompt: str) -> None:
     assert OmegaConf.create({"prompt": override.value()})["prompt"] == prompt
 
 
-def test_quotes_typed_for_hydra_are_removed(run_cli: Command) -> None:
+def test_quotes_typed_for_hydra_are_removed(run_cli: RunCli) -> None:
     config = received_config(run_cli, "sample", "prompt='a, b'", 'output_dir="c: d"')
     assert (config.prompt, config.output_dir) == ("a, b", "c: d")
 
 
 @pytest.mark.slow
-def test_multirun_flag_in_any_position(tmp_path: Path, command: Command) -> None:
+def test_multirun_flag_in_any_position(tmp_path: Path, command: RunCli) -> None:
     path_overrides = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
     result = command("src.preprocess", *path_overrides, "--multirun", "seq_len=10,20")
     assert (result.rc, result.out.count("train")) == (0, 2)

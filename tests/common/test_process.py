@@ -132,7 +132,7 @@ def test_scores_do_not_depend_on_blas_threads(tmp_path: Path) -> None:
             f"data_dir={tmp_path / 'data'}",
             "tracking=none",
         ]
-        small = ["hidden=64", "max_epochs=0.2", "eval_every=100", "length=120", "workers=1", "figures=false"]
+        small = ["hidden=64", "max_epochs=0.05", "eval_every=100", "length=40", "workers=1", "figures=false"]
         process = subprocess.run(
             [sys.executable, "-m", "src.train", *small, *path_overrides],
             cwd=PROJECT, env=environ(OPENBLAS_NUM_THREADS=num_threads), capture_output=True, text=True,

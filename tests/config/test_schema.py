@@ -20,6 +20,7 @@ from src.config import schema
 from src.config.constraints import TARGET_GROUPS, Constraint, base_class, class_name, fields_of, instantiate
 from src.config.validation import evolve, flatten, iter_leaves
 from src.pipeline import differs_from_default
+from tests.commands import RunCli
 from tests.compose import PRIMARY, compose_raw, composed
 
 CHOICES = [
@@ -90,7 +91,7 @@ def test_null_is_accepted_for_optional_keys() -> None:
     assert {value for key, _, value in iter_leaves(config) if key in optional} == {None}
 
 
-def test_command_line_composes_same_config(run_cli: Callable[..., Any]) -> None:
+def test_command_line_composes_same_config(run_cli: RunCli) -> None:
     expected = composed("config", "hidden=64", "optimizer=sgd")
     received: list[Any] = []
     result = run_cli("train", "hidden=64", "optimizer=sgd", body=received.append)

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from src.common.file_lock import Lock
 from src.common.files import CONF
 from src.config.constraints import TARGET_GROUPS, fields_of
 from src.config.schema import COMMANDS
-from tests.commands import PROJECT, Commands, environ
+from tests.commands import PROJECT, RunCli, environ
 from tests.invalid_inputs.case import PATHS, ROOT, TINY, VERSE, Case
 from tests.invalid_inputs.command_lines import INVALID_COMMAND_LINES
 from tests.invalid_inputs.damaged_files import REFUSED_CORPORA, REFUSED_RUNS
@@ -43,12 +42,11 @@ SCHEMA_CASES = list(schema_cases())
 
 
 @pytest.fixture(scope="module")
-def finished(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(command: RunCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text, and a finished run on it in outputs/runs/first."""
     root = tmp_path_factory.mktemp("finished")
     (root / "text.txt").write_text(VERSE * 100)
-    result = command("src.train", *TINY, *PATHS, folder=root)
-    assert result.rc == 0, result.err
+    command("src.train", *TINY, *PATHS, folder=root).check()
     (folder,) = (root / "outputs" / "runs").iterdir()
     folder.rename(folder.with_name("first"))
     return root
@@ -82,7 +80,7 @@ def assert_failed_runs(root: Path, names: set[str]) -> None:
 
 @pytest.mark.parametrize("case", [*EXPLICIT_CASES, *SCHEMA_CASES], ids=lambda case: case.id)
 def test_invalid_input_is_rejected_without_side_effects(
-    case: Case, command: Commands, request: pytest.FixtureRequest, tmp_path: Path
+    case: Case, command: RunCli, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
     if case.has_run:
@@ -140,7 +138,7 @@ def test_cases_cover_every_key() -> None:
 
 
 @pytest.mark.parametrize("case", [INVALID_TEXTS[0], REFUSED_CORPORA[0], INVALID_SYNCS[0]], ids=lambda c: c.id)
-def test_new_process_gives_same_output(case: Case, command: Commands, tmp_path: Path, finished: Path) -> None:
+def test_new_process_gives_same_output(case: Case, command: RunCli, tmp_path: Path, finished: Path) -> None:
     shutil.copytree(finished, tmp_path / "root", symlinks=True)
     case.prepare(tmp_path / "root")
     forked = command(f"src.{case.command}", *case.arguments, folder=tmp_path / "root")
@@ -152,7 +150,7 @@ def test_new_process_gives_same_output(case: Case, command: Commands, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["ui", "server", "play"])
-def test_servers_bind_to_loopback_by_default(command: str, run_cli: Callable[..., Any]) -> None:
+def test_servers_bind_to_loopback_by_default(command: str, run_cli: RunCli) -> None:
     configs: list[Any] = []
     assert run_cli(command, body=configs.append).rc == 0
     assert ipaddress.ip_address(configs[0].host).is_loopback

@@ -34,9 +34,7 @@ def sizes(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 @few_examples
 @given(sizes())
-def test_window_targets_are_next_characters(
-    drawn: tuple[int, int, int, int],
-) -> None:
+def test_window_targets_are_next_characters(drawn: tuple[int, int, int, int]) -> None:
     count, seq_len, batch_size, stride = drawn
     windows = windows_over(count, seq_len, batch_size, stride)
     for _ in range(3):
@@ -49,9 +47,7 @@ def test_window_targets_are_next_characters(
 
 @few_examples
 @given(sizes())
-def test_epoch_has_distinct_windows_and_omits_less_than_a_batch(
-    drawn: tuple[int, int, int, int],
-) -> None:
+def test_epoch_has_distinct_windows_and_omits_less_than_a_batch(drawn: tuple[int, int, int, int]) -> None:
     count, seq_len, batch_size, stride = drawn
     windows = windows_over(*drawn)
     possible = set(range(0, count - seq_len, stride))

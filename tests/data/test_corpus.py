@@ -56,10 +56,6 @@ def test_readable_text_is_latest_prepared(corpus: Corpus, tmp_path: Path) -> Non
     assert shown.read_text() == NORMAL
 
 
-def test_corpus_has_name_and_normalization(corpus: Corpus) -> None:
-    assert (corpus.name, corpus.normalization) == ("tiny", PLAIN)
-
-
 def test_lone_surrogates_are_kept(tmp_path: Path) -> None:
     """UTF-7 and Python's escapes can contain lone surrogates, UTF-8 cannot."""
     settings = replace(SETTINGS, encoding="utf-7", normalization=RAW_TEXT, split=(0.5, 0.5, 0.0))
@@ -102,6 +98,7 @@ def test_manifest_content(corpus: Corpus) -> None:
         "collapse_spaces": False,
     }
     assert corpus.digest == manifest["digest"]
+    assert (corpus.name, corpus.normalization) == ("tiny", PLAIN)
     assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
 
 
@@ -122,10 +119,6 @@ def test_second_preparation_reuses_files(corpus: Corpus, tmp_path: Path) -> None
     assert files_of(tmp_path) == before
     assert second.tokens.tobytes() == corpus.tokens.tobytes()
     assert vars(second) | {"tokens": None} == vars(corpus) | {"tokens": None}
-
-
-def test_first_preparation_reports_created(tmp_path: Path) -> None:
-    assert prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)[1] is True
 
 
 def test_seq_len_does_not_change_corpus(corpus: Corpus, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Diagnostics of a run: metrics, figures and the page; none with diagnostics=false."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ from src.common.job_result import GradientFile
 from src.diagnostics.gradient_flow import DiagnosticsCallback, select_distances
 from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
 from src.rnn.parameters import RNNConfig, initialize
+from tests.commands import RunCli
 from tests.rounding import gamma, radius_error
 from tests.small_training import BASE, CORPUS, Recorder
 
@@ -76,15 +76,12 @@ def test_diagnostics_are_logged_to_mlflow(trained: Any) -> None:
 
 
 @pytest.mark.slow
-def test_diagnostics_false_gives_same_weights_and_no_files(
-    run_cli: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_diagnostics_false_gives_same_weights_and_no_files(run_cli: RunCli, tmp_path: Path) -> None:
     weights = []
     for probe in ("true", "false"):
         path_overrides = [f"output_dir={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
         small = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=5", "workers=1", "model=lstm")
-        result = run_cli("train", f"diagnostics={probe}", *small, *path_overrides)
-        assert result.rc == 0, result.err
+        run_cli("train", f"diagnostics={probe}", *small, *path_overrides).check()
         (folder,) = (tmp_path / probe / "runs").iterdir()
         weights.append((folder / "model" / "weights.safetensors").read_bytes())
         names = {file.name for file in folder.rglob("*")}

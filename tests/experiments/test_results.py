@@ -9,20 +9,13 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.common.job_result import read_results, write_results
 from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.report import render_page
 from src.experiments.results import earlier_measures, publish, read_record, record
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
-from tests.fake_jobs import clipping_sweep, job_result, variants, with_gradient, with_samples
-
-
-def test_results_round_trip(tmp_path: Path) -> None:
-    rows = [*clipping_sweep(), *with_samples(), with_gradient("gru", 5, 0.5)]
-    write_results(tmp_path / "jobs.json", rows)
-    assert read_results(tmp_path / "jobs.json") == rows
+from tests.fake_jobs import clipping_sweep, job_result, variants
 
 
 def test_result_is_recorded_and_rendered(tmp_path: Path) -> None:

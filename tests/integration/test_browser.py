@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli, free_port
 from tests.conftest import PROJECT, CommandResult, environ
 
 CHROMIUM = shutil.which("chromium")
@@ -46,19 +45,14 @@ def links_in(text: str) -> dict[str, str]:
     return dict(re.findall(r"^  (\w+) +(http\S+)$", text, re.MULTILINE))
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def served_sweep(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Iterator[ServedSweep]:
+def served_sweep(tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> Iterator[ServedSweep]:
     root = tmp_path_factory.mktemp("browser")
     path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
-    command_result = command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *path_overrides)
-    assert command_result.rc == 0, command_result.err
+    command_result = command(
+        "src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *path_overrides
+    ).check()
     log = root / "ui.log"
     with log.open("wb") as file:
         server = subprocess.Popen(

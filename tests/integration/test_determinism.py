@@ -13,9 +13,9 @@ from src.config.schema import Config
 from src.data.corpus import load_corpus
 from src.rnn.parameters import Array
 from src.training.trainer import Trainer
+from tests.commands import RunCli
 from tests.small_training import Recorder
 
-RunCli = Callable[..., Any]
 TINY = (
     "hidden=16",
     "max_epochs=0.02",
@@ -91,8 +91,7 @@ def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data_dir: P
             "tracking=none",
             "workers=1",
         )
-        result = run_cli("train", *TINY, *arguments, *path_overrides)
-        assert result.rc == 0, result.err
+        result = run_cli("train", *TINY, *arguments, *path_overrides).check()
         (folder,) = (tmp_path / name / "runs").iterdir()
         scores = json.loads((folder / "scores.json").read_text())
         del scores["job_digest"]  # depends on the config

@@ -15,6 +15,8 @@ from src.tracking import event_log
 from tests.commands import TIME_LIMIT, environ_without_coverage
 from tests.conftest import PROJECT
 
+pytestmark = pytest.mark.slow
+
 LIMITED = """
 import resource, runpy, sys
 limit = int(sys.argv.pop(1))
@@ -49,7 +51,6 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
     """The event log reaches the limit during training."""
     overrides = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none",
@@ -73,7 +74,6 @@ def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
     assert close_run(folder), "the run can be closed later"
 
 
-@pytest.mark.slow
 def test_full_disk_keeps_previous_weights(trained: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     kept = serialization.load(trained.folder / "model")

@@ -16,10 +16,11 @@ from src.common.job_result import read_results
 from src.tracking.event_log import read_lines
 from src.tracking.sync_state import SyncState
 from tests.checkpointed_job import JOB, STEPS, points
-from tests.commands import TIME_LIMIT, Commands
+from tests.commands import TIME_LIMIT, RunCli
 from tests.conftest import PROJECT, environ
+from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 def run_killed_sweep(path_overrides: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,19 +45,17 @@ def weights(folder: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path, command: Commands) -> dict[int, Path]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path, command: RunCli) -> dict[int, Path]:
     """The runs of a sweep without interruption."""
     outputs = tmp_path_factory.mktemp("straight")
     path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    result = command("src.train", "--multirun", "hidden=8,12", *JOB, *path_overrides)
-    assert result.rc == 0, result.err
+    command("src.train", "--multirun", "hidden=8,12", *JOB, *path_overrides).check()
     return by_hidden(outputs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("skip_finished", ["skip_finished=true", "skip_finished=false"])
 def test_killed_sweep_resumes_second_job(
-    skip_finished: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: Commands
+    skip_finished: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     """Killed after the second checkpoint of the second job. The result is bit-identical, in the same MLflow
     run, which becomes a job of the new sweep."""
@@ -65,8 +64,7 @@ def test_killed_sweep_resumes_second_job(
     process = run_killed_sweep("checkpoint renamed", 5, *overrides, skip_finished)
     assert process.returncode == -signal.SIGKILL, process.stderr
     folders = by_hidden(tmp_path)
-    again = command("src.train", "--multirun", *overrides, "skip_finished=true")
-    assert again.rc == 0, again.err
+    again = command("src.train", "--multirun", *overrides, "skip_finished=true").check()
     assert by_hidden(tmp_path) == folders, "no new run"
     ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
     assert f"hidden=8: reused run {ids[8]}" in again.err
@@ -85,8 +83,6 @@ def test_killed_sweep_resumes_second_job(
     assert "FINISHED" in next(
         arguments for arguments in again.out.splitlines() if ids[12] in arguments and "│" in arguments
     )
-    from src.tracking.mlflow_client import connect
-
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(ids[12])
     assert run.info.status == "FINISHED"
@@ -97,9 +93,8 @@ def test_killed_sweep_resumes_second_job(
     assert [(m.step, m.value) for m in client.get_metric_history(ids[12], "train/loss")] == curve
 
 
-@pytest.mark.slow
 def test_interrupted_job_is_resumed(
-    uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: Commands
+    uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     overrides = ("hidden=8,12", *JOB, *path_overrides, "skip_finished=true")
@@ -109,8 +104,7 @@ def test_interrupted_job_is_resumed(
     assert list(folders) == [8]
     end_event = [record for _, record in read_lines(folders[8], 0)][-1]
     assert (end_event["status"], end_event["reason"]) == ("FINISHED", "interrupted")
-    again = command("src.train", "--multirun", *overrides)
-    assert again.rc == 0, again.err
+    again = command("src.train", "--multirun", *overrides).check()
     assert "reused" not in again.err
     assert f"hidden=8: resuming run {folders[8].name} from step 30\n" in again.err
     assert weights(folders[8]) == weights(uninterrupted[8])
@@ -122,10 +116,9 @@ def test_interrupted_job_is_resumed(
     assert third.err.count(": reused run ") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", ["killed with its jobs", "SIGTERM to it alone"])
 def test_parallel_jobs_are_resumed(
-    target: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: Commands
+    target: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     """Stopped when both jobs of joblib have a checkpoint. SIGTERM to the launching process closes the sweep
     and
@@ -145,8 +138,7 @@ def test_parallel_jobs_are_resumed(
         assert "train: SIGTERM" in err
         assert [f"│ {hidden} " in table for hidden in (8, 12)] == [True, True]
     folders = by_hidden(tmp_path)
-    again = command("src.train", "--multirun", *overrides)
-    assert again.rc == 0, again.err
+    again = command("src.train", "--multirun", *overrides).check()
     assert by_hidden(tmp_path) == folders
     for hidden, folder in folders.items():
         assert f"hidden={hidden}: resuming run {folder.name} from step " in again.err
@@ -171,7 +163,6 @@ def wait_for(
     assert condition(), process.communicate()[1] if process.poll() is not None else "it takes too long"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", ["it alone", "all, as a terminal does"])
 def test_reproduce_is_interrupted_and_resumed(target: str, data: Path, tmp_path: Path) -> None:
     arguments = [

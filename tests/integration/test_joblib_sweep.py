@@ -10,8 +10,9 @@ import pytest
 
 from tests.commands import TIME_LIMIT
 from tests.conftest import run_command
+from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false", "figures=false")
 PROCESSES = 4
@@ -45,8 +46,6 @@ def sweep_result(root: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def client(root: Path, sweep_result: Any) -> Any:
-    from src.tracking.mlflow_client import connect
-
     return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
 
 
@@ -70,7 +69,6 @@ def children(runs: list[Any], parent: Any) -> list[Any]:
     return sorted(values, key=lambda run: json.loads(run.data.tags[key])["number"])
 
 
-@pytest.mark.slow
 def test_joblib_sweep_reports_failed_job(sweep_result: Any, parent: Any) -> None:
     assert sweep_result.rc == 1  # one job failed
     assert "Traceback" not in sweep_result.err
@@ -80,14 +78,12 @@ def test_joblib_sweep_reports_failed_job(sweep_result: Any, parent: Any) -> None
     assert parent.data.metrics["sweep/failed"] == 1
 
 
-@pytest.mark.slow
 def test_every_job_is_child_run(children: list[Any]) -> None:
     """Four processes use a database that the parent process created."""
     assert [child.data.params["hidden"] for child in children] == [str(h) for h in HIDDEN]
     assert [child.info.status for child in children] == ["FINISHED" if h else "FAILED" for h in HIDDEN]
 
 
-@pytest.mark.slow
 def test_every_point_of_every_job_is_synced(root: Path, client: Any, children: list[Any]) -> None:
     logged = {
         json.loads(file.read_text())["run_id"]: logged_points(file.parent)
@@ -121,7 +117,6 @@ def states(root: Path, sweep_result: Any) -> dict[int, list[dict[str, Any]]]:
     return by_process
 
 
-@pytest.mark.slow
 def test_job_state_does_not_leak(states: dict[int, list[dict[str, Any]]]) -> None:
     assert sum(len(logged) for logged in states.values()) == len(HIDDEN)
     assert len(states) == PROCESSES  # so some process trained two jobs
@@ -134,7 +129,6 @@ def test_job_state_does_not_leak(states: dict[int, list[dict[str, Any]]]) -> Non
                 assert later[name] == first[name], f"{name} in front of job {later['job']}"
 
 
-@pytest.mark.slow
 def test_job_result_does_not_depend_on_previous_job(
     root: Path, sweep_result: Any, children: list[Any]
 ) -> None:
@@ -146,7 +140,6 @@ def test_job_result_does_not_depend_on_previous_job(
     assert [len(values) for values in digests.values()] == [1, 1]
 
 
-@pytest.mark.slow
 def test_launcher_output_is_hidden(sweep_result: Any) -> None:
     output = sweep_result.out + sweep_result.err
     assert "Joblib" not in output

@@ -5,17 +5,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.commands import SUMMARY
+from tests.commands import SUMMARY, RunCli
 from tests.conftest import PROJECT
 
-RunCli = Callable[..., Any]
+pytestmark = pytest.mark.slow
 
 
 def read_weights(outputs: Path) -> bytes:
@@ -37,15 +36,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.slow
-def test_all_stages_on_custom_text(
-    text: Path, command: Callable[..., Any], run_cli: RunCli, tmp_path: Path
-) -> None:
+def test_all_stages_on_custom_text(text: Path, command: RunCli, run_cli: RunCli, tmp_path: Path) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}"]
 
-    prepared = command("src.preprocess", *data, *path_overrides)
-    assert prepared.rc == 0, prepared.err
+    prepared = command("src.preprocess", *data, *path_overrides).check()
     assert "already prepared" not in prepared.err
     assert re.search(r"^train +[\d,]+ characters$", prepared.out, re.MULTILINE)
     assert (tmp_path / "d" / "file.txt").read_text(encoding="utf-8") == text.read_text(encoding="utf-8")
@@ -58,16 +53,14 @@ def test_all_stages_on_custom_text(
     assert not (tmp_path / "o").exists()
 
     settings = ["hidden=16", "max_epochs=0.5", "eval_every=50", "length=40", "prompt=the rain, Élan: 42"]
-    trained = command("src.train", *settings, *data, *path_overrides)
-    assert trained.rc == 0, trained.err
+    trained = command("src.train", *settings, *data, *path_overrides).check()
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     (line,) = trained.out.splitlines()
     assert re.fullmatch(SUMMARY.replace(r"\w+$", re.escape(folder.name)), line)
     assert re.findall(r"^\[(\d)/4\]", trained.err, re.MULTILINE) == ["1", "2", "3", "4"]
     assert "already prepared" in trained.err
 
-    evaluated = run_cli("evaluate", *path_overrides)
-    assert evaluated.rc == 0, evaluated.err
+    evaluated = run_cli("evaluate", *path_overrides).check()
     bpc = re.match(r"test/bpc=([\d.]+) ", line)
     assert bpc is not None
     assert re.search(rf"^network, stateful .* {bpc[1]} ", evaluated.out, re.MULTILINE)
@@ -75,8 +68,7 @@ def test_all_stages_on_custom_text(
     for name in ("network, stateless", "uniform", "unigram", "8-gram", "xz", "test split"):
         assert re.search(rf"^{name}\b", evaluated.out, re.MULTILINE)
 
-    sampled = run_cli("sample", "prompt=Winds, 42\nof ", "length=50", *path_overrides)
-    assert sampled.rc == 0, sampled.err
+    sampled = run_cli("sample", "prompt=Winds, 42\nof ", "length=50", *path_overrides).check()
     assert sampled.out.startswith("Winds, 42\nof ")
     assert len(sampled.out) == len("Winds, 42\nof ") + 50 + 1
     assert set(sampled.out) <= set(text.read_text(encoding="utf-8"))
@@ -85,18 +77,15 @@ def test_all_stages_on_custom_text(
     try:
         text.write_text(original + "ß", encoding="utf-8")
         after_change = run_cli("evaluate", *path_overrides)
-        assert after_change.rc != 0
         assert "has the text changed?" in after_change.error_line
     finally:
         text.write_text(original, encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_scores_without_test_split(text: Path, run_cli: RunCli, tmp_path: Path) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}", "data.split=[0.9,0.1,0.0]", "prompt=the "]
-    result = run_cli("train", "hidden=8", "max_epochs=0.1", "workers=1", *data, *path_overrides)
-    assert result.rc == 0, result.err
+    result = run_cli("train", "hidden=8", "max_epochs=0.1", "workers=1", *data, *path_overrides).check()
     (line,) = result.out.splitlines()
     assert re.fullmatch(SUMMARY.replace("test/", "final_val/").replace(r"\w+", r"[\w-]+"), line)
     assert "[3/4] evaluate: on the validation split" in result.err
@@ -109,7 +98,6 @@ def test_scores_without_test_split(text: Path, run_cli: RunCli, tmp_path: Path) 
     assert "validation split (this corpus has no test split)" in evaluated.out
 
 
-@pytest.mark.slow
 def test_last_line_is_summary(trained: Any) -> None:
     (line,) = trained.ended.out.splitlines()
     assert re.match(SUMMARY, line)
@@ -118,7 +106,6 @@ def test_last_line_is_summary(trained: Any) -> None:
     assert "steps=598 " in line
 
 
-@pytest.mark.slow
 def test_progress_without_terminal(trained: Any) -> None:
     err = trained.ended.err
     assert "\x1b" not in err
@@ -130,7 +117,6 @@ def test_progress_without_terminal(trained: Any) -> None:
     assert "Warning" not in err
 
 
-@pytest.mark.slow
 def test_trained_run_beats_bigram(trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     assert (
@@ -143,13 +129,11 @@ def test_trained_run_beats_bigram(trained: Any) -> None:
     assert seconds > 0
 
 
-@pytest.mark.slow
 def test_tracking_does_not_change_result(
-    command: Callable[..., Any], trained: Any, small: tuple[str, ...], tmp_path: Path
+    command: RunCli, trained: Any, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
-    result = command("src.train", *small, *path_overrides)
-    assert result.rc == 0, result.err
+    command("src.train", *small, *path_overrides).check()
     assert read_weights(tmp_path / "o") == (trained.folder / "model" / "weights.safetensors").read_bytes()
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     for file in sorted((trained.folder / "samples").glob("*.txt")):
@@ -159,13 +143,11 @@ def test_tracking_does_not_change_result(
     assert untracked == tracked
 
 
-@pytest.mark.slow
 def test_max_seconds_on_command_line(run_cli: RunCli, tmp_path: Path) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     result = run_cli(
         "train", "max_seconds=1", "max_epochs=1000", "hidden=16", "workers=1", "length=10", *path_overrides
-    )
-    assert result.rc == 0, result.err
+    ).check()
     match = re.search(
         r"^trained [\d,]+ steps .* in ([\d.]+) s, stop reason: max_seconds;", result.err, re.MULTILINE
     )
@@ -173,11 +155,11 @@ def test_max_seconds_on_command_line(run_cli: RunCli, tmp_path: Path) -> None:
     assert float(match[1]) >= 1
 
 
-@pytest.mark.slow
 def test_pipeline_reports_unchecked_claims(run_cli: RunCli, tmp_path: Path) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
-    result = run_cli("pipeline", "hidden=8", "max_epochs=0.05", "workers=1", "length=30", *path_overrides)
-    assert result.rc == 0, result.err
+    result = run_cli(
+        "pipeline", "hidden=8", "max_epochs=0.05", "workers=1", "length=30", *path_overrides
+    ).check()
     assert "claims not checked" in result.out
     assert "hidden=8 max_epochs=0.05" in result.out
     assert "network, stateful" in result.out
@@ -186,11 +168,9 @@ def test_pipeline_reports_unchecked_claims(run_cli: RunCli, tmp_path: Path) -> N
     assert not (tmp_path / "o" / "reproduction.json").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
 def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> None:
-    result = run_cli("evaluate", f"run={trained.run_id}", *trained.path_overrides)
-    assert result.rc == 0, result.err
+    result = run_cli("evaluate", f"run={trained.run_id}", *trained.path_overrides).check()
     scores = json.loads((trained.folder / "scores.json").read_text())
     assert f"{scores['test/loss']:.4f}" in result.out
     scores_path = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
@@ -206,7 +186,6 @@ def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> Non
     assert scores_path.with_name("temperature.png").stat().st_size > 5000
 
 
-@pytest.mark.slow
 def test_sample_is_streamed(run_cli: RunCli, text: Path, tmp_path: Path) -> None:
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     data = ["data=file", f"data.path={text}", "prompt=the "]

@@ -6,16 +6,16 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.checkpointed_job import only_run, points
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, CommandResult, environ
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import PROJECT, environ
 from tests.fault_injection import IN_A_CHECKPOINT, PLACES
+from tests.mlflow_queries import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -60,16 +60,13 @@ def assert_equal_runs(one: Path, other: Path) -> None:
         assert array.tobytes() == arrays[1][name].tobytes(), name
 
 
-def test_training_killed_25_times_is_bit_identical(
-    data: Path, tmp_path: Path, command: Callable[..., CommandResult]
-) -> None:
+def test_training_killed_25_times_is_bit_identical(data: Path, tmp_path: Path, command: RunCli) -> None:
     """Killed at random places: in a step, in a line of the event log, and before, during and after a
     checkpoint."""
     uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed")
     )
-    result = command("src.train", *DEEP, *uninterrupted)
-    assert result.rc == 0, result.err
+    command("src.train", *DEEP, *uninterrupted).check()
     rng = random.Random(7)
     kill_places = [rng.choice(PLACES) for _ in range(KILLS - 1)]
     assert sum(kill_place in IN_A_CHECKPOINT for kill_place in kill_places) >= 5
@@ -84,8 +81,7 @@ def test_training_killed_25_times_is_bit_identical(
             "tests.fault_injection", kill_place, str(count), "resume=latest", *interrupted
         )
         assert killed_result.rc == -signal.SIGKILL, (kill_place, killed_result.err)
-    result = command("src.train", "resume=latest", *interrupted)
-    assert result.rc == 0, result.err
+    command("src.train", "resume=latest", *interrupted).check()
     assert only_run(tmp_path / "killed") == folder
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
     assert len(list((folder / "checkpoints").iterdir())) == 2, "only the last two checkpoints"
@@ -94,14 +90,13 @@ def test_training_killed_25_times_is_bit_identical(
 
 
 def test_killed_worker_ends_run_and_resume_is_bit_identical(
-    data: Path, tmp_path: Path, command: Callable[..., CommandResult]
+    data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     settings = (*SMALL, "hidden=8", "batching=contiguous", "max_epochs=7", "workers=2", "tracking=none")
     uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
     )
-    result = command("src.train", *settings, *uninterrupted)
-    assert result.rc == 0, result.err
+    command("src.train", *settings, *uninterrupted).check()
 
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *settings, *interrupted],
@@ -121,8 +116,7 @@ def test_killed_worker_ends_run_and_resume_is_bit_identical(
     last_checkpoints = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
     assert (last_checkpoints["kind"], last_checkpoints["status"]) == ("end", "FAILED")
 
-    result = command("src.train", "resume=latest", *interrupted)
-    assert result.rc == 0, result.err
+    command("src.train", "resume=latest", *interrupted).check()
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
 
 
@@ -130,16 +124,13 @@ def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, f
     return sorted((m.step, name, m.value) for name in names for m in client.get_metric_history(run_id, name))
 
 
-def test_sigterm_of_tracked_run_and_resume(
-    data: Path, tmp_path: Path, command: Callable[..., CommandResult]
-) -> None:
+def test_sigterm_of_tracked_run_and_resume(data: Path, tmp_path: Path, command: RunCli) -> None:
     """SIGTERM, then SIGKILL, then to the end, in one MLflow run with two workers."""
     settings = (*SMALL, "hidden=8", "batching=contiguous", "stateful=true", "max_epochs=7", "workers=2")
     uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
     )
-    result = command("src.train", *settings, *uninterrupted, "tracking=none")
-    assert result.rc == 0, result.err
+    result = command("src.train", *settings, *uninterrupted, "tracking=none").check()
 
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *settings, *interrupted, "max_epochs=7"],
@@ -155,8 +146,6 @@ def test_sigterm_of_tracked_run_and_resume(
     folder = only_run(tmp_path / "broken")
     command_hint = f"python -m src.train resume={folder.name} output_dir={tmp_path / 'broken'}"
     assert err.splitlines()[-1] == f"train: ended by SIGTERM; resume with: {command_hint}"
-
-    from src.tracking.mlflow_client import connect
 
     def synced_run() -> Any:
         """Return the MLflow run after all events are uploaded."""
@@ -175,8 +164,7 @@ def test_sigterm_of_tracked_run_and_resume(
     )
     assert killed_result.rc == -signal.SIGKILL, killed_result.err
     assert synced_run().info.status == "FAILED"
-    result = command("src.train", f"resume={folder}", *interrupted)
-    assert result.rc == 0, result.err
+    result = command("src.train", f"resume={folder}", *interrupted).check()
     assert result.out.splitlines()[-1].endswith(f"run={run.info.run_id}")
     assert synced_run().info.status == "FINISHED"
 

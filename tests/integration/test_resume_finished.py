@@ -1,29 +1,24 @@
 """resume= and init_from= of a finished run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.checkpointed_job import only_run, points
-from tests.conftest import CommandResult
+from tests.commands import RunCli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-RunCli = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def finished(
-    data: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable[..., CommandResult]
-) -> tuple[Path, list[str]]:
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> tuple[Path, list[str]]:
     """Directory and path overrides of a small finished run."""
     outputs = tmp_path_factory.mktemp("outputs")
     path_overrides = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20", "figures=false")
-    result = command("src.train", *settings, *path_overrides)
-    assert result.rc == 0, result.err
+    command("src.train", *settings, *path_overrides).check()
     return only_run(outputs), path_overrides
 
 
@@ -32,7 +27,6 @@ def test_resume_rejects_changed_config(run_cli: RunCli, finished: Any) -> None:
     before = (run_dir / "events.jsonl").read_bytes()
     changes = ("hidden=9", "optimizer=sgd", "max_epochs=1", "length=20", "seed=1")
     result = run_cli("train", f"resume={run_dir}", *changes, *path_overrides)
-    assert result.rc == 2
     assert result.error_line == (
         f"train: resume: expected the config of run {run_dir.name}, got hidden=9 (it has 8), "
         f"optimizer=sgd (it has adam): remove it, or start a new run with init_from={run_dir.name}"
@@ -96,8 +90,7 @@ def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) ->
     assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != weights.tobytes()
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
     for name in (run_dir.name, str(run_dir), str(files[-1])):
-        result = run_cli("train", *settings, f"init_from={name}", *path_overrides)
-        assert result.rc == 0, result.err
+        result = run_cli("train", *settings, f"init_from={name}", *path_overrides).check()
         new_dir = max((run_dir.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
         assert new_dir != run_dir
         initial = serialization.load(new_dir / "model").params
@@ -122,8 +115,7 @@ def test_finished_run_is_trained_further(run_cli: RunCli, finished: Any) -> None
     """A larger max_epochs continues the same run with new scores."""
     run_dir, path_overrides = finished
     before, scores = points(run_dir), json.loads((run_dir / "scores.json").read_text())
-    result = run_cli("train", f"resume={run_dir.name}", "max_epochs=0.1", *path_overrides)
-    assert result.rc == 0, result.err
+    run_cli("train", f"resume={run_dir.name}", "max_epochs=0.1", *path_overrides).check()
     after = points(run_dir)
     assert after[: len(before)] == before
     assert len({(step, name) for step, name, _ in after}) == len(after), "duplicate points"

@@ -2,16 +2,15 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+from tests.commands import RunCli
 
-RunCli = Callable[..., Any]
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
 
 def saved_file(trained: Any, suffix: str) -> Path:
@@ -35,8 +34,7 @@ def sample_run(run_cli: RunCli, trained: Any) -> RunCli:
 
 @pytest.mark.slow
 def test_num_samples_are_printed_and_saved(sample_run: RunCli, trained: Any) -> None:
-    result = sample_run("num_samples=3", "top_k=9")
-    assert result.rc == 0, result.err
+    result = sample_run("num_samples=3", "top_k=9").check()
     lines = result.out.splitlines()
     assert lines[0::3] == ["--- 1 of 3", "--- 2 of 3", "--- 3 of 3"]
     assert lines[2::3] == ["", ""]
@@ -74,11 +72,9 @@ def test_sample_needs_only_model_files(run_cli: RunCli, trained: Any, tmp_path: 
     result = run_cli("sample", *path_overrides, "prompt=when ", "length=9")
     assert (result.rc, len(result.out)) == (0, len("when ") + 9 + 1), result.err
     result = run_cli("evaluate", *path_overrides)
-    assert result.rc == 2
     assert result.error_line.startswith("evaluate: run: expected a whole config.json, got a damaged one in ")
     shutil.rmtree(folder / "model")
     result = run_cli("sample", *path_overrides)
-    assert result.rc == 2
     assert result.error_line.startswith("sample: run: expected a whole model, got a damaged one in ")
 
 
@@ -87,21 +83,6 @@ def test_run_is_described_on_stderr(sample_run: RunCli, trained: Any) -> None:
     result = sample_run()
     loss = trained.curve("val/loss")[-1][1]
     assert result.err == f"run {trained.run_id}, rnn hidden=32 smallshake, val/loss {loss:.4f}\n"
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("top_k=0", "top_k: expected an integer >= 1, or null for all, got 0"),
-        ("top_k=1.5", "top_k: expected an integer >= 1, or null for all, got 1.5"),
-        ("top_p=0", "top_p: expected a number > 0 and <= 1, or null for all, got 0.0"),
-        ("top_p=2", "top_p: expected a number > 0 and <= 1, or null for all, got 2.0"),
-        ("num_samples=0", "num_samples: expected an integer >= 1, got 0"),
-    ],
-)
-def test_invalid_sampling_option_is_rejected(run_cli: RunCli, override: str, expected: str) -> None:
-    result = run_cli("sample", override)
-    assert (result.rc, result.error_line) == (2, f"sample: {expected}")
 
 
 def test_first_sample_is_streamed() -> None:
@@ -117,8 +98,7 @@ def test_first_sample_is_streamed() -> None:
 @pytest.mark.slow
 def test_sample_depends_on_seed_and_temperature(run_cli: RunCli, trained: Any) -> None:
     def text_of(*overrides: str) -> str:
-        result = run_cli("sample", "prompt=when ", "length=60", *overrides, *trained.path_overrides)
-        assert result.rc == 0, result.err
+        result = run_cli("sample", "prompt=when ", "length=60", *overrides, *trained.path_overrides).check()
         return str(result.out)
 
     greedy = text_of("temperature=0", "seed=1")
@@ -132,7 +112,6 @@ def test_sample_depends_on_seed_and_temperature(run_cli: RunCli, trained: Any) -
 @pytest.mark.slow
 def test_unknown_prompt_character_is_rejected(run_cli: RunCli, trained: Any) -> None:
     result = run_cli("sample", "prompt=straße", *trained.path_overrides)
-    assert result.rc == 2
     assert result.out == ""
     assert result.error_line.startswith(
         "sample: prompt: expected only the 27 characters of the model's vocabulary"

@@ -11,6 +11,8 @@ import pytest
 from optuna.trial import TrialState
 
 from src.common.files import CONF
+from tests.commands import RunCli
+from tests.mlflow_queries import connect
 
 # MLflow warns about its own dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -21,7 +23,7 @@ OPTUNA = "hydra/sweeper=optuna"
 SEARCH = (OPTUNA, "hidden=choice(8,12,16)", "lr=tag(log,interval(1e-3,1e-1))", "hydra.sweeper.n_trials=3")
 
 
-def sweep(command: Any, root: Path, *arguments: str) -> Any:
+def sweep(command: RunCli, root: Path, *arguments: str) -> Any:
     search_root = [f"output_dir={root / 'outputs'}", f"data_dir={root.parent / 'data'}"]
     return command("src.train", "--multirun", *arguments, *SMALL, *search_root)
 
@@ -45,14 +47,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def search_result(root: Path, command: Any) -> Any:
+def search_result(root: Path, command: RunCli) -> Any:
     return sweep(command, root, *SEARCH)
 
 
-@pytest.mark.slow
 def test_search_has_parent_run_with_best_trial(search_result: Any, root: Path) -> None:
-    from src.tracking.mlflow_client import connect
-
     assert search_result.rc == 0, search_result.err
     assert_no_library_output(search_result.err)
     assert re.search(r"^search: starting study search-[0-9a-f]{8}$", search_result.err, re.M)
@@ -77,19 +76,16 @@ def test_search_has_parent_run_with_best_trial(search_result: Any, root: Path) -
     assert line in search_result.out
 
 
-@pytest.mark.slow
-def test_repeated_search_resumes_study(search_result: Any, root: Path, command: Any) -> None:
+def test_repeated_search_resumes_study(search_result: Any, root: Path, command: RunCli) -> None:
     assert search_result.rc == 0
-    result = sweep(command, root, *SEARCH, "tracking=none")
-    assert result.rc == 0, result.err
+    result = sweep(command, root, *SEARCH, "tracking=none").check()
     assert re.search(r"^search: resuming study search-[0-9a-f]{8}, 3 trials$", result.err, re.M)
     params = [tuple(trial.params.values()) for trial in load_trials(root)]
     assert len(params) == len(set(params)) == 6
     assert "6 trials, best: val/loss=" in result.out
 
 
-@pytest.mark.slow
-def test_failed_job_does_not_end_search(command: Any, root: Path) -> None:
+def test_failed_job_does_not_end_search(command: RunCli, root: Path) -> None:
     search_root = root.with_name("failing")
     result = sweep(command, search_root, OPTUNA, "hidden=8,0", "hydra.sweeper.n_trials=4", "tracking=none")
     assert result.rc == 1, result.err
@@ -102,8 +98,7 @@ def test_failed_job_does_not_end_search(command: Any, root: Path) -> None:
     assert "best: hidden=8" in result.out
 
 
-@pytest.mark.slow
-def test_search_with_only_failed_jobs(command: Any, root: Path) -> None:
+def test_search_with_only_failed_jobs(command: RunCli, root: Path) -> None:
     search_root = root.with_name("pruned")
     result = sweep(command, search_root, OPTUNA, "hidden=0,-1", "hydra.sweeper.n_trials=2", "tracking=none")
     assert result.rc == 1
@@ -112,8 +107,7 @@ def test_search_with_only_failed_jobs(command: Any, root: Path) -> None:
     assert "2 trials, 2 without a result" in result.out
 
 
-@pytest.mark.slow
-def test_two_objectives_give_pareto_front(command: Any, root: Path) -> None:
+def test_two_objectives_give_pareto_front(command: RunCli, root: Path) -> None:
     search_root = root.with_name("two")
     objectives = "objectives=[val/loss,throughput/chars_per_second]"
     overrides = (
@@ -123,8 +117,7 @@ def test_two_objectives_give_pareto_front(command: Any, root: Path) -> None:
         "tracking=none",
         "hydra.sweeper.n_trials=2",
     )
-    result = sweep(command, search_root, *overrides)
-    assert result.rc == 0, result.err
+    result = sweep(command, search_root, *overrides).check()
     assert_no_library_output(result.err)
     study_trials = load_trials(search_root)
     assert all(len(trial.values) == 2 and trial.values[1] > 1000 for trial in study_trials)
@@ -139,8 +132,7 @@ def test_two_objectives_give_pareto_front(command: Any, root: Path) -> None:
         "skip_finished=true",
         "hydra.sweeper.n_trials=2",
         "hydra.sweeper.study_name=again",
-    )
-    assert again.rc == 0, again.err
+    ).check()
     assert again.err.count("reused run") == 2
     storage = f"sqlite:///{search_root / 'outputs' / 'optuna.db'}"
     reused = optuna.load_study(study_name="again", storage=storage).trials
@@ -149,14 +141,12 @@ def test_two_objectives_give_pareto_front(command: Any, root: Path) -> None:
         assert after.values == pytest.approx(before.values)
 
 
-@pytest.mark.slow
-def test_parallel_search(command: Any, root: Path) -> None:
+def test_parallel_search(command: RunCli, root: Path) -> None:
     search_root = root.with_name("parallel")
     result = sweep(
         command, search_root, OPTUNA, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
         "hidden=int(interval(8,64))", "hydra.sweeper.n_trials=4", "tracking=none",
-    )  # fmt: skip
-    assert result.rc == 0, result.err
+    ).check()  # fmt: skip
     assert_no_library_output(result.err)
     study_trials = load_trials(search_root)
     assert [trial.state for trial in study_trials] == [TrialState.COMPLETE] * 4
@@ -165,12 +155,10 @@ def test_parallel_search(command: Any, root: Path) -> None:
     assert "4 trials, best: val/loss=" in result.out
 
 
-@pytest.mark.slow
-def test_experiment_search(command: Any, root: Path) -> None:
+def test_experiment_search(command: RunCli, root: Path) -> None:
     search_root = root.with_name("ready")
     result = sweep(command, search_root, "experiment=search", "hidden=tag(log,int(interval(8,16)))",
-                  "hydra.sweeper.n_trials=2", "tracking=none")  # fmt: skip
-    assert result.rc == 0, result.err
+                  "hydra.sweeper.n_trials=2", "tracking=none").check()  # fmt: skip
     assert_no_library_output(result.err)
     keys = {"hidden", "seq_len", "lr", "clip", "patience", "temperature", "model"}
     assert [set(trial.params) for trial in load_trials(search_root)] == [keys, keys]
@@ -178,21 +166,17 @@ def test_experiment_search(command: Any, root: Path) -> None:
     assert "sweep search: optuna search over hidden, seq_len" in " ".join(result.out.split())
 
 
-@pytest.mark.slow
-def test_experiment_seeds_reports_mean_and_deviation(command: Any, root: Path) -> None:
+def test_experiment_seeds_reports_mean_and_deviation(command: RunCli, root: Path) -> None:
     result = sweep(command, root.with_name("seeds"), "experiment=seeds", "hidden=8,12", "seed=1,2",
-                  "tracking=none")  # fmt: skip
-    assert result.rc == 0, result.err
+                  "tracking=none").check()  # fmt: skip
     for hidden in (8, 12):
         line = rf"^hidden={hidden}: val/loss \d\.\d{{4}} \+- \d\.\d{{4}}, .* over 2 seeds$"
         assert re.search(line, result.out, re.M), result.out
 
 
-@pytest.mark.slow
-def test_experiment_ablation_changes_one_key_per_job(command: Any, root: Path) -> None:
+def test_experiment_ablation_changes_one_key_per_job(command: RunCli, root: Path) -> None:
     search_root = root.with_name("ablation")
-    result = sweep(command, search_root, "experiment=ablation", "hidden=8", "tracking=none")
-    assert result.rc == 0, result.err
+    sweep(command, search_root, "experiment=ablation", "hidden=8", "tracking=none").check()
     configs = {}
     for file in (search_root / "outputs" / "runs").glob("*/sweep.json"):
         name = json.loads(file.read_text())["swept"]["variant"].removeprefix("ablation/")

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.tracking.sync_state import STALE_REASON
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli
 from tests.conftest import PROJECT
 from tests.mlflow_queries import metric_history, only_run
 
@@ -45,9 +44,7 @@ def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
     raise AssertionError(f"training ended before step {step}")
 
 
-def test_killed_run_is_marked_failed(
-    command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
-) -> None:
+def test_killed_run_is_marked_failed(command: RunCli, client: Any, trained: Any, tmp_path: Path) -> None:
     process = start_training(*trained.path_overrides, "tracking.experiment=killed")
     wait_for_step(process, 200)
     process.kill()
@@ -60,8 +57,7 @@ def test_killed_run_is_marked_failed(
         if state_file.exists() and json.loads(state_file.read_text())["ended"]:
             break
         time.sleep(0.1)
-    result = command("src.sync", str(folder))
-    assert result.rc == 0, result.err
+    result = command("src.sync", str(folder)).check()
     run = only_run(client, "killed")
     assert run.info.status == "FAILED"
     assert run.data.tags["stop_reason"] == STALE_REASON
@@ -76,7 +72,7 @@ def belongs_to(folder: Path, experiment: str) -> bool:
     return f'"experiment": "{experiment}"' in (folder / "events.jsonl").read_text()[:200]
 
 
-def test_diverged_run_is_marked_failed(command: Callable[..., Any], client: Any, trained: Any) -> None:
+def test_diverged_run_is_marked_failed(command: RunCli, client: Any, trained: Any) -> None:
     settings = ("hidden=8", "lr=1e30", "clip=null", "tracking.experiment=diverged")
     result = command("src.train", *settings, *trained.path_overrides)
     run = only_run(client, "diverged")
@@ -116,24 +112,21 @@ def test_ctrl_c_keeps_best_weights(client: Any, trained: Any) -> None:
     assert len(run.outputs.model_outputs) == 1
 
 
-def test_tracking_none_creates_no_database(run_cli: Callable[..., Any], trained: Any, tmp_path: Path) -> None:
+def test_tracking_none_creates_no_database(run_cli: RunCli, trained: Any, tmp_path: Path) -> None:
     """The commands find the run in its directory."""
     path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
-    result = run_cli("train", "hidden=8", "max_epochs=0.02", "workers=1", *path_overrides)
-    assert result.rc == 0, result.err
+    result = run_cli("train", "hidden=8", "max_epochs=0.02", "workers=1", *path_overrides).check()
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     assert not [name for name in ("tracking.json", "sync.log", "sync_state.json") if (folder / name).exists()]
     assert result.out.splitlines()[-1].endswith(f"run={folder.name}")
-    evaluated = run_cli("evaluate", *path_overrides)
-    assert evaluated.rc == 0, evaluated.err
+    evaluated = run_cli("evaluate", *path_overrides).check()
     assert "test split" in evaluated.out
     evaluated_scores, final_scores = (
         json.loads((folder / name).read_text()) for name in ("evaluation/scores.json", "scores.json")
     )
     assert evaluated_scores == {key: final_scores[key] for key in evaluated_scores}
-    sampled = run_cli("sample", f"run={folder.name}", "length=30", *path_overrides)
-    assert sampled.rc == 0, sampled.err
+    sampled = run_cli("sample", f"run={folder.name}", "length=30", *path_overrides).check()
     (file,) = (folder / "samples").glob("written_*.txt")
     assert sampled.out == file.read_text()
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}

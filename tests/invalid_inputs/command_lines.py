@@ -4,13 +4,6 @@ from tests.invalid_inputs.case import PATHS, TINY, Case
 from tests.invalid_inputs.texts import named_pipe
 
 INVALID_COMMAND_LINES = [
-    Case("train", ("hiden=3", *PATHS), ("hiden", "did you mean hidden?")),
-    Case("train", ("hidden", *PATHS), ("hidden",)),
-    Case("train", ("hidden=1,2", *PATHS), ("hidden", "--multirun")),
-    Case("train", ("hidden={", *PATHS), ("hidden",)),
-    Case("train", ("+new=1", *PATHS), ("new",)),
-    Case("train", ("~lr", *PATHS), ("lr",)),
-    Case("train", ("--nonsense", *PATHS), ("--nonsense",)),
     Case("train", ("experiment=none_of_these", *PATHS), ("experiment", "none_of_these")),
     Case("train", ("data=../../etc/passwd", *PATHS), ("data", "passwd")),
     Case("train", (*TINY, *PATHS, "max_eval_chars=-1"), ("max_eval_chars", "integer >= 1")),

@@ -15,8 +15,9 @@ from src.common.errors import UserError
 from src.config.schema import PathsConfig, TrackingConfig
 from src.playground.generation import option_label
 from src.tracking.run_store import open_store
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli
 from tests.conftest import run_command
+from tests.mlflow_queries import connect
 from tests.playground_page import BROWSER_TIMEOUT_MS, PlaygroundPage, PlaygroundServer
 
 # MLflow's own warnings are not ours to mend.
@@ -25,15 +26,12 @@ TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=f
 
 
 @pytest.fixture(scope="module")
-def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: Any) -> list[str]:
+def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> list[str]:
     """Two tiny runs, hidden=16 and hidden=24, and a finished run without a model."""
     root = tmp_path_factory.mktemp("play")
     path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     for hidden in (16, 24):
-        result = command("src.train", f"hidden={hidden}", *TINY, *path_overrides)
-        assert result.rc == 0, result.err
-    from src.tracking.mlflow_client import connect
-
+        command("src.train", f"hidden={hidden}", *TINY, *path_overrides).check()
     client = connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
     run = client.create_run(experiment, tags={"stage": "train"}, run_name="a run that lost its model")
@@ -75,8 +73,7 @@ def page(chromium: Any, playground: PlaygroundServer) -> Iterator[PlaygroundPage
 
 
 def sample_output(path_overrides: list[str], run_id: str, *arguments: str) -> str:
-    result = run_command("src.sample", f"run={run_id}", *arguments, *path_overrides)
-    assert result.rc == 0, result.err
+    result = run_command("src.sample", f"run={run_id}", *arguments, *path_overrides).check()
     return result.out.removesuffix("\n")
 
 
@@ -265,8 +262,6 @@ def test_registered_aliases_are_listed(path_overrides: list[str]) -> None:
     store = open_store(PathsConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
     names = [run.name for run in store.finished()]
     assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]
-    from src.tracking.mlflow_client import connect
-
     client = connect(f"sqlite:///{outputs}/mlflow.db")
     best = store.find("best", "left")
     client.create_registered_model("writer")

@@ -1,20 +1,20 @@
 """Figures of a real run have titles and no clipped texts."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
-from tests.commands import CommandResult
+from tests.commands import RunCli
 from tests.figure_checks import clipped_texts
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("model", ["rnn", "lstm"])
 def test_figures_have_titles_and_fit(
-    model: str, run_cli: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    model: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clipped: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
@@ -28,20 +28,17 @@ def test_figures_have_titles_and_fit(
     monkeypatch.setattr(Figure, "savefig", recording_savefig)
     small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "workers=1", "length=40")
     path_overrides = (f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}", "tracking=none")
-    result = run_cli("train", f"model={model}", *small, *path_overrides)
-    assert result.rc == 0, result.err
+    run_cli("train", f"model={model}", *small, *path_overrides).check()
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     assert len(clipped) == len(list((folder / "figures").iterdir())) >= 7
     assert not {name: texts for name, texts in clipped.items() if texts}
     assert all(titles.values()), titles
 
 
-@pytest.mark.slow
-def test_figures_false_omits_only_figures(command: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_figures_false_omits_only_figures(command: RunCli, tmp_path: Path) -> None:
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none")
     small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "workers=1", "length=20", "figures=false")
-    result = command("src.train", *small, *path_overrides)
-    assert result.rc == 0, result.err
+    command("src.train", *small, *path_overrides).check()
     (folder,) = (tmp_path / "runs").iterdir()
     assert not (folder / "figures").exists()
     expected = {

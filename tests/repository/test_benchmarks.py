@@ -8,10 +8,11 @@ import pytest
 from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT, environ
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch has its own environment
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
@@ -31,7 +32,6 @@ def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
     assert [float(line) > 0 for line in process.stdout.split()] == [True, True]
 
 
-@pytest.mark.slow
 def test_call_depth_at_first_gradient() -> None:
     """Frames from the command line to the backward pass of a cell."""
     process = subprocess.run(

@@ -14,6 +14,7 @@ from src.common.files import CONF
 from src.config.resolvers import register_configs
 from tests.conftest import CONFIG_NAMES, PROJECT, Trained
 from tests.doc_pages import DOCS, commands, in_source, names_in_backticks, page, rows
+from tests.mlflow_queries import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
@@ -145,8 +146,6 @@ def test_metrics_are_documented(trained: Trained) -> None:
 
 @pytest.mark.slow
 def test_mlflow_content_is_documented(trained: Trained) -> None:
-    from src.tracking.mlflow_client import connect
-
     client = connect(trained.uri)
     run = client.get_run(trained.run_id)
     files = {f"{file.path}/" if file.is_dir else file.path for file in client.list_artifacts(trained.run_id)}

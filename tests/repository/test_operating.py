@@ -4,17 +4,17 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from src.common.files import CONF
 from src.rnn.parameters import RNNConfig
+from tests.commands import RunCli
 from tests.conftest import Trained, run_command
 from tests.doc_pages import constants, names_in_backticks, page, rows
+from tests.mlflow_queries import connect
 from tests.rnn.memory_estimate import training_bytes
 
 OPERATING = page("operating.md")
@@ -58,7 +58,7 @@ def test_documented_message_exists(message: str) -> None:
     ],
 )
 def test_documented_message_is_printed(
-    fragment: str, command: str, arguments: tuple[str, ...], run_cli: Callable[..., Any], tmp_path: Path
+    fragment: str, command: str, arguments: tuple[str, ...], run_cli: RunCli, tmp_path: Path
 ) -> None:
     (tmp_path / "latin.txt").write_bytes("caf\u00e9 ".encode("latin-1") * 500)
     (tmp_path / "short.txt").write_text("too short")
@@ -106,8 +106,6 @@ def test_documented_launcher_keys_exist() -> None:
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_lost_database_is_restored_from_event_logs(trained: Trained, tmp_path: Path) -> None:
     """Follows "Upload everything again, or elsewhere"."""
-    from src.tracking.mlflow_client import connect
-
     outputs = tmp_path / "outputs"
     shutil.copytree(trained.folder, outputs / "runs" / trained.folder.name)
     (outputs / "sweeps" / "none" / "jobs").mkdir(parents=True)
@@ -116,8 +114,7 @@ def test_lost_database_is_restored_from_event_logs(trained: Trained, tmp_path: P
     steps = steps.replace("/old/outputs", str(trained.outputs)).replace("/new/outputs", str(outputs))
     subprocess.run(["bash", "-ec", steps], cwd=tmp_path, check=True)
     file = outputs / "runs" / trained.folder.name / "tracking.json"
-    result = run_command("src.sync", str(outputs))
-    assert result.rc == 0, result.err
+    run_command("src.sync", str(outputs)).check()
     new = json.loads(file.with_name("sync_state.json").read_text())["run_id"]
     first, restored = (
         connect(f"sqlite:///{place / 'mlflow.db'}").get_run(run_id)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +167,6 @@ def test_top_k_and_top_p(outputs: dict[str, Any]) -> None:
     assert outputs["not restricted"] == outputs["alone"]
     assert outputs["restricted"] != outputs["alone"]
     assert outputs["likeliest of one"] == outputs["likeliest"]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_model_output_equals_sample_command(
-    outputs: dict[str, Any], run_cli: Callable[..., Any], trained: Any
-) -> None:
-    overrides = ["prompt=shall i compare thee ", "temperature=0.5", "length=90", "seed=7"]
-    result = run_cli("sample", f"run={trained.run_id}", *overrides, *trained.path_overrides)
-    assert result.rc == 0, result.err
-    assert result.out == "shall i compare thee " + outputs["first"][0] + "\n"
 
 
 def test_model_contains_no_pickle(model_dir: Path) -> None:

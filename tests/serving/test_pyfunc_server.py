@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,17 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli, free_port
+
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 
 PostRequest = Callable[[Any], tuple[int, Any]]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +88,8 @@ def request(*prompts: str, **params: Any) -> dict[str, Any]:
     return {"inputs": {"prompt": list(prompts)}, "params": params}
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_model_output_equals_sample_command(
-    post_request: PostRequest, run_cli: Callable[..., Any], trained: Any
-) -> None:
+def test_model_output_equals_sample_command(post_request: PostRequest, run_cli: RunCli, trained: Any) -> None:
     params = {"temperature": 0.8, "length": 50, "seed": 3, "top_k": 6, "top_p": 0.9}
     status, answer = post_request(request("when ", **params))
     assert status == 200
@@ -107,7 +99,6 @@ def test_model_output_equals_sample_command(
     assert f"run=champion: {trained.run_id}" in result.err
 
 
-@pytest.mark.slow
 def test_every_param_has_effect(post_request: PostRequest) -> None:
     plain = {"temperature": 1.0, "length": 60, "seed": 1}
     _, first = post_request(request("when ", **plain))
@@ -124,7 +115,6 @@ def test_every_param_has_effect(post_request: PostRequest) -> None:
     assert [len(text) for text in post_request(request("when "))[1]["predictions"]] == [300]  # the default
 
 
-@pytest.mark.slow
 def test_flat_payload_is_accepted(post_request: PostRequest) -> None:
     params = {"temperature": 0.5, "length": 20, "seed": 2}
     status, texts = post_request({"prompt": "when ", **params})
@@ -132,7 +122,6 @@ def test_flat_payload_is_accepted(post_request: PostRequest) -> None:
     assert texts == post_request(request("when ", **params))[1]["predictions"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
@@ -158,7 +147,6 @@ def test_invalid_param_returns_400(post_request: PostRequest, params: dict[str, 
         assert "Traceback" not in json.dumps(answer)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [

@@ -1,14 +1,13 @@
 """The median rule for pruning, and a sweep that uses it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from src.tracking.event_log import EventLog
+from tests.commands import RunCli
 
 
 def write_job(
@@ -79,15 +78,14 @@ def test_first_evaluations_are_not_pruned(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_sweep_prunes_worst_job(command: Callable[..., Any], tmp_path: Path) -> None:
+def test_sweep_prunes_worst_job(command: RunCli, tmp_path: Path) -> None:
     """The repeated command reuses the finished jobs, from MLflow and from run directories."""
     arguments = [
         "src.train", "--multirun", "lr=0.05,0.04,0.03,0.02,0.01,1e-6", "hidden=8", "max_epochs=0.1",
         "eval_every=20", "length=20", "workers=1", "diagnostics=false", "figures=false", "prune=true",
         "skip_finished=true", f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
     ]  # fmt: skip
-    result = command(*arguments)
-    assert result.rc == 0, result.err
+    result = command(*arguments).check()
     (line,) = [line for line in result.out.splitlines() if "pruned" in line]
     assert "1e-06" in line or "1e-6" in line
     assert "FINISHED" in line
@@ -96,6 +94,5 @@ def test_sweep_prunes_worst_job(command: Callable[..., Any], tmp_path: Path) -> 
     assert "steps=60 " in result.out  # the third evaluation
     # A pruned job is not finished; it is trained again unless no other job runs.
     for tracking, reused in (("mlflow", 5), ("none", 6)):
-        again = command(*arguments, f"tracking={tracking}")
-        assert again.rc == 0, again.err
+        again = command(*arguments, f"tracking={tracking}").check()
         assert again.err.count("reused run") == reused, again.err

@@ -28,6 +28,7 @@ def test_job_digest_ignores_number_type() -> None:
     assert digest("optimizer.weight_decay=0") == digest("optimizer.weight_decay=0.0")
     assert digest("clip=5", "temperatures=[1]") == digest("clip=5.0", "temperatures=[1.0]")
     assert digest("optimizer.weight_decay=0.5") != digest("optimizer.weight_decay=0")
+    assert digest("seed=2") != digest("seed=1")
 
 
 def test_job_digest_includes_custom_optimizer_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,12 @@
 """Events are written and read in order, each once."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from src.common.errors import UserError
 from src.tracking.event_log import NAME, EventLog, has_ended, read_lines, safe_join
-from tests.commands import TIME_LIMIT, environ_without_coverage
 
 
 def write_all_kinds(folder: Path) -> None:
@@ -126,40 +123,6 @@ def test_reopening_removes_long_incomplete_line(tmp_path: Path) -> None:
     EventLog(tmp_path).end("FINISHED", "\x00" * 100_000)
     assert [record["kind"] for _, record in read_lines(tmp_path, 0)] == ["table", "end"]
     assert has_ended(tmp_path)
-
-
-FULL = """
-import resource, sys
-from pathlib import Path
-from src.common.errors import UserError
-from src.tracking.event_log import EventLog
-event_log = EventLog(Path(sys.argv[1]))
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-try:
-    for step in range(1000):
-        event_log.metrics(step, {"lr": 0.5})
-except UserError as error:
-    print(step, error)
-"""
-
-
-def test_full_disk_leaves_whole_records(tmp_path: Path) -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)],
-        env=environ_without_coverage(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIME_LIMIT,
-    )
-    assert (process.returncode, process.stderr) == (0, "")
-    step, _, line = process.stdout.partition(" ")
-    assert line == (
-        f"expected a writable path, got {tmp_path} (File too large): change output_dir or data_dir\n"
-    )
-    records = [record for _, record in read_lines(tmp_path, 0)]
-    assert [record["step"] for record in records] == list(range(int(step)))
-    assert (tmp_path / NAME).read_bytes().endswith(b"}\n"), "no incomplete line is left"
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "inside/../../secret", "link/secret"])

@@ -10,6 +10,7 @@ from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
 from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
+from tests.mlflow_queries import connect
 
 SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
 
@@ -131,8 +132,6 @@ def create_sweep(uri: str) -> tuple[Sweep, list[str]]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's, of its own SQLAlchemy
 def test_latest_finished_sweep_is_found(tmp_path: Path) -> None:
-    from src.tracking.mlflow_client import connect
-
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     paths_config = config(tmp_path)
     connect(uri)

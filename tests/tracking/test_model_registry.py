@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
+from tests.commands import RunCli
+from tests.mlflow_queries import connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 
@@ -38,20 +40,18 @@ def uri(root: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def single(path_overrides: list[str], command: Any) -> Any:
+def single(path_overrides: list[str], command: RunCli) -> Any:
     return command("src.train", "register=true", *SMALL, *path_overrides)
 
 
 @pytest.fixture(scope="module")
-def sweep(single: Any, path_overrides: list[str], command: Any) -> Any:
+def sweep(single: Any, path_overrides: list[str], command: RunCli) -> Any:
     """A sweep after the single run in the same store; its first job fails."""
     overrides = ["--multirun", "hidden=0,8,16", "seed=2", "register=true", *SMALL[1:], *path_overrides]
     return command("src.train", *overrides)
 
 
 def champion(uri: str) -> Any:
-    from src.tracking.mlflow_client import connect
-
     return connect(uri).get_model_version_by_alias("char-rnn", "champion")
 
 
@@ -82,7 +82,7 @@ def test_best_job_of_sweep_is_registered(sweep: Any, uri: str) -> None:
 
 
 @pytest.mark.slow
-def test_registered_model_equals_run(sweep: Any, uri: str, run_cli: Any, path_overrides: Any) -> None:
+def test_registered_model_equals_run(sweep: Any, uri: str, run_cli: RunCli, path_overrides: Any) -> None:
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -99,32 +99,12 @@ def test_registered_model_equals_run(sweep: Any, uri: str, run_cli: Any, path_ov
 
 
 @pytest.mark.slow
-def test_custom_alias_is_found(sweep: Any, uri: str, run_cli: Any, path_overrides: Any) -> None:
-    from src.tracking.mlflow_client import connect
-
+def test_custom_alias_is_found(sweep: Any, uri: str, run_cli: RunCli, path_overrides: Any) -> None:
     connect(uri).set_registered_model_alias("char-rnn", "before", "1")
     result = run_cli("evaluate", "run=before", *path_overrides)
     assert result.rc == 0
     assert result.err.startswith(f"run=before: {connect(uri).get_model_version('char-rnn', '1').run_id}, ")
     assert "network, stateful" in result.out
-
-
-@pytest.mark.slow
-def test_best_and_latest_match_mlflow(sweep: Any, uri: str, run_cli: Any, path_overrides: Any) -> None:
-    from src.tracking.mlflow_client import connect
-
-    client = connect(uri)
-    runs = client.search_runs(
-        [client.get_experiment_by_name("char-rnn").experiment_id],
-        "attributes.status = 'FINISHED' AND tags.stage = 'train'",
-    )
-    assert len(runs) == 3
-    best = min(runs, key=lambda run: run.data.metrics["val/loss"])
-    latest = max(runs, key=lambda run: run.info.end_time)
-    for name, run in (("best", best), ("latest", latest)):
-        result = run_cli("sample", f"run={name}", "length=5", *path_overrides)
-        assert result.err.startswith(f"run={name}: {run.info.run_id}, {run.info.run_name}, ")
-        assert f"{run.data.metrics['val/loss']:.4f}" in result.err
 
 
 @pytest.mark.slow
@@ -141,7 +121,9 @@ def test_registering_again_moves_alias(sweep: Any, uri: str) -> None:
 
 
 @pytest.mark.slow
-def test_reused_job_can_be_registered(sweep: Any, uri: str, path_overrides: list[str], command: Any) -> None:
+def test_reused_job_can_be_registered(
+    sweep: Any, uri: str, path_overrides: list[str], command: RunCli
+) -> None:
     """`register` does not change the job."""
     overrides = ["--multirun", "hidden=8,16", "seed=2", "skip_finished=true", *SMALL[1:], *path_overrides]
     plain = command("src.train", *overrides)
@@ -153,7 +135,7 @@ def test_reused_job_can_be_registered(sweep: Any, uri: str, path_overrides: list
 
 
 @pytest.mark.slow
-def test_failed_sweep_is_not_registered(single: Any, path_overrides: Any, command: Any, uri: str) -> None:
+def test_failed_sweep_is_not_registered(single: Any, path_overrides: Any, command: RunCli, uri: str) -> None:
     before = champion(uri).version
     result = command("src.train", "--multirun", "hidden=0,-1", "register=true", *SMALL[1:], *path_overrides)
     assert result.rc == 1
@@ -162,7 +144,7 @@ def test_failed_sweep_is_not_registered(single: Any, path_overrides: Any, comman
 
 
 @pytest.mark.parametrize("multirun", [(), ("--multirun", "hidden=8,16")])
-def test_register_requires_tracking(multirun: tuple[str, ...], command: Any, tmp_path: Path) -> None:
+def test_register_requires_tracking(multirun: tuple[str, ...], command: RunCli, tmp_path: Path) -> None:
     result = command(
         "src.train", *multirun, "register=true", "tracking=none", *SMALL[1:], f"output_dir={tmp_path / 'o'}"
     )
@@ -174,7 +156,7 @@ def test_register_requires_tracking(multirun: tuple[str, ...], command: Any, tmp
 
 
 @pytest.mark.slow
-def test_run_without_sync_is_not_registered(command: Any, path_overrides: Any, tmp_path: Path) -> None:
+def test_run_without_sync_is_not_registered(command: RunCli, path_overrides: Any, tmp_path: Path) -> None:
     unreachable = ["tracking.uri=http://127.0.0.1:9", f"output_dir={tmp_path}", path_overrides[1]]
     result = command("src.train", "register=true", *SMALL, *unreachable)
     assert result.rc == 2
@@ -200,8 +182,6 @@ def test_interrupted_sweep_is_not_registered(
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
     """URI of a store, and the ids of its runs by name."""
-    from src.tracking.mlflow_client import connect
-
     uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
     client = connect(uri)
     experiment = client.create_experiment("some")

@@ -85,8 +85,7 @@ def test_unreachable_server_loses_no_data(
     settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", "figures=false", unreachable)
     result = sync_command(
         "src.train", *settings, f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}"
-    )
-    assert result.rc == 0, result.err
+    ).check()
     assert "Traceback" not in result.err
     assert result.out.startswith("test/bpc=")
     (folder,) = (tmp_path / "o" / "runs").iterdir()

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,10 @@ from src.common.file_lock import acquire
 from src.tracking import sync_state
 from src.tracking.event_log import NAME, EventLog, read_lines
 from src.tracking.sync_state import STATE, TRACKING, SyncState, load_store
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli
+from tests.mlflow_queries import connect
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 WHOLE = '{"offset": 3, "run_id": "r", "experiment": "1", "ended": true}'
 
@@ -44,7 +46,6 @@ def test_damaged_store_is_rejected(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
 def test_rejected_sync_releases_lock(tmp_path: Path) -> None:
     from src.tracking import sync
 
@@ -130,8 +131,7 @@ def test_untracked_stale_run_starts_no_sync(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_next_command_syncs_stale_run(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_next_command_syncs_stale_run(run_cli: RunCli, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "killed"
     new_event_log(folder).file.close()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -140,8 +140,6 @@ def test_next_command_syncs_stale_run(run_cli: Callable[..., Any], tmp_path: Pat
     deadline = time.monotonic() + TIME_LIMIT
     while not SyncState.load(folder).is_complete(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
-    from src.tracking.mlflow_client import connect
-
     client = connect(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
     assert (run.info.status, run.data.tags["stop_reason"]) == ("FAILED", sync_state.STALE_REASON)

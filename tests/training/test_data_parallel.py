@@ -151,9 +151,7 @@ def own_settings() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_settings")
-def test_worker_ends_with_parent_and_ignores_signals(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run `worker_loop` in this process: two batches, then the parent is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))

@@ -19,7 +19,7 @@ from src.training.resume import find_interrupted, saved_config
 from tests.checkpointed_job import JOB, STEPS
 from tests.conftest import run_command
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,7 @@ def trained_untracked(tmp_path_factory: pytest.TempPathFactory, data: Path) -> P
     """The directory of an untracked run of 60 steps."""
     outputs = tmp_path_factory.mktemp("alone")
     path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    result = run_command("src.train", "hidden=8", *JOB, *path_overrides)
-    assert result.rc == 0, result.err
+    run_command("src.train", "hidden=8", *JOB, *path_overrides).check()
     (folder,) = (outputs / "runs").iterdir()
     return folder
 
@@ -64,7 +63,6 @@ def runs(trained_untracked: Path, tmp_path: Path) -> Runs:
     return Runs(trained_untracked, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "reason", "expected"),
     [
@@ -89,7 +87,6 @@ def test_find_interrupted_by_status(runs: Runs, status: str, reason: str, expect
         found.release()
 
 
-@pytest.mark.slow
 def test_resumed_and_killed_run_is_not_finished(runs: Runs) -> None:
     """After Ctrl-C the run was FINISHED with scores."""
     folder = runs.add("one", "FINISHED", "interrupted")
@@ -105,7 +102,6 @@ def test_resumed_and_killed_run_is_not_finished(runs: Runs) -> None:
     assert found.run_id == "two"
 
 
-@pytest.mark.slow
 def test_furthest_run_is_resumed_first(runs: Runs) -> None:
     runs.add("a", step=40)
     latest = runs.add("b")
@@ -124,7 +120,6 @@ def test_furthest_run_is_resumed_first(runs: Runs) -> None:
         each.release()
 
 
-@pytest.mark.slow
 def test_damaged_checkpoints_are_skipped(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     folder = runs.add("one")
     newest, older = checkpoint.list_checkpoints(folder)
@@ -141,7 +136,6 @@ def test_damaged_checkpoints_are_skipped(runs: Runs, capsys: pytest.CaptureFixtu
     acquire(folder, timeout=0).release()
 
 
-@pytest.mark.slow
 def test_run_of_other_store_is_not_resumed(runs: Runs) -> None:
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))

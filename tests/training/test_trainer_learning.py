@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from math import log
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,10 @@ from src.rnn.parameters import Array
 from src.training.callbacks import EarlyStopping
 from src.training.train_state import TrainResult
 from src.training.trainer import Trainer
-from tests.rounding import DOUBLE, gamma
+from tests.commands import RunCli
 from tests.small_training import Recorder
 
-RunCli = Callable[..., Any]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,7 @@ def config(run_cli: RunCli) -> Callable[..., Config]:
     def compose(*arguments: str) -> Config:
         configs: list[Config] = []
         settings = ("hidden=32", "workers=1", "patience=null", "eval_every=50", *arguments)
-        result = run_cli("train", *settings, body=configs.append)
-        assert result.rc == 0, result.err
+        run_cli("train", *settings, body=configs.append).check()
         return configs[0]
 
     return compose
@@ -50,7 +48,6 @@ def train(config: Config, corpus: Corpus) -> tuple[TrainResult, list[tuple[int, 
     return result, list(recorder.curve("val/bpc").items()), recorder.seen[result.steps]
 
 
-@pytest.mark.slow
 def test_learns_unigrams_then_bigrams(config: Callable[..., Config], sonnets: Corpus) -> None:
     """The loss falls below the unigram and then below the bigram baseline."""
     known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
@@ -65,7 +62,6 @@ def test_learns_unigrams_then_bigrams(config: Callable[..., Config], sonnets: Co
     assert training_result.seconds < 30
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd lr=1", "momentum lr=0.1", "adagrad lr=0.05", "rmsprop lr=2e-3"])
 def test_every_optimizer_learns(optimizer: str, config: Callable[..., Config], sonnets: Corpus) -> None:
     name, lr = optimizer.split()
@@ -75,21 +71,6 @@ def test_every_optimizer_learns(optimizer: str, config: Callable[..., Config], s
     assert training_result.val_loss / log(2) < known["unigram"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("average", "schedule"), [(0, "cosine"), (0.99, "constant")])
-def test_evaluation_interval_does_not_change_weights(
-    average: float, schedule: str, config: Callable[..., Config], sonnets: Corpus
-) -> None:
-    settings = ("max_epochs=0.06", f"ema_decay={average}", f"schedule={schedule}", "hidden=16")
-    rare = train(config(*settings, "eval_every=10000", "log_every=10000"), sonnets)
-    frequent = train(config(*settings, "eval_every=7", "log_every=1"), sonnets)
-    assert rare[0].steps == frequent[0].steps
-    assert len(rare[1]) == 1
-    assert len(frequent[1]) > 8
-    assert np.array_equal(rare[2], frequent[2])
-
-
-@pytest.mark.slow
 def test_seed_and_settings_change_weights(config: Callable[..., Config], sonnets: Corpus) -> None:
     settings = ("max_epochs=0.02", "hidden=16")
     first = train(config(*settings), sonnets)[2]
@@ -103,27 +84,3 @@ def test_seed_and_settings_change_weights(config: Callable[..., Config], sonnets
         "ema_decay=0.5",
     ):
         assert not np.array_equal(first, train(config(*settings, *change.split()), sonnets)[2]), change
-
-
-@pytest.mark.slow
-def test_early_stopping_keeps_best_weights(config: Callable[..., Config], sonnets: Corpus) -> None:
-    """A learning rate that is too high soon stops improving."""
-    high_lr = config("lr=0.5", "max_epochs=20", "patience=3", "ema_decay=0", "eval_every=20", "hidden=16")
-    training_result, curve, _ = train(high_lr, sonnets)
-    assert training_result.stop_reason == "early stopping"
-    best_step, best = min(curve, key=lambda point: point[1])
-    assert training_result.best_step == best_step
-    assert training_result.val_loss == pytest.approx(
-        best * log(2), rel=gamma(3, DOUBLE)
-    )  # conversion to bits and back
-    assert len(curve) >= 4
-    assert curve[-1][0] == training_result.steps
-    assert training_result.steps - best_step >= 3 * 20
-
-
-@pytest.mark.slow
-def test_max_seconds_stops_training(config: Callable[..., Config], sonnets: Corpus) -> None:
-    training_result, _, _ = train(config("max_seconds=0.4", "max_epochs=1000", "hidden=16"), sonnets)
-    assert training_result.stop_reason == "max_seconds"
-    assert training_result.seconds >= 0.4
-    assert training_result.epochs < 1000
