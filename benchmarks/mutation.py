@@ -1,18 +1,18 @@
-"""Do the tests of src/rnn and src/data notice it when the code is changed? By mutmut, which changes it.
+"""Mutation tests: do the tests of src/rnn and src/data notice changes of the code? By mutmut.
 
     make mutation                               (half an hour; run it again to continue)
     make mutation ONLY='rnn.loss rnn.optimizers'  (with the tests that import these themselves)
 
-mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
-argument to None), and runs for each change the tests that come by that function, in a forked process, until
-one fails. What no test notices either wants another test or changes nothing that matters: why it does not
-stands in mutation_explained.json. Writes mutation.md.
+mutmut copies the code with every small change of every function (`<` to `<=`, 1 to 2, an argument to None).
+For each change it runs the tests that call the function, in a forked process, until one fails. A change that
+no test notices needs another test or has no effect: mutation_explained.json has the reason. Writes
+mutation.md.
 
-ONLY prints its table and leaves mutation.md as it is.
+ONLY prints its table and leaves mutation.md unchanged.
 
-mutmut takes no package called `src`, so the copy is called `laboratory`. Only tests that need no training
-run are asked, the rest of the suite would notice more. A function inside another counts with it; what
-stands outside of functions, or below a decorator other than those of methods, is not changed.
+mutmut accepts no package called `src`, so the copy is called `laboratory`. Only tests without a training run
+are selected; the rest of the suite would notice more. A nested function counts as part of the outer one. Code
+outside of functions, or below a decorator other than those of methods, is not changed.
 """
 
 import ast
@@ -32,15 +32,15 @@ from src.common.files import write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
 COPY_DIR = PROJECT / ".mutation"
-COPY = "laboratory"  # what src is called there
+COPY = "laboratory"  # name of src in the copy
 CHANGED = ("rnn", "data")
-# Beside the files that import nothing but these packages: the naive loops that the cells are held against.
+# In addition to files that import only these packages: the reference cells.
 MORE_TESTS = ("test_cells.py",)
 ALLOWED_PACKAGES = {*CHANGED, "common"}
 EXCLUDED_TESTS = (
     "test_peers.py",
     "test_memory_estimate.py",
-)  # PyTorch is not there; a copy of each function takes memory, too
+)  # PyTorch is not installed; copies of functions take memory
 STATUS = {0: "survived", 1: "killed", 3: "killed", 33: "no test", 5: "no test", None: "not run"}
 RESULT = Path(__file__).with_name("mutation.md")
 EXPLAINED = Path(__file__).with_name("mutation_explained.json")
@@ -63,7 +63,12 @@ use_git_change_detection = false
 
 @dataclass(frozen=True)
 class Mutant:
-    """module: `rnn.loss`. change: the lines taken away and put in, with their signs; "" if it was noticed."""
+    """A changed function.
+
+    Attributes:
+        module: For example `rnn.loss`.
+        change: Removed and added lines with their signs; "" if a test noticed the change.
+    """
 
     module: str
     function: str
@@ -72,7 +77,7 @@ class Mutant:
 
 
 def is_selected(file: Path, only: list[str]) -> bool:
-    """Is a file of tests about src/rnn and src/data alone? only: and about these modules."""
+    """Return whether a test file tests only src/rnn and src/data, and one of the modules in `only`."""
     parts: set[str] = set()
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -88,10 +93,10 @@ def is_selected(file: Path, only: list[str]) -> bool:
 
 
 def write_copy(only: list[str]) -> None:
-    """The copy, where it is not there or the code is another by now."""
+    """Write the copy if it does not exist or the code has changed."""
     files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
     for file in (PROJECT / "tests").rglob("*.py"):
-        if not file.name.startswith("test_") or is_selected(file, only):  # what tests share is copied whole
+        if not file.name.startswith("test_") or is_selected(file, only):  # helpers are copied completely
             files[str(file.relative_to(PROJECT))] = file
     for name, file in files.items():
         text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
@@ -104,15 +109,15 @@ def write_copy(only: list[str]) -> None:
 
 
 def write_if_changed(file: Path, text: str) -> None:
-    """Write a file that is another; mutmut goes by the time of the last change."""
+    """Write a file if its text has changed; mutmut compares modification times."""
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
 
 def mutants() -> Iterator[Mutant]:
-    """What mutmut knows by now."""
-    os.chdir(COPY_DIR)  # it looks for its files there
+    """Yield the results of mutmut."""
+    os.chdir(COPY_DIR)  # mutmut searches its files there
     difference: Any = import_module("mutmut.mutation.diff_apply").get_diff_for_mutant
     for part in CHANGED:
         for meta in sorted((COPY_DIR / "mutants" / COPY / part).glob("*.py.meta")):
@@ -128,7 +133,7 @@ def mutants() -> Iterator[Mutant]:
 
 
 def page(mutants_found: list[Mutant], explained: list[dict[str, str]]) -> str:
-    """mutation.md."""
+    """Return mutation.md."""
     reasons = {(e["module"], e["function"], e["change"]): e["why"] for e in explained}
     lines = [
         "# What the tests notice",
@@ -160,7 +165,7 @@ def page(mutants_found: list[Mutant], explained: list[dict[str, str]]) -> str:
 
 
 def second_paragraph(text: str) -> str:
-    """The second paragraph of a docstring in one line."""
+    """Return the third paragraph of a docstring in one line."""
     return " ".join(text.split("\n\n")[2].split())
 
 
@@ -180,7 +185,7 @@ def main() -> None:
 
 
 def report(mutants_found: list[Mutant], explained: list[dict[str, str]], only: list[str]) -> None:
-    """Write the table; of some modules alone, of which only some tests were asked, print it."""
+    """Write the table, or print it if it is for some modules."""
     if only:
         print(page([m for m in mutants_found if m.module in only], explained))
         return

@@ -1,15 +1,15 @@
-"""Writes what the pages of docs/ take from elsewhere: the code that they quote, what their examples print.
+"""Writes quoted code and the output of examples into the pages of docs/.
 
-    python -m docs.build        (`make docs` draws the figures, too)
+    python -m docs.build        (`make docs` also draws the figures)
 
-A page names what it quotes in a comment of its own line: a whole function, or lines of it, found by how they
-begin. The block behind it is written here:
+A page names a quote in a comment on its own line: a whole function, or lines of it, found by their beginning.
+The block after it is written:
 
     <!-- code: src/rnn/optimizers.py clip_norm -->
     <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log", "return" -->
 
-Every other block marked `python` is an example. The examples of a page run one after the other in one
-namespace; what one prints stands in the block behind it.
+Every other block marked `python` is an example. The examples of a page run in order in one namespace; the
+block after an example has its output.
 """
 
 import ast
@@ -36,7 +36,7 @@ FENCE = "```"
 
 
 def render(page: str, name: str) -> str:
-    """The page as it is to be. Raises UserError for code that is not there and an example that fails."""
+    """Return the updated page. Raises UserError for missing code and failing examples."""
     lines, out, namespace, at = page.split("\n"), [], dict[str, Any](), 0
     while at < len(lines):
         line, at = lines[at], at + 1
@@ -57,7 +57,7 @@ def render(page: str, name: str) -> str:
 
 
 def after_block(lines: list[str], at: int) -> int:
-    """The line behind the block that begins at line `at`, or behind a caption there; `at` where none does."""
+    """Return the line after the block that starts at line `at` or after its caption; `at` without a block."""
     for begin in (at, at + 1):
         if begin < len(lines) and lines[begin].startswith(FENCE) and all(lines[at:begin]):
             return lines.index(FENCE, begin + 1) + 1
@@ -65,7 +65,7 @@ def after_block(lines: list[str], at: int) -> int:
 
 
 def quotation(mark: str, page: str) -> list[str]:
-    """Caption and block for a mark; `...` stands for what is left out."""
+    """Return caption and block of a quote; `...` replaces omitted lines."""
     match = QUOTE.fullmatch(mark)
     if match is None:
         raise UserError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
@@ -83,7 +83,7 @@ def quotation(mark: str, page: str) -> list[str]:
 
 
 def function(file: Path, name: str) -> list[str]:
-    """The lines of a function, or of a method as Class.method. Raises LookupError where there is none."""
+    """Return the lines of a function or method (Class.method). Raises LookupError if it does not exist."""
     source = file.read_text(encoding="utf-8")
     body: list[ast.stmt] = ast.parse(source).body
     for step in name.split("."):
@@ -96,9 +96,9 @@ def function(file: Path, name: str) -> list[str]:
 
 
 def part(code: list[str], first: str, last: str) -> list[str]:
-    """From the only line that begins with `first` to the next that begins with `last`, or that line alone.
+    """Return the lines from the only line that starts with `first` to the next that starts with `last`.
 
-    Raises LookupError where there is no such line, or more than one `first`.
+    Raises LookupError without such a line, or with several for `first`.
     """
     begins = [k for k, line in enumerate(code) if line.strip().startswith(first)]
     if len(begins) != 1:
@@ -110,7 +110,7 @@ def part(code: list[str], first: str, last: str) -> list[str]:
 
 
 def run(code: str, where: str, namespace: dict[str, Any]) -> str:
-    """What an example prints."""
+    """Return the output of an example."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

@@ -3,8 +3,7 @@
 u is the unit roundoff, 2^-24 of float32 and 2^-53 of float64. gamma(n) = n u / (1 - n u) bounds the relative
 error of a sum of n products in any order (Higham, "Accuracy and stability of numerical algorithms", section
 3.1). So the bounds hold for every BLAS kernel, number of threads and blocking. network_error.py bounds a
-whole
-pass of a network.
+whole pass of a network.
 """
 
 import numpy as np
@@ -45,8 +44,8 @@ def loss_error(architecture: RNNConfig, flat: Array, unit: float = UNIT) -> floa
 
     Each step adds e = gamma(H + 2) (|wh| sums + |wx + b|) + the tanh's error to every unit, and the previous
     error shrinks by rho = ||wh||_2 < 1: the error of the state is at most sqrt(H) e / (1 - rho) in the
-    2-norm.
-    A logit has ||wy||_2 times that and its own rounding, the loss twice the error of a logit and its own.
+    2-norm. A logit has ||wy||_2 times that and its own rounding, the loss twice the error of a logit and its
+    own.
     """
     p, units = unflatten(architecture, flat.astype(np.float64)), architecture.hidden
     (layer,) = p.layers
@@ -75,8 +74,8 @@ def radius_error(units: int, unit: float = UNIT) -> float:
 
     Its m-th power, m = 2^12, has the Frobenius norm sqrt(H) radius^m; the result is the m-th root. The square
     of such a matrix has an error of sqrt(H) gamma(H) of its norm. The 2^k-th root is taken of the k-th
-    square,
-    so with the scaling the errors sum to less than 2 sqrt(H) gamma(H + 2). Norm, log and exp are in float64.
+    square, so with the scaling the errors sum to less than 2 sqrt(H) gamma(H + 2). Norm, log and exp are in
+    float64.
     """
     norms: float = units ** (0.5 / 2**12) - 1
     return norms + 2 * float(np.sqrt(units)) * gamma(units + 2, unit) + 4 * FUNCTION * DOUBLE

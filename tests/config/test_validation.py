@@ -1,8 +1,8 @@
 """Invalid input through the real commands: one error line, an exit status, and no changed files.
 
 Each case runs `python -m src.COMMAND` in a child process of tests/fork_server.py. The line says what was
-expected and received, and names the key or the file. Existing files stay unchanged, and no incomplete file
-is left.
+expected and received, and names the key or the file. Existing files stay unchanged, and no incomplete file is
+left.
 """
 
 import hashlib

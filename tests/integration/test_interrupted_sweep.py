@@ -121,8 +121,7 @@ def test_parallel_jobs_are_resumed(
     target: str, uninterrupted: dict[int, Path], data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     """Stopped when both jobs of joblib have a checkpoint. SIGTERM to the launching process closes the sweep
-    and
-    leaves no processes."""
+    and leaves no processes."""
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     overrides = ("hidden=8,12", *JOB, "max_epochs=3", "patience=null", *path_overrides, "skip_finished=true",
              "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # fmt: skip

@@ -42,13 +42,13 @@ def test_sync_after_server_outage_is_complete(data: Path, tmp_path: Path) -> Non
     assert report["points"] > 100
     assert report["artifacts"] >= 8
     assert report["longest_pause_from_the_outage_on_seconds"] < report["server_away_seconds"]
-    assert report["said"].startswith("test/bpc=")
+    assert report["output"].startswith("test/bpc=")
 
 
 def test_concurrent_runs_create_database_once(data: Path, tmp_path: Path) -> None:
     """The benchmark uses eight runs."""
     report = at_once(tmp_path, data, count=2)
-    assert (report["finished"], report["delivered"], report["models"]) == (2, 2, 2), report
+    assert (report["finished"], report["uploaded"], report["models"]) == (2, 2, 2), report
     assert report["points"] > 2 * 20
     assert differences(report) == {}
 

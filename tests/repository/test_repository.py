@@ -228,6 +228,6 @@ def test_repository_contains_no_generated_files() -> None:
         ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
     ).stdout.split("\n")
     if len(listed) < 2:
-        pytest.skip("this copy is no checkout")
+        pytest.skip("not a git checkout")
     foreign = [name for name in listed if re.match(r"(\.venv|outputs/(?!README)|data/(?!README))", name)]
     assert foreign == []

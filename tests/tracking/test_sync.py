@@ -1,7 +1,6 @@
 """Sync of event logs: every point once, during the run, and after outages."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.tracking.sync_state import STALE_REASON, SyncState
+from tests.commands import RunCli
 from tests.mlflow_queries import (
     CURVES,
     artifact_text,
@@ -78,12 +78,10 @@ def test_event_log_without_end_is_marked_failed(client: Any, trained: Any, tmp_p
 
 
 @pytest.mark.usefixtures("no_retries")
-def test_unreachable_server_loses_no_data(
-    sync_command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
-) -> None:
+def test_unreachable_server_loses_no_data(command: RunCli, client: Any, trained: Any, tmp_path: Path) -> None:
     unreachable = "tracking.uri=http://127.0.0.1:9"
     settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", "figures=false", unreachable)
-    result = sync_command(
+    result = command(
         "src.train", *settings, f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}"
     ).check()
     assert "Traceback" not in result.err
