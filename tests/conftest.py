@@ -1,6 +1,7 @@
 """Fixtures of several test files: ways to run a command, and one small tracked run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import pytest
 from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, forked_commands
 
 __all__ = ["PROJECT", "CommandResult", "environ"]  # imported by tests
+
+
+ignore_mlflow_warnings = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own dependencies
 
 
 def pytest_configure() -> None:
@@ -161,3 +165,17 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory shared by the runs of one module."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, controlled by Playwright; every context has a new profile."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], headless=True)
+        yield browser
+        browser.close()

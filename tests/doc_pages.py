@@ -47,9 +47,9 @@ def page(name: str) -> str:
 
 def blocks(text: str) -> list[Block]:
     """Return all blocks in order. Raises AssertionError for a marker without a fence."""
-    matches = [Block(kind, about or "", body) for kind, about, body in BLOCK.findall(text)]
-    assert len(matches) == len(re.findall(r"^<!-- (?:new|edit|run|says)\b", text, re.MULTILINE))
-    return matches
+    found = [Block(kind, about or "", body) for kind, about, body in BLOCK.findall(text)]
+    assert len(found) == len(re.findall(r"^<!-- (?:new|edit|run|says)\b", text, re.MULTILINE))
+    return found
 
 
 def apply(block: Block, root: Path) -> None:
@@ -77,11 +77,9 @@ def commands(text: str) -> list[list[str]]:
 
 def rows(text: str, mark: str, with_heading: bool = False) -> list[list[str]]:
     """Return the cells of the table after <!-- mark -->."""
-    matches = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert matches, mark
-    lines = [
-        [cell.strip() for cell in line.strip().strip("|").split("|")] for line in matches[1].splitlines()
-    ]
+    match = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert match, mark
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in match[1].splitlines()]
     return [lines[0], *lines[2:]] if with_heading else lines[2:]
 
 

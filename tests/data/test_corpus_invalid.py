@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,45 +12,25 @@ from src.common.errors import UserError
 from src.data.corpus import load, prepare
 from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
 
-
-def test_empty_text_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="got 0: use a longer text"):
-        prepare(single_chunk(b""), SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
+UNKNOWN = "^data.encoding: expected a text encoding such as utf-8, or bytes, got "
 
 
-def test_wrong_encoding_is_rejected_at_first_invalid_byte(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        prepare(single_chunk("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
-    assert str(caught.value) == (
-        "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
-        "give the encoding of the text, for example latin-1"
-    )
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
-def test_unknown_encoding_is_rejected(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(
-        UserError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
-    ):
-        prepare(single_chunk(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
-def test_single_distinct_character_is_rejected(tmp_path: Path, raw: bytes) -> None:
-    with pytest.raises(UserError, match=r"^data: expected at least 2 distinct characters, got 1$"):
-        prepare(single_chunk(raw), SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-def test_too_large_vocabulary_is_rejected(tmp_path: Path) -> None:
-    raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
-    with pytest.raises(
-        UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: usually"
-    ):
-        prepare(single_chunk(raw), replace(SETTINGS, normalization=RAW_TEXT), 5, tmp_path, 10_000)
+@pytest.mark.parametrize(
+    ("raw", "changes", "message"),
+    [
+        (b"", {}, "got 0: use a longer text"),
+        (b"aaaa" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
+        (b"?!?!" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
+        ("caf\u00e9 ".encode("latin-1") * 100, {}, "^data.encoding: expected text in utf-8, got byte 0xe9 at "
+         "position 3: give the encoding of the text, for example latin-1$"),
+        *((RAW, {"encoding": name}, f"{UNKNOWN}{name}$") for name in ("klingon", "hex", "idna", "")),
+        ("".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode(), {"normalization": RAW_TEXT},
+         "^data.max_vocabulary: expected at most 10000 .* got 100000: usually"),
+    ],
+)  # fmt: skip
+def test_invalid_text_is_rejected(raw: bytes, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(single_chunk(raw), replace(SETTINGS, **changes), 5, tmp_path, 10_000)
     assert not any(tmp_path.iterdir())
 
 
@@ -104,8 +85,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
 def test_truncated_file_is_rejected(folder: Path, name: str, kept: float) -> None:
     file = folder / name
-    single_chunk = file.read_bytes()
-    file.write_bytes(single_chunk[: kept if isinstance(kept, int) else int(kept * len(single_chunk))])
+    content = file.read_bytes()
+    file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 

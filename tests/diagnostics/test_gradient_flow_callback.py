@@ -14,6 +14,7 @@ from src.diagnostics.gradient_flow import DiagnosticsCallback, select_distances
 from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
 from src.rnn.parameters import RNNConfig, initialize
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.rounding import gamma, radius_error
 from tests.small_training import BASE, CORPUS, Recorder
 
@@ -30,7 +31,7 @@ def load_gradient_file(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+@ignore_mlflow_warnings
 def test_diagnostics_are_logged_to_mlflow(trained: Any) -> None:
     import mlflow
     from matplotlib.image import imread

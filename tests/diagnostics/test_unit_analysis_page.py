@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from src.data.vocabulary import Vocabulary
 from src.diagnostics.unit_analysis import CHARACTERS, TOP_K, collect_activations, render_page, top_k
 from src.rnn.parameters import Array, RNNConfig, initialize
 
-CHROMIUM = shutil.which("chromium")
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 TEXT = 'She said: "the <b>sea</b>\nis & was" </script>\u2028 \U0001f30a; '
 SPLIT = (0.5, 0.2, 0.3)
@@ -41,8 +39,8 @@ def network(corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1)
 def data_of(html: str) -> dict[str, Any]:
     """Return the data of the page's script."""
     (line,) = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
-    colors: dict[str, Any] = json.loads(line)
-    return colors
+    data: dict[str, Any] = json.loads(line)
+    return data
 
 
 def numbers(packed: str, dtype: str, columns: int) -> Array:
@@ -118,24 +116,20 @@ def test_top_k_is_sorted() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def browser_page(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The page of a two-layer network, opened from disk."""
-    from playwright.sync_api import sync_playwright
-
     file = tmp_path_factory.mktemp("neurons") / "neurons.html"
     corpus = corpus_of(TEXT * 40)
     write_text(file, render_page("a run", *network(corpus, 6, "gru", 2), corpus))
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
-        page = context.new_page()
-        page.set_default_timeout(BROWSER_TIMEOUT_MS)
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(file.as_uri())
-        yield page, data_of(file.read_text(encoding="utf-8")), corpus
-        assert errors == []
-        chromium.close()
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+    page = context.new_page()
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(file.as_uri())
+    yield page, data_of(file.read_text(encoding="utf-8")), corpus
+    assert errors == []
+    context.close()
 
 
 def colors_of(page: Any) -> list[list[int]]:
@@ -146,7 +140,6 @@ def colors_of(page: Any) -> list[list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's")
 def test_page_in_browser(browser_page: Any) -> None:
     page, data, corpus = browser_page
     tokens = corpus.split("test")

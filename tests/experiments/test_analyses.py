@@ -20,6 +20,7 @@ from src.experiments.analyses import (
     tinyshakespeare,
 )
 from src.experiments.runner import EXPERIMENTS
+from tests.conftest import ignore_mlflow_warnings
 from tests.fake_jobs import UNIFORM, clipping_sweep, job_result, variants, with_gradient, with_samples
 from tests.figure_checks import clipped_texts
 
@@ -106,7 +107,7 @@ def test_gradient_norms_of_best_weights() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+@ignore_mlflow_warnings
 def test_gradient_is_read_from_mlflow(tmp_path: Path) -> None:
     from src.tracking.mlflow_client import connect, experiment_id
     from src.tracking.mlflow_store import MlflowStore

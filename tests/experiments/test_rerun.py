@@ -12,8 +12,9 @@ from src.experiments.rerun import ALL_EQUAL, flatten
 from src.tracking.environment import numerics
 from src.tracking.mlflow_store import MlflowStore
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 TINY = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=5", "length=30", "workers=1",
         "figures=false", "diagnostics=false")  # fmt: skip

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +16,7 @@ import pytest
 from tests.commands import TIME_LIMIT, RunCli, free_port
 from tests.conftest import PROJECT, CommandResult, environ
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's"),
-]
+pytestmark = pytest.mark.slow
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 NAMES = {f"hidden={hidden} clip={clip}" for hidden in (8, 16) for clip in (1, 5)}
 
@@ -37,8 +32,8 @@ class ServedSweep:
 
     @property
     def file(self) -> Path:
-        (printed_links,) = self.outputs.glob("sweeps/*/comparison.html")
-        return printed_links
+        (path,) = self.outputs.glob("sweeps/*/comparison.html")
+        return path
 
 
 def links_in(text: str) -> dict[str, str]:
@@ -46,7 +41,9 @@ def links_in(text: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def served_sweep(tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> Iterator[ServedSweep]:
+def served_sweep(
+    chromium: Any, tmp_path_factory: pytest.TempPathFactory, command: RunCli
+) -> Iterator[ServedSweep]:
     root = tmp_path_factory.mktemp("browser")
     path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
@@ -77,22 +74,12 @@ def served_sweep(tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> I
             server.wait()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def open_page(
-    browser: Any, served_sweep: ServedSweep, request: pytest.FixtureRequest
+    chromium: Any, served_sweep: ServedSweep, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[str], Any]]:
     """Open a URL in a new browser profile; take a screenshot at the end."""
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    context = chromium.new_context(viewport={"width": 1500, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(BROWSER_TIMEOUT_MS)
 

@@ -22,11 +22,10 @@ from typing import Any
 import pytest
 
 from tests.commands import TIME_LIMIT, free_port
-from tests.conftest import PROJECT, CommandResult, environ, run_command
+from tests.conftest import PROJECT, CommandResult, environ, ignore_mlflow_warnings, run_command
 from tests.mlflow_queries import connect
 
-# MLflow's own warnings, about its own dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=40", "figures=false")
 LIBRARY_OUTPUT = re.compile(r"Traceback|Warning|submitit|INFO|WARNING|\bray\b", re.IGNORECASE)

@@ -17,10 +17,10 @@ from src.tracking.event_log import read_lines
 from src.tracking.sync_state import SyncState
 from tests.checkpointed_job import JOB, STEPS, points
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, environ
+from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
+pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 
 def run_killed_sweep(path_overrides: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.commands import TIME_LIMIT
-from tests.conftest import run_command
+from tests.conftest import ignore_mlflow_warnings, run_command
 from tests.mlflow_queries import connect
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
+pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false", "figures=false")
 PROCESSES = 4
@@ -57,16 +57,16 @@ def runs(client: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def parent(runs: list[Any]) -> Any:
-    (values,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
-    return values
+    (run,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
+    return run
 
 
 @pytest.fixture(scope="module")
 def children(runs: list[Any], parent: Any) -> list[Any]:
     """Child runs by job number."""
     key = f"sweep.{parent.info.run_id}"
-    values = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    return sorted(values, key=lambda run: json.loads(run.data.tags[key])["number"])
+    jobs = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return sorted(jobs, key=lambda run: json.loads(run.data.tags[key])["number"])
 
 
 def test_joblib_sweep_reports_failed_job(sweep_result: Any, parent: Any) -> None:

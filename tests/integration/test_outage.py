@@ -16,11 +16,10 @@ from src.common.file_lock import acquire
 from src.tracking.event_log import EventLog
 from src.tracking.sync_state import TRACKING, SyncState
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-# MLflow's own warnings, about its own dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 @pytest.fixture(scope="module")

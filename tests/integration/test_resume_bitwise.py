@@ -13,11 +13,11 @@ import pytest
 
 from tests.checkpointed_job import only_run, points
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, environ
+from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
 from tests.fault_injection import IN_A_CHECKPOINT, PLACES
 from tests.mlflow_queries import connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 KILLS = 25
 SMALL = (

@@ -8,8 +8,9 @@ import pytest
 
 from tests.checkpointed_job import only_run, points
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 @pytest.fixture(scope="module")

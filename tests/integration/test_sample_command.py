@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = ignore_mlflow_warnings
 
 
 def saved_file(trained: Any, suffix: str) -> Path:

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from src.common.files import CONF
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-# MLflow warns about its own dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
          "figures=false")  # fmt: skip

@@ -15,9 +15,10 @@ import pytest
 from src.common.job_result import JobResult, best_of
 from src.sweeps.sweep import Job, Sweep
 from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
+pytestmark = ignore_mlflow_warnings
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
          "figures=false")  # fmt: skip

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, ignore_mlflow_warnings
 from tests.mlflow_queries import CURVES, artifact_text, metric_history
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
@@ -36,6 +35,7 @@ def test_run_status_and_tags(mlflow_run: Any) -> None:
     assert mlflow_run.data.tags["final_split"] == "test"
     assert mlflow_run.data.tags["mlflow.source.name"] == "src.train"
     assert mlflow_run.info.end_time >= mlflow_run.info.start_time
+    assert len(mlflow_run.outputs.model_outputs) == 1
 
 
 def test_params_are_flat_config(mlflow_run: Any, trained: Any) -> None:
@@ -152,7 +152,3 @@ def test_samples_are_logged_as_table(client: Any, mlflow_run: Any, trained: Any)
         assert file == row["prompt"] + row["text"] + "\n"
         assert 0 < row["known_words"] < 1
         assert 3 < row["longest_match"] < 120
-
-
-def test_one_model_is_logged(mlflow_run: Any) -> None:
-    assert len(mlflow_run.outputs.model_outputs) == 1

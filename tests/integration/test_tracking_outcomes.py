@@ -13,11 +13,10 @@ import pytest
 
 from src.tracking.sync_state import STALE_REASON
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, ignore_mlflow_warnings
 from tests.mlflow_queries import metric_history, only_run
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 def start_training(*arguments: str) -> subprocess.Popen[str]:

@@ -27,6 +27,7 @@ from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
 from tests.commands import RunCli, free_port
+from tests.conftest import ignore_mlflow_warnings
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_missing_runs_are_reported(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
+@ignore_mlflow_warnings
 def test_missing_runs_in_mlflow_are_reported(run_cli: RunCli, tmp_path: Path) -> None:
     result = run_cli("play", f"output_dir={tmp_path}", f"port={free_port()}")
     expected = "play: left: expected a finished run in experiment char-rnn, got none: train one first"

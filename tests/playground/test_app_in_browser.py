@@ -1,7 +1,6 @@
 """The page of `python -m src.play` in a real browser."""
 
 import re
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from src.config.schema import PathsConfig, TrackingConfig
 from src.playground.generation import option_label
 from src.tracking.run_store import open_store
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import run_command
+from tests.conftest import ignore_mlflow_warnings, run_command
 from tests.mlflow_queries import connect
 from tests.playground_page import BROWSER_TIMEOUT_MS, PlaygroundPage, PlaygroundServer
 
-# MLflow's own warnings are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=false")
 
 
@@ -48,20 +46,6 @@ def playground(
     yield server
     result = server.stop()
     assert (result.rc, result.err) == (0, "")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium, controlled by Playwright; every page has a new profile."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Chromium (Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], headless=True)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from src.cli.main import quote_override
 from src.common.files import CONF
 from src.config.resolvers import register_configs
-from tests.conftest import CONFIG_NAMES, PROJECT, Trained
+from tests.conftest import CONFIG_NAMES, PROJECT, Trained, ignore_mlflow_warnings
 from tests.doc_pages import DOCS, commands, in_source, names_in_backticks, page, rows
 from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = ignore_mlflow_warnings
 
 PIPELINE = page("pipeline.md")
 PAGES = {file.name: file.read_text(encoding="utf-8") for file in [PROJECT / "README.md", *DOCS.glob("*.md")]}

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from src.common.files import CONF
 from src.rnn.parameters import RNNConfig
 from tests.commands import RunCli
-from tests.conftest import Trained, run_command
+from tests.conftest import Trained, ignore_mlflow_warnings, run_command
 from tests.doc_pages import constants, names_in_backticks, page, rows
 from tests.mlflow_queries import connect
 from tests.rnn.memory_estimate import training_bytes
@@ -103,7 +103,7 @@ def test_documented_launcher_keys_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+@ignore_mlflow_warnings
 def test_lost_database_is_restored_from_event_logs(trained: Trained, tmp_path: Path) -> None:
     """Follows "Upload everything again, or elsewhere"."""
     outputs = tmp_path / "outputs"

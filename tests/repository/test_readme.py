@@ -209,9 +209,9 @@ def test_documented_gradient_error_is_measured() -> None:
 def test_documented_mutation_result_is_measured() -> None:
     """Columns: changes, noticed, timeout, explained, open, not run."""
     table = (PROJECT / "benchmarks" / "mutation.md").read_text(encoding="utf-8")
-    data = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
-    assert data
-    changes, noticed, endless, explained, opened, missing = map(int, data.groups())
+    match = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
+    assert match
+    changes, noticed, endless, explained, opened, missing = map(int, match.groups())
     assert (opened, missing) == (0, 0)
     assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in MEASUREMENTS
 

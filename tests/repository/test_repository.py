@@ -145,8 +145,8 @@ def test_run_lock_is_subset_without_tools() -> None:
 
 def test_make_targets_install_their_tools() -> None:
     tools = re.compile(r"\$\(RUN\) -m (pytest|ruff|mypy|coverage|benchmarks\.screenshots)\b")
-    data = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
-    targets = {name: needs.split() for name, needs, recipe in data if tools.search(recipe)}
+    rules = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
+    targets = {name: needs.split() for name, needs, recipe in rules if tools.search(recipe)}
     assert {"test", "test-fast", "test-cluster", "lint", "format", "screenshots"} <= targets.keys()
     assert [name for name, needs in targets.items() if "dev" not in needs] == []
 

@@ -18,18 +18,8 @@ from src.rnn.blocked_matmul import (
 )
 from src.rnn.parameters import Array
 
-SIZES = [
-    (32, 128),
-    (64, 256),
-    (32, 512),
-    (64, 512),
-    (16, 96),
-    (100, 100),
-    (1, 128),
-    (32, 7),
-    (32, 1024),
-    (33, 512),
-]
+SIZES = [(32, 128), (64, 256), (32, 512), (64, 512), (16, 96), (100, 100), (1, 128), (32, 7), (32, 1024),
+         (33, 512)]  # fmt: skip
 
 
 def integers(*shape: int) -> Array:
@@ -37,28 +27,14 @@ def integers(*shape: int) -> Array:
 
 
 @pytest.mark.parametrize(("batch", "units"), SIZES)
-@pytest.mark.parametrize("gates", [1, 4])
-def test_tiled_batched_matmul(batch: int, units: int, gates: int) -> None:
-    h, w = integers(batch, units), integers(gates, units, units)
-    tiling, out = Tiling.for_shape(batch, units), np.full((gates, batch, units), np.nan)
-    np.matmul(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
+@pytest.mark.parametrize(("lhs", "rhs"), [((), ()), ((), (1,)), ((), (4,)), ((3,), (3,))], ids=str)
+def test_tiled_matmul(lhs: tuple[int, ...], rhs: tuple[int, ...], batch: int, units: int) -> None:
+    """One product, several gates, and a left factor for each gate."""
+    h, w = integers(*lhs, batch, units), integers(*rhs, units, units)
+    tiling, out = Tiling.for_shape(batch, units), np.full((*rhs, batch, units), np.nan)
+    multiply = np.matmul if rhs else tiling.matmul
+    multiply(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
     assert (out == h @ w).all()
-
-
-@pytest.mark.parametrize(("batch", "units"), SIZES)
-def test_tiled_matmul(batch: int, units: int) -> None:
-    h, w = integers(batch, units), integers(units, units)
-    tiling, out = Tiling.for_shape(batch, units), np.full((batch, units), np.nan)
-    tiling.matmul(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
-    assert (out == h @ w).all()
-
-
-def test_tiled_matmul_with_lhs_per_gate() -> None:
-    for batch, units in SIZES:
-        a, w = integers(3, batch, units), integers(3, units, units)
-        tiling, out = Tiling.for_shape(batch, units), np.full((3, batch, units), np.nan)
-        np.matmul(tiling.tile_lhs(a), tiling.tile_rhs(w), out=tiling.tile_out(out))
-        assert (out == a @ w).all()
 
 
 @pytest.mark.parametrize(

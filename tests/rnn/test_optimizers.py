@@ -23,9 +23,8 @@ from src.rnn.optimizers import (
 from src.rnn.parameters import Array
 from tests.rounding import DOUBLE, UNIT, gamma
 
-Rule = Callable[
-    [float, list[float]], tuple[float, float, float]
-]  # w and the gradients give w after each step
+Weights = tuple[float, float, float]
+Rule = Callable[[float, list[float]], Weights]  # w and the gradients give w after each step
 
 W, G, LR = [0.5, -2.0], [[0.3, -0.1], [-0.2, 0.4], [0.25, 0.05]], 0.1  # two weights, three steps
 # Three steps of at most 4 (plain) or 10 (adaptive) roundings on both sides, in sums of at least
@@ -53,83 +52,71 @@ def optimizer_steps(optimizer: Optimizer, dtype: type[np.floating] = np.float64)
     return np.array(steps)
 
 
-def expected_steps(rule: Rule) -> Array:
-    """Return the weights of a scalar rule: rule(w, gradients) gives w after each gradient."""
-    columns = [rule(w, [g[k] for g in G]) for k, w in enumerate(W)]
-    return np.array(columns).T
+def sgd(w: float, gradients: list[float]) -> Weights:
+    first = w - 0.1 * gradients[0]
+    second = first - 0.1 * gradients[1]
+    return first, second, second - 0.1 * gradients[2]
 
 
-def test_sgd() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        first = w - 0.1 * gradients[0]
-        second = first - 0.1 * gradients[1]
-        return first, second, second - 0.1 * gradients[2]
-
-    np.testing.assert_allclose(optimizer_steps(SGD()), expected_steps(rule), rtol=PLAIN)
+def momentum(w: float, gradients: list[float]) -> Weights:
+    u1 = gradients[0]
+    u2 = 0.9 * u1 + gradients[1]
+    u3 = 0.9 * u2 + gradients[2]
+    return w - 0.1 * u1, w - 0.1 * u1 - 0.1 * u2, w - 0.1 * u1 - 0.1 * u2 - 0.1 * u3
 
 
-def test_momentum() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        u1 = gradients[0]
-        u2 = 0.9 * u1 + gradients[1]
-        u3 = 0.9 * u2 + gradients[2]
-        return w - 0.1 * u1, w - 0.1 * u1 - 0.1 * u2, w - 0.1 * u1 - 0.1 * u2 - 0.1 * u3
-
-    np.testing.assert_allclose(
-        optimizer_steps(Momentum(0.9, nesterov=False)), expected_steps(rule), rtol=PLAIN
-    )
+def nesterov(w: float, gradients: list[float]) -> Weights:
+    u1 = gradients[0]
+    u2 = 0.9 * u1 + gradients[1]
+    u3 = 0.9 * u2 + gradients[2]
+    first = w - 0.1 * (gradients[0] + 0.9 * u1)
+    second = first - 0.1 * (gradients[1] + 0.9 * u2)
+    return first, second, second - 0.1 * (gradients[2] + 0.9 * u3)
 
 
-def test_nesterov_momentum() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        u1 = gradients[0]
-        u2 = 0.9 * u1 + gradients[1]
-        u3 = 0.9 * u2 + gradients[2]
-        first = w - 0.1 * (gradients[0] + 0.9 * u1)
-        second = first - 0.1 * (gradients[1] + 0.9 * u2)
-        return first, second, second - 0.1 * (gradients[2] + 0.9 * u3)
-
-    np.testing.assert_allclose(
-        optimizer_steps(Momentum(0.9, nesterov=True)), expected_steps(rule), rtol=PLAIN
-    )
+def adagrad(w: float, gradients: list[float]) -> Weights:
+    g1, g2, g3 = gradients
+    first = w - 0.1 * g1 / (sqrt(g1**2) + EPS)
+    second = first - 0.1 * g2 / (sqrt(g1**2 + g2**2) + EPS)
+    return first, second, second - 0.1 * g3 / (sqrt(g1**2 + g2**2 + g3**2) + EPS)
 
 
-def test_adagrad() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        g1, g2, g3 = gradients
-        first = w - 0.1 * g1 / (sqrt(g1**2) + EPS)
-        second = first - 0.1 * g2 / (sqrt(g1**2 + g2**2) + EPS)
-        return first, second, second - 0.1 * g3 / (sqrt(g1**2 + g2**2 + g3**2) + EPS)
-
-    np.testing.assert_allclose(optimizer_steps(Adagrad(EPS)), expected_steps(rule), rtol=ADAPTIVE)
-
-
-def test_rmsprop() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        g1, g2, g3 = gradients
-        s1 = 0.05 * g1**2
-        s2 = 0.95 * s1 + 0.05 * g2**2
-        s3 = 0.95 * s2 + 0.05 * g3**2
-        first = w - 0.1 * g1 / (sqrt(s1) + EPS)
-        second = first - 0.1 * g2 / (sqrt(s2) + EPS)
-        return first, second, second - 0.1 * g3 / (sqrt(s3) + EPS)
-
-    np.testing.assert_allclose(optimizer_steps(RMSprop(0.95, EPS)), expected_steps(rule), rtol=ADAPTIVE)
+def rmsprop(w: float, gradients: list[float]) -> Weights:
+    g1, g2, g3 = gradients
+    s1 = 0.05 * g1**2
+    s2 = 0.95 * s1 + 0.05 * g2**2
+    s3 = 0.95 * s2 + 0.05 * g3**2
+    first = w - 0.1 * g1 / (sqrt(s1) + EPS)
+    second = first - 0.1 * g2 / (sqrt(s2) + EPS)
+    return first, second, second - 0.1 * g3 / (sqrt(s3) + EPS)
 
 
-def test_adam() -> None:
-    def rule(w: float, gradients: list[float]) -> tuple[float, float, float]:
-        g1, g2, g3 = gradients
-        m1, v1 = 0.1 * g1, 0.001 * g1**2
-        m2, v2 = 0.9 * m1 + 0.1 * g2, 0.999 * v1 + 0.001 * g2**2
-        m3, v3 = 0.9 * m2 + 0.1 * g3, 0.999 * v2 + 0.001 * g3**2
-        first = w - 0.1 * (m1 / (1 - 0.9)) / (sqrt(v1 / (1 - 0.999)) + EPS)
-        second = first - 0.1 * (m2 / (1 - 0.9**2)) / (sqrt(v2 / (1 - 0.999**2)) + EPS)
-        return first, second, second - 0.1 * (m3 / (1 - 0.9**3)) / (sqrt(v3 / (1 - 0.999**3)) + EPS)
+def adam(w: float, gradients: list[float]) -> Weights:
+    g1, g2, g3 = gradients
+    m1, v1 = 0.1 * g1, 0.001 * g1**2
+    m2, v2 = 0.9 * m1 + 0.1 * g2, 0.999 * v1 + 0.001 * g2**2
+    m3, v3 = 0.9 * m2 + 0.1 * g3, 0.999 * v2 + 0.001 * g3**2
+    first = w - 0.1 * (m1 / (1 - 0.9)) / (sqrt(v1 / (1 - 0.999)) + EPS)
+    second = first - 0.1 * (m2 / (1 - 0.9**2)) / (sqrt(v2 / (1 - 0.999**2)) + EPS)
+    return first, second, second - 0.1 * (m3 / (1 - 0.9**3)) / (sqrt(v3 / (1 - 0.999**3)) + EPS)
 
-    np.testing.assert_allclose(
-        optimizer_steps(Adam(0.9, 0.999, EPS)), expected_steps(rule), rtol=ADAPTIVE + DEBIASED
-    )
+
+@pytest.mark.parametrize(
+    ("optimizer", "rule", "tolerance"),
+    [
+        (SGD(), sgd, PLAIN),
+        (Momentum(0.9, nesterov=False), momentum, PLAIN),
+        (Momentum(0.9, nesterov=True), nesterov, PLAIN),
+        (Adagrad(EPS), adagrad, ADAPTIVE),
+        (RMSprop(0.95, EPS), rmsprop, ADAPTIVE),
+        (Adam(0.9, 0.999, EPS), adam, ADAPTIVE + DEBIASED),
+    ],
+    ids=str,
+)
+def test_update_rule(optimizer: Optimizer, rule: Rule, tolerance: float) -> None:
+    """`rule(w, gradients)` is the published formula on scalars."""
+    expected = np.array([rule(w, [g[k] for g in G]) for k, w in enumerate(W)]).T
+    np.testing.assert_allclose(optimizer_steps(optimizer), expected, rtol=tolerance)
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=str)

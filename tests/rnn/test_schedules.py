@@ -38,14 +38,10 @@ def test_constant_ignores_progress_and_validation() -> None:
 
 @pytest.mark.parametrize(
     ("progress", "share"),
-    [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2)],
+    [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2), (1.5, 0.2)],
 )
 def test_cosine_factors(progress: float, share: float) -> None:
     assert Cosine(0, min_lr_factor=0.2).lr_factor(9, progress, 0.0) == pytest.approx(share, rel=COSINE)
-
-
-def test_cosine_is_constant_after_end() -> None:
-    assert Cosine(0, min_lr_factor=0.2).lr_factor(9, 1.5, 0.0) == pytest.approx(0.2, rel=COSINE)
 
 
 def test_warmup_multiplies_cosine() -> None:
@@ -61,19 +57,16 @@ def factors_after(schedule: Schedule, observations: str) -> list[float]:
     return factors
 
 
-def test_plateau_reduces_after_patience() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
-    assert factors_after(schedule, "------") == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
-
-
-def test_plateau_counter_resets_after_improvement() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
-    assert factors_after(schedule, "-+-+--+") == [1, 1, 1, 1, 1, 0.5, 0.5]
-
-
-def test_plateau_respects_min_lr_factor() -> None:
-    schedule = Plateau(0, factor=0.25, patience=1, min_lr_factor=0.1)
-    assert factors_after(schedule, "----") == [0.25, 0.1, 0.1, 0.1]
+@pytest.mark.parametrize(
+    ("schedule", "observations", "factors"),
+    [
+        (Plateau(0, 0.5, 2, 0.0), "------", [1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+        (Plateau(0, 0.5, 2, 0.0), "-+-+--+", [1, 1, 1, 1, 1, 0.5, 0.5]),  # improvements reset the counter
+        (Plateau(0, 0.25, 1, 0.1), "----", [0.25, 0.1, 0.1, 0.1]),  # min_lr_factor
+    ],
+)
+def test_plateau_reduces_after_patience(schedule: Plateau, observations: str, factors: list[float]) -> None:
+    assert factors_after(schedule, observations) == factors
 
 
 def test_plateau_state_is_restored() -> None:

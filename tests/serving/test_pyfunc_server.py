@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.commands import TIME_LIMIT, RunCli, free_port
+from tests.conftest import ignore_mlflow_warnings
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +89,7 @@ def request(*prompts: str, **params: Any) -> dict[str, Any]:
     return {"inputs": {"prompt": list(prompts)}, "params": params}
 
 
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+@ignore_mlflow_warnings
 def test_model_output_equals_sample_command(post_request: PostRequest, run_cli: RunCli, trained: Any) -> None:
     params = {"temperature": 0.8, "length": 50, "seed": 3, "top_k": 6, "top_p": 0.9}
     status, answer = post_request(request("when ", **params))

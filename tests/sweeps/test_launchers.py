@@ -16,8 +16,9 @@ from src.common.process import available_cores
 from src.config.resolvers import register_configs
 from src.sweeps.sweep import Sweep
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = ignore_mlflow_warnings
 
 CLUSTER_LAUNCHERS = ("ray", "submitit_local", "submitit_slurm")  # launchers of requirements-cluster.lock
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))

@@ -8,6 +8,7 @@ import pytest
 from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from src.tracking.event_log import EventLog
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
 
 def write_job(
@@ -77,7 +78,7 @@ def test_first_evaluations_are_not_pruned(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+@ignore_mlflow_warnings
 def test_sweep_prunes_worst_job(command: RunCli, tmp_path: Path) -> None:
     """The repeated command reuses the finished jobs, from MLflow and from run directories."""
     arguments = [

@@ -21,9 +21,9 @@ from src.sweeps import hydra_callback, optuna_search
 from src.sweeps.optuna_search import PerTrialSeededSampler, validate_search
 from src.sweeps.sweep import format_value
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-# MLflow warns about its own dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 OPTUNA = "hydra/sweeper=optuna"
 Point = tuple[Any, ...]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 def test_sample_finds_run_by_name_and_id(run_cli: RunCli, trained: Any) -> None:

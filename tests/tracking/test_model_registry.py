@@ -9,9 +9,10 @@ import pytest
 
 from src.common.errors import UserError
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = ignore_mlflow_warnings
 
 SMALL = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
          "figures=false")  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from src.common.errors import UserError
 from src.tracking.sync_state import STALE_REASON, SyncState
 from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import (
     CURVES,
     artifact_text,
@@ -18,8 +19,7 @@ from tests.mlflow_queries import (
     upload_to_shared_store,
 )
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 def test_repeated_sync_adds_no_points(client: Any, trained: Any, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from src.tracking import sync_state
 from src.tracking.event_log import NAME, EventLog, read_lines
 from src.tracking.sync_state import STATE, TRACKING, SyncState, load_store
 from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = ignore_mlflow_warnings
 
 WHOLE = '{"offset": 3, "run_id": "r", "experiment": "1", "ended": true}'
 
