@@ -1,9 +1,9 @@
-"""The programs that benchmarks/throughput.py times against one another, each in a process of its own.
+"""The programs that benchmarks/throughput.py compares, each in its own process.
 
     python -m benchmarks.baselines PROGRAM CELL HIDDEN SEQ_LEN BATCH LAYERS THREADS
 
-For every line on standard input it takes that many whole training steps (batch, forward, backward,
-clip, Adam), or samples that many characters a stream, and prints the seconds.
+For every line on standard input a program takes that many whole training steps (batch, forward, backward,
+clip, Adam), or samples that many characters per stream, and prints the seconds.
 """
 
 import atexit
@@ -28,7 +28,7 @@ class Case:
     threads: int = 2
 
     def words(self) -> list[str]:
-        """As the command line has it."""
+        """Return the command line of a program."""
         sizes = (self.hidden, self.seq_len, self.batch, self.layers, self.threads)
         return [self.cell, *map(str, sizes)]
 
@@ -37,7 +37,7 @@ Steps = Callable[[int], None]
 
 
 def numpy_train(case: Case) -> Steps:
-    """This project's own training loop, without what only the product adds (averaging, weight decay)."""
+    """This project's training loop, without weight averaging and weight decay."""
     from pathlib import Path
 
     import numpy as np
@@ -100,8 +100,8 @@ def torch_train(case: Case) -> Steps:
 
 
 def naive_train(case: Case) -> Steps:
-    """A vanilla RNN as most tutorials have it: one sequence at a time, one-hot columns, Python loops, a
-    softmax and five weight gradients a character, Adagrad. (After Karpathy's min-char-rnn, 2015.)"""
+    """A vanilla RNN as in most tutorials: one sequence at a time, one-hot columns, Python loops, a softmax
+    and five weight gradients per character, Adagrad. (After Karpathy's min-char-rnn, 2015.)"""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def torch_sample(case: Case) -> Steps:
 
 
 def sgemm(case: Case) -> Steps:
-    """The machine's own float32 matrix product: 2 * hidden^3 operations a step."""
+    """The float32 matrix product of the machine: 2 * hidden^3 operations per step."""
     import numpy as np
 
     rng = np.random.default_rng(0)

@@ -1,10 +1,9 @@
-"""Count what a reader passes on the way to the first gradient: stack frames and imported modules.
+"""Count the stack frames and imported modules before the first gradient.
 
     python -m benchmarks.call_depth [KEY=VALUE ...]
 
-Runs `python -m src.train` until the first call of a cell's backward pass. Prints the frames of the project
-that are on the stack then, and the number of its modules that have been imported. The limits are
-those of the test suite: 9 frames and 60 modules.
+Runs `python -m src.train` until the first call of a cell's backward pass. Prints the frames of the project on
+the stack, and the number of its imported modules. The limits of the test suite are 9 frames and 60 modules.
 """
 
 import runpy
@@ -19,7 +18,7 @@ MAX_FRAMES, MAX_MODULES = 9, 60
 
 
 class FirstGradient(BaseException):
-    """Ends the training at the first gradient; no Exception, so that nothing handles it."""
+    """Ends the training at the first gradient; not an Exception, so that nothing handles it."""
 
 
 def project_frames(frame: FrameType | None) -> list[str]:
@@ -37,7 +36,7 @@ def measure(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Train until the first gradient.
 
     Args:
-        arguments: Overrides as typed behind `python -m src.train`.
+        arguments: Overrides of `python -m src.train`.
 
     Returns:
         The frames of the project on the stack and the names of its imported modules.

@@ -1,19 +1,18 @@
-"""How soon each command is at work: from the shell to its help, its first training step, its first output.
+"""Start-up time of each command: from the shell to its help, its first training step or its first output.
 
     make bench-quickstart  (or python -m benchmarks.cold_start)
 
-Each command is a process of its own, begun over and over; the median counts. What the time goes into is asked
-of `python -X importtime`, which prints the time of each module, and of marks in the program
-(benchmarks/startup_probe.py). Both slow the process down somewhat, so their shares are applied to the time of
-a process without them:
+Each command runs several times in new processes; the median counts. `python -X importtime` and marks in the
+program (benchmarks/startup_probe.py) split the time. Both slow the process down, so their shares are applied
+to the time of a process without them:
 
-- python: the interpreter, its own library, NumPy;
+- python: the interpreter, its standard library, NumPy;
 - hydra: importing it, and composing the config;
-- others: importing what is neither of them nor ours (MLflow, where a run is looked up);
-- ours: importing src, and all that it does until then.
+- others: importing other packages (MLflow, if a run is looked up);
+- ours: importing src, and its own work until then.
 
-Files are in the system's cache: it is the second time today that a command is typed. Writes
-benchmarks/cold_start.json, and the table of docs/commands.md.
+Files are in the system's cache, as for the second command of a day. Writes benchmarks/cold_start.json and the
+table of docs/commands.md.
 """
 
 import re
@@ -31,7 +30,7 @@ from src.common.files import PROJECT, write_block, write_json
 from src.tracking.environment import environment
 
 ROUNDS = 5
-BOUND = 1.0  # seconds for everything that is ours
+BOUND = 1.0  # limit of the seconds of src
 RESULT = Path(__file__).with_name("cold_start.json")
 PAGE = PROJECT / "docs" / "commands.md"
 HYDRA = {"hydra", "omegaconf", "antlr4", "yaml", "hydra_plugins"}
@@ -44,7 +43,7 @@ SHARES = ("python", "hydra", "others", "ours")
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from the shell to `until`, and of which kind. `until` is help, step or output."""
+    """Seconds from the shell to `until` (help, step or output), by kind."""
 
     command: str
     until: str
@@ -65,9 +64,9 @@ def kind_of(module: str) -> str:
 
 
 def shares(began: float, lines: list[str], until: str) -> dict[str, float]:
-    """Seconds of each kind, from what a probed command wrote to standard error."""
+    """Return the seconds of each kind from the standard error of a measured command."""
     seconds = dict.fromkeys(SHARES, 0.0)
-    now, since = {}, 0.0  # since: seconds of imports behind the last mark
+    now, since = {}, 0.0  # since: seconds of imports after the last mark
     composing = 0.0
     for line in lines:
         found = IMPORT.match(line)
@@ -78,7 +77,7 @@ def shares(began: float, lines: list[str], until: str) -> dict[str, float]:
         elif line.startswith("mark "):
             _, name, at = line.split()
             now[name] = float(at) - began
-            if name == "python":  # the interpreter itself
+            if name == "python":  # the interpreter
                 seconds["python"] += now[name] - since
             elif name == "body":
                 composing = now[name] - now["compose"] - since
@@ -91,7 +90,7 @@ def shares(began: float, lines: list[str], until: str) -> dict[str, float]:
 
 
 def probed(arguments: list[str], until: str, *options: str) -> tuple[float, list[str]]:
-    """When the process began, and the lines of its standard error."""
+    """Return the start time of the process and the lines of its standard error."""
     command = [sys.executable, *options, "-m", "benchmarks.startup_probe", *arguments]
     began = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -118,8 +117,8 @@ def measured(name: str, arguments: list[str], until: str) -> Start:
 
 
 def cases(folder: Path) -> list[tuple[str, list[str], str]]:
-    """Name, arguments, what is waited for; of the commands that look up a run, a run to look up is made here,
-    and with it the corpus, and what Python compiles."""
+    """Return name, arguments and end of each measurement. Create a run for the commands that need one; this
+    also prepares the corpus and compiles the modules."""
     places = [f"output_dir={folder / 'outputs'}", f"data_dir={folder / 'data'}"]
     probed(["train", *SMALL, *places], "step")
     helps = [(f"{c} --help", [c, "--help"], "help") for c in sorted([*COMMANDS, "sync"])]
@@ -135,7 +134,7 @@ def cases(folder: Path) -> list[tuple[str, list[str], str]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The lines of docs/commands.md, from the JSON file's content."""
+    """Return the table of docs/commands.md from the content of the JSON file."""
     words = {"help": "its help", "step": "the end of the first training step", "output": "the first output"}
     lines = ["| command | until | seconds | Python, NumPy | Hydra | other packages | ours |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")

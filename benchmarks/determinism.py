@@ -1,10 +1,10 @@
-"""How far trainings with other numbers of processes part: the default config with workers 1, 2 and 4.
+"""Differences between training runs with 1, 2 and 4 workers, with the default config.
 
     make bench          (or python -m benchmarks.determinism)
 
 Each training runs twice, once with one BLAS thread outside of training and once with two: the same number of
-workers must come to the same bits. Between two numbers the parts of a gradient are added in another order, so
-the last bit of a float32 differs from the first step on, and training lets the difference grow. Writes
+workers must give the same bits. Different numbers of workers sum the gradient in another order, so the last
+bits of a float32 differ from the first step on, and training amplifies the difference. Writes
 benchmarks/determinism.json.
 """
 
@@ -34,14 +34,14 @@ RESULT = Path(__file__).with_name("determinism.json")
 
 
 def default(*overrides: str) -> Any:
-    """The default config, typed."""
+    """Return the default config."""
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_object(compose("config", list(overrides)))
 
 
 def trained(config: Any, corpus: Corpus, workers: int) -> dict[int, tuple[Array, float]]:
-    """The weights that are evaluated and their val/loss, at the steps to show and at the last."""
+    """Return the evaluated weights and their val/loss at the reported steps."""
     seen: dict[int, tuple[Array, float]] = {}
 
     class Recorder(Callback):

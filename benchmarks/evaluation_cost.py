@@ -1,9 +1,9 @@
-"""What one BLAS thread costs an evaluation: the time of a whole one with one thread against two.
+"""Cost of one BLAS thread: the time of a whole evaluation with one thread compared with two.
 
     make bench          (or python -m benchmarks.evaluation_cost)
 
-Scores are computed with one BLAS thread, so that they do not depend on the number of cores. Rounds alternate
-between one thread and two; the ratio of the fastest of each is reported. Writes
+Scores are computed with one BLAS thread, so they do not depend on the number of cores. Rounds alternate
+between one thread and two; the result is the ratio of the fastest of each. Writes
 benchmarks/evaluation_cost.json.
 """
 
@@ -25,7 +25,7 @@ from src.tracking.environment import environment
 RESULT = Path(__file__).with_name("evaluation_cost.json")
 ROUNDS = 5
 SETTINGS = [(cell, hidden) for cell in ("rnn", "gru", "lstm") for hidden in (128, 512)]
-LIMIT = 1.10  # above it, evaluation would have to be shared among the workers
+LIMIT = 1.10  # a larger ratio would require parallel evaluation
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""How many digits of the scores agree between processors: the default config with the kernels of each.
+"""Digits of the scores that agree between processors: the default config with the kernels of each family.
 
     make bench-reliability  (or python -m benchmarks.kernels)
 
-OpenBLAS and NumPy's loops choose their code by the processor; OPENBLAS_CORETYPE and NPY_DISABLE_CPU_FEATURES
-make this one compute as an older one would. Each training runs with one and with two BLAS threads, which must
-come to the same bits. Writes benchmarks/kernels.json.
+OpenBLAS and NumPy's loops select their code by the processor; OPENBLAS_CORETYPE and NPY_DISABLE_CPU_FEATURES
+select the code of an older one. Each training runs with one and with two BLAS threads, which must give the
+same bits. Writes benchmarks/kernels.json.
 """
 
 import json
@@ -27,7 +27,7 @@ THREADS = (1, 2)
 
 
 def trained(processor: Processor, threads: int, folder: Path, *arguments: str) -> dict[str, Any]:
-    """Train as on a processor: its scores, the digest of its weights and what its bits depend on."""
+    """Train with the kernels of a processor; return scores, digest of the weights and the numerics."""
     places = (f"output_dir={folder / f'{processor.core_type}-{threads}'}", f"data_dir={folder / 'data'}")
     subprocess.run(
         [sys.executable, "-m", "src.train", *arguments, *places, "tracking=none"],
@@ -40,12 +40,12 @@ def trained(processor: Processor, threads: int, folder: Path, *arguments: str) -
 
 
 def digits(a: float, b: float) -> float:
-    """Significant decimal digits to which two numbers agree; infinite for equal ones."""
+    """Return the significant decimal digits to which two numbers agree; infinite for equal ones."""
     return inf if a == b else -log10(abs(a - b) / max(abs(a), abs(b)))
 
 
 def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Whether two trainings have the same bits, and the digits to which each score agrees, None for all."""
+    """Return whether two runs have the same bits, and the digits to which each score agrees, None for all."""
     pairs = {name: digits(one["scores"][name], other["scores"][name]) for name in SCORES}
     same = one["scores"]["weights_sha256"] == other["scores"]["weights_sha256"]
     return {
@@ -55,7 +55,7 @@ def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Train once for each family of kernels and number of threads; every pair of families compared."""
+    """Train once per family of kernels and number of threads, and compare every pair of families."""
     found: dict[str, dict[str, Any]] = {}
     threads_matter = []
     for processor in available():

@@ -1,11 +1,10 @@
-"""What a big text costs: time and memory of preparing it, and the memory of training on it.
+"""Cost of a large text: time and memory of its preparation, and memory of training on it.
 
     python -m benchmarks.large_corpus          (or: ... SIZE, in MB; 1000 takes two minutes and 3 GB of disk)
 
-Words of the sonnets in random order, as a text of SIZE MB and two smaller ones, go through the commands that
-a person types, each in a process that has one core. Memory is what belongs to the process alone (RssAnon):
-pages of the token file that stay in memory belong to the system, which takes them back when it needs them.
-Seconds are those of the whole command, its start included. Writes benchmarks/large_corpus.json.
+Random words of the sonnets, as a text of SIZE MB and two smaller ones, go through the commands, each in a
+process with one core. Memory is that of the process alone (RssAnon): the system can reclaim the pages of the
+token file. Seconds are those of the whole command. Writes benchmarks/large_corpus.json.
 """
 
 import os
@@ -24,17 +23,17 @@ from src.data import sources
 from src.tracking.environment import environment
 
 RESULT = Path(__file__).with_name("large_corpus.json")
-SMALL = 1  # MB: the text that the big one is compared with
-KNOWN = 10  # MB: of a longer text, too, baselines and judgments know 5 MB only (lab/evaluation/learned.py)
-SHARES = (0.1, 0.3, 1.0)  # of SIZE, to see whether the cost is linear
+SMALL = 1  # MB: the text for comparison
+KNOWN = 10  # MB: baselines and text metrics use at most 5 MB
+SHARES = (0.1, 0.3, 1.0)  # share of SIZE, to check that the cost is linear
 STEPS = 50
-EVERY = 0.005  # seconds between two looks at the memory
+EVERY = 0.005  # seconds between two measurements of the memory
 MB = 1_000_000
-TRAINED = "[3/4]"  # what a run says when it begins to score what it has learned
+TRAINED = "[3/4]"  # printed at the start of the evaluation
 
 
 def write_text(file: Path, size: int, seed: int = 1) -> None:
-    """Words of the sonnets, as often as there, a dozen a line, until `size` bytes are full."""
+    """Write words of the sonnets with their frequencies, a dozen per line, up to `size` bytes."""
     sonnets = b"".join(sources.find("smallshake", None, file.parent).pieces())
     words = np.array(sonnets.decode().split(), dtype=object)
     rng = np.random.default_rng(seed)
@@ -48,33 +47,33 @@ def write_text(file: Path, size: int, seed: int = 1) -> None:
 @dataclass(frozen=True)
 class Cost:
     seconds: float
-    cpu_seconds: float  # of the one core, whatever else the machine was doing
-    peak_mb: float  # of the process' own memory
-    training_mb: float  # the same until it began to score what it had learned
+    cpu_seconds: float  # CPU seconds of the one core
+    peak_mb: float  # peak of the own memory
+    training_mb: float  # peak before the evaluation
 
 
 def cost_of(*command: str) -> Cost:
-    """Run `python -m COMMAND` on one core and watch its memory from outside."""
+    """Run `python -m COMMAND` on one core and observe its memory from outside."""
     core = min(os.sched_getaffinity(0))
-    began, used, peak, training, said = time.perf_counter(), cpu_of_children(), 0, 0, ""
+    start, used, peak, training, output = time.perf_counter(), cpu_of_children(), 0, 0, ""
     with (
         tempfile.NamedTemporaryFile("w+", encoding="utf-8") as log,
         subprocess.Popen(
             ["taskset", "-c", str(core), sys.executable, "-m", *command],
             cwd=PROJECT,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # buffers of BLAS threads are no cost of the text
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # buffers of BLAS threads do not count
             stdout=subprocess.DEVNULL,
             stderr=log,
         ) as process,
     ):
         while process.poll() is None:
             peak = max(peak, own_memory(process.pid))
-            said = Path(log.name).read_text(encoding="utf-8")
-            training = training if TRAINED in said else peak
+            output = Path(log.name).read_text(encoding="utf-8")
+            training = training if TRAINED in output else peak
             time.sleep(EVERY)
     if process.returncode:
-        raise RuntimeError(f"expected {' '.join(command)} to end well, got {said[-2000:]}")
-    return Cost(time.perf_counter() - began, cpu_of_children() - used, peak / MB, training / MB)
+        raise RuntimeError(f"expected {' '.join(command)} to end well, got {output[-2000:]}")
+    return Cost(time.perf_counter() - start, cpu_of_children() - used, peak / MB, training / MB)
 
 
 def cpu_of_children() -> float:
@@ -83,7 +82,7 @@ def cpu_of_children() -> float:
 
 
 def own_memory(pid: int) -> int:
-    """Bytes of a process' own memory now; 0 when it has just ended."""
+    """Return the bytes of a process's own memory; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -96,7 +95,7 @@ def preprocess(text: Path, data_dir: Path) -> Cost:
 
 
 def train(text: Path, data_dir: Path) -> Cost:
-    """STEPS steps, two evaluations and the run's end, on a text that is prepared already if it is large."""
+    """Train STEPS steps with two evaluations on a text, which is already prepared if it is large."""
     epochs = STEPS * 64 / (0.8 * text.stat().st_size)
     return cost_of(
         "src.train",
@@ -122,7 +121,7 @@ def main() -> None:
             SMALL,
             SMALL,
             *(round(size * share) for share in SHARES),
-        ):  # the first finds nothing cached
+        ):  # the first run fills the cache
             text = prepared[mb] = folder / f"{mb}.txt"
             data_dir = Path(tempfile.mkdtemp(dir=folder))
             write_text(text, mb * MB)

@@ -1,18 +1,18 @@
-"""Do the tests of src/rnn and src/data notice it when the code is changed? By mutmut, which changes it.
+"""Mutation tests: do the tests of src/rnn and src/data notice changes of the code? By mutmut.
 
     make mutation                               (half an hour; run it again to continue)
     make mutation ONLY='rnn.loss rnn.optimizers'  (with the tests that import these themselves)
 
-mutmut makes a copy of the code with every small change of every function in it (`<` to `<=`, 1 to 2, an
-argument to None), and runs for each change the tests that come by that function, in a forked process, until
-one fails. What no test notices either wants another test or changes nothing that matters: why it does not
-stands in mutation_explained.json. Writes mutation.md.
+mutmut copies the code with every small change of every function (`<` to `<=`, 1 to 2, an argument to None).
+For each change it runs the tests that call the function, in a forked process, until one fails. A change that
+no test notices needs another test or has no effect: mutation_explained.json has the reason. Writes
+mutation.md.
 
-ONLY prints its table and leaves mutation.md as it is.
+ONLY prints its table and leaves mutation.md unchanged.
 
-mutmut takes no package called `src`, so the copy is called `laboratory`. Only tests that need no training
-run are asked, the rest of the suite would notice more. A function inside another counts with it; what
-stands outside of functions, or below a decorator other than those of methods, is not changed.
+mutmut accepts no package called `src`, so the copy is called `laboratory`. Only tests without a training run
+are selected; the rest of the suite would notice more. A nested function counts as part of the outer one. Code
+outside of functions, or below a decorator other than those of methods, is not changed.
 """
 
 import ast
@@ -31,17 +31,17 @@ from typing import Any
 from src.common.files import write_text
 
 PROJECT = Path(__file__).resolve().parent.parent
-PLACE = PROJECT / ".mutation"
-COPY = "laboratory"  # what src is called there
+COPY_DIR = PROJECT / ".mutation"
+COPY = "laboratory"  # name of src in the copy
 CHANGED = ("rnn", "data")
-# Beside the files that import nothing but these packages: the naive loops that the cells are held against.
+# In addition to files that import only these packages: the reference cells.
 MORE_TESTS = ("test_cells.py",)
-NEEDED = {*CHANGED, "common"}
-FOREIGN = (
+ALLOWED_PACKAGES = {*CHANGED, "common"}
+EXCLUDED_TESTS = (
     "test_peers.py",
-    "test_memory.py",
-)  # PyTorch is not there; a copy of each function takes memory, too
-SAID = {0: "survived", 1: "killed", 3: "killed", 33: "no test", 5: "no test", None: "not run"}
+    "test_memory_estimate.py",
+)  # PyTorch is not installed; copies of functions take memory
+STATUS = {0: "survived", 1: "killed", 3: "killed", 33: "no test", 5: "no test", None: "not run"}
 RESULT = Path(__file__).with_name("mutation.md")
 EXPLAINED = Path(__file__).with_name("mutation_explained.json")
 SETTINGS = f"""\
@@ -63,16 +63,21 @@ use_git_change_detection = false
 
 @dataclass(frozen=True)
 class Mutant:
-    """module: `rnn.loss`. change: the lines taken away and put in, with their signs; "" if it was noticed."""
+    """A changed function.
+
+    Attributes:
+        module: For example `rnn.loss`.
+        change: Removed and added lines with their signs; "" if a test noticed the change.
+    """
 
     module: str
     function: str
-    said: str
+    status: str
     change: str
 
 
-def asked(file: Path, only: list[str]) -> bool:
-    """Is a file of tests about src/rnn and src/data alone? only: and about these modules."""
+def is_selected(file: Path, only: list[str]) -> bool:
+    """Return whether a test file tests only src/rnn and src/data, and one of the modules in `only`."""
     parts: set[str] = set()
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -81,81 +86,86 @@ def asked(file: Path, only: list[str]) -> bool:
             parts |= names if node.module == "src" else {(node.module or "").split(".")[1]}
             module = (node.module or "").removeprefix("src.")
             modules |= {module} | {f"{module}.{name}" for name in names}
-    alone = bool(parts & set(CHANGED)) and parts <= NEEDED
+    environment = bool(parts & set(CHANGED)) and parts <= ALLOWED_PACKAGES
     if only and not modules & set(only):
         return False
-    return (alone or (file.name in MORE_TESTS and not only)) and file.name not in FOREIGN
+    return (environment or (file.name in MORE_TESTS and not only)) and file.name not in EXCLUDED_TESTS
 
 
-def lay_out(only: list[str]) -> None:
-    """The copy, where it is not there or the code is another by now."""
+def write_copy(only: list[str]) -> None:
+    """Write the copy if it does not exist or the code has changed."""
     files = {COPY + str(f.relative_to(PROJECT))[3:]: f for f in (PROJECT / "src").rglob("*.py")}
     for file in (PROJECT / "tests").rglob("*.py"):
-        if not file.name.startswith("test_") or asked(file, only):  # what tests share is copied whole
+        if not file.name.startswith("test_") or is_selected(file, only):  # helpers are copied completely
             files[str(file.relative_to(PROJECT))] = file
     for name, file in files.items():
         text = re.sub(r"\bsrc(?=\.| import)", COPY, file.read_text(encoding="utf-8"))
-        put(PLACE / name, text)
-    put(PLACE / "pyproject.toml", SETTINGS)
-    for folder in (PLACE / "tests", PLACE / "mutants" / "tests"):
+        write_if_changed(COPY_DIR / name, text)
+    write_if_changed(COPY_DIR / "pyproject.toml", SETTINGS)
+    for folder in (COPY_DIR / "tests", COPY_DIR / "mutants" / "tests"):
         for old in folder.rglob("test_*.py"):
             if f"tests/{old.relative_to(folder)}" not in files:
                 old.unlink()
 
 
-def put(file: Path, text: str) -> None:
-    """Write a file that is another; mutmut goes by the time of the last change."""
+def write_if_changed(file: Path, text: str) -> None:
+    """Write a file if its text has changed; mutmut compares modification times."""
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
 
 def mutants() -> Iterator[Mutant]:
-    """What mutmut knows by now."""
-    os.chdir(PLACE)  # it looks for its files there
+    """Yield the results of mutmut."""
+    os.chdir(COPY_DIR)  # mutmut searches its files there
     difference: Any = import_module("mutmut.mutation.diff_apply").get_diff_for_mutant
     for part in CHANGED:
-        for meta in sorted((PLACE / "mutants" / COPY / part).glob("*.py.meta")):
-            source = meta.with_suffix("").relative_to(PLACE / "mutants")
+        for meta in sorted((COPY_DIR / "mutants" / COPY / part).glob("*.py.meta")):
+            source = meta.with_suffix("").relative_to(COPY_DIR / "mutants")
             codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
             for key, code in codes.items():
-                said, change = SAID.get(code, "timeout"), ""
-                if said in ("survived", "no test"):
+                status, change = STATUS.get(code, "timeout"), ""
+                if status in ("survived", "no test"):
                     lines = difference(key, path=source).splitlines()[2:]
                     change = "\n".join(f"{x[0]} {x[1:].strip()}" for x in lines if x[:1] in ("-", "+"))
                 function = re.sub(r".*\.x_?|__mutmut_\d+$", "", key).strip("ǁ").replace("ǁ", ".")
-                yield Mutant(f"{part}.{source.stem}", function, said, change)
+                yield Mutant(f"{part}.{source.stem}", function, status, change)
 
 
-def page(found: list[Mutant], explained: list[dict[str, str]]) -> str:
-    """mutation.md."""
-    why = {(e["module"], e["function"], e["change"]): e["why"] for e in explained}
-    lines = ["# What the tests notice", "", "Written by `make mutation`: " + said_once(__doc__ or ""), ""]
+def page(mutants_found: list[Mutant], explained: list[dict[str, str]]) -> str:
+    """Return mutation.md."""
+    reasons = {(e["module"], e["function"], e["change"]): e["why"] for e in explained}
+    lines = [
+        "# What the tests notice",
+        "",
+        "Written by `make mutation`: " + second_paragraph(__doc__ or ""),
+        "",
+    ]
     lines += ["| module | changes | noticed | timeout | not noticed, explained | not noticed | not run |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     total: Counter[str] = Counter()
-    for module in sorted({m.module for m in found}):
-        of = [m for m in found if m.module == module]
-        counted = Counter(m.said for m in of)
-        missed = [m for m in of if m.said in ("survived", "no test")]
-        counted["explained"] = sum((m.module, m.function, m.change) in why for m in missed)
+    for module in sorted({m.module for m in mutants_found}):
+        of = [m for m in mutants_found if m.module == module]
+        counted = Counter(m.status for m in of)
+        missed = [m for m in of if m.status in ("survived", "no test")]
+        counted["explained"] = sum((m.module, m.function, m.change) in reasons for m in missed)
         counted["open"] = len(missed) - counted["explained"]
         total += counted
         lines.append(row(f"`{module}`", len(of), counted))
-    lines += [row("**all**", len(found), total), "", "## Not noticed, and why", ""]
+    lines += [row("**all**", len(mutants_found), total), "", "## Not noticed, and why", ""]
     lines += ["| function | change | why |", "| --- | --- | --- |"]
-    for m in found:
-        if m.said in ("survived", "no test"):
-            said = why.get(
-                (m.module, m.function, m.change), "**open**" + (", no test" * (m.said == "no test"))
+    for m in mutants_found:
+        if m.status in ("survived", "no test"):
+            status = reasons.get(
+                (m.module, m.function, m.change), "**open**" + (", no test" * (m.status == "no test"))
             )
             change = "<br>".join(f"`{line.replace('|', chr(92) + '|')}`" for line in m.change.splitlines())
-            lines.append(f"| `{m.module}.{m.function}` | {change} | {said} |")
+            lines.append(f"| `{m.module}.{m.function}` | {change} | {status} |")
     return "\n".join(lines) + "\n"
 
 
-def said_once(text: str) -> str:
-    """The second paragraph of a docstring in one line."""
+def second_paragraph(text: str) -> str:
+    """Return the third paragraph of a docstring in one line."""
     return " ".join(text.split("\n\n")[2].split())
 
 
@@ -165,21 +175,21 @@ def row(name: str, count: int, counted: Counter[str]) -> str:
 
 
 def main() -> None:
-    lay_out(sys.argv[1:])
-    wanted = [f"{COPY}.{module}.*" for module in sys.argv[1:]]
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *wanted]
-    alone = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run(command, cwd=PLACE, check=False, env=os.environ | alone)
+    write_copy(sys.argv[1:])
+    selected = [f"{COPY}.{module}.*" for module in sys.argv[1:]]
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *selected]
+    environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=COPY_DIR, check=False, env=os.environ | environment)
     explained = json.loads(EXPLAINED.read_text(encoding="utf-8")) if EXPLAINED.exists() else []
-    tell(list(mutants()), explained, sys.argv[1:])
+    report(list(mutants()), explained, sys.argv[1:])
 
 
-def tell(found: list[Mutant], explained: list[dict[str, str]], only: list[str]) -> None:
-    """Write the table; of some modules alone, of which only some tests were asked, print it."""
+def report(mutants_found: list[Mutant], explained: list[dict[str, str]], only: list[str]) -> None:
+    """Write the table, or print it if it is for some modules."""
     if only:
-        print(page([m for m in found if m.module in only], explained))
+        print(page([m for m in mutants_found if m.module in only], explained))
         return
-    write_text(RESULT, page(found, explained))
+    write_text(RESULT, page(mutants_found, explained))
     print(f"wrote {RESULT.name}")
 
 

@@ -1,13 +1,12 @@
-"""What an outage of the tracker costs a run, and what arrives in the end.
+"""Cost of an outage of the MLflow server for a run, and completeness of the data afterwards.
 
     make bench          (or python -m benchmarks.outage)
 
-A real `mlflow server` is killed in the middle of a training and comes back while training continues; then the
-training is ended by Ctrl-C. Measured: the longest pause between two points of the training curves before the
-server is killed and from then on (points come every ten steps, evaluations between them), how long the
-training's end waited for the delivery, and how many metric points, artifacts and models are missing from the
-server or there twice. Also eight runs that start at the same instant against a database that does not
-exist. Writes benchmarks/outage.json.
+A real `mlflow server` is killed during a training run and restarted while training continues; then Ctrl-C
+ends the training. Measured: the longest pause between two metric points before the server is killed and after
+it (points are logged every ten steps, with evaluations between them), how long the end of training waits for
+the upload, and the missing or duplicate metric points, artifacts and models on the server. Also eight runs
+that start at the same time without a database. Writes benchmarks/outage.json.
 """
 
 import json
@@ -31,15 +30,15 @@ from src.tracking.mlflow_server import run_server
 from src.tracking.sync_state import SyncState
 
 RESULT = Path(__file__).with_name("outage.json")
-# Small and long; one worker, so that the delivery has a core from the beginning.
+# Small and long; one worker, so that the sync has a core.
 TRAINING = ("hidden=32", "max_epochs=100000", "patience=null", "eval_every=500", "log_every=10", "workers=1")
 SHORT = ("hidden=8", "max_epochs=0.02", "eval_every=10", "log_every=2", "length=20", "workers=1")
-PATIENCE = 1200.0  # seconds for anything that is waited for here
+TIME_LIMIT = 1200.0  # seconds of the time limit
 AWAY = 5.0  # seconds of training without a server
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """`python -m src.train ARGUMENTS`. log: for all that it says; a pipe that nobody reads would stop it."""
+    """Start `python -m src.train ARGUMENTS` with its output in `log`; an unread pipe would block it."""
     with log.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "src.train", *arguments],
@@ -50,29 +49,29 @@ def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for(what: str, there: Callable[[], Any]) -> None:
-    """Raises TimeoutError when it does not come."""
-    until = time.monotonic() + PATIENCE
-    while not there():
-        if time.monotonic() > until:
-            raise TimeoutError(f"expected {what} within {PATIENCE:g} s")
+def wait_for(description: str, condition: Callable[[], Any]) -> None:
+    """Wait for a condition. Raises TimeoutError."""
+    deadline = time.monotonic() + TIME_LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"expected {description} within {TIME_LIMIT:g} s")
         time.sleep(0.05)
 
 
 def outage(root: Path, data: Path) -> dict[str, Any]:
-    """A run through an outage: the figures, and how its command ended. data: folder of prepared corpora."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Run a training through an outage and return the measurements. data: directory of prepared corpora."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
     options = ["--workers", "1", "--serve-artifacts", "--artifacts-destination", (root / "files").as_uri()]
     database, uri = f"sqlite:///{root / 'server.db'}", f"http://127.0.0.1:{port}"
     with run_server(options, "127.0.0.1", port, root / "first.log", database) as server:
-        log = root / "said.log"
+        log = root / "output.log"
         run = start(log, *TRAINING, f"tracking.uri={uri}", f"output_dir={root}", f"data_dir={data}")
         try:
             wait_for("a run", lambda: list(root.glob("runs/*/events.jsonl")))
             (folder,) = root.glob("runs/*")
-            wait_for("a delivery", lambda: SyncState.load(folder).offset > 3000)
+            wait_for("an upload", lambda: SyncState.load(folder).offset > 3000)
             os.killpg(server.pid, signal.SIGKILL)
             killed = event_log.now()
         except BaseException:
@@ -80,16 +79,16 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
             raise
     try:
         time.sleep(AWAY)
-        there = SyncState.load(folder).offset
+        synced_offset = SyncState.load(folder).offset
         with run_server(options, "127.0.0.1", port, root / "second.log", database):
             back = event_log.now()
-            wait_for("a delivery to the second server", lambda: SyncState.load(folder).offset > there)
+            wait_for("an upload to the second server", lambda: SyncState.load(folder).offset > synced_offset)
             caught_up = event_log.now()
             run.send_signal(signal.SIGINT)
-            asked = time.monotonic()
-            run.wait(PATIENCE)
-            ended = time.monotonic() - asked
-            found = compare(folder, uri)
+            interrupted = time.monotonic()
+            run.wait(TIME_LIMIT)
+            end_seconds = time.monotonic() - interrupted
+            report = compare(folder, uri)
     finally:
         run.kill()
         run.wait()
@@ -97,13 +96,13 @@ def outage(root: Path, data: Path) -> dict[str, Any]:
     pauses = [(after - before, after) for before, after in pairwise(times)]
     return {
         "status": run.returncode,
-        "said": log.read_text(encoding="utf-8").splitlines()[-1],
+        "output": log.read_text(encoding="utf-8").splitlines()[-1],
         "longest_pause_before_seconds": max(p for p, at in pauses if at <= killed) / 1000,
         "longest_pause_from_the_outage_on_seconds": max(p for p, at in pauses if at > killed) / 1000,
         "server_away_seconds": (back - killed) / 1000,
-        "delivered_again_after_seconds": (caught_up - back) / 1000,
-        "end_of_the_run_took_seconds": ended,
-        **found,
+        "uploaded_again_after_seconds": (caught_up - back) / 1000,
+        "end_of_the_run_took_seconds": end_seconds,
+        **report,
     }
 
 
@@ -114,13 +113,13 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     client, run_id = connect(uri), SyncState.load(folder).run_id
     records = [record for _, record in event_log.read_lines(folder, 0)]
     logged = Counter(
-        (name, r["step"], r["time"], str(float(value)))  # text: nan is unequal to itself
+        (name, r["step"], r["time"], str(float(value)))  # as text, because nan is unequal to itself
         for r in records
         if r["kind"] == "metrics"
         for name, value in r["values"].items()
     )
     names = {name for name, *_ in logged}
-    there = Counter(
+    synced = Counter(
         (name, m.step, m.timestamp, str(m.value))
         for name in names
         for m in client.get_metric_history(run_id, name)
@@ -128,7 +127,7 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
     files = {str(Path(r["folder"]) / Path(r["path"]).name) for r in records if r["kind"] == "artifact"} | {
         r["name"] for r in records if r["kind"] == "table"
     }
-    kept = Counter(artifacts(client, run_id))
+    stored_files = Counter(artifacts(client, run_id))
     run = client.get_run(run_id)
     same_name = client.search_runs([run.info.experiment_id], f"tags.run_dir = '{folder.name}'")
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
@@ -136,48 +135,48 @@ def compare(folder: Path, uri: str) -> dict[str, Any]:
         "run_status": run.info.status,
         "runs": len(same_name),
         "points": sum(logged.values()),
-        "points_lost": sum((logged - there).values()),
-        "points_twice": sum((there - logged).values()),
+        "points_lost": sum((logged - synced).values()),
+        "points_twice": sum((synced - logged).values()),
         "artifacts": len(files),
-        "artifacts_lost": len(files - kept.keys()),
-        "artifacts_twice": sum(kept.values()) - len(kept.keys() & files),
+        "artifacts_lost": len(files - stored_files.keys()),
+        "artifacts_twice": sum(stored_files.values()) - len(stored_files.keys() & files),
         "models": len(models),
     }
 
 
 def artifacts(client: Any, run_id: str, folder: str = "") -> list[str]:
-    """The paths of the run's files."""
-    found: list[str] = []
+    """Return the paths of the artifacts of a run."""
+    paths: list[str] = []
     for entry in client.list_artifacts(run_id, folder or None):
-        found += artifacts(client, run_id, entry.path) if entry.is_dir else [entry.path]
-    return found
+        paths += artifacts(client, run_id, entry.path) if entry.is_dir else [entry.path]
+    return paths
 
 
 def at_once(root: Path, data: Path, count: int = 8) -> dict[str, Any]:
-    """Runs that start at the same instant, without a parent, against a database that is not there yet."""
+    """Start runs at the same time without a parent run and without a database."""
     uri = f"sqlite:///{root / 'mlflow.db'}"
-    began = time.monotonic()
-    logs = [root / f"said-{k}.log" for k in range(count)]
-    places = (f"output_dir={root}", f"data_dir={data}")
-    runs = [start(log, *SHORT, f"seed={k}", *places) for k, log in enumerate(logs)]
+    start_time = time.monotonic()
+    logs = [root / f"output-{k}.log" for k in range(count)]
+    path_overrides = (f"output_dir={root}", f"data_dir={data}")
+    runs = [start(log, *SHORT, f"seed={k}", *path_overrides) for k, log in enumerate(logs)]
     try:
         for run in runs:
-            run.wait(2 * PATIENCE)
+            run.wait(2 * TIME_LIMIT)
     finally:
         for run in runs:
             run.kill()
-    took = time.monotonic() - began
+    seconds = time.monotonic() - start_time
     folders = sorted(root.glob("runs/*"))
-    found = [compare(folder, uri) for folder in folders]
+    report = [compare(folder, uri) for folder in folders]
     return {
         "finished": sum(run.returncode == 0 for run in runs),
-        "said": [log.read_text() for run, log in zip(runs, logs, strict=True) if run.returncode],
-        "delivered": sum(each["run_status"] == "FINISHED" for each in found),
-        "points": sum(each["points"] for each in found),
-        "points_lost": sum(each["points_lost"] for each in found),
-        "points_twice": sum(each["points_twice"] for each in found),
-        "models": sum(each["models"] for each in found),
-        "seconds": took,
+        "output": [log.read_text() for run, log in zip(runs, logs, strict=True) if run.returncode],
+        "uploaded": sum(each["run_status"] == "FINISHED" for each in report),
+        "points": sum(each["points"] for each in report),
+        "points_lost": sum(each["points_lost"] for each in report),
+        "points_twice": sum(each["points_twice"] for each in report),
+        "models": sum(each["models"] for each in report),
+        "seconds": seconds,
     }
 
 
@@ -191,8 +190,8 @@ def main() -> None:
             root.mkdir()
             result[name] = measure(root, data)
             print(name, json.dumps(result[name], indent=2), flush=True)
-    around = environment()
-    write_json(RESULT, {**result, "processor": around["processor"], "cores": around["cores"]})
+    machine = environment()
+    write_json(RESULT, {**result, "processor": machine["processor"], "cores": machine["cores"]})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What looking inside costs: its share of the training time, and what it adds to the end of a run.
+"""Cost of diagnostics: the share of the training time, and the time at the end of a run.
 
     python -m benchmarks.probing_cost
 
-The share is measured within one training, whose probes are timed one by one: differences of whole runs drown
-in the noise of a machine at 1%. The end is measured on whole runs, alternately with and without, in fresh
-processes. Writes benchmarks/probing_cost.json.
+The share is measured within one training run, whose measurements are timed one by one: differences of whole
+runs are smaller than the noise. The end is measured on whole runs, alternately with and without diagnostics,
+in new processes. Writes benchmarks/probing_cost.json.
 """
 
 import re
@@ -39,7 +39,8 @@ RESULT = Path(__file__).with_name("probing_cost.json")
 
 
 def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
-    """Seconds of training, of the probes in it, and their number, of one run in a process of its own."""
+    """Return the seconds of training, the seconds of its measurements, and their number, of one run in a new
+    process."""
     command = [sys.executable, "-m", "benchmarks.probing_cost", "--one", *arguments, f"output_dir={outputs}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     training, probes, count = (float(word) for word in done.stdout.splitlines()[-1].split())
@@ -47,7 +48,7 @@ def share_of(arguments: list[str], outputs: Path) -> dict[str, float]:
 
 
 def one() -> None:
-    """The training of `share_of`: `python -m src.train`, what probes timed."""
+    """Train like `python -m src.train`, with timed measurements."""
     from src.cli.main import run_command
 
     spent, count, found = [0.0], [0], []
@@ -80,9 +81,16 @@ def one() -> None:
     print(*found[0])
 
 
-def end_seconds(probe: str, outputs: Path) -> float:
-    """Seconds from the end of training to the end of the command, of a short default run."""
-    command = [sys.executable, "-m", "src.train", "max_epochs=0.5", "tracking=none", f"diagnostics={probe}"]
+def end_seconds(diagnostics: str, outputs: Path) -> float:
+    """Return the seconds from the end of training to the end of the command, of a short default run."""
+    command = [
+        sys.executable,
+        "-m",
+        "src.train",
+        "max_epochs=0.5",
+        "tracking=none",
+        f"diagnostics={diagnostics}",
+    ]
     process = subprocess.Popen(
         [*command, f"output_dir={outputs}"],
         cwd=PROJECT,
@@ -108,8 +116,8 @@ def main() -> None:
             shares[name] = share_of(arguments, Path(temporary))
             print(f"{name:<34} {shares[name]['share']:.2%} of {shares[name]['training_s']:.1f} s")
         for k in range(ROUNDS):
-            for probe in ("true", "false") if k % 2 else ("false", "true"):  # neither is always the first
-                ends[probe].append(end_seconds(probe, Path(temporary)))
+            for diagnostics in ("true", "false") if k % 2 else ("false", "true"):  # alternate the order
+                ends[diagnostics].append(end_seconds(diagnostics, Path(temporary)))
     added = statistics.median(ends["true"]) - statistics.median(ends["false"])
     print(f"the end of a run takes {added:+.2f} s (difference of medians of {ROUNDS})")
     write_json(

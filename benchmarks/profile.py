@@ -1,7 +1,7 @@
-"""Of what a training step consists: the NumPy calls of one worker's half of the batch, by name.
+"""Profile of a training step: the NumPy calls of one worker's half of the batch, by name.
 
-In the modules of the mathematics `np` is replaced by a stand-in that times each call; what the stand-in
-itself costs is measured and taken off. One process, one BLAS thread, as a worker has it.
+In the modules of src/rnn `np` is replaced by a wrapper that times each call; the cost of the wrapper is
+measured and subtracted. One process with one BLAS thread, like a worker.
 """
 
 import time
@@ -18,7 +18,7 @@ PRODUCTS = ("matmul", "dot")
 
 
 class Timed:
-    """NumPy, with the time and the number of calls of each of its functions."""
+    """NumPy with the time and the number of calls of each function."""
 
     def __init__(self, numpy: Any) -> None:
         self.numpy = numpy
@@ -31,7 +31,7 @@ class Timed:
 
 
 class TimedCall:
-    """One function; its methods (`reduce`) pass untimed."""
+    """One function; its methods (`reduce`) are not timed."""
 
     def __init__(self, owner: Timed, name: str, function: Callable[..., Any]) -> None:
         self.owner, self.name, self.function = owner, name, function
@@ -48,7 +48,7 @@ class TimedCall:
 
 
 def profile(case: Case) -> dict[str, Any]:
-    """Milliseconds of one worker's forward and backward pass: all of it, its products, its other calls."""
+    """Return the milliseconds of one worker's forward and backward pass: total, products, other calls."""
     import numpy as np
     from threadpoolctl import threadpool_limits
 
@@ -100,7 +100,7 @@ def profile(case: Case) -> dict[str, Any]:
 
 
 def cost_of_timing(timed: Timed) -> float:
-    """Seconds that the stand-in adds to what it measures of a call."""
+    """Return the seconds that the wrapper adds to its measurement of a call."""
     import numpy as np
 
     a = np.zeros(1, np.float32)
@@ -111,7 +111,7 @@ def cost_of_timing(timed: Timed) -> float:
 
 
 def cost_of_a_call() -> float:
-    """Seconds of an element-wise call that has nothing to compute."""
+    """Return the seconds of an element-wise call on an empty array."""
     import numpy as np
 
     a = np.zeros(1, np.float32)
@@ -122,7 +122,7 @@ def cost_of_a_call() -> float:
 
 
 def profile_page(rows: list[dict[str, Any]], training: list[dict[str, Any]]) -> list[str]:
-    """The table, as lines. training: what was measured of whole steps, in the same order."""
+    """Return the lines of the table. training: measurements of whole steps, in the same order."""
     lines = [
         "## Of what a step consists",
         "",

@@ -1,10 +1,10 @@
-"""From nothing to the first sample: a clone, its environment with empty caches, a training, a text.
+"""Time from a clone to the first sample: environment with empty caches, training, text.
 
     make bench-quickstart  (or python -m benchmarks.quickstart)
 
-Clones this repository (what is committed of it) into a temporary directory, with pip's and uv's caches empty
-there, and types what the README shows. The time of `make setup` is mostly that of the network and the disk.
-Writes benchmarks/quickstart.json and its line in the README.
+Clones the committed files of this repository into a temporary directory, with empty caches of pip and uv, and
+runs the commands of the README. The time of `make setup` is mostly that of the network and the disk. Writes
+benchmarks/quickstart.json and its line in the README.
 """
 
 import json
@@ -35,7 +35,7 @@ LARGEST = 12
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended well. warnings: lines on the screen that speak of one."""
+    """A successful command. warnings: lines of the output with a warning."""
 
     seconds: float
     warnings: int
@@ -57,20 +57,20 @@ def typed(command: str, folder: Path, environ: dict[str, str]) -> Done:
 
 
 def untouched(caches: Path) -> dict[str, str]:
-    """The environment of somebody who has never set anything up, but for where packages are found."""
+    """Return the environment of a new user, except the location of packages."""
     own = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
     kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith("MLFLOW_")}
     return kept | {"PIP_CACHE_DIR": str(caches / "pip"), "UV_CACHE_DIR": str(caches / "uv")}
 
 
 def megabytes(files: Iterator[Path]) -> float:
-    """Of the files, each once, however many names it has."""
+    """Return the size of the files; hard links count once."""
     sizes = {(s.st_dev, s.st_ino): s.st_size for f in files if (s := f.lstat()) and f.is_file()}
     return sum(sizes.values()) / 1e6
 
 
 def largest(venv: Path) -> dict[str, float]:
-    """The largest packages in an environment, in MB, as each tells of its files."""
+    """Return the largest packages of an environment in MB, by their RECORD files."""
     sizes: dict[str, float] = {}
     for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
         site = record.parent.parent
@@ -81,7 +81,7 @@ def largest(venv: Path) -> dict[str, float]:
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """What the README says of it."""
+    """Return the sentence of the README."""
     seconds, warnings = result["seconds"], result["warnings"]
     commands = (
         "`git clone`, `make setup`, `python -m src.train max_epochs=1`, `python -m src.sample run=latest`"

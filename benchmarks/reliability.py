@@ -23,12 +23,12 @@ def yes(value: bool) -> str:
 
 
 def least_digits(kernels: dict[str, Any], score: str) -> float:
-    """Decimal digits to which a score agrees between the two families that are furthest apart."""
+    """Return the decimal digits of a score that all families agree on."""
     return min(float(d) for pair in kernels["pairs"] if (d := pair["digits"][score]) is not None)
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Promise, figure, file."""
+    """Return promise, figure and file of each row."""
     resume, outage, text, bits = (read_result(n) for n in ("resume", "outage", "large_corpus", "determinism"))
     kernels = read_result("kernels")
     away, eight = outage["outage"], outage["eight_at_once"]

@@ -1,10 +1,9 @@
-"""Resume, by the figures: a training killed again and again, what a checkpoint costs, how fast SIGTERM ends.
+"""Resuming: a training killed many times, the cost of a checkpoint, and the time to end after SIGTERM.
 
     make bench          (or python -m benchmarks.resume)
 
-Kills a real training with SIGKILL at 25 random moments, some of them while a checkpoint is written, continues
-with it each time, and compares the end with that of a training that was left alone. Writes
-benchmarks/resume.json.
+Kills a real training with SIGKILL at 25 random moments, some of them during a checkpoint, resumes it each
+time, and compares the end with that of an uninterrupted run. Writes benchmarks/resume.json.
 """
 
 import json
@@ -24,7 +23,7 @@ from src.tracking.environment import environment
 from src.tracking.event_log import EventLog
 from src.tracking.sync_state import SyncState
 from src.training import checkpoint
-from tests.kill_probe import IN_A_CHECKPOINT, PLACES
+from tests.fault_injection import IN_A_CHECKPOINT, PLACES
 
 RESULT = Path(__file__).with_name("resume.json")
 KILLS = 25
@@ -44,9 +43,11 @@ SETTINGS = [
 ]
 
 
-def train(*arguments: str, probe: tuple[str, ...] = ("-m", "src.train")) -> subprocess.CompletedProcess[str]:
+def train(
+    *arguments: str, program: tuple[str, ...] = ("-m", "src.train")
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *probe, *arguments],
+        [sys.executable, *program, *arguments],
         cwd=PROJECT,
         env=os.environ | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
@@ -61,7 +62,7 @@ def only_run(outputs: Path) -> Path:
 
 
 def points(folder: Path) -> list[Any]:
-    """Step, name and value of every point but those that tell the time."""
+    """Return step, name and value of every metric point, except timing metrics."""
     records = map(json.loads, (folder / "events.jsonl").read_text(encoding="utf-8").splitlines())
     return [
         (record["step"], name, value)
@@ -73,16 +74,16 @@ def points(folder: Path) -> list[Any]:
 
 
 def killed(root: Path) -> dict[str, Any]:
-    """What comes of a training that is killed KILLS times, against one that is not."""
+    """Compare a training that is killed KILLS times with an uninterrupted one."""
     straight, broken = ([f"output_dir={root / name}", f"data_dir={root}"] for name in ("straight", "broken"))
     train(*SETTINGS, *straight).check_returncode()
-    rng, places = random.Random(), ["gradient"]  # another seed each time: the moments are random
-    done = train(*SETTINGS, *broken, probe=("tests/kill_probe.py", "gradient", "30"))
+    rng, places = random.Random(), ["gradient"]  # a new seed each time
+    done = train(*SETTINGS, *broken, program=("tests/fault_injection.py", "gradient", "30"))
     while len(places) < KILLS and done.returncode == -signal.SIGKILL:
         place = rng.choice(PLACES)
         most = {"gradient": 25, "half a line": 8, "time": 300}.get(place, 2)
-        trap = ("tests/kill_probe.py", place, str(rng.randint(1, most)))
-        done = train("resume=latest", *broken, probe=trap)
+        trap = ("tests/fault_injection.py", place, str(rng.randint(1, most)))
+        done = train("resume=latest", *broken, program=trap)
         places.append(place)
         print(f"{len(places):>3} killed: {place}")
     if done.returncode != -signal.SIGKILL:
@@ -100,16 +101,17 @@ def killed(root: Path) -> dict[str, Any]:
 
 
 def cost(root: Path) -> dict[str, float]:
-    """Milliseconds and bytes of a checkpoint of the default network, the journal's fsync included."""
+    """Return milliseconds and bytes of a checkpoint of the default network, including the fsync of the event
+    log."""
     places = [f"output_dir={root / 'default'}", f"data_dir={root}"]
     train("tracking=none", "max_epochs=0.3", *places).check_returncode()
     folder = only_run(root / "default")
     found = checkpoint.newest(folder)
-    journal, milliseconds = EventLog(folder), []
+    event_log, milliseconds = EventLog(folder), []
     for step in range(SAVES):
-        journal.metrics(step, {"val/loss": 2.0})
+        event_log.metrics(step, {"val/loss": 2.0})
         began = time.perf_counter()
-        journal.sync()
+        event_log.sync()
         path = checkpoint.save(
             folder, found.state["training"]["counters"]["step"] + step, found.arrays, found.state
         )
@@ -118,7 +120,7 @@ def cost(root: Path) -> dict[str, float]:
 
 
 def seconds_to_end(root: Path) -> float:
-    """From SIGTERM to the end of the process, in the middle of the default training, tracked."""
+    """Return the seconds from SIGTERM to the end of the process, during the default training, tracked."""
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", f"output_dir={root / 'ended'}", f"data_dir={root}"],
         cwd=PROJECT,
@@ -145,7 +147,7 @@ def main() -> None:
             "seconds_from_sigterm_to_exit": seconds_to_end(root),
         }
         (folder,) = (root / "ended" / "runs").iterdir()
-        while not SyncState.load(folder).ended:  # by the process that it left behind, which writes in there
+        while not SyncState.load(folder).ended:  # by the background sync
             time.sleep(0.5)
     print(json.dumps(found, indent=2))
     around = environment()

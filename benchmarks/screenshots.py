@@ -1,8 +1,8 @@
-"""Screenshots of the README: a small sweep in MLflow, and the activation page of single units.
+"""Screenshots of the README: a small sweep in MLflow, and the activation page.
 
     make screenshots    (or python -m benchmarks.screenshots [FOLDER], to keep and reuse the runs)
 
-Real screenshots, of Debian's chromium in a fresh profile. Writes docs/screenshots/*.png, of 256 colors each.
+Uses Debian's chromium with a new profile. Writes docs/screenshots/*.png with 256 colors each.
 """
 
 import re
@@ -24,16 +24,16 @@ from src.tracking.mlflow_server import stop
 
 SCREENSHOTS = PROJECT / "docs" / "screenshots"
 SWEEP = ("--multirun", "hidden=32,64,128", "lr=2e-3,1e-2", "max_epochs=2")
-# Capitals, punctuation and lines, so that there is more than words for a unit to follow.
+# With capitals, punctuation and lines as features.
 UNITS = (
     "model=gru", "seq_len=50", "batching=contiguous", "stateful=true", "max_epochs=25",
     "data.letters_only=false", "data.lowercase=false",
 )  # fmt: skip
-PATIENCE = 120_000  # milliseconds for a page to show what it should
+PATIENCE = 120_000  # milliseconds
 
 
 def trained(folder: Path, arguments: tuple[str, ...]) -> None:
-    """Run `python -m src.train` with its outputs in `folder`, unless they are there."""
+    """Run `python -m src.train` with its outputs in `folder`, unless they exist."""
     if not (folder / "finished").exists():
         places = [f"output_dir={folder}", f"data_dir={folder / 'data'}"]
         subprocess.run([sys.executable, "-m", "src.train", *arguments, *places], cwd=PROJECT, check=True)
@@ -41,14 +41,14 @@ def trained(folder: Path, arguments: tuple[str, ...]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[dict[str, str]]:
-    """The MLflow UI on `folder`; yields the addresses of its latest sweep."""
+    """Run the MLflow UI on `folder`; yield the links of its latest sweep."""
     log = folder / "ui.log"
     with log.open("wb") as file:
         command = [sys.executable, "-m", "src.ui", f"port={free_port()}", f"output_dir={folder}"]
@@ -64,7 +64,7 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def kept(page: Any, name: str) -> None:
-    """A screenshot as docs/screenshots/NAME.png."""
+    """Save a screenshot as docs/screenshots/NAME.png."""
     file = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=file)
     with Image.open(file) as image:
@@ -73,18 +73,18 @@ def kept(page: Any, name: str) -> None:
 
 
 def comparison_in_mlflow(page: Any, address: str) -> None:
-    """The curves of the sweep's runs, and how they depend on what was swept."""
+    """The curves of the sweep, and their dependence on the swept keys."""
     page.goto(address)
-    for button in ("Close", "Hide banner", "Toggle sidebar"):  # the assistant, a note, the menu: more room
+    for button in ("Close", "Hide banner", "Toggle sidebar"):  # hide the assistant, a note and the menu
         page.get_by_role("button", name=button, exact=True).click()
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 12")
     page.locator(".parcoords, svg text", has_text="hidden").first.wait_for(state="attached")
-    page.wait_for_timeout(3000)  # until what slides in has come to rest
+    page.wait_for_timeout(3000)  # wait for animations
     kept(page, "mlflow")
 
 
 def units(page: Any, file: Path) -> None:
-    """The first unit of neurons.html, which is the one that follows its property best."""
+    """The first unit of neurons.html, which follows its feature best."""
     page.goto(file.as_uri())
     page.locator("#text span").nth(400).hover()
     kept(page, "neurons")

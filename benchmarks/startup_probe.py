@@ -1,8 +1,8 @@
 """Startup marks of a command: `python -m benchmarks.startup_probe train ...` runs `python -m src.train ...`.
 
-Writes a line `mark NAME SECONDS` to standard error, on the clock of time.perf_counter, when Python is there,
-when Hydra begins to compose, when the command's own work begins, and once when it has come to what is waited
-for: the end of the first training step (`step`) or the first character on standard output (`output`).
+Writes lines `mark NAME SECONDS` to standard error, on the clock of time.perf_counter: after the start of
+Python, when Hydra composes, when the command's own work starts, and once at the end: after the first training
+step (`step`) or at the first character on standard output (`output`).
 """
 
 import runpy
@@ -20,7 +20,7 @@ def mark(name: str) -> None:
 
 
 class Marked:
-    """Standard output that marks the first thing written to it."""
+    """Standard output that marks the first write."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream

@@ -1,11 +1,11 @@
-"""Speed against PyTorch's own recurrent layers, in one run that alternates the two programs.
+"""Speed compared with PyTorch's recurrent layers; the two programs alternate.
 
     make bench          (or python -m benchmarks.throughput)
 
 Whole training steps (batch, forward, backward, clip, Adam) on 2 threads each; medians over the rounds, so
-that a machine whose speed drifts slows both. In addition: a naive RNN as tutorials have it, sampling, the
-machine's own matrix product, how the cost grows, and of what a step consists (benchmarks/profile.py). Without
-PyTorch it times this project alone and writes nothing. Writes benchmarks/throughput.json, .md and .png.
+that a drift of the machine's speed affects both. In addition: a naive RNN, sampling, the machine's matrix
+product, the growth of the cost, and a profile of a step (benchmarks/profile.py). Without PyTorch it times
+this project alone and writes nothing. Writes benchmarks/throughput.json, .md and .png.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ from src.tracking.environment import environment
 
 THREADS = 2
 ROUNDS = 7
-SECONDS = 0.6  # a round of one program
+SECONDS = 0.6  # one round of a program
 HERE = Path(__file__).parent
 
 TRAINING = [
@@ -48,7 +48,7 @@ SCALING = {
 
 
 class Program:
-    """One program, waiting for its turn."""
+    """One program that waits for its turn."""
 
     def __init__(self, name: str, case: Case, per_step: int) -> None:
         self.process = subprocess.Popen(
@@ -70,7 +70,7 @@ class Program:
         return float(self.process.stdout.readline())
 
     def rate(self) -> float:
-        """What `per_step` counts, a second, over one round."""
+        """Return `per_step` per second over one round."""
         return self.count * self.per_step / self.seconds(self.count)
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class Program:
 
 
 def rates(names: list[str], case: Case, per_step: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Rate of each program in each round, the order turned round every time."""
+    """Return the rate of each program in each round, in alternating order."""
     programs = {name: Program(name, case, per_step) for name in names}
     measured: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds):
@@ -92,7 +92,7 @@ def rates(names: list[str], case: Case, per_step: int, rounds: int = ROUNDS) -> 
 
 
 def against(ours: str, theirs: str | None, case: Case, per_step: int) -> dict[str, Any]:
-    """Medians, and the ratio round by round."""
+    """Return medians, and the ratio of each round."""
     measured = rates([ours, theirs] if theirs else [ours], case, per_step)
     row: dict[str, Any] = {"case": vars(case), "ours": statistics.median(measured[ours])}
     if theirs:
@@ -103,14 +103,15 @@ def against(ours: str, theirs: str | None, case: Case, per_step: int) -> dict[st
 
 
 def operations(case: Case) -> int:
-    """Floating-point operations of the matrix products of one training step: forward, and twice that back."""
+    """Return the floating-point operations of the matrix products of a training step: forward and twice that
+    backward."""
     a = RNNConfig(VOCABULARY, case.hidden, case.cell, case.layers)
     recurrent = a.layers * a.gates * a.hidden**2 + (a.layers - 1) * a.gates * a.hidden**2
     return 3 * 2 * case.seq_len * case.batch * (recurrent + a.hidden * a.vocab)
 
 
 def measure(peer: str | None) -> dict[str, Any]:
-    """Everything, in the order of the page."""
+    """Measure everything, in the order of the page."""
     torch = "torch" if peer else None
     found: dict[str, Any] = {"training": [], "sampling": [], "scaling": {}}
     size = 1024
@@ -158,7 +159,7 @@ def sampling_line(row: dict[str, Any]) -> str:
 
 
 def page(found: dict[str, Any], around: dict[str, Any]) -> str:
-    """The figures as a page."""
+    """Return the page."""
     lines = [
         "# Speed",
         "",
@@ -213,7 +214,7 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Ratios and targets as bars."""
+    """Draw ratios and targets as bars."""
     from matplotlib.figure import Figure
 
     rows = found["training"]

@@ -1,12 +1,11 @@
-"""What tracking costs: the default training with and without MLflow, alternately, in fresh processes.
+"""Cost of tracking: the default training with and without MLflow, alternately, in new processes.
 
     make bench          (or python -m benchmarks.tracking_cost)
 
-Compares the seconds of training that the command itself reports. A machine's speed drifts by more than what
-is looked for, so the figure is the median of the rounds' ratios, with an interval that assumes nothing of
-how they are distributed: the fourth smallest and the fourth largest of 15 hold the true median between them
-with a probability of 0.965 (binomial; David and Nagaraja 2003, "Order Statistics", 7.1). Writes
-benchmarks/tracking_cost.json.
+Compares the seconds of training that the command reports. The speed of a machine drifts by more than the
+difference, so the result is the median of the ratios of the rounds, with a distribution-free interval: the
+fourth smallest and the fourth largest of 15 contain the true median with a probability of 0.965 (binomial;
+David and Nagaraja 2003, "Order Statistics", 7.1). Writes benchmarks/tracking_cost.json.
 """
 
 import re
@@ -25,7 +24,7 @@ RESULT = Path(__file__).with_name("tracking_cost.json")
 
 
 def training_seconds(tracking: str, outputs: Path) -> float:
-    """Seconds of training of one default run."""
+    """Return the seconds of training of one default run."""
     command = [sys.executable, "-m", "src.train", f"tracking={tracking}", f"output_dir={outputs}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     found = re.search(r"^trained .* in ([0-9.]+) s,", done.stderr, re.MULTILINE)
@@ -38,9 +37,9 @@ def main() -> None:
     ratios: list[float] = []
     seconds: dict[str, list[float]] = {"none": [], "mlflow": []}
     with tempfile.TemporaryDirectory() as temporary:
-        training_seconds("mlflow", Path(temporary))  # the database of a first run is made here
+        training_seconds("mlflow", Path(temporary))  # the first run creates the database
         for k in range(ROUNDS):
-            order = ("none", "mlflow") if k % 2 else ("mlflow", "none")  # neither is always the first
+            order = ("none", "mlflow") if k % 2 else ("mlflow", "none")  # alternate the order
             for tracking in order:
                 seconds[tracking].append(training_seconds(tracking, Path(temporary)))
             ratios.append(seconds["mlflow"][-1] / seconds["none"][-1])

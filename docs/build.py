@@ -1,15 +1,15 @@
-"""Writes what the pages of docs/ take from elsewhere: the code that they quote, what their examples print.
+"""Writes quoted code and the output of examples into the pages of docs/.
 
-    python -m docs.build        (`make docs` draws the figures, too)
+    python -m docs.build        (`make docs` also draws the figures)
 
-A page names what it quotes in a comment of its own line: a whole function, or lines of it, found by how they
-begin. The block behind it is written here:
+A page names a quote in a comment on its own line: a whole function, or lines of it, found by their beginning.
+The block after it is written:
 
     <!-- code: src/rnn/optimizers.py clip_norm -->
     <!-- code: src/rnn/loss.py log_softmax "z -= z.real" to "z -= np.log", "return" -->
 
-Every other block marked `python` is an example. The examples of a page run one after the other in one
-namespace; what one prints stands in the block behind it.
+Every other block marked `python` is an example. The examples of a page run in order in one namespace; the
+block after an example has its output.
 """
 
 import ast
@@ -35,29 +35,29 @@ PRINTS = "<!-- prints -->"
 FENCE = "```"
 
 
-def written(page: str, name: str) -> str:
-    """The page as it is to be. Raises UserError for code that is not there and an example that fails."""
+def render(page: str, name: str) -> str:
+    """Return the updated page. Raises UserError for missing code and failing examples."""
     lines, out, namespace, at = page.split("\n"), [], dict[str, Any](), 0
     while at < len(lines):
         line, at = lines[at], at + 1
         out.append(line)
         if line.startswith("<!-- code:"):
             out += quotation(line, name)
-            at = behind_block(lines, at)
+            at = after_block(lines, at)
         elif line == FENCE + "python":
             end = lines.index(FENCE, at)
             printed = run("\n".join(lines[at:end]), f"{name}, example at line {len(out)}", namespace)
             out += lines[at : end + 1]
             at = end + 1
             if at < len(lines) and lines[at] == PRINTS:
-                at = behind_block(lines, at + 1)
+                at = after_block(lines, at + 1)
             if printed:
                 out += [PRINTS, FENCE + "text", *printed.rstrip("\n").split("\n"), FENCE]
     return "\n".join(out)
 
 
-def behind_block(lines: list[str], at: int) -> int:
-    """The line behind the block that begins at line `at`, or behind a caption there; `at` where none does."""
+def after_block(lines: list[str], at: int) -> int:
+    """Return the line after the block that starts at line `at` or after its caption; `at` without a block."""
     for begin in (at, at + 1):
         if begin < len(lines) and lines[begin].startswith(FENCE) and all(lines[at:begin]):
             return lines.index(FENCE, begin + 1) + 1
@@ -65,11 +65,11 @@ def behind_block(lines: list[str], at: int) -> int:
 
 
 def quotation(mark: str, page: str) -> list[str]:
-    """Caption and block for a mark; `...` stands for what is left out."""
-    asked = QUOTE.fullmatch(mark)
-    if asked is None:
+    """Return caption and block of a quote; `...` replaces omitted lines."""
+    match = QUOTE.fullmatch(mark)
+    if match is None:
         raise UserError(f'{page}: expected <!-- code: FILE FUNCTION "FIRST" to "LAST" -->, got {mark}')
-    file, name, parts = asked[1], asked[2], PART.findall(asked[3])
+    file, name, parts = match[1], match[2], PART.findall(match[3])
     try:
         code = function(PROJECT / file, name)
         found = [part(code, first, last) for first, last in parts] or [code]
@@ -83,7 +83,7 @@ def quotation(mark: str, page: str) -> list[str]:
 
 
 def function(file: Path, name: str) -> list[str]:
-    """The lines of a function, or of a method as Class.method. Raises LookupError where there is none."""
+    """Return the lines of a function or method (Class.method). Raises LookupError if it does not exist."""
     source = file.read_text(encoding="utf-8")
     body: list[ast.stmt] = ast.parse(source).body
     for step in name.split("."):
@@ -96,21 +96,21 @@ def function(file: Path, name: str) -> list[str]:
 
 
 def part(code: list[str], first: str, last: str) -> list[str]:
-    """From the only line that begins with `first` to the next that begins with `last`, or that line alone.
+    """Return the lines from the only line that starts with `first` to the next that starts with `last`.
 
-    Raises LookupError where there is no such line, or more than one `first`.
+    Raises LookupError without such a line, or with several for `first`.
     """
     begins = [k for k, line in enumerate(code) if line.strip().startswith(first)]
     if len(begins) != 1:
         raise LookupError(f"{len(begins)} lines that begin with {first!r}")
     ends = [k for k in range(begins[0], len(code)) if code[k].strip().startswith(last or first)]
     if not ends:
-        raise LookupError(f"no line behind it that begins with {last!r}")
+        raise LookupError(f"no line after it that begins with {last!r}")
     return code[begins[0] : ends[0] + 1]
 
 
 def run(code: str, where: str, namespace: dict[str, Any]) -> str:
-    """What an example prints."""
+    """Return the output of an example."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -124,7 +124,7 @@ def main() -> int:
     try:
         for name in PAGES:
             file = DOCS / name
-            write_text(file, written(file.read_text(encoding="utf-8"), name))
+            write_text(file, render(file.read_text(encoding="utf-8"), name))
     except (UserError, OSError) as error:
         echo_err(f"docs: {error}")
         return 2

@@ -1,9 +1,9 @@
-"""The examples of a page as one program, to be run, changed and broken.
+"""Print the examples of a page as one program.
 
     python -m docs.examples backpropagation > lesson.py
     python -i lesson.py
 
-Pasting them into Python line by line does not do before 3.13: a blank line ends a function there.
+Python before 3.13 cannot take them line by line: a blank line ends a function.
 """
 
 import sys
@@ -14,7 +14,7 @@ from src.common.errors import UserError
 
 
 def examples(page: str) -> str:
-    """Every example of a page, in order. What is quoted from the source is none, and is left out."""
+    """Return all examples of a page in order, without quotes of the source."""
     lines, found, at = page.split("\n"), list[str](), 0
     while at < len(lines):
         if lines[at] == FENCE + "python":

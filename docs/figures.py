@@ -1,6 +1,6 @@
-"""Draws the figures of docs/ from short trainings, the same every time: `python -m docs.figures`.
+"""Draws the figures of docs/ from short, repeatable training runs: `python -m docs.figures`.
 
-Half a minute on a quiet core. Axes with units, lines that differ in black and white.
+Takes half a minute. Axes have units, and lines differ in black and white.
 """
 
 import sys
@@ -32,14 +32,15 @@ from src.rnn.step import Stepper
 from src.training.train_state import BestWeights
 
 FIGURES = Path(__file__).resolve().parent / "figures"
-STEPS, BATCH, HIDDEN = 20, 64, 64  # of a window, a batch, the hidden state
+STEPS, BATCH, HIDDEN = 20, 64, 64  # sizes of window, batch and hidden state
 ADAM = Adam(0.9, 0.999, 1e-8)
-FAR = 60  # characters, where no window limits the distance
+FAR = 60  # characters, without a limit by the window
 
 
 @dataclass
 class Trained:
-    """The last and the best weights; of every step the loss and the gradient's norm before clipping; val:
+    """Result of a training run: last and best weights; loss and gradient norm before clipping of every step;
+    val:
     (step, validation loss)."""
 
     flat: Array
@@ -50,7 +51,7 @@ class Trained:
 
 
 def sonnets(folder: Path) -> Corpus:
-    """The default corpus, prepared in `folder`."""
+    """Prepare the default corpus in `folder`."""
     settings = CorpusConfig("smallshake", "utf-8", Normalization(True, True, False), (0.8, 0.1, 0.1))
     source = sources.find("smallshake", None, folder)
     return prepare(source.pieces, settings, STEPS, folder)[0]
@@ -67,7 +68,7 @@ def train(
     every: int = 0,
     stride: int = 1,
 ) -> Trained:
-    """The training loop of training-and-sampling.md. every: updates between two validations on val."""
+    """Train with the loop of training-and-sampling.md. every: updates between two validations."""
     rng = np.random.default_rng(1)
     flat = initialize(architecture, "orthogonal", rng)
     gradient, state, trained = np.empty_like(flat), optimizer.state(flat), Trained(flat, BestWeights(flat))
@@ -90,7 +91,7 @@ def train(
 
 
 def recall() -> Array:
-    """A text of 4,000 passages in which each last character repeats the first: 0 or 1, 18 of 2 to 5, a 6, and
+    """Return a text of 4,000 passages whose last character repeats the first: 0 or 1, 18 of 2 to 5, a 6, and
     the first again."""
     rng = np.random.default_rng(1)
     passages = rng.integers(2, 6, size=(4000, STEPS + 1), dtype=np.uint8)
@@ -100,14 +101,15 @@ def recall() -> Array:
 
 
 def spread(tokens: Any, steps: int) -> Array:
-    """32 windows over `tokens`, with the character behind, (T + 1, 32)."""
+    """Return 32 windows of `tokens` with the next character, (T + 1, 32)."""
     starts = np.linspace(0, tokens.size - steps - 1, 32).astype(np.intp)
     windows: Array = tokens[np.arange(steps + 1)[:, None] + starts].astype(np.intp)
     return windows
 
 
 def reach(architecture: RNNConfig, flat: Array, windows: Array) -> Array:
-    """Mean norm of dL_T/d(state at T - k) in the only layer, over that at k = 0, by state and k, (S, T)."""
+    """Return the mean norm of dL_T/d(state at T - k) of the only layer, relative to k = 0, by state and k,
+    (S, T)."""
     steps, batch = windows[:-1].shape
     buffers, p = Buffers.allocate(architecture, steps, batch, flat.dtype), unflatten(architecture, flat)
     norms: Array = norm_by_distance(state_gradients(p, windows[:-1], windows[-1], buffers))[0]
@@ -115,7 +117,7 @@ def reach(architecture: RNNConfig, flat: Array, windows: Array) -> Array:
 
 
 def reach_axes(figure: Figure, columns: int) -> list[Axes]:
-    """Axes for what `reach` gives."""
+    """Create axes for the result of `reach`."""
     panels: list[Axes] = figure.subplots(1, columns, squeeze=False)[0].tolist()
     for ax in panels:
         ax.grid(alpha=0.3)
@@ -126,7 +128,7 @@ def reach_axes(figure: Figure, columns: int) -> list[Axes]:
 
 
 def reach_of_wh(corpus: Corpus) -> Figure:
-    """The gradient through time of untrained networks whose wh is an orthogonal matrix times a number."""
+    """Gradient through time of untrained networks whose wh is a multiple of an orthogonal matrix."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     (ax,) = reach_axes(figure, 1)
     architecture = RNNConfig(len(corpus.vocabulary), HIDDEN)
@@ -141,7 +143,7 @@ def reach_of_wh(corpus: Corpus) -> Figure:
 
 
 def reach_of_cells(corpus: Corpus) -> Figure:
-    """The gradient through time: of an LSTM by its forget gate, untrained; of cells trained on two texts."""
+    """Gradient through time of an untrained LSTM by its forget gate, and of cells trained on two texts."""
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     left, right = reach_axes(figure, 2)
     architecture = RNNConfig(len(corpus.vocabulary), HIDDEN, "lstm")
@@ -171,7 +173,7 @@ def reach_of_cells(corpus: Corpus) -> Figure:
 
 
 def clipping(corpus: Corpus) -> Figure:
-    """Plain gradient descent at a high learning rate, with and without clipping."""
+    """SGD with a high learning rate, with and without clipping."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     architecture = RNNConfig(len(corpus.vocabulary), HIDDEN)
@@ -211,7 +213,7 @@ def stopping(corpus: Corpus) -> Figure:
 
 
 def temperature(corpus: Corpus) -> Figure:
-    """What one trained network says of the next character, at three temperatures."""
+    """Predictions of a trained network for the next character at three temperatures."""
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     architecture = RNNConfig(len(corpus.vocabulary), 128)
     trained = train(architecture, corpus.split("train"), 2000, ADAM, 5e-3, 5.0)
@@ -225,8 +227,8 @@ def temperature(corpus: Corpus) -> Figure:
         bars = ax.bar(list(names), p, color="0.75", edgecolor="k", linewidth=0.6)
         bars[likeliest].set_hatch("////")
         entropy = -(p[p > 0] * np.log2(p[p > 0])).sum()
-        said = f"temperature {tau:g}, entropy {entropy:.2f} bits"
-        ax.text(0.99, 0.85, said, transform=ax.transAxes, ha="right", va="top")
+        label = f"temperature {tau:g}, entropy {entropy:.2f} bits"
+        ax.text(0.99, 0.85, label, transform=ax.transAxes, ha="right", va="top")
         ax.set_ylim(0, 1.05)
         ax.grid(alpha=0.3, axis="y")
         ax.set_ylabel("probability")

@@ -1,4 +1,4 @@
-"""A small network of any kind of cell with a batch, to compare what is computed of it: not a chaotic one."""
+"""A small, non-chaotic network of any cell with a batch, to compare two computations."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tests.rounding import DOUBLE, UNIT, contractive
 
 
 class Example:
-    """A random network, a batch and a state that is not zero."""
+    """A random network with a batch and a nonzero state."""
 
     def __init__(
         self,
@@ -21,8 +21,8 @@ class Example:
         self.steps, self.batch, hidden, vocab = shape
         rng = np.random.default_rng([layers, *shape])
         self.architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
-        drawn = 0.7 * rng.standard_normal(self.architecture.size())
-        self.params = contractive(self.architecture, drawn).astype(dtype)
+        values = 0.7 * rng.standard_normal(self.architecture.size())
+        self.params = contractive(self.architecture, values).astype(dtype)
         self.p = unflatten(self.architecture, self.params)
         self.ids, self.targets = rng.integers(vocab, size=(2, self.steps, self.batch))
         self.state = rng.uniform(-0.9, 0.9, zero_state(self.architecture, self.batch).shape).astype(dtype)
@@ -37,19 +37,19 @@ class Example:
         return made
 
     def logits(self, ids: Ids, buffers: Buffers, masks: Array | None = None) -> Array:
-        """(T, B, V), a copy."""
+        """Return a copy of the logits (T, B, V)."""
         return forward(self.p, ids, buffers, masks).T.reshape(*ids.shape, -1).copy()
 
     def backward(
         self, ids: Ids, targets: Ids, state: Array, masks: Array | None = None
     ) -> tuple[float, Array]:
-        """Loss and gradient."""
+        """Return loss and gradient."""
         g = np.full_like(self.params, np.nan)
         buffers = self.buffers(state=state, training=True)
         loss = loss_and_gradient(self.p, unflatten(self.architecture, g), ids, targets, buffers, masks)
         return loss, g
 
     def bounds(self, masks: Array | None = None) -> Bounds:
-        """Of how far what is computed of the whole batch, in the precision of the weights, is off."""
+        """Return the error bounds of the whole batch in the precision of the weights."""
         unit = UNIT if self.params.dtype == np.float32 else DOUBLE
         return Bounds.of(self.architecture, self.params, self.ids, self.targets, self.state, masks, unit)

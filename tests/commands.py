@@ -1,77 +1,93 @@
-"""Commands in processes that are forked from one that has imported what they need (tests/fork_server.py)."""
+"""Run commands in processes forked from one that has imported their packages (tests/fork_server.py)."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-TIME_LIMIT = 1200  # seconds before a command counts as hung: no test may depend on the speed of the machine
-# What a training prints last, for scripts.
+TIME_LIMIT = 1200  # seconds until a command counts as hung; no test depends on speed
+# The last line of a training run.
 SUMMARY = r"^test/bpc=\d+\.\d+ val/loss=\d+\.\d+ chars/s=\d+ steps=\d+ run=[\w-]+$"
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: exit status, standard output, standard error."""
+class CommandResult:
+    """Result of a command: exit status, standard output, standard error."""
 
     rc: int
     out: str
     err: str
 
+    def check(self) -> "CommandResult":
+        """Assert that the command succeeded, and return the result."""
+        assert self.rc == 0, self.err
+        return self
+
     @property
-    def complaint(self) -> str:
-        """The one line of standard error, where there is to be one and no more."""
+    def error_line(self) -> str:
+        """The only line of standard error of a command that failed with exit status 2."""
+        assert self.rc == 2, self.err
         assert "Traceback" not in self.err
         lines = self.err.splitlines()
         assert len(lines) == 1, f"expected one line on standard error, got {lines}"
         return lines[0]
 
 
-def environ(**more: str) -> dict[str, str]:
-    """The environment of a child, without what would point it elsewhere."""
-    foreign = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
-    return {key: value for key, value in os.environ.items() if key not in foreign} | more
+RunCli = Callable[..., CommandResult]
 
 
-def unmeasured() -> dict[str, str]:
-    """The environment of a child that has no room to write: what `make coverage` measures wants some."""
+def environ(**extra: str) -> dict[str, str]:
+    """Return the environment of a child process without variables that change its configuration."""
+    excluded = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "HYDRA_FULL_ERROR")
+    return {key: value for key, value in os.environ.items() if key not in excluded} | extra
+
+
+def environ_without_coverage() -> dict[str, str]:
+    """Return the environment for a child with limited disk space: `make coverage` writes files."""
     return {key: value for key, value in environ().items() if not key.startswith("COVERAGE_")}
 
 
 @dataclass
 class Commands:
-    """The forking process. said: a directory for what the commands say."""
+    """Client of the fork server.
+
+    Attributes:
+        output_dir: Directory for the output of the commands.
+    """
 
     process: subprocess.Popen[str]
-    said: Path
+    output_dir: Path
 
     def __call__(
         self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path = PROJECT
-    ) -> Ended:
-        """`python -m MODULE ARGUMENTS`, standing in `folder`."""
-        number = len(list(self.said.iterdir()))  # what a command left running may still write to its files
-        out, err = self.said / f"{number}.out", self.said / f"{number}.err"
-        asked = {
+    ) -> CommandResult:
+        """Run `python -m MODULE ARGUMENTS` in `folder`."""
+        number = len(
+            list(self.output_dir.iterdir())
+        )  # background processes of earlier commands may still write
+        out, err = self.output_dir / f"{number}.out", self.output_dir / f"{number}.err"
+        request = {
             "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),
             "environment": environ(PYTHONPATH=str(PROJECT)), "out": str(out), "err": str(err),
         }  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return Ended(int(self.process.stdout.readline()), out.read_text(), err.read_text())
+        return CommandResult(int(self.process.stdout.readline()), out.read_text(), err.read_text())
 
 
 @contextmanager
-def forking() -> Iterator[Commands]:
+def forked_commands() -> Iterator[Commands]:
     with (
-        tempfile.TemporaryDirectory() as said,
+        tempfile.TemporaryDirectory() as output_dir,
         subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"], cwd=PROJECT,
             env=environ(PYTHONPATH=str(PROJECT)),
@@ -81,5 +97,11 @@ def forking() -> Iterator[Commands]:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        yield Commands(process, Path(said))
+        yield Commands(process, Path(output_dir))
         process.stdin.close()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

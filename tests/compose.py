@@ -14,7 +14,7 @@ from src.config.resolvers import register_configs
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 
 
-def as_hydra_has_it(primary: str, *overrides: str) -> DictConfig:
+def compose_raw(primary: str, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -22,9 +22,9 @@ def as_hydra_has_it(primary: str, *overrides: str) -> DictConfig:
 
 
 @cache
-def composed_once(primary: str, *overrides: str) -> Any:
-    return OmegaConf.to_object(as_hydra_has_it(primary, *overrides))
+def _composed_cached(primary: str, *overrides: str) -> Any:
+    return OmegaConf.to_object(compose_raw(primary, *overrides))
 
 
 def composed(primary: str, *overrides: str) -> Any:
-    return deepcopy(composed_once(primary, *overrides))
+    return deepcopy(_composed_cached(primary, *overrides))

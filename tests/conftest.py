@@ -1,6 +1,7 @@
-"""What several test files share: two ways to run a command, and one small trained run."""
+"""Fixtures of several test files: ways to run a command, and one small tracked run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,23 +13,30 @@ from typing import Any
 
 import pytest
 
-from tests.commands import PROJECT, TIME_LIMIT, Ended, environ, forking
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, forked_commands
 
-__all__ = ["PROJECT", "Ended", "environ"]  # for the tests, which find here what they share
+__all__ = ["PROJECT", "CommandResult", "environ"]  # imported by tests
+
+
+ignore_mlflow_warnings = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own dependencies
 
 
 def pytest_configure() -> None:
-    """Let child processes be interrupted: background jobs of a shell, and their children, ignore SIGINT."""
+    """Let child processes receive SIGINT: background jobs of a shell ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}  # others: their own name
+CONFIG_NAMES = {
+    "preprocess": "config",
+    "train": "config",
+    "pipeline": "config",
+}  # other commands: their own name
 
 
-def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> Ended:
-    """`python -m ARGUMENTS` from the project's root, in a process of its own."""
-    done = subprocess.run(
+def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> CommandResult:
+    """Run `python -m ARGUMENTS` in the project's root in a new process."""
+    process = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=PROJECT,
         env=environ(),
@@ -37,61 +45,62 @@ def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> Ended:
         timeout=timeout,
         check=False,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return CommandResult(process.returncode, process.stdout, process.stderr)
 
 
 @pytest.fixture(scope="session")
-def command() -> Iterator[Callable[..., Ended]]:
-    """The same in a forked process, which has nothing to import any more: half of a small run's time."""
-    with forking() as commands:
+def command() -> Iterator[Callable[..., CommandResult]]:
+    """Run commands in forked processes, which need no imports."""
+    with forked_commands() as commands:
         yield commands
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """A command line in this very process: `typed("train", "hidden=0")`.
+def run_cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CommandResult]:
+    """Run a command line in this process: `run_cli("train", "hidden=0")`.
 
-    What `python -m src.train hidden=0` runs, without the second that a fresh interpreter takes. `body`
-    replaces the command's own, for tests of what arrives there.
+    `body` replaces the command's main function, for tests of the config that it receives.
     """
 
-    def type_in(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> Ended:
+    def run(name: str, *arguments: str, body: Callable[[Any], Any] | None = None) -> CommandResult:
         from hydra.core.global_hydra import GlobalHydra
 
         from src.cli.main import run_command
 
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # launch sets it to 1
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the launcher sets it to 1
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         capsys.readouterr()
         rc = 0
         try:
             main = (lambda config, _: body(config)) if body else import_module(f"src.{name}").main
             run_command(name, CONFIG_NAMES.get(name, name), main)
-        except SystemExit as ended:
-            rc = int(ended.code or 0)
-        said = capsys.readouterr()
-        return Ended(rc, said.out, said.err)
+        except SystemExit as result:
+            rc = int(result.code or 0)
+        captured = capsys.readouterr()
+        return CommandResult(rc, captured.out, captured.err)
 
-    return type_in
+    return run
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished, tracked run of the default corpus. ended: how its command ended."""
+    """A finished, tracked run of the default corpus."""
 
     root: Path
     run_id: str
-    ended: Ended
+    result: CommandResult
 
     @property
     def outputs(self) -> Path:
         return self.root / "outputs"
 
     @property
-    def places(self) -> list[str]:
-        """The arguments that make a command read and write where this run did."""
+    def path_overrides(self) -> list[str]:
+        """The overrides that give a command the paths of this run."""
         return [f"output_dir={self.outputs}", f"data_dir={self.root / 'data'}"]
 
     @property
@@ -100,19 +109,19 @@ class Trained:
 
     @property
     def folder(self) -> Path:
-        """The run's own directory."""
+        """The run directory."""
         for file in self.outputs.glob("runs/*/sync_state.json"):
             if json.loads(file.read_text())["run_id"] == self.run_id:
                 return file.parent
         raise AssertionError(f"no directory of run {self.run_id}")
 
     @property
-    def journal(self) -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
 
     def curve(self, name: str) -> list[tuple[int, float, int]]:
-        """(step, value, time) of every point of one metric, as the journal has it."""
-        metrics = [r for r in self.journal if r["kind"] == "metrics" and name in r["values"]]
+        """Return (step, value, time) of every point of one metric in the event log."""
+        metrics = [r for r in self.events if r["kind"] == "metrics" and name in r["values"]]
         return [(r["step"], r["values"][name], r["time"]) for r in metrics]
 
 
@@ -121,27 +130,26 @@ SMALL = ("hidden=32", "max_epochs=0.5", "eval_every=100", "length=120")
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Half a second of training on the sonnets, scored, sampled and delivered to a fresh database.
+    """Train the sonnets for half a second, evaluate, sample and upload to a new database.
 
-    Other runs that tests put into that database belong to an experiment of their own name, so that
-    `latest` and `best` stay this one.
+    Other runs of tests in this database use their own experiment, so `latest` and `best` find this run.
     """
     root = tmp_path_factory.mktemp("trained")
-    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
-    ended = run_command("src.train", *SMALL, *places)
-    assert ended.rc == 0, ended.err
-    return Trained(root, ended.out.splitlines()[-1].rpartition("run=")[2], ended)
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    result = run_command("src.train", *SMALL, *path_overrides)
+    assert result.rc == 0, result.err
+    return Trained(root, result.out.splitlines()[-1].rpartition("run=")[2], result)
 
 
 @pytest.fixture(scope="session")
 def small() -> tuple[str, ...]:
-    """The settings of `trained`, as typed."""
+    """The overrides of `trained`."""
     return SMALL
 
 
 @pytest.fixture(scope="module")
 def client(trained: Trained) -> Any:
-    """MLflow's client of the database of `trained`."""
+    """MLflow client of the database of `trained`."""
     import mlflow
 
     return mlflow.MlflowClient(trained.uri)
@@ -149,11 +157,25 @@ def client(trained: Trained) -> Any:
 
 @pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the seconds of waiting for a server that will not come back."""
+    """Do not wait for an unreachable server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the runs of one module prepare and find their corpora."""
+    """The data directory shared by the runs of one module."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, controlled by Playwright; every context has a new profile."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], headless=True)
+        yield browser
+        browser.close()

@@ -1,11 +1,11 @@
-"""The blocks of a page of docs/ that a test follows: files, edits, commands, and what those say.
+"""The blocks of a documentation page that tests execute: files, edits, commands and expected output.
 
-A block is fenced, behind a comment that a reader of the page does not see:
+A fenced block follows a hidden comment:
 
-    <!-- new: PATH -->      the whole of a new file
-    <!-- edit: PATH -->     lines that come (+), go (-) or are there (space), which stand in the file once
-    <!-- run -->            commands, a line each, which end with status 0; <!-- run: 2 -->: with 2
-    <!-- says -->           lines that stand in what the commands before printed
+    <!-- new: PATH -->      content of a new file
+    <!-- edit: PATH -->     added (+), removed (-) and context lines of an edit; the context is unique
+    <!-- run -->            commands, one per line, with exit status 0; <!-- run: 2 -->: with 2
+    <!-- says -->           lines of the output of the preceding commands
 """
 
 import ast
@@ -18,13 +18,19 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 DOCS = PROJECT / "docs"
 BLOCK = re.compile(r"^<!-- (new|edit|run|says)(?:: (\S+))? -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINE = r"^(?:then |else |[A-Z_]+=\S+ )*(python -m src\.\w+(?: .*)?)$"  # of a fenced block
+LINE = r"^(?:then |else |[A-Z_]+=\S+ )*(python -m src\.\w+(?: .*)?)$"  # line of a fenced block
 INLINE = r"`(python -m src\.\w+(?: [^`]*)?)`"
 
 
 @dataclass(frozen=True)
 class Block:
-    """kind: new, edit, run or says. about: the path, or the exit status. text: what is in the fence."""
+    """A block of a page.
+
+    Attributes:
+        kind: new, edit, run or says.
+        about: The path, or the exit status.
+        text: The content of the fence.
+    """
 
     kind: str
     about: str
@@ -40,14 +46,14 @@ def page(name: str) -> str:
 
 
 def blocks(text: str) -> list[Block]:
-    """Every block, in order. Raises AssertionError for a marker that no fence follows."""
+    """Return all blocks in order. Raises AssertionError for a marker without a fence."""
     found = [Block(kind, about or "", body) for kind, about, body in BLOCK.findall(text)]
     assert len(found) == len(re.findall(r"^<!-- (?:new|edit|run|says)\b", text, re.MULTILINE))
     return found
 
 
 def apply(block: Block, root: Path) -> None:
-    """Make the file or the edit below `root`. Raises AssertionError where the page no longer fits."""
+    """Create the file or apply the edit below `root`. Raises AssertionError if the edit does not match."""
     file = root / block.about
     if block.kind == "new":
         assert not file.exists(), f"{block.about} exists already"
@@ -64,27 +70,27 @@ def apply(block: Block, root: Path) -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words of every command of ours on a page, behind `python -m`; what is behind # is a remark."""
-    found = re.findall(LINE, text, re.MULTILINE) + re.findall(INLINE, text)
-    return [shlex.split(line, comments=True)[2:] for line in found]
+    """Return the words after `python -m` of every project command on a page, without comments."""
+    matches = re.findall(LINE, text, re.MULTILINE) + re.findall(INLINE, text)
+    return [shlex.split(line, comments=True)[2:] for line in matches]
 
 
 def rows(text: str, mark: str, with_heading: bool = False) -> list[list[str]]:
-    """The cells of the table behind <!-- mark -->."""
-    found = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert found, mark
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in found[1].splitlines()]
+    """Return the cells of the table after <!-- mark -->."""
+    match = re.search(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert match, mark
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in match[1].splitlines()]
     return [lines[0], *lines[2:]] if with_heading else lines[2:]
 
 
-def named(cell: str) -> set[str]:
-    """What stands in backticks."""
+def names_in_backticks(cell: str) -> set[str]:
+    """Return the texts in backticks."""
     return set(re.findall(r"`([^`]+)`", cell))
 
 
 @cache
 def constants() -> dict[Path, list[str]]:
-    """The texts of each module of ours; what is filled in stands as a zero byte."""
+    """Return the string constants of each module in src, with a zero byte for each inserted value."""
     return {
         file: [template(node) for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
                if isinstance(node, ast.JoinedStr | ast.Constant)]
@@ -98,5 +104,5 @@ def template(node: ast.AST) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "\0"
 
 
-def in_the_code(name: str) -> bool:
+def in_source(name: str) -> bool:
     return any(name in text for texts in constants().values() for text in texts)

@@ -1,4 +1,4 @@
-"""Whether all that a figure says can be read."""
+"""Check that figures are readable."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -6,15 +6,15 @@ from matplotlib.figure import Figure
 PIXEL = 1.0
 
 
-def cut_off(figure: Figure) -> list[str]:
-    """What stands in part outside of a figure: texts, labels of axes, legends (by their first entry)."""
+def clipped_texts(figure: Figure) -> list[str]:
+    """Return texts, axis labels and legends that are partly outside of the figure."""
     figure.draw_without_rendering()
     axes = [each for ax in figure.axes for each in (ax, *ax.child_axes) if isinstance(each, Axes)]
     legends = [*figure.legends, *filter(None, (ax.get_legend() for ax in axes))]
-    said = {text.get_text(): text for text in figure.texts}
+    texts = {text.get_text(): text for text in figure.texts}
     for ax in axes:
-        said |= {text.get_text(): text for text in (ax.title, ax.xaxis.label, ax.yaxis.label)}
-    found = {name: text.get_window_extent() for name, text in said.items() if name}
-    found |= {each.get_texts()[0].get_text(): each.get_window_extent() for each in legends}
-    room = figure.bbox.padded(PIXEL)
-    return [name for name, box in found.items() if not (room.contains(*box.min) and room.contains(*box.max))]
+        texts |= {text.get_text(): text for text in (ax.title, ax.xaxis.label, ax.yaxis.label)}
+    boxes = {name: text.get_window_extent() for name, text in texts.items() if name}
+    boxes |= {each.get_texts()[0].get_text(): each.get_window_extent() for each in legends}
+    area = figure.bbox.padded(PIXEL)
+    return [name for name, box in boxes.items() if not (area.contains(*box.min) and area.contains(*box.max))]

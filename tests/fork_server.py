@@ -1,11 +1,10 @@
-"""A process that has imported what the commands need and forks for each command line that it is sent.
+"""A process that imports the packages of the commands once and forks for each command line.
 
     python -m tests.fork_server
 
-Each line of standard input is a JSON object: module, arguments, folder (to stand in), environment, out and
-err (files for what the command prints), seconds (what it may take); the answer is a line with the exit
-status, negative for a signal. The child runs the module as `python -m` does. What is saved are the imports:
-of matplotlib, Hydra and MLflow they take longer than a small training.
+Each line of standard input is a JSON object with module, arguments, folder (working directory), environment,
+out and err (output files) and seconds (time limit). The answer is a line with the exit status, negative for a
+signal. This saves the imports of matplotlib, Hydra and MLflow, which take longer than a small training run.
 """
 
 import gc
@@ -33,27 +32,27 @@ IMPORTED = (
 )
 
 
-def child(told: dict[str, object]) -> int:
-    """The command, in this process, to its exit status."""
-    gc.disable()  # it ends in a moment
+def run_child(request: dict[str, object]) -> int:
+    """Run the command in this process and return its exit status."""
+    gc.disable()  # the process is short-lived
     for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(str(told[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.chdir(str(told["folder"]))
-    environment = told["environment"]
+    os.chdir(str(request["folder"]))
+    environment = request["environment"]
     assert isinstance(environment, dict)
     os.environ.clear()
     os.environ.update(environment)
-    signal.alarm(int(str(told["seconds"])))  # what does not end by itself ends so, with a status of its own
-    arguments = told["arguments"]
+    signal.alarm(int(str(request["seconds"])))  # time limit, with its own exit status
+    arguments = request["arguments"]
     assert isinstance(arguments, list)
-    sys.argv = [str(told["module"]), *arguments]
+    sys.argv = [str(request["module"]), *arguments]
     try:
-        runpy.run_module(str(told["module"]), run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        runpy.run_module(str(request["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -61,7 +60,7 @@ def child(told: dict[str, object]) -> int:
 
 
 def warm_up() -> None:
-    """Find Hydra's plugins and read its grammar once, not once for each command."""
+    """Load Hydra's plugins and grammar once."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -72,7 +71,7 @@ def warm_up() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compose("config", ["hidden=1", "data.split=[1,2]", "prompt='a'"], return_hydra_config=True)
     GlobalHydra.instance().clear()
-    gc.freeze()  # what is there is not looked through again in every child
+    gc.freeze()  # exclude existing objects from collections in children
 
 
 def main() -> None:
@@ -83,7 +82,7 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            status = child(json.loads(line))
+            status = run_child(json.loads(line))
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

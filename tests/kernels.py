@@ -1,12 +1,11 @@
-"""Run tests as on other processors: under each kernel family of OpenBLAS that this processor can execute.
+"""Run tests with the BLAS kernels of each OpenBLAS processor family that this processor can execute.
 
     python -m tests.kernels           numerical tests, with 1 and 2 BLAS threads each (make test-kernels)
-    python -m tests.kernels --fast    the fast ones of them, as on one other processor (part of make test)
+    python -m tests.kernels --fast    the fast numerical tests on one other family (part of make test)
     python -m tests.kernels --all     the whole suite, with 1 and 2 BLAS threads each
 
-OPENBLAS_CORETYPE selects the kernels; NPY_DISABLE_CPU_FEATURES takes the newer instruction sets away from
-NumPy's own loops (tanh, exp), which that processor would not have either. Ends with exit status 1 when one of
-the runs fails.
+OPENBLAS_CORETYPE selects the kernels. NPY_DISABLE_CPU_FEATURES disables newer instruction sets in NumPy's own
+loops (tanh, exp). The exit status is 1 if a run fails.
 """
 
 import argparse
@@ -21,10 +20,10 @@ from threadpoolctl import threadpool_info
 
 from tests.commands import PROJECT
 
-# Folders and files whose outcome is computed in floating point.
+# Tests of floating-point results.
 NUMERICAL = (
-    "common/test_blas.py", "data", "rnn", "models", "generation", "evaluation", "diagnostics", "training",
-    "experiments/test_rerun.py", "serving/test_package.py", "integration/test_determinism.py",
+    "common/test_process.py", "data", "rnn", "models", "generation", "evaluation", "diagnostics", "training",
+    "experiments/test_rerun.py", "serving/test_pyfunc_package.py", "integration/test_determinism.py",
     "integration/test_pipeline.py", "integration/test_resume_bitwise.py",
     "integration/test_resume_finished.py",
 )  # fmt: skip
@@ -32,8 +31,12 @@ NUMERICAL = (
 
 @dataclass(frozen=True)
 class Processor:
-    """A kernel family. needs: features of NumPy's list that its kernels execute. without: the levels of
-    NumPy's dispatch that such a processor lacks."""
+    """A kernel family.
+
+    Attributes:
+        needs: Features of NumPy's list that its kernels execute.
+        without: NumPy dispatch levels that such a processor lacks.
+    """
 
     core_type: str
     needs: tuple[str, ...]
@@ -50,28 +53,28 @@ PROCESSORS = (
 
 
 def features() -> dict[str, bool]:
-    """NumPy's list of what this processor can execute."""
-    # The public show_config lists the dispatch levels alone.
+    """Return NumPy's list of the features of this processor."""
+    # The public show_config lists only dispatch levels.
     return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
 
 
 def kernels() -> str | None:
-    """The family that NumPy's BLAS runs in this process; None where it cannot be queried."""
+    """Return the kernel family of NumPy's BLAS in this process, None if unknown."""
     np.zeros(1)
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     return str(pools[0]["architecture"]) if pools and "architecture" in pools[0] else None
 
 
 def available() -> list[Processor]:
-    """The processors whose kernels can be executed here; none but on x86 with OpenBLAS."""
-    there = features()
-    return [p for p in PROCESSORS if kernels() and all(there.get(name) for name in p.needs)]
+    """Return the processors whose kernels this machine can execute; none without x86 and OpenBLAS."""
+    supported = features()
+    return [p for p in PROCESSORS if kernels() and all(supported.get(name) for name in p.needs)]
 
 
 def environment(processor: Processor, threads: int) -> dict[str, str]:
-    """The environment of a process that computes as on that processor."""
-    there = features()
-    disabled = " ".join(name for name in processor.without if there.get(name))
+    """Return the environment of a process with the kernels of a processor."""
+    supported = features()
+    disabled = " ".join(name for name in processor.without if supported.get(name))
     return {
         **os.environ,
         "OPENBLAS_CORETYPE": processor.core_type,
@@ -81,13 +84,13 @@ def environment(processor: Processor, threads: int) -> dict[str, str]:
 
 
 def pytest(arguments: list[str], processor: Processor, threads: int) -> bool:
-    """Run pytest as on a processor; whether it passed."""
+    """Run pytest with the kernels of a processor and return whether it passed."""
     print(f"OPENBLAS_CORETYPE={processor.core_type}, {threads} BLAS threads", flush=True)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments],
         cwd=PROJECT, env=environment(processor, threads), check=False,
     )  # fmt: skip
-    return done.returncode == 0
+    return process.returncode == 0
 
 
 def main() -> int:
@@ -97,15 +100,15 @@ def main() -> int:
         "--fast", action="store_true", help="the fast numerical tests, on one other processor"
     )
     choice.add_argument("--all", action="store_true", help="the whole suite instead of the numerical tests")
-    asked = parser.parse_args()
-    there = available()
-    if not there:
+    options = parser.parse_args()
+    supported = available()
+    if not supported:
         print("no other kernels can be selected here: expected an x86 processor, and NumPy with OpenBLAS")
         return 0
-    files = [] if asked.all else [f"tests/{name}" for name in NUMERICAL]
-    runs = [(processor, threads) for processor in there for threads in (1, 2)]
-    if asked.fast:  # the family nearest to this processor's own whose arithmetic differs
-        others = [p for p in there if p.core_type not in (kernels(), "Zen")]
+    files = [] if options.all else [f"tests/{name}" for name in NUMERICAL]
+    runs = [(processor, threads) for processor in supported for threads in (1, 2)]
+    if options.fast:  # the closest family with different arithmetic
+        others = [p for p in supported if p.core_type not in (kernels(), "Zen")]
         runs, files = [(p, 2) for p in others[-1:]], ["-m", "not slow", *files]
     failed = [f"{p.core_type} with {threads}" for p, threads in runs if not pytest(files, p, threads)]
     if failed:

@@ -1,7 +1,7 @@
-"""How far a network's logits, states, loss and gradient may be from the exact ones: by running_error.py.
+"""Error bounds of a network's logits, states, loss and gradient, by running_error.py.
 
-Two computations of the same are at most twice as far from each other. On a network that is chaotic a bound
-grows as fast as errors do, and a test would compare nothing: `Bounds.of` refuses such a one.
+Two computations differ by at most twice the bound. In a chaotic network the bound grows too fast to compare
+anything: `Bounds.of` rejects such a network.
 """
 
 from dataclasses import dataclass
@@ -32,17 +32,25 @@ def step(
         return [m.mixed(z, h, n)]
     o, i, f = (m.sigmoid(m.plus(inputs[k], sums[k])) for k in (0, 1, 2))
     g = m.tanh(m.plus(inputs[3], sums[3]))
-    enters = m.times(i, g)
-    c = m.plus(enters, m.times(f, state[1], addend=enters.value))
+    input_term = m.times(i, g)
+    c = m.plus(input_term, m.times(f, state[1], addend=input_term.value))
     return [m.times(o, m.tanh(c)), c]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far may be off, each in the 2-norm of the array and so in each of its numbers: the logits (T, B,
-    V), the last state (L, S, B, H) and any before it (its worst `activation`, a part of it (B, H)), the
-    probabilities of a prediction, the nats of one by step (T,), the mean loss, the gradient of each
-    parameter, and dL/d(state) by [layer, part, step]."""
+    """Error bounds in the 2-norm of each array, and so of each of its numbers.
+
+    Attributes:
+        logits: Logits (T, B, V).
+        state: The last state (L, S, B, H).
+        activation: The largest bound of any state part (B, H).
+        nats: One prediction, by step (T,).
+        probability: Probabilities of a prediction.
+        loss: The mean loss.
+        gradient: The gradient of each parameter.
+        states: dL/d(state) by [layer, part, step].
+    """
 
     logits: float
     state: float
@@ -54,7 +62,7 @@ class Bounds:
     states: Array
 
     @property
-    def whole_gradient(self) -> float:
+    def gradient_norm(self) -> float:
         return float(np.linalg.norm(list(self.gradient.values())))
 
     @classmethod
@@ -67,80 +75,84 @@ class Bounds:
         state: Array | None = None,
         masks: Array | None = None,
         unit: float = DOUBLE,
-        state_off: float = 0.0,
+        state_error: float = 0.0,
         last_only: bool = False,
     ) -> "Bounds":
-        """Of a pass over ids (T, B), and with targets (T, B) of its gradient, too. unit: of the precision in
-        which it is computed. state_off: how far the first state is off. last_only: the loss is the sum of
-        those of the last step."""
+        """Compute the bounds of a pass over ids (T, B), and of its gradient if targets (T, B) are given.
+
+        Args:
+            unit: Unit roundoff of the computation.
+            state_error: Error of the initial state.
+            last_only: The loss is the sum of the losses of the last step.
+        """
         a, (steps, batch) = architecture, ids.shape
         params = params.astype(np.float64)
         m = Arithmetic(unit, steps * batch + a.hidden + a.vocab + 4)
         p = unflatten(a, params)
-        layers = [weights_of(layer) for layer in p.layers]
+        layers = [layer_numbers(layer) for layer in p.layers]
         wy, by = Number(p.wy, 0), Number(p.by, 0)
         begin = zero_state(a, batch, np.float64) if state is None else state.astype(np.float64)
-        now = [[Number(part, state_off) for part in parts] for parts in begin]
-        onehot, logits, passed = np.eye(a.vocab), [], []
+        states_now = [[Number(part, state_error) for part in parts] for parts in begin]
+        onehot, logits, all_states = np.eye(a.vocab), [], []
         for t in range(steps):
             x = Number(onehot[ids[t]], 0)
             for k, layer in enumerate(layers):
-                now[k] = step(m, (a.cell, a.activation), layer, x, now[k])
-                x = now[k][0]
+                states_now[k] = step(m, (a.cell, a.activation), layer, x, states_now[k])
+                x = states_now[k][0]
                 if masks is not None and k < len(masks):
                     x = m.times(x, Number(masks[k, t].astype(np.float64), 0))
-            passed.append([list(parts) for parts in now])
+            all_states.append([list(parts) for parts in states_now])
             logits.append(m.plus(m.product(x, wy), by))
         losses = [softmax(m, z) for z in logits]
         gradient, states = {}, np.zeros((a.layers, a.states, steps))
         if targets is not None:
             of = 1 if last_only else steps * batch
             for t in range(steps - 1, steps) if last_only else range(steps):
-                shares, off, _ = losses[t]
-                logits[t].add_gradient((shares - onehot[targets[t]]) / of, off / of)
+                shares, error, _ = losses[t]
+                logits[t].add_gradient((shares - onehot[targets[t]]) / of, error / of)
             m.backward()
-            gradient = gradients_of(a, layers, wy, by)
+            gradient = gradient_errors(a, layers, wy, by)
             for t, k, s in np.ndindex(steps, a.layers, a.states):
-                states[k, s, t] = passed[t][k][s].d_off
+                states[k, s, t] = all_states[t][k][s].d_error
         nats = np.array([of_one for *_, of_one in losses])
-        sizes = 2 * max(float(abs(z.value).max()) for z in logits) + np.log(a.vocab)
+        magnitude = 2 * max(float(abs(z.value).max()) for z in logits) + np.log(a.vocab)
         found = cls(
-            logits=norm(np.array([z.off for z in logits])),
-            state=norm(np.array([part.off for parts in now for part in parts])),
-            activation=max(part.off for parts in passed for layer in parts for part in layer),
+            logits=norm(np.array([z.error for z in logits])),
+            state=norm(np.array([part.error for parts in states_now for part in parts])),
+            activation=max(part.error for parts in all_states for layer in parts for part in layer),
             nats=nats,
-            probability=max(off for _, off, _ in losses),
-            loss=float(nats.mean()) + gamma(steps * batch + 2, unit) * sizes,
+            probability=max(error for _, error, _ in losses),
+            loss=float(nats.mean()) + gamma(steps * batch + 2, unit) * magnitude,
             gradient=gradient,
             states=states,
         )
         size = norm(np.array([norm(z.value) for z in logits]))
-        assert state_off or found.logits < unit ** (1 / 3) * size, (
-            "chaotic: a third of the digits is to be left"
-        )
+        assert state_error or found.logits < unit ** (1 / 3) * size, "the network is chaotic"
         return found
 
 
 def softmax(m: Arithmetic, z: Number) -> tuple[Array, float, float]:
-    """The shares (B, V) of one step, how far they may be off, and the nats of one prediction."""
+    """Return the probabilities (B, V) of one step, their error, and the error in nats of one prediction."""
     below = z.value - z.value.max(axis=1, keepdims=True)
     shares = np.exp(below)
     total = shares.sum(axis=1, keepdims=True)
     shares /= total
     own = m.round * (1 + abs(below)) + gamma(z.value.shape[1] + 2, m.unit)
-    nats = 2**0.5 * z.off + float(own.max() + m.round * (abs(below).max() + np.log(total).max()))
-    return shares, z.off / 2 + norm(shares * own) + m.round, nats
+    nats = 2**0.5 * z.error + float(own.max() + m.round * (abs(below).max() + np.log(total).max()))
+    return shares, z.error / 2 + norm(shares * own) + m.round, nats
 
 
-def weights_of(layer: Layer) -> Weights:
+def layer_numbers(layer: Layer) -> Weights:
     wx, wh, b = ([Number(array, 0) for array in arrays] for arrays in (layer.wx, layer.wh, layer.b))
     return wx, wh, b, Number(layer.bh, 0)
 
 
-def gradients_of(architecture: RNNConfig, layers: list[Weights], wy: Number, by: Number) -> dict[str, float]:
-    offs = {"wy": wy.d_off, "by": by.d_off}
+def gradient_errors(
+    architecture: RNNConfig, layers: list[Weights], wy: Number, by: Number
+) -> dict[str, float]:
+    errors = {"wy": wy.d_error, "by": by.d_error}
     for k, (wx, wh, b, bh) in enumerate(layers):
         suffix = "" if k == 0 else str(k + 1)
         for name, numbers in (("wx", wx), ("wh", wh), ("b", b), ("bh", [bh])):
-            offs[name + suffix] = norm(np.array([number.d_off for number in numbers]))
-    return {name: offs[name] for name in named_views(architecture, np.zeros(architecture.size()))}
+            errors[name + suffix] = norm(np.array([number.d_error for number in numbers]))
+    return {name: errors[name] for name in named_views(architecture, np.zeros(architecture.size()))}

@@ -1,4 +1,4 @@
-"""Training on a text of a few thousand characters, in this process: its config, its corpus, what it tells."""
+"""Training on a text of a few thousand characters in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +94,7 @@ class Recorder(Callback):
         self.metrics.append((step, metrics))
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Nothing is kept."""
+        """Ignore files."""
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         self.seen[trainer.step] = trainer.eval_params.copy()
@@ -104,7 +104,7 @@ class Recorder(Callback):
 
 
 class Trained(Recorder):
-    """One training, everything that it logged, and the weights at each validation."""
+    """One training run with its metrics, and the weights at each validation."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Trained(Recorder):
 
     @property
     def last(self) -> Array:
-        """The weights behind the last step."""
+        """The weights after the last step."""
         return self.seen[self.result.steps]
 
 

@@ -83,8 +83,8 @@ class SweepRun:
             raise write_error(self.folder, error) from error
         stale = close_stale_runs(absolute(self.config.output_dir))
         self.lock = acquire(self.folder)
-        self.journal = EventLog(self.folder)
-        self.journal.start(self.config.tracking.experiment, self.sweep.name, {}, tags, None)
+        self.event_log = EventLog(self.folder)
+        self.event_log.start(self.config.tracking.experiment, self.sweep.name, {}, tags, None)
         write_json(self.folder / TRACKING, tracking_store(self.config))
         if self.sweep.folder:
             self.sync_process = start_background_sync([self.folder, *stale])
@@ -113,7 +113,7 @@ class SweepRun:
         """
         if not self.sweep.folder:
             return open_store(self.config).job_results(self.sweep.id)
-        self.journal.closing()
+        self.event_log.closing()
         jobs = list_jobs(self.folder)
         for job in jobs:
             close_run(job)  # killed by an interruption
@@ -142,10 +142,10 @@ class SweepRun:
             The links that open the sweep in MLflow's UI; None when the store did not answer.
         """
         sweep = self.sweep
-        self.journal.artifact(page)
-        self.journal.metrics(0, metrics)
-        self.journal.sweep(sweep.name, sweep.keys, tags, [row.directory for row in jobs])
-        self.journal.end(status)
+        self.event_log.artifact(page)
+        self.event_log.metrics(0, metrics)
+        self.event_log.sweep(sweep.name, sweep.keys, tags, [row.directory for row in jobs])
+        self.event_log.end(status)
         self.lock.release()
         if not sweep.folder:
             self.syncer.sync(active=False)

@@ -1,4 +1,4 @@
-"""Completion: what the query offers for a line, and what bash makes of it when the TAB key is pressed."""
+"""Shell completion: the candidates of the query, and the TAB key in bash."""
 
 import os
 import pty
@@ -9,28 +9,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, Ended, environ, run_command
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import PROJECT, CommandResult, environ, run_command
 
-Command = Callable[..., Any]
 PYTHON = Path(sys.executable)
 
 
 @pytest.fixture
-def offered(typed: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """The candidates for a line, as bash would ask for them."""
+def complete(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Return the candidates for a line, as bash queries them."""
 
-    def ask(line: str) -> list[str]:
+    def run(line: str) -> list[str]:
         monkeypatch.setenv("COMP_LINE", line)
-        ended: Ended = typed(re.findall(r"src\.(\w+)", line)[0], "-sc", "query=bash")
-        assert (ended.rc, ended.err) == (0, "")
-        return ended.out.split()
+        result: CommandResult = run_cli(re.findall(r"src\.(\w+)", line)[0], "-sc", "query=bash")
+        assert (result.rc, result.err) == (0, "")
+        return result.out.split()
 
-    return ask
+    return run
 
 
 @pytest.mark.parametrize(
@@ -56,35 +54,34 @@ def offered(typed: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("python -m src.sample top", ["top_k=", "top_p="]),
     ],
 )
-def test_a_line_is_completed(line: str, expected: list[str], offered: Callable[[str], list[str]]) -> None:
-    assert offered(line) == expected
+def test_completion_candidates(line: str, expected: list[str], complete: Callable[[str], list[str]]) -> None:
+    assert complete(line) == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "key"), [("train", "hidden="), ("sample", "run="), ("ui", "port=")])
-def test_every_candidate_is_a_key_of_the_command(
-    command: str, key: str, offered: Callable[[str], list[str]]
+def test_empty_argument_completes_keys_of_command(
+    command: str, key: str, complete: Callable[[str], list[str]]
 ) -> None:
-    found = offered(f"python -m src.{command} ")
+    found = complete(f"python -m src.{command} ")
     assert {key, "output_dir=", "tracking=", "hydra/"} <= set(found)
     assert not [name for name in found if name.startswith(("schema", "variant"))]
     assert ("model=" in found) == (command == "train")
 
 
-@pytest.mark.parametrize("asked", ["install=fish", "query=zsh", "install", "hidden=3"])
-def test_another_request_is_one_line(asked: str, typed: Command) -> None:
-    ended = typed("train", "-sc", asked)
-    assert ended.rc != 0
-    assert ended.complaint.startswith("train: --shell-completion: expected install=bash")
-    assert asked in ended.complaint
+@pytest.mark.parametrize("argument", ["install=fish", "query=zsh", "install", "hidden=3"])
+def test_unknown_completion_request_is_rejected(argument: str, run_cli: RunCli) -> None:
+    result = run_cli("train", "-sc", argument)
+    assert result.error_line.startswith("train: --shell-completion: expected install=bash")
+    assert argument in result.error_line
 
 
-def test_without_a_request_it_says_what_is_expected(typed: Command) -> None:
-    assert typed("train", "--shell-completion").complaint.endswith("got nothing")
+def test_missing_completion_request_is_rejected(run_cli: RunCli) -> None:
+    assert run_cli("train", "--shell-completion").error_line.endswith("got nothing")
 
 
 class Terminal:
-    """An interactive bash in the project's root, with this interpreter as `python`."""
+    """An interactive bash in the project's root; `python` is this interpreter."""
 
     def __init__(self) -> None:
         path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
@@ -102,11 +99,13 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def wait_for(self, wanted: str, seconds: float = TIME_LIMIT) -> None:
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while wanted not in self.seen:
-            assert time.monotonic() < until, f"expected {wanted!r}, got {self.seen!r}"
+            assert time.monotonic() < deadline, f"expected {wanted!r}, got {self.seen!r}"
             if select.select([self.master], [], [], 0.2)[0]:
-                self.seen += os.read(self.master, 4096).decode(errors="replace").replace("\a", "")  # no bells
+                self.seen += (
+                    os.read(self.master, 4096).decode(errors="replace").replace("\a", "")
+                )  # without bells
 
     def close(self) -> None:
         self.bash.kill()
@@ -115,7 +114,7 @@ class Terminal:
 
 
 @pytest.mark.slow
-def test_the_tab_key_completes_in_a_real_bash() -> None:
+def test_tab_key_completes_in_bash() -> None:
     terminal = Terminal()
     try:
         terminal.type('eval "$(python -m src.train -sc install=bash)"; echo ins""talled\n')
@@ -128,32 +127,32 @@ def test_the_tab_key_completes_in_a_real_bash() -> None:
         terminal.wait_for("model=gru ")
         terminal.type("--multirun hydra/lau\tjob\t")
         terminal.wait_for("hydra/launcher=joblib ")
-        # Ctrl-U takes the line away; a Ctrl-C that comes while bash still completes may be lost.
+        # Ctrl-U clears the line; a Ctrl-C during a completion can be lost.
         terminal.type("\x15python -m src.train mod\t")
         terminal.wait_for("model")
-        terminal.type("\t\t")  # nothing more in common: both are listed
+        terminal.type("\t\t")  # no longer common prefix: bash lists both
         terminal.wait_for("model=")
     finally:
         terminal.close()
 
 
-def test_what_is_installed_can_be_taken_back() -> None:
+def test_completion_can_be_uninstalled() -> None:
     scripts = [run_command("src.train", "-sc", f"{what}=bash").out for what in ("install", "uninstall")]
-    asked = "complete -p python 2>/dev/null"
-    done = subprocess.run(
-        ["bash", "-c", f"{scripts[0]}\n{asked}\n{scripts[1]}\n{asked} || echo none"],
+    request = "complete -p python 2>/dev/null"
+    process = subprocess.run(
+        ["bash", "-c", f"{scripts[0]}\n{request}\n{scripts[1]}\n{request} || echo none"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    lines = done.stdout.splitlines()
+    lines = process.stdout.splitlines()
     assert lines[0].endswith("-F _char_rnn_complete python")
     assert lines[1:] == ["none"]
-    assert not done.stderr
+    assert not process.stderr
 
 
 @pytest.mark.parametrize(
     ("module", "runs"), [("train", True), ("experiments.results", False), ("sync", False)]
 )
-def test_no_command_is_begun_that_would_do_its_work(module: str, runs: bool, tmp_path: Path) -> None:
+def test_completion_runs_only_commands_that_support_it(module: str, runs: bool, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     python.chmod(0o755)
@@ -166,8 +165,8 @@ def test_no_command_is_begun_that_would_do_its_work(module: str, runs: bool, tmp
     assert (tmp_path / "ran").exists() is runs
 
 
-def test_a_file_name_is_never_run(tmp_path: Path) -> None:
-    """compgen -W would expand what a candidate says; the function compares it to the letter."""
+def test_completion_does_not_expand_candidates(tmp_path: Path) -> None:
+    """compgen -W would expand a candidate; the function compares the text literally."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'data.path=./$(touch ran)'\n")
     python.chmod(0o755)

@@ -1,10 +1,9 @@
-"""The pages behind `--help`: every key that a command reads, at once, and nothing done beside."""
+"""`--help` of every command: complete, fast and without side effects."""
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,70 +19,69 @@ from src.cli.help import (
     first_comment,
 )
 from src.common.files import CONF, PROJECT
-from tests.commands import Ended
+from tests.commands import RunCli
 from tests.conftest import run_command
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
 
 
 def yaml_keys(name: str) -> list[str]:
-    """Every key of conf/<name>.yaml as typed, those of the default choices with their group."""
+    """Return every key of conf/<name>.yaml as on the command line, with the keys of the default choices."""
     keys: list[str] = []
     for file in (CONF / f"{name}.yaml", CONF / "common.yaml"):
         keys += yaml.safe_load(file.read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
     for group, choice in defaults(CONF / f"{name}.yaml"):
-        if choice == "null":  # nothing is chosen unless somebody does
+        if choice == "null":  # no default choice
             continue
         keys += [f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")]
-        inside = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
-        keys += [f"{group}.{key}" for key in inside.keys() - {"defaults", *HIDDEN_KEYS}]
+        group_config = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        keys += [f"{group}.{key}" for key in group_config.keys() - {"defaults", *HIDDEN_KEYS}]
     return keys
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_all_explains_every_key_in_80_columns(name: str) -> None:
-    ended = run_command("src." + name, "--help=all")
-    assert (ended.rc, ended.err) == (0, "")
-    reads = VISIBLE_KEYS.get(name)
+def test_help_all_lists_every_key_in_80_columns(name: str) -> None:
+    result = run_command("src." + name, "--help=all")
+    assert (result.rc, result.err) == (0, "")
+    visible_keys = VISIBLE_KEYS.get(name)
     for key in yaml_keys(CONFIG_NAMES.get(name, name)):
-        explained = re.search(rf"^ +{re.escape(key)}\b", ended.out, re.MULTILINE) is not None
-        assert explained == (reads is None or re.split(r"[.=]", key)[0] in reads), key
-    assert ("  --multirun " in ended.out) == (name not in NO_SWEEP_COMMANDS)
-    assert max(len(line) for line in ended.out.splitlines()) <= 80
-    assert "\n\n\n" not in ended.out
+        is_explained = re.search(rf"^ +{re.escape(key)}\b", result.out, re.MULTILINE) is not None
+        assert is_explained == (visible_keys is None or re.split(r"[.=]", key)[0] in visible_keys), key
+    assert ("  --multirun " in result.out) == (name not in NO_SWEEP_COMMANDS)
+    assert max(len(line) for line in result.out.splitlines()) <= 80
+    assert "\n\n\n" not in result.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_one_screen_of_24_lines_and_80_columns(name: str) -> None:
-    ended = run_command("src." + name, "--help")
-    assert (ended.rc, ended.err) == (0, "")
-    lines = ended.out.splitlines()
-    assert len(lines) < 24  # the last line of the screen is the prompt
+    result = run_command("src." + name, "--help")
+    assert (result.rc, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert len(lines) < 24  # the shell prompt needs the last line
     assert max(len(line) for line in lines) <= 80
-    assert f"  python -m src.{name}" in ended.out
-    assert "  --help=all " in ended.out
+    assert f"  python -m src.{name}" in result.out
+    assert "  --help=all " in result.out
     _, _, keys = COMMANDS[name]
-    assert re.findall(r"^  (\w+)=", ended.out.partition("Keys\n")[2], re.MULTILINE) == keys
+    assert re.findall(r"^  (\w+)=", result.out.partition("Keys\n")[2], re.MULTILINE) == keys
 
 
-def test_help_of_training_begins_with_the_keys_of_a_beginner() -> None:
+def test_help_of_train_starts_with_beginner_keys() -> None:
     assert BEGINNER_KEYS == ["hidden", "seq_len", "lr", "clip", "max_epochs", "data"]
     assert COMMANDS["train"][2] is COMMANDS["pipeline"][2] is BEGINNER_KEYS
     assert len(COMMANDS["train"][1]) == 3
 
 
-def test_help_of_something_else_is_one_line(typed: Callable[..., Ended]) -> None:
-    ended = typed("train", "--help=hidden")
-    assert ended.rc == 2
-    assert ended.complaint == "train: expected --help or --help=all, got --help=hidden"
+def test_unknown_help_option_is_rejected(run_cli: RunCli) -> None:
+    result = run_cli("train", "--help=hidden")
+    assert result.error_line == "train: expected --help or --help=all, got --help=hidden"
 
 
 @pytest.mark.parametrize("name", ["sync", "gradcheck", "experiments.results"])
-def test_help_of_a_command_without_keys_does_nothing_else(name: str) -> None:
+def test_help_has_no_side_effects(name: str) -> None:
     readme = (PROJECT / "README.md").stat().st_mtime_ns
-    ended = run_command("src." + name, "--help")
-    assert (ended.rc, ended.err) == (0, "")
-    assert ended.out.startswith(f"`python -m src.{name}")
+    result = run_command("src." + name, "--help")
+    assert (result.rc, result.err) == (0, "")
+    assert result.out.startswith(f"`python -m src.{name}")
     assert (PROJECT / "README.md").stat().st_mtime_ns == readme
 
 
@@ -91,47 +89,47 @@ CHOICES = [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in
 
 
 @pytest.mark.parametrize("file", CHOICES, ids=lambda file: file.relative_to(CONF).as_posix())
-def test_what_help_says_of_a_choice_is_whole_sentences(file: Path) -> None:
-    said = first_comment(file)
-    assert said.endswith(".")
-    assert said.count('"') % 2 == 0
+def test_comment_of_choice_is_full_sentence(file: Path) -> None:
+    comment = first_comment(file)
+    assert comment.endswith(".")
+    assert comment.count('"') % 2 == 0
 
 
-def test_help_into_a_pipe_that_closes_is_no_error() -> None:
-    """`--help | head -1`: whoever reads may have seen enough."""
+def test_help_ignores_closed_pipe() -> None:
+    """`--help | head -1` closes the pipe early."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        ended = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "src.train", "--help"],
             cwd=PROJECT,
             stdout=closed,
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
-def test_help_imports_nothing_slow() -> None:
-    """And is there wherever it stands among the arguments, whatever else is wrong with them."""
+def test_help_imports_no_large_package() -> None:
+    """The option works at any position, even next to invalid overrides."""
     program = (
         "import sys, runpy; sys.argv = ['train', 'hidden=0', '-h']; "
         "runpy.run_module('src.train', run_name='__main__'); "
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    imported = set(done.stderr.split())
+    imported = set(process.stderr.split())
     assert "src" in imported
     assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
-    assert "hidden=128" in done.stdout
+    assert "hidden=128" in process.stdout
 
 
-def test_deliver_explains_itself_and_delivers_nothing_meanwhile() -> None:
-    done = run_command("src.sync", "--help")
-    assert (done.rc, done.err) == (0, "")
-    assert "python -m src.sync all" in done.out
+def test_sync_help_and_unknown_option() -> None:
+    process = run_command("src.sync", "--help")
+    assert (process.rc, process.err) == (0, "")
+    assert "python -m src.sync all" in process.out
     refused = run_command("src.sync", "--al")
     assert (refused.rc, refused.out) == (2, "")
-    assert refused.complaint == "sync: expected all or directories, got the option --al"
+    assert refused.error_line == "sync: expected all or directories, got the option --al"

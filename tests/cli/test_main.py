@@ -1,10 +1,9 @@
-"""Bad input, prompts to the letter, and help, through the command line.
+"""Command line: invalid input, verbatim prompts and paths.
 
-Bad input ends with an exit status, one line that says what is wrong, and nothing on disk.
+Invalid input gives an exit status, one error line and no files.
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,17 @@ from omegaconf import OmegaConf
 
 from src.cli.help import NO_SWEEP_COMMANDS
 from src.cli.main import quote_override
+from tests.commands import RunCli
 from tests.conftest import run_command
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> list[str]:
+def path_overrides(tmp_path: Path) -> list[str]:
     return [f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
 
 
-# --- bad input ---
-
-# command, what is typed, the key that is named, what is said to be allowed, what is said to have come
-REFUSED = [
+# command, override, key, allowed values, received value
+INVALID_OVERRIDES = [
     ("train", "hidden=0", "hidden", "an integer >= 1", "0"),
     ("train", "hidden=abc", "hidden", "an integer >= 1", "abc"),
     ("train", "hidden=1.5", "hidden", "an integer >= 1", "1.5"),
@@ -64,7 +60,7 @@ REFUSED = [
     ("train", "hidden=${nothing}", "hidden", "nothing", ""),
     ("train", "--nonsense", "--nonsense", "", ""),
     ("evaluate", "hidden=64", "hidden", "--help=all lists them", "hidden"),
-    ("sample", "data=file", "data", "a known key", "data"),  # a group of other commands
+    ("sample", "data=file", "data", "a known key", "data"),
     ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
     ("sample", "length=-1", "length", "an integer >= 0", "-1"),
@@ -75,44 +71,45 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("command", "argument", "key", "allowed", "came"), REFUSED, ids=[f"{r[0]} {r[1]}" for r in REFUSED]
+    ("command", "argument", "key", "allowed", "got"),
+    INVALID_OVERRIDES,
+    ids=[f"{r[0]} {r[1]}" for r in INVALID_OVERRIDES],
 )
-def test_bad_input_is_one_line(
+def test_invalid_override_is_rejected_in_one_line(
     command: str,
     argument: str,
     key: str,
     allowed: str,
-    came: str,
-    typed: Command,
-    places: list[str],
+    got: str,
+    run_cli: RunCli,
+    path_overrides: list[str],
     tmp_path: Path,
 ) -> None:
-    ended = typed(command, argument, *places, body=lambda config: print("the command ran"))
-    assert ended.out == ""
-    assert ended.rc != 0
-    line = ended.complaint
+    result = run_cli(command, argument, *path_overrides, body=lambda config: print("the command ran"))
+    assert result.out == ""
+    line = result.error_line
     assert line.startswith(f"{command}: ")
     assert key in line
     assert allowed in line
-    assert came in line
-    assert not list(tmp_path.iterdir()), "nothing is written for bad input"
+    assert got in line
+    assert not list(tmp_path.iterdir()), "no files after invalid input"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("argument", ["prompt=???", "hidden=${nothing}", "hidden=abc"])
-def test_under_a_debugger_bad_input_is_the_same_line(
-    argument: str, typed: Command, places: list[str], monkeypatch: pytest.MonkeyPatch
+def test_error_line_is_same_under_debugger(
+    argument: str, run_cli: RunCli, path_overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where OmegaConf finds a tracer, or OC_CAUSE, it hangs inner errors onto its own."""
+    """With a tracer or OC_CAUSE, OmegaConf chains inner errors to its own."""
     monkeypatch.delenv("OC_CAUSE", raising=False)
-    plain = typed("train", argument, *places)
+    plain = run_cli("train", argument, *path_overrides)
     monkeypatch.setenv("OC_CAUSE", "1")
-    traced = typed("train", argument, *places)
-    assert (traced.rc, traced.complaint) == (plain.rc, plain.complaint)
+    traced = run_cli("train", argument, *path_overrides)
+    assert (traced.rc, traced.error_line) == (plain.rc, plain.error_line)
 
 
-# What shows only when the text is read.
-REFUSED_TEXTS = [
+# Errors that are found when the text is read.
+INVALID_TEXTS = [
     (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
     (["data=file"], "data.path", "a file to read", "null"),
     (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
@@ -122,128 +119,130 @@ REFUSED_TEXTS = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "key", "allowed", "came"), REFUSED_TEXTS, ids=[" ".join(r[0]) for r in REFUSED_TEXTS]
+    ("arguments", "key", "allowed", "got"), INVALID_TEXTS, ids=[" ".join(r[0]) for r in INVALID_TEXTS]
 )
-def test_a_text_that_does_not_fit_is_one_line(
-    arguments: list[str], key: str, allowed: str, came: str, typed: Command, places: list[str], tmp_path: Path
+def test_unsuitable_text_is_rejected_in_one_line(
+    arguments: list[str],
+    key: str,
+    allowed: str,
+    got: str,
+    run_cli: RunCli,
+    path_overrides: list[str],
+    tmp_path: Path,
 ) -> None:
-    ended = typed("train", *arguments, *places)
-    assert ended.rc != 0
-    assert ended.out == ""
-    assert not (tmp_path / "outputs").exists(), "no run begins"
-    assert [key in ended.err, allowed in ended.err, came in ended.err] == [True, True, True]
-    assert ended.complaint.startswith("train: ")
+    result = run_cli("train", *arguments, *path_overrides)
+    assert result.out == ""
+    assert not (tmp_path / "outputs").exists(), "no run is started"
+    assert [key in result.err, allowed in result.err, got in result.err] == [True, True, True]
+    assert result.error_line.startswith("train: ")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (b"", "at least"),
         (b"a" * 5000, "at least 2 distinct characters"),
         (b"\xff\xfe caf\xe9 " * 300, "byte 0xff at position 0"),
     ],
 )
-def test_a_text_that_cannot_be_learned_is_one_line(
-    text: bytes, said: str, typed: Command, places: list[str], tmp_path: Path
+def test_untrainable_text_is_rejected_in_one_line(
+    text: bytes, expected: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.txt").write_bytes(text)
-    ended = typed("train", "data=file", f"data.path={tmp_path / 'text.txt'}", *places)
-    assert ended.rc != 0
-    assert said in ended.err
+    result = run_cli("train", "data=file", f"data.path={tmp_path / 'text.txt'}", *path_overrides)
+    assert expected in result.err
     assert not (tmp_path / "outputs").exists()
-    assert ended.complaint.startswith("train: data")
+    assert result.error_line.startswith("train: data")
 
 
 @pytest.mark.parametrize(("command", "run"), [("evaluate", "latest"), ("sample", "../../etc")])
-def test_a_run_that_there_is_not(
-    command: str, run: str, typed: Command, places: list[str], tmp_path: Path
+def test_unknown_run_is_rejected(
+    command: str, run: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
-    ended = typed(command, f"run={run}", "tracking=none", *places)
-    assert ended.rc != 0
-    assert ended.complaint.startswith(f"{command}: run: expected ")
-    assert str(tmp_path) in ended.complaint
+    result = run_cli(command, f"run={run}", "tracking=none", *path_overrides)
+    assert result.error_line.startswith(f"{command}: run: expected ")
+    assert str(tmp_path) in result.error_line
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("place", ["output_dir", "data_dir"])
-def test_a_place_that_cannot_be_written_to(place: str, typed: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path_key", ["output_dir", "data_dir"])
+def test_unwritable_path_is_rejected(path_key: str, run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    both = {"output_dir": tmp_path / "o", "data_dir": tmp_path / "d", place: tmp_path / "file" / "below"}
-    ended = typed("train", "tracking=none", *(f"{key}={value}" for key, value in both.items()))
-    assert ended.rc != 0
-    last = ended.err.splitlines()[-1]
+    paths = {"output_dir": tmp_path / "o", "data_dir": tmp_path / "d", path_key: tmp_path / "file" / "below"}
+    result = run_cli("train", "tracking=none", *(f"{key}={value}" for key, value in paths.items()))
+    assert result.rc != 0
+    last = result.err.splitlines()[-1]
     assert last.startswith("train: expected a writable path, got ")
     assert str(tmp_path / "file") in last
-    assert "Traceback" not in ended.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "argument", "said"),
+    ("name", "argument", "expected"),
     [
         ("train", "hidden=0", "hidden: expected an integer >= 1, got 0"),
         ("train", "hiden=3", "hiden: expected a known key, got hiden: did you mean hidden?"),
         ("sample", "temperature=-1", "temperature: expected a number >= 0, got -1.0"),
     ],
 )
-def test_bad_input_in_a_process_of_its_own(
-    name: str, argument: str, said: str, places: list[str], tmp_path: Path
+def test_invalid_override_in_new_process(
+    name: str, argument: str, expected: str, path_overrides: list[str], tmp_path: Path
 ) -> None:
-    ended = run_command(f"src.{name}", argument, *places)
-    assert (ended.rc, ended.out, ended.err) == (2, "", f"{name}: {said}\n")
+    result = run_command(f"src.{name}", argument, *path_overrides)
+    assert (result.rc, result.out, result.err) == (2, "", f"{name}: {expected}\n")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", NO_SWEEP_COMMANDS)
-def test_what_serves_or_runs_everything_is_not_swept(
-    name: str, command: Command, places: list[str], tmp_path: Path
+def test_command_without_sweeps_rejects_multirun(
+    name: str, command: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
-    ended = command(f"src.{name}", "--multirun", *places)
-    said = "expected a single run, got --multirun: remove it"
-    assert (ended.rc, ended.out, ended.err) == (2, "", f"{name}: {said}\n")
+    result = command(f"src.{name}", "--multirun", *path_overrides)
+    expected = "expected a single run, got --multirun: remove it"
+    assert (result.rc, result.out, result.err) == (2, "", f"{name}: {expected}\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_other_keys_change_nothing_of_what_preprocess_makes(typed: Command, tmp_path: Path) -> None:
-    """As its page says."""
+def test_preprocess_ignores_keys_of_training(run_cli: RunCli, tmp_path: Path) -> None:
     for folder, more in (("plain", []), ("more", ["hidden=8", "model=gru", "seed=9", "prompt=QQ"])):
-        ended = typed("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more)
-        assert ended.rc == 0, ended.err
-    made = [
+        run_cli("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more).check()
+    files = [
         {f.relative_to(tmp_path / name): f.read_bytes() for f in (tmp_path / name).rglob("*") if f.is_file()}
         for name in ("plain", "more")
     ]
-    assert made[0] == made[1]
-    assert made[0]
+    assert files[0] == files[1]
+    assert files[0]
 
 
 @pytest.mark.slow
-def test_the_bad_job_of_a_sweep_is_told_and_the_others_run(
-    typed: Command, places: list[str], tmp_path: Path
+def test_sweep_reports_invalid_job_and_runs_others(
+    run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     seen: list[int] = []
-    ended = typed("preprocess", "--multirun", "hidden=8,0,16", *places, body=lambda c: seen.append(c.hidden))
+    result = run_cli(
+        "preprocess", "--multirun", "hidden=8,0,16", *path_overrides, body=lambda c: seen.append(c.hidden)
+    )
     assert seen == [8, 16]
-    assert ended.rc != 0
-    assert "Traceback" not in ended.err
-    assert ended.err.splitlines()[-1] == "preprocess: hidden: expected an integer >= 1, got 0"
+    assert result.rc != 0
+    assert "Traceback" not in result.err
+    assert result.err.splitlines()[-1] == "preprocess: hidden: expected an integer >= 1, got 0"
 
 
-# --- good input ---
-
-
-def arrived(typed: Command, name: str, *arguments: str) -> Any:
-    """The config that a command's body would get."""
+def received_config(run_cli: RunCli, name: str, *arguments: str) -> Any:
+    """Return the config that the command's main function receives."""
     configs: list[Any] = []
-    ended = typed(name, *arguments, body=configs.append)
-    assert (ended.rc, ended.err) == (0, "")
+    result = run_cli(name, *arguments, body=configs.append)
+    assert (result.rc, result.err) == (0, "")
     (config,) = configs
     return config
 
 
-def test_null_switches_off_and_numbers_come_in_every_spelling(typed: Command) -> None:
+def test_null_and_number_formats(run_cli: RunCli) -> None:
     off = ("clip=null", "max_seconds=null", "patience=null")
-    config = arrived(typed, "train", *off, "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0")
+    config = received_config(
+        run_cli, "train", *off, "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0"
+    )
     assert (config.clip, config.max_seconds, config.patience) == (None, None, None)
     assert (config.lr, config.hidden, config.max_epochs, config.min_delta) == (1e-3, 1000, 0.5, 0.0)
 
@@ -262,30 +261,32 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_prompt_arrives_verbatim(prompt: str, typed: Command) -> None:
-    assert arrived(typed, "sample", f"prompt={prompt}").prompt == prompt
+def test_prompt_is_passed_verbatim(prompt: str, run_cli: RunCli) -> None:
+    assert received_config(run_cli, "sample", f"prompt={prompt}").prompt == prompt
 
 
-def test_a_path_arrives_verbatim(typed: Command) -> None:
+def test_path_is_passed_verbatim(run_cli: RunCli) -> None:
     path = "/tmp/my texts, 2 (old): {draft} 'x' = y.txt"
-    config = arrived(typed, "train", "data=file", f"data.path={path}", f"output_dir={path}")
+    config = received_config(run_cli, "train", "data=file", f"data.path={path}", f"output_dir={path}")
     assert (config.data.path, config.output_dir) == (path, path)
 
 
-ODD = st.one_of(st.sampled_from("ab '\"\\$,:={}[]()#~+\n\t?"), st.characters(exclude_categories=["Cs"]))
-IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # as a person types them for Hydra
+UNUSUAL_TEXT = st.one_of(
+    st.sampled_from("ab '\"\\$,:={}[]()#~+\n\t?"), st.characters(exclude_categories=["Cs"])
+)
+IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # quotes of Hydra's grammar
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.text(ODD))
+@given(st.text(UNUSUAL_TEXT))
 @example("\\\\\\")
 @example('\\"')
 @example("${oc.env:HOME}")
 @example("\\${x}\\")
 @example("'tis")
 @example("\\\n")
-def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
-    """But `null`, `???` (OmegaConf's mark of a missing value) and what stands in quotes already."""
+def test_quote_override_preserves_any_prompt(prompt: str) -> None:
+    """Exceptions: `null`, `???` (OmegaConf's missing value) and quoted text."""
     assume(prompt not in ("null", "???"))
     assume(not re.fullmatch(IN_QUOTES, prompt, re.DOTALL))
     (override,) = OverridesParser.create().parse_overrides([quote_override(f"prompt={prompt}")])
@@ -293,13 +294,13 @@ def test_any_prompt_passes_through_hydras_grammar(prompt: str) -> None:
     assert OmegaConf.create({"prompt": override.value()})["prompt"] == prompt
 
 
-def test_quotes_that_a_person_typed_for_hydra_are_hydras(typed: Command) -> None:
-    config = arrived(typed, "sample", "prompt='a, b'", 'output_dir="c: d"')
+def test_quotes_typed_for_hydra_are_removed(run_cli: RunCli) -> None:
+    config = received_config(run_cli, "sample", "prompt='a, b'", 'output_dir="c: d"')
     assert (config.prompt, config.output_dir) == ("a, b", "c: d")
 
 
 @pytest.mark.slow
-def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path: Path, command: Command) -> None:
-    places = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
-    ended = command("src.preprocess", *places, "--multirun", "seq_len=10,20")
-    assert (ended.rc, ended.out.count("train")) == (0, 2)
+def test_multirun_flag_in_any_position(tmp_path: Path, command: RunCli) -> None:
+    path_overrides = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
+    result = command("src.preprocess", *path_overrides, "--multirun", "seq_len=10,20")
+    assert (result.rc, result.out.count("train")) == (0, 2)

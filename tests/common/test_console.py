@@ -1,18 +1,16 @@
-"""Tables for a terminal."""
-
 import pytest
 
 from src.common.console import WIDTH, format_table
 
 
-def test_a_table_is_aligned_and_keeps_brackets() -> None:
+def test_table_is_aligned_and_keeps_brackets() -> None:
     lines = format_table(
         ("", "bits", "interval"), [("a", "1.5", "[1, 2]"), ("b: long", "12.25")]
     ).splitlines()
     assert lines == ["          bits  interval", "a          1.5    [1, 2]", "b: long  12.25"]
 
 
-def test_a_table_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_does_not_depend_on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("word " * 40, "1")]
     table = format_table(("", "number"), rows)
     assert max(map(len, table.splitlines())) <= WIDTH

@@ -1,4 +1,4 @@
-"""src/common/file_lock.py: one process at a time in a directory, for as long as it lives."""
+"""Only one process can lock a directory, as long as it lives."""
 
 import json
 import os
@@ -22,30 +22,30 @@ sys.stdin.read()
 """
 
 
-def test_a_directory_is_held_until_it_is_released(tmp_path: Path) -> None:
+def test_directory_is_locked_until_release(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
-    mine = acquire(tmp_path)
+    first_lock = acquire(tmp_path)
     assert is_locked(tmp_path)
     with pytest.raises(
         UserError, match=f"expected a directory that no other .*, used by process {os.getpid()} "
     ):
         acquire(tmp_path, timeout=0)
-    assert is_locked(tmp_path), "a refused process does not release the lock"
-    mine.release()
-    mine.release()
+    assert is_locked(tmp_path), "a failed acquire does not release the lock"
+    first_lock.release()
+    first_lock.release()
     assert not is_locked(tmp_path)
     acquire(tmp_path, timeout=0).release()
 
 
-def test_two_locks_of_a_directory_do_not_meet(tmp_path: Path) -> None:
-    mine = acquire(tmp_path)
-    other = acquire(tmp_path, "sync.lock", timeout=0)
-    mine.release()
+def test_locks_with_different_names_are_independent(tmp_path: Path) -> None:
+    first_lock = acquire(tmp_path)
+    second_lock = acquire(tmp_path, "sync.lock", timeout=0)
+    first_lock.release()
     assert (is_locked(tmp_path), is_locked(tmp_path, "sync.lock")) == (False, True)
-    other.release()
+    second_lock.release()
 
 
-def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
+def test_lock_of_killed_process_is_free(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -61,13 +61,13 @@ def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
     acquire(tmp_path, timeout=0).release()
 
 
-def test_without_flock_the_recorded_owner_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems of clusters have no flock: an existence lock with pid and host stands in."""
+def test_lock_without_flock_uses_owner_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some cluster file systems have no flock; a file with pid and host replaces it."""
 
-    def refuse(file: object, how: int) -> None:
+    def fail(file: object, how: int) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", fail)
     lock = acquire(tmp_path)
     assert is_locked(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()} on "):
@@ -75,32 +75,34 @@ def test_without_flock_the_recorded_owner_decides(tmp_path: Path, monkeypatch: p
     lock.release()
     assert not is_locked(tmp_path)
     (tmp_path / RUN_LOCK).write_text("1\nelsewhere\n")
-    assert is_locked(tmp_path), "a process of another host may still run"
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait(60)
-    (tmp_path / RUN_LOCK).write_text(f"{ended.pid}\n{socket.gethostname()}\n")
+    assert is_locked(tmp_path), "a process on another host can still run"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(60)
+    (tmp_path / RUN_LOCK).write_text(f"{process.pid}\n{socket.gethostname()}\n")
     assert not is_locked(tmp_path)
 
 
-def test_in_another_users_directory_the_note_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_without_write_permission_uses_owner_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     acquire(tmp_path).release()
 
-    def refuse(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("filelock.BaseFileLock.acquire", refuse)
-    assert not is_locked(tmp_path), "released: no note"
-    note = tmp_path / f"{RUN_LOCK}.owner"
+    monkeypatch.setattr("filelock.BaseFileLock.acquire", fail)
+    assert not is_locked(tmp_path), "released: no owner file"
+    owner_file = tmp_path / f"{RUN_LOCK}.owner"
     for owner, locked in (
         ({"host": "elsewhere", "pid": 1}, True),
         ({"host": socket.gethostname(), "pid": os.getpid()}, True),
         ({"host": socket.gethostname(), "pid": 2**22 + 1}, False),
     ):
-        note.write_text(json.dumps(owner))
+        owner_file.write_text(json.dumps(owner))
         assert is_locked(tmp_path) == locked, owner
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_unwritable_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     with pytest.raises(UserError, match=r"expected a writable path, got .*a file"):
         acquire(tmp_path / "a file")

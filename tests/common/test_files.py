@@ -1,4 +1,4 @@
-"""Where things are put: outputs, data and the database, as typed, by default and from the environment."""
+"""Paths of outputs, data and database: defaults, overrides and environment."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.compose import PRIMARY, composed
 
 
 @pytest.mark.parametrize("primary", PRIMARY)
-def test_default_places_lie_in_the_project_wherever_one_stands(
+def test_default_paths_do_not_depend_on_working_directory(
     primary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -21,9 +21,7 @@ def test_default_places_lie_in_the_project_wherever_one_stands(
     assert tracking_store(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
 
 
-def test_a_typed_place_is_relative_to_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_use_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = composed("config", "output_dir=x", "data_dir=y")
@@ -35,16 +33,16 @@ def test_a_typed_place_is_relative_to_where_one_stands(
     }
 
 
-def test_a_typed_database_is_relative_to_where_one_stands(
+def test_relative_database_uri_uses_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The delivering process stands elsewhere: what it is told must not depend on that."""
+    """The sync process has another working directory."""
     monkeypatch.chdir(tmp_path)
     store = tracking_store(composed("config", "tracking.uri=sqlite:///mine.db"))
     assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
 
 
-def test_a_server_comes_from_the_key_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_uri_key_precedes_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
     assert tracking_store(composed("config"))["uri"] == "http://from.environment"
     assert tracking_store(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"

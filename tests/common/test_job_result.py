@@ -1,5 +1,3 @@
-"""src/common/job_result.py: jobs.json is read as it was written, or refused in one line."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ ROW = JobResult(
 )
 
 
-def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_results_round_trip(tmp_path: Path) -> None:
     file = tmp_path / "jobs.json"
     write_results(file, [ROW])
     (row,) = read_results(file)
@@ -41,7 +39,9 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         (lambda rows: [{**rows[0], "curves": {"a": [[1]]}}], "not enough values"),
     ],
 )
-def test_damaged_rows_are_one_line(damage: Callable[[Any], Any], place: str, tmp_path: Path) -> None:
+def test_damaged_results_are_rejected_in_one_line(
+    damage: Callable[[Any], Any], place: str, tmp_path: Path
+) -> None:
     file = tmp_path / "jobs.json"
     write_results(file, [ROW])
     file.write_text(json.dumps(damage(json.loads(file.read_text()))))

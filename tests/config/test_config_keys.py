@@ -1,10 +1,8 @@
-"""Every key of the configuration is read somewhere, and nothing is read that the schema does not have.
+"""Every config key is used, and only keys of the schema are used.
 
-The source is read as text: which expressions are configs follows from the annotations (`config: Config`),
-from the schema (`config.data`), from plain assignments, and from what functions and classes of ours say that
-they return and keep. The type checker sees a key that is misspelt elsewhere; the commands take their config
-as `Any` and Hydra's callbacks a DictConfig: those are looked at here alone. A key that nobody reads nothing
-else sees.
+The source is analyzed as text. Configs are found by annotations (`config: Config`), by the schema
+(`config.data`), by assignments, and by the return and attribute types of functions and classes. mypy finds
+misspelt keys elsewhere, but the commands receive their config as `Any` and Hydra's callbacks a DictConfig.
 """
 
 import ast
@@ -20,12 +18,12 @@ from src.config import schema
 PROJECT = Path(__file__).resolve().parents[2]
 CLASSES = {name: kind for name, kind in vars(schema).items() if isinstance(kind, type) and attrs.has(kind)}
 del CLASSES["Constraint"]
-# They go through all keys, whatever those are for.
-ELSEWHERE = {
+# Modules that iterate over all keys.
+EXCLUDED_MODULES = {
     "config.schema", "config.constraints", "cli.help", "cli.main", "cli.error_messages"
 }  # fmt: skip
-HYDRAS = {"hydra"}  # beside ours in what Hydra's callbacks are given
-# Every command accepts the paths of a training, so that they can be typed alike; these have no use for one.
+HYDRA_KEYS = {"hydra"}  # config of a Hydra callback
+# All commands accept the same path keys; these do not use data_dir.
 ACCEPTED = {(f"{name}Config", "data_dir") for name in ("Sample", "Ui", "Server", "Play")}
 KEYS = [
     (name, f.name)
@@ -34,11 +32,11 @@ KEYS = [
     if (name, f.name) not in ACCEPTED
 ]
 
-Read = tuple[str, str, str]  # class, key, where
+ConfigRead = tuple[str, str, str]  # class, key, location
 
 
 class Source:
-    """What the functions and classes of src say of configs: by name, over all of its files."""
+    """Config types of the functions, attributes and classes in src."""
 
     def __init__(self, files: dict[str, ast.Module]) -> None:
         self.returns: dict[str, str] = {}
@@ -47,35 +45,37 @@ class Source:
         self.classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
         for node in nodes:
             if isinstance(node, ast.FunctionDef) and node.returns:
-                self.returns[node.name] = named(node.returns, self.classes)
+                self.returns[node.name] = class_in(node.returns, self.classes)
         for node in nodes:
             if isinstance(node, ast.ClassDef):
-                self.note(node)
+                self.record_attributes(node)
 
-    def note(self, kind: ast.ClassDef) -> None:
-        """Annotated fields of a class, and `self.x = config` in a method that is given a config."""
+    def record_attributes(self, kind: ast.ClassDef) -> None:
+        """Record annotated fields, and `self.x = config` in methods with a config argument."""
         for node in kind.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                self.attributes[kind.name, node.target.id] = named(node.annotation, self.classes)
+                self.attributes[kind.name, node.target.id] = class_in(node.annotation, self.classes)
             if isinstance(node, ast.FunctionDef):
                 if any(ast.unparse(d) in ("property", "cached_property") for d in node.decorator_list):
                     self.attributes[kind.name, node.name] = self.returns.get(node.name, "")
-                given = arguments(node, self.classes)
+                argument_classes = arguments(node, self.classes)
                 for inner in ast.walk(node):
-                    for target, value in assigned(inner) if isinstance(inner, ast.Assign) else []:
+                    for target, value in assignments(inner) if isinstance(inner, ast.Assign) else []:
                         if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
-                            self.attributes[kind.name, target.attr] = given.get(ast.unparse(value), "")
+                            self.attributes[kind.name, target.attr] = argument_classes.get(
+                                ast.unparse(value), ""
+                            )
 
 
-def named(annotation: ast.expr | None, classes: set[str]) -> str:
-    """The one class of ours in an annotation (`Config | None` is Config); "" for none or several."""
+def class_in(annotation: ast.expr | None, classes: set[str]) -> str:
+    """Return the only project class in an annotation (`Config | None` is Config), else ""."""
     text = "" if annotation is None else ast.unparse(annotation).replace("'", "")
     found = {part.strip() for part in text.split("|")} & (classes | CLASSES.keys())
     return found.pop() if len(found) == 1 else ""
 
 
-def assigned(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Target and value of each assignment, `a, b = c, d` being two."""
+def assignments(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield target and value of each assignment; `a, b = c, d` gives two."""
     for target in node.targets:
         if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
             yield from zip(target.elts, node.value.elts, strict=False)
@@ -84,17 +84,17 @@ def assigned(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def arguments(function: ast.FunctionDef, classes: set[str]) -> dict[str, str]:
-    return {a.arg: named(a.annotation, classes) for a in (*function.args.args, *function.args.kwonlyargs)}
+    return {a.arg: class_in(a.annotation, classes) for a in (*function.args.args, *function.args.kwonlyargs)}
 
 
 class Reader(ast.NodeVisitor):
-    """Goes through one file and notes what is read of which config."""
+    """Record the config keys that one file reads."""
 
     def __init__(self, module: str, source: Source) -> None:
         self.module, self.source = module, source
         self.names: dict[str, str] = {}
-        self.within = ""  # the class that we are in
-        self.found: list[Read] = []
+        self.within = ""  # class that is visited
+        self.found: list[ConfigRead] = []
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         outer, self.within = self.within, node.name
@@ -105,10 +105,10 @@ class Reader(ast.NodeVisitor):
         outer, self.names = self.names, dict(self.names)
         self.names |= arguments(node, self.source.classes) | {"self": self.within}
         for argument in node.args.args:
-            said = argument.annotation and ast.unparse(argument.annotation)
-            if argument.arg == "config" and said == "DictConfig":
-                self.names["config"] = "Config"  # of `train`: no other command is swept
-            if argument.arg == "config" and said == "Any" and "." not in self.module:
+            annotation = argument.annotation and ast.unparse(argument.annotation)
+            if argument.arg == "config" and annotation == "DictConfig":
+                self.names["config"] = "Config"  # only `train` is swept
+            if argument.arg == "config" and annotation == "Any" and "." not in self.module:
                 primary = self.module if self.module in schema.COMMANDS else "config"
                 self.names["config"] = schema.COMMANDS[primary].__name__
         self.generic_visit(node)
@@ -116,7 +116,7 @@ class Reader(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
-        for target, value in assigned(node):
+        for target, value in assignments(node):
             if isinstance(target, ast.Name):
                 self.names[target.id] = self.kind_of(value)
 
@@ -127,15 +127,15 @@ class Reader(ast.NodeVisitor):
             self.found.append((owner, node.attr, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
 
     def visit_Call(self, node: ast.Call) -> None:
-        """getattr(config, key): every key of which the file has the name as a text may be meant."""
+        """getattr(config, key) may read every key whose name is a string constant of the file."""
         self.generic_visit(node)
         if ast.unparse(node.func) == "getattr" and (owner := self.kind_of(node.args[0])) in CLASSES:
             names = {f.name for f in attrs.fields(CLASSES[owner])}
-            for text in texts(FILES[self.module]) & names:
+            for text in string_constants(FILES[self.module]) & names:
                 self.found.append((owner, text, f"src/{self.module.replace('.', '/')}.py:{node.lineno}"))
 
     def kind_of(self, node: ast.expr) -> str:
-        """The class of ours that an expression has; "" where that is not known."""
+        """Return the project class of an expression, "" if unknown."""
         match node:
             case ast.Name():
                 return self.names.get(node.id, "")
@@ -152,21 +152,21 @@ class Reader(ast.NodeVisitor):
         return ""
 
 
-def texts(tree: ast.Module) -> set[str]:
+def string_constants(tree: ast.Module) -> set[str]:
     return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
     for file in sorted((PROJECT / "src").rglob("*.py")):
         name = ".".join(file.relative_to(PROJECT / "src").with_suffix("").parts)
-        if name not in ELSEWHERE:
+        if name not in EXCLUDED_MODULES:
             yield name, ast.parse(file.read_text(encoding="utf-8"))
 
 
 FILES = dict(modules())
 
 
-def reads() -> list[Read]:
+def reads() -> list[ConfigRead]:
     source, found = Source(FILES), []
     for module, tree in FILES.items():
         reader = Reader(module, source)
@@ -179,29 +179,29 @@ READS = reads()
 
 
 def read(kind: str, key: str) -> bool:
-    """Is a key of a config read as one of this class, or of a class that this one extends?"""
+    """Return whether a key is read from a config of this class or of a base class."""
     return any(name == key and issubclass(CLASSES[kind], CLASSES[owner]) for owner, name, _ in READS)
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS, ids=str)
-def test_every_key_is_read(kind: str, key: str) -> None:
-    below = [name for name, other in CLASSES.items() if issubclass(other, CLASSES[kind])]
-    assert any(read(name, key) for name in below), f"{key} of {kind} is read nowhere in src: what is it for?"
+def test_every_config_key_is_used(kind: str, key: str) -> None:
+    subclasses = [name for name, other in CLASSES.items() if issubclass(other, CLASSES[kind])]
+    assert any(read(name, key) for name in subclasses), f"{key} of {kind} is not read in src"
 
 
-def test_nothing_is_read_that_the_schema_does_not_have() -> None:
+def test_only_schema_keys_are_read() -> None:
     unknown = [
-        f"{where}: {owner} has no {key}"
-        for owner, key, where in READS
-        if key not in {f.name for f in attrs.fields(CLASSES[owner])} | HYDRAS
+        f"{location}: {owner} has no {key}"
+        for owner, key, location in READS
+        if key not in {f.name for f in attrs.fields(CLASSES[owner])} | HYDRA_KEYS
         and not isinstance(getattr(CLASSES[owner], key, None), property)
     ]
     assert not unknown
 
 
-def test_the_commands_and_the_laboratory_were_looked_at() -> None:
-    """Else every rule above would hold of nothing."""
-    found = {(owner, key, where.partition(":")[0]) for owner, key, where in READS}
-    assert ("SampleConfig", "top_p", "src/sample.py") in found  # a command's config, which is Any
-    assert ("Config", "register", "src/sweeps/hydra_callback.py") in found  # Hydra's
+def test_source_analysis_finds_known_reads() -> None:
+    """Otherwise the tests above would check nothing."""
+    found = {(owner, key, location.partition(":")[0]) for owner, key, location in READS}
+    assert ("SampleConfig", "top_p", "src/sample.py") in found  # config of a command, typed Any
+    assert ("Config", "register", "src/sweeps/hydra_callback.py") in found  # config of a Hydra callback
     assert len(found) > 100

@@ -1,4 +1,4 @@
-"""conf/ and src/config/schema.py fit one another: every choice composes, every key is explained and typed."""
+"""conf/ and src/config/schema.py agree: every choice composes, every key is explained and typed."""
 
 import inspect
 import json
@@ -29,7 +29,8 @@ from src.config.constraints import (
 )
 from src.config.schema import flatten
 from src.pipeline import differs_from_default
-from tests.compose import PRIMARY, as_hydra_has_it, composed
+from tests.commands import RunCli
+from tests.compose import PRIMARY, compose_raw, composed
 
 CHOICES = [
     (primary, group, str(file.relative_to(CONF / group).with_suffix("")))
@@ -37,8 +38,8 @@ CHOICES = [
     for group, _ in defaults(CONF / f"{primary}.yaml")
     for file in sorted((CONF / group).rglob("*.yaml"))
 ]
-OUR_FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
-HYDRAS = {"defaults", "hydra"}  # keys of a file that are Hydra's own
+CONFIG_FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
+HYDRA_KEYS = {"defaults", "hydra"}  # keys of Hydra in a config file
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -46,10 +47,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def own_keys(file: Path) -> set[str]:
-    return read(file).keys() - HYDRAS
-
-
-# --- what composes ---
+    return read(file).keys() - HYDRA_KEYS
 
 
 def test_every_primary_config_has_a_schema() -> None:
@@ -57,58 +55,60 @@ def test_every_primary_config_has_a_schema() -> None:
 
 
 @pytest.mark.parametrize(("primary", "group", "choice"), CHOICES)
-def test_every_choice_of_every_group_composes_and_passes(primary: str, group: str, choice: str) -> None:
+def test_every_choice_composes_and_validates(primary: str, group: str, choice: str) -> None:
     config = composed(primary, f"{group}={choice}")
     assert type(config) is schema.COMMANDS[primary]
-    if group in ("variant", "experiment"):  # they override keys of the root and have none of their own
+    if group in ("variant", "experiment"):  # they override keys of the root
         return
     chosen = getattr(config, group)
-    if group in TARGET_GROUPS:  # a class of this project, or one of a module with the name of the choice
+    if group in TARGET_GROUPS:  # a class of the project or of a module named like the choice
         assert choice in (class_name(chosen["_target_"]), chosen["_target_"].partition(".")[0])
     else:
-        assert chosen.name.partition(".")[0] == choice  # a cell's may be the path of an object
+        assert chosen.name.partition(".")[0] == choice  # a cell can be a dotted path
 
 
 @pytest.mark.parametrize("primary", PRIMARY)
 def test_every_schema_key_has_a_default_in_conf(primary: str) -> None:
-    given = own_keys(CONF / f"{primary}.yaml") | own_keys(CONF / "common.yaml")
+    defined = own_keys(CONF / f"{primary}.yaml") | own_keys(CONF / "common.yaml")
     known = fields_of(schema.COMMANDS[primary])
-    assert given == {name for name, f in known.items() if not attrs.has(f.type) and name not in TARGET_GROUPS}
-    assert not OmegaConf.missing_keys(as_hydra_has_it(primary))
+    assert defined == {
+        name for name, f in known.items() if not attrs.has(f.type) and name not in TARGET_GROUPS
+    }
+    assert not OmegaConf.missing_keys(compose_raw(primary))
 
 
 @pytest.mark.parametrize("group", TARGET_GROUPS)
-def test_every_optimizer_and_schedule_has_a_file_with_its_hyperparameters(group: str) -> None:
-    named = {}
+def test_every_target_class_has_config_file(group: str) -> None:
+    files = {}
     for file in (CONF / group).glob("*.yaml"):
-        spec: Any = OmegaConf.to_container(OmegaConf.load(file))  # 1e-8 is a number to it
-        named[type(instantiate(group, spec))] = file
+        spec: Any = OmegaConf.to_container(OmegaConf.load(file))  # OmegaConf reads 1e-8 as a number
+        files[type(instantiate(group, spec))] = file
         known = inspect.signature(resolve_name(spec["_target_"])).parameters
         assert spec.keys() - {"_target_"} == known.keys(), file
-    assert named.keys() == set(base_class(group).__subclasses__())
+    assert files.keys() == set(base_class(group).__subclasses__())
 
 
-def test_no_key_stands_in_two_places() -> None:
+def test_no_key_is_defined_twice() -> None:
     for primary in PRIMARY:
         assert not own_keys(CONF / f"{primary}.yaml") & own_keys(CONF / "common.yaml")
 
 
-def test_null_composes_where_it_means_something() -> None:
+def test_null_is_accepted_for_optional_keys() -> None:
     optional = [key for key, allowed, _ in iter_leaves(composed("config")) if allowed and allowed.none_means]
     assert {"clip", "max_seconds", "patience", "data.path", "tracking.uri"} <= set(optional)
     config = composed("config", *(f"{key}=null" for key in optional))
     assert {value for key, _, value in iter_leaves(config) if key in optional} == {None}
 
 
-def test_the_command_line_composes_the_same_config(typed: Callable[..., Any]) -> None:
+def test_command_line_composes_same_config(run_cli: RunCli) -> None:
     expected = composed("config", "hidden=64", "optimizer=sgd")
-    arrived: list[Any] = []
-    ended = typed("train", "hidden=64", "optimizer=sgd", body=arrived.append)
-    assert (ended.rc, ended.out, ended.err) == (0, "", "")
-    assert arrived == [expected]
+    received: list[Any] = []
+    result = run_cli("train", "hidden=64", "optimizer=sgd", body=received.append)
+    assert (result.rc, result.out, result.err) == (0, "", "")
+    assert received == [expected]
 
 
-def test_an_experiment_overrides_the_root() -> None:
+def test_experiment_overrides_root_keys() -> None:
     config = composed("config", "experiment=tinyshakespeare")
     assert (config.hidden, config.model.name, config.batching, config.max_seconds) == (
         256,
@@ -119,42 +119,35 @@ def test_an_experiment_overrides_the_root() -> None:
     assert composed("config", "experiment=tinyshakespeare", "hidden=64").hidden == 64
 
 
-# --- what is explained ---
-
-
-@pytest.mark.parametrize("file", OUR_FILES, ids=lambda file: str(file.relative_to(CONF)))
+@pytest.mark.parametrize("file", CONFIG_FILES, ids=lambda file: str(file.relative_to(CONF)))
 def test_every_key_has_a_comment_above_it(file: Path) -> None:
-    """The name of a choice is explained by the file's first line; what a choice takes over from its
-    neighbor (`defaults: [smallshake]`) is explained there."""
+    """The first line of a file explains the choice; inherited keys are explained in their own file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     bases = [file.parent / f"{base}.yaml" for base in read(file).get("defaults", []) if isinstance(base, str)]
-    elsewhere = {key for base in bases if base.exists() for key in own_keys(base)}
-    for key in own_keys(file) - elsewhere - {"name", "_target_"}:
+    inherited = {key for base in bases if base.exists() for key in own_keys(base)}
+    for key in own_keys(file) - inherited - {"name", "_target_"}:
         (at,) = [k for k, line in enumerate(lines) if re.match(rf"{key}:", line)]
         assert re.match(r"# \S", lines[at - 1]), f"{key} in {file} has no comment above it"
 
 
-# --- what is checked ---
-
-
 @pytest.mark.parametrize("primary", PRIMARY)
-def test_every_key_refuses_what_lies_outside_and_says_what_is_allowed(primary: str) -> None:
+def test_every_key_rejects_values_outside_its_range(primary: str) -> None:
     config = composed(primary)
     for key, allowed, value in iter_leaves(config):
-        if allowed is None:  # of an optimizer or a schedule: below
+        if allowed is None:  # key of an optimizer or a schedule
             continue
         assert allowed.is_satisfied_by(value), key
-        for wrong in outside(allowed):
-            with pytest.raises(UserError, match=re.escape(key)) as refused:
+        for wrong in invalid_values(allowed):
+            with pytest.raises(UserError, match=re.escape(key)) as error:
                 evolve(config, {key: wrong})
-            assert "\n" not in str(refused.value)
-            assert "expected" in str(refused.value)
-            assert str(wrong) in str(refused.value) or wrong is None
+            assert "\n" not in str(error.value)
+            assert "expected" in str(error.value)
+            assert str(wrong) in str(error.value) or wrong is None
 
 
-def outside(allowed: Constraint) -> list[Any]:
-    """Values just outside the range, and those that are no number."""
+def invalid_values(allowed: Constraint) -> list[Any]:
+    """Return values just outside the range, and non-finite values."""
     wrong: list[Any] = [] if allowed.none_means else [None]
     if allowed.choices:
         wrong.append("something else")
@@ -167,9 +160,7 @@ def outside(allowed: Constraint) -> list[Any]:
     return wrong
 
 
-# --- optimizers and schedules ---
-
-REFUSED_SPECS = [
+INVALID_OPTIMIZERS = [
     ({"beta1": 1}, "optimizer.beta1: expected a number >= 0 and < 1, got 1"),
     ({"beta1": "much"}, "optimizer.beta1: expected a number >= 0 and < 1, got much"),
     ({"eps": None}, "optimizer.eps: expected a number >= 1e-30, got None"),
@@ -183,33 +174,30 @@ REFUSED_SPECS = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "line"), REFUSED_SPECS, ids=lambda value: str(value)[:40])
-def test_an_optimizer_is_made_or_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
+@pytest.mark.parametrize(("changes", "line"), INVALID_OPTIMIZERS, ids=lambda value: str(value)[:40])
+def test_invalid_optimizer_is_rejected_in_one_line(changes: dict[str, Any], line: str) -> None:
     config = composed("config")
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as error:
         attrs.evolve(config, optimizer={**config.optimizer, **changes})
-    assert str(refused.value).startswith(line)
-    assert "\n" not in str(refused.value)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
 
 
-def test_a_missing_hyperparameter_is_named() -> None:
+def test_missing_hyperparameter_is_reported() -> None:
     with pytest.raises(
         UserError, match=r"^schedule\.warmup_steps: expected a value \(required by .*constant\), got none$"
     ):
         instantiate("schedule", {"_target_": "src.rnn.schedules.Constant"})
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_config_is_frozen() -> None:
     config = composed("config")
     for part, key in ((config, "workers"), (config.data, "path"), (config.model, "layers")):
         with pytest.raises(attrs.exceptions.FrozenAttributeError):
             setattr(part, key, 1)
 
 
-# --- logged configs ---
-
-
-def test_a_logged_config_is_read_back_as_it_was() -> None:
+def test_logged_config_round_trips() -> None:
     config = composed("config", "optimizer=sgd", "schedule=plateau", "clip=null")
     config = attrs.evolve(config, prompt="a ${b} ???")
     assert schema.Config.from_dict(json.loads(json.dumps(attrs.asdict(config))), "resume") == config
@@ -234,26 +222,23 @@ def test_a_logged_config_is_read_back_as_it_was() -> None:
         (lambda logged: {**logged, "objectives": [[]]}, "x: objectives: expected one or more of"),
     ],
 )
-def test_a_logged_config_of_other_keys_or_values_is_refused(change: Callable[[Any], Any], line: str) -> None:
-    with pytest.raises(UserError) as refused:
+def test_invalid_logged_config_is_rejected(change: Callable[[Any], Any], line: str) -> None:
+    with pytest.raises(UserError) as error:
         schema.Config.from_dict(change(attrs.asdict(composed("config"))), "x")
-    assert str(refused.value).startswith(line)
+    assert str(error.value).startswith(line)
 
 
-# --- constraints ---
-
-
-def test_the_ends_of_a_range_are_as_described() -> None:
-    half = Constraint("a number", ge=0, lt=1)
-    assert [half.is_satisfied_by(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
-    assert half.describe() == "a number >= 0 and < 1"
+def test_constraint_bounds() -> None:
+    constraint = Constraint("a number", ge=0, lt=1)
+    assert [constraint.is_satisfied_by(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
+    assert constraint.describe() == "a number >= 0 and < 1"
     clip = Constraint("a number", gt=0, none_means="no clipping")
     assert [clip.is_satisfied_by(x) for x in (None, 0, 1e-300)] == [True, False, True]
     assert clip.describe() == "a number > 0, or null for no clipping"
     assert Constraint("a text", choices=("a", "b")).describe() == "one of a, b"
 
 
-def test_shares_that_are_no_split() -> None:
+def test_invalid_split_is_rejected() -> None:
     config = composed("config")
     nan = float("nan")
     for split in (
@@ -269,10 +254,7 @@ def test_shares_that_are_no_split() -> None:
             evolve(config, {"data.split": split})
 
 
-# --- what a tracker is told ---
-
-
-def test_flat_names_are_those_that_a_person_types() -> None:
+def test_flat_names_are_command_line_names() -> None:
     flat = flatten(composed("config", "clip=null", "hidden=64"))
     assert flat["hidden"] == 64
     assert flat["clip"] is None
@@ -288,17 +270,17 @@ def test_flat_names_are_those_that_a_person_types() -> None:
     assert not [key for key, value in flat.items() if attrs.has(type(value)) or isinstance(value, dict)]
 
 
-def test_flat_values_hold_no_path_of_this_machine(tmp_path: Path) -> None:
-    places = [f"output_dir={tmp_path}/o", f"data_dir={tmp_path}/d", f"data.path={tmp_path}/t"]
-    flat = flatten(composed("config", *places, f"tracking.uri=sqlite:///{tmp_path}/m.db"))
+def test_flat_values_contain_no_machine_path(tmp_path: Path) -> None:
+    path_overrides = [f"output_dir={tmp_path}/o", f"data_dir={tmp_path}/d", f"data.path={tmp_path}/t"]
+    flat = flatten(composed("config", *path_overrides, f"tracking.uri=sqlite:///{tmp_path}/m.db"))
     for key, value in flat.items():
         assert str(tmp_path) not in str(value), key
         assert str(PROJECT) not in str(value), key
-    assert flat == flatten(composed("config"))  # where a run was made does not change what it was
+    assert flat == flatten(composed("config"))  # paths do not change the flat config
 
 
-def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
-    typed = {
+def test_non_semantic_keys_do_not_change_flat_config() -> None:
+    run_cli = {
         "tracking": ["tracking=none", "tracking.experiment=another", "tracking.run_name=mine"],
         "output_dir": ["output_dir=o"],
         "data_dir": ["data_dir=d"],
@@ -309,15 +291,15 @@ def test_what_is_done_with_a_run_does_not_change_what_it_was() -> None:
         "rerun": ["rerun=latest"],
         "figures": ["figures=false"],
     }
-    assert typed.keys() == set(schema.NON_SEMANTIC_KEYS)
+    assert run_cli.keys() == set(schema.NON_SEMANTIC_KEYS)
     plain = flatten(composed("config"))
-    for override in [override for overrides in typed.values() for override in overrides]:
+    for override in [override for overrides in run_cli.values() for override in overrides]:
         config = composed("config", override)
         assert config != composed("config"), override
         assert flatten(config) == plain, override
 
 
-def test_the_claims_are_of_the_defaults_wherever_they_are_put() -> None:
+def test_differs_from_default_ignores_paths() -> None:
     assert not differs_from_default(
         ["output_dir=o", "data_dir=d", "tracking.uri=sqlite:///m.db", "register=true"]
     )

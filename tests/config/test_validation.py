@@ -1,8 +1,8 @@
-"""Bad input through the real commands, as one table: a line that helps, an exit status, and nothing lost.
+"""Invalid input through the real commands: one error line, an exit status, and no changed files.
 
-Each case runs `python -m src.COMMAND` in a child process (tests/fork_server.py spares it the imports). The
-line says what was expected and what came, and names the key or the file; no traceback; the exit status is not
-0; files that were there are as they were, and nothing half-written stands beside them.
+Each case runs `python -m src.COMMAND` in a child process of tests/fork_server.py. The line says what was
+expected and received, and names the key or the file. Existing files stay unchanged, and no incomplete file is
+left.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +22,55 @@ from src.common.file_lock import Lock
 from src.common.files import CONF
 from src.config.constraints import TARGET_GROUPS, fields_of
 from src.config.schema import COMMANDS
-from tests.commands import PROJECT, Commands, environ
-from tests.invalid_inputs.case import PLACES, ROOT, TINY, VERSE, Case
-from tests.invalid_inputs.command_lines import SYNTAX
-from tests.invalid_inputs.damaged import REFUSED_CORPORA, REFUSED_RUNS
-from tests.invalid_inputs.elsewhere import REFUSED_DELIVERIES, REFUSED_PLACES, REFUSED_TRAININGS
-from tests.invalid_inputs.resumption import REFUSED_RESUMPTIONS
+from tests.commands import PROJECT, RunCli, environ
+from tests.invalid_inputs.case import PATHS, ROOT, TINY, VERSE, Case
+from tests.invalid_inputs.command_lines import INVALID_COMMAND_LINES
+from tests.invalid_inputs.damaged_files import REFUSED_CORPORA, REFUSED_RUNS
+from tests.invalid_inputs.paths import FAILING_TRAININGS, INVALID_SYNCS, UNWRITABLE_PATHS
+from tests.invalid_inputs.resume import INVALID_RESUMES
 from tests.invalid_inputs.schema import schema_cases
-from tests.invalid_inputs.texts import REFUSED_TEXTS
+from tests.invalid_inputs.texts import INVALID_TEXTS
 
 pytestmark = pytest.mark.slow
 
 STAGE = re.compile(r"\[\d/4\] ")
-HAND_MADE = [
-    *REFUSED_TEXTS, *REFUSED_CORPORA, *REFUSED_RUNS, *REFUSED_PLACES, *REFUSED_DELIVERIES, *REFUSED_TRAININGS,
-    *REFUSED_RESUMPTIONS, *SYNTAX,
+EXPLICIT_CASES = [
+    *INVALID_TEXTS, *REFUSED_CORPORA, *REFUSED_RUNS, *UNWRITABLE_PATHS, *INVALID_SYNCS, *FAILING_TRAININGS,
+    *INVALID_RESUMES, *INVALID_COMMAND_LINES,
 ]  # fmt: skip
-SCHEMA = list(schema_cases())
+SCHEMA_CASES = list(schema_cases())
 
 
 @pytest.fixture(scope="module")
-def finished(command: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(command: RunCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text, and a finished run on it in outputs/runs/first."""
     root = tmp_path_factory.mktemp("finished")
     (root / "text.txt").write_text(VERSE * 100)
-    ended = command("src.train", *TINY, *PLACES, folder=root)
-    assert ended.rc == 0, ended.err
+    command("src.train", *TINY, *PATHS, folder=root).check()
     (folder,) = (root / "outputs" / "runs").iterdir()
     folder.rename(folder.with_name("first"))
     return root
 
 
 def tree(root: Path) -> dict[str, str]:
-    """What lies below a directory: a file's digest, where a link leads, `/` of a directory, `|` of a pipe."""
-    told = {}
+    """Return the content below a directory: digests of files, targets of links, `/` and `|` for directories
+    and pipes."""
+    entries = {}
     for path in sorted(root.rglob("*")):
-        if path.name.endswith(".lock.owner"):  # the owner note of a lock: every holder writes its own
+        if path.name.endswith(".lock.owner"):  # owner file of a lock
             continue
         name = str(path.relative_to(root))
         if path.is_symlink():
-            told[name] = f"-> {os.readlink(path)}"
+            entries[name] = f"-> {os.readlink(path)}"
         else:
-            told[name] = "/" if path.is_dir() else "|"
+            entries[name] = "/" if path.is_dir() else "|"
             if path.is_file():
-                told[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return told
+                entries[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return entries
 
 
-def unfinished(root: Path, names: set[str]) -> None:
-    """New runs look like what they are: no scores, and a journal that ends with FAILED."""
+def assert_failed_runs(root: Path, names: set[str]) -> None:
+    """New runs have no scores and an event log that ends with FAILED."""
     for name in names:
         if name.endswith("events.jsonl"):
             last = json.loads((root / name).read_text().splitlines()[-1])
@@ -79,12 +78,12 @@ def unfinished(root: Path, names: set[str]) -> None:
         assert not name.endswith("scores.json"), name
 
 
-@pytest.mark.parametrize("case", [*HAND_MADE, *SCHEMA], ids=lambda case: case.id)
-def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
-    case: Case, command: Commands, request: pytest.FixtureRequest, tmp_path: Path
+@pytest.mark.parametrize("case", [*EXPLICIT_CASES, *SCHEMA_CASES], ids=lambda case: case.id)
+def test_invalid_input_is_rejected_without_side_effects(
+    case: Case, command: RunCli, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    if case.run:
+    if case.has_run:
         finished = request.getfixturevalue("finished")
         shutil.copytree(finished, root, symlinks=True)
         config = root / "outputs" / "runs" / "first" / "config.json"
@@ -96,31 +95,31 @@ def test_bad_input_is_a_line_and_a_status_and_nothing_is_lost(
     locked = [path for path in root.rglob("*") if path.is_file() and not os.access(path, os.R_OK)]
     assert not locked or not ROOT
     before = tree(root) if not locked else {}
-    ended = command(f"src.{case.command}", *case.arguments, folder=root)
+    result = command(f"src.{case.command}", *case.arguments, folder=root)
     for path in locked:
         path.chmod(0o600)
     if isinstance(holder, Lock):
         holder.release()
-    assert ended.rc == case.status, ended
-    assert "Traceback" not in ended.err + ended.out
-    (line,) = [line for line in ended.err.splitlines() if not STAGE.match(line)]
+    assert result.rc == case.status, result
+    assert "Traceback" not in result.err + result.out
+    (line,) = [line for line in result.err.splitlines() if not STAGE.match(line)]
     assert line.startswith(f"{case.command}: ")
-    for words in ("expected", "got", *case.says):
+    for words in ("expected", "got", *case.expected):
         assert words in line
     assert len(line) < 700
     after = tree(root)
-    kept = {name: what for name, what in before.items() if not (case.makes and what.startswith("->"))}
-    assert {name: after.get(name) for name in kept} == kept
-    made = set() if locked else after.keys() - before.keys()
-    allowed = {str(path.relative_to(root)) for pattern in case.makes for path in root.glob(pattern)}
-    assert made <= allowed
-    assert not [name for name in made if Path(name).name.startswith(".") or name.endswith(".tmp")]
-    unfinished(root, made)
+    unchanged = {name: what for name, what in before.items() if not (case.creates and what.startswith("->"))}
+    assert {name: after.get(name) for name in unchanged} == unchanged
+    created = set() if locked else after.keys() - before.keys()
+    allowed = {str(path.relative_to(root)) for pattern in case.creates for path in root.glob(pattern)}
+    assert created <= allowed
+    assert not [name for name in created if Path(name).name.startswith(".") or name.endswith(".tmp")]
+    assert_failed_runs(root, created)
 
 
-def test_the_table_is_long_and_has_every_key() -> None:
-    assert len(HAND_MADE) >= 100
-    keys = {argument.partition("=")[0] for case in SCHEMA for argument in case.arguments}
+def test_cases_cover_every_key() -> None:
+    assert len(EXPLICIT_CASES) >= 100
+    keys = {argument.partition("=")[0] for case in SCHEMA_CASES for argument in case.arguments}
     for kind in COMMANDS.values():
         texts = {
             name for name, f in fields_of(kind).items() if getattr(f.validator, "kind", "") in ("a text", "")
@@ -133,15 +132,13 @@ def test_the_table_is_long_and_has_every_key() -> None:
             for k in re.findall(r"(?m)^([a-z]\w*):", file.read_text())
         }
         assert {f"{group}.{name}" for name in names} <= keys
-    assert len({case.id for case in [*HAND_MADE, *SCHEMA]}) == len([*HAND_MADE, *SCHEMA])
+    assert len({case.id for case in [*EXPLICIT_CASES, *SCHEMA_CASES]}) == len(
+        [*EXPLICIT_CASES, *SCHEMA_CASES]
+    )
 
 
-@pytest.mark.parametrize(
-    "case", [REFUSED_TEXTS[0], REFUSED_CORPORA[0], REFUSED_DELIVERIES[0]], ids=lambda c: c.id
-)
-def test_a_process_of_its_own_says_the_same(
-    case: Case, command: Commands, tmp_path: Path, finished: Path
-) -> None:
+@pytest.mark.parametrize("case", [INVALID_TEXTS[0], REFUSED_CORPORA[0], INVALID_SYNCS[0]], ids=lambda c: c.id)
+def test_new_process_gives_same_output(case: Case, command: RunCli, tmp_path: Path, finished: Path) -> None:
     shutil.copytree(finished, tmp_path / "root", symlinks=True)
     case.prepare(tmp_path / "root")
     forked = command(f"src.{case.command}", *case.arguments, folder=tmp_path / "root")
@@ -153,7 +150,7 @@ def test_a_process_of_its_own_says_the_same(
 
 
 @pytest.mark.parametrize("command", ["ui", "server", "play"])
-def test_servers_bind_to_the_loopback_unless_told_otherwise(command: str, typed: Callable[..., Any]) -> None:
+def test_servers_bind_to_loopback_by_default(command: str, run_cli: RunCli) -> None:
     configs: list[Any] = []
-    assert typed(command, body=configs.append).rc == 0
+    assert run_cli(command, body=configs.append).rc == 0
     assert ipaddress.ip_address(configs[0].host).is_loopback

@@ -8,35 +8,33 @@ from hypothesis import strategies as st
 
 from src.data.batches import Batches, ContiguousStreams, Ids, ShuffledWindows
 
-fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+few_examples = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 def windows_over(
     count: int, seq_len: int, batch_size: int, stride: int = 1, seed: int = 0
 ) -> ShuffledWindows:
-    """Windows over the tokens 0, 1, 2, ...: a token tells where its window stands."""
+    """Return windows over the tokens 0, 1, 2, ...: a token is its position."""
     tokens = np.arange(count, dtype=np.uint16)
     return ShuffledWindows(tokens, seq_len, batch_size, stride, np.random.default_rng(seed))
 
 
 def starts_of_epoch(windows: ShuffledWindows) -> list[int]:
-    """Where the windows of the next epoch begin, in their order."""
+    """Return the start positions of the windows of the next epoch."""
     return [int(start) for _ in range(windows.steps_per_epoch) for start in windows.next()[0][0]]
 
 
 @st.composite
 def sizes(draw: st.DrawFn) -> tuple[int, int, int, int]:
-    """count, seq_len, batch_size, stride with room for one window at least."""
+    """Draw count, seq_len, batch_size and stride with room for at least one window."""
     seq_len = draw(st.integers(1, 12))
     count = draw(st.integers(seq_len + 1, 120))
     return count, seq_len, draw(st.integers(1, 20)), draw(st.integers(1, 15))
 
 
-@fast
+@few_examples
 @given(sizes())
-def test_window_is_a_piece_of_text_and_its_targets_stand_one_step_ahead(
-    drawn: tuple[int, int, int, int],
-) -> None:
+def test_window_targets_are_next_characters(drawn: tuple[int, int, int, int]) -> None:
     count, seq_len, batch_size, stride = drawn
     windows = windows_over(count, seq_len, batch_size, stride)
     for _ in range(3):
@@ -47,11 +45,9 @@ def test_window_is_a_piece_of_text_and_its_targets_stand_one_step_ahead(
         assert targets.max() < count
 
 
-@fast
+@few_examples
 @given(sizes())
-def test_epoch_takes_no_window_twice_and_leaves_out_less_than_a_batch(
-    drawn: tuple[int, int, int, int],
-) -> None:
+def test_epoch_has_distinct_windows_and_omits_less_than_a_batch(drawn: tuple[int, int, int, int]) -> None:
     count, seq_len, batch_size, stride = drawn
     windows = windows_over(*drawn)
     possible = set(range(0, count - seq_len, stride))
@@ -63,18 +59,18 @@ def test_epoch_takes_no_window_twice_and_leaves_out_less_than_a_batch(
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_epoch_takes_each_window_once_when_batches_divide_them(stride: int) -> None:
+def test_epoch_has_each_window_once(stride: int) -> None:
     windows = windows_over(12 * stride + 7, 7, 4, stride)  # windows at 0, stride, ..., 11 stride
     assert windows.steps_per_epoch == 3
     for _ in range(2):
         assert sorted(starts_of_epoch(windows)) == [stride * k for k in range(12)]
 
 
-def test_windows_over_all_but_one_character_by_default_stride() -> None:
+def test_number_of_windows_with_stride_one() -> None:
     assert windows_over(30, 7, 1).count == 23
 
 
-def test_each_epoch_has_an_order_of_its_own() -> None:
+def test_epochs_have_different_orders() -> None:
     windows = windows_over(57, 7, 10)
     first, second = starts_of_epoch(windows), starts_of_epoch(windows)
     assert first != sorted(first)
@@ -82,7 +78,7 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
     assert sorted(first) == sorted(second)
 
 
-def test_same_seed_same_batches_another_seed_others() -> None:
+def test_shuffled_batches_depend_on_seed() -> None:
     def draw(seed: int) -> object:
         windows = windows_over(60, 7, 10, seed=seed)
         return np.array([windows.next()[:2] for _ in range(12)]).tolist()
@@ -91,7 +87,7 @@ def test_same_seed_same_batches_another_seed_others() -> None:
     assert draw(5) != draw(6)
 
 
-def test_fewer_windows_than_a_batch_give_smaller_batches() -> None:
+def test_batch_size_is_limited_by_windows() -> None:
     windows = windows_over(10, 7, 64)
     assert windows.batch_size == 3
     assert windows.steps_per_epoch == 1
@@ -100,76 +96,74 @@ def test_fewer_windows_than_a_batch_give_smaller_batches() -> None:
         assert sorted(ids[0].tolist()) == [0, 1, 2]
 
 
-def test_text_of_exactly_one_window_is_enough() -> None:
+def test_text_of_one_window() -> None:
     ids, targets, _ = windows_over(8, 7, 4, stride=5).next()
     assert ids.ravel().tolist() == list(range(7))
     assert targets.ravel().tolist() == list(range(1, 8))
 
 
-def test_ids_of_a_byte_text_do_not_wrap_and_can_index() -> None:
+def test_byte_ids_do_not_overflow() -> None:
     tokens = np.full(20, 255, np.uint8)
     ids, targets, _ = ShuffledWindows(tokens, 4, 2, 1, np.random.default_rng(0)).next()
     assert ids.dtype == targets.dtype == np.intp
     assert (ids == 255).all()
 
 
-def test_only_the_first_batch_of_windows_is_fresh() -> None:
+def test_only_first_batch_of_windows_resets_state() -> None:
     windows = windows_over(60, 7, 10)
     assert [windows.next()[2] for _ in range(12)] == [True] + [False] * 11
 
 
 def streams_over(count: int, seq_len: int, batch_size: int, seed: int = 0) -> ContiguousStreams:
-    """Streams over the tokens 0, 1, 2, ...: a token tells where it stands."""
+    """Return streams over the tokens 0, 1, 2, ...: a token is its position."""
     return ContiguousStreams(
         np.arange(count, dtype=np.uint16), seq_len, batch_size, np.random.default_rng(seed)
     )
 
 
 def epoch_of(streams: ContiguousStreams) -> list[tuple[Ids, Ids, bool]]:
-    """The batches of the next epoch."""
+    """Return the batches of the next epoch."""
     return [streams.next() for _ in range(streams.steps_per_epoch)]
 
 
 @st.composite
 def stream_sizes(draw: st.DrawFn) -> tuple[int, int, int]:
-    """count, seq_len, batch_size with room for one batch of one stream at least."""
+    """Draw count, seq_len and batch_size with room for at least one batch."""
     seq_len = draw(st.integers(1, 12))
     return draw(st.integers(seq_len + 1, 400)), seq_len, draw(st.integers(1, 20))
 
 
-@fast
+@few_examples
 @given(stream_sizes(), st.integers(0, 5))
-def test_each_column_goes_on_where_it_ended_and_targets_stand_one_step_ahead(
-    drawn: tuple[int, int, int], seed: int
-) -> None:
+def test_streams_are_contiguous(drawn: tuple[int, int, int], seed: int) -> None:
     count, seq_len, _ = drawn
     streams = streams_over(*drawn, seed)
     for _ in range(3):
         before = None
-        for ids, targets, fresh in epoch_of(streams):
+        for ids, targets, resets in epoch_of(streams):
             assert ids.shape == targets.shape == (seq_len, streams.batch_size)
             assert ids.dtype == targets.dtype == np.intp
             assert (ids == ids[0] + np.arange(seq_len)[:, None]).all()
             assert (targets == ids + 1).all()
             assert targets.max() < count
-            assert fresh == (before is None)
+            assert resets == (before is None)
             if before is not None:
                 assert (ids[0] == before).all()
             before = targets[-1]
 
 
-@fast
+@few_examples
 @given(stream_sizes(), st.integers(0, 5))
-def test_epoch_of_streams_reads_no_character_twice(drawn: tuple[int, int, int], seed: int) -> None:
+def test_epoch_of_streams_has_distinct_characters(drawn: tuple[int, int, int], seed: int) -> None:
     streams = streams_over(*drawn, seed)
     for _ in range(3):
         read = np.concatenate([ids.ravel() for ids, _, _ in epoch_of(streams)])
         assert np.unique(read).size == read.size
 
 
-@fast
+@few_examples
 @given(stream_sizes())
-def test_epoch_of_streams_leaves_out_less_than_a_batch_and_the_shift(drawn: tuple[int, int, int]) -> None:
+def test_epoch_of_streams_omits_less_than_a_batch(drawn: tuple[int, int, int]) -> None:
     count, seq_len, _ = drawn
     streams = streams_over(*drawn)
     read = streams.steps_per_epoch * seq_len * streams.batch_size
@@ -177,26 +171,26 @@ def test_epoch_of_streams_leaves_out_less_than_a_batch_and_the_shift(drawn: tupl
     assert 0 <= left_out < seq_len * streams.batch_size + seq_len + streams.batch_size
 
 
-def test_epochs_of_streams_begin_at_each_of_the_first_characters() -> None:
+def test_epochs_of_streams_start_at_every_shift() -> None:
     streams = streams_over(500, 7, 4)
     firsts = [int(epoch_of(streams)[0][0][0, 0]) for _ in range(200)]
     assert set(firsts) == set(range(7))
 
 
 @pytest.mark.parametrize("spare", [0, 1, 5, 6, 7, 20])
-def test_epochs_of_streams_begin_wherever_the_text_leaves_room(spare: int) -> None:
-    """A text of 4 streams of one batch each, the last target and `spare` more characters."""
+def test_shift_of_streams_is_limited_by_text(spare: int) -> None:
+    """The text has 4 streams of one batch, the last target and `spare` more characters."""
     streams = streams_over(4 * 7 + 1 + spare, 7, 4)
     firsts = {int(epoch_of(streams)[0][0][0, 0]) for _ in range(200)}
     assert firsts == set(range(min(spare, 6) + 1))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(8, 1), (14, 1), (15, 2), (28, 3), (29, 4), (1000, 4)])
-def test_few_characters_give_fewer_streams(count: int, expected: int) -> None:
+def test_short_text_has_fewer_streams(count: int, expected: int) -> None:
     assert streams_over(count, 7, 4).batch_size == expected
 
 
-def test_same_seed_same_streams_another_seed_others() -> None:
+def test_streams_depend_on_seed() -> None:
     def draw(seed: int) -> object:
         streams = streams_over(200, 7, 4, seed)
         return np.array([epoch[0][:2] for epoch in (epoch_of(streams) for _ in range(12))]).tolist()
@@ -218,10 +212,10 @@ def make(
     return ShuffledWindows(tokens, seq_len, batch_size, 2, rng)
 
 
-def test_state_says_how_much_of_an_epoch_was_taken() -> None:
+def test_state_holds_position_in_epoch() -> None:
     windows, streams = windows_over(60, 7, 10), streams_over(200, 7, 4)
     assert windows.state() == {"keys": [], "position": 0}
-    assert streams.state() == {"shift": 0, "position": streams.steps_per_epoch}  # as if one were over
+    assert streams.state() == {"shift": 0, "position": streams.steps_per_epoch}  # as after an epoch
     for supply, per_batch in ((windows, 10), (streams, 1)):
         for _ in range(2):
             for k in range(supply.steps_per_epoch):
@@ -230,13 +224,13 @@ def test_state_says_how_much_of_an_epoch_was_taken() -> None:
                 assert supply is windows or k or ids[0, 0] == supply.state()["shift"]
 
 
-def drawn_from(batches: Batches, count: int) -> object:
+def draw_batches(batches: Batches, count: int) -> object:
     return [[part.tolist() for part in batches.next()[:2]] for _ in range(count)]
 
 
-@fast
+@few_examples
 @given(st.sampled_from([ShuffledWindows, ContiguousStreams]), stream_sizes(), st.integers(0, 40))
-def test_supply_restored_from_json_goes_on_as_if_it_had_not_stopped(
+def test_restored_batches_continue_identically(
     kind: type[ShuffledWindows] | type[ContiguousStreams], drawn: tuple[int, int, int], taken: int
 ) -> None:
     rng = np.random.default_rng(3)
@@ -244,38 +238,36 @@ def test_supply_restored_from_json_goes_on_as_if_it_had_not_stopped(
     for _ in range(taken):
         batches.next()
     state, generator = json.loads(json.dumps(batches.state())), rng.bit_generator.state
-    further = 2 * batches.steps_per_epoch + 1
-    fresh = [batches.next()[2] for _ in range(further)]
+    num_batches = 2 * batches.steps_per_epoch + 1
+    resets = [batches.next()[2] for _ in range(num_batches)]
     rng.bit_generator.state = generator
-    batches.restore(state)  # the same object, thrown back
-    expected = drawn_from(batches, further)
+    batches.restore(state)  # the same object, reset
+    expected = draw_batches(batches, num_batches)
 
     other = np.random.default_rng(99)
     again = make(kind, *drawn, other)
     other.bit_generator.state = generator
     again.restore(state)
-    assert drawn_from(again, further) == expected
+    assert draw_batches(again, num_batches) == expected
     other.bit_generator.state = generator
     again.restore(state)
-    assert [again.next()[2] for _ in range(further)] == fresh
+    assert [again.next()[2] for _ in range(num_batches)] == resets
 
 
-def test_restored_windows_go_on_in_the_middle_of_a_block() -> None:
-    """A batch of one: 4,096 windows of the order are computed at once."""
+def test_restored_windows_continue_within_block() -> None:
+    """With batches of one window, a block has 4,096 windows."""
     rng = np.random.default_rng(3)
     batches = make(ShuffledWindows, 20_000, 5, 1, rng)
     for _ in range(5000):
         batches.next()
-    state, expected = batches.state(), drawn_from(batches, 20)
+    state, expected = batches.state(), draw_batches(batches, 20)
     again = make(ShuffledWindows, 20_000, 5, 1, np.random.default_rng(3))
     again.restore(state)
-    assert drawn_from(again, 20) == expected
+    assert draw_batches(again, 20) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 5000, 9000])
-def test_order_does_not_depend_on_how_much_of_it_is_computed_at_once(
-    batch_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_does_not_depend_on_block_size(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def first_epoch() -> Ids:
         windows = windows_over(9007, 7, batch_size)
         return np.concatenate([windows.next()[0][0] for _ in range(windows.steps_per_epoch)])
@@ -285,7 +277,7 @@ def test_order_does_not_depend_on_how_much_of_it_is_computed_at_once(
     assert (first_epoch() == expected).all()
 
 
-def test_billion_windows_take_no_memory() -> None:
+def test_memory_does_not_grow_with_number_of_windows() -> None:
     tokens = np.broadcast_to(np.uint8(1), (10**9 + 20,))
     tracemalloc.start()
     windows = ShuffledWindows(tokens, 20, 64, 1, np.random.default_rng(0))

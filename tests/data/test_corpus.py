@@ -1,4 +1,4 @@
-"""A text, prepared: its files, its tokens, its manifest, and when it is prepared anew."""
+"""Preparation of a corpus: files, tokens, manifest, and reuse."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from src.data import sources
 from src.data.corpus import FORMAT, Corpus, CorpusConfig, load, prepare
 from src.data.normalization import Normalization
 from src.data.sources import characters
-from tests.tiny_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, whole
+from tests.sample_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, single_chunk
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0]
+    return prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)[0]
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    """Every file below a folder: its bytes and when it was written."""
+    """Return bytes and modification time of every file below a directory."""
     return {
         p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns)
         for p in folder.rglob("*")
@@ -34,7 +34,7 @@ def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
     }
 
 
-def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus, tmp_path: Path) -> None:
+def test_prepared_corpus_files(corpus: Corpus, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {corpus.folder.name, "tiny.txt"}
     assert {p.name for p in corpus.folder.iterdir()} == {
         "tokens.npy",
@@ -45,42 +45,38 @@ def test_prepared_corpus_is_three_files_and_the_text_for_a_person(corpus: Corpus
     assert (tmp_path / "tiny.txt").read_text(encoding="utf-8") == NORMAL
 
 
-def test_the_text_for_a_person_is_the_one_prepared_last(corpus: Corpus, tmp_path: Path) -> None:
+def test_readable_text_is_latest_prepared(corpus: Corpus, tmp_path: Path) -> None:
     shown = tmp_path / "tiny.txt"
     written = shown.lstat().st_ino
-    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert shown.lstat().st_ino == written
-    prepare(whole(b"Another text " * 30), SETTINGS, 5, tmp_path)
+    prepare(single_chunk(b"Another text " * 30), SETTINGS, 5, tmp_path)
     assert shown.read_text() == "another text " * 30
-    prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert shown.read_text() == NORMAL
 
 
-def test_corpus_says_whose_it_is(corpus: Corpus) -> None:
-    assert (corpus.name, corpus.normalization) == ("tiny", PLAIN)
-
-
-def test_text_with_half_characters_is_kept_as_it_is(tmp_path: Path) -> None:
-    """A surrogate without its other half: UTF-7 and the escapes of Python let it through, UTF-8 does not."""
+def test_lone_surrogates_are_kept(tmp_path: Path) -> None:
+    """UTF-7 and Python's escapes can contain lone surrogates, UTF-8 cannot."""
     settings = replace(SETTINGS, encoding="utf-7", normalization=RAW_TEXT, split=(0.5, 0.5, 0.0))
-    corpus, _ = prepare(whole(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
+    corpus, _ = prepare(single_chunk(b"one +2AA- two +3/8-"), settings, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "one \ud800 two \udfff"
 
 
-def test_tokens_are_the_normalized_text(corpus: Corpus) -> None:
+def test_tokens_encode_normalized_text(corpus: Corpus) -> None:
     assert corpus.vocabulary.decode(corpus.tokens) == NORMAL
     assert corpus.vocabulary.characters == "".join(sorted(set(NORMAL)))
     assert corpus.tokens.dtype == np.uint8
 
 
-def test_more_than_256_characters_take_two_bytes(tmp_path: Path) -> None:
+def test_large_vocabulary_uses_two_bytes(tmp_path: Path) -> None:
     raw = "".join(map(chr, range(0x4E00, 0x4E00 + 300))).encode()
-    corpus, _ = prepare(whole(raw), SETTINGS, 5, tmp_path)
+    corpus, _ = prepare(single_chunk(raw), SETTINGS, 5, tmp_path)
     assert corpus.tokens.dtype == np.uint16
     assert corpus.vocabulary.decode(corpus.tokens).encode() == raw
 
 
-def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -> None:
+def test_tokens_are_read_only_memory_map(corpus: Corpus) -> None:
     assert isinstance(corpus.tokens, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         corpus.tokens[0] = 1
@@ -88,7 +84,7 @@ def test_tokens_are_mapped_from_the_file_and_cannot_be_written(corpus: Corpus) -
         corpus.split("val")[0] = 1
 
 
-def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
+def test_manifest_content(corpus: Corpus) -> None:
     manifest = json.loads((corpus.folder / "manifest.json").read_text())
     tokens = np.load(corpus.folder / "tokens.npy")
     assert manifest["format"] == FORMAT
@@ -102,35 +98,32 @@ def test_manifest_names_source_tokens_and_settings(corpus: Corpus) -> None:
         "collapse_spaces": False,
     }
     assert corpus.digest == manifest["digest"]
+    assert (corpus.name, corpus.normalization) == ("tiny", PLAIN)
     assert corpus.folder.name == f"tiny-{corpus.digest[:12]}"
 
 
-def test_manifest_of_a_text_in_pieces_is_that_of_the_whole(corpus: Corpus, tmp_path: Path) -> None:
+def test_manifest_does_not_depend_on_chunks(corpus: Corpus, tmp_path: Path) -> None:
     cut, _ = prepare(lambda: [RAW[:100], RAW[100:]], SETTINGS, 5, tmp_path / "not" / "yet" / "there")
     assert (cut.folder / "manifest.json").read_bytes() == (corpus.folder / "manifest.json").read_bytes()
 
 
-def test_the_digest_of_a_text_is_stable(corpus: Corpus) -> None:
+def test_digest_is_stable(corpus: Corpus) -> None:
     """A change would make every prepared corpus and finished job obsolete."""
     assert corpus.digest == "ebdb2a02d72577aa284a5296cafa87ff0703e8f5a069c8d624b8696c6bebc226"
 
 
-def test_second_time_writes_nothing_and_gives_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
+def test_second_preparation_reuses_files(corpus: Corpus, tmp_path: Path) -> None:
     before = files_of(tmp_path)
-    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    second, made = prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert made is False
     assert files_of(tmp_path) == before
-    assert again.tokens.tobytes() == corpus.tokens.tobytes()
-    assert vars(again) | {"tokens": None} == vars(corpus) | {"tokens": None}
+    assert second.tokens.tobytes() == corpus.tokens.tobytes()
+    assert vars(second) | {"tokens": None} == vars(corpus) | {"tokens": None}
 
 
-def test_first_time_says_that_it_was_made(tmp_path: Path) -> None:
-    assert prepare(whole(RAW), SETTINGS, 5, tmp_path)[1] is True
-
-
-def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path) -> None:
-    again, made = prepare(whole(RAW), SETTINGS, 9, tmp_path)
-    assert (again.folder, made) == (corpus.folder, False)
+def test_seq_len_does_not_change_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    second, made = prepare(single_chunk(RAW), SETTINGS, 9, tmp_path)
+    assert (second.folder, made) == (corpus.folder, False)
 
 
 @pytest.mark.parametrize(
@@ -145,37 +138,35 @@ def test_window_length_does_not_change_the_corpus(corpus: Corpus, tmp_path: Path
     ],
     ids=["name", "encoding", "split", "lowercase", "letters_only", "collapse_spaces"],
 )
-def test_other_settings_make_another_corpus_beside_it(
-    corpus: Corpus, tmp_path: Path, other: CorpusConfig
-) -> None:
-    second, made = prepare(whole(RAW), other, 5, tmp_path)
+def test_other_settings_give_other_corpus(corpus: Corpus, tmp_path: Path, other: CorpusConfig) -> None:
+    second, made = prepare(single_chunk(RAW), other, 5, tmp_path)
     assert made is True
     assert second.digest != corpus.digest
     assert second.folder != corpus.folder
     assert load(corpus.folder).digest == corpus.digest
 
 
-def test_other_text_makes_another_corpus(corpus: Corpus, tmp_path: Path) -> None:
-    second, made = prepare(whole(RAW + b"!"), SETTINGS, 5, tmp_path)
+def test_other_text_gives_other_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    second, made = prepare(single_chunk(RAW + b"!"), SETTINGS, 5, tmp_path)
     assert made is True
     assert second.folder != corpus.folder
 
 
-def test_splits_of_a_corpus_are_its_tokens_in_order(corpus: Corpus) -> None:
+def test_splits_are_consecutive_tokens(corpus: Corpus) -> None:
     parts = [corpus.split(name) for name in ("train", "val", "test")]
     assert [part.size for part in parts] == [320, 40, 40]
     assert np.concatenate(parts).tobytes() == corpus.tokens.tobytes()
     assert corpus.final_split == "test"
 
 
-def test_prepared_corpus_too_short_for_longer_windows_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+def test_prepared_corpus_too_short_for_seq_len_is_rejected(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"seq_len=40 in each split .* got 400"):
-        prepare(whole(RAW), SETTINGS, 40, tmp_path)
+        prepare(single_chunk(RAW), SETTINGS, 40, tmp_path)
 
 
-def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
+def test_text_is_decoded_with_configured_encoding(tmp_path: Path) -> None:
     settings = replace(SETTINGS, encoding="latin-1")
-    corpus, _ = prepare(whole("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
+    corpus, _ = prepare(single_chunk("caf\u00e9 ".encode("latin-1") * 100), settings, 5, tmp_path)
     assert corpus.vocabulary.characters == " acf\u00e9"
 
 
@@ -189,7 +180,7 @@ def test_text_is_read_in_the_encoding_that_is_named(tmp_path: Path) -> None:
 @example(bytes(range(256)) * 2, "bytes", Normalization(False, False, False), 50)
 @example(bytes(range(256)) * 2, "latin-1", Normalization(False, False, False), 3)
 @example(("\U0001f600 \u0416 " * 20).encode(), "utf-8", Normalization(False, False, True), 1)
-def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
+def test_any_bytes_round_trip_or_are_rejected(
     raw: bytes, encoding: str, normalization: Normalization, size: int
 ) -> None:
     settings = replace(SETTINGS, encoding=encoding, normalization=normalization)
@@ -211,23 +202,23 @@ def test_any_bytes_are_refused_in_one_line_or_come_back_from_their_tokens(
         assert written.decode("utf-8", "surrogatepass") == expected
         if encoding == "bytes" and not any((normalization.lowercase, normalization.letters_only)):
             assert normalization.collapse_spaces or expected.encode("latin-1") == raw
-        again, made = prepare(whole(raw), settings, 1, data_dir)
-        assert (again.digest, made) == (corpus.digest, False)
+        second, made = prepare(single_chunk(raw), settings, 1, data_dir)
+        assert (second.digest, made) == (corpus.digest, False)
 
 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfShall I\r\ncompare\rthee ", b"Shall I\ncompare\nthee "])
-def test_text_from_windows_is_the_same_text(tmp_path: Path, raw: bytes) -> None:
+def test_windows_line_ends_are_normalized(tmp_path: Path, raw: bytes) -> None:
     plain = replace(SETTINGS, normalization=Normalization(False, False, False), split=(0.5, 0.5, 0.0))
-    corpus, _ = prepare(whole(raw), plain, 2, tmp_path)
+    corpus, _ = prepare(single_chunk(raw), plain, 2, tmp_path)
     assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\ncompare\nthee "
 
 
-def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp_path: Path) -> None:
+def test_max_vocabulary_applies_to_prepared_corpus(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^data\.max_vocabulary: expected at most 5 distinct characters, got"
     ):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path, 5)
-    assert prepare(whole(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
+        prepare(single_chunk(RAW), SETTINGS, 5, tmp_path, 5)
+    assert prepare(single_chunk(RAW), SETTINGS, 5, tmp_path, len(corpus.vocabulary))[1] is False
 
 
 @pytest.mark.parametrize(
@@ -237,7 +228,7 @@ def test_prepared_corpus_is_held_against_a_smaller_limit_too(corpus: Corpus, tmp
         ("shakespeare", RAW_TEXT, "c65e61bfaa14133bebb48d8e07848faddb4378c11c815d78639c7db37109a7a4"),
     ],
 )
-def test_tokens_of_our_own_corpora_are_those_of_the_recorded_results(
+def test_tokens_of_bundled_corpora_are_stable(
     tmp_path: Path, name: str, normalization: Normalization, expected: str
 ) -> None:
     settings = replace(SETTINGS, name=name, normalization=normalization)

@@ -1,62 +1,40 @@
-"""No corpus: texts that are refused, with nothing left behind, and prepared corpora that are damaged."""
+"""Rejected texts leave no files, and damaged prepared corpora are rejected."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from src.common.errors import UserError
 from src.data.corpus import load, prepare
-from tests.tiny_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, whole
+from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
 
-# --- texts ---
+UNKNOWN = "^data.encoding: expected a text encoding such as utf-8, or bytes, got "
 
 
-def test_empty_text_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="got 0: use a longer text"):
-        prepare(whole(b""), SETTINGS, 5, tmp_path)
+@pytest.mark.parametrize(
+    ("raw", "changes", "message"),
+    [
+        (b"", {}, "got 0: use a longer text"),
+        (b"aaaa" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
+        (b"?!?!" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
+        ("caf\u00e9 ".encode("latin-1") * 100, {}, "^data.encoding: expected text in utf-8, got byte 0xe9 at "
+         "position 3: give the encoding of the text, for example latin-1$"),
+        *((RAW, {"encoding": name}, f"{UNKNOWN}{name}$") for name in ("klingon", "hex", "idna", "")),
+        ("".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode(), {"normalization": RAW_TEXT},
+         "^data.max_vocabulary: expected at most 10000 .* got 100000: usually"),
+    ],
+)  # fmt: skip
+def test_invalid_text_is_rejected(raw: bytes, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(single_chunk(raw), replace(SETTINGS, **changes), 5, tmp_path, 10_000)
     assert not any(tmp_path.iterdir())
 
 
-def test_text_of_another_encoding_is_refused_at_its_first_wrong_byte(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        prepare(whole("caf\u00e9 ".encode("latin-1") * 100), SETTINGS, 5, tmp_path)
-    assert str(caught.value) == (
-        "data.encoding: expected text in utf-8, got byte 0xe9 at position 3: "
-        "give the encoding of the text, for example latin-1"
-    )
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("encoding", ["klingon", "hex", "idna", ""])
-def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(
-        UserError, match=f"^data.encoding: expected a text encoding such as utf-8, or bytes, got {encoding}$"
-    ):
-        prepare(whole(RAW), replace(SETTINGS, encoding=encoding), 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("raw", [b"aaaa" * 100, b"?!?!" * 100], ids=["one letter", "no letter"])
-def test_text_of_one_distinct_character_is_refused_and_nothing_written(tmp_path: Path, raw: bytes) -> None:
-    with pytest.raises(UserError, match=r"^data: expected at least 2 distinct characters, got 1$"):
-        prepare(whole(raw), SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-def test_too_many_characters_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    """A hundred thousand of them."""
-    raw = "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode()
-    with pytest.raises(
-        UserError, match=r"^data\.max_vocabulary: expected at most 10000 .* got 100000: usually"
-    ):
-        prepare(whole(raw), replace(SETTINGS, normalization=RAW_TEXT), 5, tmp_path, 10_000)
-    assert not any(tmp_path.iterdir())
-
-
-def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+def test_text_that_changes_while_read_is_rejected(tmp_path: Path) -> None:
     readings = iter([RAW, RAW + b"more"])
     with pytest.raises(
         UserError, match=r"^data\.path: expected a text that does not change, got one that ch"
@@ -65,7 +43,7 @@ def test_text_that_changes_while_it_is_read_is_refused_and_nothing_is_left(tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path) -> None:
+def test_source_failing_on_second_read_leaves_nothing(tmp_path: Path) -> None:
     readings = iter([RAW])
 
     def once() -> list[bytes]:
@@ -79,22 +57,19 @@ def test_source_that_cannot_be_read_a_second_time_leaves_nothing(tmp_path: Path)
     assert not any(tmp_path.iterdir())
 
 
-def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_data_dir_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"^expected a writable path, got .*change output_dir or data_dir$"):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path / "file")
+        prepare(single_chunk(RAW), SETTINGS, 5, tmp_path / "file")
 
 
-def test_text_for_a_person_that_has_no_place_is_refused_and_nothing_left(tmp_path: Path) -> None:
+def test_unwritable_readable_text_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "tiny.txt").mkdir()
     with pytest.raises(
         UserError, match=r"^expected a writable path, got .*tiny\.txt \(Is a directory\): change"
     ):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path)
+        prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
-
-
-# --- prepared corpora ---
 
 
 DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: delete that folder"
@@ -102,28 +77,28 @@ DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A prepared corpus that nobody has opened, to be damaged."""
-    return prepare(whole(RAW), SETTINGS, 5, tmp_path)[0].folder
+    """A prepared corpus that is not open."""
+    return prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
 @pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
-def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None:
+def test_truncated_file_is_rejected(folder: Path, name: str, kept: float) -> None:
     file = folder / name
-    whole = file.read_bytes()
-    file.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
+    content = file.read_bytes()
+    file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-def test_missing_file_is_refused(folder: Path, name: str) -> None:
+def test_missing_file_is_rejected(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
-def test_changed_token_is_refused(folder: Path) -> None:
+def test_changed_token_is_rejected(folder: Path) -> None:
     file = folder / "tokens.npy"
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
@@ -134,7 +109,7 @@ def test_changed_token_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
 @pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
-def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, value: str) -> None:
+def test_json_of_wrong_type_is_rejected(folder: Path, name: str, value: str) -> None:
     (folder / name).write_text(value)
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
@@ -158,28 +133,28 @@ def test_file_that_is_json_of_another_kind_is_refused(folder: Path, name: str, v
         ("source", {"sha256": "00", "bytes": "3"}),
     ],
 )
-def test_manifest_with_another_value_is_refused(folder: Path, key: str, value: object) -> None:
+def test_invalid_manifest_is_rejected(folder: Path, key: str, value: object) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
-def test_tokens_that_are_a_pickle_are_refused(folder: Path) -> None:
+def test_pickled_tokens_are_rejected(folder: Path) -> None:
     np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match=DAMAGED):
         load(folder)
 
 
-def test_damage_found_by_prepare_is_refused_too(folder: Path, tmp_path: Path) -> None:
+def test_prepare_rejects_damaged_corpus(folder: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text("[")
     with pytest.raises(UserError, match=DAMAGED):
-        prepare(whole(RAW), SETTINGS, 5, tmp_path)
+        prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
 
 
-def test_folder_left_half_written_is_made_again(folder: Path, tmp_path: Path) -> None:
+def test_incomplete_corpus_is_prepared_again(folder: Path, tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     (folder / "tokens.npy").write_bytes(b"half")
-    again, made = prepare(whole(RAW), SETTINGS, 5, tmp_path)
+    again, made = prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL

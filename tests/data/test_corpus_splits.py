@@ -1,4 +1,4 @@
-"""Training, validation and test split: where they lie, and how long a text must be for them."""
+"""Bounds of the splits and the required length of a text."""
 
 import re
 from dataclasses import replace
@@ -9,12 +9,12 @@ import pytest
 
 from src.common.errors import UserError
 from src.data.corpus import bounds_of, check_length, prepare
-from tests.tiny_corpus import NORMAL, RAW, SETTINGS, whole
+from tests.sample_corpus import NORMAL, RAW, SETTINGS, single_chunk
 
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
 
-def test_shares_are_three() -> None:
+def test_split_requires_three_shares() -> None:
     two: Any = (0.5, 0.5)
     with pytest.raises(ValueError, match="shorter"):
         bounds_of(100, two)
@@ -22,9 +22,7 @@ def test_shares_are_three() -> None:
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
 @pytest.mark.parametrize("count", [0, 1, 10, 97, 1000, 1115394])
-def test_splits_are_contiguous_cover_everything_and_keep_their_shares(
-    count: int, shares: tuple[float, float, float]
-) -> None:
+def test_split_bounds(count: int, shares: tuple[float, float, float]) -> None:
     bounds = bounds_of(count, shares)
     assert list(bounds) == ["train", "val", "test"]
     edges = [edge for pair in bounds.values() for edge in pair]
@@ -36,15 +34,15 @@ def test_splits_are_contiguous_cover_everything_and_keep_their_shares(
         assert abs(stop - start - share * count) <= 1
 
 
-def test_share_of_zero_makes_no_test_split(tmp_path: Path) -> None:
-    corpus, _ = prepare(whole(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
+def test_zero_share_gives_no_test_split(tmp_path: Path) -> None:
+    corpus, _ = prepare(single_chunk(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
     assert corpus.split("test").size == 0
     assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
     assert corpus.final_split == "val"
 
 
-def needed(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
-    """The number of characters that the refusal of a short text asks for."""
+def required_length(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
+    """Return the number of characters that the error message requires."""
     with pytest.raises(UserError, match="expected at least") as caught:
         check_length(count, shares, seq_len)
     found = re.search(r"at least (\d+) characters", str(caught.value))
@@ -54,21 +52,23 @@ def needed(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> 
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
 @pytest.mark.parametrize("seq_len", [1, 7, 20])
-def test_too_short_text_is_refused_with_the_exact_number_that_is_enough(
+def test_too_short_text_is_rejected_with_required_length(
     tmp_path: Path, shares: tuple[float, float, float], seq_len: int
 ) -> None:
-    enough, settings = needed(shares, seq_len), replace(SETTINGS, split=shares)
-    text = b"ab" * enough
-    with pytest.raises(UserError, match=f"at least {enough} characters .* got {enough - 1}: use a longer"):
-        prepare(whole(text[: enough - 1]), settings, seq_len, tmp_path)
+    required, settings = required_length(shares, seq_len), replace(SETTINGS, split=shares)
+    text = b"ab" * required
+    with pytest.raises(
+        UserError, match=f"at least {required} characters .* got {required - 1}: use a longer"
+    ):
+        prepare(single_chunk(text[: required - 1]), settings, seq_len, tmp_path)
     assert not any(tmp_path.iterdir())
-    corpus, _ = prepare(whole(text[:enough]), settings, seq_len, tmp_path)
+    corpus, _ = prepare(single_chunk(text[:required]), settings, seq_len, tmp_path)
     sizes = [corpus.split(name).size for name in ("train", "val", "test")]
     assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
 
 
 @pytest.mark.parametrize("shares", [*SPLITS, (0.5, 0.2, 0.3), (0.5, 0.05, 0.45)], ids=str)
-def test_no_text_longer_than_what_is_enough_is_refused(shares: tuple[float, float, float]) -> None:
-    enough = needed(shares, 20)
-    for count in range(enough, enough + 40):
+def test_longer_text_than_required_is_accepted(shares: tuple[float, float, float]) -> None:
+    required = required_length(shares, 20)
+    for count in range(required, required + 40):
         check_length(count, shares, 20)

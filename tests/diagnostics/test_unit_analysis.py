@@ -1,4 +1,4 @@
-"""What units respond to: properties of a text, correlations with them, and the order of the units."""
+"""Features of a text, their correlation with units, and the ranking of units."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def values_of(text: str) -> dict[str, Feature]:
     return {feature.name: feature for feature in features(text)}
 
 
-def test_properties_of_a_text_character_by_character() -> None:
+def test_features_of_text() -> None:
     found = values_of(TEXT)
     begin = slice(0, 21)  # "The old man's sea\nis "
     expected = {
@@ -54,34 +54,34 @@ def test_properties_of_a_text_character_by_character() -> None:
         ("", {"inside a word"}),
     ],
 )
-def test_what_a_text_has_not_is_no_property_of_it(text: str, missing: set[str]) -> None:
+def test_features_absent_from_text_are_omitted(text: str, missing: set[str]) -> None:
     assert not missing & values_of(text).keys()
 
 
-def test_an_accent_makes_no_consonant() -> None:
+def test_accented_vowels_are_vowels() -> None:
     vowels = values_of("é à ü b c ñ " * 20)["vowel, not consonant"]
     assert vowels.values[[0, 2, 4, 6, 8, 10]].tolist() == [1, 1, 1, 0, 0, 0]
 
 
-def test_correlation_is_pearsons_over_the_characters_in_question() -> None:
+def test_correlation_is_pearson_over_mask() -> None:
     rng = np.random.default_rng(0)
     values, where = rng.random(50), rng.random(50) < 0.6
     activations = rng.standard_normal((4, 50)).astype(np.float32)
     activations[1] = -3 * values + 2
-    activations[2] = np.where(where, 0.25, activations[2])  # constant where it counts
+    activations[2] = np.where(where, 0.25, activations[2])  # constant within the mask
     r = correlations(activations, Feature("x", values, where))
     expected = np.corrcoef(activations[0, where], values[where])[0, 1]
-    # in float64 sums of 50, of what is left of numbers when their means are taken off
+    # float64: sums of 50 differences from the mean
     spread = abs(activations).max() / activations[:2, where].std(axis=1).min()
-    off = 4 * gamma(50, DOUBLE) * float(1 + spread) ** 2
-    assert r[0] == pytest.approx(expected, rel=0, abs=off)
-    # the row was rounded to float32: of 1 - r, which grows with the square of that, nothing can be seen
-    assert r[1] == pytest.approx(-1, rel=0, abs=off)
+    bounds = 4 * gamma(50, DOUBLE) * float(1 + spread) ** 2
+    assert r[0] == pytest.approx(expected, rel=0, abs=bounds)
+    # the row is rounded to float32, which 1 - r cannot resolve
+    assert r[1] == pytest.approx(-1, rel=0, abs=bounds)
     assert r[2] == 0
     assert abs(r).max() <= 1 + 1e-12
 
 
-def test_units_are_ranked_by_what_explains_them_best() -> None:
+def test_units_are_ranked_by_best_feature() -> None:
     found = features(TEXT)
     by_name = values_of(TEXT)
     noise = np.random.default_rng(0).standard_normal((4, len(TEXT)))
@@ -97,7 +97,7 @@ def test_units_are_ranked_by_what_explains_them_best() -> None:
     assert [unit.r**2 for _, unit in units] == sorted((unit.r**2 for _, unit in units), reverse=True)
 
 
-def test_without_a_property_units_stand_in_their_own_order() -> None:
+def test_units_without_features_keep_order() -> None:
     units = rank_units(np.ones((4, 9)), [], hidden=2)
     assert [(row, unit.layer, unit.number, unit.feature) for row, unit in units] == [
         (0, 1, 0, ""), (1, 1, 1, ""), (2, 2, 0, ""), (3, 2, 1, ""),
@@ -106,10 +106,8 @@ def test_without_a_property_units_stand_in_their_own_order() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_a_text_is_read_as_when_writing_one_character_after_the_other(
-    kind: tuple[str, str], layers: int
-) -> None:
-    """Across the pieces in which it is read."""
+def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: int) -> None:
+    """The text is read in several chunks."""
     architecture = RNNConfig(6, 5, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
     drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
@@ -119,13 +117,15 @@ def test_a_text_is_read_as_when_writing_one_character_after_the_other(
     assert reading.activations.shape == (5 * layers, 600)
     assert reading.probabilities.shape == (600, 6)
     np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
-    off = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two ways
-    of_shown = off.activation + 2 * FUNCTION * UNIT  # the slope of the LSTM's tanh(c) is at most 1
+    bounds = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two computations
+    state_error = bounds.activation + 2 * FUNCTION * UNIT  # the slope of the LSTM's tanh(c) is at most 1
     stepper = Stepper(architecture, flat, 1)
     for k, character in enumerate(ids):
         logits = stepper.step(np.array([character]))[0]
         states = stepper.state[:, 1, 0] if kind[0] == "lstm" else stepper.state[:, 0, 0]
-        shown = np.tanh(states) if kind[0] == "lstm" else states
-        np.testing.assert_allclose(reading.activations[:, k], shown.ravel(), rtol=0, atol=2 * of_shown)
+        shown_states = np.tanh(states) if kind[0] == "lstm" else states
+        np.testing.assert_allclose(
+            reading.activations[:, k], shown_states.ravel(), rtol=0, atol=2 * state_error
+        )
         p = np.exp(logits - logits.max())
-        np.testing.assert_allclose(reading.probabilities[k], p / p.sum(), rtol=0, atol=2 * off.probability)
+        np.testing.assert_allclose(reading.probabilities[k], p / p.sum(), rtol=0, atol=2 * bounds.probability)

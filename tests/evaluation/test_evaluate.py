@@ -1,4 +1,4 @@
-"""Single predictions, their breakdowns and calibration: known numbers, sums that come back to the whole."""
+"""Predictions, groups of predictions and calibration."""
 
 import json
 from dataclasses import replace
@@ -23,12 +23,7 @@ from src.evaluation.error_analysis import (
     reliability,
 )
 from src.evaluation.evaluate import Evaluation, evaluate_network
-from src.evaluation.scoring import (
-    Predictions,
-    Score,
-    predict_stateful,
-    predict_stateless,
-)
+from src.evaluation.scoring import Predictions, Score, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextQuality
 from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
@@ -47,44 +42,46 @@ def text(count: int) -> Any:
 
 
 @pytest.mark.parametrize(("count", "seq_len"), [(300, 7), (301, 7), (300, 300), (20, 50), (2, 1), (600, 200)])
-def test_single_predictions_are_those_of_the_score_in_the_order_of_the_text(count: int, seq_len: int) -> None:
-    """Two ways to read a window round differently: each is within `loss_error` of the exact losses."""
+def test_predictions_are_in_text_order_and_match_score(count: int, seq_len: int) -> None:
+    """Both ways to read a window are within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(count)
-    carried = predict_stateful(architecture, flat, tokens)
-    reset = predict_stateless(architecture, flat, tokens, seq_len)
-    for p in (carried, reset):
+    stateful = predict_stateful(architecture, flat, tokens)
+    stateless = predict_stateless(architecture, flat, tokens, seq_len)
+    for p in (stateful, stateless):
         assert (p.loss.shape, p.hits.shape, p.confidence.shape) == ((count - 1,),) * 3
         assert [a.dtype.name for a in (p.loss, p.hits, p.confidence)] == ["float32", "bool", "float32"]
         assert p.loss.mean(dtype=np.float64) == pytest.approx(p.score.loss, rel=gamma(count, DOUBLE))
         assert p.hits.mean() == p.score.accuracy
-        exps = 4 * FUNCTION * UNIT  # of two exp in float32
+        exps = 4 * FUNCTION * UNIT  # two exp in float32
         assert (p.confidence >= np.exp(-p.loss) * (1 - exps)).all()
         assert np.exp(-p.loss)[p.hits] == pytest.approx(p.confidence[p.hits], rel=exps)
     bound = loss_error(architecture, flat)
-    assert bound < 1e-3, "else nothing is compared"
-    for begin in range(0, count - 1, seq_len):  # each window on its own
-        piece = tokens[begin : begin + seq_len + 1]
-        window = predict_stateful(architecture, flat, piece).loss
-        exact = predict_stateful(architecture, flat.astype(np.float64), piece).loss
-        for found in (reset.loss[begin : begin + seq_len], window):
-            np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # UNIT: nats are kept in float32
+    assert bound < 1e-3, "the bound is too large for a comparison"
+    for start in range(0, count - 1, seq_len):  # each window separately
+        window_tokens = tokens[start : start + seq_len + 1]
+        window = predict_stateful(architecture, flat, window_tokens).loss
+        exact = predict_stateful(architecture, flat.astype(np.float64), window_tokens).loss
+        for found in (stateless.loss[start : start + seq_len], window):
+            np.testing.assert_allclose(found, exact, rtol=UNIT, atol=bound)  # nats are stored in float32
 
 
-def test_windows_read_in_groups_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of another size round differently: both are within `loss_error` of the exact losses."""
+def test_grouped_windows_keep_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both group sizes are within `loss_error` of the exact losses."""
     architecture, flat = network(6)
     tokens = text(1003)
-    together = predict_stateless(architecture, flat, tokens, 20)
+    single_group = predict_stateless(architecture, flat, tokens, 20)
     monkeypatch.setattr("src.evaluation.scoring.MAX_BUFFER_ELEMENTS", 8 * 20 * 7)  # seven windows at once
     groups = predict_stateless(architecture, flat, tokens, 20)
     exact = predict_stateless(architecture, flat.astype(np.float64), tokens, 20)
     bound = loss_error(architecture, flat)
-    for found in (groups, together):
+    for found in (groups, single_group):
         np.testing.assert_allclose(found.loss, exact.loss, rtol=UNIT, atol=bound)
-    tied = exact.loss + np.log(exact.confidence) <= 2 * bound  # of two likeliest, rounding may choose either
-    assert (groups.hits == together.hits)[~tied].all()
-    assert (groups.hits != together.hits).mean() < 0.01
+    tied = (
+        exact.loss + np.log(exact.confidence) <= 2 * bound
+    )  # rounding may select either of two equal candidates
+    assert (groups.hits == single_group.hits)[~tied].all()
+    assert (groups.hits != single_group.hits).mean() < 0.01
 
 
 def mean(groups: list[LossGroup]) -> float:
@@ -93,31 +90,31 @@ def mean(groups: list[LossGroup]) -> float:
 
 @settings(deadline=None, max_examples=40)
 @given(st.text("ab c,é1\n", min_size=2, max_size=60), st.integers(1, 70))
-def test_the_groups_add_up_to_the_whole(written: str, seq_len: int) -> None:
-    if len(set(written)) < 2:
-        written += "ab"
-    vocabulary = Vocabulary.of(written)
-    tokens = vocabulary.encode(written)
+def test_groups_sum_to_total(text_string: str, seq_len: int) -> None:
+    if len(set(text_string)) < 2:
+        text_string += "ab"
+    vocabulary = Vocabulary.of(text_string)
+    tokens = vocabulary.encode(text_string)
     n = tokens.size - 1
     rng = np.random.default_rng(0)
     nats, hits = rng.exponential(size=n).astype(np.float32), rng.random(n) < 0.5
     p = Predictions(Score("stateful", float(nats.mean()), float(hits.mean()), n), nats, hits, nats)
-    # sums in float64 on either side, and a division and a product for each group
-    off = 2 * gamma(n + 6, DOUBLE)
+    # float64 sums on both sides, a division and a product per group
+    bound = 2 * gamma(n + 6, DOUBLE)
     for groups in (
         by_window_position(p, seq_len),
         by_character(p, tokens, vocabulary),
         by_word_position(p, tokens, vocabulary),
     ):
         assert sum(g.count for g in groups) == n
-        assert mean(groups) == pytest.approx(nats.mean(dtype=np.float64) / np.log(2), rel=off)
-        assert sum(g.count * g.accuracy for g in groups) == pytest.approx(hits.sum(), rel=off)
+        assert mean(groups) == pytest.approx(nats.mean(dtype=np.float64) / np.log(2), rel=bound)
+        assert sum(g.count * g.accuracy for g in groups) == pytest.approx(hits.sum(), rel=bound)
 
 
-def test_positions_by_hand() -> None:
-    written = "ab, élan x"
-    vocabulary = Vocabulary.of(written)
-    tokens = vocabulary.encode(written)
+def test_groups_by_position() -> None:
+    text_string = "ab, élan x"
+    vocabulary = Vocabulary.of(text_string)
+    tokens = vocabulary.encode(text_string)
     nats = np.arange(1, 10, dtype=np.float32) * np.float32(np.log(2))  # 1 bit for the b, 9 for the x
     p = Predictions(Score("stateful", 0, 0, 9), nats, np.zeros(9, bool), nats)
 
@@ -133,7 +130,7 @@ def test_positions_by_hand() -> None:
     assert spaces["x"] == (1, 9)
 
 
-def test_a_long_word_ends_in_one_group() -> None:
+def test_long_words_share_last_group() -> None:
     tokens = np.zeros(30, np.uint8)
     nats = np.ones(29, np.float32)
     p = Predictions(Score("stateful", 1, 0, 29), nats, np.zeros(29, bool), nats)
@@ -142,7 +139,7 @@ def test_a_long_word_ends_in_one_group() -> None:
     assert groups[-1].count == 30 - 12
 
 
-def test_a_calibrated_predictor_has_hardly_an_error() -> None:
+def test_calibrated_predictor_has_small_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.05, 1, 200_000).astype(np.float32)
     bins = reliability(confidence, rng.random(confidence.size) < confidence)
@@ -150,8 +147,8 @@ def test_a_calibrated_predictor_has_hardly_an_error() -> None:
     assert len(bins) == BINS
 
 
-def test_an_overconfident_predictor_has_the_error_that_it_was_made_with() -> None:
-    """Always 0.9 sure, right 6 times in 10; and half of the time 0.5 sure and right."""
+def test_overconfident_predictor_has_expected_error() -> None:
+    """Confidence 0.9 with accuracy 0.6; and confidence 0.5 with accuracy 1 for half of the predictions."""
     confidence = np.full(1000, 0.9)
     hits = np.arange(1000) % 10 < 6
     (only,) = reliability(confidence, hits)
@@ -161,7 +158,7 @@ def test_an_overconfident_predictor_has_the_error_that_it_was_made_with() -> Non
     assert expected_calibration_error(mixed) == pytest.approx((0.3 + 0.5) / 2, rel=gamma(1000, DOUBLE))
 
 
-def test_bins_are_closed_above() -> None:
+def test_bins_include_upper_edge() -> None:
     edges = np.arange(1, BINS + 1) / BINS
     bins = reliability(np.array([0.0, *edges]), np.ones(BINS + 1, bool))
     assert [b.count for b in bins] == [2] + [1] * (BINS - 1)
@@ -180,26 +177,26 @@ def evaluation(corpus: Corpus) -> Evaluation:
     return evaluate_network(architecture, flat, corpus, 5, np.random.default_rng(0))
 
 
-def test_an_evaluation_holds_together(evaluation: Evaluation) -> None:
+def test_evaluation_is_consistent(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
-    off = 2 * gamma(evaluation.stateful.characters + 6, DOUBLE)  # sums in float64 of the same nats
+    bound = 2 * gamma(evaluation.stateful.characters + 6, DOUBLE)  # float64 sums of the same nats
     for prefix in ("test", "test_stateless"):
         assert metrics[f"{prefix}/bpc_ci_low"] < metrics[f"{prefix}/bpc"] < metrics[f"{prefix}/bpc_ci_high"]
-    assert mean(evaluation.by_window) == pytest.approx(metrics["test_stateless/bpc"], rel=off)
+    assert mean(evaluation.by_window) == pytest.approx(metrics["test_stateless/bpc"], rel=bound)
     for groups in (evaluation.by_character, evaluation.by_word):
-        assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=off)
+        assert mean(groups) == pytest.approx(metrics["test/bpc"], rel=bound)
     lead = metrics["test/bpc"] - min(metrics[f"test/ngram{k}_bpc"] for k in range(2, 9))
-    # bits in float32
+    # bits are stored in float32
     assert metrics["test/bpc_minus_ngram"] == pytest.approx(lead, rel=0, abs=UNIT * metrics["test/bpc"])
     assert metrics["test/bpc_minus_ngram_ci_low"] < lead < metrics["test/bpc_minus_ngram_ci_high"]
     right = sum(b.count * b.accuracy for b in evaluation.bins) / evaluation.stateful.characters
-    assert right == pytest.approx(metrics["test/accuracy"], rel=off)
+    assert right == pytest.approx(metrics["test/accuracy"], rel=bound)
     assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
     assert metrics["test/ngram8_bpc"] < 0.3  # the text repeats one line
     assert all(isinstance(value, float) for value in metrics.values())
 
 
-def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
+def test_tables_show_metrics(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics()
     ends = f"[{metrics['test/bpc_ci_low']:.3f}, {metrics['test/bpc_ci_high']:.3f}]"
     for table in (evaluation.table(), evaluation.table(full=True)):
@@ -216,14 +213,14 @@ def test_the_tables_say_what_the_metrics_do(evaluation: Evaluation) -> None:
     assert f"{metrics['test/bpc_minus_ngram_ci_low']:.3f}, " in short
 
 
-def test_a_huge_perplexity_does_not_widen_the_table(evaluation: Evaluation) -> None:
+def test_huge_perplexity_does_not_widen_table(evaluation: Evaluation) -> None:
     table = replace(evaluation, stateful=replace(evaluation.stateful, loss=300.0)).table()
     assert "1.9e+130" in table
     assert max(map(len, table.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("most", [1, 2, 7])
-def test_what_knows_the_end_of_the_training_split_only_says_so(
+def test_bounded_reference_text_is_reported(
     most: int, corpus: Corpus, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = corpus.split("train").size
@@ -240,14 +237,14 @@ def test_what_knows_the_end_of_the_training_split_only_says_so(
     assert all(np.isfinite(value) for value in some.metrics().values())
 
 
-def test_the_report_is_json(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_report_is_json_serializable(evaluation: Evaluation, tmp_path: Path) -> None:
     report = json.loads(json.dumps(evaluation.report([])))
     assert report["stateful"]["loss"] == evaluation.stateful.loss
     assert len(report["by_window"]) == 5
     assert {row["name"] for row in report["by_character"]} <= set(LINE)
 
 
-def test_the_figures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_evaluation_figures_are_written(evaluation: Evaluation, tmp_path: Path) -> None:
     from src.plots import run as plots
 
     plots.plot_reliability(evaluation.bins, tmp_path / "a.png")

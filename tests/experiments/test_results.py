@@ -1,4 +1,4 @@
-"""What experiments came to, as it is kept: rows, records, parts on top of one another, the pages."""
+"""Recorded results of experiments: records, parts and pages."""
 
 import json
 import re
@@ -9,39 +9,32 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import UserError
-from src.common.job_result import read_results, write_results
 from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.results import earlier_measures, publish, read_record, record, render_page
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
 from tests.conftest import PROJECT
-from tests.fake_jobs import arms, clipped, judged, probed, row
+from tests.fake_jobs import clipping_sweep, job_result, variants
 
 
-def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
-    rows = [*clipped(), *judged(), probed("gru", 5, 0.5)]
-    write_results(tmp_path / "jobs.json", rows)
-    assert read_results(tmp_path / "jobs.json") == rows
-
-
-def test_what_came_out_is_recorded_and_shown_on_one_page(tmp_path: Path) -> None:
-    outcome = build_result(EXPERIMENTS["clipping"], "quick", clipped(), seconds=12.0)
+def test_result_is_recorded_and_rendered(tmp_path: Path) -> None:
+    outcome = build_result(EXPERIMENTS["clipping"], "quick", clipping_sweep(), seconds=12.0)
     assert [v.passed for v in outcome.claims].count(False) == 0
     record(outcome, tmp_path)
-    logged = json.loads((tmp_path / "clipping.json").read_text())
-    assert logged["measures"]["off_high/diverged"] == 1
+    recorded = json.loads((tmp_path / "clipping.json").read_text())
+    assert recorded["measures"]["off_high/diverged"] == 1
     assert (tmp_path / "clipping.svg").read_text().startswith("<?xml")
     bad = ExperimentResult(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
     html = render_page([outcome, bad], {"cores": 2})
     assert html.count("<svg") == 1
     assert f"{len(outcome.claims)} claims reproduced, 0 not reproduced, 0 not run" in html
     assert "&lt;ended&gt;" in html
-    assert "http" not in html.replace("http://www.w3.org", ""), "it asks nobody for anything"
+    assert "http" not in html.replace("http://www.w3.org", ""), "the page needs no network"
 
 
-def row_of_the_table(size: str, loss: float, folder: Path) -> ExperimentResult:
-    """The outcome of `python -m src.reproduce experiments=[karpathy2015_SIZE]`: three jobs with one loss."""
-    jobs = arms(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
+def record_karpathy_size(size: str, loss: float, folder: Path) -> ExperimentResult:
+    """Record `python -m src.reproduce experiments=[karpathy2015_SIZE]` with three jobs of one loss."""
+    jobs = variants(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
     earlier = earlier_measures(folder, "karpathy2015", "full")
     outcome = build_result(
         get_experiment(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier
@@ -50,27 +43,35 @@ def row_of_the_table(size: str, loss: float, folder: Path) -> ExperimentResult:
     return outcome
 
 
-def words(outcome: ExperimentResult) -> dict[str, list[str]]:
-    """What became of the claims, by the size of which they speak."""
+def verdicts_by_size(outcome: ExperimentResult) -> dict[str, list[str]]:
+    """Return the verdicts by the size that the claims name."""
     found: dict[str, list[str]] = {}
     for verdict in outcome.claims:
         found.setdefault(verdict.claim.split("size ")[1].split(":")[0], []).append(verdict.word)
     return found
 
 
-def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path: Path) -> None:
-    first = row_of_the_table("64", 1.43, tmp_path)
-    assert words(first) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["not run"] * 3}
+def test_parts_of_experiment_are_combined(tmp_path: Path) -> None:
+    first = record_karpathy_size("64", 1.43, tmp_path)
+    assert verdicts_by_size(first) == {
+        "64": ["reproduced"] * 3,
+        "128": ["not run"] * 3,
+        "256": ["not run"] * 3,
+    }
     assert tally(claim.passed for claim in first.claims) == "3 claims reproduced, 0 not reproduced, 6 not run"
     assert first.claims[3].line() == f"not run         {first.claims[3].claim}"
-    second = row_of_the_table("256", 9.0, tmp_path)
-    assert words(second) == {"64": ["reproduced"] * 3, "128": ["not run"] * 3, "256": ["NOT reproduced"] * 3}
+    second = record_karpathy_size("256", 9.0, tmp_path)
+    assert verdicts_by_size(second) == {
+        "64": ["reproduced"] * 3,
+        "128": ["not run"] * 3,
+        "256": ["NOT reproduced"] * 3,
+    }
     assert False in [claim.passed for claim in second.claims]
-    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert (logged["jobs"], logged["seconds"], list(logged["parts"])) == (6, 120.0, ["64", "256"])
-    assert logged["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
-    assert {c["passed"] for c in logged["claims"]} == {True, False, None}
-    assert [c["value"] for c in logged["claims"] if c["passed"] is None] == [None] * 3
+    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert (recorded["jobs"], recorded["seconds"], list(recorded["parts"])) == (6, 120.0, ["64", "256"])
+    assert recorded["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
+    assert {c["passed"] for c in recorded["claims"]} == {True, False, None}
+    assert [c["value"] for c in recorded["claims"] if c["passed"] is None] == [None] * 3
     drawn = (tmp_path / "karpathy2015.svg").read_text()
     assert "rnn, measured" in drawn
     assert "rnn, paper (from memory)" in drawn
@@ -80,70 +81,81 @@ def test_a_part_of_an_experiment_is_recorded_and_the_others_come_on_top(tmp_path
     assert "nan" not in html
 
 
-def test_what_is_recorded_in_experiments_keeps_the_rows_that_were_run_elsewhere(tmp_path: Path) -> None:
+def test_publish_keeps_parts_of_other_runs(tmp_path: Path) -> None:
     kept = tmp_path / "experiments"
     for size, loss in (("64", 1.43), ("128", 1.3)):
-        folder = tmp_path / size  # outputs of their own: neither knows of the other
-        row_of_the_table(size, loss, folder)
+        folder = tmp_path / size  # separate output directories
+        record_karpathy_size(size, loss, folder)
         publish(folder, kept)
-    logged = json.loads((kept / "karpathy2015" / "measured.json").read_text())
-    assert list(logged["parts"]) == ["64", "128"]
-    assert logged["measures"]["gru_64/loss"] == pytest.approx(1.43)
-    assert logged["measures"]["gru_128/loss"] == pytest.approx(1.3)
-    assert [c["passed"] for c in logged["claims"][-3:]] == [None] * 3
-    assert all("quoted from memory" in c["claim"] for c in logged["claims"])
+    recorded = json.loads((kept / "karpathy2015" / "measured.json").read_text())
+    assert list(recorded["parts"]) == ["64", "128"]
+    assert recorded["measures"]["gru_64/loss"] == pytest.approx(1.43)
+    assert recorded["measures"]["gru_128/loss"] == pytest.approx(1.3)
+    assert [c["passed"] for c in recorded["claims"][-3:]] == [None] * 3
+    assert all("quoted from memory" in c["claim"] for c in recorded["claims"])
     assert (kept / "karpathy2015" / "figure.svg").exists()
-    whole = build_result(EXPERIMENTS["state"], "quick", arms(reset=(2.2,), shuffled=(2.3,), streams=(2.1,)))
-    record(whole, tmp_path / "whole")
+    full_result = build_result(
+        EXPERIMENTS["state"], "quick", variants(reset=(2.2,), shuffled=(2.3,), streams=(2.1,))
+    )
+    record(full_result, tmp_path / "whole")
     publish(tmp_path / "whole", kept)
     assert (kept / "state" / "measured.json").read_text() == (tmp_path / "whole" / "state.json").read_text()
     assert (kept / "state" / "figure.svg").read_text() == (tmp_path / "whole" / "state.svg").read_text()
 
 
-def test_a_quick_record_does_not_take_the_place_of_a_full_one(
+def test_quick_record_does_not_replace_full_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept"
     presets: tuple[tuple[Preset, float], ...] = (("full", 2.1), ("quick", 2.0), ("full", 1.9))
     for preset, loss in presets:
-        jobs = arms(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
+        jobs = variants(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
         record(build_result(EXPERIMENTS["state"], preset, jobs), tmp_path / "outcomes")
         before = (kept / "state" / "measured.json").read_text() if preset == "quick" else ""
         publish(tmp_path / "outcomes", kept)
-        logged = (kept / "state" / "measured.json").read_text()
-        assert json.loads(logged)["preset"] == "full"
-        assert before in ("", logged)
+        recorded = (kept / "state" / "measured.json").read_text()
+        assert json.loads(recorded)["preset"] == "full"
+        assert before in ("", recorded)
         assert ("state: kept the record of preset=full" in capsys.readouterr().err) == bool(before)
 
 
-def test_all_of_an_experiment_replaces_its_parts_and_lacks_nothing(tmp_path: Path) -> None:
-    row_of_the_table("64", 1.43, tmp_path)
-    jobs = arms(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})
+def test_full_experiment_replaces_parts(tmp_path: Path) -> None:
+    record_karpathy_size("64", 1.43, tmp_path)
+    jobs = variants(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})
     record(build_result(EXPERIMENTS["karpathy2015"], "full", jobs), tmp_path)
-    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert "parts" not in logged
-    assert logged["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
+    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert "parts" not in recorded
+    assert recorded["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
     with pytest.raises(UserError, match="expected the metric rnn_128/over_paper, got none"):
-        build_result(EXPERIMENTS["karpathy2015"], "full", arms(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,)))
-    row_of_the_table("128", 1.3, tmp_path)
-    logged = json.loads((tmp_path / "karpathy2015.json").read_text())
-    assert list(logged["parts"]) == ["all", "128"]
-    assert logged["measures"]["rnn_256/loss"] == pytest.approx(1.9 * log(2))
+        build_result(
+            EXPERIMENTS["karpathy2015"], "full", variants(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,))
+        )
+    record_karpathy_size("128", 1.3, tmp_path)
+    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    assert list(recorded["parts"]) == ["all", "128"]
+    assert recorded["measures"]["rnn_256/loss"] == pytest.approx(1.9 * log(2))
 
 
-def test_a_run_of_the_pipeline_is_recorded_with_its_samples(tmp_path: Path) -> None:
-    job = row({}, test__bpc=2.36, test_stateless__bpc=2.44, test__ngram3_bpc=2.7, repeat__identical=1.0,
-              train__best_step=30.0, throughput__chars_per_second=1.0)  # fmt: skip
+def test_pipeline_run_is_recorded_with_samples(tmp_path: Path) -> None:
+    job = job_result(
+        {},
+        test__bpc=2.36,
+        test_stateless__bpc=2.44,
+        test__ngram3_bpc=2.7,
+        repeat__identical=1.0,
+        train__best_step=30.0,
+        throughput__chars_per_second=1.0,
+    )
     job = replace(job, samples=[{"temperature": 0.7, "prompt": "o ", "text": "love", "seed": 1}])
     outcome = build_result(EXPERIMENTS["sonnets"], "full", [job])
     record(outcome, tmp_path)
     publish(tmp_path, tmp_path / "experiments")
-    logged = read_record(tmp_path / "experiments" / "sonnets" / "measured.json")
-    assert logged is not None
-    assert (logged["command"], logged["samples"]) == ("python -m src.pipeline", {"0.7": "o love"})
-    assert logged["measures"]["train/best_step"] == 30
-    assert "throughput/chars_per_second" not in logged["measures"], "what depends on the clock"
-    assert [claim["passed"] for claim in logged["claims"]] == [True] * 5
+    recorded = read_record(tmp_path / "experiments" / "sonnets" / "measured.json")
+    assert recorded is not None
+    assert (recorded["command"], recorded["samples"]) == ("python -m src.pipeline", {"0.7": "o love"})
+    assert recorded["measures"]["train/best_step"] == 30
+    assert "throughput/chars_per_second" not in recorded["measures"], "timing metrics are not recorded"
+    assert [claim["passed"] for claim in recorded["claims"]] == [True] * 5
     assert "temperature 0.7" in render_page([outcome], {})
 
 
@@ -155,7 +167,7 @@ def test_a_run_of_the_pipeline_is_recorded_with_its_samples(tmp_path: Path) -> N
         ('{"preset": "huge"}', "preset: |command: "),
     ],
 )
-def test_a_damaged_record_is_named_in_one_line(
+def test_damaged_record_is_reported_in_one_line(
     text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state.json").write_text(text)
@@ -169,16 +181,16 @@ def test_a_damaged_record_is_named_in_one_line(
     assert not (tmp_path / "experiments").exists()
 
 
-def test_the_pages_show_what_the_experiments_measured(tmp_path: Path) -> None:
+def test_pages_show_measured_results(tmp_path: Path) -> None:
     pages = [PROJECT / "README.md", FOLDER / "README.md"]
     copies = [tmp_path / "README.md", tmp_path / "experiments.md"]
-    for page, copy in zip(pages, copies, strict=True):
+    for page, copied in zip(pages, copies, strict=True):
         old = re.sub(r"\d+ not reproduced", "99 not reproduced", page.read_text(encoding="utf-8"))
         assert old != page.read_text(encoding="utf-8")
-        copy.write_text(old, encoding="utf-8")
+        copied.write_text(old, encoding="utf-8")
     results.update_pages(*copies)
-    for page, copy in zip(pages, copies, strict=True):
-        assert copy.read_text() == page.read_text(encoding="utf-8"), "out of date: make update-results"
+    for page, copied in zip(pages, copies, strict=True):
+        assert copied.read_text() == page.read_text(encoding="utf-8"), "out of date: make update-results"
     copies[1].write_text("no table")
     with pytest.raises(ValueError, match="expected <!-- results -->"):
         results.update_pages(*copies)

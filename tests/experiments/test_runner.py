@@ -1,4 +1,4 @@
-"""experiments/: each with its folder, its configs and claims; what is typed for it; whether a claim holds."""
+"""experiments/: configs, claims and arguments of every experiment, and the check of claims."""
 
 import json
 from math import inf
@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 PRESETS: tuple[Preset, ...] = ("quick", "full")
 
 
-def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interrupted() -> None:
+def test_arguments_of_experiment() -> None:
     line = build_arguments(EXPERIMENTS["state"], "quick", ["output_dir=x"], None)
     assert line[:2] == ["--multirun", "experiment=state_quick"]
     assert {"skip_finished=true", "hydra/launcher=joblib", "output_dir=x"} <= set(line)
@@ -28,13 +28,13 @@ def test_the_command_is_what_a_person_would_type_and_goes_on_where_it_was_interr
     assert "hydra/launcher=joblib" not in build_arguments(EXPERIMENTS["tinyshakespeare"], "full", [], None)
 
 
-def test_an_experiment_without_its_text_is_left_out_and_says_what_to_type(tmp_path: Path) -> None:
+def test_experiment_without_text_is_skipped(tmp_path: Path) -> None:
     outcome = run(EXPERIMENTS["karpathy2015"], "full", [], tmp_path, {})
     assert outcome.missing == "it requires your copy of the text: warandpeace=FILE"
     assert "not run" in section(outcome)["note"]
 
 
-def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
+def test_every_experiment_has_readme_config_and_claims() -> None:
     assert set(NAMES) == set(EXPERIMENTS)
     assert set(QUICK) <= set(NAMES)
     for name, experiment in EXPERIMENTS.items():
@@ -46,7 +46,7 @@ def test_every_experiment_has_its_folder_its_configs_and_claims() -> None:
         assert read_claims(FOLDER / name / "expected.json", "full"), name
 
 
-def test_claims_of_another_preset_are_left_out(tmp_path: Path) -> None:
+def test_claims_are_filtered_by_preset(tmp_path: Path) -> None:
     claims = [
         {"claim": "a", "measure": "x", "source": "s", "max": 1},
         {"claim": "b", "measure": "x - y", "source": "s", "min": 1, "preset": "full"},
@@ -69,7 +69,7 @@ def test_claims_of_another_preset_are_left_out(tmp_path: Path) -> None:
         ('{"claims": [{"claim": "c", "measure": "m", "source": "s", "least": 1}]}', r"claims\.0\.least: "),
     ],
 )
-def test_damaged_claims_are_named_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
+def test_damaged_claims_are_reported_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "expected.json").write_text(text)
     with pytest.raises(UserError, match=rf"^experiments: expected a whole expected.json, .*\({reason}"):
         read_claims(tmp_path / "expected.json")
@@ -78,30 +78,30 @@ def test_damaged_claims_are_named_in_one_line(text: str, reason: str, tmp_path: 
 
 
 @pytest.mark.parametrize("value", [inf, float("nan")])
-def test_no_claim_holds_of_what_is_no_number(value: float) -> None:
+def test_claim_about_nan_fails(value: float) -> None:
     (result,) = check_claims([Claim("c", "x", "s", min=0)], {"x": value})
     assert result.passed is False
 
 
-def test_every_part_has_its_config_and_claims() -> None:
+def test_every_part_has_config_and_claims() -> None:
     for name in SUB_EXPERIMENTS:
         part = get_experiment(name)
         assert part.cli_name == part.config("quick") == part.config("full") == name
         text = (PROJECT / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
         variants = text.rpartition("variant: ")[2].strip().split(",")
         assert [v.rpartition("_")[2] for v in variants] == [part.part] * 3
-        asked = [c for c in read_claims(FOLDER / part.name / "expected.json", "full") if c.measure]
-        assert sum(f"_{part.part}/" in claim.measure for claim in asked) == 3
+        claims = [c for c in read_claims(FOLDER / part.name / "expected.json", "full") if c.measure]
+        assert sum(f"_{part.part}/" in claim.measure for claim in claims) == 3
 
 
 @pytest.mark.slow
-def test_a_small_one_runs_from_the_sweep_to_the_page(tmp_path: Path, capfd: Any) -> None:
+def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any) -> None:
     overrides = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
     small = ["hidden=8", "max_epochs=0.02", "length=600", "seed=1"]
     outcome = run(EXPERIMENTS["temperature"], "quick", [*overrides, *small], tmp_path, {})
     assert not outcome.missing, capfd.readouterr().err
     assert [r.status for r in outcome.results] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
-    assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "of the weights that were kept"
-    assert not all(v.passed for v in outcome.claims), "eight units and some steps know no words"
+    assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "gradient of the best weights"
+    assert not all(v.passed for v in outcome.claims), "the tiny network cannot reproduce the claims"
     assert "NOT reproduced" in render_page([outcome], {})

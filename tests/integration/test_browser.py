@@ -1,10 +1,8 @@
-"""The addresses of a sweep and its page, opened in a real browser with a fresh profile."""
+"""The links and the report of a sweep in a real browser with a new profile."""
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,66 +13,58 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, Ended, environ
+from tests.commands import TIME_LIMIT, RunCli, free_port
+from tests.conftest import PROJECT, CommandResult, environ
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's"),
-]
-PATIENCE = 600_000  # milliseconds for a page to show what it should, on a machine that is busy
+pytestmark = pytest.mark.slow
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 NAMES = {f"hidden={hidden} clip={clip}" for hidden in (8, 16) for clip in (1, 5)}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A finished sweep, served. said: how its command ended. addresses: name to address, as `src.ui` printed
-    them. pages: a folder for screenshots."""
+class ServedSweep:
+    """A finished sweep and the links that `src.ui` prints."""
 
     outputs: Path
-    said: Ended
-    addresses: dict[str, str]
-    pages: Path
+    command_result: CommandResult
+    links: dict[str, str]
+    screenshots: Path
 
     @property
     def file(self) -> Path:
-        (found,) = self.outputs.glob("sweeps/*/comparison.html")
-        return found
+        (path,) = self.outputs.glob("sweeps/*/comparison.html")
+        return path
 
 
-def addresses_in(text: str) -> dict[str, str]:
+def links_in(text: str) -> dict[str, str]:
     return dict(re.findall(r"^  (\w+) +(http\S+)$", text, re.MULTILINE))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Iterator[Shown]:
+def served_sweep(
+    chromium: Any, tmp_path_factory: pytest.TempPathFactory, command: RunCli
+) -> Iterator[ServedSweep]:
     root = tmp_path_factory.mktemp("browser")
-    places = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
     small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
-    said = command("src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *places)
-    assert said.rc == 0, said.err
+    command_result = command(
+        "src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *path_overrides
+    ).check()
     log = root / "ui.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            [sys.executable, "-m", "src.ui", f"port={free_port()}", *places],
+            [sys.executable, "-m", "src.ui", f"port={free_port()}", *path_overrides],
             cwd=PROJECT, env=environ(), stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     try:
-        until = time.monotonic() + TIME_LIMIT
-        while "page" not in (found := addresses_in(log.read_text())):
+        deadline = time.monotonic() + TIME_LIMIT
+        while "page" not in (printed_links := links_in(log.read_text())):
             assert server.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        pages = root / "pages"
-        pages.mkdir()
-        yield Shown(root / "outputs", said, found, pages)
+        screenshots = root / "pages"
+        screenshots.mkdir()
+        yield ServedSweep(root / "outputs", command_result, printed_links, screenshots)
     finally:
         os.killpg(server.pid, signal.SIGINT)
         try:
@@ -84,44 +74,40 @@ def shown(tmp_path_factory: pytest.TempPathFactory, command: Any) -> Iterator[Sh
             server.wait()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def visit(browser: Any, shown: Shown, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
-    """Open an address in a profile that has never been used; a picture of it at the end."""
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+def open_page(
+    chromium: Any, served_sweep: ServedSweep, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Any]]:
+    """Open a URL in a new browser profile; take a screenshot at the end."""
+    context = chromium.new_context(viewport={"width": 1500, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
 
-    def go(address: str) -> Any:
+    def open_url(address: str) -> Any:
         page.goto(address)
         return page
 
-    yield go
-    page.screenshot(path=shown.pages / f"{request.node.name}.png", full_page=True)
+    yield open_url
+    page.screenshot(path=served_sweep.screenshots / f"{request.node.name}.png", full_page=True)
     context.close()
 
 
-def test_the_end_of_the_sweep_prints_the_addresses_that_the_ui_prints(shown: Shown) -> None:
-    told = addresses_in(shown.said.err)
-    assert set(told) == {"table", "charts", "compare", "page"} == set(shown.addresses)
-    assert f"while `python -m src.ui output_dir={shown.outputs}` runs" in shown.said.err
-    for name, address in told.items():
+def test_sweep_and_ui_print_same_links(served_sweep: ServedSweep) -> None:
+    printed = links_in(served_sweep.command_result.err)
+    assert set(printed) == {"table", "charts", "compare", "page"} == set(served_sweep.links)
+    assert (
+        f"while `python -m src.ui output_dir={served_sweep.outputs}` runs" in served_sweep.command_result.err
+    )
+    for name, address in printed.items():
         assert address.startswith("http://127.0.0.1:5000/#/")
-        if name != "compare":  # there runs of the same val/loss may stand in either order
-            assert address.partition("#")[2] == shown.addresses[name].partition("#")[2]
+        if name != "compare":  # runs with equal val/loss may have either order
+            assert address.partition("#")[2] == served_sweep.links[name].partition("#")[2]
 
 
-def test_the_table_has_what_was_swept_and_the_scores(visit: Callable[[str], Any], shown: Shown) -> None:
-    page = visit(shown.addresses["table"])
+def test_table_shows_swept_keys_and_scores(
+    open_page: Callable[[str], Any], served_sweep: ServedSweep
+) -> None:
+    page = open_page(served_sweep.links["table"])
     page.wait_for_function(
         "document.querySelectorAll('.ag-center-cols-container .ag-cell[col-id*=\"hidden\"]').length === 4"
     )
@@ -139,14 +125,14 @@ def test_the_table_has_what_was_swept_and_the_scores(visit: Callable[[str], Any]
     assert losses == sorted(losses)
     assert 2 < losses[0] < losses[-1] < 4
     assert len([float(text) for text in column("metrics.`test/bpc`")]) == 4
-    for heading in ("hidden", "clip", "val/loss", "test/bpc"):  # in view, not to be scrolled to
+    for heading in ("hidden", "clip", "val/loss", "test/bpc"):  # visible without scrolling
         box = page.locator(".ag-header-cell", has_text=re.compile(rf"^\s*{heading}\s*$")).first.bounding_box()
         assert box is not None
         assert box["x"] + box["width"] < 1200
 
 
-def test_the_charts_are_those_of_the_sweeps_runs(visit: Callable[[str], Any], shown: Shown) -> None:
-    page = visit(shown.addresses["charts"])
+def test_charts_show_runs_of_sweep(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.links["charts"])
     for metric in ("val/loss", "train/loss"):
         for name in sorted(NAMES):
             page.get_by_text(f"{name} ({metric})").first.wait_for(state="attached")
@@ -164,8 +150,8 @@ def test_the_charts_are_those_of_the_sweeps_runs(visit: Callable[[str], Any], sh
         page.locator(".js-plotly-plot text, svg text", has_text=axis).first.wait_for(state="attached")
 
 
-def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown) -> None:
-    page = visit(shown.addresses["compare"])
+def test_compare_page_shows_runs(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.links["compare"])
     page.get_by_text("Comparing 4 Runs from 1 Experiment").wait_for()
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .parcoords').length > 0")
     text = page.inner_text("body")
@@ -175,7 +161,7 @@ def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown
     assert sorted(values.split()) == ["16", "16", "8", "8"]
     for axis in ("hidden", "clip"):
         page.locator(".parcoords text", has_text=axis).first.wait_for(state="attached")
-    # Only the lines in view are there, and a table that is still growing forgets where it was scrolled to.
+    # The table renders only visible lines, and it resets scrolling while it grows.
     for metric in ("test/bpc", "val/loss"):
         page.wait_for_function(
             """name => [...document.querySelectorAll(".ReactVirtualized__Grid")].some(grid => {
@@ -187,8 +173,8 @@ def test_the_compare_page_has_the_runs(visit: Callable[[str], Any], shown: Shown
         )
 
 
-def read(frame: Any) -> dict[str, Any]:
-    """What the page shows: its table, the legend and lines of its curves, its samples."""
+def read_report(frame: Any) -> dict[str, Any]:
+    """Return the content of the report: table, curves, marginals and samples."""
     frame.locator("#jobs tbody tr").nth(3).wait_for()
     lines = (
         "lines => lines.map(l => l.getBoundingClientRect()).filter(b => b.width > 20 && b.height > 5).length"
@@ -202,29 +188,29 @@ def read(frame: Any) -> dict[str, Any]:
     }
 
 
-def check(seen: dict[str, Any]) -> None:
-    assert {(row[0], row[1]) for row in seen["rows"]} == {(h, c) for h in ("8", "16") for c in ("1", "5")}
-    losses = [float(row[2]) for row in seen["rows"]]
+def assert_report(content: dict[str, Any]) -> None:
+    assert {(row[0], row[1]) for row in content["rows"]} == {(h, c) for h in ("8", "16") for c in ("1", "5")}
+    losses = [float(row[2]) for row in content["rows"]]
     assert losses == sorted(losses)
-    assert "best" in seen["rows"][0][5]
+    assert "best" in content["rows"][0][5]
     for name in NAMES:
-        assert name in seen["curves"]
-    assert seen["lines"] >= 8  # two for each run
-    assert {"hidden", "clip", "16"} <= set(seen["marginals"].split())
-    assert len(seen["samples"]) == 4
-    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in seen["samples"])
+        assert name in content["curves"]
+    assert content["lines"] >= 8  # two per run
+    assert {"hidden", "clip", "16"} <= set(content["marginals"].split())
+    assert len(content["samples"]) == 4
+    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in content["samples"])
 
 
-def test_the_page_of_the_sweep_opens_from_disk_and_sorts(visit: Callable[[str], Any], shown: Shown) -> None:
-    page = visit(shown.file.as_uri())
-    check(read(page))
+def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.file.as_uri())
+    assert_report(read_report(page))
 
     def column(place: int) -> list[str]:
         return [str(text) for text in page.locator(f"#jobs tbody td:nth-child({place})").all_inner_texts()]
 
     by_loss = column(3)
     page.get_by_role("button", name="hidden").click()
-    assert column(1) == ["8", "8", "16", "16"]  # as numbers, not as text
+    assert column(1) == ["8", "8", "16", "16"]  # numeric order
     page.get_by_role("button", name="hidden").click()
     assert column(1) == ["16", "16", "8", "8"]
     page.get_by_role("button", name="val/loss").click()
@@ -233,10 +219,10 @@ def test_the_page_of_the_sweep_opens_from_disk_and_sorts(visit: Callable[[str], 
     assert column(3) == by_loss[::-1]
 
 
-def test_the_page_opens_inside_mlflow(visit: Callable[[str], Any], shown: Shown) -> None:
-    page = visit(shown.addresses["page"])
+def test_report_opens_inside_mlflow(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.links["page"])
     frame = page.frame_locator("iframe.mlflow-html-iframe")
-    check(read(frame))
-    frame.get_by_role("button", name="clip").click()  # its script runs in the viewer's sandbox, too
+    assert_report(read_report(frame))
+    frame.get_by_role("button", name="clip").click()  # the script runs in the sandbox of the viewer
     shown_first = frame.locator("#jobs tbody tr td:nth-child(2)").all_inner_texts()
     assert shown_first == ["1", "1", "5", "5"]

@@ -1,6 +1,6 @@
-"""Sweeps beyond one process tree: submitit, Ray, and jobs that share nothing but an MLflow server's address.
+"""Sweeps by submitit and Ray, and jobs that share only an MLflow server.
 
-`make test-cluster` installs what these need first; without it they are skipped.
+`make test-cluster` installs the requirements; without them the tests are skipped.
 """
 
 import hashlib
@@ -21,79 +21,65 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, Ended, environ, run_command
+from tests.commands import TIME_LIMIT, free_port
+from tests.conftest import PROJECT, CommandResult, environ, ignore_mlflow_warnings, run_command
+from tests.mlflow_queries import connect
 
-# MLflow's own warnings, about its own dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=40", "figures=false")
-CHATTER = re.compile(r"Traceback|Warning|submitit|INFO|WARNING|\bray\b", re.IGNORECASE)
+LIBRARY_OUTPUT = re.compile(r"Traceback|Warning|submitit|INFO|WARNING|\bray\b", re.IGNORECASE)
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-def needs(plugin: str, library: str) -> pytest.MarkDecorator:
-    there = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{plugin}") and find_spec(library)
+def requires(plugin: str, library: str) -> pytest.MarkDecorator:
+    downloaded = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{plugin}") and find_spec(library)
     return pytest.mark.skipif(
-        not there, reason=f"needs {plugin} and {library}: make test-cluster installs them"
+        not downloaded, reason=f"needs {plugin} and {library}: make test-cluster installs them"
     )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-# --- launchers ---
-
-
-def check_sweep(done: Ended, outputs: Path) -> None:
-    """Of hidden=8,0,12: a parent, two finished children, a failed one; no library is heard on the screen."""
-    from src.tracking.mlflow_client import connect
-
-    assert done.rc == 1, done.err
-    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in done.err
-    said = [line for line in (done.out + done.err).splitlines() if str(outputs) not in line]
-    assert not [line for line in said if CHATTER.search(line)]
+def assert_sweep(process: CommandResult, outputs: Path) -> None:
+    """The sweep hidden=8,0,12 has a parent, two finished jobs and a failed one, and no library output."""
+    assert process.rc == 1, process.err
+    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in process.err
+    lines = [line for line in (process.out + process.err).splitlines() if str(outputs) not in line]
+    assert not [line for line in lines if LIBRARY_OUTPUT.search(line)]
     client = connect(f"sqlite:///{outputs / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("char-rnn").experiment_id])
     (parent,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
     children = {run.info.run_name: run for run in runs if run.info.run_id != parent.info.run_id}
     assert {child.data.tags["mlflow.parentRunId"] for child in children.values()} == {parent.info.run_id}
-    ended = {name: child.info.status for name, child in children.items()}
-    assert ended == {"hidden=8": "FINISHED", "hidden=0": "FAILED", "hidden=12": "FINISHED"}
+    statuses = {name: child.info.status for name, child in children.items()}
+    assert statuses == {"hidden=8": "FINISHED", "hidden=0": "FAILED", "hidden=12": "FINISHED"}
     assert parent.data.metrics["sweep/jobs"] == 3
     for name in ("hidden=8", "hidden=12"):
-        assert children[name].data.params["workers"] == "1"  # as many as each job has cores
+        assert children[name].data.params["workers"] == "1"  # number of cores per job
         history = client.get_metric_history(children[name].info.run_id, "val/loss")
         assert [point.step for point in history] == [20, 40, 60, 61]
 
 
-def sweep(root: Path, *arguments: str) -> Ended:
-    places = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}")
-    return run_command("src.train", "--multirun", "hidden=8,0,12", *arguments, *SMALL, *places)
+def sweep(root: Path, *arguments: str) -> CommandResult:
+    dirs = (f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}")
+    return run_command("src.train", "--multirun", "hidden=8,0,12", *arguments, *SMALL, *dirs)
 
 
-@needs("hydra_submitit_launcher", "submitit")
-def test_a_sweep_by_submitit(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "hydra/launcher=submitit_local")
-    check_sweep(done, tmp_path / "outputs")
+@requires("hydra_submitit_launcher", "submitit")
+def test_submitit_sweep(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "hydra/launcher=submitit_local")
+    assert_sweep(process, tmp_path / "outputs")
     assert len(list(tmp_path.glob("outputs/sweeps/*/.submitit/*/*_result.pkl"))) == 3
 
 
-@needs("hydra_ray_launcher", "ray")
-def test_a_sweep_by_ray(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2")
-    check_sweep(done, tmp_path / "outputs")
-
-
-# --- an MLflow server ---
+@requires("hydra_ray_launcher", "ray")
+def test_ray_sweep(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2")
+    assert_sweep(process, tmp_path / "outputs")
 
 
 @contextmanager
 def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
-    """`python -m src.server`, from its line to Ctrl-C; its address."""
+    """Run `python -m src.server` and yield its URL."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "src.server", f"port={port}", f"output_dir={root}", *arguments],
@@ -109,16 +95,16 @@ def server(root: Path, *arguments: str, **environment: str) -> Iterator[str]:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=TIME_LIMIT)
         assert (process.returncode, out, err) == (0, "", "")
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0  # nothing is left behind
+        with socket.socket() as sock:
+            assert sock.connect_ex(("127.0.0.1", port)) != 0  # the port is free again
     finally:
         process.terminate()
         process.wait(60)
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the parts of a sweep stand: the server, the launching process, each job."""
+class SweepDirs:
+    """Directories of the server, the launching process and the jobs."""
 
     server: Path
     launcher: Path
@@ -126,69 +112,68 @@ class Places:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    made = Places(tmp_path / "server", tmp_path / "launcher", tmp_path / "jobs")
-    made.launcher.mkdir()
-    return made
+def dirs(tmp_path: Path) -> SweepDirs:
+    directories = SweepDirs(tmp_path / "server", tmp_path / "launcher", tmp_path / "jobs")
+    directories.launcher.mkdir()
+    return directories
 
 
-def spread(places: Places, address: str) -> subprocess.CompletedProcess[str]:
-    """A sweep of two jobs at once, each in a working directory of its own, in which its outputs and data are.
-
-    A relative path means one in the working directory of whoever reads it.
-    """
+def run_distributed_sweep(dirs: SweepDirs, address: str) -> subprocess.CompletedProcess[str]:
+    """Run two parallel jobs, each with its own working directory, outputs and data."""
     return subprocess.run(
         [sys.executable, "-m", "src.train", "--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
          "hidden=8,12", *SMALL, "output_dir=outputs", "data_dir=data", f"tracking.uri={address}",
-         "hydra.job.chdir=true", f"hydra.sweep.dir={places.jobs}"],
-        cwd=places.launcher, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
+         "hydra.job.chdir=true", f"hydra.sweep.dir={dirs.jobs}"],
+        cwd=dirs.launcher, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
         timeout=TIME_LIMIT, check=False,
     )  # fmt: skip
 
 
-def check_spread(places: Places, address: str, done: subprocess.CompletedProcess[str]) -> None:
-    """Everything that the two jobs reported and left is on the server, and the parent has the result."""
+def assert_distributed_sweep(
+    dirs: SweepDirs, address: str, process: subprocess.CompletedProcess[str]
+) -> None:
+    """The server has all data of both jobs, and the parent run has the result."""
     import mlflow
 
-    from src.tracking.mlflow_client import connect
-
-    assert done.returncode == 0, done.stderr
-    folders = [next(places.jobs.glob(f"{number}/outputs/runs/*")) for number in (0, 1)]
-    assert all(any(places.jobs.glob(f"{number}/data/*/tokens.npy")) for number in (0, 1))
-    assert not list(places.launcher.glob("outputs/runs/*"))  # the launching process has no job's files
-    assert not (places.launcher / "data").exists()
-    told = [json.loads((folder / "sync_state.json").read_text())["run_id"] for folder in folders]
-    # From here on the jobs' directories are only what is compared with.
+    assert process.returncode == 0, process.stderr
+    folders = [next(dirs.jobs.glob(f"{number}/outputs/runs/*")) for number in (0, 1)]
+    assert all(any(dirs.jobs.glob(f"{number}/data/*/tokens.npy")) for number in (0, 1))
+    assert not list(dirs.launcher.glob("outputs/runs/*"))  # the launching process has no files of jobs
+    assert not (dirs.launcher / "data").exists()
+    run_ids = [json.loads((folder / "sync_state.json").read_text())["run_id"] for folder in folders]
+    # From here the job directories are only compared.
     client = connect(address)
     runs = client.search_runs([client.get_experiment_by_name("char-rnn").experiment_id])
     (parent,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
-    assert {run.info.run_id for run in runs} == {parent.info.run_id, *told}
-    for folder, run_id in zip(folders, told, strict=True):
+    assert {run.info.run_id for run in runs} == {parent.info.run_id, *run_ids}
+    for folder, run_id in zip(folders, run_ids, strict=True):
         run = client.get_run(run_id)
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-        check_points(client, folder, run_id)
-        there = Path(mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(places.server / run_id)))
+        assert_points(client, folder, run_id)
+        downloaded = Path(
+            mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=str(dirs.server / run_id))
+        )
         for file in [*folder.glob("samples/*.txt"), *folder.glob("figures/*.png"), folder / "config.json"]:
-            assert (there / file.relative_to(folder)).read_bytes() == file.read_bytes()
+            assert (downloaded / file.relative_to(folder)).read_bytes() == file.read_bytes()
         model = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))
         assert digest(model / "data" / "model") == digest(folder / "model") != set()
-        table = json.loads((there / "samples.json").read_text())
+        table = json.loads((downloaded / "samples.json").read_text())
         assert len(table["data"]) == 3
     page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/comparison.html")
-    assert all(run_id in page for run_id in told)
-    assert parent.data.tags["sweep.best_run"] in told
+    assert all(run_id in page for run_id in run_ids)
+    assert parent.data.tags["sweep.best_run"] in run_ids
     assert parent.data.metrics["sweep/jobs"] == 2
 
 
-def check_points(client: Any, folder: Path, run_id: str) -> None:
+def assert_points(client: Any, folder: Path, run_id: str) -> None:
     records = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     metrics = [record for record in records if record["kind"] == "metrics"]
-    sent = [(name, r["step"], value) for r in metrics for name, value in r["values"].items()]
-    names = {name for name, *_ in sent}
-    there = [(name, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name)]
-    assert sorted(there) == sorted(sent)
+    logged = [(name, r["step"], value) for r in metrics for name, value in r["values"].items()]
+    names = {name for name, *_ in logged}
+    downloaded = [(name, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name)]
+    assert sorted(downloaded) == sorted(logged)
     assert {"train/loss", "val/loss", "test/bpc"} <= names
 
 
@@ -196,25 +181,22 @@ def digest(folder: Path) -> set[tuple[str, str]]:
     return {(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in folder.iterdir()}
 
 
-def test_two_jobs_that_share_nothing_but_the_servers_address(places: Places) -> None:
-    with server(places.server) as address:
-        check_spread(places, address, spread(places, address))
-    assert (places.server / "server.db").exists()
-
-
-# --- PostgreSQL behind it ---
+def test_distributed_sweep_over_mlflow_server(dirs: SweepDirs) -> None:
+    with server(dirs.server) as address:
+        assert_distributed_sweep(dirs, address, run_distributed_sweep(dirs, address))
+    assert (dirs.server / "server.db").exists()
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A database server of its own on the loopback, as the user nobody where we are root; its URL."""
+    """Run a PostgreSQL server on the loopback, as user nobody if this process is root; yield its URL."""
     folder.mkdir()
     port, binaries, as_user = free_port(), POSTGRES[-1].parent, list[str]()
-    if os.getuid() == 0:  # it refuses to run as root
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "nobody")
         for above in folder.parents:
             if above.stat().st_uid == 0 and above.is_relative_to(folder.parents[2]):
-                above.chmod(above.stat().st_mode | 0o111)  # pytest's folders are root's own
+                above.chmod(above.stat().st_mode | 0o111)  # pytest's directories belong to root
         as_user = ["runuser", "-u", "nobody", "--"]
 
     def run(program: str, *arguments: str) -> None:
@@ -236,22 +218,19 @@ def postgres(folder: Path) -> Iterator[str]:
 @pytest.mark.skipif(not POSTGRES, reason="needs Debian's package postgresql")
 @pytest.mark.skipif(not find_spec("psycopg"), reason="needs psycopg: make test-cluster installs it")
 @pytest.mark.skipif(os.getuid() == 0 and not shutil.which("runuser"), reason="PostgreSQL refuses root")
-def test_two_jobs_that_share_nothing_with_postgresql_behind_the_server(places: Places) -> None:
-    with postgres(places.server.parent / "postgres") as url:
-        with server(places.server, f"backend_store_uri={url}") as address:
-            check_spread(places, address, spread(places, address))
-        assert not (places.server / "server.db").exists()
+def test_distributed_sweep_over_postgresql(dirs: SweepDirs) -> None:
+    with postgres(dirs.server.parent / "postgres") as url:
+        with server(dirs.server, f"backend_store_uri={url}") as address:
+            assert_distributed_sweep(dirs, address, run_distributed_sweep(dirs, address))
+        assert not (dirs.server / "server.db").exists()
 
 
-# --- what the server refuses ---
-
-
-def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        for asked, line in [
+def test_invalid_server_options_are_rejected(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        for override, line in [
             (f"port={port}", f"port: expected a free port, got {port}, which is already in use"),
             ("host=192.0.2.1", "host: expected an address of this machine, got 192.0.2.1 ("),
             (
@@ -263,17 +242,15 @@ def test_a_port_in_use_a_foreign_address_and_a_missing_driver_get_one_line(tmp_p
                 "backend_store_uri: expected a database whose driver is installed, got ",
             ),
         ]:
-            rest = [] if asked.startswith("port") else [f"port={free_port()}"]
-            ended = run_command("src.server", asked, *rest, f"output_dir={tmp_path}")
-            assert ended.rc == 2
-            assert ended.complaint.startswith(f"server: {line}")
-            assert "secret" not in ended.err
+            rest = [] if override.startswith("port") else [f"port={free_port()}"]
+            statuses = run_command("src.server", override, *rest, f"output_dir={tmp_path}")
+            assert statuses.error_line.startswith(f"server: {line}")
+            assert "secret" not in statuses.err
 
 
-def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> None:
+def test_failed_server_start_names_log(tmp_path: Path) -> None:
     (tmp_path / "server.db").write_text("no database")
-    ended = run_command("src.server", f"port={free_port()}", f"output_dir={tmp_path}")
-    assert ended.rc == 2
+    statuses = run_command("src.server", f"port={free_port()}", f"output_dir={tmp_path}")
     log = tmp_path / "server.log"
-    assert ended.complaint == f"server: expected a running MLflow server, got one that exited: see {log}"
+    assert statuses.error_line == f"server: expected a running MLflow server, got one that exited: see {log}"
     assert "database" in log.read_text()

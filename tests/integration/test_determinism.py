@@ -1,4 +1,4 @@
-"""Same config, seed and number of workers: the same bits, whatever one looks at meanwhile."""
+"""The same config, seed and number of workers give bit-identical weights."""
 
 import json
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from src.config.schema import Config
 from src.data.corpus import load_corpus
 from src.rnn.parameters import Array
 from src.training.trainer import Trainer
+from tests.commands import RunCli
 from tests.small_training import Recorder
 
-Typed = Callable[..., Any]
 TINY = (
     "hidden=16",
     "max_epochs=0.02",
@@ -25,9 +25,9 @@ TINY = (
     "batch_size=64",
     "patience=null",
 )
-# Bounds of the relative difference of the weights, and of val/loss, behind 24 steps with 1, 2 and 4 workers.
-# No bound is derived: Adam divides a gradient by its own size, so that a step of a weight whose gradient is
-# all rounding may have any direction. Measured: 8e-8 and 5e-10; that a worker's part is lost would be 1e-2.
+# Bounds of the relative difference of weights and val/loss after 24 steps with 1, 2 and 4 workers.
+# There is no derived bound: Adam normalizes gradients that are only rounding errors.
+# Measured: 8e-8 and 5e-10; a lost worker would give 1e-2.
 # benchmarks/determinism.json has the whole default training.
 WEIGHTS, LOSS = 1e-5, 1e-6
 
@@ -35,62 +35,66 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("determinism")
 
 
 @pytest.fixture
-def trained(typed: Typed, places: Path) -> Callable[..., tuple[Array, float]]:
-    """The weights at the end of a training with these arguments, and their val/loss."""
+def train(run_cli: RunCli, data_dir: Path) -> Callable[..., tuple[Array, float]]:
+    """Return the final weights and val/loss of a training run."""
 
-    def trained(*arguments: str) -> tuple[Array, float]:
+    def train(*arguments: str) -> tuple[Array, float]:
         configs: list[Config] = []
-        assert typed("train", *TINY, *arguments, body=configs.append).rc == 0
+        assert run_cli("train", *TINY, *arguments, body=configs.append).rc == 0
         (config,) = configs
-        corpus, _ = load_corpus(config.data, config.seq_len, places)
+        corpus, _ = load_corpus(config.data, config.seq_len, data_dir)
         recorder = Recorder()
         result = Trainer(config, corpus).fit(recorder, [recorder])
         assert recorder.seen[result.steps].dtype == np.float32
         return recorder.seen[result.steps], recorder.curve("val/loss")[result.steps]
 
-    return trained
+    return train
 
 
-def test_the_number_of_workers_changes_little_and_the_same_number_nothing(trained: Any) -> None:
-    ends = {workers: trained(f"workers={workers}") for workers in (1, 2, 4)}
-    flat, loss = trained("workers=4")
-    assert (flat.tobytes(), loss) == (ends[4][0].tobytes(), ends[4][1])
-    flat, loss = ends[1]
-    assert flat.tobytes() != ends[2][0].tobytes(), "else nothing is compared here"
-    for other, other_loss in (ends[2], ends[4]):
+def test_workers_change_only_rounding(train: Any) -> None:
+    by_workers = {workers: train(f"workers={workers}") for workers in (1, 2, 4)}
+    flat, loss = train("workers=4")
+    assert (flat.tobytes(), loss) == (by_workers[4][0].tobytes(), by_workers[4][1])
+    flat, loss = by_workers[1]
+    assert flat.tobytes() != by_workers[2][0].tobytes(), "the comparison needs different bits"
+    for other, other_loss in (by_workers[2], by_workers[4]):
         assert np.linalg.norm(flat - other) / np.linalg.norm(flat) < WEIGHTS
         assert abs(loss - other_loss) / loss < LOSS
 
 
-def test_the_threads_of_blas_change_nothing(trained: Any) -> None:
+def test_blas_threads_do_not_change_weights(train: Any) -> None:
     bits = set()
     for threads in (1, 2, 4):
         with threadpool_limits(threads, user_api="blas"):
-            flat, loss = trained("workers=1")
+            flat, loss = train("workers=1")
         bits.add((flat.tobytes(), loss))
     assert len(bits) == 1
 
 
-def test_looking_does_not_change_a_tracked_training(typed: Typed, places: Path, tmp_path: Path) -> None:
-    """The whole command: evaluations, points of the curves and samples, of another prompt and temperature."""
-    ways = {
+def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data_dir: Path, tmp_path: Path) -> None:
+    """Evaluations, logging and samples have no effect."""
+    settings = {
         "seldom": ("eval_every=1000", "log_every=1000", "length=0"),
         "often": ("eval_every=3", "log_every=1", "prompt=o ", "temperature=1.3", "length=50"),
         "greedy": ("eval_every=8", "log_every=7", "prompt=", "temperature=0"),
     }
-    told = {}
-    for name, arguments in ways.items():
-        outputs = (f"output_dir={tmp_path / name}", f"data_dir={places}", "tracking=none", "workers=1")
-        ended = typed("train", *TINY, *arguments, *outputs)
-        assert ended.rc == 0, ended.err
+    scores_by_name = {}
+    for name, arguments in settings.items():
+        path_overrides = (
+            f"output_dir={tmp_path / name}",
+            f"data_dir={data_dir}",
+            "tracking=none",
+            "workers=1",
+        )
+        result = run_cli("train", *TINY, *arguments, *path_overrides).check()
         (folder,) = (tmp_path / name / "runs").iterdir()
         scores = json.loads((folder / "scores.json").read_text())
-        del scores["job_digest"]  # of the config
-        told[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
-        assert "kept the weights of step 24," in ended.err, "the last step's, in each of the three"
-    assert told["seldom"] == told["often"] == told["greedy"]
+        del scores["job_digest"]  # depends on the config
+        scores_by_name[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
+        assert "kept the weights of step 24," in result.err, "all three keep the last step"
+    assert scores_by_name["seldom"] == scores_by_name["often"] == scores_by_name["greedy"]

@@ -1,6 +1,6 @@
-"""A disk without room: one clear line, exit status 2, nothing half-written, what was there before intact.
+"""A full disk gives one error line, exit status 2, and no incomplete files.
 
-Imitated by a limit on the size of a file, which ends a write with the same kind of error.
+A limit on the file size raises the same kind of error.
 """
 
 import subprocess
@@ -12,8 +12,10 @@ import pytest
 
 from src.models import serialization
 from src.tracking import event_log
-from tests.commands import TIME_LIMIT, unmeasured
+from tests.commands import TIME_LIMIT, environ_without_coverage
 from tests.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
 
 LIMITED = """
 import resource, runpy, sys
@@ -37,44 +39,49 @@ except UserError as error:
 """
 
 
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        cwd=PROJECT, env=unmeasured(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
-    )  # fmt: skip
+        cwd=PROJECT,
+        env=environ_without_coverage(),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
 
 
-@pytest.mark.slow
-def test_a_run_that_finds_no_room_ends_in_one_line(trained: Any, tmp_path: Path) -> None:
-    """In the middle of the training, by its journal."""
-    asked = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none",
+def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
+    """The event log reaches the limit during training."""
+    overrides = ("hidden=8", "max_epochs=1", "workers=1", "log_every=1", "eval_every=100000", "tracking=none",
              "figures=false")  # fmt: skip
-    done = python(LIMITED, "100000", *asked, f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}")
+    process = run_python(
+        LIMITED, "100000", *overrides, f"output_dir={tmp_path}", f"data_dir={trained.root / 'data'}"
+    )
     (folder,) = (tmp_path / "runs").iterdir()
     line = f"train: expected a writable path, got {folder} (File too large): change output_dir or data_dir"
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "Error" not in done.stderr
-    assert done.stderr.splitlines()[-1] == line
-    assert done.stdout == ""
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    assert "Error" not in process.stderr
+    assert process.stderr.splitlines()[-1] == line
+    assert process.stdout == ""
     records = [record for _, record in event_log.read_lines(folder, 0)]
     assert records[-1]["kind"] == "metrics"
     assert (folder / event_log.NAME).read_bytes().endswith(b"}\n")
     assert not list(folder.rglob("*.tmp"))
     from src.tracking.sync_state import close_run
 
-    assert close_run(folder), "closed as soon as there is room"
+    assert close_run(folder), "the run can be closed later"
 
 
-@pytest.mark.slow
-def test_weights_that_find_no_room_leave_those_before_intact(trained: Any, tmp_path: Path) -> None:
+def test_full_disk_keeps_previous_weights(trained: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     kept = serialization.load(trained.folder / "model")
     serialization.save(kept, folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    done = python(SAVING, str(folder))
-    assert (done.returncode, done.stderr) == (0, "")
+    process = run_python(SAVING, str(folder))
+    assert (process.returncode, process.stderr) == (0, "")
     file = folder / "weights.safetensors"
-    wanted = f"expected a writable path, got {file} (File too large): change output_dir or data_dir\n"
-    assert done.stdout == wanted
+    expected = f"expected a writable path, got {file} (File too large): change output_dir or data_dir\n"
+    assert process.stdout == expected
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -1,4 +1,4 @@
-"""A sweep over joblib's processes: four at once in a fresh database, two do a second job, one job fails."""
+"""A sweep over four joblib processes in a new database; two run a second job, one job fails."""
 
 import json
 import re
@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.commands import TIME_LIMIT
-from tests.conftest import run_command
+from tests.conftest import ignore_mlflow_warnings, run_command
+from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "diagnostics=false", "figures=false")
 PROCESSES = 4
-HIDDEN = [8, 0, 12, 8, 8, 12]  # in this order; nothing is trained with 0 units
+HIDDEN = [8, 0, 12, 8, 8, 12]  # job order; hidden=0 fails
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +25,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(root: Path) -> Any:
-    probe = root / "probe"
-    probe.mkdir()
+def sweep_result(root: Path) -> Any:
+    state_dir = root / "probe"
+    state_dir.mkdir()
     return run_command(
-        "src.train", "--multirun", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={PROCESSES}",
-        f"hidden={','.join(map(str, HIDDEN))}", *SMALL,
-        f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}",
-        "+hydra.callbacks.probe._target_=tests.job_probe.Probe", f"+hydra.callbacks.probe.folder={probe}",
-        f"+hydra.callbacks.probe.together={PROCESSES}",
+        "src.train",
+        "--multirun",
+        "hydra/launcher=joblib",
+        f"hydra.launcher.n_jobs={PROCESSES}",
+        f"hidden={','.join(map(str, HIDDEN))}",
+        *SMALL,
+        f"output_dir={root / 'outputs'}",
+        f"data_dir={root / 'data'}",
+        "+hydra.callbacks.state._target_=tests.job_state_callback.JobStateCallback",
+        f"+hydra.callbacks.state.folder={state_dir}",
+        f"+hydra.callbacks.state.num_processes={PROCESSES}",
         timeout=TIME_LIMIT,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
-def client(root: Path, done: Any) -> Any:
-    from src.tracking.mlflow_client import connect
-
+def client(root: Path, sweep_result: Any) -> Any:
     return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
 
 
@@ -52,73 +57,69 @@ def runs(client: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def parent(runs: list[Any]) -> Any:
-    (found,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
-    return found
+    (run,) = [run for run in runs if run.data.tags["stage"] == "sweep"]
+    return run
 
 
 @pytest.fixture(scope="module")
 def children(runs: list[Any], parent: Any) -> list[Any]:
-    """In the order of their numbers."""
+    """Child runs by job number."""
     key = f"sweep.{parent.info.run_id}"
-    found = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    return sorted(found, key=lambda run: json.loads(run.data.tags[key])["number"])
+    jobs = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return sorted(jobs, key=lambda run: json.loads(run.data.tags[key])["number"])
 
 
-@pytest.mark.slow
-def test_a_sweep_over_processes_ends_as_one_that_is_not(done: Any, parent: Any) -> None:
-    assert done.rc == 1  # one job failed
-    assert "Traceback" not in done.err
-    assert "Warning" not in done.err
-    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in done.err
+def test_joblib_sweep_reports_failed_job(sweep_result: Any, parent: Any) -> None:
+    assert sweep_result.rc == 1  # one job failed
+    assert "Traceback" not in sweep_result.err
+    assert "Warning" not in sweep_result.err
+    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in sweep_result.err
     assert parent.data.metrics["sweep/jobs"] == len(HIDDEN)
     assert parent.data.metrics["sweep/failed"] == 1
 
 
-@pytest.mark.slow
-def test_every_job_is_a_child_whatever_happened_to_the_others(children: list[Any]) -> None:
-    """Four processes open a fresh database: it was made before they began."""
+def test_every_job_is_child_run(children: list[Any]) -> None:
+    """Four processes use a database that the parent process created."""
     assert [child.data.params["hidden"] for child in children] == [str(h) for h in HIDDEN]
     assert [child.info.status for child in children] == ["FINISHED" if h else "FAILED" for h in HIDDEN]
 
 
-@pytest.mark.slow
-def test_every_point_of_every_job_arrives(root: Path, client: Any, children: list[Any]) -> None:
-    told = {
-        json.loads(file.read_text())["run_id"]: points_of(file.parent)
+def test_every_point_of_every_job_is_synced(root: Path, client: Any, children: list[Any]) -> None:
+    logged = {
+        json.loads(file.read_text())["run_id"]: logged_points(file.parent)
         for file in root.glob("outputs/runs/*/sync_state.json")
     }
-    assert told.keys() == {child.info.run_id for child in children}
+    assert logged.keys() == {child.info.run_id for child in children}
     for child in children:
-        names = sorted({name for name, *_ in told[child.info.run_id]})
-        there = [
+        names = sorted({name for name, *_ in logged[child.info.run_id]})
+        synced = [
             (name, m.step, m.value)
             for name in names
             for m in client.get_metric_history(child.info.run_id, name)
         ]
-        assert sorted(there) == sorted(told[child.info.run_id])
-        assert bool(there) == (child.info.status == "FINISHED")
+        assert sorted(synced) == sorted(logged[child.info.run_id])
+        assert bool(synced) == (child.info.status == "FINISHED")
 
 
-def points_of(folder: Path) -> list[tuple[str, int, float]]:
+def logged_points(folder: Path) -> list[tuple[str, int, float]]:
     records = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     metrics = [record for record in records if record["kind"] == "metrics"]
     return [(name, r["step"], value) for r in metrics for name, value in r["values"].items()]
 
 
 @pytest.fixture(scope="module")
-def states(root: Path, done: Any) -> dict[int, list[dict[str, Any]]]:
-    """By process: its state in front of each of its jobs."""
+def states(root: Path, sweep_result: Any) -> dict[int, list[dict[str, Any]]]:
+    """States of each process before each of its jobs."""
     by_process: dict[int, list[dict[str, Any]]] = {}
     for file in sorted((root / "probe").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
-        told = json.loads(file.read_text())
-        by_process.setdefault(told["pid"], []).append(told)
+        logged = json.loads(file.read_text())
+        by_process.setdefault(logged["pid"], []).append(logged)
     return by_process
 
 
-@pytest.mark.slow
-def test_nothing_leaks_from_one_job_into_the_next(states: dict[int, list[dict[str, Any]]]) -> None:
-    assert sum(len(told) for told in states.values()) == len(HIDDEN)
-    assert len(states) == PROCESSES  # so that some process did two jobs that were trained
+def test_job_state_does_not_leak(states: dict[int, list[dict[str, Any]]]) -> None:
+    assert sum(len(logged) for logged in states.values()) == len(HIDDEN)
+    assert len(states) == PROCESSES  # so some process trained two jobs
     for first, *others in states.values():
         assert first["mlflow_imported"] is False
         assert first["children"] == []
@@ -128,22 +129,20 @@ def test_nothing_leaks_from_one_job_into_the_next(states: dict[int, list[dict[st
                 assert later[name] == first[name], f"{name} in front of job {later['job']}"
 
 
-@pytest.mark.slow
-def test_the_same_config_gives_the_same_bits_whichever_job_a_process_did_before(
-    root: Path, done: Any, children: list[Any]
+def test_job_result_does_not_depend_on_previous_job(
+    root: Path, sweep_result: Any, children: list[Any]
 ) -> None:
     digests: dict[str, set[str]] = {}
     for file in root.glob("outputs/runs/*/scores.json"):
         hidden = str(json.loads((file.parent / "config.json").read_text())["hidden"])
         digests.setdefault(hidden, set()).add(json.loads(file.read_text())["weights_sha256"])
     assert digests.keys() == {"8", "12"}
-    assert [len(found) for found in digests.values()] == [1, 1]
+    assert [len(values) for values in digests.values()] == [1, 1]
 
 
-@pytest.mark.slow
-def test_the_launchers_own_chatter_is_not_on_the_screen(done: Any) -> None:
-    said = done.out + done.err
-    assert "Joblib" not in said
-    assert "loky" not in said
-    assert not re.search(r"\[Parallel", said)
-    assert str(sys.prefix) not in said
+def test_launcher_output_is_hidden(sweep_result: Any) -> None:
+    output = sweep_result.out + sweep_result.err
+    assert "Joblib" not in output
+    assert "loky" not in output
+    assert not re.search(r"\[Parallel", output)
+    assert str(sys.prefix) not in output

@@ -1,4 +1,4 @@
-"""A text much larger than the memory that it may take, in a process that is given no more."""
+"""A text much larger than the allowed memory is prepared, read and scored."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT
 
 SIZE = 40_000_000  # bytes
-ALLOWED = 24_000_000  # bytes of memory beside what the interpreter and the libraries have taken
-# Of an evaluation 64 MB are the intervals' resamples; n-grams and suffixes of the whole text would take 2 GB.
+ALLOWED = 24_000_000  # bytes in addition to interpreter and libraries
+# The resamples of an evaluation take 64 MB; n-grams and suffixes of the whole text would take 2 GB.
 ALLOWED_TO_EVALUATE = 90_000_000
 
 CHILD = """
@@ -60,14 +60,14 @@ print(corpus.tokens.size)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limit of a process' own memory is Linux's")
-def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tmp_path: Path) -> None:
+def test_large_corpus_needs_bounded_memory(tmp_path: Path) -> None:
     line = "Shall I compare thee\u2019s temp\u2019rate \u00c9lan to a summer\u2019s day? \u0416\n".encode()
     ascii_line = b"And often is his gold complexion dimmed, thou art more lovely.\n"
     block = (ascii_line * 30_000 + line * 3_000) * 4
     with (tmp_path / "text.txt").open("wb") as out:
         while out.tell() < SIZE:
             out.write(block)
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data")),
             *(str(ALLOWED), str(ALLOWED_TO_EVALUATE)),
@@ -79,5 +79,5 @@ def test_big_text_is_prepared_read_and_scored_in_memory_that_does_not_hold_it(tm
         timeout=TIME_LIMIT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0.9 * SIZE
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) > 0.9 * SIZE

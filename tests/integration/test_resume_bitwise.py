@@ -1,4 +1,4 @@
-"""Real trainings, killed and gone on with: the weights and every point are those of one that was not."""
+"""Interrupted and resumed training is bit-identical to uninterrupted training."""
 
 import json
 import os
@@ -6,18 +6,18 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, Ended, environ
-from tests.interrupted import only_run, points
-from tests.kill_probe import IN_A_CHECKPOINT, PLACES
+from tests.checkpointed_job import only_run, points
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
+from tests.fault_injection import IN_A_CHECKPOINT, PLACES
+from tests.mlflow_queries import connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 KILLS = 25
 SMALL = (
@@ -50,79 +50,73 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     assert points(one) == points(other)
     for file in sorted((one / "samples").iterdir()):
         assert file.read_text() == (other / "samples" / file.name).read_text(), file.name
-    last = [sorted((run / "checkpoints").iterdir())[-1] for run in (one, other)]
-    assert last[0].name == last[1].name
+    last_checkpoints = [sorted((run / "checkpoints").iterdir())[-1] for run in (one, other)]
+    assert last_checkpoints[0].name == last_checkpoints[1].name
     from src.training import checkpoint
 
-    arrays = [checkpoint.load(path).arrays for path in last]
+    arrays = [checkpoint.load(path).arrays for path in last_checkpoints]
     assert arrays[0].keys() == arrays[1].keys()
     for name, array in arrays[0].items():
         assert array.tobytes() == arrays[1][name].tobytes(), name
 
 
-def test_a_training_killed_25_times_comes_out_as_if_it_had_not_been(
-    data: Path, tmp_path: Path, command: Callable[..., Ended]
-) -> None:
-    """Killed outright at random moments: in a step, while a line of the journal is written, and before, while
-    and after a checkpoint is."""
-    straight, killed = (
+def test_training_killed_25_times_is_bit_identical(data: Path, tmp_path: Path, command: RunCli) -> None:
+    """Killed at random places: in a step, in a line of the event log, and before, during and after a
+    checkpoint."""
+    uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "killed")
     )
-    ended = command("src.train", *DEEP, *straight)
-    assert ended.rc == 0, ended.err
+    command("src.train", *DEEP, *uninterrupted).check()
     rng = random.Random(7)
-    places = [rng.choice(PLACES) for _ in range(KILLS - 1)]
-    assert sum(place in IN_A_CHECKPOINT for place in places) >= 5
-    assert set(places) == set(PLACES)
-    done = command("tests.kill_probe", "gradient", "25", *DEEP, *killed)
-    assert done.rc == -signal.SIGKILL, done.err
+    kill_places = [rng.choice(PLACES) for _ in range(KILLS - 1)]
+    assert sum(kill_place in IN_A_CHECKPOINT for kill_place in kill_places) >= 5
+    assert set(kill_places) == set(PLACES)
+    killed_result = command("tests.fault_injection", "gradient", "25", *DEEP, *interrupted)
+    assert killed_result.rc == -signal.SIGKILL, killed_result.err
     folder = only_run(tmp_path / "killed")
     counts = {"gradient": (1, 25), "half a line": (1, 9), "time": (1, 200)}
-    for place in places:
-        count = rng.randint(*counts.get(place, (1, 2)))
-        done = command("tests.kill_probe", place, str(count), "resume=latest", *killed)
-        assert done.rc == -signal.SIGKILL, (place, done.err)
-    ended = command("src.train", "resume=latest", *killed)
-    assert ended.rc == 0, ended.err
+    for kill_place in kill_places:
+        count = rng.randint(*counts.get(kill_place, (1, 2)))
+        killed_result = command(
+            "tests.fault_injection", kill_place, str(count), "resume=latest", *interrupted
+        )
+        assert killed_result.rc == -signal.SIGKILL, (kill_place, killed_result.err)
+    command("src.train", "resume=latest", *interrupted).check()
     assert only_run(tmp_path / "killed") == folder
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
-    assert len(list((folder / "checkpoints").iterdir())) == 2, "the last two, and nothing half written"
+    assert len(list((folder / "checkpoints").iterdir())) == 2, "only the last two checkpoints"
     records = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert records.count("resumed") == KILLS
 
 
-def test_a_worker_that_the_system_kills_ends_the_run_in_one_line_and_it_goes_on(
-    data: Path, tmp_path: Path, command: Callable[..., Ended]
+def test_killed_worker_ends_run_and_resume_is_bit_identical(
+    data: Path, tmp_path: Path, command: RunCli
 ) -> None:
     settings = (*SMALL, "hidden=8", "batching=contiguous", "max_epochs=7", "workers=2", "tracking=none")
-    straight, broken = (
+    uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
     )
-    ended = command("src.train", *settings, *straight)
-    assert ended.rc == 0, ended.err
+    command("src.train", *settings, *uninterrupted).check()
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *settings, *broken],
+        [sys.executable, "-m", "src.train", *settings, *interrupted],
         cwd=PROJECT, env=environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
     next(line for line in process.stderr if line.startswith("step 50/"))
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(int(worker), signal.SIGKILL)  # as a machine does that is out of memory
+    os.kill(int(worker), signal.SIGKILL)  # like the kernel when memory is exhausted
     _, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 2, err
     assert "Traceback" not in err
-    expected = (
-        "train: workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: "
-    )
-    assert err.splitlines()[-1].startswith(expected)
+    message = "train: workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: "
+    assert err.splitlines()[-1].startswith(message)
     folder = only_run(tmp_path / "broken")
-    last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
-    assert (last["kind"], last["status"]) == ("end", "FAILED")
+    last_checkpoints = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert (last_checkpoints["kind"], last_checkpoints["status"]) == ("end", "FAILED")
 
-    ended = command("src.train", "resume=latest", *broken)
-    assert ended.rc == 0, ended.err
+    command("src.train", "resume=latest", *interrupted).check()
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
 
 
@@ -130,58 +124,54 @@ def history(client: Any, run_id: str, names: set[str]) -> list[tuple[int, str, f
     return sorted((m.step, name, m.value) for name in names for m in client.get_metric_history(run_id, name))
 
 
-def test_sigterm_ends_at_once_and_the_tracked_run_goes_on(
-    data: Path, tmp_path: Path, command: Callable[..., Ended]
-) -> None:
-    """SIGTERM, then SIGKILL, then to the end, in one run of MLflow; two processes share the batches."""
+def test_sigterm_of_tracked_run_and_resume(data: Path, tmp_path: Path, command: RunCli) -> None:
+    """SIGTERM, then SIGKILL, then to the end, in one MLflow run with two workers."""
     settings = (*SMALL, "hidden=8", "batching=contiguous", "stateful=true", "max_epochs=7", "workers=2")
-    straight, broken = (
+    uninterrupted, interrupted = (
         [f"output_dir={tmp_path / name}", f"data_dir={data}"] for name in ("straight", "broken")
     )
-    ended = command("src.train", *settings, *straight, "tracking=none")
-    assert ended.rc == 0, ended.err
+    result = command("src.train", *settings, *uninterrupted, "tracking=none").check()
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *settings, *broken, "max_epochs=7"],
+        [sys.executable, "-m", "src.train", *settings, *interrupted, "max_epochs=7"],
         cwd=PROJECT, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     assert process.stderr is not None
     next(line for line in process.stderr if line.startswith("step 50/"))
-    os.killpg(process.pid, signal.SIGTERM)  # as a cluster does: to every process of the job
+    os.killpg(process.pid, signal.SIGTERM)  # like a cluster: to every process of the job
     out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 143, err
     assert (out, "Traceback" in err) == ("", False)
     folder = only_run(tmp_path / "broken")
-    how = f"python -m src.train resume={folder.name} output_dir={tmp_path / 'broken'}"
-    assert err.splitlines()[-1] == f"train: ended by SIGTERM; resume with: {how}"
+    command_hint = f"python -m src.train resume={folder.name} output_dir={tmp_path / 'broken'}"
+    assert err.splitlines()[-1] == f"train: ended by SIGTERM; resume with: {command_hint}"
 
-    from src.tracking.mlflow_client import connect
-
-    def delivered() -> Any:
-        """Once all that there is has been delivered."""
-        for _ in range(300):  # the process that the training left behind may still be at it
-            ended = command("src.sync", str(folder))
-            if "that no other process uses" not in ended.err:
+    def synced_run() -> Any:
+        """Return the MLflow run after all events are uploaded."""
+        for _ in range(300):  # the background sync may still run
+            result = command("src.sync", str(folder))
+            if "that no other process uses" not in result.err:
                 break
-        assert ended.rc == 0, ended.err
+        assert result.rc == 0, result.err
         run_id = json.loads((folder / "sync_state.json").read_text())["run_id"]
         return connect(f"sqlite:///{tmp_path / 'broken' / 'mlflow.db'}").get_run(run_id)
 
-    run = delivered()
+    run = synced_run()
     assert (run.info.status, run.data.tags["stop_reason"]) == ("KILLED", "SIGTERM")
-    done = command("tests.kill_probe", "gradient", "20", f"resume={run.info.run_id}", *broken)
-    assert done.rc == -signal.SIGKILL, done.err
-    assert delivered().info.status == "FAILED"
-    ended = command("src.train", f"resume={folder}", *broken)
-    assert ended.rc == 0, ended.err
-    assert ended.out.splitlines()[-1].endswith(f"run={run.info.run_id}")
-    assert delivered().info.status == "FINISHED"
+    killed_result = command(
+        "tests.fault_injection", "gradient", "20", f"resume={run.info.run_id}", *interrupted
+    )
+    assert killed_result.rc == -signal.SIGKILL, killed_result.err
+    assert synced_run().info.status == "FAILED"
+    result = command("src.train", f"resume={folder}", *interrupted).check()
+    assert result.out.splitlines()[-1].endswith(f"run={run.info.run_id}")
+    assert synced_run().info.status == "FINISHED"
 
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
     client = connect(f"sqlite:///{tmp_path / 'broken' / 'mlflow.db'}")
     assert len(client.search_runs([run.info.experiment_id])) == 1
-    told = points(folder)
-    told_in_mlflow = history(client, run.info.run_id, {name for _, name, _ in told})
-    assert told_in_mlflow == sorted(told), "nothing twice, nothing missing"
+    logged = points(folder)
+    synced = history(client, run.info.run_id, {name for _, name, _ in logged})
+    assert synced == sorted(logged), "every point once"
     assert len(client.get_run(run.info.run_id).outputs.model_outputs) == 1

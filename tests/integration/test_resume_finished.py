@@ -1,47 +1,42 @@
-"""resume= and init_from= of a run that has finished: what is refused, trained further and begun anew."""
+"""resume= and init_from= of a finished run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Ended
-from tests.interrupted import only_run, points
+from tests.checkpointed_job import only_run, points
+from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-Typed = Callable[..., Any]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 @pytest.fixture(scope="module")
-def finished(
-    data: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable[..., Ended]
-) -> tuple[Path, list[str]]:
-    """A small finished run, and where it is."""
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> tuple[Path, list[str]]:
+    """Directory and path overrides of a small finished run."""
     outputs = tmp_path_factory.mktemp("outputs")
-    places = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
+    path_overrides = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20", "figures=false")
-    ended = command("src.train", *settings, *places)
-    assert ended.rc == 0, ended.err
-    return only_run(outputs), places
+    command("src.train", *settings, *path_overrides).check()
+    return only_run(outputs), path_overrides
 
 
-def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finished: Any) -> None:
-    folder, places = finished
-    before = (folder / "events.jsonl").read_bytes()
+def test_resume_rejects_changed_config(run_cli: RunCli, finished: Any) -> None:
+    run_dir, path_overrides = finished
+    before = (run_dir / "events.jsonl").read_bytes()
     changes = ("hidden=9", "optimizer=sgd", "max_epochs=1", "length=20", "seed=1")
-    ended = typed("train", f"resume={folder}", *changes, *places)
-    assert ended.rc == 2
-    assert ended.complaint == (
-        f"train: resume: expected the config of run {folder.name}, got hidden=9 (it has 8), "
-        f"optimizer=sgd (it has adam): remove it, or start a new run with init_from={folder.name}"
+    result = run_cli("train", f"resume={run_dir}", *changes, *path_overrides)
+    assert result.error_line == (
+        f"train: resume: expected the config of run {run_dir.name}, got hidden=9 (it has 8), "
+        f"optimizer=sgd (it has adam): remove it, or start a new run with init_from={run_dir.name}"
     )
-    assert (folder / "events.jsonl").read_bytes() == before
+    assert (run_dir / "events.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("name", "expected"),
     [
         ("nonsense", "expected latest, a run id, the name of a directory under "),
         (
@@ -53,78 +48,79 @@ def test_what_may_not_change_is_refused_with_the_difference(typed: Typed, finish
         ("{folder}/scores.json", "expected a whole checkpoint, got "),
     ],
 )
-def test_what_cannot_be_resumed_is_one_line(typed: Typed, finished: Any, asked: str, expected: str) -> None:
-    folder, places = finished
-    names = {"name": folder.name, "folder": folder}
-    ended = typed("train", f"resume={asked.format(**names)}", *places)
-    assert ended.rc == 2
-    last = ended.err.splitlines()[-1]
+def test_resume_errors(run_cli: RunCli, finished: Any, name: str, expected: str) -> None:
+    run_dir, path_overrides = finished
+    names = {"name": run_dir.name, "folder": run_dir}
+    result = run_cli("train", f"resume={name.format(**names)}", *path_overrides)
+    assert result.rc == 2
+    last = result.err.splitlines()[-1]
     assert last.startswith("train: resume: ")
     assert expected.format(**names) in last
-    assert "Traceback" not in ended.err
+    assert "Traceback" not in result.err
 
 
-def test_another_process_at_work_is_not_disturbed(typed: Typed, finished: Any) -> None:
+def test_resume_rejects_locked_run(run_cli: RunCli, finished: Any) -> None:
     from src.common.file_lock import acquire
 
-    folder, places = finished
-    holder = acquire(folder)
+    run_dir, path_overrides = finished
+    holder = acquire(run_dir)
     try:
-        ended = typed("train", f"resume={folder.name}", "max_epochs=1", *places)
-        assert ended.rc == 2
-        assert "expected a directory that no other process uses" in ended.err
-        assert "interrupted, got none" in typed("train", "resume=latest", "max_epochs=1", *places).err
+        result = run_cli("train", f"resume={run_dir.name}", "max_epochs=1", *path_overrides)
+        assert result.rc == 2
+        assert "expected a directory that no other process uses" in result.err
+        assert (
+            "interrupted, got none" in run_cli("train", "resume=latest", "max_epochs=1", *path_overrides).err
+        )
     finally:
         holder.release()
 
 
-def test_sweeps_and_pipelines_resume_nothing(typed: Typed, finished: Any) -> None:
-    ended = typed("pipeline", "resume=latest", *finished[1])
-    assert (ended.rc, "null, except with python -m src.train" in ended.complaint) == (2, True)
+def test_pipeline_rejects_resume(run_cli: RunCli, finished: Any) -> None:
+    result = run_cli("pipeline", "resume=latest", *finished[1])
+    assert (result.rc, "null, except with python -m src.train" in result.error_line) == (2, True)
 
 
-def test_init_from_takes_the_weights_and_begins_anew(typed: Typed, finished: Any) -> None:
-    """A changed config is welcome; other sizes and other characters are not."""
+def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) -> None:
+    """The config may change; sizes and vocabulary may not."""
     from src.models import serialization
     from src.training import checkpoint
 
-    folder, places = finished
-    files = sorted((folder / "checkpoints").iterdir())
-    kept = serialization.load(folder / "model").params
-    assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != kept.tobytes()
+    run_dir, path_overrides = finished
+    files = sorted((run_dir / "checkpoints").iterdir())
+    weights = serialization.load(run_dir / "model").params
+    assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != weights.tobytes()
     settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
-    for name in (folder.name, str(folder), str(files[-1])):
-        ended = typed("train", *settings, f"init_from={name}", *places)
-        assert ended.rc == 0, ended.err
-        new = max((folder.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
-        assert new != folder
-        begun = serialization.load(new / "model").params
-        # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2); rounding does not lengthen one
-        # beyond 2
-        assert abs(begun - kept).max() <= 2 * 2 * 1e-12 * 0.1 / 0.001**0.5
-        assert [step for step, name, _ in points(new) if name == "val/loss"] == [1, 2], "a fresh start"
-    for changes, words in (
+    for name in (run_dir.name, str(run_dir), str(files[-1])):
+        result = run_cli("train", *settings, f"init_from={name}", *path_overrides).check()
+        new_dir = max((run_dir.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
+        assert new_dir != run_dir
+        initial = serialization.load(new_dir / "model").params
+        # two steps of Adam, each at most lr (1 - beta1) / sqrt(1 - beta2), and rounding
+        assert abs(initial - weights).max() <= 2 * 2 * 1e-12 * 0.1 / 0.001**0.5
+        assert [step for step, name, _ in points(new_dir) if name == "val/loss"] == [1, 2], (
+            "a new run starts at step 1"
+        )
+    for changes, expected in (
         (("hidden=9",), "hidden=8, not 9"),
         (("model=gru", "hidden=8"), "cell=rnn, not gru"),
         (("hidden=8", "data.lowercase=false"), "trained on the same"),
         (("hidden=8", "init_from=nowhere"), "init_from: expected"),
     ):
-        ended = typed("train", *settings, f"init_from={folder.name}", *changes, *places)
-        assert ended.rc == 2, changes
-        assert words in ended.err.splitlines()[-1]
-        assert "Traceback" not in ended.err
+        result = run_cli("train", *settings, f"init_from={run_dir.name}", *changes, *path_overrides)
+        assert result.rc == 2, changes
+        assert expected in result.err.splitlines()[-1]
+        assert "Traceback" not in result.err
 
 
-def test_a_finished_run_is_trained_further(typed: Typed, finished: Any) -> None:
-    """In the same run, with more of max_epochs; the scores at the end are the new ones."""
-    folder, places = finished
-    before, scores = points(folder), json.loads((folder / "scores.json").read_text())
-    ended = typed("train", f"resume={folder.name}", "max_epochs=0.1", *places)
-    assert ended.rc == 0, ended.err
-    after = points(folder)
+def test_finished_run_is_trained_further(run_cli: RunCli, finished: Any) -> None:
+    """A larger max_epochs continues the same run with new scores."""
+    run_dir, path_overrides = finished
+    before, scores = points(run_dir), json.loads((run_dir / "scores.json").read_text())
+    run_cli("train", f"resume={run_dir.name}", "max_epochs=0.1", *path_overrides).check()
+    after = points(run_dir)
     assert after[: len(before)] == before
-    assert len({(step, name) for step, name, _ in after}) == len(after), "no point twice"
-    assert json.loads((folder / "scores.json").read_text())["test/bpc"] < scores["test/bpc"]
-    assert json.loads((folder / "config.json").read_text())["max_epochs"] == 0.1
+    assert len({(step, name) for step, name, _ in after}) == len(after), "duplicate points"
+    assert json.loads((run_dir / "scores.json").read_text())["test/bpc"] < scores["test/bpc"]
+    assert json.loads((run_dir / "config.json").read_text())["max_epochs"] == 0.1
     (last,) = [v for s, n, v in after[len(before) :] if n == "test/bpc"]
-    assert last == json.loads((folder / "scores.json").read_text())["test/bpc"]
+    assert last == json.loads((run_dir / "scores.json").read_text())["test/bpc"]

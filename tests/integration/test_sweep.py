@@ -1,4 +1,4 @@
-"""A sweep as one thing: parent and children, failures, reuse, interruption, the table at the end."""
+"""Sweeps: parent and child runs, failures, reuse, interruption, and the final table."""
 
 import json
 import os
@@ -14,46 +14,43 @@ import pytest
 
 from src.common.job_result import JobResult, best_of
 from src.sweeps.sweep import Job, Sweep
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import ignore_mlflow_warnings
+from tests.mlflow_queries import connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
+pytestmark = ignore_mlflow_warnings
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ("max_epochs=0.05", "eval_every=20", "length=20", "workers=1", "diagnostics=false",
          "figures=false")  # fmt: skip
 
 
-def places(root: Path) -> list[str]:
+def paths_below(root: Path) -> list[str]:
     return [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
 
 
-def swept(command: Any, root: Path, *arguments: str) -> Any:
-    return command("src.train", "--multirun", *arguments, *SMALL, *places(root))
+def run_sweep(command: RunCli, root: Path, *arguments: str) -> Any:
+    return command("src.train", "--multirun", *arguments, *SMALL, *paths_below(root))
 
 
 def client_of(root: Path) -> Any:
-    from src.tracking.mlflow_client import connect
-
     return connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
 
 
-def runs_of(client: Any, where: str) -> list[Any]:
+def runs_of(client: Any, path_overrides: str) -> list[Any]:
     experiment = client.get_experiment_by_name("char-rnn").experiment_id
-    return list(client.search_runs([experiment], where, order_by=["attributes.start_time"]))
-
-
-# --- what needs no training ---
+    return list(client.search_runs([experiment], path_overrides, order_by=["attributes.start_time"]))
 
 
 def job(keys: list[str], **overrides: str) -> Job:
     return Job(Sweep("parent", "sweep", keys), 3, overrides)
 
 
-def test_a_job_is_named_after_what_was_swept() -> None:
+def test_job_name_lists_swept_keys() -> None:
     assert job(["hidden", "clip"], seed="1", clip="5", hidden="64").name == "hidden=64 clip=5"
     assert job([], seed="1").name == "job 3"
 
 
-def test_a_sweep_is_announced_to_what_this_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_is_passed_through_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
     assert Sweep.from_env() is None
     sweep = Sweep("id", "name", ["hidden"])
@@ -61,22 +58,27 @@ def test_a_sweep_is_announced_to_what_this_process_starts(monkeypatch: pytest.Mo
     assert Sweep.from_env() == sweep
 
 
-def row(number: int, status: str = "FINISHED", /, **metrics: float) -> JobResult:
+def job_result(number: int, status: str = "FINISHED", /, **metrics: float) -> JobResult:
     return JobResult(
         f"hidden={number}", number, {"hidden": str(number)}, str(number), status, metrics=metrics
     )
 
 
-def test_the_best_row_is_the_finished_one_with_the_lowest_val_loss() -> None:
+def test_best_result_has_lowest_val_loss() -> None:
     low = {"val/loss": 1.0}
-    rows = [row(1, **{"val/loss": 2.0}), row(2, **{"val/loss": 1.5}), row(3, "FAILED", **low), row(4)]
+    rows = [
+        job_result(1, **{"val/loss": 2.0}),
+        job_result(2, **{"val/loss": 1.5}),
+        job_result(3, "FAILED", **low),
+        job_result(4),
+    ]
     assert best_of(rows) is rows[1]
     assert best_of([rows[2], rows[3]]) is None
     assert best_of([]) is None
 
 
 @pytest.mark.parametrize(
-    ("typed", "params", "keys"),
+    ("overrides", "params", "keys"),
     [
         (["hidden=64,128", "seed=1", "clip=1,5"], {}, ["hidden", "clip"]),
         (["hidden=64", "seed=range(3)"], {"lr": "interval(1,2)"}, ["seed", "lr"]),
@@ -84,15 +86,12 @@ def test_the_best_row_is_the_finished_one_with_the_lowest_val_loss() -> None:
         (["prompt='a,b'"], {}, []),
     ],
 )
-def test_swept_keys_are_those_with_several_values(
-    typed: list[str], params: dict[str, str], keys: list[str]
+def test_swept_keys_have_several_values(
+    overrides: list[str], params: dict[str, str], keys: list[str]
 ) -> None:
     from src.sweeps.hydra_callback import swept_keys
 
-    assert swept_keys(typed, params) == keys
-
-
-# --- a sweep with a job that fails ---
+    assert swept_keys(overrides, params) == keys
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +100,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(command: Any, root: Path) -> Any:
-    return swept(command, root, "hidden=8,0,16", "clip=1")
+def sweep_result(command: RunCli, root: Path) -> Any:
+    return run_sweep(command, root, "hidden=8,0,16", "clip=1")
 
 
 @pytest.fixture(scope="module")
-def parent(done: Any, root: Path) -> Any:
+def parent(sweep_result: Any, root: Path) -> Any:
     (found,) = runs_of(client_of(root), "tags.stage = 'sweep'")
     return found
 
@@ -117,16 +116,16 @@ def children(parent: Any, root: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_a_failing_job_does_not_end_the_sweep_but_tells_in_the_status(done: Any) -> None:
-    assert done.rc == 1
-    assert "Traceback" not in done.err
+def test_failed_job_sets_exit_status_of_sweep(sweep_result: Any) -> None:
+    assert sweep_result.rc == 1
+    assert "Traceback" not in sweep_result.err
     complaint = "expected an integer >= 1, got 0"
-    assert f"train: hidden=0: hidden: {complaint}" in done.err
-    assert f"FAILED hidden=0: hidden: {complaint}" in done.err
+    assert f"train: hidden=0: hidden: {complaint}" in sweep_result.err
+    assert f"FAILED hidden=0: hidden: {complaint}" in sweep_result.err
 
 
 @pytest.mark.slow
-def test_each_job_is_a_child_named_after_what_was_swept(parent: Any, children: list[Any]) -> None:
+def test_jobs_are_child_runs(parent: Any, children: list[Any]) -> None:
     assert parent.info.run_name == "hidden=8,0,16"
     assert [child.info.run_name for child in children] == ["hidden=8", "hidden=0", "hidden=16"]
     assert [child.info.status for child in children] == ["FINISHED", "FAILED", "FINISHED"]
@@ -135,8 +134,8 @@ def test_each_job_is_a_child_named_after_what_was_swept(parent: Any, children: l
 
 
 @pytest.mark.slow
-def test_the_parent_carries_the_best_child_and_the_page(
-    parent: Any, children: list[Any], root: Path, done: Any
+def test_parent_run_has_best_job_and_report(
+    parent: Any, children: list[Any], root: Path, sweep_result: Any
 ) -> None:
     losses = [child.data.metrics["val/loss"] for child in (children[0], children[2])]
     best = min((children[0], children[2]), key=lambda child: child.data.metrics["val/loss"])
@@ -149,12 +148,16 @@ def test_the_parent_carries_the_best_child_and_the_page(
     assert parent.info.status == "FAILED"
     client = client_of(root)
     assert "comparison.html" in [file.path for file in client.list_artifacts(parent.info.run_id)]
-    assert f"best: {best.info.run_name} val/loss={min(losses):.4f} run={best.info.run_id}" in done.out
+    assert f"best: {best.info.run_name} val/loss={min(losses):.4f} run={best.info.run_id}" in sweep_result.out
 
 
 @pytest.mark.slow
-def test_the_table_has_a_line_for_each_job_the_best_first(done: Any, children: list[Any]) -> None:
-    lines = [line for line in done.out.splitlines() if re.search(r"[0-9a-f]{32}", line) and "\u2502" in line]
+def test_table_lists_jobs_best_first(sweep_result: Any, children: list[Any]) -> None:
+    lines = [
+        line
+        for line in sweep_result.out.splitlines()
+        if re.search(r"[0-9a-f]{32}", line) and "\u2502" in line
+    ]
     assert len(lines) == 3
     finished = sorted((children[0], children[2]), key=lambda child: child.data.metrics["val/loss"])
     for line, child in zip(lines, [*finished, children[1]], strict=True):
@@ -167,11 +170,10 @@ def test_the_table_has_a_line_for_each_job_the_best_first(done: Any, children: l
 
 
 @pytest.mark.slow
-def test_jobs_with_a_finished_run_are_reused_when_asked(
-    done: Any, parent: Any, children: list[Any], command: Any, root: Path
+def test_skip_finished_reuses_finished_runs(
+    sweep_result: Any, parent: Any, children: list[Any], command: RunCli, root: Path
 ) -> None:
-    again = swept(command, root, "hidden=8,16,12", "clip=1", "skip_finished=true")
-    assert again.rc == 0, again.err
+    again = run_sweep(command, root, "hidden=8,16,12", "clip=1", "skip_finished=true").check()
     for child in (children[0], children[2]):
         assert f"{child.info.run_name}: reused run {child.info.run_id}" in again.err
     client = client_of(root)
@@ -182,40 +184,35 @@ def test_jobs_with_a_finished_run_are_reused_when_asked(
     assert [run.info.run_name for run in trained] == ["hidden=12"]
     assert second.data.metrics["sweep/jobs"] == 3
     assert again.out.count("reused") == 2
-    # Another seed is another job.
-    other = swept(command, root, "seed=2,3", "hidden=8", "clip=1", "skip_finished=true")
-    assert "reused" not in other.err
 
 
 @pytest.mark.slow
-def test_a_sweep_without_a_tracker_has_its_table_too(
-    command: Any, tmp_path: Path, root: Path, done: Any
-) -> None:
-    where = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
-    asked = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *where)
-    ended = command(*asked)
-    assert ended.rc == 1
-    assert "best: hidden=8 val/loss=" in ended.out
-    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in ended.err
+def test_untracked_sweep_has_table(command: RunCli, tmp_path: Path, root: Path, sweep_result: Any) -> None:
+    path_overrides = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
+    arguments = ("src.train", "--multirun", "hidden=8,0", "tracking=none", *SMALL, *path_overrides)
+    result = command(*arguments)
+    assert result.rc == 1
+    assert "best: hidden=8 val/loss=" in result.out
+    assert "FAILED hidden=0: hidden: expected an integer >= 1, got 0" in result.err
     (page,) = tmp_path.glob("sweeps/*/comparison.html")
     assert "hidden=8" in page.read_text(encoding="utf-8")
-    again = command(*asked, "skip_finished=true")
+    again = command(*arguments, "skip_finished=true")
     assert "hidden=8: reused run" in again.err
     assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any) -> None:
-    where = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
+def test_ctrl_c_ends_job_and_sweep(root: Path, tmp_path: Path, sweep_result: Any) -> None:
+    path_overrides = [f"output_dir={tmp_path}", f"data_dir={root / 'data'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", "--multirun", "hidden=8,64", "max_epochs=500", "patience=null",
-         "figures=false", "eval_every=20", "length=20", "workers=1", *where],
+         "figures=false", "eval_every=20", "length=20", "workers=1", *path_overrides],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
     )  # fmt: skip
     try:
-        until = time.monotonic() + TIME_LIMIT
-        while time.monotonic() < until and not any(
+        deadline = time.monotonic() + TIME_LIMIT
+        while time.monotonic() < deadline and not any(
             '"metrics"' in file.read_text() for file in tmp_path.glob("runs/*/events.jsonl")
         ):
             time.sleep(0.2)
@@ -224,8 +221,6 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
     finally:
         process.kill()
     assert process.returncode == 130, err
-    from src.tracking.mlflow_client import connect
-
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (parent,) = runs_of(client, "tags.stage = 'sweep'")
     children = runs_of(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
@@ -237,30 +232,28 @@ def test_ctrl_c_ends_the_job_and_the_sweep(root: Path, tmp_path: Path, done: Any
 
 
 @pytest.mark.slow
-def test_a_bug_in_a_job_is_recorded_and_shown(
-    typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
-) -> None:
+def test_exception_in_job_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     from src.sweeps import job as sweep_job
 
-    def broken(config: Any, job: Any) -> float:
+    def fail(config: Any, job: Any) -> float:
         if config.hidden == 8:
             raise ZeroDivisionError("a bug")
         return 1.0
 
-    monkeypatch.setattr(sweep_job, "run_job", broken)
-    ended = launched(
+    monkeypatch.setattr(sweep_job, "run_job", fail)
+    result = run_multirun(
         monkeypatch, "hidden=8,16", "tracking=none", f"output_dir={tmp_path}", f"data_dir={root / 'data'}"
     )
-    assert ended == 1
-    (told,) = tmp_path.glob("runs/*/sweep.json")
-    assert json.loads(told.read_text())["name"] == "hidden=8"
-    records = [json.loads(line) for line in (told.parent / "events.jsonl").read_text().splitlines()]
+    assert result == 1
+    (sweep_file,) = tmp_path.glob("runs/*/sweep.json")
+    assert json.loads(sweep_file.read_text())["name"] == "hidden=8"
+    records = [json.loads(line) for line in (sweep_file.parent / "events.jsonl").read_text().splitlines()]
     assert records[-1]["status"] == "FAILED"
     assert "ZeroDivisionError: a bug" in records[-1]["reason"]
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """`python -m src.train --multirun ARGUMENTS` in this process; its exit status."""
+def run_multirun(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `python -m src.train --multirun ARGUMENTS` in this process and return its exit status."""
     from hydra.core.global_hydra import GlobalHydra
 
     from src import train
@@ -272,6 +265,6 @@ def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
     try:
         run_command("train", "config", train.main)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as result:
+        return int(result.code or 0)
     return 0

@@ -1,4 +1,4 @@
-"""What MLflow has of a run that went well: everything, once."""
+"""The MLflow content of a successful run."""
 
 import json
 import sys
@@ -7,41 +7,41 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT
-from tests.tracked_run import CURVES, history, text_of
+from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.mlflow_queries import CURVES, artifact_text, metric_history
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
 
 @pytest.fixture(scope="module")
-def tracked(client: Any, trained: Any) -> Any:
-    """The shared run as MLflow knows it."""
+def mlflow_run(client: Any, trained: Any) -> Any:
+    """The MLflow run of `trained`."""
     return client.get_run(trained.run_id)
 
 
 def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
-    found: set[str] = set()
+    paths: set[str] = set()
     for entry in client.list_artifacts(run_id, folder or None):
-        found |= artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path}
-    return found
+        paths |= artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path}
+    return paths
 
 
-def test_it_is_finished_and_says_what_it_was(tracked: Any) -> None:
-    assert tracked.info.status == "FINISHED"
-    assert tracked.data.tags["stop_reason"] == "max_epochs"
-    assert tracked.data.tags["stage"] == "train"
-    assert tracked.data.tags["final_split"] == "test"
-    assert tracked.data.tags["mlflow.source.name"] == "src.train"
-    assert tracked.info.end_time >= tracked.info.start_time
+def test_run_status_and_tags(mlflow_run: Any) -> None:
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.data.tags["stop_reason"] == "max_epochs"
+    assert mlflow_run.data.tags["stage"] == "train"
+    assert mlflow_run.data.tags["final_split"] == "test"
+    assert mlflow_run.data.tags["mlflow.source.name"] == "src.train"
+    assert mlflow_run.info.end_time >= mlflow_run.info.start_time
+    assert len(mlflow_run.outputs.model_outputs) == 1
 
 
-def test_params_are_the_flat_config(tracked: Any, trained: Any) -> None:
-    params = tracked.data.params
-    told = trained.journal[0]["params"]
-    assert params == {key: "null" if value is None else str(value) for key, value in told.items()}
+def test_params_are_flat_config(mlflow_run: Any, trained: Any) -> None:
+    params = mlflow_run.data.params
+    logged = trained.events[0]["params"]
+    assert params == {key: "null" if value is None else str(value) for key, value in logged.items()}
     expected = {"hidden": "32", "clip": "5.0", "seq_len": "20", "lr": "0.01", "patience": "10", "seed": "1"}
     expected |= {"temperature": "0.7", "batch_size": "64", "max_epochs": "0.5", "max_seconds": "null"}
     expected |= {"optimizer": "adam", "optimizer.beta1": "0.9", "model": "rnn", "data": "smallshake"}
@@ -50,22 +50,22 @@ def test_params_are_the_flat_config(tracked: Any, trained: Any) -> None:
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_every_point_of_a_curve_arrived_once(name: str, client: Any, trained: Any) -> None:
-    told = trained.curve(name)
-    assert len(told) >= 6
-    assert history(client, trained.run_id, name) == sorted(told)
-    steps = [step for step, _, _ in told]
-    assert steps == sorted(set(steps)), "at most one point a step"
+def test_every_point_is_synced_once(name: str, client: Any, trained: Any) -> None:
+    logged = trained.curve(name)
+    assert len(logged) >= 6
+    assert metric_history(client, trained.run_id, name) == sorted(logged)
+    steps = [step for step, _, _ in logged]
+    assert steps == sorted(set(steps)), "more than one point per step"
 
 
-def test_points_lie_where_the_config_says(trained: Any) -> None:
+def test_metrics_are_logged_at_configured_steps(trained: Any) -> None:
     total = trained.curve("train/loss")[-1][0]
     assert [step for step, _, _ in trained.curve("train/loss")] == [*range(25, total, 25), total]
     evaluations = [*range(100, total, 100), total]
     assert [step for step, _, _ in trained.curve("val/loss")] == [*evaluations, total + 1]
 
 
-def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
+def test_final_scores_are_metrics(mlflow_run: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
     names = [f"{context}/{name}" for context in ("test", "test_stateless") for name in FINAL]
     names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
@@ -78,35 +78,35 @@ def test_the_final_scores_are_metrics(tracked: Any, trained: Any) -> None:
         "sample/longest_match",
     ]
     for name in names:
-        assert tracked.data.metrics[name] == scores[name], name
-    assert tracked.data.metrics["train/seconds"] > 0
+        assert mlflow_run.data.metrics[name] == scores[name], name
+    assert mlflow_run.data.metrics["train/seconds"] > 0
 
 
-def test_the_last_validation_loss_is_that_of_the_kept_weights(tracked: Any, trained: Any) -> None:
-    """What a table of runs shows and sorts by."""
+def test_last_val_loss_is_of_best_weights(mlflow_run: Any, trained: Any) -> None:
+    """The table of runs shows this value."""
     from src.data.corpus import load
     from src.evaluation.scoring import validation_loss
     from src.models import serialization
 
-    kept = serialization.load(trained.folder / "model")
+    model = serialization.load(trained.folder / "model")
     corpus = load(next((trained.root / "data").glob("smallshake-*")))
-    loss = validation_loss(kept.architecture, kept.params, corpus.split("val"))
-    assert tracked.data.metrics["val/loss"] == loss  # the same computation, by one thread of BLAS
-    assert tracked.data.metrics["val/loss"] == min(value for _, value, _ in trained.curve("val/loss"))
+    loss = validation_loss(model.architecture, model.params, corpus.split("val"))
+    assert mlflow_run.data.metrics["val/loss"] == loss  # the same computation with one BLAS thread
+    assert mlflow_run.data.metrics["val/loss"] == min(value for _, value, _ in trained.curve("val/loss"))
 
 
-def test_the_dataset_is_an_input_with_its_digest(tracked: Any, trained: Any) -> None:
+def test_dataset_is_logged_with_digest(mlflow_run: Any, trained: Any) -> None:
     manifest = json.loads(next((trained.root / "data").glob("smallshake-*/manifest.json")).read_text())
-    (given,) = tracked.inputs.dataset_inputs
-    assert given.dataset.name == "smallshake"
-    assert len(given.dataset.digest) >= 32
-    assert manifest["digest"].startswith(given.dataset.digest)
-    assert json.loads(given.dataset.profile)["characters"] == manifest["characters"]
-    assert {tag.key: tag.value for tag in given.tags}["mlflow.data.context"] == "training"
-    assert str(trained.root) not in given.dataset.source
+    (dataset_input,) = mlflow_run.inputs.dataset_inputs
+    assert dataset_input.dataset.name == "smallshake"
+    assert len(dataset_input.dataset.digest) >= 32
+    assert manifest["digest"].startswith(dataset_input.dataset.digest)
+    assert json.loads(dataset_input.dataset.profile)["characters"] == manifest["characters"]
+    assert {tag.key: tag.value for tag in dataset_input.tags}["mlflow.data.context"] == "training"
+    assert str(trained.root) not in dataset_input.dataset.source
 
 
-def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: Any) -> None:
+def test_artifacts_are_complete(client: Any, mlflow_run: Any, trained: Any) -> None:
     expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
     expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {
         "samples/during_training.txt"
@@ -116,45 +116,39 @@ def test_artifacts_are_complete_and_whole(client: Any, tracked: Any, trained: An
     }
     assert artifacts(client, trained.run_id) >= expected
     for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
-        assert text_of(client, tracked, name) == (trained.folder / name).read_text(), name
+        assert artifact_text(client, mlflow_run, name) == (trained.folder / name).read_text(), name
 
 
 @pytest.mark.parametrize("name", ["losses", "gradient_norms", "reliability", "window"])
-def test_figures_are_pictures(name: str, client: Any, trained: Any, tmp_path: Path) -> None:
+def test_figures_are_readable_images(name: str, client: Any, trained: Any, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
     picture = imread(client.download_artifacts(trained.run_id, f"figures/{name}.png", str(tmp_path)))
     height, width, channels = picture.shape
     assert (height >= 400, width >= 600, channels) == (True, True, 4)
-    assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5  # something is drawn, on white
+    assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5  # the figure is not empty
 
 
-def test_the_config_and_the_environment_tell_how_to_repeat_it(
-    client: Any, tracked: Any, trained: Any
-) -> None:
-    config = json.loads(text_of(client, tracked, "config.json"))
+def test_config_and_environment_are_logged(client: Any, mlflow_run: Any, trained: Any) -> None:
+    config = json.loads(artifact_text(client, mlflow_run, "config.json"))
     assert (config["hidden"], config["clip"], config["optimizer"]["_target_"]) == (
         32, 5.0, "src.rnn.optimizers.Adam"
     )  # fmt: skip
-    around = json.loads(text_of(client, tracked, "environment.json"))
-    assert around["packages"].keys() >= {"numpy", "mlflow", "safetensors"}
-    assert around["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert "src.train" in around["command"]
-    assert "hidden=32" in around["command"]
-    assert tracked.data.tags.get("mlflow.source.git.commit") == around["git_commit"]
+    environment = json.loads(artifact_text(client, mlflow_run, "environment.json"))
+    assert environment["packages"].keys() >= {"numpy", "mlflow", "safetensors"}
+    assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert "src.train" in environment["command"]
+    assert "hidden=32" in environment["command"]
+    assert mlflow_run.data.tags.get("mlflow.source.git.commit") == environment["git_commit"]
 
 
-def test_samples_stand_in_one_table(client: Any, tracked: Any, trained: Any) -> None:
-    table = json.loads(text_of(client, tracked, "samples.json"))
+def test_samples_are_logged_as_table(client: Any, mlflow_run: Any, trained: Any) -> None:
+    table = json.loads(artifact_text(client, mlflow_run, "samples.json"))
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [row["temperature"] for row in rows] == [0.4, 0.7, 1.0]
     for row in rows:
         assert len(row["text"]) == 120
-        file = text_of(client, tracked, f"samples/temperature_{row['temperature']:g}.txt")
+        file = artifact_text(client, mlflow_run, f"samples/temperature_{row['temperature']:g}.txt")
         assert file == row["prompt"] + row["text"] + "\n"
         assert 0 < row["known_words"] < 1
         assert 3 < row["longest_match"] < 120
-
-
-def test_one_model_is_logged(tracked: Any) -> None:
-    assert len(tracked.outputs.model_outputs) == 1

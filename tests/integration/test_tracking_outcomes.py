@@ -1,4 +1,4 @@
-"""What MLflow is told of a run that ends otherwise: killed, diverged, by Ctrl-C; and no tracker at all."""
+"""The MLflow status of killed, diverged and interrupted runs, and runs without tracking."""
 
 import json
 import os
@@ -6,28 +6,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.tracking.sync_state import STALE_REASON
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT
-from tests.tracked_run import history, only_run
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.mlflow_queries import metric_history, only_run
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
 def start_training(*arguments: str) -> subprocess.Popen[str]:
-    """A long training in a process group of its own, as a shell starts it."""
+    """Start a long training run in a new process group."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    long = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10",
+    long_run = ("hidden=16", "max_epochs=100000", "patience=null", "eval_every=50", "log_every=10",
             "figures=false")  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "src.train", *long, *arguments],
+        [sys.executable, "-m", "src.train", *long_run, *arguments],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -45,61 +43,56 @@ def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
     raise AssertionError(f"training ended before step {step}")
 
 
-def test_a_killed_run_is_told_as_failed(
-    command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
-) -> None:
-    process = start_training(*trained.places, "tracking.experiment=killed")
+def test_killed_run_is_marked_failed(command: RunCli, client: Any, trained: Any, tmp_path: Path) -> None:
+    process = start_training(*trained.path_overrides, "tracking.experiment=killed")
     wait_for_step(process, 200)
     process.kill()
     process.communicate(timeout=TIME_LIMIT)
-    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "killed")]
+    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if belongs_to(f, "killed")]
     deadline = time.monotonic() + TIME_LIMIT
-    # where there are cores to spare, the run's own deliverer has seen it already
+    # the background sync may be faster
     while (folder / "sync.log").exists() and time.monotonic() < deadline:
-        note = folder / "sync_state.json"
-        if note.exists() and json.loads(note.read_text())["ended"]:
+        state_file = folder / "sync_state.json"
+        if state_file.exists() and json.loads(state_file.read_text())["ended"]:
             break
         time.sleep(0.1)
-    ended = command("src.sync", str(folder))
-    assert ended.rc == 0, ended.err
+    result = command("src.sync", str(folder)).check()
     run = only_run(client, "killed")
     assert run.info.status == "FAILED"
     assert run.data.tags["stop_reason"] == STALE_REASON
-    assert run.info.run_id in ended.out
-    journal = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    points = [(r["step"], r["values"]["lr"], r["time"]) for r in journal if "lr" in r.get("values", {})]
+    assert run.info.run_id in result.out
+    event_log = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    points = [(r["step"], r["values"]["lr"], r["time"]) for r in event_log if "lr" in r.get("values", {})]
     assert len(points) >= 20
-    assert history(client, run.info.run_id, "lr") == points, "all it told before is kept"
+    assert metric_history(client, run.info.run_id, "lr") == points, "all earlier points are kept"
 
 
-def is_of(folder: Path, experiment: str) -> bool:
+def belongs_to(folder: Path, experiment: str) -> bool:
     return f'"experiment": "{experiment}"' in (folder / "events.jsonl").read_text()[:200]
 
 
-def test_a_diverged_run_is_failed_with_its_reason(
-    command: Callable[..., Any], client: Any, trained: Any
-) -> None:
+def test_diverged_run_is_marked_failed(command: RunCli, client: Any, trained: Any) -> None:
     settings = ("hidden=8", "lr=1e30", "clip=null", "tracking.experiment=diverged")
-    ended = command("src.train", *settings, *trained.places)
+    result = command("src.train", *settings, *trained.path_overrides)
     run = only_run(client, "diverged")
     assert run.info.status == "FAILED"
     assert "expected training to stay finite" in run.data.tags["stop_reason"]
     assert "lr" in run.data.tags["stop_reason"]
-    assert ended.rc != 0
-    assert ended.out == ""
-    complaint = ended.err.splitlines()[-1]
+    assert result.rc != 0
+    assert result.out == ""
+    complaint = result.err.splitlines()[-1]
     assert complaint.startswith("train: lr: expected training to stay finite, got ")
     assert "1e+30" in complaint
-    others = [
-        line for line in ended.err.splitlines()[:-1] if not line.startswith(("[", "smallshake: ", "step "))
+    other_lines = [
+        line for line in result.err.splitlines()[:-1] if not line.startswith(("[", "smallshake: ", "step "))
     ]
-    assert others == [], "one line, and no warning of NumPy's before it"
+    assert other_lines == [], "no other lines on standard error"
 
 
-def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
-    process = start_training(*trained.places, "tracking.experiment=interrupted")
+def test_ctrl_c_keeps_best_weights(client: Any, trained: Any) -> None:
+    process = start_training(*trained.path_overrides, "tracking.experiment=interrupted")
     wait_for_step(process, 200)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    os.killpg(process.pid, signal.SIGINT)  # like a terminal: to every process of the group
     out, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -110,34 +103,29 @@ def test_ctrl_c_keeps_what_was_learned(client: Any, trained: Any) -> None:
     last = out.splitlines()[-1]
     assert last.startswith("test/bpc=")
     assert last.endswith(f"run={run.info.run_id}")
-    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if is_of(f, "interrupted")]
+    (folder,) = [f for f in (trained.outputs / "runs").iterdir() if belongs_to(f, "interrupted")]
     assert (folder / "model" / "weights.safetensors").exists()
-    told = [v for r in map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    losses = [v for r in map(json.loads, (folder / "events.jsonl").read_text().splitlines())
             if (v := r.get("values", {}).get("val/loss")) is not None]  # fmt: skip
-    assert run.data.metrics["val/loss"] == min(told)
+    assert run.data.metrics["val/loss"] == min(losses)
     assert len(run.outputs.model_outputs) == 1
 
 
-def test_without_a_tracker_there_is_no_database(
-    typed: Callable[..., Any], trained: Any, tmp_path: Path
-) -> None:
-    """And the commands find the run all the same."""
-    places = [f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
-    ended = typed("train", "hidden=8", "max_epochs=0.02", "workers=1", *places)
-    assert ended.rc == 0, ended.err
+def test_tracking_none_creates_no_database(run_cli: RunCli, trained: Any, tmp_path: Path) -> None:
+    """The commands find the run in its directory."""
+    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}", "tracking=none"]
+    result = run_cli("train", "hidden=8", "max_epochs=0.02", "workers=1", *path_overrides).check()
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     assert not [name for name in ("tracking.json", "sync.log", "sync_state.json") if (folder / name).exists()]
-    assert ended.out.splitlines()[-1].endswith(f"run={folder.name}")
-    evaluated = typed("evaluate", *places)
-    assert evaluated.rc == 0, evaluated.err
+    assert result.out.splitlines()[-1].endswith(f"run={folder.name}")
+    evaluated = run_cli("evaluate", *path_overrides).check()
     assert "test split" in evaluated.out
-    kept, own = (
+    evaluated_scores, final_scores = (
         json.loads((folder / name).read_text()) for name in ("evaluation/scores.json", "scores.json")
     )
-    assert kept == {key: own[key] for key in kept}
-    sampled = typed("sample", f"run={folder.name}", "length=30", *places)
-    assert sampled.rc == 0, sampled.err
+    assert evaluated_scores == {key: final_scores[key] for key in evaluated_scores}
+    sampled = run_cli("sample", f"run={folder.name}", "length=30", *path_overrides).check()
     (file,) = (folder / "samples").glob("written_*.txt")
     assert sampled.out == file.read_text()
     assert {entry.name for entry in (tmp_path / "o").iterdir()} == {"runs"}

@@ -1,4 +1,4 @@
-"""A case of the table of bad input: what is typed, what the line must say, what may be new afterwards."""
+"""A case of invalid input: the command line, the expected error, and the files that it may create."""
 
 import os
 from collections.abc import Callable
@@ -10,34 +10,40 @@ TINY = (
     "data=file", "data.path=text.txt", "prompt=the ", "seq_len=10", "hidden=8", "max_epochs=0.05",
     "figures=false", "eval_every=10", "length=20", "workers=1", "tracking=none",
 )  # fmt: skip
-PLACES = ("output_dir=outputs", "data_dir=data")
-PORT = 58899  # nobody listens there
+PATHS = ("output_dir=outputs", "data_dir=data")
+PORT = 58899  # unused port
 ROOT = os.geteuid() == 0
 
 Prepare = Callable[[Path], object]
-CORPUS = ("data", "data/*", "data/*/*")  # a corpus that is whole, for the next time
+CORPUS = ("data", "data/*", "data/*/*")  # a complete prepared corpus
 EVERYTHING = (*CORPUS, "outputs", "outputs/**/*")
 
 
 def nothing(root: Path) -> None:
-    """Nothing is there but what every case has."""
+    """Prepare no additional files."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """command and arguments as typed. says: what the line must hold beside `expected`. prepare: makes the
-    files of the case. run: whether a finished run is there (outputs/runs/first and its data). makes: glob
-    patterns of what may be new afterwards. status: the exit status."""
+    """A case of invalid input.
+
+    Attributes:
+        expected: Texts in the error line.
+        prepare: Creates the files of the case.
+        has_run: Whether a finished run exists (outputs/runs/first and its data).
+        creates: Glob patterns of files that the command may create.
+        status: Exit status.
+    """
 
     command: str
     arguments: tuple[str, ...]
-    says: tuple[str, ...]
+    expected: tuple[str, ...]
     prepare: Prepare = nothing
-    run: bool = False
-    makes: tuple[str, ...] = ()
+    has_run: bool = False
+    creates: tuple[str, ...] = ()
     status: int = 2
     name: str = ""
 
     @property
     def id(self) -> str:
-        return self.name or f"{self.command} {' '.join(a for a in self.arguments if a not in PLACES)}"
+        return self.name or f"{self.command} {' '.join(a for a in self.arguments if a not in PATHS)}"

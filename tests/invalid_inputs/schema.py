@@ -1,4 +1,4 @@
-"""Every key of the schema: a wrong type, and values outside of its range."""
+"""Invalid values for every key of the schema: wrong types and values out of range."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +12,14 @@ from src.common.files import CONF
 from src.config.constraints import TARGET_GROUPS, Constraint, iter_leaves
 from src.config.resolvers import register_configs
 from src.config.schema import COMMANDS
-from tests.invalid_inputs.case import PLACES, Case
+from tests.invalid_inputs.case import PATHS, Case
 
 WRONG_TYPE = {"an integer": "many", "a number": "many", "true or false": "perhaps", "a text": "[1,2]"}
 
 
-def wrong_values(key: str, allowed: Constraint | None, value: Any) -> Iterator[str]:
-    """A value of another type, and one outside of the range (tests/config/test_schema.py has both ends)."""
-    if allowed is None:  # the class of an optimizer or a schedule knows its constraints
+def wrong_values(key: str, constraint: Constraint | None, value: Any) -> Iterator[str]:
+    """Yield a value of a wrong type and one out of range (tests/config/test_schema.py has both ends)."""
+    if constraint is None:  # key of an optimizer or a schedule
         if "." not in key:
             yield "none_of_these"
         elif isinstance(value, bool):
@@ -39,27 +39,27 @@ def wrong_values(key: str, allowed: Constraint | None, value: Any) -> Iterator[s
             "[nan,1,0]",
         )
         return
-    if allowed.is_list:
+    if constraint.is_list:
         yield from ("3", "[]", "[speed]")
         return
-    if allowed.choices:
+    if constraint.choices:
         yield "none_of_these"
         return
-    if key in RAW_STRING_KEYS:  # any text is one
-        if not allowed.none_means:
+    if key in RAW_STRING_KEYS:  # any text is valid
+        if not constraint.none_means:
             yield "null"
         return
-    yield WRONG_TYPE[allowed.kind]
-    step = 1 if allowed.kind == "an integer" else 0.1
-    ends = (allowed.le, step), (allowed.lt, 0), (allowed.gt, 0), (allowed.ge, -step)
-    for end, beyond in ends:
+    yield WRONG_TYPE[constraint.kind]
+    step = 1 if constraint.kind == "an integer" else 0.1
+    ends = (constraint.le, step), (constraint.lt, 0), (constraint.gt, 0), (constraint.ge, -step)
+    for end, offset in ends:
         if end is not None:
-            yield f"{end + beyond:.9g}"
+            yield f"{end + offset:.9g}"
             return
 
 
-def places(key: str) -> tuple[str, ...]:
-    return tuple(place for place in PLACES if place.partition("=")[0] != key)
+def paths_without(key: str) -> tuple[str, ...]:
+    return tuple(place for place in PATHS if place.partition("=")[0] != key)
 
 
 def schema_cases() -> Iterator[Case]:
@@ -74,25 +74,27 @@ def schema_cases() -> Iterator[Case]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for primary in COMMANDS:
             command = "train" if primary == "config" else primary
-            for chosen in [[], *choices] if primary == "config" else [[]]:
-                config: Any = OmegaConf.to_object(compose(primary, chosen))
-                for key, allowed, default in iter_leaves(config):
+            for choice in [[], *choices] if primary == "config" else [[]]:
+                config: Any = OmegaConf.to_object(compose(primary, choice))
+                for key, constraint, default in iter_leaves(config):
                     common = primary != "config" and key.partition(".")[0] in (
                         "output_dir",
                         "data_dir",
                         "tracking",
                     )
-                    mark = (command, key) if not chosen else (chosen[0], key)
+                    identifier = (command, key) if not choice else (choice[0], key)
                     grouped = key.partition(".")[0] in TARGET_GROUPS
                     if (
                         common
-                        or mark in seen
-                        or (chosen and key.partition(".")[0] != chosen[0].partition("=")[0])
+                        or identifier in seen
+                        or (choice and key.partition(".")[0] != choice[0].partition("=")[0])
                     ):
                         continue
-                    if grouped and not chosen:
-                        continue  # with its choice, below
-                    seen.add(mark)
-                    for value in wrong_values(key, allowed, default):
-                        named = key.partition(".")[0] if key.endswith(".name") else key
-                        yield Case(command, (*chosen, f"{key}={value}", *places(key)), (named,))
+                    if grouped and not choice:
+                        continue  # covered with its choice
+                    seen.add(identifier)
+                    for value in wrong_values(key, constraint, default):
+                        expected_name = key.partition(".")[0] if key.endswith(".name") else key
+                        yield Case(
+                            command, (*choice, f"{key}={value}", *paths_without(key)), (expected_name,)
+                        )

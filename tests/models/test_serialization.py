@@ -37,7 +37,7 @@ def folder(model: TrainedModel, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def refused(folder: Path) -> bool:
+def is_refused(folder: Path) -> bool:
     with pytest.raises(UserError, match=DAMAGED) as caught:
         load(folder)
     return "\n" not in str(caught.value)
@@ -45,9 +45,7 @@ def refused(folder: Path) -> bool:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: f"{a.cell}-{a.layers}-{a.activation}")
-def test_loaded_model_is_the_saved_one_to_the_bit(
-    architecture: RNNConfig, tmp_path: Path, dtype: type[np.floating]
-) -> None:
+def test_save_load_round_trip(architecture: RNNConfig, tmp_path: Path, dtype: type[np.floating]) -> None:
     model = model_of(architecture)
     flat = model.params.astype(dtype)
     save(TrainedModel(model.architecture, flat, model.vocabulary, model.normalization), tmp_path)
@@ -59,17 +57,17 @@ def test_loaded_model_is_the_saved_one_to_the_bit(
     assert loaded.normalization == model.normalization
 
 
-def test_loaded_weights_can_be_written_to(folder: Path) -> None:
+def test_loaded_weights_are_writable(folder: Path) -> None:
     load(folder).params[:] = 0
 
 
-def test_saved_model_is_two_files_named_tensors_and_json(folder: Path, model: TrainedModel) -> None:
+def test_saved_model_files(folder: Path, model: TrainedModel) -> None:
     assert {p.name for p in folder.iterdir()} == {"weights.safetensors", "model.json"}
     shapes = {name: tensor.shape for name, tensor in load_file(folder / "weights.safetensors").items()}
     assert shapes == model.architecture.shapes()
 
 
-def test_saving_again_replaces_the_model(folder: Path, model: TrainedModel) -> None:
+def test_saving_again_replaces_model(folder: Path, model: TrainedModel) -> None:
     other = TrainedModel(model.architecture, model.params + 1, model.vocabulary, model.normalization)
     save(other, folder)
     assert load(folder).params.tobytes() == other.params.tobytes()
@@ -77,27 +75,27 @@ def test_saving_again_replaces_the_model(folder: Path, model: TrainedModel) -> N
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
-def test_file_cut_short_is_refused(folder: Path, name: str, kept: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.5, 0.99])
+def test_truncated_file_is_rejected(folder: Path, name: str, fraction: float) -> None:
     whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[: int(kept * len(whole))])
-    assert refused(folder)
+    (folder / name).write_bytes(whole[: int(fraction * len(whole))])
+    assert is_refused(folder)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
-def test_missing_file_is_refused(folder: Path, name: str) -> None:
+def test_missing_file_is_rejected(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    assert refused(folder)
+    assert is_refused(folder)
 
 
-def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path / "nowhere")
+def test_missing_directory_is_rejected(tmp_path: Path) -> None:
+    assert is_refused(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])
-def test_json_of_another_kind_is_refused(folder: Path, value: str) -> None:
+def test_json_of_wrong_type_is_rejected(folder: Path, value: str) -> None:
     (folder / "model.json").write_text(value)
-    assert refused(folder)
+    assert is_refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +119,16 @@ def test_json_of_another_kind_is_refused(folder: Path, value: str) -> None:
         ("format", "2"),
     ],
 )
-def test_description_that_does_not_fit_the_weights_is_refused(folder: Path, key: str, value: object) -> None:
+def test_description_not_matching_weights_is_rejected(folder: Path, key: str, value: object) -> None:
     file = folder / "model.json"
-    described = json.loads(file.read_text(encoding="utf-8"))
-    changed = described[key] | value if isinstance(value, dict) else value
-    file.write_text(json.dumps(described | {key: changed}))
-    assert refused(folder)
+    description = json.loads(file.read_text(encoding="utf-8"))
+    changed = description[key] | value if isinstance(value, dict) else value
+    file.write_text(json.dumps(description | {key: changed}))
+    assert is_refused(folder)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "transposed", "float16"])
-def test_tensors_that_do_not_fit_are_refused(folder: Path, change: str) -> None:
+def test_invalid_tensors_are_rejected(folder: Path, change: str) -> None:
     tensors = load_file(folder / "weights.safetensors")
     if change == "missing":
         del tensors["wh"]
@@ -141,11 +139,11 @@ def test_tensors_that_do_not_fit_are_refused(folder: Path, change: str) -> None:
     else:
         tensors["wx"] = np.ascontiguousarray(tensors["wx"].T)
     save_file(tensors, folder / "weights.safetensors")
-    assert refused(folder)
+    assert is_refused(folder)
 
 
 class Bomb:
-    """Unpickled, it leaves a file behind."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -154,24 +152,24 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def test_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
+def test_pickle_is_rejected_and_not_executed(folder: Path, tmp_path: Path) -> None:
     payload, trace = pickle.dumps(Bomb(tmp_path / "trace")), tmp_path / "trace"
     (folder / "weights.safetensors").write_bytes(payload)
-    assert refused(folder)
+    assert is_refused(folder)
     assert not trace.exists()
-    pickle.loads(payload)  # the bomb was live
+    pickle.loads(payload)  # the payload works
     assert trace.exists()
 
 
-def test_a_cell_of_a_users_module_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its path in model.json; where the module is not, the line names it."""
+def test_custom_cell_is_loaded_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """model.json has the path; the error names a missing module."""
     (tmp_path / "own_cell.py").write_text("from src.rnn.gru import GRU as CELL\n")
     monkeypatch.syspath_prepend(tmp_path)
     save(model_of(RNNConfig(5, 3, "own_cell.CELL")), tmp_path)
     assert load(tmp_path).architecture.spec.gates == "rzn"
-    described = json.loads((tmp_path / "model.json").read_text())
-    assert described["architecture"]["cell"] == "own_cell.CELL"
-    described["architecture"]["cell"] = "gone_cell.CELL"
-    (tmp_path / "model.json").write_text(json.dumps(described))
+    description = json.loads((tmp_path / "model.json").read_text())
+    assert description["architecture"]["cell"] == "own_cell.CELL"
+    description["architecture"]["cell"] = "gone_cell.CELL"
+    (tmp_path / "model.json").write_text(json.dumps(description))
     with pytest.raises(UserError, match="No module named 'gone_cell'"):
         load(tmp_path)

@@ -1,9 +1,8 @@
-"""What the page of `python -m src.play` is made of, and what cannot be served."""
+"""The parts of the page of `python -m src.play`, and its errors."""
 
 import json
 import re
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,28 +26,18 @@ from src.rnn.parameters import RNNConfig, initialize
 from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
-from tests.conftest import Ended
-
-Command = Callable[..., Ended]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-# --- what is typed ---
+from tests.commands import RunCli, free_port
+from tests.conftest import ignore_mlflow_warnings
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "expected"),
     [
         ("temperature", 0.0, None),
         ("temperature", -0.5, "expected a number >= 0, got -0.5"),
         ("temperature", None, "expected a number >= 0, got nothing"),
         ("top_k", None, None),
-        ("top_k", 5.0, None),  # a browser knows no integers
+        ("top_k", 5.0, None),  # browsers send floats
         ("top_k", 0, "expected an integer >= 1, or nothing for all, got 0"),
         ("top_k", 2.5, "expected an integer >= 1, or nothing for all, got 2.5"),
         ("top_p", 1.0, None),
@@ -57,18 +46,15 @@ def free_port() -> int:
         ("seed", float("inf"), "expected an integer >= 0, got inf"),
     ],
 )
-def test_a_value_that_cannot_be_is_told(key: str, value: float | None, said: str | None) -> None:
-    assert validation_error(key, value) == said
+def test_validation_error_messages(key: str, value: float | None, expected: str | None) -> None:
+    assert validation_error(key, value) == expected
 
 
-def test_a_wish_has_the_types_of_the_config() -> None:
-    typed = {"prompt": "a", "temperature": 1, "top_k": 3.0, "top_p": None, "length": 10.0, "seed": 2.0}
-    wish = parse_request(typed)
-    assert wish == GenerationRequest("a", 1, 3, None, 10, 2)
-    assert [type(wish.top_k), type(wish.length), type(wish.seed)] == [int, int, int]
-
-
-# --- the text ---
+def test_parse_request_converts_types() -> None:
+    run_cli = {"prompt": "a", "temperature": 1, "top_k": 3.0, "top_p": None, "length": 10.0, "seed": 2.0}
+    request = parse_request(run_cli)
+    assert request == GenerationRequest("a", 1, 3, None, 10, 2)
+    assert [type(request.top_k), type(request.length), type(request.seed)] == [int, int, int]
 
 
 @pytest.fixture
@@ -80,45 +66,42 @@ def model() -> TrainedModel:
     return TrainedModel(architecture, flat, vocabulary, Normalization(False, False, False))
 
 
-def test_pieces_are_the_text_that_sample_writes(model: TrainedModel) -> None:
+def test_chunks_are_text_of_sample(model: TrainedModel) -> None:
     from src.generation.sampling import sample
 
     stream = TextStream(model, GenerationRequest("ab", 0.8, 3, 0.9, 50, 7))
-    pieces = []
+    chunks = []
     while not stream.ended:
-        pieces.append(stream.next_chunk(8))
-        assert len(pieces[-1]) <= 8
+        chunks.append(stream.next_chunk(8))
+        assert len(chunks[-1]) <= 8
     whole = sample(model, "ab", 0.8, 50, np.random.default_rng(7), top_k=3, top_p=0.9)
-    assert "".join(pieces) == "".join(whole)
+    assert "".join(chunks) == "".join(whole)
     assert stream.written == 50
     assert re.fullmatch(r"50 characters, computed at [\d,]+ a second", stream.rate)
 
 
-def test_a_piece_ends_with_its_time(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 100_000, 1))
-    piece = stream.next_chunk(None)
-    assert 0 < len(piece) < 100_000
+    chunk = stream.next_chunk(None)
+    assert 0 < len(chunk) < 100_000
     assert not stream.ended
     monkeypatch.setattr(generation, "TIME_SLICE", 0.0)
     assert stream.next_chunk(None) == ""
 
 
-def test_an_empty_text_ends_at_once(model: TrainedModel) -> None:
+def test_empty_text_ends_immediately(model: TrainedModel) -> None:
     stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 0, 1))
     assert stream.next_chunk(10) == ""
     assert stream.ended
     assert stream.rate == "0 characters"
 
 
-def test_a_character_that_the_model_does_not_know_is_refused(model: TrainedModel) -> None:
+def test_unknown_character_is_rejected(model: TrainedModel) -> None:
     with pytest.raises(UserError, match=r"prompt: expected only the 4 characters .* got 'x'"):
         TextStream(model, GenerationRequest("x", 1.0, None, None, 10, 1))
 
 
-# --- the runs to choose from ---
-
-
-def test_settings_that_differ_are_listed_after_the_leading_ones() -> None:
+def test_settings_diff_lists_leading_settings_first() -> None:
     params = {"lr": "0.1", "seed": "1", "hidden": "8", "prompt": "a", "clip_mode": "norm"}
     one = RunRecord("1", "one", metrics={"val/loss": 2.0}, params=params)
     other = RunRecord("2", "other", params=params | {"seed": "2", "hidden": "9", "prompt": "b"})
@@ -134,11 +117,8 @@ def test_settings_that_differ_are_listed_after_the_leading_ones() -> None:
     assert score(other) == "no val/loss"
 
 
-# --- what cannot be served ---
-
-
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "expected"),
     [
         ("port=99999", "port: expected an integer >= 1 and <= 65535, got 99999"),
         ("length=100001", "length: expected an integer >= 0 and <= 100000, got 100001"),
@@ -147,54 +127,52 @@ def test_settings_that_differ_are_listed_after_the_leading_ones() -> None:
         ("left=null", "left: expected a text, got null"),
     ],
 )
-def test_a_key_that_cannot_be_is_one_line(argument: str, said: str, typed: Command) -> None:
-    ended = typed("play", argument, body=lambda config: print("the command ran"))
-    assert (ended.rc, ended.out, ended.complaint) == (2, "", f"play: {said}")
+def test_invalid_key_is_rejected(argument: str, expected: str, run_cli: RunCli) -> None:
+    result = run_cli("play", argument, body=lambda config: print("the command ran"))
+    assert (result.rc, result.out, result.error_line) == (2, "", f"play: {expected}")
 
 
-def test_an_unknown_run_is_one_line_that_names_its_side(typed: Command, tmp_path: Path) -> None:
+def test_unknown_run_is_rejected_with_side(run_cli: RunCli, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"val/loss": 1.5}))
-    journal = EventLog(folder)
-    journal.start("e", "one", {}, {}, None)
-    journal.end("FINISHED")
-    ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}", "right=two")
+    event_log = EventLog(folder)
+    event_log.start("e", "one", {}, {}, None)
+    event_log.end("FINISHED")
+    result = run_cli("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}", "right=two")
     expected = f"expected latest, best or the name of a run under {tmp_path / 'runs'}, got two"
-    assert (ended.rc, ended.complaint) == (2, f"play: right: {expected}")
+    assert (result.rc, result.error_line) == (2, f"play: right: {expected}")
 
 
-def test_no_runs_are_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}")
-    said = f"play: left: expected a finished run under {tmp_path / 'runs'}, got none: train one first"
-    assert (ended.rc, ended.complaint) == (2, said)
+def test_missing_runs_are_reported(run_cli: RunCli, tmp_path: Path) -> None:
+    result = run_cli("play", "tracking=none", f"output_dir={tmp_path}", f"port={free_port()}")
+    expected = f"play: left: expected a finished run under {tmp_path / 'runs'}, got none: train one first"
+    assert (result.rc, result.error_line) == (2, expected)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own warnings are not ours to mend
-def test_no_runs_in_mlflow_are_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", f"output_dir={tmp_path}", f"port={free_port()}")
-    said = "play: left: expected a finished run in experiment char-rnn, got none: train one first"
-    assert (ended.rc, ended.complaint) == (2, said)
+@ignore_mlflow_warnings
+def test_missing_runs_in_mlflow_are_reported(run_cli: RunCli, tmp_path: Path) -> None:
+    result = run_cli("play", f"output_dir={tmp_path}", f"port={free_port()}")
+    expected = "play: left: expected a finished run in experiment char-rnn, got none: train one first"
+    assert (result.rc, result.error_line) == (2, expected)
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_busy_port_is_one_line(typed: Command, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_busy_port_is_rejected(run_cli: RunCli, tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         assert is_listening("127.0.0.1", port)
-        ended = typed("play", f"output_dir={tmp_path}", f"port={port}")
-    assert ended.rc == 2
-    assert ended.complaint == f"play: port: expected a free port, got {port}, which is already in use"
+        result = run_cli("play", f"output_dir={tmp_path}", f"port={port}")
+    assert result.error_line == f"play: port: expected a free port, got {port}, which is already in use"
     assert not is_listening("127.0.0.1", port)
 
 
-def test_a_host_that_is_not_this_machine_is_one_line(typed: Command, tmp_path: Path) -> None:
-    ended = typed("play", f"output_dir={tmp_path}", "host=no.such.host.invalid")
-    assert ended.rc == 2
-    assert ended.complaint.startswith(
+def test_foreign_host_is_rejected(run_cli: RunCli, tmp_path: Path) -> None:
+    result = run_cli("play", f"output_dir={tmp_path}", "host=no.such.host.invalid")
+    assert result.error_line.startswith(
         "play: host: expected an address of this machine, got no.such.host.invalid"
     )
     check_free("127.0.0.1", free_port())

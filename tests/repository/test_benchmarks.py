@@ -1,4 +1,4 @@
-"""The programs whose speed is measured run: what `make bench` would otherwise find out after an hour."""
+"""The benchmark programs run."""
 
 import subprocess
 import sys
@@ -8,17 +8,18 @@ import pytest
 from src.common.files import PROJECT
 from tests.commands import TIME_LIMIT, environ
 
-PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch's are in an environment of their own
+pytestmark = pytest.mark.slow
+
+PROGRAMS = ("numpy", "naive", "numpy-sample", "sgemm")  # PyTorch has its own environment
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str) -> None:
+def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
     sizes = map(
         str, (8, 5, 4, *((2, 2) if program == "numpy" else (1, 1)))
     )  # hidden, seq_len, batch, layers, threads
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.baselines", program, cell, *sizes],
         cwd=PROJECT,
         input="2\n3\n",
@@ -27,19 +28,18 @@ def test_each_program_takes_the_steps_that_are_asked_for(program: str, cell: str
         check=False,
         timeout=TIME_LIMIT,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert [float(line) > 0 for line in ended.stdout.split()] == [True, True]
+    assert (process.returncode, process.stderr) == (0, "")
+    assert [float(line) > 0 for line in process.stdout.split()] == [True, True]
 
 
-@pytest.mark.slow
-def test_few_frames_are_on_the_stack_at_the_first_gradient() -> None:
-    """What a reader passes from the command line to a cell's backward pass."""
-    done = subprocess.run(
+def test_call_depth_at_first_gradient() -> None:
+    """Frames from the command line to the backward pass of a cell."""
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.call_depth", "hidden=8", "workers=1"],
         cwd=PROJECT, env=environ(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
     )  # fmt: skip
-    *frames, summary, modules = done.stdout.splitlines()
-    assert frames[0].startswith("src/train.py"), done.stderr
+    *frames, summary, modules = process.stdout.splitlines()
+    assert frames[0].startswith("src/train.py"), process.stderr
     assert frames[-1].startswith("src/rnn/vanilla.py")
     assert len(frames) <= 9
     assert summary.startswith(f"{len(frames)} frames of the project")

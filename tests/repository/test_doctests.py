@@ -1,4 +1,4 @@
-"""The examples in the docstrings of src are what really comes out."""
+"""The examples in docstrings print the shown output."""
 
 import doctest
 from importlib import import_module
@@ -18,10 +18,10 @@ MODULES = [
 def test_examples_in_docstrings(name: str) -> None:
     found = doctest.testmod(import_module(name), report=True)
     assert found.attempted > 0
-    assert found.failed == 0, "the differences are in the output"
+    assert found.failed == 0, "see the output for the differences"
 
 
-def test_where_an_example_says_it_best_there_is_one() -> None:
+def test_modules_with_doctests() -> None:
     text = {f"src.data.{name}" for name in ("normalization", "batches", "vocabulary")}
     rnn = {f"src.rnn.{name}" for name in ("loss", "optimizers", "schedules")}
     assert text | rnn | {"src.generation.sampling"} <= set(MODULES)

@@ -1,4 +1,4 @@
-"""docs/extending.md followed to the letter, in a copy of the project: its files, its edits, its commands."""
+"""Execute docs/extending.md in a copy of the project: files, edits and commands."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ KINDS = (
 )  # fmt: skip
 FILES = " ".join(f"tests/{name}.py" for name in KINDS)
 NEW = "ugrnn or lion or inverse_root or hamlet or pair or gates or choices_file"
-OWN = "ugrnn.py test_ugrnn.py lion.py inverse_root.py"  # a user's modules
+OWN = "ugrnn.py test_ugrnn.py lion.py inverse_root.py"  # modules of the user
 CHECKS = [
     f"python -m ruff check src tests {OWN}",
     f"python -m ruff format --check src tests {OWN}",
@@ -46,12 +46,12 @@ CHECKS = [
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     rc: int
     text: str
 
 
-def copy(root: Path) -> None:
+def copy_project(root: Path) -> None:
     for name in COPIED:
         source = PROJECT / name
         if source.is_dir():
@@ -60,11 +60,11 @@ def copy(root: Path) -> None:
             shutil.copy(source, root / name)
 
 
-def run(root: Path, line: str) -> Said:
+def run(root: Path, line: str) -> Output:
     python, *arguments = shlex.split(line)
     assert python == "python"
     kept = {key: value for key, value in environ().items() if key != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
         env=kept | {"COLUMNS": "120"},
@@ -73,14 +73,14 @@ def run(root: Path, line: str) -> Said:
         timeout=TIME_LIMIT,
         check=False,
     )
-    return Said(done.returncode, done.stdout + done.stderr)
+    return Output(process.returncode, process.stdout + process.stderr)
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which every section has been followed, one behind the other."""
+def extended_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the files and edits of every section."""
     root = tmp_path_factory.mktemp("extended")
-    copy(root)
+    copy_project(root)
     for section in SECTIONS.values():
         for block in section:
             if block.kind in ("new", "edit"):
@@ -88,8 +88,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def groups(section: list[Block]) -> list[tuple[Block, list[str]]]:
-    """Every block of commands with the lines that one of them says."""
+def command_groups(section: list[Block]) -> list[tuple[Block, list[str]]]:
+    """Return every command block with the expected lines of its output."""
     found: list[tuple[Block, list[str]]] = []
     for block in section:
         if block.kind == "run":
@@ -100,25 +100,27 @@ def groups(section: list[Block]) -> list[tuple[Block, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def said(extended: Path) -> dict[str, Said]:
-    """What every command of the page said, and what checks the whole, two at a time."""
-    lines = [line for section in SECTIONS.values() for block, _ in groups(section) for line in block.lines]
+def outputs(extended_copy: Path) -> dict[str, Output]:
+    """Run all commands of the page and the checks, two at a time."""
+    lines = [
+        line for section in SECTIONS.values() for block, _ in command_groups(section) for line in block.lines
+    ]
     assert len(set(lines)) == len(lines) > 5
-    run(extended, "python -m src.preprocess")  # or two commands would both make the default corpus
+    run(extended_copy, "python -m src.preprocess")  # avoids two parallel preparations
     lines += CHECKS
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(lines, pool.map(lambda line: run(extended, line), lines), strict=True))
+        return dict(zip(lines, pool.map(lambda line: run(extended_copy, line), lines), strict=True))
 
 
-def test_the_page_has_the_sections_that_it_announces() -> None:
-    kinds = ("A cell", "An optimizer", "A schedule", "A corpus", "A launcher", "An experiment")
-    assert tuple(SECTIONS) == kinds
-    assert all(groups(section) for section in SECTIONS.values())
+def test_page_sections() -> None:
+    sections = ("A cell", "An optimizer", "A schedule", "A corpus", "A launcher", "An experiment")
+    assert tuple(SECTIONS) == sections
+    assert all(command_groups(section) for section in SECTIONS.values())
 
 
-def test_every_file_and_edit_fits_the_code_of_today(tmp_path: Path) -> None:
-    """The quick part of what follows: an edit whose place has moved is found without training."""
-    copy(tmp_path)
+def test_every_edit_applies(tmp_path: Path) -> None:
+    """Finds outdated edits without training."""
+    copy_project(tmp_path)
     for section in SECTIONS.values():
         for block in section:
             if block.kind in ("new", "edit"):
@@ -127,8 +129,8 @@ def test_every_file_and_edit_fits_the_code_of_today(tmp_path: Path) -> None:
         apply(Block("edit", "src/config/schema.py", "-not there\n+there\n"), tmp_path)
 
 
-def test_a_reader_is_told_the_path_of_every_block() -> None:
-    """The markers are not shown: the text before them names the file."""
+def test_page_names_path_of_every_block() -> None:
+    """The markers are hidden, so the text must name the file."""
     text = " ".join(page("extending.md").split())
     for section in SECTIONS.values():
         for block in section:
@@ -139,23 +141,23 @@ def test_a_reader_is_told_the_path_of_every_block() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("heading", SECTIONS)
-def test_the_commands_of_a_section_end_as_it_says(heading: str, said: dict[str, Said]) -> None:
-    for block, expected in groups(SECTIONS[heading]):
+def test_section_commands_print_expected_output(heading: str, outputs: dict[str, Output]) -> None:
+    for block, expected in command_groups(SECTIONS[heading]):
         printed = ""
         for line in block.lines:
-            ended = said[line]
-            assert ended.rc == int(block.about or 0), f"{line}\n{ended.text}"
-            assert "Traceback" not in ended.text
-            printed += ended.text
+            output = outputs[line]
+            assert output.rc == int(block.about or 0), f"{line}\n{output.text}"
+            assert "Traceback" not in output.text
+            printed += output.text
         for each in expected:
             assert each in printed, f"{block.text}{printed}"
 
 
 @pytest.mark.slow
-def test_what_was_added_reaches_the_runs(extended: Path, said: dict[str, Said]) -> None:
-    """Each of them was trained with, and its name stands in the run's config."""
-    assert said
-    configs = [json.loads(file.read_text()) for file in extended.glob("outputs/runs/*/config.json")]
+def test_extensions_are_used_by_runs(extended_copy: Path, outputs: dict[str, Output]) -> None:
+    """A run was trained with each extension."""
+    assert outputs
+    configs = [json.loads(file.read_text()) for file in extended_copy.glob("outputs/runs/*/config.json")]
     assert "ugrnn.UGRNN" in {config["model"]["name"] for config in configs}
     for group, target in (("optimizer", "lion.Lion"), ("schedule", "inverse_root.InverseRoot")):
         assert target in {config[group]["_target_"] for config in configs}
@@ -164,6 +166,6 @@ def test_what_was_added_reaches_the_runs(extended: Path, said: dict[str, Said]) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", CHECKS)
-def test_what_holds_for_our_code_holds_for_that_of_the_page(line: str, said: dict[str, Said]) -> None:
-    """It is laid out and typed as strictly, and the suites that hold for all of a kind take the new ones."""
-    assert said[line].rc == 0, said[line].text
+def test_extensions_pass_checks(line: str, outputs: dict[str, Output]) -> None:
+    """Formatting, types and the test suites of all cells, optimizers, ... include the extensions."""
+    assert outputs[line].rc == 0, outputs[line].text

@@ -1,4 +1,4 @@
-"""The rules of which part may look at which (design, section 3), read from the source itself."""
+"""Import rules between packages, checked in the source."""
 
 import ast
 import sys
@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "sync", "reproduce"
 }  # fmt: skip
-# Packages, and modules beside the commands, from the lowest.
+# Packages and top-level modules, from the lowest.
 ORDER = (
     "common",
     "rnn",
@@ -37,7 +37,7 @@ ORDER = (
 
 
 def name_of(file: Path) -> str:
-    """src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
+    """Return the module name: src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
     dotted = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
     return dotted.removesuffix(".__init__")
 
@@ -46,12 +46,12 @@ FILES = {name_of(file): file for file in sorted((PROJECT / "src").rglob("*.py"))
 
 
 def is_type_checking(node: ast.AST) -> bool:
-    """Whether a node is `if TYPE_CHECKING:`."""
+    """Return whether a node is `if TYPE_CHECKING:`."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def stays_in_package(module: str, node: ast.AST) -> bool:
-    """Whether a node imports from the module's own package, or (the runner) from the module beside it."""
+    """Return whether a node imports from the module's own package."""
     if not isinstance(node, ast.ImportFrom):
         return False
     return (node.module or "").split(".")[:-1] == module.split(".")[:-1]
@@ -59,13 +59,13 @@ def stays_in_package(module: str, node: ast.AST) -> bool:
 
 @cache
 def imports_of(module: str) -> frozenset[str]:
-    """Dotted names of every import, those inside functions too; a name of ours down to its module."""
+    """Return the names of all imports, including those inside functions."""
     found: set[str] = set()
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
-    # What only the type checker imports within a package makes no cycle.
-    typed = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
+    # Imports for the type checker within a package form no cycle.
+    type_checking_nodes = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
     for node in ast.walk(tree):
-        if node in typed and stays_in_package(module, node):
+        if node in type_checking_nodes and stays_in_package(module, node):
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -79,34 +79,34 @@ def imports_of(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def top(name: str) -> str:
+def top_package(name: str) -> str:
     return name.partition(".")[0]
 
 
 def packages_of(module: str) -> set[str]:
-    return {top(name) for name in imports_of(module)}
+    return {top_package(name) for name in imports_of(module)}
 
 
 def importers(package: str) -> set[str]:
-    """Modules of src that import a package of others."""
+    """Return the modules of src that import a third-party package."""
     return {module for module in FILES if package in packages_of(module)}
 
 
-def ours(module: str) -> set[str]:
-    return {name for name in imports_of(module) if top(name) == "src"}
+def project_imports(module: str) -> set[str]:
+    return {name for name in imports_of(module) if top_package(name) == "src"}
 
 
-def part_of(module: str) -> str:
-    """src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
+def package_of(module: str) -> str:
+    """Return the package: src.rnn.cells is in rnn, src.runner in runner, src itself in none."""
     return f"{module}.".split(".")[1]
 
 
-def within(name: str, *packages: str) -> bool:
+def is_below(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
-def test_the_source_was_found() -> None:
-    """Else every rule below would hold of nothing."""
+def test_source_analysis_finds_known_imports() -> None:
+    """Otherwise the tests below would check nothing."""
     assert {"src.cli.main", "src.rnn.vanilla", "src.tracking.sync"} <= FILES.keys()
     assert "src.config.schema" in imports_of("src.training.trainer")
     inside_a_function = imports_of("src.tracking.run_store")  # as `from PACKAGE import MODULE`
@@ -115,31 +115,31 @@ def test_the_source_was_found() -> None:
     assert {f"src.{command}" for command in COMMANDS} <= FILES.keys()
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if within(m, "src.rnn")])
-def test_the_mathematics_imports_numpy_and_nothing_else(module: str) -> None:
-    others = {name for name in imports_of(module) if not within(name, "src.rnn", "numpy")}
-    assert {top(name) for name in others} <= sys.stdlib_module_names
+@pytest.mark.parametrize("module", [m for m in FILES if is_below(m, "src.rnn")])
+def test_rnn_imports_only_numpy(module: str) -> None:
+    others = {name for name in imports_of(module) if not is_below(name, "src.rnn", "numpy")}
+    assert {top_package(name) for name in others} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if part_of(m) in ORDER])
-def test_every_package_imports_itself_and_those_before_it(module: str) -> None:
-    allowed = [f"src.{part}" for part in ORDER[: ORDER.index(part_of(module)) + 1]]
-    assert not {name for name in ours(module) if not within(name, *allowed)}
+@pytest.mark.parametrize("module", [m for m in FILES if package_of(m) in ORDER])
+def test_packages_import_only_lower_packages(module: str) -> None:
+    allowed = [f"src.{part}" for part in ORDER[: ORDER.index(package_of(module)) + 1]]
+    assert not {name for name in project_imports(module) if not is_below(name, *allowed)}
 
 
-def test_what_is_in_no_package_is_a_command() -> None:
-    assert {part_of(module) for module in FILES} - {"", *ORDER} == COMMANDS | {"gradcheck"}
+def test_top_level_modules_are_commands() -> None:
+    assert {package_of(module) for module in FILES} - {"", *ORDER} == COMMANDS | {"gradcheck"}
 
 
-def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_own_words() -> None:
+def test_package_table_matches_docstrings() -> None:
     page = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    told = [tuple(row) for row in rows(page, "packages")]
-    own = [ast.get_docstring(ast.parse(FILES[f"src.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
-    assert told == [(f"`{p}`", text) for p, text in zip(ORDER, own, strict=True)]
+    documented = [tuple(row) for row in rows(page, "packages")]
+    docstrings = [ast.get_docstring(ast.parse(FILES[f"src.{p}"].read_text(encoding="utf-8"))) for p in ORDER]
+    assert documented == [(f"`{p}`", text) for p, text in zip(ORDER, docstrings, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("package", "where"),
+    ("package", "importing_modules"),
     [
         (
             "mlflow",
@@ -199,11 +199,11 @@ def test_the_packages_are_on_the_contributors_page_in_their_order_each_in_its_ow
         ("pickle", set()),
     ],
 )
-def test_each_package_is_imported_in_its_own_place(package: str, where: set[str]) -> None:
-    assert importers(package) == where
+def test_large_packages_are_imported_only_by(package: str, importing_modules: set[str]) -> None:
+    assert importers(package) == importing_modules
 
 
-def test_no_torch_anywhere_not_even_by_name() -> None:
+def test_torch_is_not_referenced() -> None:
     for module, file in FILES.items():
         tree = ast.parse(file.read_text(encoding="utf-8"))
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -211,25 +211,25 @@ def test_no_torch_anywhere_not_even_by_name() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_commands_do_not_import_one_another(command: str) -> None:
+def test_commands_do_not_import_each_other(command: str) -> None:
     others = {f"src.{other}" for other in COMMANDS}
     assert not imports_of(f"src.{command}") & others
 
 
-def test_nothing_below_imports_a_command() -> None:
+def test_packages_do_not_import_commands() -> None:
     commands = {f"src.{command}" for command in COMMANDS}
     for module in FILES.keys() - commands:
         assert not imports_of(module) & commands, module
 
 
-def test_the_schema_imports_nothing_slow_of_ours() -> None:
-    optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # within a function
-    assert ours("src.config.constraints") - optimizers == {"src.common.errors"}
-    assert ours("src.config.schema") - {"src.common.errors", "src.common.files"} == {
+def test_schema_imports_no_slow_module() -> None:
+    optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # imported inside a function
+    assert project_imports("src.config.constraints") - optimizers == {"src.common.errors"}
+    assert project_imports("src.config.schema") - {"src.common.errors", "src.common.files"} == {
         "src.config.constraints",
         "src.rnn.cells",
     }
-    assert not ours("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # for types only
+    assert not project_imports("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # only for types
 
 
 def test_no_import_cycle() -> None:
@@ -239,7 +239,7 @@ def test_no_import_cycle() -> None:
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
         if module in finished:
             return
-        for name in sorted(ours(module) & FILES.keys()):
+        for name in sorted(project_imports(module) & FILES.keys()):
             visit(name, (*path, module))
         finished.add(module)
 
@@ -260,16 +260,16 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slow", sorted(SLOW))
-def test_what_is_slow_to_import_is_imported_inside_functions(slow: str) -> None:
-    """MLflow takes some 4 seconds, matplotlib one: training waits for neither."""
+def test_slow_modules_are_imported_inside_functions(slow: str) -> None:
+    """MLflow takes 4 seconds to import, matplotlib one."""
     package = SLOW[slow]
     for module, file in FILES.items():
         if package in packages_of(module):
             continue
-        at_once = [
+        top_level_imports = [
             n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ImportFrom)
         ]
-        names = {f"{n.module}.{alias.name}" for n in at_once for alias in n.names} | {
-            n.module for n in at_once
+        names = {f"{n.module}.{alias.name}" for n in top_level_imports for alias in n.names} | {
+            n.module for n in top_level_imports
         }
         assert slow not in names, f"{module} imports {slow}, and with it {package}, at once"

@@ -1,4 +1,4 @@
-"""Every error has the form `key: expected ..., got ...`, stands once, and quotes the commands in it."""
+"""Every error has the form `key: expected ..., got ...`, and its text is unique."""
 
 import re
 from collections import Counter
@@ -10,25 +10,25 @@ EVERY = list(messages())
 
 
 def has_words(text: str) -> bool:
-    """Whether a message is written at its place, not only passed on."""
+    """Return whether a message is written at its place, not only passed on."""
     return len(re.findall(r"[a-z]{3,}", text)) > 2
 
 
-def test_every_error_says_what_was_expected_and_what_came() -> None:
+def test_errors_have_expected_and_got() -> None:
     errors = [message for message in EVERY if message.function == "UserError" and has_words(message.text)]
     assert len(errors) > 60
     form = re.compile(r"expected .*, got ")
     assert [f"{message.place}: {message.text}" for message in errors if not form.search(message.text)] == []
 
 
-def test_no_error_is_written_twice() -> None:
+def test_error_messages_are_unique() -> None:
     texts = Counter(
         message.text for message in EVERY if message.function in ERRORS and has_words(message.text)
     )
     assert {text: count for text, count in texts.items() if count > 1} == {}
 
 
-def test_messages_are_read_with_their_values_left_out(tmp_path: Path) -> None:
+def test_messages_replace_values_by_placeholder(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(
         'raise UserError(f"{key}: expected " + "x" + f", got {a!r}")\necho_err("one" if a else "two")\n'
     )

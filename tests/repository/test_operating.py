@@ -1,36 +1,36 @@
-"""docs/operating.md says what is so: the messages, the memory, the launchers, a lost database made anew."""
+"""docs/operating.md matches the software: messages, memory, launchers, steps to restore a database."""
 
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from src.common.files import CONF
 from src.rnn.parameters import RNNConfig
-from tests.conftest import Trained, run_command
-from tests.doc_pages import constants, named, page, rows
+from tests.commands import RunCli
+from tests.conftest import Trained, ignore_mlflow_warnings, run_command
+from tests.doc_pages import constants, names_in_backticks, page, rows
+from tests.mlflow_queries import connect
 from tests.rnn.memory_estimate import training_bytes
 
 OPERATING = page("operating.md")
 MESSAGES = [message for row in rows(OPERATING, "symptoms") for message in re.findall(r"^`([^`]+)`$", row[0])]
 
 
-def test_every_line_of_the_table_has_a_message_a_cause_and_a_remedy() -> None:
+def test_symptom_table_is_complete() -> None:
     table = rows(OPERATING, "symptoms")
     assert len(MESSAGES) == len(table) > 30
     assert all(len(row) == 3 and all(row) for row in table)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_every_message_is_one_that_the_software_has(message: str) -> None:
-    """Its parts between what is filled in stand in one file of the code."""
-    key = re.compile(r"\A[\w./]+: ")  # a message may be told of one key or another
+def test_documented_message_exists(message: str) -> None:
+    """The constant parts of the message are in one source file."""
+    key = re.compile(r"\A[\w./]+: ")  # the key is variable
     pieces = [part.strip(" ,:") for part in re.split(r"\.\.\.|, got ", message)]
     parts = [part for part in pieces if len(part) > 2]
     assert parts
@@ -42,7 +42,7 @@ def test_every_message_is_one_that_the_software_has(message: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("said", "command", "arguments"),
+    ("fragment", "command", "arguments"),
     [
         ("did you mean", "train", ("hiden=8",)),
         ("add --multirun", "train", ("hidden=64,128",)),
@@ -57,44 +57,45 @@ def test_every_message_is_one_that_the_software_has(message: str) -> None:
         ("whose driver is installed", "server", ("backend_store_uri=oracle://u:p@h/n", "port=59731")),
     ],
 )
-def test_messages_of_the_table_come_when_provoked(
-    said: str, command: str, arguments: tuple[str, ...], typed: Callable[..., Any], tmp_path: Path
+def test_documented_message_is_printed(
+    fragment: str, command: str, arguments: tuple[str, ...], run_cli: RunCli, tmp_path: Path
 ) -> None:
     (tmp_path / "latin.txt").write_bytes("caf\u00e9 ".encode("latin-1") * 500)
     (tmp_path / "short.txt").write_text("too short")
-    places = {name: str(tmp_path / f"{name}.txt") for name in ("latin", "short")}
-    given = [text.format(**places) for text in arguments]
-    if "max_vocabulary" in given[-1]:
-        given.append("data.encoding=latin-1")
-    elsewhere = [] if given[0].startswith("output_dir=") else [f"output_dir={tmp_path / 'outputs'}"]
+    texts = {name: str(tmp_path / f"{name}.txt") for name in ("latin", "short")}
+    overrides = [text.format(**texts) for text in arguments]
+    if "max_vocabulary" in overrides[-1]:
+        overrides.append("data.encoding=latin-1")
+    output_override = [] if overrides[0].startswith("output_dir=") else [f"output_dir={tmp_path / 'outputs'}"]
     if command == "train":
-        given += ["max_epochs=0.01", "workers=1"]  # should one of them be accepted after all
-    ended = typed(command, *given, *elsewhere, f"data_dir={tmp_path / 'data'}")
-    assert ended.rc == 2
-    (message,) = (each for each in MESSAGES if said in each)
+        overrides += ["max_epochs=0.01", "workers=1"]  # limits training if the input is accepted
+    result = run_cli(command, *overrides, *output_override, f"data_dir={tmp_path / 'data'}")
+    assert result.rc == 2
+    (message,) = (each for each in MESSAGES if fragment in each)
     parts = [re.escape(part) for part in message.split("...")]
-    assert "Traceback" not in ended.err
-    assert re.search(".*".join(parts), ended.err.splitlines()[-1]), ended.err
+    assert "Traceback" not in result.err
+    assert re.search(".*".join(parts), result.err.splitlines()[-1]), result.err
 
 
-# --- figures ---
-
-
-def test_memory_is_what_the_formula_says() -> None:
+def test_memory_table_matches_formula() -> None:
     heading, *table = rows(OPERATING, "memory", with_heading=True)
     for cell, *sizes in table:
-        (model,) = named(cell)
-        for units, told_size in zip(heading[1:], sizes, strict=True):
-            (hidden,) = (int(name.partition("=")[2]) for name in named(units))
+        (model,) = names_in_backticks(cell)
+        for units, documented_size in zip(heading[1:], sizes, strict=True):
+            (hidden,) = (int(name.partition("=")[2]) for name in names_in_backticks(units))
             expected = training_bytes(RNNConfig(27, hidden, model.partition("=")[2]), 20, 64)
-            assert told_size == f"{expected / 1e6:.0f} MB"
+            assert documented_size == f"{expected / 1e6:.0f} MB"
 
 
-def test_every_launcher_is_told_of_with_keys_that_it_has() -> None:
+def test_documented_launcher_keys_exist() -> None:
     folder = CONF / "hydra" / "launcher"
-    told_of = {name: named(row[2]) for row in rows(OPERATING, "launchers") for name in named(row[0])}
-    assert told_of.keys() == {file.stem for file in folder.glob("*.yaml")}
-    for launcher, keys in told_of.items():
+    documented = {
+        name: names_in_backticks(row[2])
+        for row in rows(OPERATING, "launchers")
+        for name in names_in_backticks(row[0])
+    }
+    assert documented.keys() == {file.stem for file in folder.glob("*.yaml")}
+    for launcher, keys in documented.items():
         config = OmegaConf.load(folder / f"{launcher}.yaml")
         assert keys
         for key in keys:
@@ -102,11 +103,9 @@ def test_every_launcher_is_told_of_with_keys_that_it_has() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_a_lost_database_is_made_anew_from_the_journals(trained: Trained, tmp_path: Path) -> None:
-    """The steps under "Upload everything again, or elsewhere"."""
-    from src.tracking.mlflow_client import connect
-
+@ignore_mlflow_warnings
+def test_lost_database_is_restored_from_event_logs(trained: Trained, tmp_path: Path) -> None:
+    """Follows "Upload everything again, or elsewhere"."""
     outputs = tmp_path / "outputs"
     shutil.copytree(trained.folder, outputs / "runs" / trained.folder.name)
     (outputs / "sweeps" / "none" / "jobs").mkdir(parents=True)
@@ -115,13 +114,12 @@ def test_a_lost_database_is_made_anew_from_the_journals(trained: Trained, tmp_pa
     steps = steps.replace("/old/outputs", str(trained.outputs)).replace("/new/outputs", str(outputs))
     subprocess.run(["bash", "-ec", steps], cwd=tmp_path, check=True)
     file = outputs / "runs" / trained.folder.name / "tracking.json"
-    ended = run_command("src.sync", str(outputs))
-    assert ended.rc == 0, ended.err
+    run_command("src.sync", str(outputs)).check()
     new = json.loads(file.with_name("sync_state.json").read_text())["run_id"]
-    first, again = (
+    first, restored = (
         connect(f"sqlite:///{place / 'mlflow.db'}").get_run(run_id)
         for place, run_id in ((trained.outputs, trained.run_id), (outputs, new))
     )
-    assert again.data.metrics == first.data.metrics
-    assert again.data.params == first.data.params
-    assert again.info.artifact_uri.startswith(outputs.as_uri())
+    assert restored.data.metrics == first.data.metrics
+    assert restored.data.params == first.data.params
+    assert restored.info.artifact_uri.startswith(outputs.as_uri())

@@ -1,4 +1,4 @@
-"""What the README says is what the committed measurements say, and what it tells to type exists."""
+"""Numbers and commands of the README match the measurements and the Makefile."""
 
 import json
 import re
@@ -20,12 +20,12 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
 def measured(file: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((PROJECT / file).read_text(encoding="utf-8"))
-    return found
+    data: dict[str, Any] = json.loads((PROJECT / file).read_text(encoding="utf-8"))
+    return data
 
 
-def between(mark: str, page: str = README) -> str:
-    """The part of a page between <!-- mark --> and <!-- /mark -->."""
+def block(mark: str, page: str = README) -> str:
+    """Return the text between <!-- mark --> and <!-- /mark -->."""
     return page.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
 
 
@@ -51,12 +51,12 @@ def between(mark: str, page: str = README) -> str:
         "test/xz_bpc",
     ],
 )
-def test_scores_are_those_that_were_measured(metric: str) -> None:
+def test_readme_scores_are_measured(metric: str) -> None:
     value = measured("experiments/sonnets/measured.json")["measures"][metric]
-    assert f"{value:.3f}" in between("scores")
+    assert f"{value:.3f}" in block("scores")
 
 
-def test_the_readme_is_short_and_names_no_invented_address() -> None:
+def test_readme_is_short_with_contents() -> None:
     assert README.count("\n") <= 150
     assert "git clone ADDRESS " in README
     sections = re.findall(r"^## (.*)$", README, re.MULTILINE)
@@ -65,32 +65,32 @@ def test_the_readme_is_short_and_names_no_invented_address() -> None:
         assert f"[{section}](#{section.lower().replace(' ', '-')})" in contents, section
 
 
-def test_the_sample_was_written_by_the_measured_run() -> None:
+def test_readme_sample_is_from_measured_run() -> None:
     text = measured("experiments/sonnets/measured.json")["samples"]["0.7"]
-    shown = between("sample").strip().removeprefix("> ")
+    shown = block("sample").strip().removeprefix("> ")
     assert len(shown) > 80
     assert shown in text
 
 
-def test_speed_is_that_of_the_benchmark() -> None:
-    found = measured("benchmarks/throughput.json")
+def test_readme_speed_is_measured() -> None:
+    data = measured("benchmarks/throughput.json")
     rows = {
-        tuple(row["case"][k] for k in ("cell", "hidden", "batch")): row["ratio"] for row in found["training"]
+        tuple(row["case"][k] for k in ("cell", "hidden", "batch")): row["ratio"] for row in data["training"]
     }
     assert f"{rows['rnn', 128, 64]:.2f} times PyTorch's" in MEASUREMENTS
     assert f"{rows['rnn', 128, 64]:.1f} times as fast on a CPU" in README
     assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in MEASUREMENTS
-    assert f"| {found['naive']['ratio']:.0f} times |" in MEASUREMENTS
-    assert f"{found['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
+    assert f"| {data['naive']['ratio']:.0f} times |" in MEASUREMENTS
+    assert f"{data['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
     lengths = {
         tuple(row["case"][k] for k in ("cell", "hidden", "seq_len", "batch")): row["ratio"]
-        for row in found["training"]
+        for row in data["training"]
     }
     small, large = lengths["rnn", 128, 20, 64], lengths["rnn", 512, 64, 64]
     assert f"{small:.2f} times its training speed at 128 units, {large:.2f} at 512" in README
 
 
-def test_the_other_figures_are_those_that_were_measured() -> None:
+def test_readme_numbers_are_measured() -> None:
     tiny = measured("experiments/tinyshakespeare/measured.json")["measures"]["loss"]
     tracking = measured("benchmarks/tracking_cost.json")
     low, high = tracking["interval"]
@@ -106,7 +106,7 @@ def test_the_other_figures_are_those_that_were_measured() -> None:
     assert f"{sweep['ratio']:.2f} of the time" in MEASUREMENTS
 
 
-def test_what_the_first_minute_shows_is_what_was_measured() -> None:
+def test_readme_output_is_measured() -> None:
     screen = README.partition("## What comes out")[2].partition("<!-- scores -->")[0]
     metrics = measured("experiments/sonnets/measured.json")["measures"]
     assert (
@@ -120,64 +120,73 @@ def test_what_the_first_minute_shows_is_what_was_measured() -> None:
     assert set(shown) <= set(claims)
 
 
-def test_what_workers_part_by_is_what_was_measured() -> None:
-    found = measured("benchmarks/determinism.json")
-    assert set(found["repeats"].values()) == {True}
-    weights, loss = (max(row[key] for row in found["differences"]) for key in ("weights", "val_loss"))
+def test_documented_worker_difference_is_measured() -> None:
+    data = measured("benchmarks/determinism.json")
+    assert set(data["repeats"].values()) == {True}
+    weights, loss = (max(row[key] for row in data["differences"]) for key in ("weights", "val_loss"))
     scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
-    assert between("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
+    assert block("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
 
 
-def test_what_kernels_part_by_is_what_was_measured() -> None:
-    found = measured("benchmarks/kernels.json")
-    assert found["threads_matter"] == []
-    assert {"Prescott", "Haswell"} <= found["families"].keys()
+def test_documented_kernel_difference_is_measured() -> None:
+    data = measured("benchmarks/kernels.json")
+    assert data["threads_matter"] == []
+    assert {"Prescott", "Haswell"} <= data["families"].keys()
     scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
-    loss, bpc = (least_digits(found, name) for name in ("val/loss", "test/bpc"))
-    assert between("digits", scores) == f"{loss} for `val/loss`, {bpc} for `test/bpc`"
+    loss, bpc = (least_digits(data, name) for name in ("val/loss", "test/bpc"))
+    assert block("digits", scores) == f"{loss} for `val/loss`, {bpc} for `test/bpc`"
     assert min(loss, bpc) > 4
 
 
-def test_one_blas_thread_costs_an_evaluation_less_than_a_tenth() -> None:
-    found = measured("benchmarks/evaluation_cost.json")["evaluations"]
-    assert len(found) == 6
-    assert max(row["ratio"] for row in found) < 1.1
+def test_one_blas_thread_costs_less_than_ten_percent() -> None:
+    data = measured("benchmarks/evaluation_cost.json")["evaluations"]
+    assert len(data) == 6
+    assert max(row["ratio"] for row in data) < 1.1
 
 
-def test_every_make_target_that_a_page_names_exists_and_is_explained() -> None:
+def test_documented_make_targets_exist() -> None:
     files = [
         *PROJECT.glob("*.md"),
         *(f for folder in ("docs", "experiments", "benchmarks") for f in (PROJECT / folder).rglob("*.md")),
     ]
     pages = [file.read_text(encoding="utf-8") for file in files]
-    named = {
+    targets_named = {
         target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
     }
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert {"reproduce", "test", "ui", "help", "bench", "dev", "bench-quickstart", "update-results"} <= named
-    assert named <= explained
+    assert {
+        "reproduce",
+        "test",
+        "ui",
+        "help",
+        "bench",
+        "dev",
+        "bench-quickstart",
+        "update-results",
+    } <= targets_named
+    assert targets_named <= explained
 
 
-def test_every_target_of_the_makefile_is_explained_and_phony() -> None:
+def test_make_targets_are_explained_and_phony() -> None:
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     phony = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
     assert targets == phony == explained
 
 
-def test_make_help_begins_with_the_targets_of_a_newcomer() -> None:
+def test_make_help_starts_with_basic_targets() -> None:
     help_page = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
     ).stdout
     names = re.findall(r"^  make ([a-z-]+)", help_page, re.MULTILINE)
     assert names[:5] == ["setup", "reproduce", "test", "ui", "play"]
     assert sorted([*names, "help"]) == sorted(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-    assert len(re.findall(r"^[A-Z]", help_page, re.MULTILINE)) == 5, "headings of groups"
+    assert len(re.findall(r"^[A-Z]", help_page, re.MULTILINE)) == 5, "headings of target groups"
     assert max(len(line) for line in help_page.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("lock", [f"requirements{of}.lock" for of in ("", "-run", "-uv", "-cluster")])
-def test_locks_carry_hashes_and_no_address(lock: str) -> None:
+def test_locks_have_hashes_and_no_url(lock: str) -> None:
     text = (PROJECT / lock).read_text(encoding="utf-8")
     assert "://" not in text
     requirements = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
@@ -185,8 +194,8 @@ def test_locks_carry_hashes_and_no_address(lock: str) -> None:
     assert all("==" in pin and "--hash=sha256:" in pin for pin in requirements)
 
 
-def test_the_gradients_are_as_exact_as_told() -> None:
-    """`make gradcheck` writes cell, activation, layers, dropout, max relative error, parameter."""
+def test_documented_gradient_error_is_measured() -> None:
+    """Columns of gradients.txt: cell, activation, layers, dropout, max relative error, parameter."""
     table = (PROJECT / "benchmarks" / "gradients.txt").read_text(encoding="utf-8").splitlines()
     worst = [float(line.split()[4]) for line in table[1:-1]]
     assert len(worst) == 5 * len({line.split()[0] + line.split()[1] for line in table[1:-1]})
@@ -197,18 +206,17 @@ def test_the_gradients_are_as_exact_as_told() -> None:
     assert table[-1].startswith("PASS: ")
 
 
-def test_the_changes_that_tests_notice_are_those_of_the_table() -> None:
-    """`make mutation`: changes, noticed, endless loops (noticed, too), explained, open, not run."""
+def test_documented_mutation_result_is_measured() -> None:
+    """Columns: changes, noticed, timeout, explained, open, not run."""
     table = (PROJECT / "benchmarks" / "mutation.md").read_text(encoding="utf-8")
-    found = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
-    assert found
-    changes, noticed, endless, explained, opened, missing = map(int, found.groups())
+    match = re.search(r"\| \*\*all\*\* \| " + r" \| ".join([r"(\d+)"] * 6) + r" \|", table)
+    assert match
+    changes, noticed, endless, explained, opened, missing = map(int, match.groups())
     assert (opened, missing) == (0, 0)
     assert f"| {noticed + endless:,} of {changes:,}; why the other {explained} change nothing" in MEASUREMENTS
 
 
-def test_what_the_tests_reach_is_what_was_measured() -> None:
-    """`make coverage`: its last line but one is the sum."""
+def test_documented_coverage_is_measured() -> None:
     report = (PROJECT / "benchmarks" / "coverage.txt").read_text(encoding="utf-8")
     (total,) = re.findall(r"^TOTAL .* (\d+)%$", report, re.MULTILINE)
     assert f"that the tests reach | {total}% |" in MEASUREMENTS

@@ -1,4 +1,4 @@
-"""What no other file tests: sizes of files, license, citation, changelog, links, locks, screenshots."""
+"""File sizes, license, citation, changelog, links, locks, screenshots, and blocks that benchmarks write."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ from src.common.files import read_block, write_block
 PROJECT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
-MADE = {"data", "outputs"}  # folders with more in them than what is ours
+MADE = {"data", "outputs"}  # folders with generated files
 PAGES = sorted(
     file
     for pattern in ("*.md", "[!.]*/**/*.md")
@@ -37,28 +37,25 @@ CODE = sorted(file for part in ("src", "benchmarks", "docs") for file in (PROJEC
 
 
 def lines_of_code(text: str) -> int:
-    """The lines of a module without its docstrings."""
+    """Return the number of lines of a module without its docstrings."""
     documented = [
         node.body[0]
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and ast.get_docstring(node) is not None
     ]
-    docstrings = sum((each.end_lineno or each.lineno) - each.lineno + 1 for each in documented)
+    docstrings = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in documented)
     return text.count("\n") - docstrings
 
 
-def test_no_file_is_long() -> None:
+def test_files_have_at_most_300_lines() -> None:
     lines = {str(file.relative_to(PROJECT)): lines_of_code(file.read_text(encoding="utf-8")) for file in CODE}
     assert lines_of_code('"""A.\n\nB.\n"""\n\n\ndef f():\n    """C."""\n    return 1\n') == 4
     assert {name.split("/")[0] for name in lines} == {"src", "benchmarks", "docs"}
     assert not {name: count for name, count in lines.items() if count > 300}
 
 
-# --- license, citation, changelog ---
-
-
-def test_the_license_is_the_one_that_is_named() -> None:
+def test_license_matches_pyproject() -> None:
     text = read("LICENSE")
     assert text.startswith("MIT License\n\nCopyright (c) 2026 the authors of char-rnn-laboratory\n")
     assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text
@@ -70,75 +67,69 @@ def test_the_license_is_the_one_that_is_named() -> None:
     )
 
 
-def cited() -> dict[str, Any]:
+def citation() -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(PROJECT / "CITATION.cff")))
 
 
-def test_the_citation_is_valid_and_of_this_version() -> None:
-    """The Citation File Format 1.2.0: what must be there, and nothing that it does not know."""
-    found = cited()
-    assert {"cff-version", "message", "title", "authors"} <= found.keys()
+def test_citation_is_valid() -> None:
+    """Required and known keys of the Citation File Format 1.2.0."""
+    data = citation()
+    assert {"cff-version", "message", "title", "authors"} <= data.keys()
     known = {"abstract", "type", "version", "date-released", "license", "keywords", "references"}
-    assert found.keys() <= known | {"cff-version", "message", "title", "authors"}
-    assert (found["cff-version"], found["type"]) == ("1.2.0", "software")
-    assert all(author.keys() == {"name"} for author in found["authors"])  # an entity, not a person
-    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", found["date-released"])
-    for reference in found["references"]:
+    assert data.keys() <= known | {"cff-version", "message", "title", "authors"}
+    assert (data["cff-version"], data["type"]) == ("1.2.0", "software")
+    assert all(author.keys() == {"name"} for author in data["authors"])  # entities, not persons
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", data["date-released"])
+    for reference in data["references"]:
         assert {"type", "title", "authors", "year"} <= reference.keys()
         assert all({"family-names", "given-names"} == person.keys() for person in reference["authors"])
-    assert found["license"] == PYPROJECT["project"]["license"]
-    assert found["version"] == PYPROJECT["project"]["version"]
+    assert data["license"] == PYPROJECT["project"]["license"]
+    assert data["version"] == PYPROJECT["project"]["version"]
 
 
-def test_the_changelogs_newest_version_is_this_one() -> None:
+def test_changelog_has_current_version() -> None:
     versions = re.findall(r"^## \[(\S+)\] - (\d{4}-\d{2}-\d{2})$", read("CHANGELOG.md"), re.MULTILINE)
     assert versions[0][0] == PYPROJECT["project"]["version"]
-    assert versions[0][1] == cited()["date-released"]
+    assert versions[0][1] == citation()["date-released"]
     for kind in re.findall(r"^### (.*)$", read("CHANGELOG.md"), re.MULTILINE):
         assert kind in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-# --- links ---
-
-
 def prose(page: str) -> str:
-    """A page without what is quoted as code."""
+    """Return a page without code."""
     return re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.DOTALL)
 
 
 def anchors(page: str) -> set[str]:
-    """What a heading is called in an address, as GitHub makes it."""
+    """Return the anchors that GitHub makes of headings."""
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(PROJECT)))
-def test_every_relative_link_leads_somewhere(file: Path) -> None:
+def test_relative_links_resolve(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(text)) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.M)
     for target in targets:
         if "://" in target:
             continue
         path, _, anchor = unquote(target).partition("#")
-        there = (file.parent / path).resolve() if path else file
-        assert there.exists(), f"{file.name}: {target}"
-        assert there.is_relative_to(PROJECT)
+        target_file = (file.parent / path).resolve() if path else file
+        assert target_file.exists(), f"{file.name}: {target}"
+        assert target_file.is_relative_to(PROJECT)
         if anchor:
-            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}"
+            assert anchor in anchors(target_file.read_text(encoding="utf-8")), f"{file.name}: {target}"
 
 
-def test_pages_and_links_were_found() -> None:
-    """Else the test above would hold of nothing."""
+def test_page_analysis_finds_known_links() -> None:
+    """Otherwise the test above would check nothing."""
     names = {str(file.relative_to(PROJECT)) for file in PAGES}
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/commands.md"} <= names
     assert len(re.findall(r"\]\([^)\s]+\)", prose(read("README.md")))) > 20
     assert anchors("# A b\n## C, `d`: e\n") == {"a-b", "c-d-e"}
 
 
-# --- screenshots ---
-
-
-def test_screenshots_are_small_readable_and_shown() -> None:
+def test_screenshots_are_small_and_used() -> None:
     screenshots = sorted((PROJECT / "docs" / "screenshots").iterdir())
     assert {file.name for file in screenshots} == {"mlflow.png", "neurons.png"}
     assert sum(file.stat().st_size for file in screenshots) < 600_000
@@ -146,19 +137,16 @@ def test_screenshots_are_small_readable_and_shown() -> None:
         assert f"](docs/screenshots/{file.name})" in read("README.md")
         with Image.open(file) as image:
             assert image.width >= 1200
-            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "something is drawn"
-
-
-# --- locks ---
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 100, "the screenshot is not empty"
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """Name and version (with its marker) to the lines of the pin."""
+    """Return the lines of each pin by name and version (with its marker)."""
     pins = re.split(r"^(?=[a-z0-9])", read(lock), flags=re.MULTILINE)[1:]
     return {pin.partition(" \\")[0]: re.sub(r"^ *#.*\n?", "", pin, flags=re.MULTILINE) for pin in pins}
 
 
-def test_what_a_run_needs_is_part_of_the_whole_lock_and_has_no_tools_in_it() -> None:
+def test_run_lock_is_subset_without_tools() -> None:
     run, whole = pinned("requirements-run.lock"), pinned("requirements.lock")
     assert run.items() <= whole.items()
     names = {pin.partition("==")[0] for pin in run}
@@ -169,18 +157,15 @@ def test_what_a_run_needs_is_part_of_the_whole_lock_and_has_no_tools_in_it() -> 
     assert tools <= {pin.partition("==")[0] for pin in whole}
 
 
-def test_a_target_that_uses_a_tool_installs_it() -> None:
+def test_make_targets_install_their_tools() -> None:
     tools = re.compile(r"\$\(RUN\) -m (pytest|ruff|mypy|coverage|benchmarks\.screenshots)\b")
-    found = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
-    using = {name: needs.split() for name, needs, recipe in found if tools.search(recipe)}
-    assert {"test", "test-fast", "test-cluster", "lint", "format", "screenshots"} <= using.keys()
-    assert [name for name, needs in using.items() if "dev" not in needs] == []
+    rules = re.findall(r"^([a-z-]+):([^\n#]*)##[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
+    targets = {name: needs.split() for name, needs, recipe in rules if tools.search(recipe)}
+    assert {"test", "test-fast", "test-cluster", "lint", "format", "screenshots"} <= targets.keys()
+    assert [name for name, needs in targets.items() if "dev" not in needs] == []
 
 
-# --- what benchmarks write into pages ---
-
-
-def test_only_what_stands_between_the_marks_is_written(tmp_path: Path) -> None:
+def test_write_block_replaces_only_marked_text(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("a <!-- x -->old<!-- /x --> b <!-- y -->old<!-- /y -->\n")
     write_block(file, "x", "new")
@@ -191,31 +176,31 @@ def test_only_what_stands_between_the_marks_is_written(tmp_path: Path) -> None:
             write_block(file, name, "new")
 
 
-def told(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+def load_result(file: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return data
 
 
-def test_the_quickstart_is_as_measured() -> None:
-    found = told(quickstart.RESULT)
-    assert read_block(read("README.md"), "quickstart") == quickstart.sentence(found)
-    assert found["warnings"] == 0
-    assert found["commands"] == len(quickstart.COMMANDS) == len(found["seconds"])
-    assert found["sample_characters"] > 300
-    assert "://" not in json.dumps(found)
+def test_quickstart_is_measured() -> None:
+    data = load_result(quickstart.RESULT)
+    assert read_block(read("README.md"), "quickstart") == quickstart.sentence(data)
+    assert data["warnings"] == 0
+    assert data["commands"] == len(quickstart.COMMANDS) == len(data["seconds"])
+    assert data["sample_characters"] > 300
+    assert "://" not in json.dumps(data)
 
 
-def test_cold_starts_are_as_measured_and_ours_is_under_a_second() -> None:
-    found = told(cold_start.RESULT)
-    assert read_block(read("docs/commands.md"), "cold-start") == "\n" + cold_start.table(found)
-    assert found["ours_at_most"] == max(start["ours"] for start in found["starts"]) < found["bound"] == 1.0
-    names = {start["command"] for start in found["starts"]}
+def test_cold_start_table_is_measured() -> None:
+    data = load_result(cold_start.RESULT)
+    assert read_block(read("docs/commands.md"), "cold-start") == "\n" + cold_start.table(data)
+    assert data["ours_at_most"] == max(start["ours"] for start in data["starts"]) < data["bound"] == 1.0
+    names = {start["command"] for start in data["starts"]}
     assert {f"{command} --help" for command in COMMANDS} | {"train", "pipeline", "preprocess"} <= names
-    for start in found["starts"]:
+    for start in data["starts"]:
         assert sum(start[kind] for kind in cold_start.SHARES) == pytest.approx(start["seconds"], rel=0.2)
 
 
-def test_a_cold_start_is_split_into_what_it_goes_into() -> None:
+def test_cold_start_shares() -> None:
     lines = [
         "import time: self [us] | cumulative | imported package",
         "import time:    100000 |     100000 | site",
@@ -235,7 +220,7 @@ def test_a_cold_start_is_split_into_what_it_goes_into() -> None:
     assert seconds == pytest.approx(expected)
 
 
-def test_a_package_is_measured_by_the_files_it_tells_of(tmp_path: Path) -> None:
+def test_package_size_is_read_from_record(tmp_path: Path) -> None:
     site = tmp_path / "lib" / "python3.11" / "site-packages"
     for name, size in (("large", 3_000_000), ("small", 1000)):
         (site / f"{name}-1.0.dist-info").mkdir(parents=True)
@@ -247,17 +232,16 @@ def test_a_package_is_measured_by_the_files_it_tells_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["WARNING: x", "y.py:3: DeprecationWarning: z", "a warning"])
-def test_warnings_are_seen(line: str) -> None:
+def test_warning_pattern(line: str) -> None:
     assert quickstart.WARNING.search(line)
     assert not quickstart.WARNING.search("trained 1196 steps (1.00 epochs) in 2.1 s")
 
 
-def test_nothing_but_what_is_ours_is_in_the_repository() -> None:
-    """An environment or an output that was added by mistake."""
+def test_repository_contains_no_generated_files() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
     ).stdout.split("\n")
     if len(listed) < 2:
-        pytest.skip("this copy is no checkout")
+        pytest.skip("not a git checkout")
     foreign = [name for name in listed if re.match(r"(\.venv|outputs/(?!README)|data/(?!README))", name)]
     assert foreign == []

@@ -1,4 +1,4 @@
-"""Decisions that stand in one place of the source."""
+"""Decisions that are made in one place of the source."""
 
 import re
 from pathlib import Path
@@ -11,17 +11,17 @@ FILES = {
 
 
 def files_with(pattern: str) -> set[str]:
-    """The modules in which a pattern is found."""
+    """Return the modules that match a pattern."""
     return {name for name, text in FILES.items() if re.search(pattern, text)}
 
 
-def test_one_place_compares_the_tracker_with_a_name() -> None:
-    """`TrackingConfig.enabled`; everything else asks that, or `open_store`."""
+def test_tracking_name_is_compared_once() -> None:
+    """Other code uses `TrackingConfig.enabled` or `open_store`."""
     compared = r"""(==|!=|\bin|\bis) *[(\[{]?["'](none|mlflow)["']"""
     assert files_with(compared) == {"src/config/schema.py"}
     assert len(re.findall(compared, FILES["src/config/schema.py"])) == 1
 
 
-def test_json_is_read_by_the_readers_with_a_schema() -> None:
-    """`src.common.files`: `read_json`, `load_json` and `parse_json`."""
+def test_json_is_read_only_by_common_files() -> None:
+    """Other code uses `read_json`, `load_json` and `parse_json`."""
     assert files_with(r"\bjson\.loads?\b") == {"src/common/files.py"}

@@ -1,14 +1,15 @@
-"""What a layer's forward pass leaves behind."""
+"""The activation cache of a layer, and the alignment of arrays."""
 
 import numpy as np
 import pytest
 
-from src.rnn.cache import LayerCache
+from src.rnn.cache import CACHE_LINE, LayerCache, empty, zeros
+from src.rnn.network import Buffers
 from src.rnn.parameters import Array, RNNConfig
 
 
 @pytest.mark.parametrize(("cell", "gates", "cells"), [("rnn", 1, 0), ("gru", 3, 0), ("lstm", 4, 8)])
-def test_a_tape_holds_the_gates_the_states_and_one_block_more(cell: str, gates: int, cells: int) -> None:
+def test_layer_cache_shapes(cell: str, gates: int, cells: int) -> None:
     cache = LayerCache.allocate(RNNConfig(6, 5, cell), 7, 3)
     assert cache.blocks.shape == (gates + 1, 7, 3, 5)
     assert cache.gates.shape == (gates, 7, 3, 5)
@@ -18,14 +19,14 @@ def test_a_tape_holds_the_gates_the_states_and_one_block_more(cell: str, gates: 
     assert cache.product.shape == cache.embedding.shape == (gates, 3, 5)
     arrays = (cache.blocks, cache.h, cache.c, cache.product, cache.embedding, cache.scratch)
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
-    assert not cache.h.any()  # the state before the first piece is zero
+    assert not cache.h.any()  # the initial state is zero
     assert not cache.c.any()
     cache.blocks[...] = 0
     cache.extra[...] = 1
     assert not cache.gates.any()
 
 
-def test_views_are_made_once_of_an_array_and_again_of_another() -> None:
+def test_views_are_cached_per_array() -> None:
     cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
     made: list[Array] = []
 
@@ -43,7 +44,7 @@ def test_views_are_made_once_of_an_array_and_again_of_another() -> None:
     assert len(made) == 2
 
 
-def test_views_of_two_kinds_are_kept_beside_each_other() -> None:
+def test_views_are_cached_per_function() -> None:
     cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
     shapes, sizes = cache.cached_views(shape_of, cache.h), cache.cached_views(size_of, cache.h)
     assert (shapes, sizes) == ((8, 3, 5), 120)
@@ -56,3 +57,35 @@ def shape_of(cache: LayerCache, a: Array) -> tuple[int, ...]:
 
 def size_of(cache: LayerCache, a: Array) -> int:
     return a.size
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 33)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_arrays_are_cache_line_aligned(shape: tuple[int, ...], dtype: type[np.inexact]) -> None:
+    for made in (empty(shape, dtype), zeros(shape, dtype)):
+        assert made.ctypes.data % CACHE_LINE == 0
+        assert made.shape == shape
+        assert made.dtype == dtype
+        assert made.flags.c_contiguous
+        assert made.flags.writeable
+    assert not zeros(shape, dtype).any()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_buffers_are_cache_line_aligned(cell: str) -> None:
+    buffers = Buffers.allocate(RNNConfig(27, 128, cell), 4, 8, training=True)
+    (cache,) = buffers.caches
+    arrays = [
+        buffers.z,
+        buffers.dh,
+        buffers.onehot,
+        cache.blocks,
+        cache.h,
+        cache.c,
+        cache.product,
+        cache.embedding,
+        cache.scratch,
+        *cache.h,
+        *cache.gates,
+    ]
+    assert {a.ctypes.data % CACHE_LINE for a in arrays if a.size} == {0}

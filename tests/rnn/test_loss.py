@@ -22,7 +22,7 @@ def test_probabilities_sum_to_one() -> None:
     np.testing.assert_allclose(np.exp(log_softmax(logits)).sum(axis=0), 1, rtol=0, atol=SOFTMAX)
 
 
-def test_log_softmax_overwrites_its_logits() -> None:
+def test_log_softmax_is_in_place() -> None:
     logits, _ = random_logits()
     assert log_softmax(logits) is logits
 
@@ -31,7 +31,7 @@ def test_log_softmax_overwrites_its_logits() -> None:
 def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, -HUGE, HUGE], [0, 0, HUGE]], dtype)
     expected = [[0, -HUGE, -log(2)], [-HUGE, 0, -log(2)]]
-    unit = UNIT if dtype == np.float32 else DOUBLE  # log(2) alone is not exact
+    unit = UNIT if dtype == np.float32 else DOUBLE  # only log(2) is rounded
     np.testing.assert_allclose(log_softmax(logits), expected, rtol=2 * FUNCTION * unit)
 
 
@@ -39,53 +39,53 @@ def test_log_softmax_of_huge_logits_is_exact(dtype: type[np.floating]) -> None:
 def test_loss_and_gradient_of_huge_logits_are_exact(dtype: type[np.floating]) -> None:
     logits = np.array([[HUGE, HUGE, -HUGE, -HUGE], [0, 0, -2 * HUGE, -HUGE]], dtype)
     expected = (HUGE + log(2)) / 4
-    off = gamma(2 * FUNCTION + 8, UNIT if dtype == np.float32 else DOUBLE)  # log(2), and a sum of 8
-    assert cross_entropy_and_gradient(logits, np.array([0, 1, 0, 1])) == pytest.approx(expected, rel=off)
+    bound = gamma(2 * FUNCTION + 8, UNIT if dtype == np.float32 else DOUBLE)  # log(2) and a sum of 8
+    assert cross_entropy_and_gradient(logits, np.array([0, 1, 0, 1])) == pytest.approx(expected, rel=bound)
     assert logits.tolist() == [[0, 0.25, 0, 0.125], [0, -0.25, 0, -0.125]]
 
 
-def test_loss_is_the_mean_of_minus_log_p_by_hand() -> None:
+def test_loss_is_mean_negative_log_probability() -> None:
     logits = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 3.0]])  # two predictions over three characters
     p_first = exp(2.0) / (exp(1.0) + exp(2.0) + exp(0.5))  # its target is character 1
     p_second = exp(0.0) / (exp(0.0) + exp(0.0) + exp(3.0))  # its target is character 0
     expected = -(log(p_first) + log(p_second)) / 2
     targets = np.array([1, 0])
-    off = 2 * softmax_error(3, DOUBLE)  # of both sides: the loss is above 1, so that it holds relatively, too
-    assert float(cross_entropy(logits.copy(), targets)) == pytest.approx(expected, rel=off)
-    assert float(cross_entropy_and_gradient(logits, targets)) == pytest.approx(expected, rel=off)
+    bound = 2 * softmax_error(3, DOUBLE)  # both sides; the loss is above 1, so the bound is also relative
+    assert float(cross_entropy(logits.copy(), targets)) == pytest.approx(expected, rel=bound)
+    assert float(cross_entropy_and_gradient(logits, targets)) == pytest.approx(expected, rel=bound)
 
 
-def test_gradient_is_probability_less_one_hot_by_hand() -> None:
+def test_loss_gradient_is_probability_minus_one_hot() -> None:
     logits = np.log([[0.1, 0.2], [0.6, 0.5], [0.3, 0.3]])
     cross_entropy_and_gradient(logits, np.array([1, 2]))
     expected = [[0.1 / 2, 0.2 / 2], [(0.6 - 1) / 2, 0.5 / 2], [0.3 / 2, (0.3 - 1) / 2]]
     np.testing.assert_allclose(logits, expected, rtol=0, atol=softmax_error(3, DOUBLE) / 2)  # a mean of 2
 
 
-def test_gradient_sums_to_zero_over_the_vocabulary() -> None:
+def test_loss_gradient_sums_to_zero() -> None:
     logits, targets = random_logits()
     cross_entropy_and_gradient(logits, targets)
     assert abs(logits).max() > 1e-3
-    # of 40 predictions: 7 terms are summed twice, and each divided and taken from
+    # 40 predictions: 7 terms are summed twice, divided and subtracted
     np.testing.assert_allclose(logits.sum(axis=0), 0, atol=gamma(7 + 7 + 4, DOUBLE) / 40)
 
 
-def test_equal_logits_cost_log_v() -> None:
+def test_loss_of_equal_logits() -> None:
     assert float(cross_entropy(np.zeros((27, 5)), np.arange(5))) == pytest.approx(
         log(27),
-        rel=gamma(2 * FUNCTION + 6, DOUBLE),  # a log, and the mean of 5
+        rel=gamma(2 * FUNCTION + 6, DOUBLE),  # a log and a mean of 5
     )
 
 
-def test_loss_does_not_change_when_a_constant_is_added_to_the_logits() -> None:
+def test_loss_is_shift_invariant() -> None:
     logits, targets = random_logits()
     plain = cross_entropy(logits.copy(), targets)
-    off = 2 * (SOFTMAX + gamma(40, DOUBLE) * float(plain)) + 2 * DOUBLE * float(abs(logits + 5.0).max())
-    assert float(cross_entropy(logits + 5.0, targets)) == pytest.approx(float(plain), rel=0, abs=off)
+    bound = 2 * (SOFTMAX + gamma(40, DOUBLE) * float(plain)) + 2 * DOUBLE * float(abs(logits + 5.0).max())
+    assert float(cross_entropy(logits + 5.0, targets)) == pytest.approx(float(plain), rel=0, abs=bound)
 
 
-def test_parts_of_a_batch_add_up_to_the_whole() -> None:
-    """What several processes do: each its columns, all divided by the size of the whole batch."""
+def test_parts_of_batch_add_up() -> None:
+    """Data-parallel workers divide by the size of the whole batch."""
     logits, targets = random_logits()
     parts = [logits[:, :15].copy(), logits[:, 15:].copy()]
     loss = cross_entropy_and_gradient(logits, targets)
@@ -94,14 +94,14 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
         cross_entropy_and_gradient(parts[1], targets[15:], denominator=40),
     ]
     assert float(sum(shares)) == pytest.approx(float(loss), rel=2 * gamma(40, DOUBLE))
-    # exp on either side, a sum of 7, two divisions: relative to numbers below 1 / 40
+    # exp on both sides, a sum of 7 and two divisions of numbers below 1 / 40
     np.testing.assert_allclose(
         np.hstack(parts), logits, rtol=0, atol=2 * gamma(2 * FUNCTION + 9, DOUBLE) / 40
     )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_has_the_precision_of_its_logits(dtype: type[np.floating]) -> None:
+def test_loss_keeps_dtype(dtype: type[np.floating]) -> None:
     logits, targets = random_logits(dtype)
     assert cross_entropy(logits.copy(), targets).dtype == dtype
     assert cross_entropy_and_gradient(logits, targets).dtype == dtype

@@ -1,6 +1,6 @@
-"""The network against a loop that does one sequence, one step and one one-hot vector at a time.
+"""The network compared with a plain loop, and its buffers and parameter views.
 
-(What holds for every cell stands in test_cells.py.) Both are within the bounds of network_error.py.
+test_cells.py has the requirements of every cell. Both computations are within the bounds of network_error.py.
 """
 
 import re
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from src.rnn import vanilla
+from src.rnn.blocked_matmul import MAX_CHUNKS
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, dropout_masks, forward, loss_and_gradient
 from src.rnn.parameters import Array, Parameters, RNNConfig, named_views, unflatten
@@ -29,7 +30,7 @@ def example(
     kind: tuple[str, str] = ("rnn", "tanh"),
     layers: int = 1,
 ) -> tuple[RNNConfig, Array, Ids, Ids, Array]:
-    """A random network (flat) that is not chaotic, a batch (ids, targets) and an initial state."""
+    """Return a random, non-chaotic network (flat), a batch (ids, targets) and an initial state."""
     rng = np.random.default_rng([steps, batch, hidden, vocab])
     architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     drawn = 0.7 * rng.standard_normal(architecture.size())
@@ -48,7 +49,7 @@ def run_backward(
     buffers: Buffers | None = None,
     masks: Array | None = None,
 ) -> tuple[float, Array]:
-    """Loss and flat gradient."""
+    """Return loss and flat gradient."""
     steps, batch = ids.shape
     buffers = buffers or Buffers.allocate(architecture, steps, batch, params.dtype, training=True)
     buffers.set_state(state)
@@ -58,8 +59,10 @@ def run_backward(
     return loss, g
 
 
-def naive(p: dict[str, Array], ids: Ids, targets: Ids, h0: Array) -> tuple[float, dict[str, Array]]:
-    """Loss and gradients of a one-layer tanh RNN by the equations as they are written, in plain loops."""
+def reference_backward(
+    p: dict[str, Array], ids: Ids, targets: Ids, h0: Array
+) -> tuple[float, dict[str, Array]]:
+    """Return loss and gradients of a one-layer tanh RNN by the plain equations."""
     steps, batch = ids.shape
     wx, wh, b, wy, by = p["wx"], p["wh"], p["b"], p["wy"], p["by"]
     eye, share = np.eye(by.size), 1 / ids.size
@@ -71,11 +74,11 @@ def naive(p: dict[str, Array], ids: Ids, targets: Ids, h0: Array) -> tuple[float
             exponentials = np.exp(states[-1] @ wy + by)
             probabilities.append(exponentials / exponentials.sum())
             loss -= share * np.log(probabilities[-1][targets[t, column]])
-        from_later = np.zeros_like(h0[column])
+        dh_next = np.zeros_like(h0[column])
         for t in reversed(range(steps)):
             dz = share * (probabilities[t] - eye[targets[t, column]])
-            da = (wy @ dz + from_later) * (1 - states[t + 1] ** 2)
-            from_later = wh @ da
+            da = (wy @ dz + dh_next) * (1 - states[t + 1] ** 2)
+            dh_next = wh @ da
             g["wy"] += np.outer(states[t + 1], dz)
             g["by"] += dz
             g["wx"] += np.outer(eye[ids[t, column]], da)
@@ -85,33 +88,31 @@ def naive(p: dict[str, Array], ids: Ids, targets: Ids, h0: Array) -> tuple[float
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_loss_and_gradient_are_those_of_the_naive_loop(shape: tuple[int, int, int, int]) -> None:
+def test_loss_and_gradient_match_reference(shape: tuple[int, int, int, int]) -> None:
     architecture, params, ids, targets, state = example(*shape)
-    expected_loss, expected = naive(named_views(architecture, params), ids, targets, state[0, 0])
+    expected_loss, expected = reference_backward(named_views(architecture, params), ids, targets, state[0, 0])
     loss, g = run_backward(architecture, params, ids, targets, state)
-    off = Bounds.of(architecture, params, ids, targets, state)
-    assert loss == pytest.approx(expected_loss, rel=0, abs=2 * off.loss)
+    bound = Bounds.of(architecture, params, ids, targets, state)
+    assert loss == pytest.approx(expected_loss, rel=0, abs=2 * bound.loss)
     for name, array in named_views(architecture, g).items():
-        np.testing.assert_allclose(array, expected[name], rtol=0, atol=2 * off.gradient[name], err_msg=name)
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=2 * bound.gradient[name], err_msg=name)
 
 
 @KINDS
-def test_a_large_batch_is_looked_up_step_by_step_to_the_same_bits(
-    kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is looked up at once, and read when the loop comes there, has to fit into the cache."""
+def test_stepwise_embedding_is_bit_identical(kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large batches are looked up step by step to fit into the cache."""
     architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=2)
-    at_once = run_backward(architecture, params, ids, targets, state)
+    batched = run_backward(architecture, params, ids, targets, state)
     monkeypatch.setattr("src.rnn.network.CACHE_BYTES", 0)
     step_by_step = run_backward(architecture, params, ids, targets, state)
-    assert step_by_step[0] == at_once[0]
-    assert step_by_step[1].tobytes() == at_once[1].tobytes()
+    assert step_by_step[0] == batched[0]
+    assert step_by_step[1].tobytes() == batched[1].tobytes()
 
 
 @LAYERS
 @KINDS
-def test_parts_of_a_batch_add_up_to_the_whole(kind: tuple[str, str], layers: int) -> None:
-    """What several processes do: each its columns, all divided by the size of the whole batch."""
+def test_parts_of_batch_add_up(kind: tuple[str, str], layers: int) -> None:
+    """Data-parallel workers divide by the size of the whole batch."""
     architecture, params, ids, targets, state = example(7, 4, 5, 6, kind=kind, layers=layers)
     loss, g = run_backward(architecture, params, ids, targets, state)
     losses, parts, p = [], np.full((2, params.size), np.nan), unflatten(architecture, params)
@@ -122,25 +123,25 @@ def test_parts_of_a_batch_add_up_to_the_whole(kind: tuple[str, str], layers: int
         losses.append(
             loss_and_gradient(p, views, ids[:, columns], targets[:, columns], buffers, denominator=28)
         )
-    off = Bounds.of(architecture, params, ids, targets, state)
-    assert sum(losses) == pytest.approx(loss, rel=0, abs=2 * off.loss)
-    assert np.linalg.norm(parts.sum(axis=0) - g) <= 2 * off.whole_gradient <= 1e-9 * np.linalg.norm(g)
+    bound = Bounds.of(architecture, params, ids, targets, state)
+    assert sum(losses) == pytest.approx(loss, rel=0, abs=2 * bound.loss)
+    assert np.linalg.norm(parts.sum(axis=0) - g) <= 2 * bound.gradient_norm <= 1e-9 * np.linalg.norm(g)
 
 
-@pytest.mark.parametrize("at_once", [0, 1, 2, 3])
+@pytest.mark.parametrize("batched", [0, 1, 2, 3])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_slopes_computed_some_steps_at_a_time_are_the_same_bits(
-    activation: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+def test_chunked_slopes_are_bit_identical(
+    activation: str, batched: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = example(7, 3, 5, 6, kind=("rnn", activation))
     whole = run_backward(*batch)
-    monkeypatch.setattr(vanilla, "CACHE_ELEMENTS", at_once * 3 * 5)
+    monkeypatch.setattr(vanilla, "CACHE_ELEMENTS", batched * 3 * 5)
     assert run_backward(*batch)[1].tobytes() == whole[1].tobytes()
 
 
 @pytest.mark.parametrize("steps", [6, 8])
 @KINDS
-def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], steps: int) -> None:
+def test_wrong_number_of_steps_is_rejected(kind: tuple[str, str], steps: int) -> None:
     architecture, params, *_ = example(7, 3, 5, 6, kind=kind)
     (cache,) = Buffers.allocate(architecture, 7, 3, params.dtype).caches
     (layer,) = unflatten(architecture, params).layers
@@ -150,7 +151,7 @@ def test_inputs_for_another_number_of_steps_are_refused(kind: tuple[str, str], s
 
 @LAYERS
 @KINDS
-def test_a_pass_leaves_parameters_ids_and_masks(kind: tuple[str, str], layers: int) -> None:
+def test_pass_keeps_its_inputs(kind: tuple[str, str], layers: int) -> None:
     architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
     masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
     before = [array.tobytes() for array in (params, ids, targets, state, masks)]
@@ -159,41 +160,40 @@ def test_a_pass_leaves_parameters_ids_and_masks(kind: tuple[str, str], layers: i
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dropout_masks_are_zero_or_what_keeps_the_mean(dtype: type[np.floating]) -> None:
+def test_dropout_masks_keep_mean(dtype: type[np.floating]) -> None:
     architecture = RNNConfig(vocab=4, hidden=50, cell="gru", layers=3)
     masks = dropout_masks(architecture, 40, 10, 0.2, np.random.default_rng(0), dtype)
     assert masks.dtype == dtype
     assert masks.shape == (2, 40, 10, 50)
     assert np.unique(masks).tolist() == [0, dtype(1.25)]
-    error = (0.2 * 0.8 / masks.size) ** 0.5  # the standard error of the share; 4 of them
+    error = (0.2 * 0.8 / masks.size) ** 0.5  # standard error of the share
     assert (masks == 0).mean() == pytest.approx(0.2, rel=0, abs=4 * error)
     assert masks.mean(dtype=np.float64) == pytest.approx(1, rel=0, abs=4 * 1.25 * error)
 
 
-def test_a_unit_is_dropped_where_a_draw_in_single_precision_is_below_the_share() -> None:
-    """So the masks of a seed are those of earlier releases."""
+def test_dropout_threshold_is_single_precision() -> None:
+    """The masks of a seed are stable across releases."""
     architecture, shape = RNNConfig(vocab=4, hidden=5, layers=3), (2, 7, 3, 5)
     draws = np.random.default_rng(0).random(shape, np.float32)
-    share = float(draws[1, 2, 0, 3])  # a draw that is the share itself keeps its unit
+    share = float(draws[1, 2, 0, 3])  # a draw equal to the share keeps the unit
     masks = dropout_masks(architecture, 7, 3, share, np.random.default_rng(0))
     assert ((masks > 0) == (draws >= share)).all()
     assert masks[1, 2, 0, 3] > 0
 
 
-def test_dropout_stands_between_layers_and_not_along_time() -> None:
-    """A mask of zeros silences what layer 2 hears of layer 1, and nothing else: layer 1 goes on as ever,
-    and layer 2 runs as if it had no input."""
+def test_dropout_applies_between_layers() -> None:
+    """A zero mask removes the input of layer 2 and leaves layer 1 unchanged."""
     architecture, params, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=2)
     p = unflatten(architecture, params)
-    silent, deaf = (Buffers.allocate(architecture, 7, 3, params.dtype) for _ in range(2))
-    silent.set_state(state)
-    forward(p, ids, silent, np.zeros((1, 7, 3, 5)))
-    deaf.set_state(state)
+    masked, no_input = (Buffers.allocate(architecture, 7, 3, params.dtype) for _ in range(2))
+    masked.set_state(state)
+    forward(p, ids, masked, np.zeros((1, 7, 3, 5)))
+    no_input.set_state(state)
     p.layers[1].wx[:] = 0
-    forward(p, ids, deaf)
-    assert silent.caches[0].h.tobytes() == deaf.caches[0].h.tobytes()
-    off = Bounds.of(architecture, params, ids, state=state).activation  # of the deaf one
-    np.testing.assert_allclose(silent.caches[1].h, deaf.caches[1].h, rtol=0, atol=2 * off)
+    forward(p, ids, no_input)
+    assert masked.caches[0].h.tobytes() == no_input.caches[0].h.tobytes()
+    bound = Bounds.of(architecture, params, ids, state=state).activation  # bound of the network without input
+    np.testing.assert_allclose(masked.caches[1].h, no_input.caches[1].h, rtol=0, atol=2 * bound)
 
 
 def arrays(p: Parameters) -> list[Array]:
@@ -202,9 +202,7 @@ def arrays(p: Parameters) -> list[Array]:
 
 @LAYERS
 @KINDS
-def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
-    kind: tuple[str, str], layers: int
-) -> None:
+def test_views_cover_flat_vector_once(kind: tuple[str, str], layers: int) -> None:
     architecture = RNNConfig(4, 3, kind[0], layers, kind[1])
     params = np.zeros(architecture.size())
     named = named_views(architecture, params)
@@ -221,7 +219,7 @@ def test_views_share_the_memory_of_the_flat_vector_and_cover_it_once(
 
 @LAYERS
 @KINDS
-def test_matrices_are_all_parameters_but_the_biases(kind: tuple[str, str], layers: int) -> None:
+def test_matrices_exclude_biases(kind: tuple[str, str], layers: int) -> None:
     architecture = RNNConfig(4, 3, kind[0], layers, kind[1])
     params = np.zeros(architecture.size())
     for matrix in unflatten(architecture, params).matrices():
@@ -230,20 +228,20 @@ def test_matrices_are_all_parameters_but_the_biases(kind: tuple[str, str], layer
         assert (view == (name[0] == "w")).all(), name
 
 
-def test_names_and_shapes_of_a_one_layer_rnn_are_those_of_earlier_releases() -> None:
+def test_parameter_names_are_stable() -> None:
     shapes = RNNConfig(vocab=4, hidden=3).shapes()
     assert shapes == {"wx": (4, 3), "wh": (3, 3), "b": (3,), "wy": (3, 4), "by": (4,)}
 
 
 @pytest.mark.parametrize("wrong", [-1, 1])
-def test_flat_vector_of_another_size_is_refused(wrong: int) -> None:
+def test_flat_vector_of_wrong_size_is_rejected(wrong: int) -> None:
     architecture = RNNConfig(vocab=4, hidden=3)
     size = architecture.size()
     with pytest.raises(ValueError, match=f"expected a vector of {size} parameters, got shape"):
         unflatten(architecture, np.zeros(size + wrong))
 
 
-def test_cell_that_there_is_not_is_refused() -> None:
+def test_unknown_cell_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"expected one of rnn with tanh, .*, got gru with relu"):
         forward_once(RNNConfig(4, 3, "gru", 1, "relu"))
 
@@ -256,14 +254,14 @@ def test_cell_that_there_is_not_is_refused() -> None:
         ("math.pi", "float"),
     ],
 )
-def test_a_path_that_leads_to_no_cell_is_refused_in_one_line(name: str, reason: str) -> None:
+def test_invalid_cell_path_is_rejected(name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"got {name} with tanh (")) as caught:
         RNNConfig(4, 3, name).size()
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_cell_may_be_in_any_module() -> None:
+def test_cell_can_be_in_any_module() -> None:
     assert RNNConfig(4, 3, "src.rnn.lstm.LSTM").spec is RNNConfig(4, 3, "lstm").spec
 
 
@@ -271,3 +269,62 @@ def forward_once(architecture: RNNConfig) -> Array:
     buffers = Buffers.allocate(architecture, 1, 1)
     params = np.zeros(architecture.size(), np.float32)
     return forward(unflatten(architecture, params), np.zeros((1, 1), np.intp), buffers)
+
+
+@LAYERS
+@KINDS
+def test_carried_state_can_be_set(kind: tuple[str, str], layers: int) -> None:
+    architecture, params, ids, _, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    p, initialized, overwritten = (
+        unflatten(architecture, params),
+        *(Buffers.allocate(architecture, 7, 3, params.dtype) for _ in range(2)),
+    )
+    initialized.set_state(state)
+    forward(p, ids[::-1], overwritten)
+    overwritten.set_state(state, -1)
+    assert overwritten.state().tobytes() == state.tobytes()
+    overwritten.carry()
+    assert forward(p, ids, overwritten).tobytes() == forward(p, ids, initialized).tobytes()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_wrong_number_of_layers_is_rejected(layers: int) -> None:
+    architecture, params, ids, _, state = example(7, 3, 5, 6, kind=("lstm", "tanh"), layers=layers)
+    buffers = Buffers.allocate(RNNConfig(6, 5, "lstm", 2), 7, 3, params.dtype)
+    for t in (0, -1):
+        with pytest.raises(ValueError, match="zip"):
+            buffers.set_state(state, t)
+    with pytest.raises(ValueError, match="zip"):
+        forward(unflatten(architecture, params), ids, buffers)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_buffer_shapes_and_dtype(dtype: type[np.inexact], training: bool) -> None:
+    buffers = Buffers.allocate(RNNConfig(6, 5, "lstm", 3), 7, 2, dtype, training)
+    backward = {"dh": (7, 2, 5), "onehot": (6, 14), "wy_t": (6, 5), "partial": (MAX_CHUNKS + 1, 4, 6, 5)}
+    expected = {"z": (6, 14), "table": (4, 6, 5)} | {
+        name: shape if training else (0,) for name, shape in backward.items()
+    }
+    found = {name: getattr(buffers, name) for name in expected}
+    assert {name: array.shape for name, array in found.items()} == expected
+    assert [array.shape for array in buffers.dropped] == [(7, 2, 5)] * 2
+    caches = [array for cache in buffers.caches for array in (cache.blocks, cache.h, cache.c)]
+    assert {array.dtype for array in (*found.values(), *buffers.dropped, *caches)} == {np.dtype(dtype)}
+
+
+def test_buffers_are_for_evaluation_by_default() -> None:
+    assert Buffers.allocate(RNNConfig(6, 5), 7, 2).dh.size == 0
+
+
+@LAYERS
+@KINDS
+def test_buffers_are_reusable(kind: tuple[str, str], layers: int) -> None:
+    architecture, params, ids, targets, state = example(7, 3, 5, 6, kind=kind, layers=layers)
+    masks = dropout_masks(architecture, 7, 3, 0.5, np.random.default_rng(0), np.float64)
+    buffers = Buffers.allocate(architecture, 7, 3, params.dtype, training=True)
+    run_backward(architecture, params, ids[::-1], targets[::-1], -state, buffers, masks)
+    again = run_backward(architecture, params, ids, targets, state, buffers)
+    fresh = run_backward(architecture, params, ids, targets, state)
+    assert again[0] == fresh[0]
+    assert again[1].tobytes() == fresh[1].tobytes()

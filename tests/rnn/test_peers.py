@@ -1,6 +1,6 @@
-"""PyTorch as an oracle: the same weights give the same loss and gradients, and training the same curve.
+"""PyTorch as a reference: the same weights give the same loss, gradients and training curve.
 
-Skipped where there is no torch; `.venv-peers` has one (`make peers`).
+Skipped without torch; `.venv-peers` has it (`make peers`).
 """
 
 import warnings
@@ -16,12 +16,12 @@ from src.rnn.optimizers import Adam, clip_norm, global_norm
 from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what torch says while it is imported is its own affair
+    warnings.simplefilter("ignore")  # warnings of torch's import
     torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed here (see peers)")
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
-TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [1, 2, 3, 0]}  # our gates in the order of torch's
+TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [1, 2, 3, 0]}  # gates in torch's order
 DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
 
@@ -34,7 +34,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Peer:
-    """torch.nn's recurrent layers and a linear one, with the weights of a flat vector of ours."""
+    """torch.nn's recurrent layers and a linear layer with the weights of a flat vector."""
 
     def __init__(self, architecture: RNNConfig, params: Array) -> None:
         self.architecture, self.order = architecture, TORCH_ORDER[architecture.cell]
@@ -55,7 +55,7 @@ class Peer:
                     self.of(k, "bias_hh")[2 * a.hidden :] = torch.from_numpy(layer.bh)
             self.linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(p.wy.T)))
             self.linear.bias.copy_(torch.from_numpy(p.by))
-        # Torch has a second bias in every gate. Ours has it in the GRU's candidate alone.
+        # Torch has a second bias in every gate, this project only in the GRU's candidate.
         self.free = torch.zeros_like(self.of(0, "bias_hh"))
         if a.cell == "gru":
             self.free[2 * a.hidden :] = 1
@@ -64,11 +64,11 @@ class Peer:
         return getattr(self.recurrent, f"{name}_l{layer}")
 
     def rows(self, gates: Array) -> Any:
-        """(G, D, H) of ours as torch's (G*H, D)."""
+        """Convert gates (G, D, H) to torch's layout (G*H, D)."""
         return torch.from_numpy(np.concatenate([gates[g].T for g in self.order]))
 
     def gates(self, rows: Any) -> Array:
-        """And back."""
+        """Convert from torch's layout."""
         blocks = rows.numpy().reshape(len(self.order), self.architecture.hidden, -1)
         ours = np.empty((len(self.order), blocks.shape[2], self.architecture.hidden), blocks.dtype)
         for block, g in zip(blocks, self.order, strict=True):
@@ -76,7 +76,7 @@ class Peer:
         return ours
 
     def loss_and_backward(self, ids: Ids, targets: Ids, state: Array) -> float:
-        """The mean loss; the gradients are then in the parameters."""
+        """Return the mean loss and compute the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
         x = torch.nn.functional.one_hot(torch.from_numpy(ids), self.architecture.vocab).to(self.dtype)
@@ -90,7 +90,7 @@ class Peer:
         return float(loss.item())
 
     def gradient(self) -> Array:
-        """In our layout."""
+        """Return the flat gradient."""
         params = np.full(self.architecture.size(), np.nan)
         g = unflatten(self.architecture, params)
         for k, layer in enumerate(g.layers):
@@ -107,7 +107,7 @@ class Peer:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
 @LAYERS
 @KINDS
-def test_loss_and_every_gradient_are_those_of_torch(
+def test_loss_and_gradients_match_torch(
     kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
 ) -> None:
     steps, batch, hidden, vocab = shape
@@ -133,8 +133,7 @@ def test_loss_and_every_gradient_are_those_of_torch(
 def curves(
     kind: tuple[str, str], layers: int, dtype: type[np.floating], limit: float, lr: float = 2e-3
 ) -> tuple[Array, Array, int]:
-    """Loss of ours and of torch's at each of two hundred steps, and how many were clipped: the same batches
-    of a text with some order in it, Adam, clipping by the norm."""
+    """Return the losses of 200 steps of this project and of torch, and the number of clipped steps."""
     steps, batch, hidden, vocab = 16, 16, 32, 12
     architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
@@ -142,7 +141,7 @@ def curves(
     peer = Peer(architecture, params)
     theirs = torch.optim.Adam(peer.parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8)
     ours = Adam(0.9, 0.999, 1e-8)
-    remembered, g = ours.state(params), np.zeros_like(params)
+    state, g = ours.state(params), np.zeros_like(params)
     p, views = unflatten(architecture, params), unflatten(architecture, g)
     buffers = Buffers.allocate(architecture, steps, batch, dtype, training=True)
     zero = np.zeros((layers, architecture.states, batch, hidden), dtype)
@@ -158,7 +157,7 @@ def curves(
         buffers.reset()
         loss = loss_and_gradient(p, views, ids, targets, buffers)
         clipped += clip_norm(g, global_norm(g), limit)
-        ours.update(remembered, params, g, lr)
+        ours.update(state, params, g, lr)
         losses.append((loss, peer.loss_and_backward(ids, targets, zero)))
         torch.nn.utils.clip_grad_norm_(peer.parameters, limit)
         theirs.step()
@@ -167,18 +166,16 @@ def curves(
 
 @LAYERS
 @KINDS
-def test_two_hundred_training_steps_follow_the_loss_curve_of_torch(
-    kind: tuple[str, str], layers: int
-) -> None:
-    """In single precision; about half of the steps are clipped."""
+def test_loss_curve_follows_torch(kind: tuple[str, str], layers: int) -> None:
+    """In single precision, with clipping."""
     ours, theirs, clipped = curves(kind, layers, np.float32, limit=0.3)
     assert clipped > 10
-    assert ours[-20:].mean() < 0.6 * ours[0]  # it learned: the curves are no flat lines
+    assert ours[-20:].mean() < 0.6 * ours[0]  # the loss decreased
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
 
 
 @KINDS
-def test_in_double_precision_the_curves_are_one(kind: tuple[str, str]) -> None:
-    """Without clipping, in which torch adds 1e-6 to the norm: what is left is rounding."""
+def test_loss_curve_equals_torch_in_double_precision(kind: tuple[str, str]) -> None:
+    """Without clipping, where torch adds 1e-6 to the norm."""
     ours, theirs, _ = curves(kind, 2, np.float64, limit=np.inf)
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)

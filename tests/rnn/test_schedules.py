@@ -6,8 +6,8 @@ import pytest
 from src.rnn.schedules import Constant, Cosine, Decay, Plateau, Schedule
 from tests.rounding import DOUBLE, gamma
 
-# A cosine of the C library at up to pi (2 u of its value, 4 u of its argument), and some 10 operations on
-# either side, relative to factors of 0.2 and above.
+# Cosine at up to pi (2 u of its value, 4 u of its argument) and 10 operations on both
+# sides, relative to factors of at least 0.2.
 COSINE = gamma(2 * 10 + 2 + 4 * 4, DOUBLE)
 
 ALL = [
@@ -19,12 +19,12 @@ ALL = [
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_warm_up_rises_in_equal_steps_to_the_peak(schedule: Schedule) -> None:
+def test_warmup_is_linear(schedule: Schedule) -> None:
     factors = [schedule.lr_factor(step, 0.0, 0.0) for step in range(1, 7)]
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_no_warm_up_begins_at_the_peak() -> None:
+def test_zero_warmup_starts_at_peak() -> None:
     assert Constant(0).lr_factor(1, 0.0, 0.0) == 1
     assert Cosine(0, 0.0).lr_factor(1, 0.0, 0.0) == 1
     assert Plateau(0, 0.5, 2, 0.1).lr_factor(1, 0.0, 0.0) == 1
@@ -38,22 +38,18 @@ def test_constant_ignores_progress_and_validation() -> None:
 
 @pytest.mark.parametrize(
     ("progress", "share"),
-    [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2)],
+    [(0.0, 1.0), (1 / 3, 0.2 + 0.8 * 0.75), (0.5, 0.6), (2 / 3, 0.2 + 0.8 * 0.25), (1.0, 0.2), (1.5, 0.2)],
 )
-def test_cosine_by_hand(progress: float, share: float) -> None:
+def test_cosine_factors(progress: float, share: float) -> None:
     assert Cosine(0, min_lr_factor=0.2).lr_factor(9, progress, 0.0) == pytest.approx(share, rel=COSINE)
 
 
-def test_cosine_stays_at_its_end_when_the_budget_is_overdrawn() -> None:
-    assert Cosine(0, min_lr_factor=0.2).lr_factor(9, 1.5, 0.0) == pytest.approx(0.2, rel=COSINE)
-
-
-def test_warm_up_multiplies_the_cosine() -> None:
+def test_warmup_multiplies_cosine() -> None:
     assert Cosine(10, min_lr_factor=0.0).lr_factor(5, 0.5, 0.0) == pytest.approx(0.25, rel=COSINE)
 
 
-def shares_after(schedule: Schedule, observations: str) -> list[float]:
-    """The share after each evaluation: + for one that improved, - for one that did not."""
+def factors_after(schedule: Schedule, observations: str) -> list[float]:
+    """Return the factor after each evaluation: + improved, - did not."""
     factors = []
     for mark in observations:
         schedule.on_validation(improved=mark == "+")
@@ -61,32 +57,29 @@ def shares_after(schedule: Schedule, observations: str) -> list[float]:
     return factors
 
 
-def test_plateau_cuts_after_every_patience_evaluations_without_improvement() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
-    assert shares_after(schedule, "------") == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
+@pytest.mark.parametrize(
+    ("schedule", "observations", "factors"),
+    [
+        (Plateau(0, 0.5, 2, 0.0), "------", [1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+        (Plateau(0, 0.5, 2, 0.0), "-+-+--+", [1, 1, 1, 1, 1, 0.5, 0.5]),  # improvements reset the counter
+        (Plateau(0, 0.25, 1, 0.1), "----", [0.25, 0.1, 0.1, 0.1]),  # min_lr_factor
+    ],
+)
+def test_plateau_reduces_after_patience(schedule: Plateau, observations: str, factors: list[float]) -> None:
+    assert factors_after(schedule, observations) == factors
 
 
-def test_plateau_begins_to_count_anew_after_an_improvement() -> None:
-    schedule = Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0)
-    assert shares_after(schedule, "-+-+--+") == [1, 1, 1, 1, 1, 0.5, 0.5]
-
-
-def test_plateau_never_cuts_below_its_least() -> None:
-    schedule = Plateau(0, factor=0.25, patience=1, min_lr_factor=0.1)
-    assert shares_after(schedule, "----") == [0.25, 0.1, 0.1, 0.1]
-
-
-def test_plateau_goes_on_from_what_it_remembered() -> None:
-    """After a cut, and with one evaluation waited."""
+def test_plateau_state_is_restored() -> None:
+    """After a reduction and one evaluation without improvement."""
     first, second = (Plateau(0, factor=0.5, patience=2, min_lr_factor=0.0) for _ in range(2))
-    shares_after(first, "---")
+    factors_after(first, "---")
     second.restore(first.state())
     assert second == first
-    assert shares_after(second, "-+--") == [0.25, 0.25, 0.25, 0.125]
+    assert factors_after(second, "-+--") == [0.25, 0.25, 0.25, 0.125]
 
 
 @pytest.mark.parametrize("schedule", [s for s in ALL if not isinstance(s, Plateau)], ids=str)
-def test_what_goes_by_the_step_alone_remembers_nothing(schedule: Schedule) -> None:
+def test_stateless_schedules_have_empty_state(schedule: Schedule) -> None:
     schedule.on_validation(improved=False)
     assert schedule.state() == {}
     schedule.restore({})
@@ -99,13 +92,13 @@ def test_plateau_ignores_progress() -> None:
     assert schedule.lr_factor(1, 0.0, 0.0) == schedule.lr_factor(1, 1.0, 0.0) == 0.5
 
 
-def test_decay_begins_at_the_end_of_the_epoch_named_and_goes_on_with_each() -> None:
+def test_decay_starts_after_epoch() -> None:
     schedule = Decay(0, factor=0.5, start_epoch=3)
     factors = [schedule.lr_factor(100, 0.0, epoch + within) for epoch in range(10) for within in (0.0, 0.99)]
     assert factors == [0.5 ** max(0, epoch - 2) for epoch in range(10) for _ in range(2)]
 
 
-def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> None:
+def test_decay_is_exact_at_epoch_ends() -> None:
     steps, epochs = 259, 50
     schedule = Decay(0, factor=0.95, start_epoch=10)
     for epoch in range(10, epochs):
@@ -126,7 +119,7 @@ def test_decay_cuts_at_the_step_that_ends_the_epoch_whatever_the_rounding() -> N
         ({"min_lr_factor": 1.1}, "min_lr_factor: expected a number >= 0 and <= 1, got 1.1"),
     ],
 )
-def test_hyperparameters_out_of_range_are_refused(arguments: dict[str, Any], line: str) -> None:
+def test_invalid_hyperparameters_are_rejected(arguments: dict[str, Any], line: str) -> None:
     valid = {"warmup_steps": 0, "factor": 0.5, "patience": 1, "min_lr_factor": 0.1}
     with pytest.raises(ValueError, match=re.escape(line)):
         Plateau(**valid | arguments)

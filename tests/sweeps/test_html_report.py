@@ -1,4 +1,4 @@
-"""comparison.html: what stands in it, read with the standard library's parser; no browser needed."""
+"""comparison.html, read with the standard library's parser."""
 
 import re
 from html import escape
@@ -15,7 +15,7 @@ VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Elements by name, the text of the table's cells, of the elements with an id and of the samples."""
+    """Elements by name, and the texts of table cells, elements with an id, and samples."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -34,18 +34,18 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
-        known = {name: value or "" for name, value in attrs}
+        defaults = {name: value or "" for name, value in attrs}
         if tag == "tr":
             self.rows.append([])
             self.values.append([])
-            self.kinds.append(known.get("class", ""))
+            self.kinds.append(defaults.get("class", ""))
         elif tag in ("td", "th"):
             self.rows[-1].append("")
-            self.values[-1].append(known.get("data-value", ""))
+            self.values[-1].append(defaults.get("data-value", ""))
         elif tag == "pre":
             self.cards.append("")
         if tag not in VOID:
-            self.inside.append((tag, known.get("id", "")))
+            self.inside.append((tag, defaults.get("id", "")))
 
     def handle_endtag(self, tag: str) -> None:
         while self.inside and self.inside.pop()[0] != tag:
@@ -77,19 +77,19 @@ def finished(number: int, loss: float, swept: dict[str, str] | None = None, **mo
     swept = swept or {"hidden": str(2 ** (3 + number)), "clip": "1"}
     name = " ".join(f"{key}={value}" for key, value in swept.items())
     metrics = {"val/loss": loss, "test/bpc": loss / log(2)}
-    known = {"metrics": metrics, "curves": curves(loss), "samples": [sample()], "seconds": 12.34}
-    return JobResult(name, number, swept, f"id{number}", "FINISHED", **{**known, **more})
+    defaults = {"metrics": metrics, "curves": curves(loss), "samples": [sample()], "seconds": 12.34}
+    return JobResult(name, number, swept, f"id{number}", "FINISHED", **{**defaults, **more})
 
 
-def refused(number: int) -> JobResult:
+def failed(number: int) -> JobResult:
     reason = "hidden: expected an integer >= 1, got 0"
     return JobResult("hidden=0 clip=1", number, {"hidden": "0", "clip": "1"}, f"id{number}", "FAILED", reason)
 
 
-ROWS = [finished(0, 2.5), refused(1), finished(2, 2.25, reused=True), finished(3, 3.0)]
+ROWS = [finished(0, 2.5), failed(1), finished(2, 2.25, reused=True), finished(3, 3.0)]
 
 
-def test_the_table_has_every_run_the_best_first() -> None:
+def test_table_lists_runs_best_first() -> None:
     read = Reader(render_page("hidden=8,0,32,64", ROWS))
     assert read.rows[0] == [
         "hidden",
@@ -114,11 +114,11 @@ def test_the_table_has_every_run_the_best_first() -> None:
     assert [row[-1] for row in read.rows[1:]] == ["id2", "id0", "id3", "id1"]
     assert read.rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
     assert read.kinds == ["", "best", "", "", "failed"]
-    assert float(read.values[1][3]) == 2.25 / log(2)  # sorted by all digits
+    assert float(read.values[1][3]) == 2.25 / log(2)  # full precision for sorting
     assert "Best: hidden=32 clip=1, val/loss 2.2500" in render_page("", ROWS)
 
 
-def test_the_figures_name_runs_axes_and_units() -> None:
+def test_figures_label_runs_and_axes() -> None:
     texts = Reader(render_page("sweep", ROWS)).texts
     for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
         assert words in texts["curves"]
@@ -127,27 +127,27 @@ def test_the_figures_name_runs_axes_and_units() -> None:
         assert words in texts["curves"]
     for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
         assert words in texts["marginals"]
-    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # each value has its tick
+    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # every value has a tick
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 50])
-def test_many_runs_are_all_in_the_legend(count: int) -> None:
+def test_legend_lists_all_runs(count: int) -> None:
     rows = [finished(n, 2 + n / count, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(count)]
     text = Reader(render_page("many", rows)).texts["curves"]
     for place, row in enumerate(rows, 1):
         assert f"{place}: {row.name}, {row.loss:.4f}" in text
 
 
-def test_samples_stand_side_by_side_at_the_same_settings() -> None:
+def test_samples_use_common_settings() -> None:
     both = [sample(0.4, "cold"), sample(0.7, "warm"), sample(1.0, "hot")]
-    rows = [finished(0, 2.0, samples=both), finished(1, 2.1, samples=both[::-1]), refused(2)]
+    rows = [finished(0, 2.0, samples=both), finished(1, 2.1, samples=both[::-1]), failed(2)]
     text = render_page("sweep", rows)
     assert Reader(text).cards == ["shall i warm", "shall i warm"]
     assert "at temperature 0.7, seed 1" in text
 
 
-def test_a_sample_at_other_settings_says_so() -> None:
+def test_sample_with_other_settings_is_labeled() -> None:
     rows = [finished(0, 2.0), finished(1, 2.1), finished(2, 2.2, samples=[sample(0.1, "cold")])]
     read = Reader(render_page("sweep", rows))
     assert read.cards == ["shall i summer", "shall i summer", "shall i cold"]
@@ -155,25 +155,25 @@ def test_a_sample_at_other_settings_says_so() -> None:
     assert "at temperature 0.7" not in read.texts["samples"]
 
 
-def test_nothing_that_a_text_holds_becomes_markup() -> None:
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-    swept = {"prompt": evil, "hidden": "8"}
+def test_text_is_escaped() -> None:
+    markup = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    swept = {"prompt": markup, "hidden": "8"}
     rows = [
-        finished(0, 2.0, swept, samples=[sample(0.7, evil + " $x_1$", prompt=evil)]),
+        finished(0, 2.0, swept, samples=[sample(0.7, markup + " $x_1$", prompt=markup)]),
         finished(1, 2.2, {"prompt": "a & b $y$", "hidden": "8"}),
-        JobResult(evil, 2, swept, "id2", "FAILED", reason=f"prompt: got {evil}"),
+        JobResult(markup, 2, swept, "id2", "FAILED", reason=f"prompt: got {markup}"),
     ]
-    text = render_page(f"prompt={evil}", rows)
+    text = render_page(f"prompt={markup}", rows)
     read = Reader(text)
     assert read.tags.count("script") == 1
     assert "img" not in read.tags
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-    assert evil + evil + " $x_1$" in read.cards
-    assert evil in read.texts["curves"]
-    assert "a & b $y$" in read.texts["marginals"]  # no mathematics made of the dollars
+    assert markup + markup + " $x_1$" in read.cards
+    assert markup in read.texts["curves"]
+    assert "a & b $y$" in read.texts["marginals"]  # dollars are not parsed as mathematics
 
 
-def test_the_page_needs_nothing_else() -> None:
+def test_report_is_self_contained() -> None:
     text = render_page("sweep", ROWS)
     assert not re.search(r"https?:|src=|@import|url\((?!#)", text)
     read = Reader(text)
@@ -185,12 +185,12 @@ def test_ids_are_unique_and_references_have_their_target() -> None:
     text = render_page("sweep", ROWS)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
-    wanted = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
-    assert wanted
-    assert not set(wanted) - set(ids)
+    references = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
+    assert references
+    assert not set(references) - set(ids)
 
 
-def test_no_run_at_all() -> None:
+def test_report_without_jobs() -> None:
     text = render_page("empty", [])
     assert "0 jobs, 0 finished. None of them has a val/loss." in text
     assert "No job has reported a loss." in text
@@ -198,14 +198,14 @@ def test_no_run_at_all() -> None:
     assert "svg" not in Reader(text).tags
 
 
-def test_no_finished_run() -> None:
-    text = render_page("failed", [refused(0), refused(1)])
+def test_report_without_finished_jobs() -> None:
+    text = render_page("failed", [failed(0), failed(1)])
     assert "2 jobs, 0 finished. None of them has a val/loss." in text
-    assert text.count(escape(ROWS[1].reason)) == 4  # shown, and what its cell sorts by
+    assert text.count(escape(ROWS[1].reason)) == 4  # text and sort value of the cell
     assert "best" not in Reader(text).kinds
 
 
-def test_one_run() -> None:
+def test_report_of_one_job() -> None:
     read = Reader(render_page("hidden=8", [ROWS[0]]))
     assert len(read.rows) == 2
     assert "1: hidden=8 clip=1, 2.5000" in read.texts["curves"]
@@ -214,40 +214,40 @@ def test_one_run() -> None:
 
 
 @pytest.mark.parametrize("value", [inf, nan, 1e30])
-def test_a_diverged_run_spoils_nothing(value: float) -> None:
+def test_report_with_diverged_job(value: float) -> None:
     points = curves(2.0)["val/loss"]
     broken = {"val/loss": [*points, (80, value)], "train/loss": [(20, value)]}
     swept = {"hidden": "16", "clip": "1"}
-    gone = JobResult(
+    diverged = JobResult(
         "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
     )
-    read = Reader(render_page("sweep", [finished(0, 2.5), gone, refused(2)]))
+    read = Reader(render_page("sweep", [finished(0, 2.5), diverged, failed(2)]))
     assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
     assert "2: hidden=16 clip=1" in read.texts["curves"]
     assert "nan" not in read.texts["marginals"]
-    only = Reader(render_page("sweep", [gone]))
-    assert "No job with a val/loss" in only.texts["marginals"]
+    report = Reader(render_page("sweep", [diverged]))
+    assert "No job with a val/loss" in report.texts["marginals"]
 
 
-def test_a_run_whose_every_point_diverged() -> None:
-    lost = JobResult(
+def test_report_with_only_diverged_points() -> None:
+    diverged = JobResult(
         "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
     )
-    assert "No job has reported a loss." in render_page("lr=9", [lost])
+    assert "No job has reported a loss." in render_page("lr=9", [diverged])
 
 
-def test_ranked_puts_what_finished_first_and_nan_behind_numbers() -> None:
-    rows = [finished(0, nan), refused(1), finished(2, 3.0), finished(3, inf), finished(4, 1.0)]
+def test_rank_results_order() -> None:
+    rows = [finished(0, nan), failed(1), finished(2, 3.0), finished(3, inf), finished(4, 1.0)]
     assert [row.number for row in rank_results(rows)] == [4, 2, 0, 3, 1]
 
 
-def test_repeats_over_seeds_have_mean_and_deviation() -> None:
+def test_report_shows_seed_stats() -> None:
     rows = [finished(n, 2.0 + n / 10, {"hidden": "8", "seed": str(n)}) for n in range(3)]
     assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(render_page("seeds", rows)).texts["repeats"]
     assert "repeats" not in Reader(render_page("sweep", ROWS)).texts
 
 
-def test_a_corpus_without_a_test_split_shows_its_own_score() -> None:
+def test_score_without_test_split_is_shown() -> None:
     row = finished(0, 2.0, metrics={"val/loss": 2.0, "final_val/bpc": 3.125})
     read = Reader(render_page("sweep", [row]))
     assert "final_val/bpc" in read.rows[0]

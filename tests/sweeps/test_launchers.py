@@ -1,4 +1,4 @@
-"""Sweeps with hydra/launcher=...: the configs, what a job is told, the cores that it may use."""
+"""Launcher configs, the sweep that a job receives, and the cores of a job."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,12 @@ from src.common.files import CONF
 from src.common.process import available_cores
 from src.config.resolvers import register_configs
 from src.sweeps.sweep import Sweep
+from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = ignore_mlflow_warnings
 
-ELSEWHERE = ("ray", "submitit_local", "submitit_slurm")  # those that another lock brings
+CLUSTER_LAUNCHERS = ("ray", "submitit_local", "submitit_slurm")  # launchers of requirements-cluster.lock
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
 
 
@@ -30,15 +32,12 @@ def hydra_ready() -> Any:
         yield
 
 
-# --- the configs ---
-
-
-def test_the_launchers_that_are_promised_are_there() -> None:
-    assert {"joblib", *ELSEWHERE} <= set(LAUNCHERS)
+def test_launchers_exist() -> None:
+    assert {"joblib", *CLUSTER_LAUNCHERS} <= set(LAUNCHERS)
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_every_key_of_a_launcher_is_explained_in_the_line_above(launcher: str) -> None:
+def test_launcher_keys_have_comments(launcher: str) -> None:
     lines = (CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text().splitlines()
     for above, line in pairwise(lines):
         if not line.strip().startswith("#"):
@@ -54,59 +53,54 @@ def test_every_key_of_a_launcher_is_explained_in_the_line_above(launcher: str) -
         ("ray", "hydra_ray_launcher._config", "RayLauncherConf"),
     ],
 )
-def test_a_launcher_has_every_key_of_the_plugins_own_config(launcher: str, plugin: str, schema: str) -> None:
-    """Ours comes first in Hydra's search path, so what it leaves out is nowhere."""
+def test_launcher_has_all_plugin_keys(launcher: str, plugin: str, schema: str) -> None:
+    """Our config replaces the plugin's, so a missing key has no default."""
     module = pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"needs the plugin of {launcher}")
-    theirs = OmegaConf.structured(getattr(module, schema))
-    ours = yaml.safe_load((CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text())
-    assert ours.keys() == theirs.keys()
-    assert ours["_target_"] == theirs["_target_"]
+    plugin_config = OmegaConf.structured(getattr(module, schema))
+    config = yaml.safe_load((CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text())
+    assert config.keys() == plugin_config.keys()
+    assert config["_target_"] == plugin_config["_target_"]
     assert (
-        OmegaConf.select(OmegaConf.merge(theirs, ours), "_target_") == ours["_target_"]
-    )  # of the types that it wants
+        OmegaConf.select(OmegaConf.merge(plugin_config, config), "_target_") == config["_target_"]
+    )  # types match
 
 
-@pytest.mark.parametrize("launcher", ELSEWHERE)
-def test_a_missing_plugin_gets_one_line(
-    launcher: str, typed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("launcher", CLUSTER_LAUNCHERS)
+def test_missing_plugin_is_reported(
+    launcher: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from src.sweeps import launchers
 
     monkeypatch.setattr(
         launchers, "is_installed", lambda module: module in ("hydra_plugins", "submitit", "ray")
     )
-    ended = typed(
+    result = run_cli(
         "train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"output_dir={tmp_path}/o"
     )
     package = "hydra-ray-launcher" if launcher == "ray" else "hydra-submitit-launcher"
-    assert ended.rc == 2
-    assert ended.complaint == (
+    assert result.error_line == (
         f"train: hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
     )
-    assert not (tmp_path / "o").exists()  # no sweep was opened
+    assert not (tmp_path / "o").exists()  # no sweep was started
 
 
-def test_an_unknown_launcher_gets_one_line(typed: Any) -> None:
-    ended = typed("train", "--multirun", "hydra/launcher=jobblib", "hidden=8,16")
-    assert ended.rc == 2
-    assert "hydra/launcher: expected one of" in ended.complaint
-    assert ended.complaint.endswith("got jobblib")
+def test_unknown_launcher_is_rejected(run_cli: RunCli) -> None:
+    result = run_cli("train", "--multirun", "hydra/launcher=jobblib", "hidden=8,16")
+    assert "hydra/launcher: expected one of" in result.error_line
+    assert result.error_line.endswith("got jobblib")
 
 
-def test_no_jobs_at_a_time_get_one_line(typed: Any, tmp_path: Path) -> None:
-    asked = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hidden=8,16", "tracking=none")
-    ended = typed("train", "--multirun", *asked, f"output_dir={tmp_path}")
-    assert ended.rc == 2
-    assert ended.complaint == (
+def test_zero_n_jobs_is_rejected(run_cli: RunCli, tmp_path: Path) -> None:
+    overrides = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hidden=8,16", "tracking=none")
+    result = run_cli("train", "--multirun", *overrides, f"output_dir={tmp_path}")
+    assert result.error_line == (
         "train: hydra.launcher.n_jobs: expected a number of jobs, or -1 for one on each core, got 0"
     )
 
 
 @pytest.mark.usefixtures("hydra_ready")
-def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """On another machine, or through a queue that hands no environment on."""
+def test_sweep_is_exported_in_job_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For jobs that do not inherit the environment."""
     from src.sweeps.launchers import export_sweep_env
 
     sweep = Sweep("id", """a ~ b, "c"=${d} 'e' [f] 50% é\\""", ["hidden", "+x"])
@@ -121,9 +115,6 @@ def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
     job = hydra.config_loader.load_sweep_config(config, ["hidden=8"])
     monkeypatch.setenv("CHAR_RNN_SWEEP", job.hydra.job.env_set.CHAR_RNN_SWEEP)
     assert Sweep.from_env() == sweep
-
-
-# --- the cores of a job ---
 
 
 @pytest.mark.usefixtures("hydra_ready")
@@ -145,9 +136,7 @@ def test_a_sweep_is_told_to_jobs_that_do_not_inherit_the_environment(
         (["basic"], 8),
     ],
 )
-def test_a_job_may_use_its_share_of_the_cores(
-    overrides: list[str], cores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cores_per_job(overrides: list[str], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from src.common import process
     from src.sweeps.launchers import cores_per_job
 
@@ -159,61 +148,57 @@ def test_a_job_may_use_its_share_of_the_cores(
 
 @pytest.mark.usefixtures("hydra_ready")
 @pytest.mark.parametrize("cores", [1, 2])
-def test_a_job_keeps_its_workers_to_its_share(
-    cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_workers_are_limited_by_cores(cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from src.sweeps import job as sweep_job
     from src.sweeps.sweep import Job
 
-    seen = []
+    worker_counts = []
 
     def run(config: Any, *rest: Any) -> Any:
-        seen.append(config.workers)
+        worker_counts.append(config.workers)
         training = SimpleNamespace(stop_reason="max_epochs", val_loss=2.0, chars_per_second=1.0)
         return SimpleNamespace(training=training, summary=lambda: "")
 
     monkeypatch.setattr(sweep_job, "run", run)
     config: Any = OmegaConf.to_object(compose("config", ["workers=3", f"data_dir={tmp_path}"]))
     sweep_job.run_job(config, Job(Sweep("id", "name", []), 0, {}, cores))
-    assert seen == [cores]
+    assert worker_counts == [cores]
 
 
-def blas() -> list[int]:
-    """Threads of each BLAS in this process."""
+def blas_threads() -> list[int]:
+    """Return the threads of each BLAS library in this process."""
     from threadpoolctl import threadpool_info
 
     return [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def trained_in_a_process_of_joblib(workers: int) -> tuple[list[int], list[int], list[float]]:
-    """Threads of BLAS before and within the DataParallel, and the gradient that it computes."""
+def train_in_joblib_process(workers: int) -> tuple[list[int], list[int], list[float]]:
+    """Return the BLAS threads before and within the DataParallel, and its gradient."""
     import numpy as np
 
     from src.rnn.parameters import RNNConfig
     from src.training.data_parallel import DataParallel
     from src.training.shard import ShardSpec
 
-    before = blas()
+    before = blas_threads()
     engine = DataParallel(ShardSpec(RNNConfig(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)
     engine.params[:] = np.random.default_rng(1).normal(size=engine.params.size) * 0.1
     ids = np.random.default_rng(2).integers(5, size=(4, 32))
     with engine:
-        within = blas()
+        inside = blas_threads()
         engine.loss_and_gradient(ids, ids)
-        return before, within, engine.gradient.tolist()
+        return before, inside, engine.gradient.tolist()
 
 
 @pytest.mark.slow
-def test_joblibs_processes_leave_each_job_its_threads_and_the_engine_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_blas_threads_in_joblib_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     from joblib import Parallel, delayed
 
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # joblib does not change what the user has set
-    kinds = [1, 2]
-    out = Parallel(n_jobs=2, backend="loky")(delayed(trained_in_a_process_of_joblib)(k) for k in kinds)
-    for workers, (before, within, gradient) in zip(kinds, out, strict=True):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)  # joblib keeps a value of the user
+    counts = [1, 2]
+    out = Parallel(n_jobs=2, backend="loky")(delayed(train_in_joblib_process)(k) for k in counts)
+    for workers, (before, inside, gradient) in zip(counts, out, strict=True):
         assert before
         assert max(before) <= max(1, available_cores() // 2)
-        assert set(within) == {1}
-        assert gradient == trained_in_a_process_of_joblib(workers)[2]  # and helpers can be started there
+        assert set(inside) == {1}
+        assert gradient == train_in_joblib_process(workers)[2]  # workers can start there

@@ -1,94 +1,99 @@
-"""Jobs of a sweep that are given up: the median rule, and a sweep that follows it."""
+"""The median rule for pruning, and a sweep that uses it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from src.tracking.event_log import EventLog
+from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 
 
-def job(runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s") -> None:
-    """A job's folder with val/loss at steps 10, 20, ...; status "" leaves it running."""
+def write_job(
+    runs: Path, number: int, losses: list[float], status: str = "FINISHED", sweep: str = "s"
+) -> None:
+    """Write a job with val/loss at steps 10, 20, ...; status "" leaves it running."""
     folder = runs / f"{sweep}-{number}"
     folder.mkdir(parents=True)
-    told = {"sweep": sweep, "number": number, "name": f"hidden={number}", "swept": {"hidden": str(number)}}
-    (folder / "sweep.json").write_text(json.dumps(told))
-    journal = EventLog(folder)
-    journal.start("e", "n", {}, {}, None)
+    job_info = {
+        "sweep": sweep,
+        "number": number,
+        "name": f"hidden={number}",
+        "swept": {"hidden": str(number)},
+    }
+    (folder / "sweep.json").write_text(json.dumps(job_info))
+    event_log = EventLog(folder)
+    event_log.start("e", "n", {}, {}, None)
     for at, loss in enumerate(losses, 1):
-        journal.metrics(10 * at, {"val/loss": loss})
+        event_log.metrics(10 * at, {"val/loss": loss})
     if status:
-        journal.end(status, "")
-    journal.file.close()
+        event_log.end(status, "")
+    event_log.file.close()
 
 
-def evaluated(rule: MedianPruner, step: int, loss: float) -> bool:
-    """The answer to the evaluation at `step`, which is not one of the first."""
-    rule.validations = N_WARMUP_EVALS
-    return rule.should_prune(step, loss)
+def should_prune(pruner: MedianPruner, step: int, loss: float) -> bool:
+    """Return the decision at `step` after the startup evaluations."""
+    pruner.validations = N_WARMUP_EVALS
+    return pruner.should_prune(step, loss)
 
 
-def test_behind_is_above_the_median_of_the_finished_at_the_same_step(tmp_path: Path) -> None:
+def test_prunes_above_median_at_same_step(tmp_path: Path) -> None:
     for number in range(5):  # at step 10: 3.0 to 3.4, at step 20: 2.0 to 2.4
-        job(tmp_path, number, [3 + number / 10, 2 + number / 10])
-    rule = MedianPruner(tmp_path, "s")
-    assert evaluated(rule, 10, 3.21)
-    assert not evaluated(rule, 10, 3.2)  # at the median is not above it
-    assert evaluated(rule, 20, 2.21)
-    assert not evaluated(rule, 15, 3.0)  # between two evaluations the earlier one counts
-    assert not evaluated(rule, 5, 9.0)  # where nobody has been, nobody is behind
+        write_job(tmp_path, number, [3 + number / 10, 2 + number / 10])
+    pruner = MedianPruner(tmp_path, "s")
+    assert should_prune(pruner, 10, 3.21)
+    assert not should_prune(pruner, 10, 3.2)  # a loss at the median is not pruned
+    assert should_prune(pruner, 20, 2.21)
+    assert not should_prune(pruner, 15, 3.0)  # between two evaluations the earlier one counts
+    assert not should_prune(pruner, 5, 9.0)  # no finished job has this step
 
 
-def test_the_lowest_so_far_counts_and_not_the_last(tmp_path: Path) -> None:
+def test_median_uses_lowest_loss_so_far(tmp_path: Path) -> None:
     for number in range(5):
-        job(tmp_path, number, [2.0, 5.0])
-    assert evaluated(MedianPruner(tmp_path, "s"), 20, 2.1)
+        write_job(tmp_path, number, [2.0, 5.0])
+    assert should_prune(MedianPruner(tmp_path, "s"), 20, 2.1)
 
 
-def test_only_finished_jobs_of_the_same_sweep_count(tmp_path: Path) -> None:
+def test_median_uses_finished_jobs_of_same_sweep(tmp_path: Path) -> None:
     for number in range(N_STARTUP_TRIALS - 1):
-        job(tmp_path, number, [2.0])
-    job(tmp_path, 7, [2.0], "FAILED")
-    job(tmp_path, 8, [2.0], "")
-    job(tmp_path, 9, [2.0], sweep="another")
-    rule = MedianPruner(tmp_path, "s")
-    assert not evaluated(rule, 10, 9.0)
-    job(tmp_path, 10, [2.0])  # one more finishes meanwhile
-    assert evaluated(rule, 10, 9.0)
+        write_job(tmp_path, number, [2.0])
+    write_job(tmp_path, 7, [2.0], "FAILED")
+    write_job(tmp_path, 8, [2.0], "")
+    write_job(tmp_path, 9, [2.0], sweep="another")
+    pruner = MedianPruner(tmp_path, "s")
+    assert not should_prune(pruner, 10, 9.0)
+    write_job(tmp_path, 10, [2.0])  # one more job finishes
+    assert should_prune(pruner, 10, 9.0)
 
 
-def test_the_first_evaluations_are_left_to_every_job(tmp_path: Path) -> None:
+def test_first_evaluations_are_not_pruned(tmp_path: Path) -> None:
     for number in range(N_STARTUP_TRIALS):
-        job(tmp_path, number, [2.0])
-    rule = MedianPruner(tmp_path, "s")
-    assert [rule.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_EVALS + 2)] == [False] * (
+        write_job(tmp_path, number, [2.0])
+    pruner = MedianPruner(tmp_path, "s")
+    assert [pruner.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_EVALS + 2)] == [False] * (
         N_WARMUP_EVALS - 1
     ) + [True, True]
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_a_sweep_gives_up_the_job_that_learns_nothing(command: Callable[..., Any], tmp_path: Path) -> None:
-    """Typed again it takes the others as done: by what MLflow knows, and by what stands in the folders."""
-    asked = [
+@ignore_mlflow_warnings
+def test_sweep_prunes_worst_job(command: RunCli, tmp_path: Path) -> None:
+    """The repeated command reuses the finished jobs, from MLflow and from run directories."""
+    arguments = [
         "src.train", "--multirun", "lr=0.05,0.04,0.03,0.02,0.01,1e-6", "hidden=8", "max_epochs=0.1",
         "eval_every=20", "length=20", "workers=1", "diagnostics=false", "figures=false", "prune=true",
         "skip_finished=true", f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}",
     ]  # fmt: skip
-    ended = command(*asked)
-    assert ended.rc == 0, ended.err
-    (line,) = [line for line in ended.out.splitlines() if "pruned" in line]
+    result = command(*arguments).check()
+    (line,) = [line for line in result.out.splitlines() if "pruned" in line]
     assert "1e-06" in line or "1e-6" in line
     assert "FINISHED" in line
     assert "best" not in line
-    assert ended.err.count("stop reason: pruned") == 1
-    assert "steps=60 " in ended.out  # the third evaluation
-    # What was given up is no finished job; where the others need no training, it has nobody to be behind.
+    assert result.err.count("stop reason: pruned") == 1
+    assert "steps=60 " in result.out  # the third evaluation
+    # A pruned job is not finished; it is trained again unless no other job runs.
     for tracking, reused in (("mlflow", 5), ("none", 6)):
-        again = command(*asked, f"tracking={tracking}")
-        assert again.rc == 0, again.err
+        again = command(*arguments, f"tracking={tracking}").check()
         assert again.err.count("reused run") == reused, again.err

@@ -1,4 +1,4 @@
-"""Rows that differ in nothing but the seed are one group, with mean and standard deviation."""
+"""Mean and standard deviation over jobs that differ only in the seed."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from src.sweeps.summary import print_table
 from src.sweeps.sweep import Sweep
 
 
-def row(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> JobResult:
+def job_result(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> JobResult:
     metrics = {} if loss is None else {"val/loss": loss, "test/bpc": 2 * loss}
     return JobResult(f"job {number}", number, swept, f"run{number}", status, metrics=metrics)
 
 
-def test_jobs_are_grouped_by_everything_but_the_seed_the_lowest_mean_first() -> None:
+def test_groups_exclude_seed_and_are_sorted() -> None:
     results = [
-        row(0, 2.0, hidden="8", seed="1"),
-        row(1, 1.0, hidden="16", seed="1"),
-        row(2, 3.0, hidden="8", seed="2"),
-        row(3, 1.5, hidden="16", seed="2"),
+        job_result(0, 2.0, hidden="8", seed="1"),
+        job_result(1, 1.0, hidden="16", seed="1"),
+        job_result(2, 3.0, hidden="8", seed="2"),
+        job_result(3, 1.5, hidden="16", seed="2"),
     ]
     large, small = describe_seeds(results)
     assert large.startswith("hidden=16: val/loss 1.2500 +- 0.3536, test/bpc 2.5000 +- ")
@@ -30,41 +30,40 @@ def test_jobs_are_grouped_by_everything_but_the_seed_the_lowest_mean_first() -> 
     assert std(results[:1], "val/loss") == 0
 
 
-def test_a_line_has_mean_deviation_and_count() -> None:
-    (line,) = describe_seeds([row(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
+def test_description_has_mean_deviation_and_count() -> None:
+    (line,) = describe_seeds([job_result(k, loss, seed=str(k)) for k, loss in enumerate((1.0, 2.0, 3.0))])
     assert line == "val/loss 2.0000 +- 1.0000, test/bpc 4.0000 +- 2.0000 over 3 seeds"
-    (one,) = describe_seeds([row(0, 1.5, seed="1", clip="5")])
+    (one,) = describe_seeds([job_result(0, 1.5, seed="1", clip="5")])
     assert one == "clip=5: val/loss 1.5000, test/bpc 3.0000 over 1 seed"
 
 
-def test_unfinished_and_diverged_jobs_do_not_count_and_come_last() -> None:
+def test_unfinished_jobs_are_excluded() -> None:
     results = [
-        row(0, None, "FAILED", hidden="8", seed="1"),
-        row(1, 9.0, "KILLED", hidden="8", seed="2"),
-        row(2, 2.0, hidden="16", seed="1"),
-        row(3, 1.0, "FAILED", hidden="16", seed="2"),
-        row(4, float("inf"), hidden="16", seed="3"),
+        job_result(0, None, "FAILED", hidden="8", seed="1"),
+        job_result(1, 9.0, "KILLED", hidden="8", seed="2"),
+        job_result(2, 2.0, hidden="16", seed="1"),
+        job_result(3, 1.0, "FAILED", hidden="16", seed="2"),
+        job_result(4, float("inf"), hidden="16", seed="3"),
     ]
     first, last = describe_seeds(results)
     assert first == "hidden=16: val/loss 2.0000, test/bpc 4.0000 over 1 seed"
     assert last == "hidden=8: no seed of 2 finished"
 
 
-def test_without_a_swept_seed_there_is_no_group() -> None:
-    assert describe_seeds([row(0, 1.0, hidden="8"), row(1, 2.0, hidden="16")]) == []
+def test_no_groups_without_swept_seed() -> None:
+    assert describe_seeds([job_result(0, 1.0, hidden="8"), job_result(1, 2.0, hidden="16")]) == []
     assert describe_seeds([]) == []
 
 
-def test_a_corpus_without_a_test_split_has_its_own_score(capsys: pytest.CaptureFixture[str]) -> None:
-    """In the lines of repeats and in the table of the terminal, as on the sweep's page."""
-    rows = [
-        replace(row(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
+def test_score_without_test_split(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [
+        replace(job_result(k, 2.0, seed=str(k)), metrics={"val/loss": 2.0, "final_val/bpc": 3.125 + k})
         for k in (0, 1)
     ]
-    assert final_score(rows) == "final_val/bpc"
-    assert "final_val/bpc 3.6250 +- 0.7071" in describe_seeds(rows)[0]
-    print_table(Sweep("id", "name", ["seed"]), rows, None)
+    assert final_score(results) == "final_val/bpc"
+    assert "final_val/bpc 3.6250 +- 0.7071" in describe_seeds(results)[0]
+    print_table(Sweep("id", "name", ["seed"]), results, None)
     table = capsys.readouterr().out
     assert ["final_val/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
-    assert final_score([*rows, row(2, 1.0)]) == "test/bpc"
-    assert final_score([row(2, None)]) == "test/bpc"
+    assert final_score([*results, job_result(2, 1.0)]) == "test/bpc"
+    assert final_score([job_result(2, None)]) == "test/bpc"

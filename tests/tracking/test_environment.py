@@ -1,4 +1,4 @@
-"""src/tracking/environment.py: which jobs are the same."""
+"""Digests of jobs."""
 
 from pathlib import Path
 
@@ -24,15 +24,14 @@ def digest(*overrides: str) -> str:
     return job_digest(composed("config", *overrides), "d" * 64)
 
 
-def test_an_integer_and_the_equal_float_are_one_job() -> None:
+def test_job_digest_ignores_number_type() -> None:
     assert digest("optimizer.weight_decay=0") == digest("optimizer.weight_decay=0.0")
     assert digest("clip=5", "temperatures=[1]") == digest("clip=5.0", "temperatures=[1.0]")
     assert digest("optimizer.weight_decay=0.5") != digest("optimizer.weight_decay=0")
+    assert digest("seed=2") != digest("seed=1")
 
 
-def test_the_file_of_a_users_own_optimizer_belongs_to_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_digest_includes_custom_optimizer_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "own_optimizer.py"
     file.write_text(OPTIMIZER.format(scale=1))
     monkeypatch.syspath_prepend(tmp_path)

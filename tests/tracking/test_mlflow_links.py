@@ -1,7 +1,4 @@
-"""The addresses that open a sweep in MLflow's UI: what they say, and the view that they name.
-
-That MLflow shows what they promise is tested in a browser (test_browser.py).
-"""
+"""Links that open a sweep in MLflow's UI, and the saved view. (test_browser.py opens them.)"""
 
 import json
 from pathlib import Path
@@ -13,6 +10,7 @@ from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
 from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
+from tests.mlflow_queries import connect
 
 SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
 
@@ -27,35 +25,37 @@ def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def test_each_address_can_be_taken_apart() -> None:
-    shown = mlflow_links.sweep_links("http://host:1", "7", SWEEP.id, ["b", "a"])
-    for address, mode in ((shown.table, "TABLE"), (shown.charts, "CHART")):
-        place, _, query = address.partition("?")
-        assert place == "http://host:1/#/experiments/7/runs"
+def test_sweep_link_urls() -> None:
+    links = mlflow_links.sweep_links("http://host:1", "7", SWEEP.id, ["b", "a"])
+    for address, mode in ((links.table, "TABLE"), (links.charts, "CHART")):
+        base, _, query = address.partition("?")
+        assert base == "http://host:1/#/experiments/7/runs"
         assert parse_qs(query) == {
             "workflowType": ["machine_learning"],
             "compareRunsMode": [mode],
             "viewStateShareKey": [SWEEP.id],
         }
-    place, _, query = shown.compare.partition("?")
-    assert place == "http://host:1/#/compare-runs"
+    base, _, query = links.compare.partition("?")
+    assert base == "http://host:1/#/compare-runs"
     assert {key: json.loads(value) for key, (value,) in parse_qs(query).items()} == {
         "runs": ["b", "a"],
         "experiments": ["7"],
     }
-    assert not set('[]"` ') & set(shown.table + shown.charts + shown.compare + shown.page)
-    assert shown.page == "http://host:1/#/experiments/7/runs/0123abcd/artifacts/comparison.html"
+    assert not set('[]"` ') & set(links.table + links.charts + links.compare + links.page)
+    assert links.page == "http://host:1/#/experiments/7/runs/0123abcd/artifacts/comparison.html"
 
 
-def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run() -> None:
-    many = [f"run{n}" for n in range(90)]
+def test_compare_link_is_limited_to_20_runs() -> None:
+    run_ids = [f"run{n}" for n in range(90)]
     assert (
-        json.loads(unquote(mlflow_links.sweep_links("", "1", "id", many).compare.split("=")[1].split("&")[0]))
-        == many[:20]
+        json.loads(
+            unquote(mlflow_links.sweep_links("", "1", "id", run_ids).compare.split("=")[1].split("&")[0])
+        )
+        == run_ids[:20]
     )
-    none = mlflow_links.sweep_links("http://host", "1", "id", [])
-    assert none.compare == ""
-    assert [line.split()[0] for line in none.lines()] == ["table", "charts", "page"]
+    empty = mlflow_links.sweep_links("http://host", "1", "id", [])
+    assert empty.compare == ""
+    assert [line.split()[0] for line in empty.lines()] == ["table", "charts", "page"]
     assert mlflow_links.sweep_links("", "1", "id", ["one"]).compare.endswith(
         "runs=%5B%22one%22%5D&experiments=%5B%221%22%5D"
     )
@@ -75,11 +75,11 @@ def test_the_compare_page_takes_the_best_of_many_and_is_left_out_without_a_run()
         (Path("/else/where"), "http://tracker:5000/", "http://tracker:5000", ""),
     ],
 )
-def test_where_the_addresses_answer(outputs: Path, uri: str | None, server: str, command: str) -> None:
+def test_ui_location(outputs: Path, uri: str | None, server: str, command: str) -> None:
     assert mlflow_links.ui_location(config(outputs, uri)) == (server, command)
 
 
-def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
+def test_view_state_content() -> None:
     state = mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=4)
     assert state["searchFilter"] == "tags.`sweep.0123abcd` != ''"
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/loss`", True)
@@ -98,13 +98,10 @@ def test_the_view_shows_the_sweeps_runs_what_was_swept_and_the_scores() -> None:
     assert parallel["selectedParams"] == ["hidden", "model", "data.stride"]
     assert state["runsHiddenMode"] == "SHOW_ALL"
     assert mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=200)["runsHiddenMode"] == "FIRST_20_RUNS"
-    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == [
-        "LINE",
-        "LINE",
-    ]
+    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == ["LINE", "LINE"]
 
 
-def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
+def test_param_name() -> None:
     assert [mlflow_links.param_name(key) for key in ("hidden", "model.layers", "optimizer.name", "+x")] == [
         "hidden",
         "model.layers",
@@ -113,8 +110,8 @@ def test_a_swept_key_is_looked_up_under_the_name_of_its_param() -> None:
     ]
 
 
-def tracked(uri: str) -> tuple[Sweep, list[str]]:
-    """A sweep of three jobs in a fresh store, one without a val/loss."""
+def create_sweep(uri: str) -> tuple[Sweep, list[str]]:
+    """Create a sweep of three jobs in a new store, one without a val/loss."""
     from src.tracking.mlflow_client import connect, experiment_id
 
     client = connect(uri)
@@ -134,39 +131,37 @@ def tracked(uri: str) -> tuple[Sweep, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's, of its own SQLAlchemy
-def test_the_latest_sweep_that_has_ended_is_found_again(tmp_path: Path) -> None:
-    from src.tracking.mlflow_client import connect
-
+def test_latest_finished_sweep_is_found(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    where = config(tmp_path)
+    paths_config = config(tmp_path)
     connect(uri)
-    assert mlflow_links.latest(where, "http://host") is None  # no experiment
-    first, runs = tracked(uri)
-    assert mlflow_links.latest(where, "http://host") is None  # not ended
+    assert mlflow_links.latest(paths_config, "http://host") is None  # no experiment
+    first, runs = create_sweep(uri)
+    assert mlflow_links.latest(paths_config, "http://host") is None  # not ended
     client = connect(uri)
     number = client.get_experiment_by_name("char-rnn").experiment_id
     mlflow_links.save_view(client, number, first.id, first.name, first.keys, runs)
     experiment = client.get_experiment(number)
-    again = mlflow_links.sweep_links("http://host", experiment.experiment_id, first.id, runs)
-    assert mlflow_links.latest(where, "http://host") == ("hidden=1,2,3", again)
+    expected = mlflow_links.sweep_links("http://host", experiment.experiment_id, first.id, runs)
+    assert mlflow_links.latest(paths_config, "http://host") == ("hidden=1,2,3", expected)
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{first.id}"])
     assert view["name"] == "sweep hidden=1,2,3"
     assert json.loads(view["state"]) == mlflow_links.view_state(first.id, first.keys, 3)
     assert 1.6e12 < view["createdAt"] == view["updatedAt"]
     colors = [connect(uri).get_run(run).data.tags["mlflow.runColor"] for run in runs]
     assert len(set(colors)) == 3
-    second, others = tracked(uri)
-    found = mlflow_links.latest(where, "http://host")
+    second, others = create_sweep(uri)
+    found = mlflow_links.latest(paths_config, "http://host")
     assert found is not None
-    assert first.id in found[1].table  # the second is still at work
+    assert first.id in found[1].table  # the second sweep is still running
     mlflow_links.save_view(client, number, second.id, second.name, second.keys, others)
-    found = mlflow_links.latest(where, "http://host")
+    found = mlflow_links.latest(paths_config, "http://host")
     assert found is not None
     assert second.id in found[1].table
 
 
-def test_a_sweep_of_the_largest_size_fits_into_mlflows_tag() -> None:
-    """20,000 characters; the keys alone make it grow."""
+def test_view_state_fits_mlflow_tag() -> None:
+    """MLflow's limit is 20,000 characters."""
     keys = [
         "hidden",
         "seq_len",

@@ -1,4 +1,4 @@
-"""Finished runs in directories: found by name, compared on one text, damaged ones skipped."""
+"""Finished runs in run directories: lookup, comparison, and damaged runs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from src.tracking.run_store import DirectoryStore, find_folder
 
 
 class Outputs:
-    """Directories of runs, each written later than the one before."""
+    """Run directories, each newer than the previous one."""
 
     def __init__(self, folder: Path) -> None:
         self.store = DirectoryStore(folder)
@@ -30,18 +30,18 @@ class Outputs:
     def add(
         self, name: str, loss: float = 1.5, digest: str = "d" * 64, status: str = "FINISHED", **tags: str
     ) -> Path:
-        """status: "" for a run without an end."""
+        """Add a run; status "" leaves it without an end event."""
         folder = self.runs / name
         folder.mkdir(parents=True)
-        journal = EventLog(folder)
+        event_log = EventLog(folder)
         data = {"name": "tiny", "digest": digest, "source": "s", "profile": {}}
-        journal.start("e", f"rnn {name}", {"hidden": 8, "clip": None, "data": "tiny"}, tags, data)
-        journal.metrics(10, {"val/loss": 3.0})
-        journal.metrics(20, {"val/loss": loss})
-        journal.table("samples.json", [{"temperature": 0.5, "text": "a\udcff"}])
+        event_log.start("e", f"rnn {name}", {"hidden": 8, "clip": None, "data": "tiny"}, tags, data)
+        event_log.metrics(10, {"val/loss": 3.0})
+        event_log.metrics(20, {"val/loss": loss})
+        event_log.table("samples.json", [{"temperature": 0.5, "text": "a\udcff"}])
         if status:
-            journal.end(status, "max_epochs")
-        journal.file.close()
+            event_log.end(status, "max_epochs")
+        event_log.file.close()
         (folder / "config.json").write_text(json.dumps({"hidden": 8}))
         (folder / "scores.json").write_text(json.dumps({"val/loss": loss, "weights_sha256": "0"}))
         self.count += 1
@@ -54,7 +54,7 @@ def outputs(tmp_path: Path) -> Outputs:
     return Outputs(tmp_path)
 
 
-def test_a_record_holds_what_the_directory_holds(outputs: Outputs) -> None:
+def test_run_record_content(outputs: Outputs) -> None:
     folder = outputs.add("one", job_digest="j")
     run = RunRecord.load(folder)
     assert (run.run_id, run.name, run.status, run.stop_reason) == ("one", "rnn one", "FINISHED", "max_epochs")
@@ -64,15 +64,15 @@ def test_a_record_holds_what_the_directory_holds(outputs: Outputs) -> None:
     assert run.samples == [{"temperature": 0.5, "text": "a\udcff"}]
     assert (run.config, run.environment, run.val_loss) == ({"hidden": 8}, {}, 1.5)
     assert 0 < run.start_time <= run.end_time
-    journal = EventLog(folder)
-    journal.resume({"sweep.s": "{}"})
-    journal.file.close()
+    event_log = EventLog(folder)
+    event_log.resume({"sweep.s": "{}"})
+    event_log.file.close()
     again = RunRecord.load(folder)
     assert (again.status, again.stop_reason, again.end_time) == ("RUNNING", "", 0)
     assert again.tags == {"job_digest": "j", "sweep.s": "{}"}
 
 
-def test_latest_and_finished_are_ordered_by_their_end(outputs: Outputs) -> None:
+def test_finished_runs_are_ordered_by_end_time(outputs: Outputs) -> None:
     assert outputs.store.finished() == []
     for name in ("early", "late"):
         outputs.add(name)
@@ -83,8 +83,8 @@ def test_latest_and_finished_are_ordered_by_their_end(outputs: Outputs) -> None:
     assert outputs.store.find("early").run_id == "early"
 
 
-def test_best_compares_runs_on_the_text_of_the_latest_and_names_it(outputs: Outputs) -> None:
-    """The lower loss on another text is not better."""
+def test_best_compares_runs_with_same_text(outputs: Outputs) -> None:
+    """A lower loss on another text is not better."""
     outputs.add("another text", loss=0.5, digest="e" * 64)
     outputs.add("best", loss=1.0)
     outputs.add("worse", loss=1.2)
@@ -110,7 +110,7 @@ def test_best_compares_runs_on_the_text_of_the_latest_and_names_it(outputs: Outp
         (NAME, b'{"kind": "unknown"}\n', "kind"),
     ],
 )
-def test_a_damaged_run_is_skipped_with_a_line_that_names_it(
+def test_damaged_run_is_skipped_with_message(
     outputs: Outputs, file: str, text: bytes, problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs.add("good")
@@ -124,14 +124,14 @@ def test_a_damaged_run_is_skipped_with_a_line_that_names_it(
         outputs.store.find("damaged", "left")
 
 
-def test_a_file_that_is_too_large_is_not_read(outputs: Outputs) -> None:
+def test_too_large_file_is_rejected(outputs: Outputs) -> None:
     with (outputs.add("large") / "scores.json").open("wb") as file:
         file.truncate(65 * 2**20)
     with pytest.raises(UserError, match=r"68,157,440 bytes, more than the limit of 67,108,864"):
         outputs.store.find("large")
 
 
-def test_a_run_that_is_not_there_is_one_line(outputs: Outputs) -> None:
+def test_missing_run_is_reported(outputs: Outputs) -> None:
     with pytest.raises(UserError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
         outputs.store.find("nobody", "right")
     with pytest.raises(UserError, match=r"^left: expected a finished run under .* got none: train one"):
@@ -146,7 +146,7 @@ def test_a_run_that_is_not_there_is_one_line(outputs: Outputs) -> None:
         find_folder("one", outputs.runs.parent, "resume")
 
 
-def test_a_job_is_found_by_its_digest_unless_it_was_cut_short(outputs: Outputs) -> None:
+def test_job_is_found_by_digest(outputs: Outputs) -> None:
     pruned = outputs.add("pruned", job_digest="j")
     text = (pruned / NAME).read_text()
     (pruned / NAME).write_text(text.replace("max_epochs", "pruned"))
@@ -155,13 +155,13 @@ def test_a_job_is_found_by_its_digest_unless_it_was_cut_short(outputs: Outputs) 
     found = outputs.store.find_job("j")
     assert found is not None
     assert found.run_id == "done"
-    note: dict[str, Any] = {"sweep": "s", "number": 2, "name": "hidden=8", "swept": {"hidden": "8"}}
-    outputs.store.add_to_sweep("done", note)
+    job_info: dict[str, Any] = {"sweep": "s", "number": 2, "name": "hidden=8", "swept": {"hidden": "8"}}
+    outputs.store.add_to_sweep("done", job_info)
     (row,) = outputs.store.job_results("s")
     assert (row.run_id, row.number, row.reused, row.loss) == ("done", 2, True, 1.5)
 
 
-def test_models_and_files_belong_to_their_run(outputs: Outputs) -> None:
+def test_model_and_files_of_run(outputs: Outputs) -> None:
     folder = outputs.add("one")
     architecture, vocabulary = RNNConfig(3, 4), Vocabulary("abc")
     flat = np.arange(architecture.size(), dtype=np.float32)

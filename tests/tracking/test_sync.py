@@ -1,7 +1,6 @@
-"""From the journal to MLflow: every point once, while it grows, and later where no server answers."""
+"""Sync of event logs: every point once, during the run, and after outages."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,114 +8,121 @@ import pytest
 
 from src.common.errors import UserError
 from src.tracking.sync_state import STALE_REASON, SyncState
-from tests.tracked_run import CURVES, deliver, delivered_copy, history, only_run, text_of
+from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
+from tests.mlflow_queries import (
+    CURVES,
+    artifact_text,
+    copy_event_log,
+    metric_history,
+    only_run,
+    upload_to_shared_store,
+)
 
-# MLflow's own warnings, about its own dependencies, are not ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
 
-def test_delivering_again_adds_no_point(client: Any, trained: Any, tmp_path: Path) -> None:
-    """As after a crash between delivering and noting it: the note is old, the points are there."""
-    folder = delivered_copy(trained, tmp_path / "run", "told twice")
-    run_id = deliver(trained, folder).run_id
-    behind_start = len((folder / "events.jsonl").read_bytes().split(b"\n")[0]) + 1
-    SyncState(behind_start, run_id).save(folder)
-    assert deliver(trained, folder).run_id == run_id
+def test_repeated_sync_adds_no_points(client: Any, trained: Any, tmp_path: Path) -> None:
+    """As after a crash between upload and saved state."""
+    folder = copy_event_log(trained, tmp_path / "run", "uploaded twice")
+    run_id = upload_to_shared_store(trained, folder).run_id
+    first_line_end = len((folder / "events.jsonl").read_bytes().split(b"\n")[0]) + 1
+    SyncState(first_line_end, run_id).save(folder)
+    assert upload_to_shared_store(trained, folder).run_id == run_id
     for name in CURVES:
-        assert history(client, run_id, name) == sorted(trained.curve(name)), name
-    run = only_run(client, "told twice")
+        assert metric_history(client, run_id, name) == sorted(trained.curve(name)), name
+    run = only_run(client, "uploaded twice")
     assert run.info.status == "FINISHED"
-    assert run.data.params.keys() == trained.journal[0]["params"].keys()
-    assert len(json.loads(text_of(client, run, "samples.json"))["data"]) == 3, "nor a row of the table"
+    assert run.data.params.keys() == trained.events[0]["params"].keys()
+    assert len(json.loads(artifact_text(client, run, "samples.json"))["data"]) == 3, (
+        "duplicate rows of the table"
+    )
 
 
-def test_a_journal_is_delivered_while_it_grows(
+def test_growing_event_log_is_synced(
     client: Any, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each look at the journal takes up where the last one stopped, in the middle of a line too."""
+    """Each poll continues where the last one stopped, also within a line."""
     from src.tracking import sync
 
     monkeypatch.setattr(sync, "POLL", 0.01)
-    folder = delivered_copy(trained, tmp_path / "run", "growing")
-    journal = folder / "events.jsonl"
-    whole = journal.read_bytes()
-    pieces = [len(whole) // 7 * k + 13 for k in range(1, 7)] + [len(whole)]
-    journal.write_bytes(whole[: pieces.pop(0)])
-    looks = []
+    folder = copy_event_log(trained, tmp_path / "run", "growing")
+    event_file = folder / "events.jsonl"
+    content = event_file.read_bytes()
+    pieces = [len(content) // 7 * k + 13 for k in range(1, 7)] + [len(content)]
+    event_file.write_bytes(content[: pieces.pop(0)])
+    polls = []
 
     def is_active(_: Path) -> bool:
-        looks.append(len(pieces))
+        polls.append(len(pieces))
         if pieces:
-            journal.write_bytes(whole[: pieces.pop(0)])
+            event_file.write_bytes(content[: pieces.pop(0)])
         return True
 
     monkeypatch.setattr(sync, "is_active", is_active)
-    run_id = deliver(trained, folder).run_id
-    assert len(looks) >= 6
+    run_id = upload_to_shared_store(trained, folder).run_id
+    assert len(polls) >= 6
     for name in CURVES:
-        assert history(client, run_id, name) == sorted(trained.curve(name)), name
+        assert metric_history(client, run_id, name) == sorted(trained.curve(name)), name
     assert only_run(client, "growing").info.status == "FINISHED"
 
 
-def test_a_journal_without_an_end_is_told_as_failed(client: Any, trained: Any, tmp_path: Path) -> None:
-    folder = delivered_copy(trained, tmp_path / "run", "cut off")
-    journal = folder / "events.jsonl"
-    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:20]) + '{"kind": "met')
-    run_id = deliver(trained, folder).run_id
+def test_event_log_without_end_is_marked_failed(client: Any, trained: Any, tmp_path: Path) -> None:
+    folder = copy_event_log(trained, tmp_path / "run", "cut off")
+    event_file = folder / "events.jsonl"
+    event_file.write_text("".join(event_file.read_text().splitlines(keepends=True)[:20]) + '{"kind": "met')
+    run_id = upload_to_shared_store(trained, folder).run_id
     run = only_run(client, "cut off")
     assert (run.info.run_id, run.info.status) == (run_id, "FAILED")
     assert run.data.tags["stop_reason"] == STALE_REASON
 
 
 @pytest.mark.usefixtures("no_retries")
-def test_an_unreachable_server_loses_nothing(
-    command: Callable[..., Any], client: Any, trained: Any, tmp_path: Path
-) -> None:
-    nowhere = "tracking.uri=http://127.0.0.1:9"
-    settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", "figures=false", nowhere)
-    ended = command(
+def test_unreachable_server_loses_no_data(command: RunCli, client: Any, trained: Any, tmp_path: Path) -> None:
+    unreachable = "tracking.uri=http://127.0.0.1:9"
+    settings = ("hidden=8", "max_epochs=0.02", "tracking.experiment=late", "figures=false", unreachable)
+    result = command(
         "src.train", *settings, f"output_dir={tmp_path / 'o'}", f"data_dir={trained.root / 'data'}"
-    )
-    assert ended.rc == 0, ended.err
-    assert "Traceback" not in ended.err
-    assert ended.out.startswith("test/bpc=")
+    ).check()
+    assert "Traceback" not in result.err
+    assert result.out.startswith("test/bpc=")
     (folder,) = (tmp_path / "o" / "runs").iterdir()
-    (told,) = [line for line in ended.err.splitlines() if "upload it with" in line]
-    assert told.endswith(f"python -m src.sync {folder}")
-    assert "http://127.0.0.1:9" in told
+    (message,) = [line for line in result.err.splitlines() if "upload it with" in line]
+    assert message.endswith(f"python -m src.sync {folder}")
+    assert "http://127.0.0.1:9" in message
     assert (folder / "model" / "weights.safetensors").exists()
-    done = deliver(trained, folder)  # the server is back: here, the shared database
-    assert done.ended
+    state = upload_to_shared_store(trained, folder)  # the server is reachable: the shared database
+    assert state.ended
     run = only_run(client, "late")
-    assert (run.info.run_id, run.info.status) == (done.run_id, "FINISHED")
+    assert (run.info.run_id, run.info.status) == (state.run_id, "FINISHED")
 
 
 @pytest.mark.usefixtures("no_retries")
-def test_delivering_to_a_server_that_does_not_answer_is_one_line(
+def test_sync_to_unreachable_server_is_reported(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from src import sync as command
+    from src import sync as sync_command
 
-    folder = delivered_copy(trained, tmp_path / "run", "nowhere")
+    folder = copy_event_log(trained, tmp_path / "run", "nowhere")
     (folder / "tracking.json").write_text(json.dumps({"uri": "http://127.0.0.1:9", "artifacts": ""}))
-    assert command.main([str(folder)]) != 0
+    assert sync_command.main([str(folder)]) != 0
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert err.startswith("sync: ")
     assert "http://127.0.0.1:9" in err
 
 
-def test_deliver_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from src import sync as command
+def test_sync_rejects_other_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from src import sync as sync_command
 
     for arguments in ([str(tmp_path)], ["a", "b"]):
-        assert command.main(arguments) == 2
+        assert sync_command.main(arguments) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
         assert err.startswith("sync: expected all, an outputs folder, or the directory of a tracked run")
 
 
-def test_a_run_without_a_start_is_refused(trained: Any, tmp_path: Path) -> None:
+def test_event_log_without_start_is_rejected(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("")
     with pytest.raises(UserError, match="expected an event log with a start event"):
-        deliver(trained, tmp_path)
+        upload_to_shared_store(trained, tmp_path)

@@ -1,4 +1,4 @@
-"""src/training/checkpoint.py: whole or not at all, the last two, the older if the newer is damaged."""
+"""Checkpoints are complete or rejected; the last two are kept; a damaged one falls back to an older one."""
 
 import json
 import tempfile
@@ -60,14 +60,14 @@ def write_event_log(folder: Path, size: int) -> None:
     (folder / "events.jsonl").write_bytes(bytes(size))
 
 
-def saved(folder: Path, *steps: int) -> list[Path]:
-    """Save checkpoints of a run whose event log has the 10 bytes that they know."""
+def save_checkpoints(folder: Path, *steps: int) -> list[Path]:
+    """Save checkpoints of a run with an event log of 10 bytes."""
     write_event_log(folder, 10)
     return [checkpoint.save(folder, step, arrays(step), STATE) for step in steps]
 
 
-def test_what_is_loaded_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
-    (path,) = saved(tmp_path, 1200)
+def test_checkpoint_round_trips(tmp_path: Path) -> None:
+    (path,) = save_checkpoints(tmp_path, 1200)
     assert path == tmp_path / "checkpoints" / "step_00001200.safetensors"
     found = checkpoint.load(path)
     assert found.state == STATE
@@ -78,28 +78,28 @@ def test_what_is_loaded_is_what_was_saved_to_the_bit(tmp_path: Path) -> None:
         assert loaded.tobytes() == array.tobytes()
 
 
-def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:
+def test_array_view_is_saved(tmp_path: Path) -> None:
     whole = np.arange(24, dtype=np.float32).reshape(4, 6)
     path = checkpoint.save(tmp_path, 1, {"part": whole[:, ::2]}, STATE)
     assert checkpoint.read_file(path)[0]["part"].tolist() == whole[:, ::2].tolist()
 
 
-def test_the_last_two_are_kept_and_nothing_half_written(tmp_path: Path) -> None:
-    saved(tmp_path, 100, 200)
+def test_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    save_checkpoints(tmp_path, 100, 200)
     torn = tmp_path / "checkpoints" / ".step_00000300.safetensors.77.tmp"
     torn.write_bytes(b"half")
-    saved(tmp_path, 99_999_999, 100_000_000)
+    save_checkpoints(tmp_path, 99_999_999, 100_000_000)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["step_100000000.safetensors", "step_99999999.safetensors"]
     assert checkpoint.newest(tmp_path).arrays["optimizer.step"] == 100_000_007
 
 
-@pytest.mark.parametrize("place", [0.0, 0.02, 0.3, 0.6, 0.999])
-def test_any_flipped_bit_and_any_cut_is_noticed(place: float, tmp_path: Path) -> None:
-    (path,) = saved(tmp_path, 1)
+@pytest.mark.parametrize("position", [0.0, 0.02, 0.3, 0.6, 0.999])
+def test_damage_is_detected(position: float, tmp_path: Path) -> None:
+    (path,) = save_checkpoints(tmp_path, 1)
     whole = path.read_bytes()
-    at = int(place * len(whole))
-    for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]):
+    index = int(position * len(whole))
+    for damaged in (whole[:index], whole[:index] + bytes([whole[index] ^ 4]) + whole[index + 1 :]):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"."):
             checkpoint.load(path)
@@ -125,10 +125,10 @@ ARRAYS = st.dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(ARRAYS, st.dictionaries(NAMES, JSON, max_size=4), st.data())
-def test_any_arrays_and_state_come_back_and_any_flipped_byte_is_noticed(
+def test_any_checkpoint_round_trips_and_detects_damage(
     given_arrays: dict[str, Any], state: dict[str, Any], data: st.DataObject
 ) -> None:
-    """(A blank of the header that becomes another blank changes nothing of what is read.)"""
+    """A changed blank of the header has no effect."""
 
     def same(found: tuple[dict[str, Any], str]) -> bool:
         def shown(arrays: dict[str, Any]) -> dict[str, Any]:
@@ -141,21 +141,19 @@ def test_any_arrays_and_state_come_back_and_any_flipped_byte_is_noticed(
         assert same(checkpoint.read_file(path))
         whole = path.read_bytes()
         for _ in range(20):
-            at = data.draw(st.integers(0, len(whole) - 1))
-            flipped = whole[at] ^ data.draw(st.integers(1, 255))
-            path.write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
+            index = data.draw(st.integers(0, len(whole) - 1))
+            flipped = whole[index] ^ data.draw(st.integers(1, 255))
+            path.write_bytes(whole[:index] + bytes([flipped]) + whole[index + 1 :])
             try:
                 found = checkpoint.read_file(path)
             except ValueError:
                 continue
             assert same(found)
-            assert (whole[at : at + 1] + bytes([flipped])).isspace(), (at, whole[at], flipped)
+            assert (whole[index : index + 1] + bytes([flipped])).isspace(), (index, whole[index], flipped)
 
 
-def test_a_damaged_newest_falls_back_to_the_one_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = saved(tmp_path, 1, 2)
+def test_damaged_newest_checkpoint_falls_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = save_checkpoints(tmp_path, 1, 2)
     second.write_bytes(second.read_bytes()[:-100])
     assert checkpoint.newest(tmp_path).path == first
     (line,) = capsys.readouterr().err.splitlines()
@@ -166,9 +164,9 @@ def test_a_damaged_newest_falls_back_to_the_one_before(
         checkpoint.newest(tmp_path)
 
 
-def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> None:
-    """The machine went down, and the journal's last lines were not on the disk."""
-    saved(tmp_path, 1)
+def test_checkpoint_ahead_of_event_log_is_skipped(tmp_path: Path) -> None:
+    """After a machine crash the last lines of the event log can be missing."""
+    save_checkpoints(tmp_path, 1)
     checkpoint.save(tmp_path, 2, arrays(), STATE | {"event_log_bytes": 11})
     write_event_log(tmp_path, 11)
     assert checkpoint.newest(tmp_path).path.name == "step_00000002.safetensors"
@@ -176,48 +174,46 @@ def test_one_that_knows_more_than_the_journal_is_passed_over(tmp_path: Path) -> 
     assert checkpoint.newest(tmp_path).path.name == "step_00000001.safetensors"
 
 
-def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_checkpoint_directory_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(UserError, match="expected a writable path"):
-        saved(tmp_path, 1)
+        save_checkpoints(tmp_path, 1)
 
 
-def changed(*place: str, to: Any) -> dict[str, Any]:
-    """STATE with another value at a place; "gone" removes the key."""
+def changed_state(*position: str, to: Any) -> dict[str, Any]:
+    """Return STATE with another value at a position; "gone" removes the key."""
     state = deepcopy(STATE)
     part = state
-    for key in place[:-1]:
+    for key in position[:-1]:
         part = part[key]
-    part[place[-1]] = to
+    part[position[-1]] = to
     if to == "gone":
-        del part[place[-1]]
+        del part[position[-1]]
     return state
 
 
 @pytest.mark.parametrize(
-    ("state", "place"),
+    ("state", "position"),
     [
         ({}, "training"),
-        (changed("corpus", to="gone"), "corpus"),
-        (changed("event_log_bytes", to="10"), "event_log_bytes"),
-        (changed("training", "counters", "step", to=1.5), "training.counters.step"),
-        (changed("training", "counters", "running", "more", to=1), "training.counters.running.more"),
-        (changed("training", "best", "loss", to=None), "training.best.loss"),
-        (changed("training", "rollback", "scale", to="gone"), "training.rollback.scale"),
-        (changed("training", "batches", to={"shift": 1}), "training.batches"),
-        (changed("training", "rng", "bit_generator", to="MT19937"), "training.rng.bit_generator"),
-        (changed("training", "rng", "state", "inc", to="gone"), "training.rng.state.inc"),
-        (changed("model", "architecture", "cell", to="x"), "got x with tanh"),
-        (changed("model", "architecture", "hidden", to=5), "array best|array weights"),
-        (changed("model", "characters", to=["a"]), "1 characters for a vocabulary of 5"),
+        (changed_state("corpus", to="gone"), "corpus"),
+        (changed_state("event_log_bytes", to="10"), "event_log_bytes"),
+        (changed_state("training", "counters", "step", to=1.5), "training.counters.step"),
+        (changed_state("training", "counters", "running", "more", to=1), "training.counters.running.more"),
+        (changed_state("training", "best", "loss", to=None), "training.best.loss"),
+        (changed_state("training", "rollback", "scale", to="gone"), "training.rollback.scale"),
+        (changed_state("training", "batches", to={"shift": 1}), "training.batches"),
+        (changed_state("training", "rng", "bit_generator", to="MT19937"), "training.rng.bit_generator"),
+        (changed_state("training", "rng", "state", "inc", to="gone"), "training.rng.state.inc"),
+        (changed_state("model", "architecture", "cell", to="x"), "got x with tanh"),
+        (changed_state("model", "architecture", "hidden", to=5), "array best|array weights"),
+        (changed_state("model", "characters", to=["a"]), "1 characters for a vocabulary of 5"),
     ],
 )
-def test_a_state_with_other_keys_types_or_sizes_is_refused(
-    state: dict[str, Any], place: str, tmp_path: Path
-) -> None:
+def test_invalid_state_is_rejected(state: dict[str, Any], position: str, tmp_path: Path) -> None:
     write_event_log(tmp_path, 10)
     path = checkpoint.save(tmp_path, 1, arrays(), state)
-    with pytest.raises(ValueError, match=place) as caught:
+    with pytest.raises(ValueError, match=position) as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"resume: expected a whole checkpoint in .* is damaged"):
@@ -237,7 +233,7 @@ def test_a_state_with_other_keys_types_or_sizes_is_refused(
         (lambda found: found.update(other=found["best"]), "array other"),
     ],
 )
-def test_arrays_that_do_not_fit_the_network_are_refused(
+def test_invalid_arrays_are_rejected(
     change: Callable[[dict[str, Any]], object], name: str, tmp_path: Path
 ) -> None:
     given_arrays = arrays()

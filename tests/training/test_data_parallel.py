@@ -1,7 +1,4 @@
-"""One batch shared out among processes against the same batch in one.
-
-Each of the two is within the bounds of network_error.py.
-"""
+"""A batch split among processes compared with a single process, within the bounds of network_error.py."""
 
 import gc
 import multiprocessing as mp
@@ -25,7 +22,7 @@ from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
 from tests.network_error import Bounds
 from tests.rounding import UNIT, contractive
 
-STEPS, BATCH = 6, 25  # an odd batch: the parts are of different sizes
+STEPS, BATCH = 6, 25  # odd, so the parts have different sizes
 PLAIN = ShardSpec(RNNConfig(vocab=7, hidden=12), STEPS, BATCH)
 DEEP = RNNConfig(vocab=7, hidden=12, cell="lstm", layers=2)
 
@@ -35,7 +32,7 @@ def batch(seed: int) -> tuple[Ids, Ids]:
     return ids, targets
 
 
-def begin(job: ShardSpec) -> Array:
+def initial_params(job: ShardSpec) -> Array:
     drawn = initialize(job.architecture, "orthogonal", np.random.default_rng(0))
     return contractive(job.architecture, drawn, 0.3)
 
@@ -44,36 +41,36 @@ def assert_close(
     architecture: RNNConfig,
     weights: Array,
     seed: int,
-    ours: tuple[float, Array],
-    theirs: tuple[float, Array],
+    result: tuple[float, Array],
+    expected: tuple[float, Array],
     state: Array | None = None,
-    state_off: float = 0.0,
+    state_error: float = 0.0,
 ) -> float:
-    """Compare two computations of a loss and gradient in float32; returns how far the last state is off."""
-    off = Bounds.of(architecture, weights, *batch(seed), state, unit=UNIT, state_off=state_off)
-    assert ours[0] == pytest.approx(theirs[0], rel=0, abs=2 * off.loss)
-    difference, size = (float(np.linalg.norm(g)) for g in (ours[1] - theirs[1], theirs[1]))
-    assert difference <= 2 * off.whole_gradient <= 0.01 * size
-    return off.state
+    """Compare two float32 results of loss and gradient; return the error bound of the last state."""
+    bounds = Bounds.of(architecture, weights, *batch(seed), state, unit=UNIT, state_error=state_error)
+    assert result[0] == pytest.approx(expected[0], rel=0, abs=2 * bounds.loss)
+    difference, size = (float(np.linalg.norm(g)) for g in (result[1] - expected[1], expected[1]))
+    assert difference <= 2 * bounds.gradient_norm <= 0.01 * size
+    return bounds.state
 
 
-def computed(
+def compute(
     engine: DataParallel, seed: int, reset_state: bool = True, dropout_seed: int = 0
 ) -> tuple[float, Array]:
-    """Loss and gradient of a batch, the gradient as a copy."""
+    """Return the loss of a batch and a copy of its gradient."""
     loss = engine.loss_and_gradient(*batch(seed), reset_state, dropout_seed)
     return loss, engine.gradient.copy()
 
 
 def blas_threads() -> list[int]:
-    """Of NumPy's BLAS: the first, as they are listed in the order in which they were loaded."""
+    """Return the threads of NumPy's BLAS, the first library loaded."""
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"][:1]
 
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[DataParallel]:
     with DataParallel(PLAIN, 1) as engine:
-        engine.params[:] = begin(PLAIN)
+        engine.params[:] = initial_params(PLAIN)
         yield engine
 
 
@@ -81,41 +78,41 @@ def alone() -> Iterator[DataParallel]:
 def shared(request: pytest.FixtureRequest) -> Iterator[DataParallel]:
     with DataParallel(PLAIN, request.param) as engine:
         assert len(engine.processes) == request.param - 1
-        engine.params[:] = begin(PLAIN)
+        engine.params[:] = initial_params(PLAIN)
         yield engine
 
 
-def test_loss_and_gradient_are_those_of_one_process(alone: DataParallel, shared: DataParallel) -> None:
+def test_result_equals_single_process(alone: DataParallel, shared: DataParallel) -> None:
     for seed in (1, 2):
-        assert_close(PLAIN.architecture, alone.params, seed, computed(shared, seed), computed(alone, seed))
+        assert_close(PLAIN.architecture, alone.params, seed, compute(shared, seed), compute(alone, seed))
 
 
-def test_same_batch_gives_the_same_bits_again(shared: DataParallel) -> None:
-    loss, gradient = computed(shared, 1)
-    computed(shared, 2)
-    again_loss, again = computed(shared, 1)
+def test_result_is_repeatable(shared: DataParallel) -> None:
+    loss, gradient = compute(shared, 1)
+    compute(shared, 2)
+    again_loss, again = compute(shared, 1)
     assert again_loss == loss
     assert again.tobytes() == gradient.tobytes()
 
 
-def test_helpers_see_the_weights_of_the_moment(alone: DataParallel, shared: DataParallel) -> None:
+def test_workers_use_current_weights(alone: DataParallel, shared: DataParallel) -> None:
     for engine in (alone, shared):
         engine.params *= 0.5
     try:
-        assert_close(PLAIN.architecture, alone.params, 1, computed(shared, 1), computed(alone, 1))
+        assert_close(PLAIN.architecture, alone.params, 1, compute(shared, 1), compute(alone, 1))
     finally:
         for engine in (alone, shared):
-            engine.params[:] = begin(PLAIN)
+            engine.params[:] = initial_params(PLAIN)
 
 
-def test_gradient_may_be_overwritten_between_steps(shared: DataParallel) -> None:
-    _, gradient = computed(shared, 1)
+def test_gradient_can_be_overwritten(shared: DataParallel) -> None:
+    _, gradient = compute(shared, 1)
     shared.gradient[:] = np.nan
-    assert computed(shared, 1)[1].tobytes() == gradient.tobytes()
+    assert compute(shared, 1)[1].tobytes() == gradient.tobytes()
 
 
 @pytest.mark.slow
-def test_helper_that_is_killed_is_reported() -> None:
+def test_killed_worker_is_reported() -> None:
     raised = []
 
     def compute(engine: DataParallel) -> None:
@@ -130,14 +127,14 @@ def test_helper_that_is_killed_is_reported() -> None:
         helper.join()
         thread = threading.Thread(target=compute, args=(engine,), daemon=True)
         thread.start()
-        thread.join(20)  # a test that waits for ever would say less
+        thread.join(20)  # do not hang
         assert raised == [
             "workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: out of "
             "memory? Try fewer workers, or a smaller hidden, batch_size or seq_len"
         ]
 
 
-def test_a_helper_that_ends_by_itself_is_a_bug_and_not_the_persons() -> None:
+def test_worker_exit_is_internal_error() -> None:
     error = data_parallel.worker_error(1, 2, 1)
     assert isinstance(error, RuntimeError)
     assert str(error) == "worker process 1 of 2 ended with exit code 1"
@@ -145,7 +142,7 @@ def test_a_helper_that_ends_by_itself_is_a_bug_and_not_the_persons() -> None:
 
 @pytest.fixture
 def own_settings() -> Iterator[None]:
-    """What a helper sets for its whole process, put back."""
+    """Restore the process settings that a worker changes."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with np.errstate(), threadpool_limits(1, user_api="blas"):
         yield
@@ -154,17 +151,15 @@ def own_settings() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_settings")
-def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`worker_loop` itself, here: two batches, then the first process is dead."""
+def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `worker_loop` in this process: two batches, then the parent is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
     monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
     context = mp.get_context("spawn")
     shared, alone = Shared(context, PLAIN, 2), Shared(context, PLAIN, 2)
-    alone.view("params")[:] = begin(PLAIN)
-    shared.view("params")[:] = begin(PLAIN)
+    alone.view("params")[:] = initial_params(PLAIN)
+    shared.view("params")[:] = initial_params(PLAIN)
     shared.view("ids")[:] = batch(1)
     shared.view("commands")[:] = 1, 0, COMPUTE
     go, done = context.Semaphore(2), context.Semaphore(0)
@@ -177,20 +172,20 @@ def test_helper_ends_when_the_first_process_is_gone_and_signals_are_not_for_it(
     assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 
-def test_an_engine_computes_with_one_blas_thread() -> None:
+def test_data_parallel_uses_one_blas_thread() -> None:
     with threadpool_limits(2, user_api="blas"), DataParallel(PLAIN, 2):
         assert set(blas_threads()) == {1}
 
 
-def test_helpers_end_with_the_engine() -> None:
+def test_workers_end_with_context() -> None:
     with DataParallel(PLAIN, 2) as engine:
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
 
 
-def test_semaphores_are_given_back_though_somebody_holds_the_engine() -> None:
-    """As the traceback of a divergence does: Python would say at the exit that they are leaked."""
+def test_semaphores_are_released() -> None:
+    """A traceback can hold the DataParallel; Python would report leaked semaphores."""
     with DataParallel(PLAIN, 2) as engine:
         used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
     gc.collect()
@@ -206,25 +201,24 @@ def test_one_worker_starts_no_process(alone: DataParallel) -> None:
     ("workers", "batch_size", "useful"),
     [(1, 64, 1), (2, 64, 2), (8, 64, 8), (9, 64, 8), (2, 16, 2), (2, 15, 1), (4, 7, 1), (3, 1, 1)],
 )
-def test_no_process_is_given_fewer_than_eight_columns(workers: int, batch_size: int, useful: int) -> None:
+def test_effective_workers(workers: int, batch_size: int, useful: int) -> None:
     assert effective_workers(workers, batch_size) == useful
 
 
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> None:
-    """Each process the state of its own columns; a fresh batch begins from zero again."""
+def test_carried_state_equals_single_process(kind: tuple[str, str]) -> None:
     job = ShardSpec(RNNConfig(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
     with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
-        one.params[:] = two.params[:] = begin(job)
-        first = computed(two, 1, reset_state=True)
-        exact, state_off = Buffers.allocate(job.architecture, STEPS, BATCH, np.float64), 0.0
+        one.params[:] = two.params[:] = initial_params(job)
+        first = compute(two, 1, reset_state=True)
+        exact, state_error = Buffers.allocate(job.architecture, STEPS, BATCH, np.float64), 0.0
         p = unflatten(job.architecture, one.params.astype(np.float64))
         for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
-            alone, shared = computed(one, seed, fresh), computed(two, seed, fresh)
+            alone, shared = compute(one, seed, fresh), compute(two, seed, fresh)
             exact.reset() if fresh else exact.carry()
             state = np.stack([np.stack([c.h[0], *c.c[:1]]) for c in exact.caches])
-            state_off = assert_close(
-                job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_off
+            state_error = assert_close(
+                job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_error
             )
             forward(p, batch(seed)[0], exact)
             if fresh:
@@ -233,15 +227,15 @@ def test_two_processes_carry_the_state_as_one_does(kind: tuple[str, str]) -> Non
 
 
 @pytest.mark.parametrize("carry", [False, True])
-def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
-    """Two batches one after the other against one pass over both."""
+def test_state_is_carried_only_if_stateful(carry: bool) -> None:
+    """Compare two consecutive batches with one pass over both."""
     job = ShardSpec(DEEP, STEPS, BATCH, stateful=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
     with DataParallel(job, 1) as engine:
-        engine.params[:] = begin(job)
-        computed(engine, 1, reset_state=True)
-        went_on, _ = computed(engine, 2, reset_state=False)
-        from_zero, _ = computed(engine, 2, reset_state=True)
+        engine.params[:] = initial_params(job)
+        compute(engine, 1, reset_state=True)
+        carried_loss, _ = compute(engine, 2, reset_state=False)
+        reset_loss, _ = compute(engine, 2, reset_state=True)
         p = unflatten(DEEP, engine.params)
         for seed in (1, 2):
             buffers.carry()
@@ -249,21 +243,23 @@ def test_state_goes_on_only_where_it_is_carried(carry: bool) -> None:
             log_p = forward(p, ids, buffers).astype(np.float64)
             log_p -= np.log(np.exp(log_p).sum(axis=0))
     expected = -log_p[targets.reshape(-1), np.arange(targets.size)].mean()
-    assert (went_on != from_zero) == carry
+    assert (carried_loss != reset_loss) == carry
     if carry:
         both = np.concatenate([batch(seed)[0] for seed in (1, 2)])
-        off = Bounds.of(DEEP, begin(job), both, unit=UNIT).nats.max()  # of each of the two computations
-        assert went_on == pytest.approx(expected, rel=0, abs=2 * off)
+        bounds = Bounds.of(
+            DEEP, initial_params(job), both, unit=UNIT
+        ).nats.max()  # of each of the two computations
+        assert carried_loss == pytest.approx(expected, rel=0, abs=2 * bounds)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
+def test_dropout_depends_on_step_seed(workers: int) -> None:
     job = ShardSpec(DEEP, STEPS, BATCH, dropout=0.5)
     drawn = []
     for _ in range(2):
         with DataParallel(job, workers) as engine:
-            engine.params[:] = begin(job)
-            drawn.append([computed(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
+            engine.params[:] = initial_params(job)
+            drawn.append([compute(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
     (five, other, again), elsewhere = drawn[0], drawn[1][0]
     for loss, gradient in (again, elsewhere):
         assert loss == five[0]
@@ -271,22 +267,22 @@ def test_dropout_is_drawn_from_the_seed_of_the_step(workers: int) -> None:
     assert other[0] != five[0]
 
 
-def test_each_process_draws_masks_of_its_own() -> None:
-    """Equal columns in the two halves of a batch: with the same masks the parts' gradients were the same."""
+def test_workers_draw_different_masks() -> None:
+    """Both halves of the batch are equal; equal masks would give equal gradients."""
     job = ShardSpec(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
     with DataParallel(job, 2) as engine:
-        engine.params[:] = begin(job)
+        engine.params[:] = initial_params(job)
         engine.loss_and_gradient(ids, targets, True, 3)
         both, second = engine.gradient.copy(), engine.gradients[1].copy()
     assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
 
 
-def test_one_layer_has_nothing_to_drop() -> None:
+def test_dropout_has_no_effect_on_one_layer() -> None:
     losses = []
     for dropout in (0.0, 0.5):
         job = ShardSpec(PLAIN.architecture, STEPS, BATCH, dropout)
         with DataParallel(job, 1) as engine:
-            engine.params[:] = begin(job)
-            losses.append(computed(engine, 1)[0])
+            engine.params[:] = initial_params(job)
+            losses.append(compute(engine, 1)[0])
     assert losses[0] == losses[1]

@@ -1,4 +1,4 @@
-"""When training ends, and which weights it keeps."""
+"""The end of training and the weights that it keeps."""
 
 import math
 from itertools import count
@@ -14,7 +14,7 @@ from tests.small_training import BASE, CORPUS, NOISE, Trained
 
 
 @pytest.mark.parametrize("max_epochs", [0.5, 1, 2.25])
-def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs: float) -> None:
+def test_max_epochs_ends_training_with_evaluation(max_epochs: float) -> None:
     trained = Trained(max_epochs=max_epochs, eval_every=7)
     per_epoch = build_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
     outcome = trained.result
@@ -26,7 +26,7 @@ def test_training_ends_after_max_epochs_and_evaluates_the_last_step(max_epochs: 
 
 
 def test_early_stopping_waits_for_patience_evaluations() -> None:
-    """Noise teaches nothing but the frequencies: soon the validation loss only rises."""
+    """On noise the validation loss soon rises."""
     trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
     losses = list(trained.curve("val/loss").values())
     assert trained.result.stop_reason == "early stopping"
@@ -35,22 +35,22 @@ def test_early_stopping_waits_for_patience_evaluations() -> None:
     assert all(loss > losses[-4] for loss in losses[-3:])
 
 
-def test_improvement_below_min_delta_counts_as_none() -> None:
+def test_improvement_below_min_delta_is_ignored() -> None:
     trained = Trained(max_epochs=50, patience=2, min_delta=100.0, eval_every=5)
     assert trained.result.stop_reason == "early stopping"
-    assert trained.result.steps == 15  # the first counts, whatever it is
-    assert trained.result.best_step == 15  # but the lowest is kept
+    assert trained.result.steps == 15  # the first evaluation always counts
+    assert trained.result.best_step == 15  # the lowest loss is kept
 
 
 def test_max_seconds_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = count()  # a millisecond each time that it is looked at
+    clock = count()  # one millisecond per call
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     trained = Trained(max_epochs=10_000, max_seconds=0.2)
     assert trained.result.stop_reason == "max_seconds"
     assert 0.2 <= trained.result.seconds < 0.25
 
 
-def test_best_keeps_the_lowest_and_a_copy() -> None:
+def test_best_weights_are_a_copy() -> None:
     flat = np.zeros(2, np.float32)
     best = BestWeights(flat)
     observed = []
@@ -63,14 +63,14 @@ def test_best_keeps_the_lowest_and_a_copy() -> None:
     assert best.params.tolist() == [5, 5]
 
 
-def test_best_of_a_loss_that_is_no_number_is_what_was() -> None:
+def test_nan_loss_does_not_change_best() -> None:
     best = BestWeights(np.zeros(1))
     best.update(2.0, np.ones(1), 1, 0.0)
     assert not best.update(math.nan, np.full(1, 9.0), 2, 0.0)
     assert (best.loss, best.step, best.params.tolist()) == (2.0, 1, [1.0])
 
 
-def test_kept_weights_are_those_of_the_lowest_evaluation() -> None:
+def test_result_has_best_weights() -> None:
     trained = Trained(NOISE, max_epochs=10, eval_every=5)
     losses = trained.curve("val/loss")
     best = min(losses, key=lambda step: losses[step])

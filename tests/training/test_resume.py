@@ -1,4 +1,4 @@
-"""Training stopped, saved, loaded and gone on with is, to the bit, training that was never stopped."""
+"""Resumed training is bit-identical to uninterrupted training."""
 
 import os
 import signal
@@ -23,14 +23,14 @@ from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
 from tests.small_training import BASE, CORPUS, target
 
-pytestmark = pytest.mark.slow  # every one of them trains
+pytestmark = pytest.mark.slow
 
-TIMES = {"throughput/chars_per_second"}
+TIMING_METRICS = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
 class Run(Callback):
-    """Trainings of one config, each from the checkpoint of the one before."""
+    """Training runs of one config; each continues from the last checkpoint."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
@@ -42,10 +42,10 @@ class Run(Callback):
         self.saved = (0, 0)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMES]
+        self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMING_METRICS]
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Nothing is kept."""
+        """Ignore files."""
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         if not trainer.stop_reason:
@@ -55,7 +55,7 @@ class Run(Callback):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """As CheckpointCallback, which needs a run's directory with a log."""
+        """Save like CheckpointCallback, which needs a run directory."""
         if self.saved == (trainer.step, trainer.counters.validated):
             return
         self.saved = trainer.step, trainer.counters.validated
@@ -69,7 +69,7 @@ class Run(Callback):
         self.saved = counters["step"], counters["validated"]
         return Trainer(self.config, CORPUS).fit(self, [EarlyStopping(self.config.patience), self], state)
 
-    def go_on(self) -> TrainResult:
+    def resume(self) -> TrainResult:
         loaded = checkpoint.load(checkpoint.list_checkpoints(self.folder)[0])
         state = loaded.train_state
         self.points = [point for point in self.points if point[0] <= state.step]
@@ -77,36 +77,36 @@ class Run(Callback):
 
 
 class Killed(Exception):
-    """Instead of the next step."""
+    """Raised instead of the next step."""
 
 
-def die() -> None:
+def kill() -> None:
     raise Killed
 
 
 def terminate() -> None:
-    """As a cluster does; the handler is there only while training."""
+    """Send SIGTERM to this process; the handler exists only during training."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> None:
-    """Let something happen in front of the step-th batch's gradient."""
+def stop_at_step(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], None]) -> None:
+    """Call `stop` before the gradient of the given step."""
     compute, count = DataParallel.loss_and_gradient, [0]
 
-    def counted(*arguments: Any) -> float:
+    def call(*arguments: Any) -> float:
         count[0] += 1
         if count[0] == step:
             stop()
         return compute(*arguments)
 
-    monkeypatch.setattr(DataParallel, "loss_and_gradient", counted)
+    monkeypatch.setattr(DataParallel, "loss_and_gradient", call)
 
 
 def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: str = "tanh") -> ModelConfig:
     return ModelConfig(kind, layers, dropout, "orthogonal", activation)
 
 
-STRIDES = attrs.evolve(BASE.data, stride=10)  # an epoch of shuffled windows is as short as one of streams
+STRIDES = attrs.evolve(BASE.data, stride=10)  # makes epochs of windows as short as those of streams
 CASES: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1},
     "momentum, constant": {
@@ -136,56 +136,54 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
-@pytest.mark.parametrize(("stop", "how", "kept"), [(die, Killed, 20), (terminate, Preempted, 28)])
-def test_training_that_was_stopped_goes_on_to_the_bit(
+@pytest.mark.parametrize(("stop", "exception", "kept"), [(kill, Killed, 20), (terminate, Preempted, 28)])
+def test_resumed_training_is_bit_identical(
     changes: dict[str, Any],
     stop: Callable[[], None],
-    how: type[BaseException],
+    exception: type[BaseException],
     kept: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Killed: since the last evaluation everything is lost. Preempted: nothing is."""
+    """A kill loses the steps since the last evaluation, SIGTERM loses none."""
     settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "data": STRIDES} | changes
-    straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
-    whole = straight.train()
-    assert 28 < whole.steps < 40
+    uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
+    expected = uninterrupted.train()
+    assert 28 < expected.steps < 40
     with monkeypatch.context() as patched:
-        stopped_at(patched, 28, stop)
-        with pytest.raises(how):
-            broken.train()
-    assert broken.steps[-1] == kept
-    again = broken.go_on()
-    assert broken.last == straight.last, "weights, optimizer, average, best, carried state at the end"
-    assert again.params.tobytes() == whole.params.tobytes()
-    assert again.params.dtype == np.float32
-    told = ("val_loss", "best_step", "steps", "epochs", "stop_reason")
-    assert [getattr(again, name) for name in told] == [getattr(whole, name) for name in told]
-    assert broken.points == straight.points
+        stop_at_step(patched, 28, stop)
+        with pytest.raises(exception):
+            interrupted.train()
+    assert interrupted.steps[-1] == kept
+    resumed = interrupted.resume()
+    assert interrupted.last == uninterrupted.last, "final arrays differ"
+    assert resumed.params.tobytes() == expected.params.tobytes()
+    assert resumed.params.dtype == np.float32
+    fields = ("val_loss", "best_step", "steps", "epochs", "stop_reason")
+    assert [getattr(resumed, name) for name in fields] == [getattr(expected, name) for name in fields]
+    assert interrupted.points == uninterrupted.points
 
 
-def test_ctrl_c_leaves_an_evaluation_more_and_changes_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run ends there with the best weights so far; the checkpoint is that of before."""
+def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends with the best weights; the checkpoint is not affected."""
     settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "ema_decay": 0.9}
-    straight, broken = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
-    whole = straight.train()
+    uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
+    expected = uninterrupted.train()
     with monkeypatch.context() as patched:
-        stopped_at(patched, 23, lambda: os.kill(os.getpid(), signal.SIGINT))
-        outcome = broken.train()
-    assert (outcome.stop_reason, outcome.steps, broken.steps) == ("interrupted", 23, [10, 20, 23])
-    again = broken.go_on()
-    assert again.params.tobytes() == whole.params.tobytes()
-    assert broken.last == straight.last
-    assert [p for p in broken.points if p not in straight.points] == [
-        p for p in broken.points if p[0] == 23 and p[1].startswith("val/")
+        stop_at_step(patched, 23, lambda: os.kill(os.getpid(), signal.SIGINT))
+        outcome = interrupted.train()
+    assert (outcome.stop_reason, outcome.steps, interrupted.steps) == ("interrupted", 23, [10, 20, 23])
+    resumed = interrupted.resume()
+    assert resumed.params.tobytes() == expected.params.tobytes()
+    assert interrupted.last == uninterrupted.last
+    assert [p for p in interrupted.points if p not in uninterrupted.points] == [
+        p for p in interrupted.points if p[0] == 23 and p[1].startswith("val/")
     ]
-    assert [p for p in broken.points if p in straight.points] == straight.points
+    assert [p for p in interrupted.points if p in uninterrupted.points] == uninterrupted.points
 
 
-def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
-    """With a constant schedule as if they had been asked for at once, but for the points of the first end."""
+def test_more_epochs_continue_training(tmp_path: Path) -> None:
+    """With a constant schedule; only the points of the first end differ."""
     settings = {
         "hidden": 8,
         "eval_every": 10,
@@ -197,39 +195,37 @@ def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
     short.config = attrs.evolve(short.config, max_epochs=1.9)
     assert short.train().steps == 27
     short.config = attrs.evolve(short.config, max_epochs=3)
-    short.go_on()
+    short.resume()
     assert short.last == long.last
     assert [p for p in short.points if p in long.points] == long.points
     assert {step for step, _, _ in short.points} - {step for step, _, _ in long.points} == {27}
 
 
-def test_early_stopping_goes_on_with_more_patience(tmp_path: Path) -> None:
+def test_larger_patience_continues_training(tmp_path: Path) -> None:
     settings = {"hidden": 8, "eval_every": 5, "log_every": 5, "min_delta": 100.0, "max_epochs": 3}
-    whole, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
+    expected, run = Run(tmp_path / "whole", **settings), Run(tmp_path / "run", **settings)
     run.config = attrs.evolve(run.config, patience=2)
-    ended = run.train()
-    assert (ended.stop_reason, ended.steps) == ("early stopping", 15)
-    assert run.go_on().steps == 15, "with the same patience there is nothing left to do"
+    first = run.train()
+    assert (first.stop_reason, first.steps) == ("early stopping", 15)
+    assert run.resume().steps == 15, "the same patience must not train further"
     run.config = attrs.evolve(run.config, patience=3)
-    assert run.go_on().steps == 20
+    assert run.resume().steps == 20
     run.config = attrs.evolve(run.config, patience=None)
-    run.go_on()
-    whole.train()
-    assert (run.last, run.points) == (whole.last, whole.points)
+    run.resume()
+    expected.train()
+    assert (run.last, run.points) == (expected.last, expected.points)
 
 
-def test_the_budget_of_time_counts_what_was_trained_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = count()  # a millisecond each time that it is looked at
+def test_max_seconds_includes_previous_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()  # one millisecond per call
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
     run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
     first = run.train()
     assert first.stop_reason == "max_seconds"
-    again = run.go_on()
-    assert (again.stop_reason, again.steps) == ("max_seconds", first.steps)
+    resumed = run.resume()
+    assert (resumed.stop_reason, resumed.steps) == ("max_seconds", first.steps)
     run.config = attrs.evolve(run.config, max_seconds=0.6)
-    longer = run.go_on()
+    longer = run.resume()
     assert longer.steps > first.steps
     assert 0.6 <= longer.seconds < 0.65
 
@@ -251,14 +247,12 @@ def test_the_budget_of_time_counts_what_was_trained_before(
         ),
     ],
 )
-def test_the_state_of_another_training_is_one_line(
-    changes: dict[str, Any], reason: str, tmp_path: Path
-) -> None:
+def test_state_of_other_training_is_rejected(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
     run = Run(tmp_path, hidden=8, max_epochs=0.5)
     run.train()
     run.config = attrs.evolve(run.config, **changes)
     if reason:
         with pytest.raises(UserError, match=f"resume: expected a checkpoint of this training, .*{reason}"):
-            run.go_on()
+            run.resume()
     else:
-        run.go_on()  # SGD needs fewer arrays than there are
+        run.resume()  # SGD ignores additional arrays

@@ -1,4 +1,4 @@
-"""The training loop: what it learns of a small text, what a step does, and what must not disturb it."""
+"""The training loop: learning, single steps, and side effects of callbacks."""
 
 import math
 from typing import Any
@@ -21,14 +21,14 @@ from tests.small_training import BASE, CORPUS, NOISE, Trained, corpus_of, model_
 
 
 def unigram(corpus: Corpus) -> float:
-    """Nats a character of the validation split by the frequencies of the training split."""
+    """Return the unigram loss of the validation split in nats per character."""
     count = np.bincount(corpus.split("train"), minlength=len(corpus.vocabulary))
     return float(-np.log(count[corpus.split("val")] / count.sum()).mean())
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str], layers: int) -> None:
+def test_every_cell_learns(kind: tuple[str, str], layers: int) -> None:
     trained = Trained(model=model_config(kind, layers), max_epochs=5)
     losses = list(trained.curve("val/loss").values())
     assert trained.result.val_loss == min(losses) < 0.6 * unigram(CORPUS)
@@ -40,31 +40,31 @@ def test_every_cell_learns_a_stream_with_the_state_carried(kind: tuple[str, str]
 @pytest.mark.parametrize(
     ("batching", "stateful"), [("shuffled", False), ("contiguous", False), ("shuffled", True)]
 )
-def test_other_ways_of_batching_learn_too(batching: str, stateful: bool) -> None:
+def test_every_batching_learns(batching: str, stateful: bool) -> None:
     trained = Trained(batching=batching, stateful=stateful, max_epochs=3 if batching == "contiguous" else 0.5)
     assert trained.result.val_loss < 0.8 * unigram(CORPUS)
 
 
-def test_state_is_carried_only_where_the_config_says_so() -> None:
+def test_stateful_carries_state() -> None:
     carried, reset = (Trained(stateful=stateful, max_epochs=1) for stateful in (True, False))
     assert carried.last.tobytes() != reset.last.tobytes()
     first = attrs.evolve(BASE, log_every=1)
-    begin = [
+    initial = [
         Trained(stateful=stateful, max_epochs=1, log_every=first.log_every).curve("train/loss")
         for stateful in (True, False)
     ]
-    assert begin[0][1] == begin[1][1]  # the first batch of an epoch begins from zero either way
-    assert begin[0][2] != begin[1][2]
+    assert initial[0][1] == initial[1][1]  # the first batch always starts from zero
+    assert initial[0][2] != initial[1][2]
 
 
-def test_batching_names_the_supply() -> None:
+def test_batching_selects_class() -> None:
     rng = np.random.default_rng(0)
     assert isinstance(build_batches(BASE, CORPUS, rng), ContiguousStreams)
     assert isinstance(build_batches(attrs.evolve(BASE, batching="shuffled"), CORPUS, rng), ShuffledWindows)
 
 
-def write_and_score(architecture: RNNConfig, flat: Array) -> None:
-    """What a callback may do: sample and score, with all of NumPy's global random numbers."""
+def sample_and_score(architecture: RNNConfig, flat: Array) -> None:
+    """Sample, score and use NumPy's global random state."""
     model = TrainedModel(architecture, flat, CORPUS.vocabulary, CORPUS.normalization)
     np.random.seed(len("".join(sample(model, "the ", 0.7, 30, np.random.default_rng(9)))))  # noqa: NPY002
     validation_loss(architecture, flat, CORPUS.split("val"))
@@ -72,20 +72,19 @@ def write_and_score(architecture: RNNConfig, flat: Array) -> None:
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_evaluating_and_sampling_leave_no_trace(kind: tuple[str, str], average: float) -> None:
-    """However often one looks, and whatever one does there, the weights behind the last step are the same
-    to the bit. (With the state carried and dropout on, so that both could be disturbed.)"""
+def test_evaluation_and_sampling_do_not_change_training(kind: tuple[str, str], average: float) -> None:
+    """With carried state and dropout."""
     changes: dict[str, Any] = {"model": model_config(kind, 2, 0.3), "ema_decay": average, "max_epochs": 1.5}
     rare = Trained(**changes, eval_every=10_000)
-    often = Trained(**changes, eval_every=3, log_every=1, callback=write_and_score)
+    frequent = Trained(**changes, eval_every=3, log_every=1, callback=sample_and_score)
     assert len(rare.seen) == 1
-    assert len(often.seen) > 5
-    assert often.result.steps == rare.result.steps
-    assert often.last.tobytes() == rare.last.tobytes()
+    assert len(frequent.seen) > 5
+    assert frequent.result.steps == rare.result.steps
+    assert frequent.last.tobytes() == rare.last.tobytes()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_training_with_dropout_repeats_to_the_bit(workers: int) -> None:
+def test_training_with_dropout_is_repeatable(workers: int) -> None:
     def trained(seed: int) -> bytes:
         model = model_config(("lstm", "tanh"), 2, 0.3)
         return Trained(model=model, workers=workers, max_epochs=1, seed=seed).last.tobytes()
@@ -94,7 +93,7 @@ def test_training_with_dropout_repeats_to_the_bit(workers: int) -> None:
     assert trained(1) != trained(2)
 
 
-def test_dropout_is_used_in_training_and_not_in_evaluation() -> None:
+def test_dropout_is_not_used_in_evaluation() -> None:
     plain, dropped = (Trained(model=model_config(layers=2, dropout=d), max_epochs=1) for d in (0.0, 0.5))
     assert plain.last.tobytes() != dropped.last.tobytes()
     for step, flat in dropped.seen.items():
@@ -102,15 +101,15 @@ def test_dropout_is_used_in_training_and_not_in_evaluation() -> None:
         assert dropped.curve("val/loss")[step] == expected
 
 
-def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plateau_reduces_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     observed = []
 
-    class Watched(Plateau):
+    class RecordingPlateau(Plateau):
         def on_validation(self, improved: bool) -> None:
             observed.append(improved)
             super().on_validation(improved)
 
-    monkeypatch.setattr("src.rnn.schedules.Plateau", Watched)
+    monkeypatch.setattr("src.rnn.schedules.Plateau", RecordingPlateau)
     schedule = target("schedules.Plateau", warmup_steps=0, factor=0.5, patience=2, min_lr_factor=0.2)
     trained = Trained(NOISE, max_epochs=8, eval_every=5, log_every=1, schedule=schedule)
     lr, losses = trained.curve("lr"), list(trained.curve("val/loss").values())
@@ -119,13 +118,13 @@ def test_plateau_lowers_the_learning_rate_when_nothing_improves(monkeypatch: pyt
         expected.append(loss < lowest)
         lowest = min(lowest, loss)
     assert observed == expected[: len(observed)]
-    assert len(expected) - len(observed) <= 1  # after the last step there is nobody to tell
+    assert len(expected) - len(observed) <= 1  # the schedule is not notified after the last step
     assert {round(value / BASE.lr, 6) for value in lr.values()} == {1.0, 0.5, 0.25, 0.2}
     assert sorted(lr.values(), reverse=True) == list(lr.values())
 
 
 @pytest.mark.parametrize("mode", ["norm", "value"])
-def test_share_of_clipped_steps_is_reported(mode: str) -> None:
+def test_clip_fraction_is_logged(mode: str) -> None:
     shares = {}
     for clip in (1e-6, 1e6, None, 0.05 if mode == "value" else 0.5):
         shares[clip] = list(
@@ -133,59 +132,47 @@ def test_share_of_clipped_steps_is_reported(mode: str) -> None:
         )
     assert set(shares[1e-6]) == {1.0}
     assert set(shares[1e6]) == set(shares[None]) == {0.0}
-    between = next(values for clip, values in shares.items() if clip in (0.05, 0.5))
-    assert all(0 <= share <= 1 for share in between)
-    assert 0 < np.mean(between) < 1
+    partial = next(values for clip, values in shares.items() if clip in (0.05, 0.5))
+    assert all(0 <= share <= 1 for share in partial)
+    assert 0 < np.mean(partial) < 1
 
 
 @pytest.mark.parametrize(("mode", "order"), [("norm", 2), ("value", np.inf)])
-def test_clipped_step_is_as_long_as_allowed(mode: str, order: float) -> None:
-    """One step of plain gradient descent from weights that are known."""
-    trained = Trained(
-        clip=0.01,
-        clip_mode=mode,
-        optimizer=target("optimizers.SGD"),
-        lr=1.0,
-        max_epochs=1e-6,
-    )
+def test_clipped_step_has_limited_length(mode: str, order: float) -> None:
+    """One step of SGD from known weights."""
+    trained = Trained(clip=0.01, clip_mode=mode, optimizer=target("optimizers.SGD"), lr=1.0, max_epochs=1e-6)
     assert trained.result.steps == 1
-    begin = initialize(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
-    moved, last = (w.astype(np.float64) for w in (trained.last, begin)), trained.last
+    initial = initialize(trained.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    moved, last = (w.astype(np.float64) for w in (trained.last, initial)), trained.last
     length = np.linalg.norm(next(moved) - next(moved), order)
-    # each weight rounds to float32 once, and the norm that the gradient is scaled by is a sum of so many
-    # squares
-    off = UNIT * float(np.linalg.norm(last, order)) + 0.01 * gamma(last.size)
-    assert length == pytest.approx(0.01, rel=0, abs=off)
+    # each weight rounds to float32 once, and the norm of the gradient is a sum of squares
+    bound = UNIT * float(np.linalg.norm(last, order)) + 0.01 * gamma(last.size)
+    assert length == pytest.approx(0.01, rel=0, abs=bound)
 
 
-def test_weight_decay_shrinks_matrices_and_leaves_biases() -> None:
+def test_weight_decay_excludes_biases() -> None:
     plain, decayed = (
         Trained(optimizer=o, lr=0.1, max_epochs=1e-6, model=model_config(("gru", "tanh"), 2))
         for o in (target("optimizers.SGD"), target("optimizers.SGD", weight_decay=0.5))
     )
-    begin = initialize(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
+    initial = initialize(plain.architecture, "orthogonal", np.random.default_rng(BASE.seed))
     from src.rnn.parameters import named_views
 
-    views = [named_views(plain.architecture, flat) for flat in (plain.last, decayed.last, begin)]
+    views = [named_views(plain.architecture, flat) for flat in (plain.last, decayed.last, initial)]
     for name, without in views[0].items():
         share = 0.05 if name[0] == "w" else 0.0
-        # w and its step round twice in either training, 1 - share and this difference once each
-        off = gamma(6) * float(max(abs(without).max(), abs(views[2][name]).max()))
+        # roundings of w and its step in both runs, of 1 - share and of this difference
+        bound = gamma(6) * float(max(abs(without).max(), abs(views[2][name]).max()))
         expected = without - share * views[2][name]
-        np.testing.assert_allclose(views[1][name], expected, rtol=0, atol=off, err_msg=name)
+        np.testing.assert_allclose(views[1][name], expected, rtol=0, atol=bound, err_msg=name)
 
 
-def test_divergence_is_reported_with_its_step() -> None:
+def test_divergence_raises() -> None:
     with pytest.raises(DivergenceError, match="lr: expected training to stay finite"):
-        Trained(
-            model=model_config(("rnn", "relu"), 2),
-            optimizer=target("optimizers.SGD"),
-            lr=1e6,
-            clip=None,
-        )
+        Trained(model=model_config(("rnn", "relu"), 2), optimizer=target("optimizers.SGD"), lr=1e6, clip=None)
 
 
-def test_evaluations_read_what_eval_chars_allows() -> None:
+def test_max_eval_chars_limits_validation() -> None:
     verse = corpus_of("".join("abcdef"[k] for k in np.random.default_rng(0).integers(6, size=30_000)))
     assert verse.split("val").size > 2100
     trained = Trained(verse, max_epochs=0.1, max_eval_chars=320)

@@ -1,4 +1,4 @@
-"""One BLAS thread wherever something is computed that is reported: nothing depends on the number of cores."""
+"""Everything that is reported is computed with one BLAS thread."""
 
 import json
 import subprocess
@@ -28,32 +28,32 @@ VOCABULARY = Vocabulary("abcdef")
 ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
-def threads() -> int:
-    """Threads of NumPy's BLAS: the first, as they are listed in the order in which they were loaded."""
+def blas_threads() -> int:
+    """Return the threads of NumPy's BLAS, the first library loaded."""
     return next(int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas")
 
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
     with threadpool_limits(2, user_api="blas"):
-        assert threads() == 2
+        assert blas_threads() == 2
         yield
 
 
-def test_the_number_of_before_comes_back_when_the_last_one_leaves() -> None:
+def test_thread_count_is_restored_after_last_exit() -> None:
     first, second = ExitStack(), ExitStack()
     first.enter_context(single_blas_thread())
     second.enter_context(single_blas_thread())
-    assert threads() == 1
+    assert blas_threads() == 1
     first.close()
-    assert threads() == 1, "somebody still computes"
+    assert blas_threads() == 1, "the outer context is still open"
     second.close()
-    assert threads() == 2
+    assert blas_threads() == 2
 
 
-def test_who_enters_has_one_thread_though_another_has_changed_it_meanwhile() -> None:
+def test_nested_context_sets_one_thread_again() -> None:
     with single_blas_thread(), threadpool_limits(2, user_api="blas"), single_blas_thread():
-        assert threads() == 1
+        assert blas_threads() == 1
 
 
 @pytest.fixture
@@ -62,20 +62,20 @@ def flat() -> Array:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The threads at each product of a forward pass and of a sampling step."""
-    found: list[int] = []
+def thread_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the threads at each matrix product of a forward pass and of a sampling step."""
+    counts: list[int] = []
 
-    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
-        def watch(*arguments: Any, **more: Any) -> Any:
-            found.append(threads())
+    def counting_threads(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            counts.append(blas_threads())
             return function(*arguments, **more)
 
-        return watch
+        return call
 
-    monkeypatch.setattr(scoring, "forward", watched(network.forward))
-    monkeypatch.setattr(step.Stepper, "step", watched(step.Stepper.step))
-    return found
+    monkeypatch.setattr(scoring, "forward", counting_threads(network.forward))
+    monkeypatch.setattr(step.Stepper, "step", counting_threads(step.Stepper.step))
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -87,56 +87,60 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ],
     ids=["validation loss", "carried", "reset"],
 )
-def test_scores_are_computed_with_one_thread(
-    score: Callable[[Array, Any], object], flat: Array, seen: list[int]
+def test_scores_use_one_blas_thread(
+    score: Callable[[Array, Any], object], flat: Array, thread_counts: list[int]
 ) -> None:
     score(flat, np.random.default_rng(1).integers(0, 6, 3000).astype(np.uint8))
-    assert set(seen) == {1}
-    assert threads() == 2
+    assert set(thread_counts) == {1}
+    assert blas_threads() == 2
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_samples_are_computed_with_one_thread(count: int, flat: Array, seen: list[int]) -> None:
+def test_sampling_uses_one_blas_thread(count: int, flat: Array, thread_counts: list[int]) -> None:
     model = TrainedModel(ARCHITECTURE, flat, VOCABULARY, Normalization(False, False, False))
     rng = np.random.default_rng(2)
     list(sampling.sample_many(model, "abc", 0.5, 5, rng, count))
     list(sampling.sample(model, "", 0.5, 5, rng))
-    assert set(seen) == {1}
-    assert threads() == 2
+    assert set(thread_counts) == {1}
+    assert blas_threads() == 2
 
 
-def test_a_whole_run_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Diagnostics and figures are part of it."""
+def test_run_uses_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Including diagnostics and figures."""
     from src import runner
 
-    seen = []
+    thread_counts = []
 
     def trainer(*_: object) -> float:
-        seen.append(threads())
+        thread_counts.append(blas_threads())
         return 1 / 0
 
     monkeypatch.setattr(runner, "Trainer", trainer)
     with pytest.raises(ZeroDivisionError):
         runner.run(BASE, "train", corpus=CORPUS)
-    assert seen == [1]
-    assert threads() == 2
+    assert thread_counts == [1]
+    assert blas_threads() == 2
 
 
 @pytest.mark.slow
-def test_the_same_command_gives_the_same_scores_with_any_number_of_blas_threads(tmp_path: Path) -> None:
-    """Whole processes, whose BLAS begins with 1 and with 2 threads; with AVX2 the last digits parted."""
-    told = []
-    for number in ("1", "2"):
-        places = [f"output_dir={tmp_path / number}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
-        small = ["hidden=64", "max_epochs=0.2", "eval_every=100", "length=120", "workers=1", "figures=false"]
-        done = subprocess.run(
-            [sys.executable, "-m", "src.train", *small, *places],
-            cwd=PROJECT, env=environ(OPENBLAS_NUM_THREADS=number), capture_output=True, text=True,
+def test_scores_do_not_depend_on_blas_threads(tmp_path: Path) -> None:
+    """Run two processes whose BLAS starts with 1 and with 2 threads."""
+    outputs = []
+    for num_threads in ("1", "2"):
+        path_overrides = [
+            f"output_dir={tmp_path / num_threads}",
+            f"data_dir={tmp_path / 'data'}",
+            "tracking=none",
+        ]
+        small = ["hidden=64", "max_epochs=0.05", "eval_every=100", "length=40", "workers=1", "figures=false"]
+        process = subprocess.run(
+            [sys.executable, "-m", "src.train", *small, *path_overrides],
+            cwd=PROJECT, env=environ(OPENBLAS_NUM_THREADS=num_threads), capture_output=True, text=True,
             timeout=TIME_LIMIT, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        (folder,) = (tmp_path / number / "runs").iterdir()
+        assert process.returncode == 0, process.stderr
+        (folder,) = (tmp_path / num_threads / "runs").iterdir()
         samples = {file.name: file.read_text() for file in folder.glob("samples/*.txt")}
         evaluation = json.loads((folder / "evaluation.json").read_text())
-        told.append((json.loads((folder / "scores.json").read_text()), evaluation, samples))
-    assert told[0] == told[1]
+        outputs.append((json.loads((folder / "scores.json").read_text()), evaluation, samples))
+    assert outputs[0] == outputs[1]

@@ -1,7 +1,6 @@
-"""What a run keeps of its inside: curves, figures, the page; with diagnostics=false nothing of it."""
+"""Diagnostics of a run: metrics, figures and the page; none with diagnostics=false."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,8 @@ from src.common.job_result import GradientFile
 from src.diagnostics.gradient_flow import DiagnosticsCallback, select_distances
 from src.plots.diagnostics import gradient_through_time, select_layers, select_steps, singular_values
 from src.rnn.parameters import RNNConfig, initialize
+from tests.commands import RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.rounding import gamma, radius_error
 from tests.small_training import BASE, CORPUS, Recorder
 
@@ -24,23 +25,23 @@ FILES = ("gradient_through_time.json", "neurons.html")
 FIGURES = ("gradient_through_time.png", "singular_values.png")
 
 
-def record_of(folder: Path) -> dict[str, Any]:
+def load_gradient_file(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
+@ignore_mlflow_warnings
+def test_diagnostics_are_logged_to_mlflow(trained: Any) -> None:
     import mlflow
     from matplotlib.image import imread
 
     client = mlflow.MlflowClient(trained.uri)
     last = trained.curve("train/loss")[-1][0]
-    probed = [0, *range(200, last + 1, 200)]
+    measured_steps = [0, *range(200, last + 1, 200)]
     for name in ("spectral_radius", "saturation", "grad_norm_first_over_last"):
         points = client.get_metric_history(trained.run_id, f"diagnostics/{name}")
-        assert sorted(point.step for point in points) == [*probed, last + 1], name
+        assert sorted(point.step for point in points) == [*measured_steps, last + 1], name
         assert all(np.isfinite(point.value) for point in points)
     for name in ("", "_wx", "_wh", "_wy"):
         points = client.get_metric_history(trained.run_id, f"diagnostics/update_ratio{name}")
@@ -54,92 +55,93 @@ def test_a_run_has_its_inside_in_mlflow(trained: Any) -> None:
         assert picture.shape[0] >= 400
         assert picture.shape[1] >= 600
         colors = picture[:, :, :3]
-        assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, "black and white"
-        assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "something is drawn, on white"
-    record = record_of(trained.folder)
+        assert float(abs(colors - colors.mean(axis=2, keepdims=True)).max()) < 0.02, (
+            "the figure is black and white"
+        )
+        assert 0.01 < float((picture[:, :, 0] < 0.5).mean()) < 0.5, "the figure is not empty"
+    record = load_gradient_file(trained.folder)
     assert record["distances"] == list(range(20))
-    (kept,) = [
+    (best_step,) = [
         step for step, value, _ in trained.curve("val/loss")[:-1] if value == trained.curve("val/loss")[-1][1]
     ]
-    assert [row["step"] for row in record["steps"]] == sorted({*probed, kept})
+    assert [row["step"] for row in record["steps"]] == sorted({*measured_steps, best_step})
     norms = np.array([row["norms"] for row in record["steps"]])
     assert norms.shape == (len(record["steps"]), 1, 1, 20)
     ratio = {step: value for step, value, _ in trained.curve("diagnostics/grad_norm_first_over_last")}
     assert ratio[0] == pytest.approx(norms[0, 0, 0, -1] / norms[0, 0, 0, 0], rel=1.1e-5)  # six digits
     assert ratio[last + 1] == pytest.approx(norms[-1, 0, 0, -1] / norms[-1, 0, 0, 0], rel=1.1e-5)
-    assert 0.3 < ratio[0] <= 1, "an orthogonal matrix at the beginning"
-    assert ratio[last + 1] < 0.1 * ratio[0], "what is learned is forgotten in time"
+    assert 0.3 < ratio[0] <= 1, "the initial matrix is orthogonal"
+    assert ratio[last + 1] < 0.1 * ratio[0], "the trained network forgets"
     radii = {step: value for step, value, _ in trained.curve("diagnostics/spectral_radius")}
     assert radii[0] == pytest.approx(1, rel=radius_error(32))
 
 
 @pytest.mark.slow
-def test_without_probe_a_run_has_the_same_weights_and_nothing_of_it(
-    typed: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_diagnostics_false_gives_same_weights_and_no_files(run_cli: RunCli, tmp_path: Path) -> None:
     weights = []
     for probe in ("true", "false"):
         path_overrides = [f"output_dir={tmp_path / probe}", f"data_dir={tmp_path / 'data'}", "tracking=none"]
         small = ("hidden=8", "max_epochs=0.05", "eval_every=20", "length=5", "workers=1", "model=lstm")
-        ended = typed("train", f"diagnostics={probe}", *small, *path_overrides)
-        assert ended.rc == 0, ended.err
+        run_cli("train", f"diagnostics={probe}", *small, *path_overrides).check()
         (folder,) = (tmp_path / probe / "runs").iterdir()
         weights.append((folder / "model" / "weights.safetensors").read_bytes())
-        here = {file.name for file in folder.rglob("*")}
+        names = {file.name for file in folder.rglob("*")}
         record = (folder / "events.jsonl").read_text(encoding="utf-8")
-        assert ({*FILES, *FIGURES} <= here) == (not here.isdisjoint({*FILES, *FIGURES})) == (probe == "true")
+        assert (
+            ({*FILES, *FIGURES} <= names) == (not names.isdisjoint({*FILES, *FIGURES})) == (probe == "true")
+        )
         assert ("diagnostics/" in record) == ("neurons.html" in record) == (probe == "true")
     assert weights[0] == weights[1]
 
 
-def view(step: int, params: Any) -> Any:
-    """A trainer as the callback sees it; measured every 200 steps."""
+def fake_trainer(step: int, params: Any) -> Any:
+    """A trainer with the attributes that the callback reads; measured every 200 steps."""
     config = attrs.evolve(BASE, batch_size=64)
     return SimpleNamespace(
         config=config, architecture=ARCHITECTURE, corpus=CORPUS, step=step, params=params, eval_params=params
     )
 
 
-def test_a_resumed_run_continues_the_curves(tmp_path: Path) -> None:
+def test_resumed_run_continues_diagnostics(tmp_path: Path) -> None:
     first, initial = Recorder(), initialize(ARCHITECTURE, "orthogonal", np.random.default_rng(1))
     params = np.full(ARCHITECTURE.size(), 0.1, np.float32)
     diagnostics = DiagnosticsCallback(first, tmp_path)
-    diagnostics.on_train_start(view(0, initial))
-    begun = first.metrics[-1][1]
-    assert begun["diagnostics/spectral_radius"] == pytest.approx(1, rel=radius_error(BASE.hidden))
-    diagnostics.on_validation_end(view(100, params), 1.0)
-    assert len(first.metrics) == 1, "too soon after the last"
-    diagnostics.on_validation_end(view(200, params), 1.0)
-    whole = record_of(tmp_path)
-    assert [row["step"] for row in whole["steps"]] == [0, 200]
-    # orthogonal, rounded to float32 (sqrt(H) u at most) and decomposed (H u), and written with six digits
-    off = gamma(2 * BASE.hidden) + 5e-6
-    assert whole["initial_singular_values"] == [pytest.approx([1.0] * BASE.hidden, rel=off)]
+    diagnostics.on_train_start(fake_trainer(0, initial))
+    initial_metrics = first.metrics[-1][1]
+    assert initial_metrics["diagnostics/spectral_radius"] == pytest.approx(1, rel=radius_error(BASE.hidden))
+    diagnostics.on_validation_end(fake_trainer(100, params), 1.0)
+    assert len(first.metrics) == 1, "too soon after the last measurement"
+    diagnostics.on_validation_end(fake_trainer(200, params), 1.0)
+    full_record = load_gradient_file(tmp_path)
+    assert [row["step"] for row in full_record["steps"]] == [0, 200]
+    # orthogonal: rounding to float32, decomposition, and six digits in the file
+    bound = gamma(2 * BASE.hidden) + 5e-6
+    assert full_record["initial_singular_values"] == [pytest.approx([1.0] * BASE.hidden, rel=bound)]
     again = Recorder()
     resumed = DiagnosticsCallback(again, tmp_path)
-    resumed.on_train_start(view(100, params))
-    assert again.metrics == [], "the initial weights were measured before"
-    resumed.on_validation_end(view(200, params), 1.0)
+    resumed.on_train_start(fake_trainer(100, params))
+    assert again.metrics == [], "the initial weights are not measured again"
+    resumed.on_validation_end(fake_trainer(200, params), 1.0)
     assert again.metrics == [(200, first.metrics[-1][1])]
-    assert record_of(tmp_path) == whole
-    resumed.on_validation_end(view(400, params), 1.0)
-    assert [row["step"] for row in record_of(tmp_path)["steps"]] == [0, 200, 400]
-    resumed.on_train_end(view(400, params), SimpleNamespace(params=params, best_step=300, steps=400))
+    assert load_gradient_file(tmp_path) == full_record
+    resumed.on_validation_end(fake_trainer(400, params), 1.0)
+    assert [row["step"] for row in load_gradient_file(tmp_path)["steps"]] == [0, 200, 400]
+    resumed.on_train_end(fake_trainer(400, params), SimpleNamespace(params=params, best_step=300, steps=400))
     assert again.metrics[-1][0] == 401
-    assert [row["step"] for row in record_of(tmp_path)["steps"]] == [0, 200, 300, 400]
+    assert [row["step"] for row in load_gradient_file(tmp_path)["steps"]] == [0, 200, 300, 400]
 
 
-def test_a_norm_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
+def test_nan_norm_is_null_in_file(tmp_path: Path) -> None:
     diagnostics = DiagnosticsCallback(Recorder(), tmp_path)
     params = np.full(ARCHITECTURE.size(), np.nan, np.float32)
     with np.errstate(all="ignore"):
-        diagnostics.on_train_start(view(200, params))
-        diagnostics.on_validation_end(view(200, params), 1.0)
-    assert record_of(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
+        diagnostics.on_train_start(fake_trainer(200, params))
+        diagnostics.on_validation_end(fake_trainer(200, params), 1.0)
+    assert load_gradient_file(tmp_path)["steps"][0]["norms"] == [[[None] * BASE.seq_len]]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 99, 100, 101, 5000])
-def test_long_windows_have_fewer_points_than_characters(steps: int) -> None:
+def test_distances_are_limited(steps: int) -> None:
     distances = select_distances(steps)
     assert (distances[0], distances[-1]) == (0, steps - 1)
     assert distances == sorted(set(distances))
@@ -157,9 +159,7 @@ def gradient_file(steps: list[int], layers: int, states: int) -> GradientFile:
 
 
 @pytest.mark.parametrize(("layers", "states", "panels"), [(1, 1, 1), (3, 2, 6), (9, 1, 4)])
-def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
-    layers: int, states: int, panels: int
-) -> None:
+def test_gradient_figure_panels_and_labels(layers: int, states: int, panels: int) -> None:
     figure = gradient_through_time(gradient_file([0, 250, 500], layers, states), 500)
     assert len(figure.axes) == panels
     assert "distance k to the loss [characters]" in [ax.get_xlabel() for ax in figure.axes]
@@ -178,7 +178,7 @@ def test_a_figure_has_a_panel_for_each_layer_and_state_and_names_its_axes(
     assert ("candidate" in drawn.axes[0].get_ylabel()) == (states == 2)
 
 
-def test_moments_are_close_together_where_most_happens() -> None:
+def test_selected_steps_and_layers() -> None:
     assert select_steps([0, *range(250, 6001, 250)], 6000) == [0, 250, 1000, 2500, 6000]
     assert select_steps([0, 250, 500, 750], 500) == [0, 250, 500]
     assert select_steps([0], 0) == [0]

@@ -1,4 +1,4 @@
-"""Which run goes on under skip_finished=true: what was cut off, from its newest whole checkpoint."""
+"""Runs that skip_finished=true resumes."""
 
 import json
 import shutil
@@ -16,25 +16,24 @@ from src.tracking.run_store import open_store
 from src.tracking.sync_state import STALE_REASON, SyncState
 from src.training import checkpoint
 from src.training.resume import find_interrupted, saved_config
-from tests.conftest import run_command
-from tests.interrupted import JOB, STEPS
+from tests.checkpointed_job import JOB, STEPS
+from tests.conftest import ignore_mlflow_warnings, run_command
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
+pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def trained_alone(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+def trained_untracked(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """The directory of an untracked run of 60 steps."""
     outputs = tmp_path_factory.mktemp("alone")
-    places = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    ended = run_command("src.train", "hidden=8", *JOB, *places)
-    assert ended.rc == 0, ended.err
+    path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
+    run_command("src.train", "hidden=8", *JOB, *path_overrides).check()
     (folder,) = (outputs / "runs").iterdir()
     return folder
 
 
 class Runs:
-    """Copies of one run that ended otherwise."""
+    """Copies of one run with other ends."""
 
     def __init__(self, model: Path, outputs: Path) -> None:
         self.model, self.outputs = model, outputs
@@ -43,7 +42,7 @@ class Runs:
         self.digest = self.records[0]["tags"]["job_digest"]
 
     def add(self, name: str, status: str = "", reason: str = "", step: int = STEPS) -> Path:
-        """status: how it ended, "" for not at all. step: of its newest checkpoint."""
+        """Add a copy; status "" has no end event; step is that of its newest checkpoint."""
         folder = self.outputs / "runs" / name
         shutil.copytree(self.model, folder)
         lines = [json.dumps(record) for record in self.records if record["kind"] != "end"]
@@ -60,13 +59,12 @@ class Runs:
 
 
 @pytest.fixture
-def runs(trained_alone: Path, tmp_path: Path) -> Runs:
-    return Runs(trained_alone, tmp_path)
+def runs(trained_untracked: Path, tmp_path: Path) -> Runs:
+    return Runs(trained_untracked, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("status", "reason", "goes_on"),
+    ("status", "reason", "expected"),
     [
         ("", "", True),
         ("FAILED", STALE_REASON, True),
@@ -80,20 +78,17 @@ def runs(trained_alone: Path, tmp_path: Path) -> Runs:
         ("FAILED", "UserError: prompt: expected", False),
     ],
 )
-def test_what_was_cut_off_goes_on_and_what_would_fail_again_does_not(
-    runs: Runs, status: str, reason: str, goes_on: bool
-) -> None:
+def test_find_interrupted_by_status(runs: Runs, status: str, reason: str, expected: bool) -> None:
     folder = runs.add("one", status, reason)
     found = runs.find()
-    assert bool(found) == goes_on
+    assert bool(found) == expected
     if found:
         assert (found.folder, found.step, found.status) == (folder, STEPS, status or "RUNNING")
         found.release()
 
 
-@pytest.mark.slow
-def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_once(runs: Runs) -> None:
-    """Ctrl-C left it FINISHED with scores, for what it had."""
+def test_resumed_and_killed_run_is_not_finished(runs: Runs) -> None:
+    """After Ctrl-C the run was FINISHED with scores."""
     folder = runs.add("one", "FINISHED", "interrupted")
     assert (folder / "scores.json").exists()
     assert open_store(runs.config).find_job(runs.digest) is None
@@ -107,18 +102,17 @@ def test_a_run_that_went_on_and_was_killed_is_not_done_because_it_was_scored_onc
     assert found.run_id == "two"
 
 
-@pytest.mark.slow
-def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(runs: Runs) -> None:
+def test_furthest_run_is_resumed_first(runs: Runs) -> None:
     runs.add("a", step=40)
-    further = runs.add("b")
+    latest = runs.add("b")
     runs.add("c", "KILLED", "SIGTERM", step=40)
     found = runs.find()
-    assert (found.folder, found.step) == (further, STEPS)
+    assert (found.folder, found.step) == (latest, STEPS)
     for name in ("a", "c"):
         acquire(runs.outputs / "runs" / name, timeout=0).release()
     assert runs.find("another job") is None
     second = runs.find()
-    assert second.step == 40, "the first one is at work: two never go on with the same run"
+    assert second.step == 40, "the first run is locked"
     third = runs.find()
     assert {second.folder.name, third.folder.name} == {"a", "c"}
     assert runs.find() is None
@@ -126,10 +120,7 @@ def test_of_several_the_one_that_came_furthest_goes_on_and_the_others_are_left(r
         each.release()
 
 
-@pytest.mark.slow
-def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_begins_anew(
-    runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_checkpoints_are_skipped(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     folder = runs.add("one")
     newest, older = checkpoint.list_checkpoints(folder)
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -145,8 +136,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_without_a_whole_one_the_job_beg
     acquire(folder, timeout=0).release()
 
 
-@pytest.mark.slow
-def test_a_run_that_another_store_knows_does_not_go_on_in_this_one(runs: Runs) -> None:
+def test_run_of_other_store_is_not_resumed(runs: Runs) -> None:
     folder = runs.add("one", "KILLED", "SIGTERM")
     (folder / "tracking.json").write_text(json.dumps({"uri": "sqlite:////elsewhere.db", "artifacts": ""}))
     SyncState(10, "f" * 32).save(folder)

@@ -1,4 +1,4 @@
-"""The block bootstrap where the truth is known."""
+"""The block bootstrap on data with known mean and correlation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.rounding import DOUBLE, gamma
 
 
 def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.ndarray:
-    """AR(1) series (texts, n) of mean 0, warmed up: each value is phi times the one before, and noise."""
+    """Return AR(1) series (texts, n) with mean 0."""
     noise = rng.standard_normal((n + 200, texts))
     x = np.zeros_like(noise)
     for i in range(1, len(noise)):
@@ -17,70 +17,70 @@ def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.n
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.6])
-def test_it_holds_the_mean_of_correlated_values_about_as_often_as_it_says(phi: float) -> None:
+def test_interval_coverage(phi: float) -> None:
     rng = np.random.default_rng(0)
     texts = correlated(rng, 100, 600, phi)
-    held = [i.low <= 0 <= i.high for i in (block_bootstrap_ci(x, rng) for x in texts)]
-    assert 0.87 <= np.mean(held) <= 0.99
+    covered = [i.low <= 0 <= i.high for i in (block_bootstrap_ci(x, rng) for x in texts)]
+    assert 0.87 <= np.mean(covered) <= 0.99
 
 
-def test_without_blocks_it_would_not() -> None:
-    """Or the test above would pass for want of correlation: the naive interval is half as wide."""
+def test_interval_is_wider_than_naive() -> None:
+    """The naive interval ignores correlation and is half as wide."""
     rng = np.random.default_rng(0)
     (x,) = correlated(rng, 1, 1500, 0.6)
     interval = block_bootstrap_ci(x, rng)
     assert interval.high - interval.low > 1.5 * 2 * 1.96 * x.std() / np.sqrt(x.size)
 
 
-def test_blocks_are_longer_where_values_hang_together_longer() -> None:
+def test_block_length_grows_with_correlation() -> None:
     rng = np.random.default_rng(1)
-    found = [np.mean([block_length(x) for x in correlated(rng, 10, 2000, phi)]) for phi in (0, 0.5, 0.9)]
-    assert found[0] < 8 < found[1] < 30 < found[2] < 150
+    lengths = [np.mean([block_length(x) for x in correlated(rng, 10, 2000, phi)]) for phi in (0, 0.5, 0.9)]
+    assert lengths[0] < 8 < lengths[1] < 30 < lengths[2] < 150
 
 
-def test_independent_values_by_the_textbook() -> None:
+def test_interval_of_independent_values() -> None:
     x = np.random.default_rng(2).exponential(size=4000).astype(np.float32)
     interval = block_bootstrap_ci(x, np.random.default_rng(0))
     half = 1.96 * x.std() / np.sqrt(x.size)
-    # of 2000 resamples the half width has a standard error of 2.2%, as has the center in half widths; how
-    # long a block is, is estimated, too
+    # 2000 resamples: the half width has a standard error of 2.2%;
+    # the block length is estimated
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.15)
     assert (interval.high + interval.low) / 2 == pytest.approx(x.mean(), abs=half / 5)
 
 
-def test_the_same_generator_gives_the_same_interval() -> None:
+def test_interval_is_repeatable() -> None:
     x = np.random.default_rng(3).standard_normal(500)
     assert block_bootstrap_ci(x, np.random.default_rng(5)) == block_bootstrap_ci(x, np.random.default_rng(5))
 
 
-def test_more_certainty_is_wider() -> None:
+def test_interval_widens_with_level() -> None:
     x = np.random.default_rng(4).standard_normal(500)
     half, most = (block_bootstrap_ci(x, np.random.default_rng(0), level) for level in (0.5, 0.99))
     assert most.low < half.low < half.high < most.high
 
 
-def test_a_long_text_has_long_blocks() -> None:
+def test_long_text_has_long_blocks() -> None:
     x = np.random.default_rng(5).standard_normal(MAX_BLOCKS * 25)
     assert block_bootstrap_ci(x, np.random.default_rng(0)).block >= 25
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 30])
-def test_few_values_do_not_break_it(n: int) -> None:
+def test_interval_of_few_values(n: int) -> None:
     x = np.random.default_rng(6).standard_normal(n)
     interval = block_bootstrap_ci(x, np.random.default_rng(0))
     assert x.min() - 1e-9 <= interval.low <= interval.high <= x.max() + 1e-9
 
 
-def test_equal_values_leave_no_doubt() -> None:
+def test_interval_of_equal_values() -> None:
     interval = block_bootstrap_ci(np.full(100, 2.5), np.random.default_rng(0))
-    off = 4 * gamma(200, DOUBLE)  # cumulated sums of up to 200 equal numbers, and a mean of 100
-    assert interval.low == pytest.approx(2.5, rel=off)
-    assert interval.high == pytest.approx(2.5, rel=off)
+    bound = 4 * gamma(200, DOUBLE)  # cumulative sums of 200 numbers and a mean of 100
+    assert interval.low == pytest.approx(2.5, rel=bound)
+    assert interval.high == pytest.approx(2.5, rel=bound)
 
 
-def test_autocovariance_is_the_sum_of_its_definition() -> None:
+def test_autocovariance() -> None:
     x = np.random.default_rng(7).standard_normal(50)
     d = x - x.mean()
     expected = [(d[: 50 - k] * d[k:]).sum() / 50 for k in range(10)]
-    off = 2 * gamma(50, DOUBLE) * float(d @ d) / 50  # sums of 50 products on either side
-    assert autocovariance(x, 9) == pytest.approx(expected, rel=0, abs=off)
+    bound = 2 * gamma(50, DOUBLE) * float(d @ d) / 50  # sums of 50 products on both sides
+    assert autocovariance(x, 9) == pytest.approx(expected, rel=0, abs=bound)

@@ -1,4 +1,4 @@
-"""What tests ask MLflow about a run, and the shared run's journal to deliver once more."""
+"""Queries of MLflow runs, and uploads of copies of the shared run."""
 
 import json
 import shutil
@@ -18,32 +18,41 @@ CURVES = (
 )
 
 
-def history(client: Any, run_id: str, name: str) -> list[tuple[int, float, int]]:
+def connect(uri: str) -> Any:
+    """Return an MLflow client. MLflow is imported here, so that the other tests do not import it."""
+    from src.tracking import mlflow_client
+
+    return mlflow_client.connect(uri)
+
+
+def metric_history(client: Any, run_id: str, name: str) -> list[tuple[int, float, int]]:
     points = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run_id, name)]
     return sorted(points)
 
 
-def text_of(client: Any, run: Any, name: str) -> str:
+def artifact_text(client: Any, run: Any, name: str) -> str:
     import mlflow
 
     return str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{name}"))
 
 
 def only_run(client: Any, experiment: str) -> Any:
-    """The one run of an experiment."""
+    """Return the only run of an experiment."""
     found = client.get_experiment_by_name(experiment)
     (run,) = client.search_runs([found.experiment_id])
     return run
 
 
-def delivered_copy(trained: Any, folder: Path, experiment: str) -> Path:
-    """The journal of the shared run as that of a run of its own, which has not been delivered."""
+def copy_event_log(trained: Any, folder: Path, experiment: str) -> Path:
+    """Copy the shared run as a new run that is not uploaded."""
     shutil.copytree(trained.folder, folder)
     (folder / "sync_state.json").unlink()
-    journal = folder / "events.jsonl"
-    start, *rest = journal.read_text().splitlines(keepends=True)
-    told = json.loads(start) | {"experiment": experiment}
-    journal.write_text(json.dumps(told) + "\n" + "".join(line for line in rest if '"model"' not in line))
+    event_log = folder / "events.jsonl"
+    start, *rest = event_log.read_text().splitlines(keepends=True)
+    start_event = json.loads(start) | {"experiment": experiment}
+    event_log.write_text(
+        json.dumps(start_event) + "\n" + "".join(line for line in rest if '"model"' not in line)
+    )
     return folder
 
 
@@ -56,6 +65,6 @@ def upload(folder: Path, uri: str, artifacts: str) -> SyncState:
     return SyncState.load(folder)
 
 
-def deliver(trained: Any, folder: Path) -> SyncState:
+def upload_to_shared_store(trained: Any, folder: Path) -> SyncState:
     """Upload a run to the store of the shared run."""
     return upload(folder, trained.uri, (trained.outputs / "artifacts").as_uri())

@@ -1,4 +1,4 @@
-"""One character from the logits of all: temperature, top_k and top_p, and how often each is chosen."""
+"""Sampling of one character: temperature, top_k, top_p, and the resulting distribution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from src.generation.sampling import filter_top_k_top_p, sample_token
 from src.rnn.parameters import Array
 
-COARSEST, FINEST = 0.0, 1 - 2**-53  # the ends of what Generator.random gives
+COARSEST, FINEST = 0.0, 1 - 2**-53  # range of Generator.random
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_choice_follows_softmax_of_logits_over_temperature(temperature: float) -> None:
+def test_sampled_share_is_softmax_over_temperature(temperature: float) -> None:
     logits = np.array([0.5, -1.0, 2.0, 0.0])
     share = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     uniforms = (np.arange(10_000) + 0.5) / 10_000
@@ -26,14 +26,12 @@ def test_choice_follows_softmax_of_logits_over_temperature(temperature: float) -
 @pytest.mark.parametrize("uniform", [COARSEST, 0.5, FINEST])
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-3, 0.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_next_to_temperature_zero_the_likeliest_is_chosen_without_a_warning(
-    uniform: float, temperature: float, dtype: type[np.floating]
-) -> None:
+def test_tiny_temperature_is_argmax(uniform: float, temperature: float, dtype: type[np.floating]) -> None:
     assert sample_token(np.array([-80.0, 3.0, 2.0, -90.0], dtype), temperature, uniform) == 1
 
 
 @pytest.mark.parametrize("uniform", [COARSEST, FINEST])
-def test_impossible_characters_are_never_chosen(uniform: float) -> None:
+def test_impossible_characters_are_not_sampled(uniform: float) -> None:
     assert sample_token(np.array([-1e5, 0.0, -1e5, 0.0, -1e5]), 1.0, uniform) in (1, 3)
 
 
@@ -44,20 +42,18 @@ def test_huge_logits_and_temperatures_do_not_overflow(uniform: float) -> None:
     assert sample_token(logits, 1e300, 0.5) == 1
 
 
-def test_choosing_leaves_the_logits() -> None:
+def test_sampling_keeps_logits() -> None:
     logits = np.array([1.0, 2.0])
     sample_token(logits, 0.7, 0.5)
     assert logits.tolist() == [1, 2]
 
 
-# --- top_k and top_p ---
-
-GRID = (np.arange(10_000) + 0.5) / 10_000  # uniform numbers that meet every choice in its share
-STEP = 1.001e-4  # of the grid: an interval of a length holds so much of it more or less
+GRID = (np.arange(10_000) + 0.5) / 10_000  # equally spaced uniform numbers
+STEP = 1.001e-4  # resolution of the grid
 
 
 def shares(logits: Sequence[float] | Array, temperature: float = 1.0, **restrictions: Any) -> Array:
-    """How often each id is chosen."""
+    """Return the frequency of each id."""
     many = np.broadcast_to(np.asarray(logits, dtype=float), (GRID.size, len(logits)))
     return (
         np.bincount(sample_token(many, temperature, GRID, **restrictions), minlength=len(logits)) / GRID.size
@@ -72,7 +68,7 @@ def softmax(logits: Sequence[float] | Array, temperature: float = 1.0) -> Array:
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("top_k", [1, 2, 3, 5, 99])
-def test_top_k_leaves_the_k_likeliest_in_their_proportion(temperature: float, top_k: int) -> None:
+def test_top_k_keeps_proportions(temperature: float, top_k: int) -> None:
     logits = np.array([0.5, -1.0, 2.0, 0.0, 1.0])
     expected = softmax(logits, temperature)
     expected[np.argsort(-logits)[top_k:]] = 0
@@ -84,33 +80,33 @@ def test_top_k_leaves_the_k_likeliest_in_their_proportion(temperature: float, to
 @pytest.mark.parametrize(
     ("top_p", "left"), [(1e-9, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.95, 4)]
 )
-def test_top_p_leaves_the_smallest_set_with_that_share(top_p: float, left: int) -> None:
+def test_top_p_keeps_smallest_sufficient_set(top_p: float, left: int) -> None:
     p = np.array([0.1, 0.4, 0.2, 0.3])
     expected = np.where(np.isin(np.arange(4), [1, 3, 2, 0][:left]), p, 0)
     np.testing.assert_allclose(shares(np.log(p), top_p=top_p), expected / expected.sum(), rtol=0, atol=STEP)
 
 
-def test_temperature_comes_before_top_p() -> None:
-    """What is flattened first has a wider nucleus."""
+def test_temperature_is_applied_before_top_p() -> None:
+    """A flatter distribution has a larger nucleus."""
     p = np.log([0.7, 0.1, 0.1, 0.1])
     assert np.count_nonzero(shares(p, 1.0, top_p=0.6)) == 1
     assert np.count_nonzero(shares(p, 5.0, top_p=0.6)) == 3
 
 
-def test_top_p_is_a_share_of_what_top_k_leaves() -> None:
+def test_top_p_applies_after_top_k() -> None:
     p = np.log([0.4, 0.3, 0.2, 0.1])
     assert np.count_nonzero(shares(p, top_p=0.57)) == 2
     assert np.count_nonzero(shares(p, top_k=2, top_p=0.57)) == 1  # 0.4 of 0.7
 
 
-def test_of_equals_the_first_count() -> None:
+def test_ties_keep_first_ids() -> None:
     assert np.flatnonzero(shares([1.0, 2.0, 2.0, 2.0], top_k=2)).tolist() == [1, 2]
     assert np.flatnonzero(shares([0.0] * 10, top_p=0.25)).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-300, 0.7, 1e300])
-def test_the_likeliest_alone_is_the_argmax_at_every_temperature(temperature: float) -> None:
-    """At 1e300 the exponential rounds all to one number: the order is that of the logits."""
+def test_single_candidate_is_argmax_at_every_temperature(temperature: float) -> None:
+    """At 1e300 all exponentials are equal; the order of the logits decides."""
     logits = np.array([0.0, 3.0, 3.0 + 1e-9, 1.0])
     for restrictions in ({"top_k": 1}, {"top_p": 1e-12}, {"top_k": 1, "top_p": 1.0}):
         for uniform in (COARSEST, 0.5, FINEST):
@@ -118,7 +114,7 @@ def test_the_likeliest_alone_is_the_argmax_at_every_temperature(temperature: flo
 
 
 @pytest.mark.parametrize("restrictions", [{"top_k": 27}, {"top_p": 1.0}, {"top_k": 99, "top_p": 1.0}])
-def test_a_restriction_that_drops_nothing_changes_nothing(restrictions: dict[str, Any]) -> None:
+def test_filter_that_keeps_all_changes_nothing(restrictions: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     logits, uniforms = 5 * rng.standard_normal((2000, 27)), rng.random(2000)
     chosen = sample_token(logits, 0.7, uniforms, **restrictions)
@@ -126,7 +122,7 @@ def test_a_restriction_that_drops_nothing_changes_nothing(restrictions: dict[str
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_streams_are_restricted_each_by_its_own_logits(dtype: type[np.floating]) -> None:
+def test_rows_are_filtered_independently(dtype: type[np.floating]) -> None:
     rng = np.random.default_rng(0)
     logits, uniforms = rng.standard_normal((50, 27)).astype(dtype), rng.random(50)
     together = sample_token(logits, 0.7, uniforms, 5, 0.8)
@@ -140,7 +136,7 @@ def test_streams_are_restricted_each_by_its_own_logits(dtype: type[np.floating])
     st.integers(1, 40),
     st.floats(1e-6, 1),
 )
-def test_what_is_left_is_the_smallest_sufficient_set(
+def test_filter_keeps_smallest_sufficient_set(
     logits: list[float], temperature: float, top_k: int, top_p: float
 ) -> None:
     p = softmax(logits, temperature)
@@ -150,15 +146,15 @@ def test_what_is_left_is_the_smallest_sufficient_set(
     assert 1 <= kept.size <= top_k
     assert (left[kept] == p[kept]).all()
     ranked = sorted(range(p.size), key=lambda k: (-logits[k], k))
-    assert set(kept) == set(ranked[: kept.size])  # the likeliest, the first of equals
+    assert set(kept) == set(ranked[: kept.size])  # most likely ids; ties keep the first
     total = p[ranked[:top_k]].sum()
     assert p[ranked[: kept.size]].sum() >= top_p * total * (1 - 1e-12) or kept.size == np.count_nonzero(p)
     assert p[ranked[: kept.size - 1]].sum() <= top_p * total * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (4, None), (None, 0.8), (6, 0.9)])
-def test_drawn_characters_follow_the_restricted_distribution(top_k: int | None, top_p: float | None) -> None:
-    """A chi-square test of 50,000 draws; its threshold is passed by one right sampler in 10,000."""
+def test_samples_follow_filtered_distribution(top_k: int | None, top_p: float | None) -> None:
+    """Chi-square test of 50,000 samples; a correct sampler fails once in 10,000."""
     rng = np.random.default_rng(1)
     logits = 2 * rng.standard_normal(12)
     p = softmax(logits, 0.8)

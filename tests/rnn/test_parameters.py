@@ -1,4 +1,4 @@
-"""How the parameters begin."""
+"""Initial parameters."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def fresh(
     return params, unflatten(architecture, params)
 
 
-# Columns of a Householder QR of an (n, n) matrix are off by sqrt(n) gamma(n^2) at most (Higham, theorem 19.4
-# and section 19.3), a scalar product of two by twice that and gamma(n); rounding to float32 adds 2 u.
+# Error of Householder QR: sqrt(n) gamma(n^2) for the columns of an (n, n) matrix (Higham, theorem 19.4
+# and section 19.3), twice that and gamma(n) for a scalar product of two, 2 u for float32.
 ORTHOGONAL = 2 * 32**0.5 * gamma(32**2, DOUBLE) + gamma(32, DOUBLE)
 
 
@@ -34,7 +34,7 @@ ORTHOGONAL = 2 * 32**0.5 * gamma(32**2, DOUBLE) + gamma(32, DOUBLE)
     ("dtype", "tolerance"), [(np.float64, ORTHOGONAL), (np.float32, ORTHOGONAL + gamma(2, UNIT))]
 )
 @pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_orthogonal_recurrent_weights_of_every_gate_are_orthogonal(
+def test_orthogonal_init_of_every_gate(
     kind: tuple[str, str], dtype: type[np.floating], tolerance: float
 ) -> None:
     _, p = fresh("orthogonal", dtype=dtype, kind=kind, layers=2)
@@ -45,22 +45,22 @@ def test_orthogonal_recurrent_weights_of_every_gate_are_orthogonal(
     assert len({gate.tobytes() for gate in gates}) == len(gates)
 
 
-def test_orthogonal_recurrent_weights_are_uniform_over_the_group() -> None:
-    """Of a Haar-distributed matrix the trace has mean 0 and variance 1; of a bare QR factor it has not."""
+def test_orthogonal_init_is_haar_distributed() -> None:
+    """The trace of a Haar-distributed matrix has mean 0 and variance 1."""
     traces = [np.trace(fresh("orthogonal", seed, hidden=4)[1].layers[0].wh[0]) for seed in range(400)]
-    assert abs(np.mean(traces)) < 4 * 400**-0.5  # standard errors, of the mean and of the variance
+    assert abs(np.mean(traces)) < 4 * 400**-0.5  # standard errors of mean and variance
     assert abs(np.var(traces) - 1) < 3.5 * (2 / 400) ** 0.5
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_identity_is_the_identity_in_every_layer(activation: str) -> None:
+def test_identity_init_of_every_layer(activation: str) -> None:
     _, p = fresh("identity", kind=("rnn", activation), layers=3)
     for layer in p.layers:
         assert (layer.wh == np.eye(32)).all()
 
 
 @EVERY
-def test_uniform_weights_fill_their_bounds(kind: tuple[str, str], scheme: str) -> None:
+def test_uniform_init_fills_bounds(kind: tuple[str, str], scheme: str) -> None:
     _, p = fresh(scheme, kind=kind, layers=2)
     bound = 1 / np.sqrt(32)
     matrices = [layer.wx for layer in p.layers] + [p.wy]
@@ -69,12 +69,11 @@ def test_uniform_weights_fill_their_bounds(kind: tuple[str, str], scheme: str) -
     for matrix in matrices:
         assert 0.95 * bound < matrix.max() <= bound
         assert -bound <= matrix.min() < -0.95 * bound
-        assert abs(matrix.mean()) < 5 * bound / (3 * matrix.size) ** 0.5  # standard errors of a uniform mean
+        assert abs(matrix.mean()) < 5 * bound / (3 * matrix.size) ** 0.5  # standard error of a uniform mean
 
 
 @EVERY
-def test_biases_begin_at_zero_but_the_forget_gates_at_one(kind: tuple[str, str], scheme: str) -> None:
-    """A forget gate, by what it does: the one whose bias keeps the cell state."""
+def test_initial_biases(kind: tuple[str, str], scheme: str) -> None:
     _, p = fresh(scheme, kind=kind, layers=2)
     assert not p.by.any()
     for layer in p.layers:
@@ -86,7 +85,7 @@ def test_biases_begin_at_zero_but_the_forget_gates_at_one(kind: tuple[str, str],
 
 
 @EVERY
-def test_same_seed_same_bits_another_seed_others(kind: tuple[str, str], scheme: str) -> None:
+def test_initial_weights_depend_on_seed(kind: tuple[str, str], scheme: str) -> None:
     params = fresh(scheme, 3, kind=kind, layers=2)[0].tobytes()
     assert fresh(scheme, 3, kind=kind, layers=2)[0].tobytes() == params
     assert fresh(scheme, 4, kind=kind, layers=2)[0].tobytes() != params
@@ -94,7 +93,7 @@ def test_same_seed_same_bits_another_seed_others(kind: tuple[str, str], scheme: 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @EVERY
-def test_weights_begin_in_the_precision_asked_for_and_finite(
+def test_initial_weights_are_finite_with_requested_dtype(
     kind: tuple[str, str], scheme: str, dtype: type[np.floating]
 ) -> None:
     params, _ = fresh(scheme, dtype=dtype, kind=kind)
@@ -102,7 +101,7 @@ def test_weights_begin_in_the_precision_asked_for_and_finite(
     assert np.isfinite(params).all()
 
 
-def test_unknown_initialization_is_refused() -> None:
+def test_unknown_initialization_is_rejected() -> None:
     with pytest.raises(
         ValueError, match="expected the initialization uniform, orthogonal, identity, got 'xavier'"
     ):
@@ -110,6 +109,6 @@ def test_unknown_initialization_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_identity_with_gates_is_refused(cell: str) -> None:
+def test_identity_init_of_gated_cell_is_rejected(cell: str) -> None:
     with pytest.raises(ValueError, match=f"expected cell rnn for the initialization identity, got {cell}"):
         fresh("identity", kind=(cell, "tanh"))

@@ -1,4 +1,4 @@
-"""A text of 400 characters, and the settings by which tests prepare it."""
+"""A text of 400 characters and the settings to prepare it."""
 
 from src.data.corpus import CorpusConfig, Text
 from src.data.normalization import Normalization
@@ -11,6 +11,6 @@ RAW_TEXT = Normalization(lowercase=False, letters_only=False, collapse_spaces=Fa
 NORMAL = "shall i compare thee to a summer s day  " * 10
 
 
-def whole(raw: bytes) -> Text:
-    """A text in one piece."""
+def single_chunk(raw: bytes) -> Text:
+    """Return a text in one chunk."""
     return lambda: [raw]

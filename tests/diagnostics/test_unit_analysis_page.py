@@ -1,9 +1,8 @@
-"""neurons.html: what it holds, how large it may be, and what a reader in a browser sees and does."""
+"""neurons.html: its data, its size, and its behavior in a browser."""
 
 import base64
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from src.data.vocabulary import Vocabulary
 from src.diagnostics.unit_analysis import CHARACTERS, TOP_K, collect_activations, render_page, top_k
 from src.rnn.parameters import Array, RNNConfig, initialize
 
-CHROMIUM = shutil.which("chromium")
-PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 TEXT = 'She said: "the <b>sea</b>\nis & was" </script>\u2028 \U0001f30a; '
 SPLIT = (0.5, 0.2, 0.3)
 
@@ -39,10 +37,10 @@ def network(corpus: Corpus, hidden: int = 6, cell: str = "rnn", layers: int = 1)
 
 
 def data_of(html: str) -> dict[str, Any]:
-    """What the page's script reads."""
+    """Return the data of the page's script."""
     (line,) = re.findall(r"^const data = (.*);$", html, re.MULTILINE)
-    found: dict[str, Any] = json.loads(line)
-    return found
+    data: dict[str, Any] = json.loads(line)
+    return data
 
 
 def numbers(packed: str, dtype: str, columns: int) -> Array:
@@ -50,7 +48,7 @@ def numbers(packed: str, dtype: str, columns: int) -> Array:
 
 
 @pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 1), ("lstm", 2)])
-def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> None:
+def test_page_data_equals_activations(cell: str, layers: int) -> None:
     corpus = corpus_of(TEXT * 40)
     architecture, flat = network(corpus, 6, cell, layers)
     html = render_page("r", architecture, flat, corpus)
@@ -66,20 +64,20 @@ def test_the_page_holds_what_the_network_computed(cell: str, layers: int) -> Non
     }
     for unit, row in zip(data["units"], activations / 127, strict=True):
         exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
-        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # it has five digits
-        step = unit["scale"] / 127  # the row in whole steps
+        assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # five digits
+        step = unit["scale"] / 127  # quantization step
         np.testing.assert_allclose(row * unit["scale"], exact, rtol=5e-5, atol=0.501 * step)
     scores = [unit["r"] ** 2 for unit in data["units"]]
-    # r in four digits: r^2 off by 1e-4
+    # r has four digits
     np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 2.1e-4)
     likeliest = numbers(data["likeliest"], "<u2", TOP_K)
     shares = numbers(data["shares"], "<u2", TOP_K) / 65535
     exact = -np.sort(-reading.probabilities, axis=1)[:, :TOP_K]
-    np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # in whole steps
+    np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # quantization step
     np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
 
 
-def test_it_needs_no_network_and_no_text_ends_its_script() -> None:
+def test_page_is_self_contained_and_escaped() -> None:
     corpus = corpus_of(TEXT * 40)
     html = render_page("</title><b>", *network(corpus), corpus)
     assert not re.search(r"https?:|src=|@import|url\(", html)
@@ -89,7 +87,7 @@ def test_it_needs_no_network_and_no_text_ends_its_script() -> None:
 
 
 @pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (512, 3)])
-def test_it_stays_below_two_megabytes(hidden: int, layers: int) -> None:
+def test_page_size_is_limited(hidden: int, layers: int) -> None:
     corpus = corpus_of(TEXT * 400)
     html = render_page("r", *network(corpus, hidden, "rnn", layers), corpus)
     assert len(html.encode()) <= 2_000_000
@@ -100,7 +98,7 @@ def test_it_stays_below_two_megabytes(hidden: int, layers: int) -> None:
         assert "Of 1536 units, the first 333." in html
 
 
-def test_a_corpus_without_a_test_split_a_dead_unit_and_two_characters() -> None:
+def test_page_of_dead_units_and_small_vocabulary() -> None:
     corpus = corpus_of("ab" * 200, (0.9, 0.1, 0.0))
     architecture, flat = network(corpus)
     html = render_page("r", architecture, np.zeros_like(flat), corpus)
@@ -110,108 +108,101 @@ def test_a_corpus_without_a_test_split_a_dead_unit_and_two_characters() -> None:
     assert numbers(data["likeliest"], "<u2", 2).shape == (40, 2)
 
 
-def test_the_likeliest_characters_come_in_their_order() -> None:
+def test_top_k_is_sorted() -> None:
     likeliest, shares = top_k(np.array([[0.1, 0.3, 0.2, 0.25, 0.05, 0.1], [1, 0, 0, 0, 0, 0]]))
     assert likeliest[0, :3].tolist() == [1, 3, 2]
     assert shares[:, 0].tolist() == [0.3, 1]
     assert likeliest.shape == shares.shape == (2, 5)
 
 
-# --- in a browser ---
-
-
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The page, opened from disk; one of two layers, so that units have both names."""
-    from playwright.sync_api import sync_playwright
-
+def browser_page(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The page of a two-layer network, opened from disk."""
     file = tmp_path_factory.mktemp("neurons") / "neurons.html"
     corpus = corpus_of(TEXT * 40)
     write_text(file, render_page("a run", *network(corpus, 6, "gru", 2), corpus))
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
-        shown = context.new_page()
-        shown.set_default_timeout(PATIENCE)
-        errors: list[str] = []
-        shown.on("pageerror", lambda error: errors.append(str(error)))
-        shown.goto(file.as_uri())
-        yield shown, data_of(file.read_text(encoding="utf-8")), corpus
-        assert errors == []
-        chromium.close()
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+    page = context.new_page()
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(file.as_uri())
+    yield page, data_of(file.read_text(encoding="utf-8")), corpus
+    assert errors == []
+    context.close()
 
 
-def colors_of(shown: Any) -> list[list[int]]:
-    """Red, green and blue behind each character."""
+def colors_of(page: Any) -> list[list[int]]:
+    """Return red, green and blue of the background of each character."""
     styles = "spans => spans.map(s => getComputedStyle(s).backgroundColor.match(/\\d+/g).map(Number))"
-    found: list[list[int]] = shown.locator("#text span").evaluate_all(styles)
-    return found
+    colors: list[list[int]] = page.locator("#text span").evaluate_all(styles)
+    return colors
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the browser tests need Debian's")
-def test_a_reader_sees_the_text_chooses_units_and_points_at_characters(opened: Any) -> None:
-    shown, data, corpus = opened
+def test_page_in_browser(browser_page: Any) -> None:
+    page, data, corpus = browser_page
     tokens = corpus.split("test")
     text = corpus.vocabulary.decode(tokens)
-    assert "".join(shown.locator("#text span").all_text_contents()).replace("\u21b5\n", "\n") == text
+    assert "".join(page.locator("#text span").all_text_contents()).replace("\u21b5\n", "\n") == text
     activations = numbers(data["activations"], "<i1", tokens.size).astype(int)
 
     def check(unit: int) -> None:
-        """The colors are those of this unit: red above 0, blue below, the more so the stronger."""
-        found, values = np.array(colors_of(shown)), activations[unit]
-        redder = found[:, 0] - found[:, 2]
+        """The colors show this unit: red above 0, blue below 0."""
+        colors, values = np.array(colors_of(page)), activations[unit]
+        redder = colors[:, 0] - colors[:, 2]
         assert (redder[values > 10] > 0).all()
         assert (redder[values < -10] < 0).all()
-        assert (found[values == 127] == [178, 24, 43]).all()
-        assert (found[values == -127] == [33, 102, 172]).all()
+        assert (colors[values == 127] == [178, 24, 43]).all()
+        assert (colors[values == -127] == [33, 102, 172]).all()
         underlined = [
-            int(k) for k in shown.locator("#text span.low").evaluate_all("s => s.map(e => e.dataset.k)")
+            int(k) for k in page.locator("#text span.low").evaluate_all("s => s.map(e => e.dataset.k)")
         ]
         assert underlined == np.flatnonzero(values < -42).tolist()
-        named = data["units"][unit]
+        unit_data = data["units"][unit]
         assert (
-            f"layer {named['layer']} unit {named['number']}: " in shown.locator("#description").inner_text()
+            f"layer {unit_data['layer']} unit {unit_data['number']}: "
+            in page.locator("#description").inner_text()
         )
 
     options = [
-        line.replace("\u00a0", " ").split() for line in shown.locator("#units option").all_text_contents()
+        line.replace("\u00a0", " ").split() for line in page.locator("#units option").all_text_contents()
     ]
     assert [line[:4] for line in options] == [
         ["layer", str(unit["layer"]), "unit", str(unit["number"])] for unit in data["units"]
     ]
     assert [float(line[4]) for line in options] == pytest.approx(
         [u["r"] ** 2 for u in data["units"]], rel=0, abs=0.00501
-    )  # two digits behind the point
+    )  # two decimal places
     check(0)
-    shown.keyboard.press("ArrowDown")
-    shown.keyboard.press("ArrowDown")
-    shown.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
     check(1)
-    shown.locator("#units").select_option(index=5)
+    page.locator("#units").select_option(index=5)
     check(5)
 
-    shown.locator("#text span").nth(7).hover()
-    place = shown.locator("#place").inner_text()
+    page.locator("#text span").nth(7).hover()
+    place = page.locator("#place").inner_text()
     assert place.startswith(f"character 8 of {tokens.size}: ")
-    shown_value = float(place.rpartition(" ")[2].replace("\u2212", "-"))
+    displayed_value = float(place.rpartition(" ")[2].replace("\u2212", "-"))
     # three digits
-    assert shown_value == pytest.approx(
+    assert displayed_value == pytest.approx(
         activations[5, 7] / 127 * data["units"][5]["scale"], rel=0, abs=5.1e-4
     )
     shares = numbers(data["shares"], "<u2", TOP_K)[7] / 65535
-    bars = shown.locator("#bars > span").all_inner_texts()
-    told_shares = [float(bar.removesuffix("%")) for bar in bars]  # one digit behind the point
-    assert told_shares == pytest.approx((100 * shares).tolist(), rel=0, abs=0.051)
-    widths = shown.locator("#bars > div").evaluate_all(
+    bars = page.locator("#bars > span").all_inner_texts()
+    displayed_shares = [float(bar.removesuffix("%")) for bar in bars]  # one decimal place
+    assert displayed_shares == pytest.approx((100 * shares).tolist(), rel=0, abs=0.051)
+    widths = page.locator("#bars > div").evaluate_all(
         "bars => bars.map(b => b.getBoundingClientRect().width)"
     )
     assert np.allclose(np.array(widths) / widths[0], shares / shares[0], rtol=0.05)
-    shown.keyboard.press("ArrowRight")
-    assert shown.locator("#place").inner_text().startswith("character 9 of")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#place").inner_text().startswith("character 9 of")
     check(5)
 
     contained = "() => document.documentElement.scrollWidth <= window.innerWidth"
-    assert shown.evaluate(contained)
-    shown.set_viewport_size({"width": 420, "height": 800})  # a telephone
-    assert shown.evaluate(contained)
+    assert page.evaluate(contained)
+    page.set_viewport_size({"width": 420, "height": 800})  # size of a phone
+    assert page.evaluate(contained)

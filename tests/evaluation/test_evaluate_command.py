@@ -1,4 +1,4 @@
-"""How much of a split the final scores are of, and which corpus a configuration names."""
+"""The scored part of a split, and the corpus of a config."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,37 +33,37 @@ def network(corpus: Corpus) -> tuple[RNNConfig, Array]:
     return architecture, rng.standard_normal(architecture.size()).astype(np.float32)
 
 
-def test_bounded_scores_are_of_the_beginning_and_say_so(data: DataConfig, tmp_path: Path) -> None:
+def test_bounded_scores_use_first_characters(data: DataConfig, tmp_path: Path) -> None:
     corpus, _ = load_corpus(data, 5, tmp_path)
     architecture, flat = network(corpus)
 
-    def evaluated(of: Corpus, most: int | None = None) -> Evaluation:
+    def run_evaluation(of: Corpus, most: int | None = None) -> Evaluation:
         return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
 
-    whole = evaluated(corpus)
+    whole = run_evaluation(corpus)
     windows = "stateless: windows of 5"
     assert whole.table().splitlines()[0] == f"899 characters of the test split; {windows}"
-    assert evaluated(corpus, 899).metrics() == whole.metrics()
-    some = evaluated(corpus, 300)
-    assert some.table().splitlines()[0] == f"the first 300 of 899 characters of the test split; {windows}"
+    assert run_evaluation(corpus, 899).metrics() == whole.metrics()
+    bounded = run_evaluation(corpus, 300)
+    assert bounded.table().splitlines()[0] == f"the first 300 of 899 characters of the test split; {windows}"
     start, _ = corpus.bounds["test"]
     shorter = replace(corpus, bounds={**corpus.bounds, "test": (start, start + 301)})
-    assert some.metrics() == evaluated(shorter).metrics()
+    assert bounded.metrics() == run_evaluation(shorter).metrics()
 
 
-def test_a_run_is_scored_on_the_corpus_of_its_config(data: DataConfig, tmp_path: Path) -> None:
+def test_run_is_scored_on_its_corpus(data: DataConfig, tmp_path: Path) -> None:
     corpus, _ = load_corpus(data, 5, tmp_path)
     architecture, flat = network(corpus)
     model = TrainedModel(architecture, flat, corpus.vocabulary, corpus.normalization)
-    logged = attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300)
-    evaluation, _ = evaluate("an id", model, logged, tmp_path)
+    config = attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=300)
+    evaluation, _ = evaluate("an id", model, config, tmp_path)
     assert (evaluation.stateful.characters, evaluation.n_total) == (300, 899)
     (tmp_path / "text.txt").write_text("another text. " * 100, encoding="utf-8")
     with pytest.raises(UserError, match=r"^run: expected the corpus that run an id was trained on, got "):
-        evaluate("an id", model, logged, tmp_path)
+        evaluate("an id", model, config, tmp_path)
 
 
-def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> None:
+def test_bytes_encoding_accepts_any_file(data: DataConfig, tmp_path: Path) -> None:
     raw = bytes(range(256)) * 4 + b"\r\n\xef\xbb\xbf" * 40
     (tmp_path / "text.txt").write_bytes(raw)
     corpus, _ = load_corpus(attrs.evolve(data, encoding="bytes"), 5, tmp_path)
@@ -72,13 +72,13 @@ def test_any_file_is_a_corpus_byte_by_byte(data: DataConfig, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("key", ["lowercase", "letters_only"])
-def test_bytes_are_no_letters(data: DataConfig, tmp_path: Path, key: str) -> None:
+def test_bytes_encoding_rejects_letter_normalization(data: DataConfig, tmp_path: Path, key: str) -> None:
     changes: dict[str, Any] = {"encoding": "bytes", key: True}
     with pytest.raises(UserError, match=r"^data\.encoding: expected a text encoding with .*, got bytes$"):
         load_corpus(attrs.evolve(data, **changes), 5, tmp_path)
 
 
-def test_limit_of_the_vocabulary_is_that_of_the_config(data: DataConfig, tmp_path: Path) -> None:
+def test_max_vocabulary_of_config_is_applied(data: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.max_vocabulary: expected at most 12 distinct .* got 17"):
         load_corpus(attrs.evolve(data, max_vocabulary=12), 5, tmp_path)
     assert not list(tmp_path.glob("file*"))

@@ -1,10 +1,9 @@
-"""`mlflow models serve -m models:/char-rnn@champion`: a real server of a really trained, registered model."""
+"""`mlflow models serve -m models:/char-rnn@champion` with a registered model."""
 
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,24 +15,21 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
+from tests.commands import TIME_LIMIT, RunCli, free_port
+from tests.conftest import ignore_mlflow_warnings
+
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 
-Ask = Callable[[Any], tuple[int, Any]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+PostRequest = Callable[[Any], tuple[int, Any]]
 
 
 @pytest.fixture(scope="module")
-def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the server, which is asked from the moment when it answers a ping."""
+def server_url(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the server, after it answers a ping."""
     if not (BIN / "mlflow").exists() or not shutil.which("uvicorn", path=str(BIN)):
-        pytest.skip("the programs mlflow and uvicorn are not beside this Python")
+        pytest.skip("needs mlflow and uvicorn in the environment")
     from src.tracking import mlflow_client
 
     mlflow_client.set_champion(trained.uri, trained.run_id)
@@ -51,16 +47,16 @@ def served(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        await_answer(f"{address}/ping", server, folder / "log")
+        wait_for_server(f"{address}/ping", server, folder / "log")
         yield address
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
-def await_answer(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + TIME_LIMIT
-    while time.monotonic() < until and server.poll() is None:
+def wait_for_server(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + TIME_LIMIT
+    while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return
@@ -70,21 +66,21 @@ def await_answer(address: str, server: subprocess.Popen[bytes], log: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def ask(served: str) -> Ask:
-    """Status and body of an answer."""
+def post_request(server_url: str) -> PostRequest:
+    """Post a payload and return status and body of the response."""
 
-    def post(asked: Any) -> tuple[int, Any]:
+    def post(payload: Any) -> tuple[int, Any]:
         request = urllib.request.Request(
-            f"{served}/invocations",
-            data=json.dumps(asked).encode(),
+            f"{server_url}/invocations",
+            data=json.dumps(payload).encode(),
             headers={"Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=TIME_LIMIT) as answer:
                 return answer.status, json.load(answer)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, json.load(refused)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
 
     return post
 
@@ -93,44 +89,40 @@ def request(*prompts: str, **params: Any) -> dict[str, Any]:
     return {"inputs": {"prompt": list(prompts)}, "params": params}
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own dependencies
-def test_it_writes_what_the_command_writes(ask: Ask, typed: Callable[..., Any], trained: Any) -> None:
+@ignore_mlflow_warnings
+def test_model_output_equals_sample_command(post_request: PostRequest, run_cli: RunCli, trained: Any) -> None:
     params = {"temperature": 0.8, "length": 50, "seed": 3, "top_k": 6, "top_p": 0.9}
-    status, answer = ask(request("when ", **params))
+    status, answer = post_request(request("when ", **params))
     assert status == 200
     arguments = [f"{name}={value}" for name, value in params.items()]
-    ended = typed("sample", "run=champion", "prompt=when ", *arguments, *trained.places)
-    assert ended.out == f"when {answer['predictions'][0]}\n"
-    assert f"run=champion: {trained.run_id}" in ended.err
+    result = run_cli("sample", "run=champion", "prompt=when ", *arguments, *trained.path_overrides)
+    assert result.out == f"when {answer['predictions'][0]}\n"
+    assert f"run=champion: {trained.run_id}" in result.err
 
 
-@pytest.mark.slow
-def test_every_param_is_heard(ask: Ask) -> None:
+def test_every_param_has_effect(post_request: PostRequest) -> None:
     plain = {"temperature": 1.0, "length": 60, "seed": 1}
-    _, first = ask(request("when ", **plain))
-    assert ask(request("when ", **plain)) == (200, first)
+    _, first = post_request(request("when ", **plain))
+    assert post_request(request("when ", **plain)) == (200, first)
     for change in ({"temperature": 0.2}, {"length": 10}, {"seed": 2}, {"top_k": 2}, {"top_p": 0.2}):
-        status, other = ask(request("when ", **(plain | change)))
+        status, other = post_request(request("when ", **(plain | change)))
         assert status == 200
         assert other != first, change
-    off = ask(request("when ", **plain, top_k=0, top_p=1))  # JSON's 1 is a whole number
-    assert off == (200, first)
-    several = ask(request("when ", "if ", **plain))[1]["predictions"]
-    assert several[0] == first["predictions"][0]
-    assert len(several) == 2
-    assert [len(text) for text in ask(request("when "))[1]["predictions"]] == [300]  # the default
+    response = post_request(request("when ", **plain, top_k=0, top_p=1))  # JSON has no float 1
+    assert response == (200, first)
+    texts = post_request(request("when ", "if ", **plain))[1]["predictions"]
+    assert texts[0] == first["predictions"][0]
+    assert len(texts) == 2
+    assert [len(text) for text in post_request(request("when "))[1]["predictions"]] == [300]  # the default
 
 
-@pytest.mark.slow
-def test_prompt_and_params_may_stand_side_by_side(ask: Ask) -> None:
+def test_flat_payload_is_accepted(post_request: PostRequest) -> None:
     params = {"temperature": 0.5, "length": 20, "seed": 2}
-    status, texts = ask({"prompt": "when ", **params})
+    status, texts = post_request({"prompt": "when ", **params})
     assert status == 200
-    assert texts == ask(request("when ", **params))[1]["predictions"]
+    assert texts == post_request(request("when ", **params))[1]["predictions"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
@@ -148,19 +140,16 @@ def test_prompt_and_params_may_stand_side_by_side(ask: Ask) -> None:
         ({"top_p": float("nan")}, "top_p: expected a number > 0 and <= 1 (1: off), got nan"),
     ],
 )
-def test_a_bad_param_is_a_400_that_says_what_was_expected(
-    ask: Ask, params: dict[str, Any], expected: str
-) -> None:
-    for asked in (request("when ", **params), {"prompt": "when ", **params}):
-        status, answer = ask(asked)
+def test_invalid_param_returns_400(post_request: PostRequest, params: dict[str, Any], expected: str) -> None:
+    for payload in (request("when ", **params), {"prompt": "when ", **params}):
+        status, answer = post_request(payload)
         assert status == 400
         assert expected in answer["message"]
         assert "Traceback" not in json.dumps(answer)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("payload", "expected"),
     [
         (request("straße"), "prompt: expected only the 27 characters of the model's vocabulary"),
         ({"inputs": {"promt": ["when "]}}, "Model is missing inputs ['prompt']"),
@@ -169,8 +158,8 @@ def test_a_bad_param_is_a_400_that_says_what_was_expected(
         ({}, "exactly one of the input fields"),
     ],
 )
-def test_a_bad_request_is_a_400_too(ask: Ask, asked: Any, expected: str) -> None:
-    status, answer = ask(asked)
+def test_invalid_request_returns_400(post_request: PostRequest, payload: Any, expected: str) -> None:
+    status, answer = post_request(payload)
     assert status == 400
     assert expected in answer["message"]
     assert "Traceback" not in json.dumps(answer)

@@ -1,4 +1,4 @@
-"""A computed permutation is one, and cannot be told from a shuffled one by what training could notice."""
+"""The computed permutation is valid and statistically like a random shuffle."""
 
 from itertools import pairwise, permutations
 
@@ -14,14 +14,14 @@ BILLION = 1_000_000_000
 
 
 def orders(count: int, draws: int, seed: int = 0) -> Ids:
-    """That many permutations of 0..count-1, a row each."""
+    """Return permutations of 0..count-1, one per row."""
     rng = np.random.default_rng(seed)
     return np.array([permutation_slice(0, count, count, draw_keys(rng)) for _ in range(draws)])
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(1, 3000), KEYS)
-def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
+def test_slice_is_a_permutation(count: int, keys: list[int]) -> None:
     found = permutation_slice(0, count, count, keys)
     assert found.dtype == np.intp
     assert sorted(found.tolist()) == list(range(count))
@@ -29,7 +29,7 @@ def test_every_number_comes_exactly_once(count: int, keys: list[int]) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 2**40), KEYS, st.data())
-def test_a_block_is_what_its_pieces_are(count: int, keys: list[int], data: st.DataObject) -> None:
+def test_block_equals_its_single_elements(count: int, keys: list[int], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     stop = min(count, start + data.draw(st.integers(1, 60)))
     block = permutation_slice(start, stop, count, keys)
@@ -40,7 +40,7 @@ def test_a_block_is_what_its_pieces_are(count: int, keys: list[int], data: st.Da
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_of_a_few_things_every_order_is_as_likely(count: int) -> None:
+def test_small_permutations_are_uniform(count: int) -> None:
     every = list(permutations(range(count)))
     found = [tuple(row) for row in orders(count, 200 * len(every)).tolist()]
     chi_squared = sum((found.count(order) - 200) ** 2 / 200 for order in every)
@@ -48,8 +48,8 @@ def test_of_a_few_things_every_order_is_as_likely(count: int) -> None:
     assert chi_squared < freedom + 5 * (2 * freedom) ** 0.5 + 5
 
 
-def test_places_tell_nothing_of_what_stands_there() -> None:
-    """Ten parts of the places against ten parts of the values, over 300 orders of 1,000."""
+def test_position_and_value_are_independent() -> None:
+    """Compare tenths of positions and values over 300 permutations of 1,000."""
     table = np.zeros((10, 10))
     for order in orders(1000, 300):
         np.add.at(table, (np.arange(1000) // 100, order // 100), 1)
@@ -57,23 +57,23 @@ def test_places_tell_nothing_of_what_stands_there() -> None:
     assert chi_squared < 81 + 5 * 162**0.5  # 9 by 9 degrees of freedom
 
 
-def test_neighbors_stand_together_as_seldom_as_in_a_shuffled_order() -> None:
+def test_neighbors_are_as_rare_as_in_shuffled_order() -> None:
     found = orders(1000, 300)
     steps = np.diff(found, axis=1)
-    for step in (-2, -1, 1, 2):  # about one of each in an order, as in any: Poisson
+    for step in (-2, -1, 1, 2):  # one expected per permutation: Poisson
         assert abs((steps == step).sum() - 300) < 5 * 300**0.5
     assert abs((steps > 0).mean() - 0.5) < 5 / (12 * 999 * 300) ** 0.5 * 2
     assert abs((found == np.arange(1000)).sum() - 300) < 5 * 300**0.5
 
 
-def test_orders_of_two_epochs_have_nothing_in_common() -> None:
+def test_epochs_are_uncorrelated() -> None:
     found = orders(1000, 300)
     correlations = [np.corrcoef(a, b)[0, 1] for a, b in pairwise(found)]
     assert abs(np.mean(correlations)) < 5 / (1000 * 299) ** 0.5
     assert np.std(correlations) == pytest.approx(1000**-0.5, rel=5 / (2 * 299) ** 0.5)  # standard errors
 
 
-def test_one_key_changed_is_another_order() -> None:
+def test_changed_key_changes_order() -> None:
     keys = draw_keys(np.random.default_rng(0))
     for k in range(ROUNDS):
         other = [key ^ (j == k) for j, key in enumerate(keys)]
@@ -81,15 +81,15 @@ def test_one_key_changed_is_another_order() -> None:
         assert same.mean() < 0.02
 
 
-def test_a_billion_windows_are_spread_evenly() -> None:
+def test_positions_among_a_billion_are_uniform() -> None:
     found = permutation_slice(0, 100_000, BILLION, draw_keys(np.random.default_rng(0)))
     assert len(set(found.tolist())) == 100_000
     counts = np.bincount(found * 100 // BILLION, minlength=100)
     assert ((counts - 1000) ** 2 / 1000).sum() < 99 + 5 * 198**0.5
 
 
-def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
-    """`rerun=` repeats a run to the bit only in the order that it was trained in."""
+def test_permutation_is_stable_across_releases() -> None:
+    """`rerun=` needs the order of the original run."""
     keys = draw_keys(np.random.default_rng(7))
     assert keys[:2] == [4058335883, 2684764585]
     assert permutation_slice(0, 6, 10**6, keys).tolist() == [708964, 465655, 490517, 616329, 549941, 28749]
@@ -99,7 +99,7 @@ def test_the_order_is_the_one_that_older_runs_were_trained_in() -> None:
     assert permutation_slice(0, 7, 7, keys).tolist() == [3, 2, 5, 0, 6, 1, 4]
 
 
-def test_keys_come_in_pairs() -> None:
-    """A key too few, as from a damaged checkpoint, must not quietly give another order."""
+def test_missing_key_is_rejected() -> None:
+    """A missing key, as from a damaged checkpoint, must not give another order."""
     with pytest.raises(ValueError, match="shorter"):
         permutation_slice(0, 5, 5, draw_keys(np.random.default_rng(0))[:-1])

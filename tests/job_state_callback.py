@@ -1,4 +1,4 @@
-"""A Hydra callback that notes the state of a process in front of each job (for test_joblib_sweep.py)."""
+"""A Hydra callback that records the state of a process before each job (for test_joblib_sweep.py)."""
 
 import gc
 import hashlib
@@ -18,34 +18,35 @@ from omegaconf import DictConfig
 from tests.commands import TIME_LIMIT
 
 
-class Probe(Callback):
-    """together: so many first jobs wait for one another, so that each has a process of its own."""
+class JobStateCallback(Callback):
+    """Records states in `folder`; the first `num_processes` jobs wait for each other, so each has its own
+    process."""
 
-    def __init__(self, folder: str, together: int) -> None:
-        self.folder, self.together = Path(folder), together
+    def __init__(self, folder: str, num_processes: int) -> None:
+        self.folder, self.num_processes = Path(folder), num_processes
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = int(config.hydra.job.num)
-        gc.collect()  # what nobody holds any more is no leak
+        gc.collect()  # unreferenced objects are no leak
         (self.folder / f"{job}.json").write_text(json.dumps({"job": job, **state()}))
-        until = time.monotonic() + TIME_LIMIT
-        while len(list(self.folder.glob("*.json"))) < self.together:
-            if time.monotonic() > until:
-                raise TimeoutError(f"expected {self.together} processes at once")
+        deadline = time.monotonic() + TIME_LIMIT
+        while len(list(self.folder.glob("*.json"))) < self.num_processes:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"expected {self.num_processes} processes at once")
             time.sleep(0.02)
 
 
 def state() -> dict[str, Any]:
-    """What one job could leave to the next."""
-    me = os.getpid()
+    """Return the process state that one job could change for the next."""
+    pid = os.getpid()
     return {
-        "pid": me,
-        # The variable is set by threadpoolctl when it is imported.
+        "pid": pid,
+        # threadpoolctl sets this variable.
         "environment": {k: v for k, v in os.environ.items() if k != "KMP_DUPLICATE_LIB_OK"},
         "directory": os.getcwd(),
         "threads": sorted(thread.name for thread in threading.enumerate()),
-        "files": sorted(filter(None, map(open_file, Path(f"/proc/{me}/fd").iterdir()))),
-        "children": children(me),
+        "files": sorted(filter(None, map(open_file, Path(f"/proc/{pid}/fd").iterdir()))),
+        "children": children(pid),
         "handlers": {name: h for name in ("", *logging.root.manager.loggerDict) if (h := handlers(name))},
         "level": logging.root.level,
         "numpy_generator": global_generator(),
@@ -55,19 +56,18 @@ def state() -> dict[str, Any]:
 
 
 def global_generator() -> str:
-    told = repr(np.random.get_state(legacy=False))  # noqa: NPY002  (that nobody uses it is what is asked)
-    return hashlib.sha256(told.encode()).hexdigest()
+    state_repr = repr(np.random.get_state(legacy=False))  # noqa: NPY002  (it must stay unused)
+    return hashlib.sha256(state_repr.encode()).hexdigest()
 
 
 def open_file(descriptor: Path) -> str | None:
-    """Of files with a name, but for those of packages (matplotlib keeps its fonts open); pipes, sockets and
-    memory are the launcher's."""
+    """Return the path of an open file, except files of packages, pipes and sockets."""
     try:
         target = os.readlink(descriptor)
-    except FileNotFoundError:  # the descriptor by which the folder was listed
+    except FileNotFoundError:  # the descriptor of the listing itself
         return None
-    elsewhere = ("/dev/", "/memfd", "/usr/share/fonts/", os.path.realpath(sys.prefix))
-    return target if target.startswith("/") and not target.startswith(elsewhere) else None
+    excluded = ("/dev/", "/memfd", "/usr/share/fonts/", os.path.realpath(sys.prefix))
+    return target if target.startswith("/") and not target.startswith(excluded) else None
 
 
 def handlers(name: str) -> list[str]:
@@ -75,13 +75,13 @@ def handlers(name: str) -> list[str]:
 
 
 def children(parent: int) -> list[str]:
-    """Command lines of the processes that a process has started and that still run."""
+    """Return the command lines of the running child processes."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and parent_of(folder) == parent:
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
     return sorted(found)
 

@@ -1,11 +1,11 @@
-"""The figures of a sweep: which values stand on axes, means of runs."""
+"""Figures of a sweep: axis types and means."""
 
 from typing import Any
 
 import numpy as np
 
 
-def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
+def test_marginal_axis_types() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import marginal
@@ -24,12 +24,12 @@ def test_numbers_stand_on_axes_and_the_rest_as_categories() -> None:
     narrow = drawn("64", "128", "256")
     assert narrow.get_xscale() == "linear"
     assert ticks(narrow) == ["64", "128", "256"]
-    assert drawn("0", "10").get_xscale() == "linear"  # no logarithm of 0
+    assert drawn("0", "10").get_xscale() == "linear"  # 0 has no logarithm
     assert ticks(drawn("rnn", "lstm", "gru")) == ["gru", "lstm", "rnn"]
     assert ticks(drawn("null", "5", "1")) == ["1", "5", "null"]
 
 
-def test_runs_that_share_a_value_get_their_mean() -> None:
+def test_marginal_plots_mean_per_value() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import marginal
@@ -42,7 +42,7 @@ def test_runs_that_share_a_value_get_their_mean() -> None:
     assert np.asarray(runs.get_ydata()).tolist() == [2.0, 3.0, 1.0]
 
 
-def test_seeds_are_not_joined_by_a_line() -> None:
+def test_seeds_are_not_joined_by_line() -> None:
     from matplotlib.figure import Figure
 
     from src.plots.sweep import marginal

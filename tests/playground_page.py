@@ -1,8 +1,7 @@
-"""The page of `python -m src.play` as it is served, and as a visitor uses it in a browser."""
+"""The server of `python -m src.play`, and its page in a browser."""
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,29 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, Ended, environ
+from tests.commands import TIME_LIMIT, free_port
+from tests.conftest import PROJECT, CommandResult, environ
 
-PATIENCE = 600_000  # milliseconds for the browser, on a machine that may do other things, too
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 
 
-class Served:
-    """`python -m src.play` in a process of its own, its page ready."""
+class PlaygroundServer:
+    """`python -m src.play` in a new process, with its page ready."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.port, self.out, self.err = free_port(), folder / "play.out", folder / "play.err"
-        own = {key: value for key, value in environ().items() if key != "PYTEST_CURRENT_TEST"}
+        environment = {key: value for key, value in environ().items() if key != "PYTEST_CURRENT_TEST"}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "src.play", f"port={self.port}", *arguments],
                 cwd=PROJECT,
-                env=own,  # NiceGUI serves otherwise where it believes to be tested
+                env=environment,  # NiceGUI behaves differently under pytest
                 stdout=out,
                 stderr=err,
             )
@@ -40,33 +33,33 @@ class Served:
         deadline = time.monotonic() + TIME_LIMIT
         while f"open {self.url}" not in self.out.read_text():
             assert self.process.poll() is None, self.err.read_text()
-            assert time.monotonic() < deadline, "the page does not answer"
+            assert time.monotonic() < deadline, "the page does not respond"
             time.sleep(0.1)
 
-    def end(self) -> Ended:
-        """What Ctrl-C comes to."""
+    def stop(self) -> CommandResult:
+        """Stop the server with Ctrl-C and return its result."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
             rc = self.process.wait(60)
         finally:
             self.process.kill()
-        return Ended(rc, self.out.read_text(), self.err.read_text())
+        return CommandResult(rc, self.out.read_text(), self.err.read_text())
 
 
-class Visit:
-    """The page as a visitor uses it; `asked` is every address that the browser asked for."""
+class PlaygroundPage:
+    """The page in a browser; `requested_urls` has every URL that the browser requested."""
 
     def __init__(self, browser: Any, url: str) -> None:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.asked: list[str] = []
+        self.page.set_default_timeout(BROWSER_TIMEOUT_MS)
+        self.requested_urls: list[str] = []
         self.errors: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.page.on("request", lambda request: self.requested_urls.append(request.url))
+        self.page.on("websocket", lambda socket: self.requested_urls.append(socket.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(url, timeout=PATIENCE)
+        self.page.goto(url, timeout=BROWSER_TIMEOUT_MS)
         self.page.get_by_role("button", name="Write").wait_for()
 
     def fill(self, **values: Any) -> None:
@@ -92,8 +85,8 @@ class Visit:
     def texts(self) -> tuple[str, str]:
         return self.text("left"), self.text("right")
 
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE / 1000
-        while not true():
-            assert time.monotonic() < deadline, f"{what}: {self.texts()} {self.errors}"
+    def wait_until(self, condition: Callable[[], bool], description: str) -> None:
+        deadline = time.monotonic() + BROWSER_TIMEOUT_MS / 1000
+        while not condition():
+            assert time.monotonic() < deadline, f"{description}: {self.texts()} {self.errors}"
             self.page.wait_for_timeout(50)
