@@ -14,7 +14,7 @@ from src.experiments.claims import Preset, tally
 from src.experiments.report import render_page
 from src.experiments.results import earlier_measures, publish, read_record, record
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
-from tests.conftest import PROJECT
+from tests.commands import PROJECT
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.checkpointed_job import only_run, points
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
+from tests.commands import PROJECT, TIME_LIMIT, RunCli, environ
+from tests.conftest import ignore_mlflow_warnings
 from tests.fault_injection import IN_A_CHECKPOINT, PLACES
 from tests.mlflow_queries import connect
 
