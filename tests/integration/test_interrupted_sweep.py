@@ -80,9 +80,7 @@ def test_killed_sweep_resumes_second_job(
         "hidden=12": (ids[12], "FINISHED", False),
     }
     assert "hidden=12" in file.with_name("comparison.html").read_text()
-    assert "FINISHED" in next(
-        arguments for arguments in again.out.splitlines() if ids[12] in arguments and "│" in arguments
-    )
+    assert "FINISHED" in next(line for line in again.out.splitlines() if ids[12] in line and "│" in line)
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(ids[12])
     assert run.info.status == "FINISHED"

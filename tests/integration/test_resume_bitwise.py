@@ -113,8 +113,8 @@ def test_killed_worker_ends_run_and_resume_is_bit_identical(
     message = "train: workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: "
     assert err.splitlines()[-1].startswith(message)
     folder = only_run(tmp_path / "broken")
-    last_checkpoints = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
-    assert (last_checkpoints["kind"], last_checkpoints["status"]) == ("end", "FAILED")
+    last_event = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert (last_event["kind"], last_event["status"]) == ("end", "FAILED")
 
     command("src.train", "resume=latest", *interrupted).check()
     assert_equal_runs(only_run(tmp_path / "straight"), folder)
