@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 TIME_LIMIT = 1200  # seconds until a command counts as hung; no test depends on speed
@@ -41,6 +42,18 @@ class CommandResult:
 
 
 RunCli = Callable[..., CommandResult]
+
+
+def run_process(arguments: list[str], **options: Any) -> CommandResult:
+    """Run a process, by default in the project's root; options are those of subprocess.run."""
+    options = {"cwd": PROJECT, "timeout": TIME_LIMIT, **options}
+    process = subprocess.run(arguments, capture_output=True, text=True, check=False, **options)
+    return CommandResult(process.returncode, process.stdout, process.stderr)
+
+
+def run_command(*arguments: str) -> CommandResult:
+    """Run `python -m ARGUMENTS` in the project's root in a new process."""
+    return run_process([sys.executable, "-m", *arguments], env=environ())
 
 
 def environ(**extra: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, forked_commands
-
-__all__ = ["PROJECT", "CommandResult", "environ"]  # imported by tests
-
+from tests.commands import CommandResult, forked_commands, run_command
 
 ignore_mlflow_warnings = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own dependencies
 
@@ -32,20 +28,6 @@ CONFIG_NAMES = {
     "train": "config",
     "pipeline": "config",
 }  # other commands: their own name
-
-
-def run_command(*arguments: str, timeout: float = TIME_LIMIT) -> CommandResult:
-    """Run `python -m ARGUMENTS` in the project's root in a new process."""
-    process = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=PROJECT,
-        env=environ(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return CommandResult(process.returncode, process.stdout, process.stderr)
 
 
 @pytest.fixture(scope="session")

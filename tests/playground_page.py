@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.commands import TIME_LIMIT, free_port
-from tests.conftest import PROJECT, CommandResult, environ
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, free_port
 
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, CommandResult, environ, run_command
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, RunCli, environ, run_command, run_process
 
 PYTHON = Path(sys.executable)
 
@@ -139,14 +138,13 @@ def test_tab_key_completes_in_bash() -> None:
 def test_completion_can_be_uninstalled() -> None:
     scripts = [run_command("src.train", "-sc", f"{what}=bash").out for what in ("install", "uninstall")]
     request = "complete -p python 2>/dev/null"
-    process = subprocess.run(
-        ["bash", "-c", f"{scripts[0]}\n{request}\n{scripts[1]}\n{request} || echo none"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    lines = process.stdout.splitlines()
+    process = run_process(
+        ["bash", "-c", f"{scripts[0]}\n{request}\n{scripts[1]}\n{request} || echo none"]
+    ).check()
+    lines = process.out.splitlines()
     assert lines[0].endswith("-F _char_rnn_complete python")
     assert lines[1:] == ["none"]
-    assert not process.stderr
+    assert not process.err
 
 
 @pytest.mark.parametrize(

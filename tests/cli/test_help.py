@@ -19,8 +19,7 @@ from src.cli.help import (
     first_comment,
 )
 from src.common.files import CONF, PROJECT
-from tests.commands import RunCli
-from tests.conftest import run_command
+from tests.commands import RunCli, run_command, run_process
 
 CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
 
@@ -117,13 +116,11 @@ def test_help_imports_no_large_package() -> None:
         "runpy.run_module('src.train', run_name='__main__'); "
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    imported = set(process.stderr.split())
+    process = run_process([sys.executable, "-c", program]).check()
+    imported = set(process.err.split())
     assert "src" in imported
     assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
-    assert "hidden=128" in process.stdout
+    assert "hidden=128" in process.out
 
 
 def test_sync_help_and_unknown_option() -> None:

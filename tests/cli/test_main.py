@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from src.cli.help import NO_SWEEP_COMMANDS
 from src.cli.main import quote_override
 from tests.commands import RunCli
-from tests.conftest import run_command
 
 
 @pytest.fixture
@@ -106,92 +105,6 @@ def test_error_line_is_same_under_debugger(
     monkeypatch.setenv("OC_CAUSE", "1")
     traced = run_cli("train", argument, *path_overrides)
     assert (traced.rc, traced.error_line) == (plain.rc, plain.error_line)
-
-
-# Errors that are found when the text is read.
-INVALID_TEXTS = [
-    (["data=file", "data.path=/no/such/text.txt"], "data.path", "a readable text file", "/no/such/text.txt"),
-    (["data=file"], "data.path", "a file to read", "null"),
-    (["data.encoding=klingon"], "data.encoding", "a text encoding such as utf-8", "klingon"),
-    (["prompt=7 straßen"], "prompt", "abcdefghijklmnopqrstuvwxyz", "'ß'"),
-    (["seq_len=20000"], "seq_len=20000", "one window", "95728"),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "key", "allowed", "got"), INVALID_TEXTS, ids=[" ".join(r[0]) for r in INVALID_TEXTS]
-)
-def test_unsuitable_text_is_rejected_in_one_line(
-    arguments: list[str],
-    key: str,
-    allowed: str,
-    got: str,
-    run_cli: RunCli,
-    path_overrides: list[str],
-    tmp_path: Path,
-) -> None:
-    result = run_cli("train", *arguments, *path_overrides)
-    assert result.out == ""
-    assert not (tmp_path / "outputs").exists(), "no run is started"
-    assert [key in result.err, allowed in result.err, got in result.err] == [True, True, True]
-    assert result.error_line.startswith("train: ")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (b"", "at least"),
-        (b"a" * 5000, "at least 2 distinct characters"),
-        (b"\xff\xfe caf\xe9 " * 300, "byte 0xff at position 0"),
-    ],
-)
-def test_untrainable_text_is_rejected_in_one_line(
-    text: bytes, expected: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "text.txt").write_bytes(text)
-    result = run_cli("train", "data=file", f"data.path={tmp_path / 'text.txt'}", *path_overrides)
-    assert expected in result.err
-    assert not (tmp_path / "outputs").exists()
-    assert result.error_line.startswith("train: data")
-
-
-@pytest.mark.parametrize(("command", "run"), [("evaluate", "latest"), ("sample", "../../etc")])
-def test_unknown_run_is_rejected(
-    command: str, run: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
-) -> None:
-    result = run_cli(command, f"run={run}", "tracking=none", *path_overrides)
-    assert result.error_line.startswith(f"{command}: run: expected ")
-    assert str(tmp_path) in result.error_line
-    assert not (tmp_path / "outputs").exists()
-
-
-@pytest.mark.parametrize("path_key", ["output_dir", "data_dir"])
-def test_unwritable_path_is_rejected(path_key: str, run_cli: RunCli, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    paths = {"output_dir": tmp_path / "o", "data_dir": tmp_path / "d", path_key: tmp_path / "file" / "below"}
-    result = run_cli("train", "tracking=none", *(f"{key}={value}" for key, value in paths.items()))
-    assert result.rc != 0
-    last = result.err.splitlines()[-1]
-    assert last.startswith("train: expected a writable path, got ")
-    assert str(tmp_path / "file") in last
-    assert "Traceback" not in result.err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "argument", "expected"),
-    [
-        ("train", "hidden=0", "hidden: expected an integer >= 1, got 0"),
-        ("train", "hiden=3", "hiden: expected a known key, got hiden: did you mean hidden?"),
-        ("sample", "temperature=-1", "temperature: expected a number >= 0, got -1.0"),
-    ],
-)
-def test_invalid_override_in_new_process(
-    name: str, argument: str, expected: str, path_overrides: list[str], tmp_path: Path
-) -> None:
-    result = run_command(f"src.{name}", argument, *path_overrides)
-    assert (result.rc, result.out, result.err) == (2, "", f"{name}: {expected}\n")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", NO_SWEEP_COMMANDS)

@@ -1,7 +1,6 @@
 """Everything that is reported is computed with one BLAS thread."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from src.generation import sampling
 from src.models.serialization import TrainedModel
 from src.rnn import network, step
 from src.rnn.parameters import Array, RNNConfig, initialize
-from tests.commands import PROJECT, TIME_LIMIT, environ
+from tests.commands import environ, run_process
 from tests.small_training import BASE, CORPUS
 
 VOCABULARY = Vocabulary("abcdef")
@@ -133,12 +132,11 @@ def test_scores_do_not_depend_on_blas_threads(tmp_path: Path) -> None:
             "tracking=none",
         ]
         small = ["hidden=64", "max_epochs=0.05", "eval_every=100", "length=40", "workers=1", "figures=false"]
-        process = subprocess.run(
+        process = run_process(
             [sys.executable, "-m", "src.train", *small, *path_overrides],
-            cwd=PROJECT, env=environ(OPENBLAS_NUM_THREADS=num_threads), capture_output=True, text=True,
-            timeout=TIME_LIMIT, check=False,
-        )  # fmt: skip
-        assert process.returncode == 0, process.stderr
+            env=environ(OPENBLAS_NUM_THREADS=num_threads),
+        )
+        assert process.rc == 0, process.err
         (folder,) = (tmp_path / num_threads / "runs").iterdir()
         samples = {file.name: file.read_text() for file in folder.glob("samples/*.txt")}
         evaluation = json.loads((folder / "evaluation.json").read_text())

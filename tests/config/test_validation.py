@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from src.common.file_lock import Lock
 from src.common.files import CONF
 from src.config.constraints import TARGET_GROUPS, fields_of
 from src.config.schema import COMMANDS
-from tests.commands import PROJECT, RunCli, environ
+from tests.commands import PROJECT, RunCli, environ, run_process
 from tests.invalid_inputs.case import PATHS, ROOT, TINY, VERSE, Case
 from tests.invalid_inputs.command_lines import INVALID_COMMAND_LINES
 from tests.invalid_inputs.damaged_files import REFUSED_CORPORA, REFUSED_RUNS
@@ -142,11 +141,12 @@ def test_new_process_gives_same_output(case: Case, command: RunCli, tmp_path: Pa
     shutil.copytree(finished, tmp_path / "root", symlinks=True)
     case.prepare(tmp_path / "root")
     forked = command(f"src.{case.command}", *case.arguments, folder=tmp_path / "root")
-    fresh = subprocess.run(
-        [sys.executable, "-m", f"src.{case.command}", *case.arguments], cwd=tmp_path / "root",
-        env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (forked.rc, forked.out, forked.err)
+    fresh = run_process(
+        [sys.executable, "-m", f"src.{case.command}", *case.arguments],
+        cwd=tmp_path / "root",
+        env=environ(PYTHONPATH=str(PROJECT)),
+    )
+    assert (fresh.rc, fresh.out, fresh.err) == (forked.rc, forked.out, forked.err)
 
 
 @pytest.mark.parametrize("command", ["ui", "server", "play"])

@@ -86,7 +86,7 @@ def test_page_is_self_contained_and_escaped() -> None:
     assert "<b>" not in html
 
 
-@pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (512, 3)])
+@pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (256, 2)])
 def test_page_size_is_limited(hidden: int, layers: int) -> None:
     corpus = corpus_of(TEXT * 400)
     html = render_page("r", *network(corpus, hidden, "rnn", layers), corpus)
@@ -95,7 +95,7 @@ def test_page_size_is_limited(hidden: int, layers: int) -> None:
     assert len(base64.b64decode(data["ids"])) == 2 * CHARACTERS
     assert len(data["units"]) == min(hidden * layers, 333)
     if hidden > 128:
-        assert "Of 1536 units, the first 333." in html
+        assert "Of 512 units, the first 333." in html
 
 
 def test_page_of_dead_units_and_small_vocabulary() -> None:

@@ -13,7 +13,7 @@ from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.results import earlier_measures, publish, read_record, record, render_page
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
-from tests.conftest import PROJECT
+from tests.commands import PROJECT
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
 

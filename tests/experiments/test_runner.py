@@ -13,7 +13,7 @@ from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, Preset, check_claims, read_claims
 from src.experiments.results import render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, build_arguments, get_experiment, run
-from tests.conftest import PROJECT
+from tests.commands import PROJECT
 
 PRESETS: tuple[Preset, ...] = ("quick", "full")
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT, RunCli, free_port
-from tests.conftest import PROJECT, CommandResult, environ
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, RunCli, environ, free_port
 
 pytestmark = pytest.mark.slow
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT, free_port
-from tests.conftest import PROJECT, CommandResult, environ, ignore_mlflow_warnings, run_command
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, environ, free_port, run_command, run_process
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
@@ -118,24 +118,34 @@ def dirs(tmp_path: Path) -> SweepDirs:
     return directories
 
 
-def run_distributed_sweep(dirs: SweepDirs, address: str) -> subprocess.CompletedProcess[str]:
+def run_distributed_sweep(dirs: SweepDirs, address: str) -> CommandResult:
     """Run two parallel jobs, each with its own working directory, outputs and data."""
-    return subprocess.run(
-        [sys.executable, "-m", "src.train", "--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
-         "hidden=8,12", *SMALL, "output_dir=outputs", "data_dir=data", f"tracking.uri={address}",
-         "hydra.job.chdir=true", f"hydra.sweep.dir={dirs.jobs}"],
-        cwd=dirs.launcher, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True,
-        timeout=TIME_LIMIT, check=False,
-    )  # fmt: skip
+    return run_process(
+        [
+            sys.executable,
+            "-m",
+            "src.train",
+            "--multirun",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+            "hidden=8,12",
+            *SMALL,
+            "output_dir=outputs",
+            "data_dir=data",
+            f"tracking.uri={address}",
+            "hydra.job.chdir=true",
+            f"hydra.sweep.dir={dirs.jobs}",
+        ],
+        cwd=dirs.launcher,
+        env=environ(PYTHONPATH=str(PROJECT)),
+    )
 
 
-def assert_distributed_sweep(
-    dirs: SweepDirs, address: str, process: subprocess.CompletedProcess[str]
-) -> None:
+def assert_distributed_sweep(dirs: SweepDirs, address: str, process: CommandResult) -> None:
     """The server has all data of both jobs, and the parent run has the result."""
     import mlflow
 
-    assert process.returncode == 0, process.stderr
+    assert process.rc == 0, process.err
     folders = [next(dirs.jobs.glob(f"{number}/outputs/runs/*")) for number in (0, 1)]
     assert all(any(dirs.jobs.glob(f"{number}/data/*/tokens.npy")) for number in (0, 1))
     assert not list(dirs.launcher.glob("outputs/runs/*"))  # the launching process has no files of jobs

@@ -3,7 +3,6 @@
 A limit on the file size raises the same kind of error.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import pytest
 
 from src.models import serialization
 from src.tracking import event_log
-from tests.commands import TIME_LIMIT, environ_without_coverage
-from tests.conftest import PROJECT
+from tests.commands import CommandResult, environ_without_coverage, run_process
 
 pytestmark = pytest.mark.slow
 
@@ -39,16 +37,8 @@ except UserError as error:
 """
 
 
-def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=PROJECT,
-        env=environ_without_coverage(),
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
+def run_python(code: str, *arguments: str) -> CommandResult:
+    return run_process([sys.executable, "-c", code, *arguments], env=environ_without_coverage())
 
 
 def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
@@ -60,11 +50,11 @@ def test_full_disk_ends_run_in_one_line(trained: Any, tmp_path: Path) -> None:
     )
     (folder,) = (tmp_path / "runs").iterdir()
     line = f"train: expected a writable path, got {folder} (File too large): change output_dir or data_dir"
-    assert process.returncode == 2
-    assert "Traceback" not in process.stderr
-    assert "Error" not in process.stderr
-    assert process.stderr.splitlines()[-1] == line
-    assert process.stdout == ""
+    assert process.rc == 2
+    assert "Traceback" not in process.err
+    assert "Error" not in process.err
+    assert process.err.splitlines()[-1] == line
+    assert process.out == ""
     records = [record for _, record in event_log.read_lines(folder, 0)]
     assert records[-1]["kind"] == "metrics"
     assert (folder / event_log.NAME).read_bytes().endswith(b"}\n")
@@ -80,8 +70,8 @@ def test_full_disk_keeps_previous_weights(trained: Any, tmp_path: Path) -> None:
     serialization.save(kept, folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     process = run_python(SAVING, str(folder))
-    assert (process.returncode, process.stderr) == (0, "")
+    assert (process.rc, process.err) == (0, "")
     file = folder / "weights.safetensors"
     expected = f"expected a writable path, got {file} (File too large): change output_dir or data_dir\n"
-    assert process.stdout == expected
+    assert process.out == expected
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

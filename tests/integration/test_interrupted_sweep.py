@@ -16,20 +16,20 @@ from src.common.job_result import read_results
 from src.tracking.event_log import read_lines
 from src.tracking.sync_state import SyncState
 from tests.checkpointed_job import JOB, STEPS, points
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
+from tests.commands import PROJECT, TIME_LIMIT, CommandResult, RunCli, environ, run_process
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
 pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 
-def run_killed_sweep(path_overrides: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_killed_sweep(place: str, count: int, *arguments: str) -> CommandResult:
     """Run a sweep that kills its whole process group."""
-    return subprocess.run(
-        [sys.executable, "tests/fault_injection.py", path_overrides, str(count), "--multirun", *arguments],
-        cwd=PROJECT, env=environ(PYTHONPATH=str(PROJECT)), capture_output=True, text=True, timeout=TIME_LIMIT,
-        check=False, start_new_session=True,
-    )  # fmt: skip
+    return run_process(
+        [sys.executable, "tests/fault_injection.py", place, str(count), "--multirun", *arguments],
+        env=environ(PYTHONPATH=str(PROJECT)),
+        start_new_session=True,
+    )
 
 
 def by_hidden(outputs: Path) -> dict[int, Path]:
@@ -62,7 +62,7 @@ def test_killed_sweep_resumes_second_job(
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}")
     overrides = ("hidden=8,12", *JOB, *path_overrides)
     process = run_killed_sweep("checkpoint renamed", 5, *overrides, skip_finished)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert process.rc == -signal.SIGKILL, process.err
     folders = by_hidden(tmp_path)
     again = command("src.train", "--multirun", *overrides, "skip_finished=true").check()
     assert by_hidden(tmp_path) == folders, "no new run"
@@ -80,9 +80,7 @@ def test_killed_sweep_resumes_second_job(
         "hidden=12": (ids[12], "FINISHED", False),
     }
     assert "hidden=12" in file.with_name("comparison.html").read_text()
-    assert "FINISHED" in next(
-        arguments for arguments in again.out.splitlines() if ids[12] in arguments and "│" in arguments
-    )
+    assert "FINISHED" in next(line for line in again.out.splitlines() if ids[12] in line and "│" in line)
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = client.get_run(ids[12])
     assert run.info.status == "FINISHED"
@@ -99,7 +97,7 @@ def test_interrupted_job_is_resumed(
     path_overrides = (f"output_dir={tmp_path}", f"data_dir={data}", "tracking=none")
     overrides = ("hidden=8,12", *JOB, *path_overrides, "skip_finished=true")
     process = run_killed_sweep("Ctrl-C", 30, *overrides)
-    assert process.returncode == 130, process.stderr
+    assert process.rc == 130, process.err
     folders = by_hidden(tmp_path)
     assert list(folders) == [8]
     end_event = [record for _, record in read_lines(folders[8], 0)][-1]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import ignore_mlflow_warnings, run_command
+from tests.commands import run_command
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
 pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
@@ -40,7 +40,6 @@ def sweep_result(root: Path) -> Any:
         "+hydra.callbacks.state._target_=tests.job_state_callback.JobStateCallback",
         f"+hydra.callbacks.state.folder={state_dir}",
         f"+hydra.callbacks.state.num_processes={PROCESSES}",
-        timeout=TIME_LIMIT,
     )
 
 

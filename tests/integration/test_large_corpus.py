@@ -1,13 +1,11 @@
 """A text much larger than the allowed memory is prepared, read and scored."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from src.common.files import PROJECT
-from tests.commands import TIME_LIMIT
+from tests.commands import run_process
 
 SIZE = 40_000_000  # bytes
 ALLOWED = 24_000_000  # bytes in addition to interpreter and libraries
@@ -67,17 +65,12 @@ def test_large_corpus_needs_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "text.txt").open("wb") as out:
         while out.tell() < SIZE:
             out.write(block)
-    process = subprocess.run(
+    process = run_process(
         [
             *(sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data")),
             *(str(ALLOWED), str(ALLOWED_TO_EVALUATE)),
         ],
-        cwd=PROJECT,
         env={"OPENBLAS_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
     )
-    assert process.returncode == 0, process.stderr
-    assert int(process.stdout) > 0.9 * SIZE
+    assert process.rc == 0, process.err
+    assert int(process.out) > 0.9 * SIZE

@@ -15,8 +15,8 @@ from src.common.errors import UserError
 from src.common.file_lock import acquire
 from src.tracking.event_log import EventLog
 from src.tracking.sync_state import TRACKING, SyncState
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.commands import PROJECT, TIME_LIMIT, RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]

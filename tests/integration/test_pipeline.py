@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands import SUMMARY, RunCli
-from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.commands import PROJECT, SUMMARY, RunCli
+from tests.conftest import ignore_mlflow_warnings
 
 pytestmark = pytest.mark.slow
 

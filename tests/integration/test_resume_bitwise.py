@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.checkpointed_job import only_run, points
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, environ, ignore_mlflow_warnings
+from tests.commands import PROJECT, TIME_LIMIT, RunCli, environ
+from tests.conftest import ignore_mlflow_warnings
 from tests.fault_injection import IN_A_CHECKPOINT, PLACES
 from tests.mlflow_queries import connect
 
@@ -113,8 +113,8 @@ def test_killed_worker_ends_run_and_resume_is_bit_identical(
     message = "train: workers: expected 2 processes that run to the end, got one that was killed by SIGKILL: "
     assert err.splitlines()[-1].startswith(message)
     folder = only_run(tmp_path / "broken")
-    last_checkpoints = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
-    assert (last_checkpoints["kind"], last_checkpoints["status"]) == ("end", "FAILED")
+    last_event = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert (last_event["kind"], last_event["status"]) == ("end", "FAILED")
 
     command("src.train", "resume=latest", *interrupted).check()
     assert_equal_runs(only_run(tmp_path / "straight"), folder)

@@ -108,13 +108,3 @@ def test_sample_depends_on_seed_and_temperature(run_cli: RunCli, trained: Any) -
     sampled = text_of("temperature=1", "seed=1")
     assert sampled == text_of("temperature=1", "seed=1")
     assert sampled != text_of("temperature=1", "seed=2")
-
-
-@pytest.mark.slow
-def test_unknown_prompt_character_is_rejected(run_cli: RunCli, trained: Any) -> None:
-    result = run_cli("sample", "prompt=straße", *trained.path_overrides)
-    assert result.out == ""
-    assert result.error_line.startswith(
-        "sample: prompt: expected only the 27 characters of the model's vocabulary"
-    )
-    assert result.error_line.endswith("got 'ß'")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.commands import PROJECT
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import CURVES, artifact_text, metric_history
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from src.tracking.sync_state import STALE_REASON
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import PROJECT, ignore_mlflow_warnings
+from tests.commands import PROJECT, TIME_LIMIT, RunCli
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import metric_history, only_run
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]

@@ -117,21 +117,6 @@ def test_settings_diff_lists_leading_settings_first() -> None:
     assert score(other) == "no val/loss"
 
 
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [
-        ("port=99999", "port: expected an integer >= 1 and <= 65535, got 99999"),
-        ("length=100001", "length: expected an integer >= 0 and <= 100000, got 100001"),
-        ("top_k=0", "top_k: expected an integer >= 1, or null for all, got 0"),
-        ("lefft=best", "lefft: expected a known key, got lefft: did you mean left?"),
-        ("left=null", "left: expected a text, got null"),
-    ],
-)
-def test_invalid_key_is_rejected(argument: str, expected: str, run_cli: RunCli) -> None:
-    result = run_cli("play", argument, body=lambda config: print("the command ran"))
-    assert (result.rc, result.out, result.error_line) == (2, "", f"play: {expected}")
-
-
 def test_unknown_run_is_rejected_with_side(run_cli: RunCli, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)

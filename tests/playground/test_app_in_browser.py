@@ -14,8 +14,8 @@ from src.common.errors import UserError
 from src.config.schema import PathsConfig, TrackingConfig
 from src.playground.generation import option_label
 from src.tracking.run_store import open_store
-from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import ignore_mlflow_warnings, run_command
+from tests.commands import TIME_LIMIT, RunCli, run_command
+from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 from tests.playground_page import BROWSER_TIMEOUT_MS, PlaygroundPage, PlaygroundServer
 

@@ -1,12 +1,10 @@
 """The benchmark programs run."""
 
-import subprocess
 import sys
 
 import pytest
 
-from src.common.files import PROJECT
-from tests.commands import TIME_LIMIT, environ
+from tests.commands import environ, run_process
 
 pytestmark = pytest.mark.slow
 
@@ -19,27 +17,20 @@ def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
     sizes = map(
         str, (8, 5, 4, *((2, 2) if program == "numpy" else (1, 1)))
     )  # hidden, seq_len, batch, layers, threads
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.baselines", program, cell, *sizes],
-        cwd=PROJECT,
-        input="2\n3\n",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIME_LIMIT,
+    process = run_process(
+        [sys.executable, "-m", "benchmarks.baselines", program, cell, *sizes], input="2\n3\n"
     )
-    assert (process.returncode, process.stderr) == (0, "")
-    assert [float(line) > 0 for line in process.stdout.split()] == [True, True]
+    assert (process.rc, process.err) == (0, "")
+    assert [float(line) > 0 for line in process.out.split()] == [True, True]
 
 
 def test_call_depth_at_first_gradient() -> None:
     """Frames from the command line to the backward pass of a cell."""
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.call_depth", "hidden=8", "workers=1"],
-        cwd=PROJECT, env=environ(), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
-    )  # fmt: skip
-    *frames, summary, modules = process.stdout.splitlines()
-    assert frames[0].startswith("src/train.py"), process.stderr
+    process = run_process(
+        [sys.executable, "-m", "benchmarks.call_depth", "hidden=8", "workers=1"], env=environ()
+    )
+    *frames, summary, modules = process.out.splitlines()
+    assert frames[0].startswith("src/train.py"), process.err
     assert frames[-1].startswith("src/rnn/vanilla.py")
     assert len(frames) <= 9
     assert summary.startswith(f"{len(frames)} frames of the project")

@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import TIME_LIMIT
-from tests.conftest import PROJECT, environ
+from tests.commands import PROJECT, environ, run_process
 from tests.doc_pages import Block, apply, blocks, page
 
 SECTIONS = {
@@ -64,16 +62,8 @@ def run(root: Path, line: str) -> Output:
     python, *arguments = shlex.split(line)
     assert python == "python"
     kept = {key: value for key, value in environ().items() if key != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=root,
-        env=kept | {"COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
-    return Output(process.returncode, process.stdout + process.stderr)
+    process = run_process([sys.executable, *arguments], cwd=root, env=kept | {"COLUMNS": "120"})
+    return Output(process.rc, process.out + process.err)
 
 
 @pytest.fixture(scope="module")

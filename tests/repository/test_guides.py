@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from src.cli.main import quote_override
 from src.common.files import CONF
 from src.config.resolvers import register_configs
-from tests.conftest import CONFIG_NAMES, PROJECT, Trained, ignore_mlflow_warnings
+from tests.commands import PROJECT
+from tests.conftest import CONFIG_NAMES, Trained, ignore_mlflow_warnings
 from tests.doc_pages import DOCS, commands, in_source, names_in_backticks, page, rows
 from tests.mlflow_queries import connect
 

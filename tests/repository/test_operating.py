@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from src.common.files import CONF
 from src.rnn.parameters import RNNConfig
-from tests.commands import RunCli
-from tests.conftest import Trained, ignore_mlflow_warnings, run_command
+from tests.commands import RunCli, run_command
+from tests.conftest import Trained, ignore_mlflow_warnings
 from tests.doc_pages import constants, names_in_backticks, page, rows
 from tests.mlflow_queries import connect
 from tests.rnn.memory_estimate import training_bytes

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from math import log
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from benchmarks.reliability import least_digits
 from src.experiments.training_analyses import NANOGPT_CPU
+from tests.commands import run_process
 
 PROJECT = Path(__file__).resolve().parents[2]
 NANOGPT = NANOGPT_CPU[1]
@@ -175,9 +175,7 @@ def test_make_targets_are_explained_and_phony() -> None:
 
 
 def test_make_help_starts_with_basic_targets() -> None:
-    help_page = subprocess.run(
-        ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
-    ).stdout
+    help_page = run_process(["make", "--no-print-directory", "help"]).check().out
     names = re.findall(r"^  make ([a-z-]+)", help_page, re.MULTILINE)
     assert names[:5] == ["setup", "reproduce", "test", "ui", "play"]
     assert sorted([*names, "help"]) == sorted(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))

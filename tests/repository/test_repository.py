@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from PIL import Image
 from benchmarks import cold_start, quickstart
 from src.cli.help import COMMANDS
 from src.common.files import read_block, write_block
+from tests.commands import run_process
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -238,9 +238,7 @@ def test_warning_pattern(line: str) -> None:
 
 
 def test_repository_contains_no_generated_files() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
-    ).stdout.split("\n")
+    listed = run_process(["git", "ls-files"]).out.split("\n")
     if len(listed) < 2:
         pytest.skip("not a git checkout")
     foreign = [name for name in listed if re.match(r"(\.venv|outputs/(?!README)|data/(?!README))", name)]

@@ -1,11 +1,10 @@
 """Retired words are not used: the glossary of CONTRIBUTING.md has one term for each thing."""
 
 import re
-import subprocess
 
 import pytest
 
-from tests.commands import PROJECT
+from tests.commands import PROJECT, run_process
 
 RETIRED = (
     "told", "hopeless", "goes on", "going on", "go on", "went on", "beside", "entered", "brisk", "whoever",
@@ -21,9 +20,7 @@ EXCLUDED = (
 
 
 def test_no_retired_word_is_used() -> None:
-    files = subprocess.run(
-        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
-    ).stdout.splitlines()
+    files = run_process(["git", "ls-files"]).out.splitlines()
     if not files:
         pytest.skip("not a git checkout")
     texts = [f for f in files if (f.endswith(KINDS) or f == "Makefile") and not f.startswith(EXCLUDED)]

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.commands import TIME_LIMIT
+from tests.commands import CommandResult, run_process
 
 pytestmark = pytest.mark.slow
 
@@ -80,24 +79,20 @@ print(json.dumps({
 """
 
 
-def run_isolated(trained: Any, model_uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_isolated(trained: Any, model_uri: str, folder: Path) -> CommandResult:
     excluded = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
-    return subprocess.run(
+    return run_process(
         [sys.executable, "-I", "-c", ISOLATED_PROGRAM, trained.uri, model_uri, json.dumps(OUT_OF_RANGE)],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if key not in excluded},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
     )
 
 
 @pytest.fixture(scope="module")
 def outputs(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     process = run_isolated(trained, f"runs:/{trained.run_id}/model", tmp_path_factory.mktemp("elsewhere"))
-    assert process.returncode == 0, process.stderr
-    found: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    assert process.rc == 0, process.err
+    found: dict[str, Any] = json.loads(process.out.splitlines()[-1])
     return found
 
 

@@ -100,22 +100,6 @@ def test_model_output_equals_sample_command(post_request: PostRequest, run_cli: 
     assert f"run=champion: {trained.run_id}" in result.err
 
 
-def test_every_param_has_effect(post_request: PostRequest) -> None:
-    plain = {"temperature": 1.0, "length": 60, "seed": 1}
-    _, first = post_request(request("when ", **plain))
-    assert post_request(request("when ", **plain)) == (200, first)
-    for change in ({"temperature": 0.2}, {"length": 10}, {"seed": 2}, {"top_k": 2}, {"top_p": 0.2}):
-        status, other = post_request(request("when ", **(plain | change)))
-        assert status == 200
-        assert other != first, change
-    response = post_request(request("when ", **plain, top_k=0, top_p=1))  # JSON has no float 1
-    assert response == (200, first)
-    texts = post_request(request("when ", "if ", **plain))[1]["predictions"]
-    assert texts[0] == first["predictions"][0]
-    assert len(texts) == 2
-    assert [len(text) for text in post_request(request("when "))[1]["predictions"]] == [300]  # the default
-
-
 def test_flat_payload_is_accepted(post_request: PostRequest) -> None:
     params = {"temperature": 0.5, "length": 20, "seed": 2}
     status, texts = post_request({"prompt": "when ", **params})

@@ -1,7 +1,6 @@
 """`run=` selects a run in MLflow; missing runs and servers are reported."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,19 +28,3 @@ def test_unreachable_server_is_reported(run_cli: RunCli, trained: Any) -> None:
     result = run_cli("evaluate", "tracking.uri=http://127.0.0.1:9", *trained.path_overrides)
     assert result.error_line.startswith("evaluate: ")
     assert "http://127.0.0.1:9" in result.error_line
-
-
-def test_missing_run_creates_no_database(command: RunCli, tmp_path: Path) -> None:
-    result = command("src.evaluate", f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
-    assert "run: expected a finished run" in result.err
-    assert not (tmp_path / "o" / "mlflow.db").exists()
-    assert result.error_line.startswith("evaluate: run: ")
-
-
-@pytest.mark.parametrize("run", ["nonsense", "0" * 32])
-def test_unknown_run_id_is_rejected(run: str, run_cli: RunCli, trained: Any) -> None:
-    result = run_cli("sample", f"run={run}", *trained.path_overrides)
-    assert result.error_line == (
-        "sample: run: expected latest, best, an alias that char-rnn has (register=true makes champion), "
-        f"models:/NAME@ALIAS or a run id, got {run}"
-    )

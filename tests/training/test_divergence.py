@@ -71,11 +71,11 @@ def test_rollback_restores_weights_and_optimizer(tmp_path: Path, monkeypatch: py
     restored: list[dict[str, bytes]] = []
     roll_back = trainer.Trainer._roll_back
 
-    def watched(loop: trainer.Trainer, what: str) -> None:
+    def recording_roll_back(loop: trainer.Trainer, what: str) -> None:
         roll_back(loop, what)
         restored.append({name: array.tobytes() for name, array in loop.moving.items()})
 
-    monkeypatch.setattr(trainer.Trainer, "_roll_back", watched)
+    monkeypatch.setattr(trainer.Trainer, "_roll_back", recording_roll_back)
     inject_nan(monkeypatch, 6, 25)
     run = Run(tmp_path / "good", **SETTINGS, on_divergence="rollback", ema_decay=0.9)
     kept: list[dict[str, bytes]] = []
@@ -88,8 +88,8 @@ def test_rollback_restores_weights_and_optimizer(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Run, "save", save_and_record)
     run.train()
     assert restored[1] == kept[1], "state of step 20"
-    begin = initialize(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
-    assert (restored[0]["weights"], restored[0]["averaged"]) == (begin, begin), (
+    initial = initialize(run.architecture, "orthogonal", np.random.default_rng(1)).tobytes()
+    assert (restored[0]["weights"], restored[0]["averaged"]) == (initial, initial), (
         "initial state before the first evaluation"
     )
 
@@ -101,28 +101,28 @@ def test_rollbacks_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run.train()
 
 
-@pytest.mark.parametrize("series", [15, 25, 31])
+@pytest.mark.parametrize("step", [15, 25, 31])
 def test_rollback_with_resume_is_bit_identical(
-    series: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted before, right after and later than the rollback."""
     settings = SETTINGS | {"on_divergence": "rollback", "batching": "shuffled", "max_epochs": 0.25}
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     with monkeypatch.context() as patched:
         inject_nan_at_step_24(patched, uninterrupted)
-        whole = uninterrupted.train()
+        expected = uninterrupted.train()
     with monkeypatch.context() as patched:
         inject_nan_at_step_24(patched, interrupted)
-        stop_at_step(patched, series, kill)
+        stop_at_step(patched, step, kill)
         with pytest.raises(Exception, match=r"^$"):
             interrupted.train()
     with monkeypatch.context() as patched:
         inject_nan_at_step_24(patched, interrupted)
-        again = interrupted.resume()
+        resumed = interrupted.resume()
     assert [p for p in uninterrupted.points if p[1] == "rollbacks"] == [(24, "rollbacks", 1.0)]
     assert interrupted.points == uninterrupted.points
     assert interrupted.last == uninterrupted.last
-    assert again.params.tobytes() == whole.params.tobytes()
+    assert resumed.params.tobytes() == expected.params.tobytes()
 
 
 def inject_nan_at_step_24(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

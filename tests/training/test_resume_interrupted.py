@@ -17,7 +17,8 @@ from src.tracking.sync_state import STALE_REASON, SyncState
 from src.training import checkpoint
 from src.training.resume import find_interrupted, saved_config
 from tests.checkpointed_job import JOB, STEPS
-from tests.conftest import ignore_mlflow_warnings, run_command
+from tests.commands import run_command
+from tests.conftest import ignore_mlflow_warnings
 
 pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 

@@ -7,7 +7,6 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.errors import DivergenceError
 from src.data.batches import ContiguousStreams, ShuffledWindows, build_batches
 from src.data.corpus import Corpus
 from src.evaluation.scoring import validation_loss
@@ -165,11 +164,6 @@ def test_weight_decay_excludes_biases() -> None:
         bound = gamma(6) * float(max(abs(without).max(), abs(views[2][name]).max()))
         expected = without - share * views[2][name]
         np.testing.assert_allclose(views[1][name], expected, rtol=0, atol=bound, err_msg=name)
-
-
-def test_divergence_raises() -> None:
-    with pytest.raises(DivergenceError, match="lr: expected training to stay finite"):
-        Trained(model=model_config(("rnn", "relu"), 2), optimizer=target("optimizers.SGD"), lr=1e6, clip=None)
 
 
 def test_max_eval_chars_limits_validation() -> None:
