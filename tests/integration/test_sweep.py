@@ -232,9 +232,7 @@ def test_ctrl_c_ends_job_and_sweep(root: Path, tmp_path: Path, sweep_result: Any
 
 
 @pytest.mark.slow
-def test_exception_in_job_is_recorded(
-    overrides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
-) -> None:
+def test_exception_in_job_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     from src.sweeps import job as sweep_job
 
     def fail(config: Any, job: Any) -> float:
