@@ -99,7 +99,7 @@ def test_scores_without_test_split(text: Path, run_cli: RunCli, tmp_path: Path) 
 
 
 def test_summary_and_scores(trained: Any) -> None:
-    (line,) = trained.ended.out.splitlines()
+    (line,) = trained.result.out.splitlines()
     assert re.match(SUMMARY, line)
     scores = json.loads((trained.folder / "scores.json").read_text())
     assert f"test/bpc={scores['test/bpc']:.4f} val/loss={scores['val/loss']:.4f} " in line
@@ -111,7 +111,7 @@ def test_summary_and_scores(trained: Any) -> None:
 
 
 def test_progress_without_terminal(trained: Any) -> None:
-    err = trained.ended.err
+    err = trained.result.err
     assert "\x1b" not in err
     assert "\r" not in err
     lines = [line for line in err.splitlines() if line.startswith("step ")]
