@@ -72,7 +72,7 @@ def test_finished_run_is_trained_further(run_cli: RunCli, finished: Any) -> None
     run_dir, path_overrides = finished
     before, scores = points(run_dir), json.loads((run_dir / "scores.json").read_text())
     complete = run_cli("train", f"resume={run_dir}/checkpoints/step_00000060.safetensors", *path_overrides)
-    assert "finished by max_epochs" in complete.error_line
+    assert (complete.rc, "finished by max_epochs" in complete.err) == (2, True)
     run_cli("train", f"resume={run_dir.name}", "max_epochs=0.1", *path_overrides).check()
     after = points(run_dir)
     assert after[: len(before)] == before
