@@ -111,6 +111,7 @@ def adam(w: float, gradients: list[float]) -> Weights:
         (RMSprop(0.95, EPS), rmsprop, ADAPTIVE),
         (Adam(0.9, 0.999, EPS), adam, ADAPTIVE + DEBIASED),
     ],
+    ids=["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"],
 )
 def test_update_rule(optimizer: Optimizer, rule: Rule, tolerance: float) -> None:
     """`rule(w, gradients)` is the published formula on scalars."""
