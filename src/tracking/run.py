@@ -205,8 +205,8 @@ class Run:
         if not (self.folder / "checkpoints").exists():
             return "nothing was trained yet"
         outputs = self.folder.parent.parent
-        moved = "" if outputs == PROJECT / "outputs" else f" {shlex.quote(f'output_dir={outputs}')}"
-        return f"resume with: python -m src.train resume={self.folder.name}{moved}"
+        moved = [] if outputs == PROJECT / "outputs" else [f"output_dir={outputs}"]
+        return f"resume with: python -m src.train {shlex.join([f'resume={self.folder.name}', *moved])}"
 
     def end(self, status: str, reason: str, wait: bool = True) -> str:
         """Append the end event, release the lock and wait until the run is uploaded.

@@ -1,10 +1,11 @@
 """Every error has the form `key: expected ..., got ...`, and its text is unique."""
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
 
-from docs.messages import ERRORS, messages
+from docs.messages import ERRORS, PROJECT, messages
 
 EVERY = list(messages())
 
@@ -37,3 +38,18 @@ def test_messages_replace_values_by_placeholder(tmp_path: Path) -> None:
         ("echo_err", "one / two"),
     ]
     assert [m.place.endswith(f":{line}") for line, m in enumerate(messages(tmp_path), 1)] == [True, True]
+
+
+def test_values_in_printed_commands_are_quoted() -> None:
+    """A command that is printed to be typed works with any folder name."""
+    values: list[str] = []
+    for file in sorted((PROJECT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            command = False
+            for part in node.values if isinstance(node, ast.JoinedStr) else []:
+                if isinstance(part, ast.Constant):
+                    command |= bool(re.search(r"python -m src\.\w+ (?!without)", str(part.value)))
+                elif command and isinstance(part, ast.FormattedValue):
+                    values.append(ast.unparse(part.value))
+    assert len(values) >= 6
+    assert [value for value in values if not value.startswith("shlex.")] == []
