@@ -124,13 +124,13 @@ def cost_of_a_call() -> float:
 def profile_page(rows: list[dict[str, Any]], training: list[dict[str, Any]]) -> list[str]:
     """Return the lines of the table. training: measurements of whole steps, in the same order."""
     lines = [
-        "## Of what a step consists",
+        "## Parts of a training step",
         "",
-        "One worker's part of the batch, forward and backward, in one process alone on the machine, in "
-        "milliseconds. Element-wise calls cannot be fused in NumPy: each of them starts "
-        f"({1e3 * rows[0]['call']:.2f} microseconds with nothing to do) and goes through memory by itself, "
-        "where PyTorch's LSTM is one compiled kernel. The last column is the bound: the ratio to PyTorch "
-        "that would be left if only these products and element-wise calls took any time.",
+        "Forward and backward pass of one worker's part of the batch, in milliseconds, with one process on "
+        "the machine. NumPy cannot fuse element-wise calls: each call has a start-up cost "
+        f"({1e3 * rows[0]['call']:.2f} microseconds on an empty array) and reads and writes memory, while "
+        "PyTorch's LSTM is one compiled kernel. The last column is an upper bound of the ratio to PyTorch: "
+        "the ratio if only the products and the element-wise calls took time.",
         "",
         "| cell | hidden, seq_len, batch | pass | products (calls) | element-wise (calls) | rest | bound |",
         "| --- | --- | --- | --- | --- | --- | --- |",

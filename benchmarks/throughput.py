@@ -171,12 +171,12 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        "Whole training steps (batch, forward, backward, clip, Adam), characters per second. The last "
-        f"column: the products' operations a second, as a share of the machine's own float32 matrix "
-        f"product (1024 x 1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
+        "Complete training steps (batch, forward, backward, clip, Adam), in characters per second. The last "
+        "column is the speed of the matrix products, as a share of the speed of one large float32 product "
+        f"on this machine (1024 x 1024, {found['sgemm_gflops']:.0f} GFLOP/s).",
         "",
-        "The targets are what this project has set itself; what stands in the way of those that are missed "
-        'is below, under "Of what a step consists".',
+        'The targets were set by this project. "Parts of a training step" below shows what limits the speed '
+        "where a target is missed.",
         "",
         "| cell | hidden, seq_len, batch | this project | PyTorch | ratio | target | of sgemm |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -184,12 +184,12 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         "",
         "![ratios](throughput.png)",
         "",
-        "## Against a naive RNN",
+        "## Compared with a naive RNN",
         "",
-        "One sequence at a time, one-hot columns, Python loops, as most tutorials have it (rnn, hidden "
-        f"128, seq_len 20): {found['naive']['theirs']:,.0f} characters per second; this project, in "
-        f"batches of 64, {found['naive']['ours']:,.0f}: **{found['naive']['ratio']:.0f}** times as many "
-        "(target 10).",
+        "A naive RNN reads one sequence at a time, with one-hot columns and Python loops, as in most "
+        f"tutorials (rnn, hidden 128, seq_len 20): {found['naive']['theirs']:,.0f} characters per second. "
+        f"This project reads {found['naive']['ours']:,.0f} in batches of 64, "
+        f"**{found['naive']['ratio']:.0f}** times as many (target 10).",
         "",
         "## Sampling",
         "",
@@ -197,12 +197,12 @@ def page(found: dict[str, Any], around: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
         *map(sampling_line, found["sampling"]),
         "",
-        "## Growth",
+        "## Scaling",
         "",
-        "Time of a training step (rnn, hidden 128, otherwise seq_len 64, batch 64, 1 layer), and the same "
-        "divided by the size: constant where the cost is linear.",
+        "Time of a training step (rnn, hidden 128; seq_len 64, batch 64 and 1 layer unless varied), and this "
+        "time divided by the size: constant if the cost is linear.",
         "",
-        "| grows | size | milliseconds | milliseconds / size |",
+        "| varied | size | milliseconds | milliseconds / size |",
         "| --- | --- | --- | --- |",
     ]
     for key, rows in found["scaling"].items():
