@@ -8,6 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -54,6 +56,7 @@ def profile(case: Case) -> dict[str, Any]:
 
     from src.rnn import blocked_matmul, gru, lstm, network, vanilla
     from src.rnn.blocked_matmul import Tiling
+    from src.rnn.cells import get_cell
     from src.rnn.parameters import RNNConfig, initialize, unflatten
 
     rng = np.random.default_rng(0)
@@ -77,11 +80,20 @@ def profile(case: Case) -> dict[str, Any]:
         timed = Timed(np)
         overhead = cost_of_timing(timed)
         plain = vars(Tiling)["matmul"].fget
+
+        def timed_product(tiling: Tiling) -> TimedCall:
+            function = plain(tiling)  # np.matmul is timed already
+            return function if isinstance(function, TimedCall) else TimedCall(timed, "dot", function)
+
         with ExitStack() as patches:
             for module in modules:
                 patches.enter_context(patch.object(module, "np", timed))
-            product = property(lambda tiling: TimedCall(timed, "dot", plain(tiling)))
-            patches.enter_context(patch.object(Tiling, "matmul", product))
+            patches.enter_context(patch.object(Tiling, "matmul", property(timed_product)))
+            # The activation of this cell was bound when its module was imported.
+            patches.callback(get_cell.cache_clear)
+            cell = replace(vanilla.TANH, forward=partial(vanilla.forward, activation=timed.tanh))
+            patches.enter_context(patch.object(vanilla, "TANH", cell))
+            get_cell.cache_clear()
             steps()
     rows = {
         name: (timed.calls[name] / STEPS, 1e3 * (timed.seconds[name] - overhead * timed.calls[name]) / STEPS)

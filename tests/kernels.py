@@ -1,7 +1,7 @@
 """Run tests with the BLAS kernels of each OpenBLAS processor family that this processor can execute.
 
-    python -m tests.kernels           numerical tests, with 1 and 2 BLAS threads each (make test-kernels)
-    python -m tests.kernels --fast    the fast numerical tests on one other family (part of make test)
+    python -m tests.kernels           fast numerical tests, with 1 and 2 BLAS threads each (make test-kernels)
+    python -m tests.kernels --fast    the same on one other family only (part of make test)
     python -m tests.kernels --all     the whole suite, with 1 and 2 BLAS threads each
 
 OPENBLAS_CORETYPE selects the kernels. NPY_DISABLE_CPU_FEATURES disables newer instruction sets in NumPy's own
@@ -71,6 +71,24 @@ def available() -> list[Processor]:
     return [p for p in PROCESSORS if kernels() and all(supported.get(name) for name in p.needs)]
 
 
+def distinct(processors: list[Processor]) -> list[Processor]:
+    """Return the first processor of each kernel family that this build of OpenBLAS loads.
+
+    NumPy's wheels have no kernels of Zen: OpenBLAS loads those of Haswell.
+    """
+    program = "from tests.kernels import kernels; print(kernels())"
+    families: dict[str, Processor] = {}
+    for processor in processors:
+        family = subprocess.run(
+            [sys.executable, "-c", program], cwd=PROJECT, env=environment(processor, 1),
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        if family in families:
+            print(f"{processor.core_type} has the kernels of {families[family].core_type} here", flush=True)
+        families.setdefault(family, processor)
+    return list(families.values())
+
+
 def environment(processor: Processor, threads: int) -> dict[str, str]:
     """Return the environment of a process with the kernels of a processor."""
     supported = features()
@@ -96,20 +114,19 @@ def pytest(arguments: list[str], processor: Processor, threads: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kernels", description=__doc__.split("\n", 1)[0])
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--fast", action="store_true", help="the fast numerical tests, on one other processor"
-    )
+    choice.add_argument("--fast", action="store_true", help="on one other processor only")
     choice.add_argument("--all", action="store_true", help="the whole suite instead of the numerical tests")
     options = parser.parse_args()
     supported = available()
     if not supported:
         print("no other kernels can be selected here: expected an x86 processor, and NumPy with OpenBLAS")
         return 0
-    files = [] if options.all else [f"tests/{name}" for name in NUMERICAL]
-    runs = [(processor, threads) for processor in supported for threads in (1, 2)]
+    files = [] if options.all else ["-m", "not slow", *(f"tests/{name}" for name in NUMERICAL)]
     if options.fast:  # the closest family with different arithmetic
         others = [p for p in supported if p.core_type not in (kernels(), "Zen")]
-        runs, files = [(p, 2) for p in others[-1:]], ["-m", "not slow", *files]
+        runs = [(p, 2) for p in others[-1:]]
+    else:
+        runs = [(processor, threads) for processor in distinct(supported) for threads in (1, 2)]
     failed = [f"{p.core_type} with {threads}" for p, threads in runs if not pytest(files, p, threads)]
     if failed:
         print(f"FAILED under {', '.join(failed)} BLAS threads")
