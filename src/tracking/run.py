@@ -206,7 +206,8 @@ class Run:
             return "nothing was trained yet"
         outputs = self.folder.parent.parent
         moved = [] if outputs == PROJECT / "outputs" else [f"output_dir={outputs}"]
-        return f"resume with: python -m src.train {shlex.join([f'resume={self.folder.name}', *moved])}"
+        line = f"resume with: python -m src.train resume={shlex.quote(self.folder.name)} {shlex.join(moved)}"
+        return line.rstrip()
 
     def end(self, status: str, reason: str, wait: bool = True) -> str:
         """Append the end event, release the lock and wait until the run is uploaded.
