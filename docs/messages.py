@@ -44,7 +44,7 @@ def read_text(node: ast.expr) -> str:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=parts):
-            return "".join(p.value if isinstance(p, ast.Constant) else "{...}" for p in parts)  # type: ignore[misc]
+            return "".join(map(read_text, parts))
         case ast.BinOp(op=ast.Add(), left=left, right=right):
             return read_text(left) + read_text(right)
         case ast.IfExp(body=body, orelse=other):
