@@ -145,11 +145,7 @@ def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocab
     index = np.arange(tokens.size)
     before = np.maximum.accumulate(np.where(letter, -1, index))  # the last position without a letter
     position = np.minimum(index - before, MAX_WORD_LENGTH + 1)
-    names = [
-        "non-letter",
-        *(str(k) for k in range(1, MAX_WORD_LENGTH + 1)),
-        f"{MAX_WORD_LENGTH + 1}+",
-    ]
+    names = ["non-letter", *(str(k) for k in range(1, MAX_WORD_LENGTH + 1)), f"{MAX_WORD_LENGTH + 1}+"]
     return group_losses(predictions, position[1:], names)
 
 

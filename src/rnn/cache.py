@@ -90,9 +90,7 @@ class LayerCache:
     views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
     def cached_views(self, make: Callable[["LayerCache", Array], Views], of: Array) -> Views:
-        """Return `make(self, of)`, computed once per array.
-
-        The views are stored because indexing an array takes as much time as a call of NumPy.
+        """Return `make(self, of)`, computed once per array: indexing takes as long as a call of NumPy.
 
         Args:
             make: Function that slices this cache and `of` into the views of each time step.
@@ -139,9 +137,6 @@ class LayerCache:
 
     @cached_property
     def extra(self) -> Array:
-        """Last block, shape (T, B, H): tanh(c_t) of the LSTM, q_t of the GRU, scratch of the vanilla RNN.
-
-        q_t = h_{t-1} wh_n + bh.
-        """
+        """Last block, shape (T, B, H): tanh(c_t) of the LSTM, q_t of the GRU, scratch of the vanilla RNN."""
         last: Array = self.blocks[-1]
         return last
