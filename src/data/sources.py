@@ -215,7 +215,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     if encoding == BYTES:
         yield from (str(piece, "latin-1") for piece in pieces)
         return
-    decoder = decoder_of(encoding)
+    decoder = _decoder_of(encoding)
     read, begun = 0, False
     for piece, last in chain(((piece, False) for piece in pieces), [(b"", True)]):
         read += len(piece)
@@ -239,14 +239,8 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
             yield text
 
 
-def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
+def _decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
     r"""Return an incremental decoder that turns every line end into `\n`.
-
-    Args:
-        encoding: Name of a text encoding.
-
-    Returns:
-        The decoder; its `decode` takes the pieces one after the other.
 
     Raises:
         UserError: There is no such encoding, or it is not an encoding of texts.

@@ -14,7 +14,7 @@ class TrainState:
     """Everything from which a training can resume as if it had never been interrupted.
 
     Attributes:
-        state: All state that is not an array, serializable as JSON, with the keys of `TrainingFields`.
+        state: All state that is not an array, serializable as JSON, as in `checkpoint_schema`.
         arrays: Arrays by name. They are views of the arrays in use and must be written or copied before the
             next step.
     """
@@ -118,15 +118,6 @@ class TrainCounters:
             TypeError: The state has other fields.
         """
         return cls(**{**state, "running": RunningSums(**state["running"])})
-
-    def pop_running(self) -> RunningSums:
-        """Return the sums since the last point of the training curves, and begin new ones.
-
-        Returns:
-            The sums so far.
-        """
-        sums, self.running = self.running, RunningSums()
-        return sums
 
     def spent_budget(self, config: Config, max_steps: int) -> str:
         """Return the stop reason of a training whose budget is spent.
