@@ -221,19 +221,14 @@ def make(
 
 
 def _manifest_of(
-    source_sha256: str,
-    size: int,
-    settings: CorpusConfig,
-    count: int,
-    vocabulary: Vocabulary,
-    tokens_sha256: str,
+    source: str, size: int, settings: CorpusConfig, count: int, vocabulary: Vocabulary, tokens_sha256: str
 ) -> dict[str, Any]:
-    """Return the content of manifest.json, of types that JSON has."""
+    """Return the content of manifest.json; `source` is the SHA-256 of the source, `size` its bytes."""
     vocabulary_digest = hashlib.sha256(vocabulary.characters.encode(errors="surrogatepass")).hexdigest()
     return {
         "format": FORMAT,
-        "digest": _digest_of(bytes.fromhex(source_sha256), settings),
-        "source": {"sha256": source_sha256, "bytes": size},
+        "digest": _digest_of(bytes.fromhex(source), settings),
+        "source": {"sha256": source, "bytes": size},
         "settings": {**asdict(settings), "split": list(settings.split)},
         "characters": count,
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary_digest},
@@ -290,14 +285,9 @@ def load(folder: Path) -> Corpus:
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
         # Build the manifest again from the files: this checks every type, size and digest in it.
-        expected = _manifest_of(
-            source["sha256"],
-            int(source["bytes"]),
-            settings,
-            tokens.size,
-            vocabulary,
-            hashlib.sha256(tokens).hexdigest(),
-        )
+        sha256, size = source["sha256"], int(source["bytes"])
+        tokens_sha256 = hashlib.sha256(tokens).hexdigest()
+        expected = _manifest_of(sha256, size, settings, tokens.size, vocabulary, tokens_sha256)
         if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
             raise ValueError("a file changed after it was written")
         return Corpus(
@@ -336,10 +326,7 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
         expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
         raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
-    settings = CorpusConfig(
-        name=data.name,
-        encoding=data.encoding,
-        normalization=Normalization(data.lowercase, data.letters_only, data.collapse_spaces),
-        split=(data.split[0], data.split[1], data.split[2]),
-    )
+    normalization = Normalization(data.lowercase, data.letters_only, data.collapse_spaces)
+    split = (data.split[0], data.split[1], data.split[2])
+    settings = CorpusConfig(data.name, data.encoding, normalization, split)
     return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)

@@ -22,6 +22,8 @@ from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
+Ids = NDArray[np.integer]
+
 CHUNK = 250  # characters read at once
 MIN_LINES = 3
 MIN_SAMPLES = 30  # characters of each kind that a correlation needs
@@ -31,20 +33,6 @@ TEMPLATE = Path(__file__).with_name("activation_page.html")
 CHARACTERS = 3000  # of the text on the page: about two printed pages
 BYTES = 1_000_000  # of activations on the page: a large network shows only the best explained units
 TOP_K = 5  # most probable characters shown of each distribution
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Activations of a network that reads a text statefully from the start.
-
-    Attributes:
-        activations: Activation of each unit after each character, layer by layer, shape (L*H, N): h, or for
-            the LSTM tanh(c), its memory, as in Karpathy, Johnson and Li (2015).
-        probabilities: Probabilities of the next character, shape (N, V).
-    """
-
-    activations: Array
-    probabilities: Array
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ class Unit:
     r: float  # correlation with the feature; r^2 is the share of the variance that the feature explains
 
 
-def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.integer]) -> Activations:
+def collect_activations(architecture: RNNConfig, params: Array, ids: Ids) -> tuple[Array, Array]:
     """Read a text from a zero state and collect the activations.
 
     Args:
@@ -75,7 +63,9 @@ def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.
         ids: Token ids of the text, shape (N,).
 
     Returns:
-        Activations and probabilities after each character, in the dtype of `params`.
+        Activation of each unit after each character, layer by layer, shape (L*H, N): h, or for the LSTM
+            tanh(c), its memory, as in Karpathy, Johnson and Li (2015); and the probabilities of the next
+            character, shape (N, V). Both are in the dtype of `params`.
     """
     p, activations, probabilities = unflatten(architecture, params), [], []
     state = zero_state(architecture, 1, params.dtype)
@@ -88,7 +78,7 @@ def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.
         shown = [c.extra if architecture.cell == "lstm" else c.h[1:] for c in buffers.caches]
         activations.append(np.concatenate([a[:, 0].T for a in shown]))
         probabilities.append(np.exp(log_softmax(z)).T)
-    return Activations(np.concatenate(activations, axis=1), np.concatenate(probabilities))
+    return np.concatenate(activations, axis=1), np.concatenate(probabilities)
 
 
 def features(text: str) -> list[Feature]:
@@ -195,13 +185,13 @@ def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corp
     Returns:
         The page as HTML, with all data in it.
     """
-    ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
-    reading = collect_activations(architecture, params, ids)
+    ids: Ids = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
+    read, probabilities = collect_activations(architecture, params, ids)
     named_features = features(corpus.vocabulary.decode(ids))
-    shown = rank_units(reading.activations, named_features, architecture.hidden)[: max(1, BYTES // ids.size)]
-    activations = reading.activations[[row for row, _ in shown]]
+    shown = rank_units(read, named_features, architecture.hidden)[: max(1, BYTES // ids.size)]
+    activations = read[[row for row, _ in shown]]
     scales = np.maximum(abs(activations).max(axis=1), 1e-12)
-    likeliest, shares = top_k(reading.probabilities)
+    likeliest, shares = top_k(probabilities)
     data = {
         "characters": list(corpus.vocabulary.characters),
         "ids": _to_base64(ids, "<u2"),

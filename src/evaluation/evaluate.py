@@ -119,7 +119,7 @@ class Evaluation:
         if not full:
             names = {ngram: f"best n-gram: {names[ngram]}", compressor: f"best compressor: {compressor}"}
             names["uniform"] = display_name("uniform")
-        difference, interval = self.delta_vs_ngram
+        minus, (difference, interval) = f"network minus {display_name(ngram)}", self.delta_vs_ngram
         confidence = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
         table = format_table(
             ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
@@ -131,12 +131,7 @@ class Evaluation:
                     for name, label in names.items()
                     for bits in (self.baselines[name],)
                 ),
-                (
-                    f"network minus {display_name(ngram)}",
-                    f"{difference * log(2):.4f}",
-                    f"{difference:.4f}",
-                    _format_interval(interval),
-                ),
+                (minus, f"{difference * log(2):.4f}", f"{difference:.4f}", _format_interval(interval)),
             ],
         )
         lines = [

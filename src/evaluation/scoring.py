@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from src.common.process import single_blas_thread
 from src.rnn.loss import columns, log_softmax
-from src.rnn.network import Buffers, forward, zero_state
+from src.rnn.network import Buffers, Ids, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
 MAX_FINITE_NATS = log(float_info.max)  # nats; the perplexity of a larger loss exceeds a double
 
 Tokens = NDArray[np.unsignedinteger]
-Chunk = tuple[NDArray[np.intp], Array, NDArray[np.bool_], Array]  # some predictions; see `_run_streams`
+Chunk = tuple[Ids, Array, NDArray[np.bool_], Array]  # some predictions; see `_run_streams`
 CHUNK = 128  # time steps at once: enough for one large output product, small enough for the cache
 N_STREAMS = 32  # parallel streams of a quick validation
 BURN_IN = 64  # characters that a stream reads before the first that counts
@@ -159,12 +159,7 @@ def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most
 
 
 def _run_streams(
-    architecture: RNNConfig,
-    params: Array,
-    tokens: Tokens,
-    begins: NDArray[np.intp],
-    length: int,
-    warm_up: int = 0,
+    architecture: RNNConfig, params: Array, tokens: Tokens, begins: Ids, length: int, warm_up: int = 0
 ) -> Iterator[Chunk]:
     """Yield the predictions of B streams, each of `length` characters, in chunks of up to 128 time steps.
 

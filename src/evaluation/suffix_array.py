@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.unsignedinteger]
+Positions = NDArray[np.int64]
 
 
-def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
+def suffix_array(tokens: Tokens) -> Positions:
     """Compute the suffix array of a text.
 
     Memory: 60 bytes per character.
@@ -48,7 +49,7 @@ def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
     return order
 
 
-def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -> tuple[int, int]:
+def longest_copy(tokens: Tokens, suffixes: Positions, passage: Tokens) -> tuple[int, int]:
     """Find the longest part of a passage that occurs in a text; the first one if several are longest.
 
     The candidates, one for each position of the passage, grow together by one character at a time. Each keeps
@@ -88,13 +89,8 @@ def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -
 
 
 def _bisect(
-    tokens: Tokens,
-    suffixes: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
-    depth: int,
-    goal: NDArray[np.int64],
-) -> NDArray[np.int64]:
+    tokens: Tokens, suffixes: Positions, low: Positions, high: Positions, depth: int, goal: Positions
+) -> Positions:
     """Return the index of the first suffix in each range [low, high) whose character at `depth` is >= `goal`.
 
     All suffixes of a range are equal up to `depth`, so these characters are sorted. The end of the text

@@ -58,16 +58,14 @@ def save(model: TrainedModel, folder: Path) -> None:
     """
     tensors = named_views(model.architecture, model.params)
     write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
-    write_json(
-        folder / "model.json",
-        {
-            "format": FORMAT,
-            "architecture": asdict(model.architecture),
-            "characters": list(model.vocabulary.characters),
-            "normalization": asdict(model.normalization),
-            "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
-        },
-    )
+    described = {
+        "format": FORMAT,
+        "architecture": asdict(model.architecture),
+        "characters": list(model.vocabulary.characters),
+        "normalization": asdict(model.normalization),
+        "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
+    }
+    write_json(folder / "model.json", described)
 
 
 def digest(folder: Path) -> str:

@@ -60,14 +60,10 @@ class Tiling:
         rows = batch
         while rows % 2 == 0 and rows * units * columns > SMALL_GEMM_MULS:
             rows //= 2
-        if (
-            not columns
-            or rows < MIN_TILE_ROWS
-            or rows * units * columns > SMALL_GEMM_MULS
-            or units * columns > MAX_TILE_ELEMENTS
-        ):
-            return cls(batch, units, batch, units)
-        return cls(batch, units, rows, columns)
+        small = rows * units * columns <= SMALL_GEMM_MULS and units * columns <= MAX_TILE_ELEMENTS
+        if columns and rows >= MIN_TILE_ROWS and small:
+            return cls(batch, units, rows, columns)
+        return cls(batch, units, batch, units)
 
     @property
     def matmul(self) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,9 +105,7 @@ class LayerCache:
         return views
 
     @classmethod
-    def allocate(
-        cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32
-    ) -> "LayerCache":
+    def allocate(cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32) -> Self:
         """Allocate a cache with a zero initial state.
 
         Args:

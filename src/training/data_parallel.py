@@ -72,12 +72,8 @@ class DataParallel:
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
         self.processes = [
-            context.Process(
-                target=_worker_loop,
-                args=(spec, shared, k, self.go[k - 1], self.done[k - 1], self.spins),
-                daemon=True,
-            )
-            for k in range(1, self.workers)
+            context.Process(target=_worker_loop, args=(spec, shared, k, go, done, self.spins), daemon=True)
+            for k, (go, done) in enumerate(zip(self.go, self.done, strict=True), 1)
         ]
         self.limits = ExitStack()
 

@@ -62,24 +62,6 @@ class RunningSums:
     norm: float = 0.0
     clipped: int = 0
 
-    def metrics(self, lr: float, chars_per_second: float) -> dict[str, float]:
-        """Return a point of the training curves; there must be at least one step.
-
-        Args:
-            lr: Learning rate of the last step.
-            chars_per_second: Throughput, in characters per second.
-
-        Returns:
-            Means over the steps, the learning rate and the throughput, by metric name.
-        """
-        return {
-            "train/loss": self.loss / self.steps,
-            "grad/norm": self.norm / self.steps,
-            "grad/clip_fraction": self.clipped / self.steps,
-            "lr": lr,
-            "throughput/chars_per_second": chars_per_second,
-        }
-
 
 @dataclass
 class TrainCounters:

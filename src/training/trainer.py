@@ -287,7 +287,14 @@ class Trainer:
         """Log the means since the last point of the training curves."""
         sums, self.counters.running = self.counters.running, RunningSums()
         if sums.steps:
-            self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
+            metrics = {
+                "train/loss": sums.loss / sums.steps,
+                "grad/norm": sums.norm / sums.steps,
+                "grad/clip_fraction": sums.clipped / sums.steps,
+                "lr": self.counters.lr,
+                "throughput/chars_per_second": self._chars_per_second(),
+            }
+            self.log(metrics)
 
     def train_state(self) -> TrainState:
         """Return everything from which `fit` can continue.
