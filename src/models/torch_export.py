@@ -19,7 +19,7 @@ def state_dict(model: TrainedModel) -> dict[str, Array]:
     """Map the weights of a network to the names, shapes and gate order of PyTorch.
 
     The embedding is the identity matrix: a row is the one-hot vector of a character. PyTorch adds `bias_hh`
-    to `bias_ih`, so it is 0 except in the candidate of the GRU, where the reset gate multiplies it.
+    to `bias_ih`; therefore it is 0, except in the candidate of the GRU, where the reset gate multiplies it.
 
     Args:
         model: A network with the cell `rnn`, `gru` or `lstm`.
