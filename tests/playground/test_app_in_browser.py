@@ -54,11 +54,6 @@ def page(chromium: Any, playground: PlaygroundServer) -> Iterator[PlaygroundPage
     assert page.errors == []
 
 
-def selected_run_id(page: PlaygroundPage, side: str) -> str:
-    chosen = str(page.page.get_by_label(f"Run on the {side}").input_value())
-    return chosen.rpartition(" · ")[2]
-
-
 def test_both_columns_stream_text_of_sample(
     page: PlaygroundPage, playground: PlaygroundServer, run_cli: RunCli, path_overrides: list[str]
 ) -> None:
@@ -82,7 +77,8 @@ def test_both_columns_stream_text_of_sample(
     settings = (f"prompt={prompt}", "temperature=0.9", "top_k=5", "length=400", "seed=3", *path_overrides)
     for side in SIDES:
         assert page.column(side).locator(".prompt").text_content() == prompt
-        sample = run_cli("sample", f"run={selected_run_id(page, side)}", *settings).check().out
+        chosen = str(page.page.get_by_label(f"Run on the {side}").input_value())
+        sample = run_cli("sample", f"run={chosen.rpartition(' · ')[2]}", *settings).check().out
         assert page.text(side) == sample.removesuffix("\n")
     left, right = page.texts()
     assert left != right
