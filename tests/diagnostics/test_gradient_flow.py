@@ -1,6 +1,5 @@
 """Diagnostics during training: their values, their interval, and no effect on training."""
 
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -36,12 +35,11 @@ def network(
     return architecture, initialize(architecture, "orthogonal", np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_diagnostics_do_not_change_training(workers: int, tmp_path: Path) -> None:
-    """With dropout, carried state, averaged weights and a measurement at every evaluation."""
+def test_diagnostics_do_not_change_training() -> None:
+    """With dropout, carried state, averaged weights, two workers and a measurement at every evaluation."""
     changes: dict[str, Any] = {
-        "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1.5, "eval_every": 3,
-        "workers": workers, "optimizer": {**ADAM, "weight_decay": 0.1},
+        "model": model_config(("lstm", "tanh"), 2, 0.3), "ema_decay": 0.9, "max_epochs": 1, "eval_every": 3,
+        "workers": 2, "optimizer": {**ADAM, "weight_decay": 0.1},
     }  # fmt: skip
     architecture, _ = network(("lstm", "tanh"), 2, BASE.hidden)
     monitor = GradientFlowMonitor(attrs.evolve(BASE, **changes, diagnostics=True), architecture, CORPUS)
@@ -54,7 +52,7 @@ def test_diagnostics_do_not_change_training(workers: int, tmp_path: Path) -> Non
         Trained(**changes),
         Trained(**changes, diagnostics=True, callback=measure_weights),
     )
-    assert len(measured) > 5
+    assert len(measured) > 4
     assert with_diagnostics.last.tobytes() == without.last.tobytes()
     assert with_diagnostics.result.params.tobytes() == without.result.params.tobytes()
     assert with_diagnostics.curve("val/loss") == without.curve("val/loss")
