@@ -12,7 +12,6 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.callback import Callback
 from src.common.errors import UserError
 from src.common.process import Preempted
 from src.config.schema import Config
@@ -21,7 +20,7 @@ from src.training.callbacks import EarlyStopping
 from src.training.data_parallel import DataParallel
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
-from tests.small_training import BASE, CORPUS, model_config, target
+from tests.small_training import BASE, CORPUS, Recorder, model_config, target
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +28,11 @@ TIMING_METRICS = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
-class Run(Callback):
+class Run(Recorder):
     """Training runs of one config; each continues from the last checkpoint."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
+        super().__init__()
         self.folder = folder
         self.config: Config = attrs.evolve(BASE, **changes)
         self.architecture = Trainer(self.config, CORPUS).architecture
@@ -43,9 +43,6 @@ class Run(Callback):
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMING_METRICS]
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Ignore files."""
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         if not trainer.stop_reason:
@@ -106,35 +103,31 @@ LSTM = ("lstm", "tanh")
 PLATEAU = target("schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01)
 STRIDES = attrs.evolve(BASE.data, stride=10)  # makes epochs of windows as short as those of streams
 CASES: dict[str, dict[str, Any]] = {
-    "sgd": {"optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1},
-    "momentum, constant": {
+    "sgd, gru, windows, dropout": {
+        "optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1,
+        "model": model_config(("gru", "tanh"), 2, 0.3), "batching": "shuffled", "stateful": False,
+    },
+    "momentum, constant, lstm, windows, carried": {
         "optimizer": target("optimizers.Momentum", momentum=0.9, nesterov=True),
         "schedule": target("schedules.Constant", warmup_steps=7),
+        "model": model_config(LSTM), "batching": "shuffled", "stateful": True,
     },
-    "adagrad, cosine": {
+    "adagrad, cosine, lstm, stream, dropout": {
         "optimizer": target("optimizers.Adagrad", eps=1e-8),
         "schedule": target("schedules.Cosine", warmup_steps=9, min_lr_factor=0.1),
+        "model": model_config(LSTM, 2, 0.2), "ema_decay": 0.5,
     },
     "rmsprop, plateau": {
         "optimizer": target("optimizers.RMSprop", decay=0.9, eps=1e-8),
-        "schedule": PLATEAU,
-        "min_delta": 0.05,
+        "schedule": PLATEAU, "min_delta": 0.05,
     },
-    "adam, averaged": {
-        "ema_decay": 0.9,
+    "adam, averaged, relu, going back, state reset": {
         "optimizer": target("optimizers.Adam", weight_decay=1e-3, beta1=0.9, beta2=0.99, eps=1e-8),
+        "model": model_config(("rnn", "relu")), "on_divergence": "rollback",
+        "ema_decay": 0.9, "stateful": False,
     },
-    "gru, windows, dropout": {
-        "model": model_config(("gru", "tanh"), 2, 0.3),
-        "batching": "shuffled",
-        "stateful": False,
-    },
-    "lstm, windows, carried": {"model": model_config(LSTM), "batching": "shuffled", "stateful": True},
-    "lstm, stream, carried, dropout": {"model": model_config(LSTM, 2, 0.2), "ema_decay": 0.5},
-    "relu, going back": {"model": model_config(("rnn", "relu")), "on_divergence": "rollback"},
-    "stream, state reset": {"stateful": False},
     "two processes": {"workers": 2, "model": model_config(LSTM, 2, 0.2), "ema_decay": 0.9},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())

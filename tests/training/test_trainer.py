@@ -1,15 +1,17 @@
 """The training loop: learning, single steps, and side effects of callbacks."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 
-from src.config.schema import ModelConfig
+from src.config.schema import DataConfig, ModelConfig
 from src.data.batches import ContiguousStreams, ShuffledWindows, build_batches
-from src.data.corpus import Corpus
+from src.data.corpus import Corpus, load_corpus
+from src.evaluation.baselines import baselines
 from src.evaluation.scoring import validation_loss
 from src.generation.sampling import sample
 from src.models.serialization import TrainedModel
@@ -38,11 +40,39 @@ def test_every_cell_learns(kind: tuple[str, str], layers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batching", "stateful"), [("shuffled", False), ("contiguous", False), ("shuffled", True)]
+    "changes",
+    [
+        {"batching": "shuffled", "stateful": False, "max_epochs": 0.5},
+        {"batching": "shuffled", "max_epochs": 0.5},
+        {"stateful": False},
+        {"optimizer": target("optimizers.SGD"), "lr": 1.0},
+        {"optimizer": target("optimizers.Momentum", momentum=0.9, nesterov=False), "lr": 0.1},
+        {"optimizer": target("optimizers.Adagrad", eps=1e-8), "lr": 0.05, "ema_decay": 0.5},
+        {"optimizer": target("optimizers.RMSprop", decay=0.9, eps=1e-8), "lr": 0.01},
+    ],
+    ids=str,
 )
-def test_every_batching_learns(batching: str, stateful: bool) -> None:
-    trained = Trained(batching=batching, stateful=stateful, max_epochs=3 if batching == "contiguous" else 0.5)
-    assert trained.result.val_loss < 0.8 * unigram(CORPUS)
+def test_every_batching_and_optimizer_learns(changes: dict[str, Any]) -> None:
+    assert Trained(**changes).result.val_loss < 0.8 * unigram(CORPUS)
+
+
+@pytest.mark.slow
+def test_learns_unigrams_then_bigrams(tmp_path: Path) -> None:
+    """On the sonnets the loss falls below the unigram and then below the bigram baseline."""
+    data = DataConfig("smallshake", None, True, True, False, "utf-8", [0.8, 0.1, 0.1], 1, 10000)
+    sonnets, _ = load_corpus(data, 20, tmp_path)
+    known = baselines(sonnets.split("train"), sonnets.split("val"), len(sonnets.vocabulary))
+    trained = Trained(
+        sonnets, hidden=32, seq_len=20, batch_size=64, lr=0.002, batching="shuffled", stateful=False,
+        max_epochs=0.35, eval_every=50,
+    )  # fmt: skip
+    curve = trained.curve("val/bpc")
+    assert curve[50] < known["uniform"]
+    unigram, bigram = (
+        next(step for step, bits in curve.items() if bits < known[name]) for name in ("unigram", "ngram2")
+    )
+    assert unigram < bigram
+    assert trained.result.val_loss / math.log(2) == min(curve.values()) < known["ngram2"] - 0.1
 
 
 def test_stateful_carries_state() -> None:
