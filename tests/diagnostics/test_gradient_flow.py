@@ -16,9 +16,8 @@ from src.diagnostics.gradient_flow import (
 from src.rnn.cells import CELLS
 from src.rnn.network import Buffers
 from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
-from src.training.trainer import Trainer
 from tests.rounding import DOUBLE, UNIT, gamma, radius_error
-from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config, target
+from tests.small_training import ADAM, BASE, CORPUS, Trained, model_config
 
 KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
 
@@ -57,16 +56,6 @@ def test_diagnostics_do_not_change_training() -> None:
     assert with_diagnostics.curve("val/loss") == without.curve("val/loss")
     assert not [name for _, metrics in without.metrics for name in metrics if name.startswith("diagnostics/")]
     assert with_diagnostics.curve("diagnostics/update_ratio")
-
-
-def test_trainer_params_are_initial_weights() -> None:
-    """After one step with a learning rate near zero."""
-    trained = Trained(optimizer=target("optimizers.SGD", weight_decay=0.0), lr=1e-30, max_epochs=1e-6)
-    assert trained.result.steps == 1
-    initial = Trainer(trained.config, CORPUS).params
-    assert initial.dtype == trained.last.dtype
-    longest = 1e-30 * (BASE.clip or 0)  # learning rate times the clipped gradient
-    assert abs(initial - trained.last).max() <= longest * (1 + gamma(4))
 
 
 @pytest.mark.parametrize("layers", [1, 2])

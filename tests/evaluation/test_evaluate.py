@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.corpus import Corpus, CorpusConfig, prepare
+from src.common.errors import UserError
+from src.config.schema import DataConfig
+from src.data.corpus import Corpus, CorpusConfig, load_corpus, prepare
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
+from src.evaluate import evaluate
 from src.evaluation.error_analysis import (
     BINS,
     LossGroup,
@@ -25,9 +29,11 @@ from src.evaluation.error_analysis import (
 from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.scoring import Predictions, Score, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextQuality
+from src.models.serialization import TrainedModel
 from src.plots.run import plot_loss_by_position, plot_reliability
 from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
+from tests.small_training import BASE
 
 LINE = "the rain, in spain: stays mainly!\n"
 
@@ -129,22 +135,18 @@ def test_long_words_share_last_group() -> None:
     assert {g.name: g.count for g in groups} == {str(k): 1 for k in range(2, 13)} | {"13+": 18}
 
 
-def test_calibrated_predictor_has_small_error() -> None:
+def test_calibration_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.05, 1, 200_000).astype(np.float32)
-    bins = reliability(confidence, rng.random(confidence.size) < confidence)
-    assert expected_calibration_error(bins) < 0.006
-    assert len(bins) == BINS
-
-
-def test_overconfident_predictor_has_expected_error() -> None:
-    """Confidence 0.9 with accuracy 0.6; and confidence 0.5 with accuracy 1 for half of the predictions."""
-    confidence = np.full(1000, 0.9)
+    calibrated = reliability(confidence, rng.random(confidence.size) < confidence)
+    assert expected_calibration_error(calibrated) < 0.006
+    assert len(calibrated) == BINS
     hits = np.arange(1000) % 10 < 6
-    (only,) = reliability(confidence, hits)
+    (only,) = reliability(np.full(1000, 0.9), hits)
     assert (only.count, only.accuracy) == (1000, 0.6)
     assert expected_calibration_error([only]) == pytest.approx(0.3, rel=gamma(1000, DOUBLE))
-    mixed = reliability(np.where(np.arange(1000) < 500, 0.9, 0.5), hits | (np.arange(1000) >= 500))
+    # the second half has confidence 0.5 and accuracy 1
+    mixed = reliability(np.repeat([0.9, 0.5], 500), hits | (np.arange(1000) >= 500))
     assert expected_calibration_error(mixed) == pytest.approx((0.3 + 0.5) / 2, rel=gamma(1000, DOUBLE))
 
 
@@ -184,6 +186,36 @@ def test_evaluation_is_consistent(evaluation: Evaluation) -> None:
     assert metrics["test/ece"] == expected_calibration_error(evaluation.bins)
     assert metrics["test/ngram8_bpc"] < 0.3  # the text repeats one line
     assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_bounded_scores_use_first_characters(corpus: Corpus, evaluation: Evaluation) -> None:
+    architecture, flat = network(len(corpus.vocabulary))
+
+    def run_evaluation(of: Corpus, most: int | None = None) -> Evaluation:
+        return evaluate_network(architecture, flat, of, 5, np.random.default_rng(0), most)
+
+    start, stop = corpus.bounds["test"]
+    n, windows = stop - start - 1, "stateless: windows of 5"
+    assert evaluation.table().splitlines()[0] == f"{n} characters of the test split; {windows}"
+    assert run_evaluation(corpus, n).metrics() == evaluation.metrics()
+    bounded = run_evaluation(corpus, 100)
+    assert bounded.table().splitlines()[0] == f"the first 100 of {n} characters of the test split; {windows}"
+    shorter = replace(corpus, bounds={**corpus.bounds, "test": (start, start + 101)})
+    assert bounded.metrics() == run_evaluation(shorter).metrics()
+
+
+def test_run_is_scored_on_its_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(LINE * 60, encoding="utf-8")
+    data = DataConfig("file", str(path), False, False, False, "utf-8", [0.6, 0.2, 0.2], 1, 10_000)
+    corpus, _ = load_corpus(data, 5, tmp_path)
+    model = TrainedModel(*network(len(corpus.vocabulary)), corpus.vocabulary, corpus.normalization)
+    config = attrs.evolve(BASE, seq_len=5, data=data, max_eval_chars=100)
+    evaluation, _ = evaluate("an id", model, config, tmp_path)
+    assert (evaluation.stateful.characters, evaluation.n_total) == (100, corpus.split("test").size - 1)
+    path.write_text("another text. " * 100, encoding="utf-8")
+    with pytest.raises(UserError, match=r"^run: expected the corpus that run an id was trained on, got "):
+        evaluate("an id", model, config, tmp_path)
 
 
 def test_tables_show_metrics(evaluation: Evaluation) -> None:

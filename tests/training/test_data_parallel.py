@@ -6,6 +6,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,37 +62,11 @@ def compute(
     return loss, engine.gradient.copy()
 
 
-@pytest.fixture(scope="module")
-def alone() -> Iterator[DataParallel]:
-    with DataParallel(PLAIN, 1) as engine:
-        assert engine.processes == []
+@contextmanager
+def initialized(job: ShardSpec, workers: int) -> Iterator[DataParallel]:
+    with DataParallel(job, workers) as engine:
+        engine.params[:] = initial_params(job)
         yield engine
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[DataParallel]:
-    with DataParallel(PLAIN, 3) as engine:
-        assert len(engine.processes) == 2
-        yield engine
-
-
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_result_equals_single_process(scale: float, alone: DataParallel, shared: DataParallel) -> None:
-    """The workers use the current weights."""
-    alone.params[:] = shared.params[:] = np.float32(scale) * initial_params(PLAIN)
-    for seed in (1, 2):
-        assert_close(PLAIN.architecture, alone.params, seed, compute(shared, seed), compute(alone, seed))
-
-
-def test_result_is_repeatable(shared: DataParallel) -> None:
-    """The caller may overwrite the gradient."""
-    shared.params[:] = initial_params(PLAIN)
-    loss, gradient = compute(shared, 1)
-    compute(shared, 2)
-    shared.gradient[:] = np.nan
-    again_loss, again = compute(shared, 1)
-    assert again_loss == loss
-    assert again.tobytes() == gradient.tobytes()
 
 
 @pytest.mark.slow
@@ -177,23 +152,27 @@ def test_effective_workers(workers: int, batch_size: int, useful: int) -> None:
     assert effective_workers(workers, batch_size) == useful
 
 
-@pytest.mark.parametrize("kind", [("rnn", "tanh"), ("lstm", "tanh")], ids="-".join)
-def test_carried_state_equals_single_process(kind: tuple[str, str]) -> None:
-    job = ShardSpec(RNNConfig(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
-    with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
-        one.params[:] = two.params[:] = initial_params(job)
-        first = compute(two, 1, reset_state=True)
+@pytest.mark.parametrize(("cell", "workers"), [("rnn", 3), ("lstm", 2)])
+def test_result_equals_single_process(cell: str, workers: int) -> None:
+    """With fresh and carried states, and with changed weights; the caller may overwrite the gradient."""
+    job = ShardSpec(RNNConfig(7, 12, cell, 2), STEPS, BATCH, stateful=True)
+    with initialized(job, 1) as one, initialized(job, workers) as several:
+        assert (len(one.processes), len(several.processes)) == (0, workers - 1)
+        first = compute(several, 1)
         exact, state_error = Buffers.allocate(job.architecture, STEPS, BATCH, np.float64), 0.0
-        p = unflatten(job.architecture, one.params.astype(np.float64))
-        for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
-            alone, shared = compute(one, seed, fresh), compute(two, seed, fresh)
+        for seed, fresh, scale in (
+            (1, True, 1), (2, False, 1), (3, False, 1), (1, True, 1), (2, False, 1), (1, True, 0.5),
+        ):  # fmt: skip
+            one.params[:] = several.params[:] = np.float32(scale) * initial_params(job)
+            several.gradient[:] = np.nan
+            alone, shared = compute(one, seed, fresh), compute(several, seed, fresh)
             exact.reset() if fresh else exact.carry()
             state = np.stack([np.stack([c.h[0], *c.c[:1]]) for c in exact.caches])
             state_error = assert_close(
                 job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_error
             )
-            forward(p, batch(seed)[0], exact)
-            if fresh:
+            forward(unflatten(job.architecture, one.params.astype(np.float64)), batch(seed)[0], exact)
+            if (seed, scale) == (1, 1):
                 assert shared[0] == first[0]
                 assert shared[1].tobytes() == first[1].tobytes()
 
@@ -203,8 +182,7 @@ def test_state_is_carried_only_if_stateful(carry: bool) -> None:
     """Compare two consecutive batches with one pass over both."""
     job = ShardSpec(DEEP, STEPS, BATCH, stateful=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
-    with DataParallel(job, 1) as engine:
-        engine.params[:] = initial_params(job)
+    with initialized(job, 1) as engine:
         compute(engine, 1, reset_state=True)
         carried_loss, _ = compute(engine, 2, reset_state=False)
         reset_loss, _ = compute(engine, 2, reset_state=True)
@@ -227,8 +205,7 @@ def test_dropout_depends_on_step_seed(workers: int) -> None:
     job = ShardSpec(DEEP, STEPS, BATCH, dropout=0.5)
     drawn = []
     for seeds in ((5, 2**63 - 1, 5), (5,)):
-        with DataParallel(job, workers) as engine:
-            engine.params[:] = initial_params(job)
+        with initialized(job, workers) as engine:
             drawn += [compute(engine, 1, dropout_seed=seed) for seed in seeds]
     five, other, again, elsewhere = [(loss, gradient.tobytes()) for loss, gradient in drawn]
     assert five == again == elsewhere
@@ -239,8 +216,7 @@ def test_workers_draw_different_masks() -> None:
     """Both halves of the batch are equal; equal masks would give equal gradients."""
     job = ShardSpec(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
-    with DataParallel(job, 2) as engine:
-        engine.params[:] = initial_params(job)
+    with initialized(job, 2) as engine:
         engine.loss_and_gradient(ids, targets, True, 3)
         both, second = engine.gradient.copy(), engine.gradients[1].copy()
     assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
@@ -250,7 +226,6 @@ def test_dropout_has_no_effect_on_one_layer() -> None:
     losses = []
     for dropout in (0.0, 0.5):
         job = ShardSpec(PLAIN.architecture, STEPS, BATCH, dropout)
-        with DataParallel(job, 1) as engine:
-            engine.params[:] = initial_params(job)
+        with initialized(job, 1) as engine:
             losses.append(compute(engine, 1)[0])
     assert losses[0] == losses[1]

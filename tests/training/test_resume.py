@@ -101,6 +101,7 @@ def stop_at_step(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], 
 
 LSTM = ("lstm", "tanh")
 PLATEAU = target("schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01)
+SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4}
 STRIDES = attrs.evolve(BASE.data, stride=10)  # makes epochs of windows as short as those of streams
 CASES: dict[str, dict[str, Any]] = {
     "sgd, gru, windows, dropout": {
@@ -135,7 +136,7 @@ def test_resumed_training_is_bit_identical(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill loses the steps since the last evaluation, SIGTERM loses none."""
-    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "data": STRIDES} | changes
+    settings = SETTINGS | {"data": STRIDES} | changes
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
     assert 28 < expected.steps < 40
@@ -160,7 +161,7 @@ def test_resumed_training_is_bit_identical(
 
 def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends with the best weights; the checkpoint is not affected."""
-    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "ema_decay": 0.9}
+    settings = SETTINGS | {"ema_decay": 0.9}
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
     with monkeypatch.context() as patched:
@@ -178,11 +179,12 @@ def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_more_epochs_continue_training(tmp_path: Path) -> None:
     """With a constant schedule; only the points of the first end differ."""
-    warmup = target("schedules.Constant", warmup_steps=3)
-    settings = {"hidden": 8, "eval_every": 10, "log_every": 4, "schedule": warmup}
-    long, short = Run(tmp_path / "long", **settings, max_epochs=3), Run(tmp_path / "short", **settings)
+    settings = SETTINGS | {"schedule": target("schedules.Constant", warmup_steps=3), "max_epochs": 3}
+    long, short = (
+        Run(tmp_path / "long", **settings),
+        Run(tmp_path / "short", **settings | {"max_epochs": 1.9}),
+    )
     long.train()
-    short.config = attrs.evolve(short.config, max_epochs=1.9)
     assert short.train().steps == 27
     short.config = attrs.evolve(short.config, max_epochs=3)
     short.resume()
