@@ -46,7 +46,6 @@ INVALID_OVERRIDES = [
     ("train", "optimizer.beta1=2", "optimizer.beta1", "a number >= 0 and < 1", "2"),
     ("train", "optimizer._target_=src.rnn.optimizers.SGD", "optimizer.beta1", "a key of sgd"),
     ("train", "optimizer._target_=os.system", "optimizer._target_", "a subclass of", "os.system"),
-    ("train", "optimizer=lion", "optimizer", "one of adagrad, adam, ", "lion"),
     ("train", "+optimizer.beta3=2", "optimizer.beta3", "a key of adam"),
     ("train", "~optimizer.eps", "optimizer.eps", "a value", "none"),
     ("train", "prompt=null", "prompt", "a text", "null"),
@@ -57,7 +56,6 @@ INVALID_OVERRIDES = [
     ("sample", "data=file", "data", "a known key"),
     ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
-    ("sample", "promt=hello", "promt", "did you mean prompt?"),
     ("sample", "tracking=wandb", "tracking", "one of mlflow, none", "wandb"),
     ("ui", "port=99999", "port", "an integer >= 1 and <= 65535", "99999"),
 ]
@@ -162,7 +160,7 @@ UNUSUAL_TEXT = st.one_of(
 IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # quotes of Hydra's grammar
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=40)
 @given(st.text(UNUSUAL_TEXT))
 @example("\\\\\\")
 @example('\\"')

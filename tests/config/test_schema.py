@@ -95,7 +95,7 @@ def test_every_target_class_has_config_file(group: str) -> None:
 def test_null_is_accepted_for_optional_keys() -> None:
     optional = [key for key, allowed, _ in iter_leaves(composed("config")) if allowed and allowed.none_means]
     assert {"clip", "max_seconds", "patience", "data.path", "tracking.uri"} <= set(optional)
-    config = evolve(composed("config"), dict.fromkeys(optional))
+    config = composed("config", *(f"{key}=null" for key in optional))
     assert {value for key, _, value in iter_leaves(config) if key in optional} == {None}
 
 
@@ -129,7 +129,8 @@ def test_every_key_rejects_values_outside_its_range(primary: str) -> None:
     for key, allowed, value in iter_leaves(config):
         if allowed is None:  # key of an optimizer or a schedule
             continue
-        assert allowed.is_satisfied_by(value), key
+        ends = [end for end in (allowed.ge, allowed.le) if end is not None and not allowed.is_list]
+        assert all(allowed.is_satisfied_by(valid) for valid in [value, *ends]), key
         for wrong in invalid_values(allowed):
             with pytest.raises(UserError, match=re.escape(key)) as error:
                 evolve(config, {key: wrong})
@@ -156,7 +157,6 @@ INVALID_OPTIMIZERS = [
     ("eps", None, "optimizer.eps: expected a number >= 1e-30, got None"),
     ("weight_decay", float("nan"), "optimizer.weight_decay: expected a number >= 0, got nan"),
     ("beta3", 1, "optimizer.beta3: expected a key of adam (beta1, beta2, eps, weight_decay), got beta3"),
-    ("_target_", "os.system", SUBCLASS),
     ("_target_", "nowhere.Adam", SUBCLASS),
     ("_target_", "src.rnn.schedules.Constant", SUBCLASS),
     ("_target_", "src.rnn.optimizers.Optimizer", SUBCLASS),
@@ -169,12 +169,6 @@ def test_invalid_optimizer_is_rejected_in_one_line(key: str, value: object, line
     config = composed("config")
     with pytest.raises(UserError, match=f"^{re.escape(line)}.*\\Z"):
         attrs.evolve(config, optimizer={**config.optimizer, key: value})
-
-
-def test_missing_hyperparameter_is_reported() -> None:
-    expected = r"^schedule\.warmup_steps: expected a value \(required by .*constant\), got none$"
-    with pytest.raises(UserError, match=expected):
-        instantiate("schedule", {"_target_": "src.rnn.schedules.Constant"})
 
 
 def test_config_is_frozen() -> None:
@@ -206,16 +200,6 @@ def test_invalid_logged_config_is_rejected(changes: Any, line: str) -> None:
     logged = attrs.asdict(composed("config")) | changes if isinstance(changes, dict) else changes
     with pytest.raises(UserError, match=rf"^x: {re.escape(line)}"):
         schema.Config.from_dict(logged, "x")
-
-
-def test_constraint_bounds() -> None:
-    constraint = Constraint("a number", ge=0, lt=1)
-    assert [constraint.is_satisfied_by(x) for x in (-1e-9, 0, 0.5, 1)] == [False, True, True, False]
-    assert constraint.describe() == "a number >= 0 and < 1"
-    clip = Constraint("a number", gt=0, none_means="no clipping")
-    assert [clip.is_satisfied_by(x) for x in (None, 0, 1e-300)] == [True, False, True]
-    assert clip.describe() == "a number > 0, or null for no clipping"
-    assert Constraint("a text", choices=("a", "b")).describe() == "one of a, b"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import ast
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,23 +24,17 @@ ORDER = (
 
 def name_of(file: Path) -> str:
     """Return the module name: src/rnn/cells.py is src.rnn.cells, src/rnn/__init__.py is src.rnn."""
-    dotted = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
-    return dotted.removesuffix(".__init__")
+    return ".".join(file.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
 
 
 FILES = {name_of(file): file for file in sorted((PROJECT / "src").rglob("*.py"))}
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    """Return whether a node is `if TYPE_CHECKING:`."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def stays_in_package(module: str, node: ast.AST) -> bool:
-    """Return whether a node imports from the module's own package."""
-    if not isinstance(node, ast.ImportFrom):
-        return False
-    return (node.module or "").split(".")[:-1] == module.split(".")[:-1]
+def imports_for_types(module: str, tree: ast.Module) -> set[ast.AST]:
+    """Return the imports from the module's own package for the type checker; they form no cycle."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    imports = [n for block in blocks for n in ast.walk(block) if isinstance(n, ast.ImportFrom)]
+    return {n for n in imports if (n.module or "").rpartition(".")[0] == module.rpartition(".")[0]}
 
 
 @cache
@@ -47,11 +42,7 @@ def imports_of(module: str) -> frozenset[str]:
     """Return the names of all imports, including those inside functions."""
     found: set[str] = set()
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
-    # Imports for the type checker within a package form no cycle.
-    type_checking_nodes = {n for node in ast.walk(tree) if is_type_checking(node) for n in ast.walk(node)}
-    for node in ast.walk(tree):
-        if node in type_checking_nodes and stays_in_package(module, node):
-            continue
+    for node in set(ast.walk(tree)) - imports_for_types(module, tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -155,35 +146,21 @@ def test_commands_are_not_imported() -> None:
 
 
 def test_schema_imports_no_slow_module() -> None:
-    optimizers = {"src.rnn.optimizers", "src.rnn.schedules"}  # imported inside a function
-    assert project_imports("src.config.constraints") - optimizers == {"src.common.errors"}
-    assert project_imports("src.config.schema") - {"src.common.errors", "src.common.files"} == {
-        "src.config.constraints",
-        "src.rnn.cells",
-    }
-    assert not project_imports("src.rnn.cells") - {"src.rnn.cache", "src.rnn.parameters"}  # only for types
+    inside_function = {"src.rnn.optimizers", "src.rnn.schedules"}
+    common = {"src.common.errors", "src.common.files"}
+    assert project_imports("src.config.constraints") <= common | inside_function
+    assert project_imports("src.config.schema") <= common | {"src.config.constraints", "src.rnn.cells"}
+    assert project_imports("src.rnn.cells") <= {"src.rnn.cache", "src.rnn.parameters"}  # only for types
 
 
 def test_no_import_cycle() -> None:
-    finished: set[str] = set()
-
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        if module in finished:
-            return
-        for name in sorted(project_imports(module) & FILES.keys()):
-            visit(name, (*path, module))
-        finished.add(module)
-
-    for module in FILES:
-        visit(module, ())
-    assert finished == FILES.keys()
+    TopologicalSorter({module: project_imports(module) & FILES.keys() for module in FILES}).prepare()
 
 
 def top_level_imports(file: Path) -> set[str]:
     """Return the modules that are imported with this one."""
     nodes = [n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ImportFrom)]
-    return {n.module or "" for n in nodes} | {f"{n.module}.{alias.name}" for n in nodes for alias in n.names}
+    return {f"{n.module}{name}" for n in nodes for name in ("", *(f".{alias.name}" for alias in n.names))}
 
 
 def test_slow_modules_are_imported_inside_functions() -> None:
