@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.common.job_result import JobResult, best_of
-from src.sweeps.sweep import Job, Sweep
+from src.tracking.sweep import Job, Sweep
 from tests.commands import TIME_LIMIT, RunCli
 from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect

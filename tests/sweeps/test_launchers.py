@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from src.common.files import CONF
 from src.common.process import available_cores
 from src.config.resolvers import register_configs
-from src.sweeps.sweep import Sweep
+from src.tracking.sweep import Sweep
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
@@ -71,9 +71,7 @@ def test_missing_plugin_is_reported(
 ) -> None:
     from src.sweeps import launchers
 
-    monkeypatch.setattr(
-        launchers, "is_installed", lambda module: module in ("hydra_plugins", "submitit", "ray")
-    )
+    monkeypatch.setattr(launchers, "find_spec", lambda module: module in ("hydra_plugins", "submitit", "ray"))
     result = run_cli(
         "train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"output_dir={tmp_path}/o"
     )
@@ -150,7 +148,7 @@ def test_cores_per_job(overrides: list[str], cores: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("cores", [1, 2])
 def test_workers_are_limited_by_cores(cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from src.sweeps import job as sweep_job
-    from src.sweeps.sweep import Job
+    from src.tracking.sweep import Job
 
     worker_counts = []
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from src.tracking.event_log import EventLog
+from src.training.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 

@@ -8,8 +8,8 @@ import pytest
 
 from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
-from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
+from src.tracking.sweep import Job, Sweep
 from tests.mlflow_queries import connect
 
 SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
