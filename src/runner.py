@@ -125,10 +125,8 @@ def run(
             log.resume(workers, job.tags() if job else None)
         else:
             log_run_start(log, trainer, command, workers, job, tags or {})
-        echo_err(
-            f"[2/4] train: {trainer.architecture.size():,} parameters, {pluralize(workers, 'worker')}: "
-            f"{log.folder}"
-        )
+        size = trainer.architecture.size()
+        echo_err(f"[2/4] train: {size:,} parameters, {pluralize(workers, 'worker')}: {log.folder}")
         samples = SampleLogger(log, log.folder / SAMPLES)
         if resumed:
             samples.restore(resumed.checkpoint.state["sample_chars"])

@@ -61,9 +61,9 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
         note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     except Timeout as error:
         owner = read_owner(note) or {"host": "?", "pid": "?"}
+        user = f"process {owner['pid']} on {owner['host']}"
         raise UserError(
-            f"expected a directory that no other process uses, got {folder}, used by process {owner['pid']} "
-            f"on {owner['host']}"
+            f"expected a directory that no other process uses, got {folder}, used by {user}"
         ) from error
     except OSError as error:
         lock.release()

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from inspect import Parameter, isabstract, signature
+from operator import ge, gt, le, lt
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
@@ -105,13 +106,8 @@ class Constraint:
             return False
         if isinstance(value, str | bool):
             return True
-        return (
-            math.isfinite(value)
-            and (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
-        )
+        ends = (ge, self.ge), (gt, self.gt), (le, self.le), (lt, self.lt)
+        return math.isfinite(value) and all(end is None or holds(value, end) for holds, end in ends)
 
 
 def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> UserError:

@@ -317,12 +317,8 @@ def flatten(config: Any) -> dict[str, Any]:
         Value by dotted key. The choice of a group has the name of the group as its key.
     """
     # The path of the text is left out, because its content is part of the digest of the corpus.
-    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config)}
-    return {
-        key: value
-        for key, value in flat.items()
-        if key.partition(".")[0] not in NON_SEMANTIC_KEYS and key != "data.path"
-    }
+    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config) if key != "data.path"}
+    return {key: value for key, value in flat.items() if key.partition(".")[0] not in NON_SEMANTIC_KEYS}
 
 
 # The typed schema below each command's file in conf/.

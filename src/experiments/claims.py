@@ -81,10 +81,8 @@ class ClaimResult(Claim):
         first = f"{self.word:<14}  {self.claim}"
         if self.value is None:
             return first
-        return (
-            f"{first}\n                {self.measure} = {self.value:.4f}, expected {self.expected} "
-            f"({self.source})"
-        )
+        bounds = f"expected {self.expected} ({self.source})"
+        return f"{first}\n                {self.measure} = {self.value:.4f}, {bounds}"
 
 
 def read_claims(file: Path, preset: str = "") -> list[Claim]:

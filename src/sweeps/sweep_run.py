@@ -110,10 +110,8 @@ class SweepRun:
         while not all(ids.values()) and self.sync_process.poll() is None:
             time.sleep(POLL_SECONDS)
             ids = {job: run_id or sync_state.SyncState.load(job).run_id for job, run_id in ids.items()}
-        return sorted(
-            (job_result(job, read_json(job / JOB_NOTE, JobNote), run_id) for job, run_id in ids.items()),
-            key=lambda row: row.number,
-        )
+        rows = [job_result(job, read_json(job / JOB_NOTE, JobNote), run_id) for job, run_id in ids.items()]
+        return sorted(rows, key=lambda row: row.number)
 
     def end(
         self, status: str, metrics: dict[str, float], tags: dict[str, str], page: Path, jobs: list[JobResult]

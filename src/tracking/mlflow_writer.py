@@ -146,11 +146,8 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         client.delete_logged_model(known.model_id)
     types: dict[type, str] = {int: "long", float: "double"}
     params = [ParamSpec(name, types[kind], default) for name, (default, kind, *_) in PARAMS.items()]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "prompt")]),
-        outputs=Schema([ColSpec("string", "text")]),
-        params=ParamSchema(params),
-    )
+    inputs, outputs = (Schema([ColSpec("string", name)]) for name in ("prompt", "text"))
+    signature = ModelSignature(inputs, outputs, ParamSchema(params))
     with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
             name=MODEL,
