@@ -267,16 +267,10 @@ class SampleConfig(PathsConfig):
 
 @define(on_setattr=frozen)
 class ExportConfig(PathsConfig):
-    """Keys of the command `export`.
-
-    Attributes:
-        run: Model to load: `latest`, `best`, `champion` or another alias, or a run id.
-        format: Format of the file: `torch`, a state dict for PyTorch.
-        path: File to write; None for exports/RUN_ID.safetensors in output_dir.
-    """
+    """Keys of the command `export`, explained in conf/export.yaml."""
 
     run: str = str_field()
-    format: str = choice_field("torch")
+    format: str = str_field(choices=("torch",))
     path: str | None = str_field(none_means="a file in output_dir")
 
 
