@@ -8,7 +8,7 @@ import pytest
 from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import Adam, ema_update
 from src.rnn.parameters import RNNConfig, unflatten
-from tests.rnn.memory_estimate import activation_bytes, training_bytes, weight_bytes
+from tests.rnn.memory_estimate import training_bytes
 
 
 def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int) -> int:
@@ -55,7 +55,4 @@ def test_training_step_memory_matches_formula(
 )
 def test_memory_formula_of_small_network(cell: str, activations: int, weights: int) -> None:
     """V = 5, H = 3, L = 2, T = 7, B = 2."""
-    architecture = RNNConfig(5, 3, cell, 2)
-    assert activation_bytes(architecture, 7, 2) == 4 * activations
-    assert weight_bytes(architecture) == 4 * weights
-    assert training_bytes(architecture, 7, 2) == 4 * (activations + weights)
+    assert training_bytes(RNNConfig(5, 3, cell, 2), 7, 2) == 4 * (activations + weights)
