@@ -5,8 +5,7 @@ Each array of a pass has an error bound in the 2-norm, propagated from operation
 through their derivatives to first order in the unit roundoff u.
 
 - A product x w adds gamma(n + 2) |||x| |w|||, where n is the number of terms of its sums in any order;
-earlier
-  errors grow by at most ||w||_2. Backward, n counts all terms of the pass over time and batch.
+  earlier errors grow by at most ||w||_2. Backward, n counts all terms of the pass over time and batch.
 - tanh and sigma multiply errors by their largest slope here and add ELEMENTWISE roundings: those of the
   functions (2 FUNCTION, as a unit in the last place is up to 2 u) and of the forms of their derivatives.
 - A relu whose argument is within the bound of 0 can have either slope.

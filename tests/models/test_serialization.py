@@ -61,10 +61,7 @@ def test_truncated_or_missing_file_is_rejected(folder: Path, name: str, fraction
     if fraction is not None:
         (folder / name).write_bytes(whole[: int(fraction * len(whole))])
     assert is_rejected(folder)
-
-
-def test_missing_directory_is_rejected(tmp_path: Path) -> None:
-    assert is_rejected(tmp_path / "nowhere")
+    assert is_rejected(folder / "nowhere")
 
 
 @pytest.mark.parametrize("value", ["null", "3", "[]", "{}", '"text"'])

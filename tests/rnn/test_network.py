@@ -1,5 +1,7 @@
 """The buffers, the dropout masks and the parameter views of a network; test_cells.py compares its passes."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -95,11 +97,6 @@ def test_views_cover_flat_vector_once(kind: Kind, layers: int) -> None:
         assert (view == (2 if name[0] == "w" else 1)).all(), name
 
 
-def test_parameter_names_are_stable() -> None:
-    shapes = RNNConfig(vocab=4, hidden=3).shapes()
-    assert shapes == {"wx": (4, 3), "wh": (3, 3), "b": (3,), "wy": (3, 4), "by": (4,)}
-
-
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_flat_vector_of_wrong_size_is_rejected(wrong: int) -> None:
     architecture = RNNConfig(vocab=4, hidden=3)
@@ -109,17 +106,18 @@ def test_flat_vector_of_wrong_size_is_rejected(wrong: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "activation", "message"),
+    ("name", "activation", "reason"),
     [
-        ("gru", "relu", r"expected one of rnn with tanh, .*, got gru with relu"),
-        ("nowhere.CELL", "tanh", r"got nowhere\.CELL with tanh \(No module named 'nowhere'\)"),
-        ("src.rnn.gru.LSTM", "tanh", r"got src\.rnn\.gru\.LSTM with tanh \(.*has no attribute"),
-        ("math.pi", "tanh", r"got math\.pi with tanh \(.*float"),
+        ("gru", "relu", "expected one of rnn with tanh, "),
+        ("nowhere.CELL", "tanh", "(No module named 'nowhere')"),
+        ("src.rnn.gru.LSTM", "tanh", "has no attribute"),
+        ("math.pi", "tanh", "float"),
     ],
 )
-def test_unknown_cell_is_rejected(name: str, activation: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
+def test_unknown_cell_is_rejected(name: str, activation: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f", got {name} with {activation}")) as caught:
         RNNConfig(4, 3, name, 1, activation).size()
+    assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
