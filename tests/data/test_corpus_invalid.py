@@ -12,8 +12,6 @@ from src.common.errors import UserError
 from src.data.corpus import load, prepare
 from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
 
-UNKNOWN = "^data.encoding: expected a text encoding such as utf-8, or bytes, got "
-
 
 @pytest.mark.parametrize(
     ("raw", "changes", "message"),
@@ -22,7 +20,7 @@ UNKNOWN = "^data.encoding: expected a text encoding such as utf-8, or bytes, got
         (b"aaaa" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
         ("caf\u00e9 ".encode("latin-1") * 100, {}, "^data.encoding: expected text in utf-8, got byte 0xe9 at "
          "position 3: give the encoding of the text, for example latin-1$"),
-        *((RAW, {"encoding": name}, f"{UNKNOWN}{name}$") for name in ("klingon", "hex", "idna", "")),
+        (RAW, {"encoding": "klingon"}, "^data.encoding: expected a text encoding .* got klingon$"),
         ("".join(map(chr, range(0x4E00, 0x4E00 + 20_000))).encode(), {"normalization": RAW_TEXT},
          "^data.max_vocabulary: expected at most 10000 .* got 20000: usually"),
     ],

@@ -57,15 +57,6 @@ def test_top_k_keeps_proportions(temperature: float, top_k: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("top_p", "left"), [(1e-9, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.95, 4)]
-)
-def test_top_p_keeps_smallest_sufficient_set(top_p: float, left: int) -> None:
-    p = np.array([0.1, 0.4, 0.2, 0.3])
-    expected = np.where(np.isin(np.arange(4), [1, 3, 2, 0][:left]), p, 0)
-    np.testing.assert_allclose(shares(np.log(p), top_p=top_p), expected / expected.sum(), rtol=0, atol=STEP)
-
-
-@pytest.mark.parametrize(
     ("p", "temperature", "filters", "kept"),
     [
         ([0.7, 0.1, 0.1, 0.1], 1.0, {"top_p": 0.6}, [0]),

@@ -21,6 +21,13 @@ from src.rnn.parameters import Array
 TILED = [(32, 128, 32, 64), (64, 256, 64, 32), (32, 512, 32, 32), (64, 512, 32, 32), (16, 96, 16, 48),
          (100, 100, 100, 50), (33, 512, 33, 32)]  # fmt: skip
 NOT_TILED = [(32, 64), (15, 128), (1, 128), (32, 7), (32, 31), (32, 544)]
+# V, N, terms in a chunk
+K_CHUNKS = [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (65, 8192, 128), (200, 2048, 2048),
+            (27, 256, 128), (27, 128, 128), (2, 20, 20)]  # fmt: skip
+# V, N, H, columns in a chunk; 75 * 16 elements and 1250 * 50 * 16 multiplications are the limits
+N_CHUNKS = [(27, 640, 128, 16), (75, 640, 128, 16), (76, 640, 128, 8), (150, 640, 128, 8),
+            (151, 640, 128, 640), (27, 24, 128, 8), (27, 20, 128, 20), (2, 1, 8, 1), (256, 64, 1024, 64),
+            (50, 640, 1250, 16), (50, 640, 1251, 8)]  # fmt: skip
 
 
 def integers(*shape: int) -> Array:
@@ -47,19 +54,7 @@ def test_tiled_matmul(batch: int, units: int, rows: int, columns: int) -> None:
             assert (out == h @ factor).all()
 
 
-@pytest.mark.parametrize(
-    ("v", "n", "chunk"),
-    [
-        (27, 640, 128),
-        (27, 2048, 256),
-        (65, 2048, 128),
-        (65, 8192, 128),
-        (200, 2048, 2048),
-        (27, 256, 128),
-        (27, 128, 128),
-        (2, 20, 20),
-    ],
-)
+@pytest.mark.parametrize(("v", "n", "chunk"), K_CHUNKS)
 def test_split_k_matmul(v: int, n: int, chunk: int) -> None:
     assert k_chunk(v, n) == chunk
     for h in (64, 128, 100):
@@ -70,22 +65,7 @@ def test_split_k_matmul(v: int, n: int, chunk: int) -> None:
         assert (out == left @ right).all()
 
 
-@pytest.mark.parametrize(
-    ("v", "n", "h", "chunk"),
-    [
-        (27, 640, 128, 16),
-        (75, 640, 128, 16),  # 1,200 elements of the result
-        (76, 640, 128, 8),
-        (150, 640, 128, 8),
-        (151, 640, 128, 640),
-        (27, 24, 128, 8),
-        (27, 20, 128, 20),
-        (2, 1, 8, 1),
-        (256, 64, 1024, 64),
-        (50, 640, 1250, 16),  # 10^6 multiplications
-        (50, 640, 1251, 8),
-    ],
-)
+@pytest.mark.parametrize(("v", "n", "h", "chunk"), N_CHUNKS)
 def test_split_n_matmul(v: int, n: int, h: int, chunk: int) -> None:
     assert n_chunk(v, n, h) == chunk
     w, rows, out = integers(h, v), integers(n, h), np.full((v, n), np.nan, np.float32)

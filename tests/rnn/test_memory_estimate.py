@@ -1,4 +1,4 @@
-"""The memory formula compared with hand calculations and with NumPy's allocations."""
+"""The memory formula compared with NumPy's allocations."""
 
 import tracemalloc
 
@@ -40,19 +40,5 @@ def test_training_step_memory_matches_formula(
     cell: str, vocab: int, hidden: int, layers: int, steps: int, batch: int
 ) -> None:
     architecture = RNNConfig(vocab, hidden, cell, layers)
-    measured = peak_of_a_step(architecture, steps, batch)
-    assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)
-
-
-@pytest.mark.parametrize(
-    ("cell", "activations", "weights"),
-    [
-        # L T B H (G + S + 1) + L T B H + 2 T B V        6 n + G H^2 + 9 G V H
-        ("rnn", 84 * 3 + 84 + 140, 6 * (3 * (5 + 9) + 6 + 20) + 9 + 135),
-        ("gru", 84 * 5 + 84 + 140, 6 * (9 * (5 + 9) + 18 + 6 + 20) + 27 + 405),
-        ("lstm", 84 * 7 + 84 + 140, 6 * (12 * (5 + 9) + 24 + 20) + 36 + 540),
-    ],
-)
-def test_memory_formula_of_small_network(cell: str, activations: int, weights: int) -> None:
-    """V = 5, H = 3, L = 2, T = 7, B = 2."""
-    assert training_bytes(RNNConfig(5, 3, cell, 2), 7, 2) == 4 * (activations + weights)
+    ratio = peak_of_a_step(architecture, steps, batch) / training_bytes(architecture, steps, batch)
+    assert 1 <= ratio <= 1.16  # small arrays are not in the formula

@@ -5,6 +5,7 @@ Skipped without torch; `.venv-peers` has it (`make peers`).
 
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,10 @@ def curves(
     successor = rng.permutation(vocab)
     losses, clipped = [], 0
     for _ in range(200):
-        text = np.empty((steps + 1, batch), np.intp)
-        text[0] = rng.integers(vocab, size=batch)
-        for t in range(steps):
-            noise = rng.integers(vocab, size=batch)
-            text[t + 1] = np.where(rng.random(batch) < 0.8, successor[text[t]], noise)
+        text = rng.integers(vocab, size=(steps + 1, batch))
+        for before, after in pairwise(text):
+            known = rng.random(batch) < 0.8
+            after[known] = successor[before[known]]
         ids, targets = text[:-1], text[1:]
         buffers.reset()
         loss = loss_and_gradient(p, views, ids, targets, buffers)

@@ -59,21 +59,6 @@ def test_state_gradients_equal_complex_step(kind: Kind, layers: int, shape: Shap
 
 
 @KINDS
-def test_state_gradients_equal_finite_difference(kind: Kind) -> None:
-    """Central differences, without complex numbers."""
-    e = Example(kind, 2, (4, 2, 3, 5))
-    found, width, bound = gradients_of(e), 1e-5, e.bounds(last_only=True)
-    # rounding of two losses, and of the gradient; the truncation error is
-    # width^2 / 6 = 2e-11 of the third derivative, and rel allows 6e4 times as much
-    rounding = bound.nats[-1] / width + bound.states.max()
-    assert rounding < 1e-6, "the bound is too large for a comparison"
-    for k, t in np.ndindex(2, 4):
-        delta = np.array([0, width, 0])
-        above, below = (changed_loss(e, kind, 1, (k, 0, t), sign * delta).real for sign in (1, -1))
-        assert found[k, 0, t, 1, 1] == pytest.approx((above - below) / (2 * width), rel=1e-6, abs=rounding)
-
-
-@KINDS
 def test_single_precision_state_gradients_are_within_bound(kind: Kind) -> None:
     single, double = Example.in_both_precisions(kind, 2, (6, 3, 16, 7), 0.3)
     found, exact = gradients_of(single), gradients_of(double)
