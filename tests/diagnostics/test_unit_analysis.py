@@ -113,10 +113,10 @@ def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: i
     drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
     flat = contractive(architecture, drawn.astype(np.float32), 0.3)
     ids = rng.integers(6, size=600)
-    reading = collect_activations(architecture, flat, ids)
-    assert reading.activations.shape == (5 * layers, 600)
-    assert reading.probabilities.shape == (600, 6)
-    np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
+    activations, probabilities = collect_activations(architecture, flat, ids)
+    assert activations.shape == (5 * layers, 600)
+    assert probabilities.shape == (600, 6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
     bounds = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two computations
     state_error = bounds.activation + 2 * FUNCTION * UNIT  # the slope of the LSTM's tanh(c) is at most 1
     stepper = Stepper(architecture, flat, 1)
@@ -124,8 +124,6 @@ def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: i
         logits = stepper.step(np.array([character]))[0]
         states = stepper.state[:, 1, 0] if kind[0] == "lstm" else stepper.state[:, 0, 0]
         shown_states = np.tanh(states) if kind[0] == "lstm" else states
-        np.testing.assert_allclose(
-            reading.activations[:, k], shown_states.ravel(), rtol=0, atol=2 * state_error
-        )
+        np.testing.assert_allclose(activations[:, k], shown_states.ravel(), rtol=0, atol=2 * state_error)
         p = np.exp(logits - logits.max())
-        np.testing.assert_allclose(reading.probabilities[k], p / p.sum(), rtol=0, atol=2 * bounds.probability)
+        np.testing.assert_allclose(probabilities[k], p / p.sum(), rtol=0, atol=2 * bounds.probability)

@@ -53,7 +53,7 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
     architecture, flat = network(corpus, 6, cell, layers)
     html = render_page("r", architecture, flat, corpus)
     data, tokens = data_of(html), corpus.split("test")
-    reading = collect_activations(architecture, flat, tokens)
+    computed, probabilities = collect_activations(architecture, flat, tokens)
     (ids,) = numbers(data["ids"], "<u2", tokens.size)
     assert corpus.vocabulary.decode(ids) == corpus.vocabulary.decode(tokens)
     assert data["characters"] == list(corpus.vocabulary.characters)
@@ -63,7 +63,7 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
         (layer, number) for layer in range(1, layers + 1) for number in range(6)
     }
     for unit, row in zip(data["units"], activations / 127, strict=True):
-        exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
+        exact = computed[(unit["layer"] - 1) * 6 + unit["number"]]
         assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # five digits
         step = unit["scale"] / 127  # quantization step
         np.testing.assert_allclose(row * unit["scale"], exact, rtol=5e-5, atol=0.501 * step)
@@ -72,9 +72,9 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
     np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 2.1e-4)
     likeliest = numbers(data["likeliest"], "<u2", TOP_K)
     shares = numbers(data["shares"], "<u2", TOP_K) / 65535
-    exact = -np.sort(-reading.probabilities, axis=1)[:, :TOP_K]
+    exact = -np.sort(-probabilities, axis=1)[:, :TOP_K]
     np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # quantization step
-    np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
+    np.testing.assert_allclose(np.take_along_axis(probabilities, likeliest, axis=1), exact)
 
 
 def test_page_is_self_contained_and_escaped() -> None:

@@ -27,6 +27,7 @@ HYDRA_COMMANDS = {
     "pipeline",
     "evaluate",
     "sample",
+    "export",
     "ui",
     "server",
     "play",

@@ -11,7 +11,8 @@ from tests.doc_pages import rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = {
-    "preprocess", "train", "evaluate", "sample", "pipeline", "ui", "server", "play", "sync", "reproduce"
+    "preprocess", "train", "evaluate", "sample", "export", "pipeline", "ui", "server", "play", "sync",
+    "reproduce",
 }  # fmt: skip
 # Packages and top-level modules, from the lowest.
 ORDER = (
@@ -165,7 +166,10 @@ def test_package_table_matches_docstrings() -> None:
         ),
         ("pandas", {"src.sweeps.seed_stats"}),
         ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis"}),
-        ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
+        (
+            "safetensors",
+            {"src.training.checkpoint", "src.models.serialization", "src.models.torch_export"},
+        ),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.files", "src.tracking.event_log", "src.tracking.sync_state"}),
         ("rich", {"src.common.console", "src.training.callbacks", "src.sweeps.summary"}),

@@ -17,7 +17,7 @@ from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, forward
 from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.training import data_parallel
-from src.training.data_parallel import DataParallel, effective_workers, worker_loop
+from src.training.data_parallel import DataParallel, _worker_loop, effective_workers
 from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
 from tests.network_error import Bounds
 from tests.rounding import UNIT, contractive
@@ -152,10 +152,10 @@ def own_settings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_settings")
 def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run `worker_loop` in this process: two batches, then the parent is dead."""
+    """Run `_worker_loop` in this process: two batches, then the parent is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
-    monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
+    monkeypatch.setattr(data_parallel, "_acquire", lambda semaphore, spins: semaphore.acquire(False))
     context = mp.get_context("spawn")
     shared, alone = Shared(context, PLAIN, 2), Shared(context, PLAIN, 2)
     alone.view("params")[:] = initial_params(PLAIN)
@@ -163,7 +163,7 @@ def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyP
     shared.view("ids")[:] = batch(1)
     shared.view("commands")[:] = 1, 0, COMPUTE
     go, done = context.Semaphore(2), context.Semaphore(0)
-    worker_loop(PLAIN, shared, 1, go, done, spins=0)
+    _worker_loop(PLAIN, shared, 1, go, done, spins=0)
     assert next(alive, None) is None
     assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
     own = Shard(PLAIN, alone, 1)
