@@ -55,6 +55,11 @@ COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
         ["run=best format=torch", "run=RUN_ID path=char_rnn.safetensors"],
         ["run", "format", "path"],
     ),
+    "explain": (
+        "write a page that shows every array of one training step",
+        ['text="hello"', 'text="to be" cell=lstm hidden=3'],
+        ["text", "cell", "hidden", "lr", "seed", "path"],
+    ),
     "ui": ("serve the MLflow UI on this machine", ["", "port=5001"], SERVER_KEYS),
     "server": (
         "run an MLflow server with a database, for the jobs of several machines",
@@ -84,7 +89,10 @@ COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
 # Commands that serve until they are stopped, or that start sweeps themselves: they accept no --multirun.
 NO_SWEEP_COMMANDS = ("ui", "server", "play", "reproduce")
 # Keys that a command uses, where it shares its schema with other commands.
-VISIBLE_KEYS = {"preprocess": ("seq_len", "output_dir", "data_dir", "data")}
+VISIBLE_KEYS = {
+    "preprocess": ("seq_len", "output_dir", "data_dir", "data"),
+    "explain": (*COMMANDS["explain"][2], "output_dir"),
+}
 
 
 def requested_help(arguments: Sequence[str]) -> bool | None:
@@ -178,7 +186,7 @@ def render_all(command: str, config_name: str) -> list[str]:
         if (reads is None or group in reads) and (choices := render_group(group, chosen)):
             lines += ["", *choices]
     if reads is not None:
-        lines += ["", "Other keys of train are accepted and ignored."]
+        lines += ["", "Other keys that --cfg job prints are accepted and ignored."]
     elif any(group == "experiment" for group, _ in groups):
         lines += ["", "Sweeps (with --multirun): the launcher runs the jobs, the sweeper chooses them"]
         for group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"):

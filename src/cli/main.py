@@ -18,8 +18,8 @@ from src.common.files import CONF
 
 # Keys whose values are literal texts, so that a prompt may hold commas, quotes and colons.
 RAW_STRING_KEYS = (
-    "prompt", "run", "resume", "init_from", "rerun", "backend_store_uri", "allowed_hosts", "left", "right",
-    "output_dir", "data_dir", "data.path", "warandpeace", "tinyshakespeare", "tracking.uri",
+    "prompt", "text", "run", "resume", "init_from", "rerun", "backend_store_uri", "allowed_hosts", "left",
+    "right", "path", "output_dir", "data_dir", "data.path", "warandpeace", "tinyshakespeare", "tracking.uri",
     "tracking.run_name",
 )  # fmt: skip
 

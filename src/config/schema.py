@@ -277,6 +277,33 @@ class ExportConfig(PathsConfig):
     path: str | None = str_field(none_means="a file in output_dir")
 
 
+SHORT_TEXT = "2 to 20 characters, at least two of them different"
+
+
+def is_short_text(text: Any) -> bool:
+    """Test a text that is short enough to show every array that it needs.
+
+    Args:
+        text: Value of the key.
+
+    Returns:
+        True for a text of 2 to 20 characters that are not all the same.
+    """
+    return isinstance(text, str) and len(text) <= 20 and len(set(text)) >= 2
+
+
+@define(on_setattr=frozen)
+class ExplainConfig(PathsConfig):
+    """Keys of the command `explain`, explained in conf/explain.yaml."""
+
+    text: str = constrained(SHORT_TEXT, predicate=is_short_text)
+    cell: str = str_field(choices=CELL_NAMES)
+    hidden: int = int_field(ge=1, le=8)
+    lr: float = float_field(gt=0)
+    seed: int = int_field(ge=0)
+    path: str | None = str_field(none_means="a file in output_dir")
+
+
 @define(on_setattr=frozen)
 class UiConfig(PathsConfig):
     """Keys of the command `ui`, explained in conf/ui.yaml."""
@@ -339,6 +366,7 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "sample": SampleConfig,
     "export": ExportConfig,
+    "explain": ExplainConfig,
     "ui": UiConfig,
     "server": ServerConfig,
     "play": PlayConfig,

@@ -18,7 +18,8 @@ pytestmark = ignore_mlflow_warnings
 PIPELINE = page("pipeline.md")
 PAGES = {file.name: file.read_text(encoding="utf-8") for file in [PROJECT / "README.md", *DOCS.glob("*.md")]}
 HYDRA_COMMANDS = {
-    "preprocess", "train", "pipeline", "evaluate", "sample", "export", "ui", "server", "play", "reproduce"
+    "preprocess", "train", "pipeline", "evaluate", "sample", "export", "explain", "ui", "server", "play",
+    "reproduce"
 }  # fmt: skip
 
 

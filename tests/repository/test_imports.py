@@ -12,8 +12,8 @@ from tests.doc_pages import rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = {
-    "preprocess", "train", "evaluate", "sample", "export", "pipeline", "ui", "server", "play", "sync",
-    "reproduce"
+    "preprocess", "train", "evaluate", "sample", "export", "explain", "pipeline", "ui", "server", "play",
+    "sync", "reproduce"
 }  # fmt: skip
 # Packages and top-level modules, from the lowest.
 ORDER = (
@@ -119,7 +119,7 @@ IMPORTERS = {
     "matplotlib": "experiments.cell_analyses experiments.training_analyses experiments.runner"
     " experiments.results plots.run plots.diagnostics plots.sweep",
     "pandas": "sweeps.seed_stats",
-    "jinja2": "sweeps.html_report diagnostics.unit_analysis",
+    "jinja2": "sweeps.html_report diagnostics.unit_analysis diagnostics.training_step",
     "safetensors": "training.checkpoint models.serialization models.torch_export",
     "pooch": "data.sources",
     "pydantic": "common.files tracking.event_log tracking.sync_state",
