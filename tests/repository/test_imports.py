@@ -164,7 +164,7 @@ def test_package_table_matches_docstrings() -> None:
             },
         ),
         ("pandas", {"src.sweeps.seed_stats"}),
-        ("jinja2", {"src.sweeps.html_report", "src.diagnostics.unit_analysis"}),
+        ("jinja2", {"src.common.page"}),
         ("safetensors", {"src.training.checkpoint", "src.models.serialization"}),
         ("pooch", {"src.data.sources"}),
         ("pydantic", {"src.common.files", "src.tracking.event_log", "src.tracking.sync_state"}),

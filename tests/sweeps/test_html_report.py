@@ -1,6 +1,7 @@
 """comparison.html, read with the standard library's parser."""
 
 import re
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from math import inf, log, nan
@@ -252,3 +253,42 @@ def test_score_without_test_split_is_shown() -> None:
     read = Reader(render_page("sweep", [row]))
     assert "final_val/bpc" in read.rows[0]
     assert "3.1250" in read.rows[1]
+
+
+def test_jobs_link_to_their_run_and_files() -> None:
+    rows = [
+        finished(0, 2.0, directory="20260101-a"),
+        finished(1, 2.1),  # trained on another machine
+        replace(finished(2, 2.2, directory="20260101-c"), run_id="20260101-c"),  # the store did not answer
+    ]
+    server = "http://127.0.0.1:5000"
+    text = render_page("sweep", rows, (server, "make ui"))
+    links = [value for name, value in Reader(text).attributes if name == "href" and value and value[0] != "#"]
+    first = [f"{server}/#/runs/id0", "../../runs/20260101-a/"]
+    files = "../../runs/20260101-c/"
+    assert links == [*first, f"{server}/#/runs/id1", files, *first, f"{server}/#/runs/id1", files]
+    assert "while <code>make ui</code> runs" in text
+    assert "MLflow" not in re.sub("<script>.*", "", render_page("sweep", rows), flags=re.DOTALL)
+
+
+def test_samples_of_swept_seed_share_the_middle_temperature() -> None:
+    rows = [
+        finished(n, 2.0, {"seed": str(n)}, samples=[sample(t, f"{t}", seed=n) for t in (0.4, 0.7, 1.0)])
+        for n in (1, 2)
+    ]
+    read = Reader(render_page("seed=1,2", rows))
+    assert read.cards == ["shall i 0.7", "shall i 0.7"]
+    assert "at temperature 0.7, each with the seed of its job" in render_page("seed=1,2", rows)
+
+
+def test_blank_sample_is_replaced_or_named() -> None:
+    blank = sample(0.7, " \n ")
+    rows = [
+        finished(0, 2.0),
+        finished(1, 2.1, samples=[blank, sample(1.0, "hot")]),
+        finished(2, 2.2, samples=[blank]),
+    ]
+    read = Reader(render_page("sweep", rows))
+    assert read.cards == ["shall i summer", "shall i hot", "shall i  \n "]
+    assert read.texts["samples"].count("(only white space at the shared settings)") == 1
+    assert read.texts["samples"].count("The network wrote only white space here.") == 1
