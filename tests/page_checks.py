@@ -41,7 +41,8 @@ def check_layout(page: Any) -> None:
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page is too wide"
             assert is_dark(page.screenshot()) == (scheme == "dark")
-        assert page.evaluate(LOW_CONTRAST) == [], scheme
+        low = page.evaluate(LOW_CONTRAST)
+        assert low == [], (scheme, len(low))
         for figure in page.locator("svg[aria-label]").all():
             assert is_dark(figure.screenshot()) == (scheme == "dark"), "the ground of a figure"
 

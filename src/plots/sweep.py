@@ -102,7 +102,8 @@ def loss_curves(results: list[JobResult]) -> str:
     # A diverged curve leaves the figure at its top, where it would otherwise flatten all others.
     top = 1.5 * median_low(values[0] for values in losses)
     if max(map(max, losses)) > top > 0:
-        ax.set_ylim(top=top)
+        bottom = min(map(min, losses))
+        ax.set_ylim(bottom - 0.05 * (top - bottom), top)
     handles, names = ax.get_legend_handles_labels()
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
     ax.legend(styles, ["val/loss", "train/loss (batches)"], loc="upper right")

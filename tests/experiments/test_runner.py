@@ -14,7 +14,7 @@ from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, Preset, check_claims, read_claims
 from src.experiments.results import render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, build_arguments, get_experiment, run
-from tests.commands import PROJECT
+from tests.commands import PROJECT, TIME_LIMIT
 from tests.page_checks import check_layout, figure_names
 
 PRESETS: tuple[Preset, ...] = ("quick", "full")
@@ -110,6 +110,7 @@ def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any, chromium: Any) 
     file = tmp_path / "reproduction.html"
     write_text(file, render_page([outcome], {}))
     page = chromium.new_page()
+    page.set_default_timeout(TIME_LIMIT * 1000)
     page.goto(file.as_uri())
     assert "NOT reproduced" in page.locator(".claims").inner_text()
     check_layout(page)
@@ -119,7 +120,7 @@ def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any, chromium: Any) 
     names = page.locator(".samples figcaption").all_inner_texts()
     assert [name.split()[1] for name in names] == ["0.1", "0.2", "0.5", "0.9", "1.2", "2"]
     page.get_by_role("link", name="All jobs, their curves and files").click()
-    page.get_by_role("heading", name="sweep experiment=temperature_quick").wait_for()
+    page.get_by_role("heading", name="sweep temperature_quick").wait_for()
     page.get_by_role("link", name="files").first.click()
     page.get_by_role("link", name="scores.json").wait_for()
     page.close()

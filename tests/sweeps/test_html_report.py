@@ -223,6 +223,7 @@ def test_report_with_diverged_job(value: float) -> None:
         "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
     )
     read = Reader(render_page("sweep", [finished(0, 2.5), diverged, failed(2)]))
+    assert "\u22121" not in read.texts["curves"], "no axis below the losses, however far a job diverged"
     assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
     assert "2: hidden=16 clip=1" in read.texts["curves"]
     assert "nan" not in read.texts["marginals"]
