@@ -99,8 +99,8 @@ test-kernels: dev  ## run the numerical tests under every processor's BLAS
 test-cluster: dev $(VENV)/cluster-$(VERSION)  ## run the tests of sweeps on a cluster
 	@$(RUN) -m pytest tests/integration/test_cluster.py
 
-test-peers: $(PEERS)/ready-$(VERSION)  ## compare the mathematics with PyTorch
-	@$(PEERS)/bin/python -m pytest tests/rnn/test_peers.py
+test-peers: $(PEERS)/ready-$(VERSION)  ## compare the mathematics and exports with PyTorch
+	@$(PEERS)/bin/python -m pytest tests/rnn/test_peers.py tests/models/test_torch_export.py
 
 # PyTorch is used only for comparison, in a separate environment; pip selects the build for this machine.
 $(PEERS)/ready-$(VERSION): $(READY)

@@ -73,22 +73,25 @@ class Commands:
 
     Attributes:
         output_dir: Directory for the output of the commands.
+        project: The project, or a copy of it.
     """
 
     process: subprocess.Popen[str]
     output_dir: Path
+    project: Path
 
     def __call__(
-        self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path = PROJECT
+        self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path | None = None
     ) -> CommandResult:
-        """Run `python -m MODULE ARGUMENTS` in `folder`."""
+        """Run `python -m MODULE ARGUMENTS` in `folder`, by default in the project's root."""
         number = len(
             list(self.output_dir.iterdir())
         )  # background processes of earlier commands may still write
         out, err = self.output_dir / f"{number}.out", self.output_dir / f"{number}.err"
         request = {
-            "module": module, "arguments": arguments, "folder": str(folder), "seconds": int(timeout),
-            "environment": environ(PYTHONPATH=str(PROJECT)), "out": str(out), "err": str(err),
+            "module": module, "arguments": arguments, "folder": str(folder or self.project),
+            "environment": environ(PYTHONPATH=str(self.project)), "out": str(out), "err": str(err),
+            "seconds": int(timeout),
         }  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
@@ -98,19 +101,19 @@ class Commands:
 
 
 @contextmanager
-def forked_commands() -> Iterator[Commands]:
+def forked_commands(project: Path = PROJECT) -> Iterator[Commands]:
     with (
         tempfile.TemporaryDirectory() as output_dir,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.fork_server"], cwd=PROJECT,
-            env=environ(PYTHONPATH=str(PROJECT)),
+            [sys.executable, "-m", "tests.fork_server"], cwd=project,
+            env=environ(PYTHONPATH=str(project)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as process,
     ):  # fmt: skip
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        yield Commands(process, Path(output_dir))
+        yield Commands(process, Path(output_dir), project)
         process.stdin.close()
 
 

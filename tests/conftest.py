@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -105,6 +106,23 @@ class Trained:
         """Return (step, value, time) of every point of one metric in the event log."""
         metrics = [r for r in self.events if r["kind"] == "metrics" and name in r["values"]]
         return [(r["step"], r["values"][name], r["time"]) for r in metrics]
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Copy a database without runs to a folder and return its URI: MLflow needs two seconds to create one."""
+    file = tmp_path_factory.mktemp("database") / "mlflow.db"
+    with warnings.catch_warnings(action="ignore"):
+        from src.tracking import mlflow_client
+
+        mlflow_client.connect(f"sqlite:///{file}")
+
+    def copy(outputs: Path) -> str:
+        outputs.mkdir(exist_ok=True)
+        shutil.copy(file, outputs)
+        return f"sqlite:///{outputs / 'mlflow.db'}"
+
+    return copy
 
 
 SMALL = ("hidden=32", "max_epochs=0.5", "eval_every=100", "length=120")

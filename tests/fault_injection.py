@@ -1,9 +1,10 @@
 """A training run that kills itself: `python tests/fault_injection.py PLACE COUNT [key=value ...]`.
 
-Runs `python -m src.train key=value ...` with SIGKILL at one place: one of PLACES, or Ctrl-C (SIGINT before a
-gradient). COUNT is the number of the call, or the milliseconds of training.
+Runs `python -m src.train key=value ...` with SIGKILL at one place (PLACES), or with a signal (SIGNALS) or the
+death of a worker before a gradient. COUNT is the number of the call, or the milliseconds of training.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,13 +21,19 @@ from src.training.data_parallel import DataParallel
 
 IN_A_CHECKPOINT = ("half a checkpoint", "checkpoint not renamed", "checkpoint renamed")
 PLACES = (*IN_A_CHECKPOINT, "gradient", "half a line", "time")
+SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}  # to the whole process group
 
 
 def die() -> None:
-    """Kill the process, and its process group if it leads one."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+    """Kill the process and its workers."""
+    os.killpg(0, signal.SIGKILL)
+
+
+def kill_worker() -> None:
+    """Kill a worker, like the kernel when memory is exhausted."""
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
 
 
 def nth_call(count: int, function: Callable[..., Any], action: Callable[..., None]) -> Callable[..., Any]:
@@ -61,6 +68,11 @@ def write_half_line(event_log: EventLog, kind: str, **fields: Any) -> None:
 def install(place: str, count: int) -> None:
     """Install the fault."""
     fsync, compute = checkpoint.fsync_path, DataParallel.loss_and_gradient
+
+    def before_gradient(action: Callable[[], None]) -> None:
+        call = nth_call(count, compute, lambda *arguments: action())
+        replace_method(DataParallel, "loss_and_gradient", call)
+
     match place:
         case "half a checkpoint":  # fsync_path is called twice: for the file and for the directory
             checkpoint.fsync_path = nth_call(2 * count - 1, fsync, truncate_checkpoint)
@@ -69,12 +81,11 @@ def install(place: str, count: int) -> None:
         case "checkpoint renamed":
             checkpoint.fsync_path = nth_call(2 * count, fsync, lambda path: die())
         case "gradient":
-            replace_method(
-                DataParallel, "loss_and_gradient", nth_call(count, compute, lambda *arguments: die())
-            )
-        case "Ctrl-C":
-            press = nth_call(count, compute, lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
-            replace_method(DataParallel, "loss_and_gradient", press)
+            before_gradient(die)
+        case "worker":
+            before_gradient(kill_worker)
+        case "Ctrl-C" | "SIGTERM":
+            before_gradient(lambda: os.killpg(0, SIGNALS[place]))
         case "half a line":
             append, calls = EventLog.append, [0]
 
@@ -96,6 +107,7 @@ def install(place: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    os.setpgid(0, 0)  # its signals do not reach the process that started it
     install(sys.argv[1], int(sys.argv[2]))
     del sys.argv[1:3]
     run_command("train", "config", main)

@@ -1,4 +1,4 @@
-"""A Hydra callback that records the state of a process before each job (for test_joblib_sweep.py)."""
+"""A Hydra callback that records the state of a process before each job (for test_sweep.py)."""
 
 import gc
 import hashlib
@@ -61,7 +61,9 @@ def global_generator() -> str:
 
 
 def open_file(descriptor: Path) -> str | None:
-    """Return the path of an open file, except files of packages, pipes and sockets."""
+    """Return the path of an open file, except files of packages, pipes, sockets and standard streams."""
+    if descriptor.name in ("0", "1", "2"):
+        return None
     try:
         target = os.readlink(descriptor)
     except FileNotFoundError:  # the descriptor of the listing itself

@@ -91,6 +91,14 @@ class PlaygroundPage:
     def texts(self) -> tuple[str, str]:
         return self.text("left"), self.text("right")
 
+    def wait_for_lengths(self, length: int, description: str) -> None:
+        """Wait until both texts have this length."""
+        self.wait_until(lambda: [len(text) for text in self.texts()] == [length] * 2, description)
+
+    def wait_for_more_than(self, length: int) -> None:
+        """Wait until both texts are longer than this."""
+        self.wait_until(lambda: min(map(len, self.texts())) > length, f"more than {length} characters")
+
     def wait_until(self, condition: Callable[[], bool], description: str) -> None:
         deadline = time.monotonic() + BROWSER_TIMEOUT_MS / 1000
         while not condition():

@@ -50,6 +50,11 @@ COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
         ],
         ["run", "prompt", "temperature", "length", "num_samples"],
     ),
+    "export": (
+        "write the weights of a trained model as a PyTorch state dict",
+        ["run=best format=torch", "run=RUN_ID path=char_rnn.safetensors"],
+        ["run", "format", "path"],
+    ),
     "ui": ("serve the MLflow UI on this machine", ["", "port=5001"], SERVER_KEYS),
     "server": (
         "run an MLflow server with a database, for the jobs of several machines",

@@ -363,6 +363,21 @@ class SampleConfig(PathsConfig):
 
 
 @define(on_setattr=frozen)
+class ExportConfig(PathsConfig):
+    """Keys of the command `export`.
+
+    Attributes:
+        run: Model to load: `latest`, `best`, `champion` or another alias, or a run id.
+        format: Format of the file: `torch`, a state dict for PyTorch.
+        path: File to write; None for exports/RUN_ID.safetensors in output_dir.
+    """
+
+    run: str = str_field()
+    format: str = choice_field("torch")
+    path: str | None = str_field(none_means="a file in output_dir")
+
+
+@define(on_setattr=frozen)
 class UiConfig(PathsConfig):
     """Keys of the command `ui`.
 
@@ -462,6 +477,7 @@ COMMANDS = {
     "config": Config,
     "evaluate": EvaluateConfig,
     "sample": SampleConfig,
+    "export": ExportConfig,
     "ui": UiConfig,
     "server": ServerConfig,
     "play": PlayConfig,

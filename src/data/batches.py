@@ -26,6 +26,7 @@ from src.config.schema import Config
 from src.data.corpus import Corpus
 
 Ids = NDArray[np.intp]
+Tokens = NDArray[np.unsignedinteger]
 
 BLOCK = 4096  # windows whose order is computed at once: a few microseconds per batch, not a few hundred
 ROUNDS = 8  # four are proved to be enough for a perfect F; a small range needs more, its F has few values
@@ -52,12 +53,7 @@ class ShuffledWindows:
     """
 
     def __init__(
-        self,
-        tokens: NDArray[np.unsignedinteger],
-        seq_len: int,
-        batch_size: int,
-        stride: int,
-        rng: np.random.Generator,
+        self, tokens: Tokens, seq_len: int, batch_size: int, stride: int, rng: np.random.Generator
     ) -> None:
         self.tokens = tokens
         self.count = (tokens.size - seq_len - 1) // stride + 1
@@ -131,9 +127,7 @@ class ContiguousStreams:
         steps_per_epoch: Number of batches per epoch.
     """
 
-    def __init__(
-        self, tokens: NDArray[np.unsignedinteger], seq_len: int, batch_size: int, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, tokens: Tokens, seq_len: int, batch_size: int, rng: np.random.Generator) -> None:
         self.tokens, self.seq_len, self.rng = tokens, seq_len, rng
         longest = (tokens.size - 1) // seq_len
         self.batch_size = min(batch_size, longest)
@@ -210,7 +204,7 @@ def draw_keys(rng: np.random.Generator) -> list[int]:
     return [int(key) for key in rng.integers(2**32, size=ROUNDS)]
 
 
-def permutation_slice(start: int, stop: int, count: int, keys: list[int]) -> NDArray[np.intp]:
+def permutation_slice(start: int, stop: int, count: int, keys: list[int]) -> Ids:
     """Compute a part of a permutation of 0..count-1.
 
     Args:

@@ -39,19 +39,12 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Settings that determine which corpus is prepared from a source.
+    """Settings that determine which corpus is prepared from a source."""
 
-    Attributes:
-        name: Name of the corpus, the choice of `data=`; the folder begins with it.
-        encoding: Encoding of the source, or `bytes`.
-        normalization: How the text is normalized.
-        split: Contiguous shares of the text for training, validation and test, which add up to 1.
-    """
-
-    name: str
-    encoding: str
+    name: str  # the choice of `data=`; the folder begins with it
+    encoding: str  # of the source, or `bytes`
     normalization: Normalization
-    split: tuple[float, float, float]
+    split: tuple[float, float, float]  # contiguous shares for training, validation and test; their sum is 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ class Corpus:
     Attributes:
         folder: Its folder.
         name: Name of the corpus, the choice of `data=`.
-        digest: SHA-256 of the source and the settings, in hexadecimal; see `digest_of`.
+        digest: SHA-256 of the source and the settings, in hexadecimal; see `_digest_of`.
         vocabulary: The distinct characters, which give the ids their meaning.
         normalization: How the text was normalized; a prompt is normalized in the same way.
         tokens: Token ids of the whole text, shape (N,), read-only and memory-mapped; uint8 for a vocabulary
@@ -167,11 +160,11 @@ def prepare(
     source = hashlib.sha256()
     for piece in text():
         source.update(piece)
-    digest = digest_of(source.digest(), settings)
+    digest = _digest_of(source.digest(), settings)
     folder = data_dir / f"{settings.name}-{digest[:12]}"
     made = not (folder / "manifest.json").exists()
     if made:
-        with atomic_directory(folder) as temporary:
+        with _atomic_directory(folder) as temporary:
             make(text, settings, seq_len, max_vocabulary, temporary, source.hexdigest())
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
@@ -223,36 +216,19 @@ def make(
         raise UserError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
     tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
     write_json(folder / "vocab.json", list(vocabulary.characters))
-    manifest = manifest_of(sha256, size, settings, count, vocabulary, tokens_sha256)
+    manifest = _manifest_of(sha256, size, settings, count, vocabulary, tokens_sha256)
     write_json(folder / "manifest.json", manifest)
 
 
-def manifest_of(
-    source_sha256: str,
-    size: int,
-    settings: CorpusConfig,
-    count: int,
-    vocabulary: Vocabulary,
-    tokens_sha256: str,
+def _manifest_of(
+    source: str, size: int, settings: CorpusConfig, count: int, vocabulary: Vocabulary, tokens_sha256: str
 ) -> dict[str, Any]:
-    """Build the content of manifest.json.
-
-    Args:
-        source_sha256: SHA-256 of the bytes of the source, in hexadecimal.
-        size: Size of the source, in bytes.
-        settings: Settings of the corpus.
-        count: Number of tokens.
-        vocabulary: The distinct characters.
-        tokens_sha256: SHA-256 of the bytes of the tokens, in hexadecimal.
-
-    Returns:
-        The content, of types that JSON has.
-    """
+    """Return the content of manifest.json; `source` is the SHA-256 of the source, `size` its bytes."""
     vocabulary_digest = hashlib.sha256(vocabulary.characters.encode(errors="surrogatepass")).hexdigest()
     return {
         "format": FORMAT,
-        "digest": digest_of(bytes.fromhex(source_sha256), settings),
-        "source": {"sha256": source_sha256, "bytes": size},
+        "digest": _digest_of(bytes.fromhex(source), settings),
+        "source": {"sha256": source, "bytes": size},
         "settings": {**asdict(settings), "split": list(settings.split)},
         "characters": count,
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary_digest},
@@ -261,35 +237,18 @@ def manifest_of(
     }
 
 
-def digest_of(source: bytes, settings: CorpusConfig) -> str:
-    """Compute the digest of a corpus: SHA-256 of the digest of the source, of the format and of the settings.
-
-    Args:
-        source: SHA-256 of the bytes of the source, 32 bytes.
-        settings: Settings of the corpus.
-
-    Returns:
-        The digest, 64 hexadecimal digits.
-    """
+def _digest_of(source: bytes, settings: CorpusConfig) -> str:
+    """Return the digest of a corpus: SHA-256 of the source's digest, of the format and of the settings."""
     stated = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True).encode()
     return hashlib.sha256(source + stated).hexdigest()
 
 
 @contextmanager
-def atomic_directory(folder: Path) -> Iterator[Path]:
-    """Provide a temporary folder, which is renamed to `folder` at the end of the block.
+def _atomic_directory(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which is renamed to `folder` at the end of the block.
 
     The folder appears complete or not at all. If another process has prepared the same folder in the
     meantime, that one is kept.
-
-    Args:
-        folder: Folder that the block is to create.
-
-    Yields:
-        The temporary folder, which the block fills.
-
-    Raises:
-        UserError: A file cannot be written.
     """  # noqa: DOC501 (`write_error` returns a UserError)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -326,14 +285,9 @@ def load(folder: Path) -> Corpus:
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
         # Build the manifest again from the files: this checks every type, size and digest in it.
-        expected = manifest_of(
-            source["sha256"],
-            int(source["bytes"]),
-            settings,
-            tokens.size,
-            vocabulary,
-            hashlib.sha256(tokens).hexdigest(),
-        )
+        sha256, size = source["sha256"], int(source["bytes"])
+        tokens_sha256 = hashlib.sha256(tokens).hexdigest()
+        expected = _manifest_of(sha256, size, settings, tokens.size, vocabulary, tokens_sha256)
         if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
             raise ValueError("a file changed after it was written")
         return Corpus(
@@ -372,10 +326,7 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
         expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
         raise invalid_value_error("data.encoding", expected, BYTES)
     source = sources.find(data.name, path, data_dir / "downloads")
-    settings = CorpusConfig(
-        name=data.name,
-        encoding=data.encoding,
-        normalization=Normalization(data.lowercase, data.letters_only, data.collapse_spaces),
-        split=(data.split[0], data.split[1], data.split[2]),
-    )
+    normalization = Normalization(data.lowercase, data.letters_only, data.collapse_spaces)
+    split = (data.split[0], data.split[1], data.split[2])
+    settings = CorpusConfig(data.name, data.encoding, normalization, split)
     return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)

@@ -108,7 +108,7 @@ class Normalizer:
 
     def __init__(self, normalization: Normalization) -> None:
         self.collapse = normalization.collapse_spaces
-        self.known = CharacterMap(normalization)
+        self.known = _CharacterMap(normalization)
         self.table = np.zeros(sys.maxunicode + 1, np.uint32)  # `known` by code point; 0: not seen so far
         self.after_space = False
 
@@ -155,12 +155,8 @@ class Normalizer:
         return "".join(map(chr, sorted(set(self.known.values()))))
 
 
-class CharacterMap(dict[int, int]):
-    """Map from code points to normalized code points; an entry is computed at its first look-up.
-
-    Args:
-        normalization: Settings of the normalization.
-    """
+class _CharacterMap(dict[int, int]):
+    """Map from code points to normalized code points; an entry is computed at its first look-up."""
 
     def __init__(self, normalization: Normalization) -> None:
         super().__init__()

@@ -81,7 +81,12 @@ def find(name: str, path: Path | None, downloads: Path) -> Source:
     if name == "tinyshakespeare":
         return tiny_shakespeare(path, downloads)
     if name == "warandpeace":
-        return war_and_peace(path)
+        if path is None:
+            raise UserError(
+                "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's "
+                "is at cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+            )
+        return verified_file(path, WAR_AND_PEACE_SHA256, "War and Peace of the 2015 paper (3,258,246 bytes")
     if path is not None:
         return Source((path,))
     if name == "smallshake":
@@ -112,27 +117,6 @@ def package_texts(pattern: str) -> Source:
         )
     folder = Path(spec.submodule_search_locations[0]) / "texts"
     return Source(tuple(sorted(folder.glob(pattern))), between=b"\n\n")
-
-
-def war_and_peace(path: Path | None) -> Source:
-    """Check a user's copy of War and Peace, in the version of Karpathy, Johnson and Li (2015).
-
-    Args:
-        path: The copy; None is an error, because the project has no source for this text.
-
-    Returns:
-        The source.
-
-    Raises:
-        UserError: No copy is given, it cannot be read, or it is another text.
-    """
-    if path is None:
-        raise UserError(
-            "data.path: expected your copy of War and Peace for data=warandpeace, got null: Karpathy's is at "
-            "cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
-        )
-    expected = "War and Peace of the 2015 paper (3,258,246 bytes"
-    return verified_file(path, WAR_AND_PEACE_SHA256, expected)
 
 
 def verified_file(path: Path, sha256: str, expected: str) -> Source:
@@ -177,8 +161,7 @@ def tiny_shakespeare(path: Path | None, downloads: Path) -> Source:
         UserError: The copy cannot be read or is another text, or the download fails.
     """
     if path is not None:
-        expected = "tiny Shakespeare of char-rnn (1,115,394 bytes"
-        return verified_file(path, TINY_SHAKESPEARE_SHA256, expected)
+        return verified_file(path, TINY_SHAKESPEARE_SHA256, "tiny Shakespeare of char-rnn (1,115,394 bytes")
     import pooch  # only this corpus needs the network
 
     pooch.get_logger().setLevel("WARNING")
@@ -215,7 +198,7 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     if encoding == BYTES:
         yield from (str(piece, "latin-1") for piece in pieces)
         return
-    decoder = decoder_of(encoding)
+    decoder = _decoder_of(encoding)
     read, begun = 0, False
     for piece, last in chain(((piece, False) for piece in pieces), [(b"", True)]):
         read += len(piece)
@@ -239,14 +222,8 @@ def characters(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
             yield text
 
 
-def decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
+def _decoder_of(encoding: str) -> io.IncrementalNewlineDecoder:
     r"""Return an incremental decoder that turns every line end into `\n`.
-
-    Args:
-        encoding: Name of a text encoding.
-
-    Returns:
-        The decoder; its `decode` takes the pieces one after the other.
 
     Raises:
         UserError: There is no such encoding, or it is not an encoding of texts.

@@ -17,16 +17,9 @@ from src.common.files import read_json, write_text
 from src.common.job_result import GRADIENTS, GradientFile
 from src.config.schema import Config
 from src.data.corpus import Corpus
+from src.rnn import state_gradients
 from src.rnn.network import Buffers, Ids
 from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
-from src.rnn.state_gradients import (
-    SQUARINGS,
-    norm_by_distance,
-    recurrent_matrices,
-    singular_values,
-    spectral_radius,
-    state_gradients,
-)
 
 WINDOWS = 32  # windows of a measurement: enough that the means of two measurements are comparable
 MIN_WINDOWS = 4
@@ -124,8 +117,8 @@ def measure(params: Array, ids: Ids, targets: Ids, buffers: Buffers) -> Gradient
     """
     p = unflatten(buffers.architecture, params)
     buffers.reset()
-    gradients = norm_by_distance(state_gradients(p, ids, targets, buffers))
-    radii = [spectral_radius(w) for w in recurrent_matrices(p)]
+    gradients = state_gradients.norm_by_distance(state_gradients.state_gradients(p, ids, targets, buffers))
+    radii = [state_gradients.spectral_radius(w) for w in state_gradients.recurrent_matrices(p)]
     return GradientFlow(gradients, radii, saturation(buffers.architecture, buffers))
 
 
@@ -156,21 +149,10 @@ class GradientFlowMonitor:
         # weights. A measurement: forward, backward to the states, spectral radius of each layer.
         a = architecture
         per_character = (2 * a.layers - 1) * a.gates * a.hidden**2 + a.hidden * a.vocab
-        radii = a.layers * SQUARINGS * a.hidden**3
+        radii = a.layers * state_gradients.SQUARINGS * a.hidden**3
         measurement = 2 * steps * windows * per_character + radii
         ratio = measurement / (3 * steps * config.batch_size * per_character)
         self.every = config.eval_every * ceil(MIN_INTERVAL * max(1, ratio) / config.eval_every)
-
-    def should_measure(self, step: int) -> bool:
-        """Return whether a measurement is due.
-
-        Args:
-            step: Optimizer step after which a validation ended.
-
-        Returns:
-            True if `step` is a multiple of `every`.
-        """
-        return step % self.every == 0
 
     def measure(self, params: Array) -> GradientFlow:
         """Measure gradient flow and saturation on the fixed windows.
@@ -216,20 +198,20 @@ class DiagnosticsCallback(Callback):
         self.monitor = GradientFlowMonitor(trainer.config, trainer.architecture, trainer.corpus)
         self.distances = select_distances(trainer.config.seq_len)
         if trainer.step == 0:
-            matrices = recurrent_matrices(unflatten(trainer.architecture, trainer.params))
+            matrices = state_gradients.recurrent_matrices(unflatten(trainer.architecture, trainer.params))
             self.initial_singular_values = [
-                [round_for_json(v) for v in singular_values(w).tolist()] for w in matrices
+                [_round_for_json(v) for v in state_gradients.singular_values(w).tolist()] for w in matrices
             ]
             self.logger.log_metrics(self.measure(0, trainer.params), 0)
 
     def on_validation_end(self, trainer: Any, val_loss: float) -> None:
-        """Measure the validated weights, unless that would slow down the training (`should_measure`).
+        """Measure the validated weights, unless that would slow down the training.
 
         Args:
             trainer: Trainer after a validation.
             val_loss: Validation loss in nats; not used.
         """
-        if self.monitor.should_measure(trainer.step):
+        if trainer.step % self.monitor.every == 0:
             self.logger.log_metrics(self.measure(trainer.step, trainer.eval_params), trainer.step)
 
     def on_train_end(self, trainer: Any, result: Any) -> None:
@@ -256,7 +238,7 @@ class DiagnosticsCallback(Callback):
         """
         flow = self.monitor.measure(params)
         norms = [
-            [[round_for_json(n) for n in s] for s in layer]
+            [[_round_for_json(n) for n in s] for s in layer]
             for layer in flow.gradients[..., self.distances].tolist()
         ]
         self.records[step] = json.dumps({"step": step, "norms": norms})
@@ -284,15 +266,8 @@ def select_distances(steps: int) -> list[int]:
     return sorted({round(d) - 1 for d in np.geomspace(1, steps, DISTANCES).tolist()})
 
 
-def round_for_json(value: float) -> float | None:
-    """Round a number to six significant digits.
-
-    Args:
-        value: Any number, also infinite or NaN.
-
-    Returns:
-        The rounded number; None if it is not finite, because JSON has no such numbers.
-    """
+def _round_for_json(value: float) -> float | None:
+    """Return a number with six significant digits; None if it is not finite: JSON has no such numbers."""
     return float(f"{value:.6g}") if isfinite(value) else None
 
 

@@ -21,6 +21,8 @@ from src.rnn.loss import log_softmax
 from src.rnn.network import Buffers, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
+Ids = NDArray[np.integer]
+
 CHUNK = 250  # characters read at once
 MIN_LINES = 3
 MIN_SAMPLES = 30  # characters of each kind that a correlation needs
@@ -32,53 +34,25 @@ TOP_K = 5  # most probable characters shown of each distribution
 
 
 @dataclass(frozen=True)
-class Activations:
-    """Activations of a network that reads a text statefully from the start.
-
-    Attributes:
-        activations: Activation of each unit after each character, layer by layer, shape (L*H, N): h, or for
-            the LSTM tanh(c), its memory, as in Karpathy, Johnson and Li (2015).
-        probabilities: Probabilities of the next character, shape (N, V).
-    """
-
-    activations: Array
-    probabilities: Array
-
-
-@dataclass(frozen=True)
 class Feature:
-    """Property of a text.
+    """Property of a text."""
 
-    Attributes:
-        name: Description for the page, for example `inside a word`.
-        values: Value at each character, shape (N,).
-        where: Characters to which the property applies, shape (N,).
-    """
-
-    name: str
-    values: NDArray[np.float64]
-    where: NDArray[np.bool_]
+    name: str  # description for the page, for example `inside a word`
+    values: NDArray[np.float64]  # at each character, shape (N,)
+    where: NDArray[np.bool_]  # characters to which the property applies, shape (N,)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Hidden unit and the feature that explains it best.
+    """Hidden unit and the feature that explains it best."""
 
-    Attributes:
-        layer: Number of the layer, from 1.
-        number: Number of the unit in its layer, from 0.
-        feature: Name of the feature; empty for a text without features.
-        r: Correlation with the feature, -1 to 1; its square is the share of the variance of the activation
-            that the feature explains.
-    """
-
-    layer: int
-    number: int
-    feature: str
-    r: float
+    layer: int  # from 1
+    number: int  # in its layer, from 0
+    feature: str  # empty for a text without features
+    r: float  # correlation with the feature; r^2 is the share of the variance that the feature explains
 
 
-def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.integer]) -> Activations:
+def collect_activations(architecture: RNNConfig, params: Array, ids: Ids) -> tuple[Array, Array]:
     """Read a text from a zero state and collect the activations.
 
     Args:
@@ -87,7 +61,9 @@ def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.
         ids: Token ids of the text, shape (N,).
 
     Returns:
-        Activations and probabilities after each character, in the dtype of `params`.
+        Activation of each unit after each character, layer by layer, shape (L*H, N): h, or for the LSTM
+            tanh(c), its memory, as in Karpathy, Johnson and Li (2015); and the probabilities of the next
+            character, shape (N, V). Both are in the dtype of `params`.
     """
     p, activations, probabilities = unflatten(architecture, params), [], []
     state = zero_state(architecture, 1, params.dtype)
@@ -100,7 +76,7 @@ def collect_activations(architecture: RNNConfig, params: Array, ids: NDArray[np.
         shown = [c.extra if architecture.cell == "lstm" else c.h[1:] for c in buffers.caches]
         activations.append(np.concatenate([a[:, 0].T for a in shown]))
         probabilities.append(np.exp(log_softmax(z)).T)
-    return Activations(np.concatenate(activations, axis=1), np.concatenate(probabilities))
+    return np.concatenate(activations, axis=1), np.concatenate(probabilities)
 
 
 def features(text: str) -> list[Feature]:
@@ -126,38 +102,24 @@ def features(text: str) -> list[Feature]:
     ends = word & ~np.append(word[1:], True)
     candidates = [
         Feature("inside a word", word.astype(np.float64), everywhere),
-        Feature("distance to the word's start", distance_to(~word), word),
+        Feature("distance to the word's start", _distance_to(~word), word),
         Feature("last letter of a word", ends.astype(np.float64), word),
         Feature("vowel, not consonant", vowel.astype(np.float64), letter),
         Feature("capital, not small letter", upper.astype(np.float64), letter),
     ]
     if newline.sum() >= MIN_LINES:
-        candidates.append(Feature("distance to the line's start", distance_to(newline), everywhere))
-    return [feature for feature in candidates if has_enough_samples(feature)]
+        candidates.append(Feature("distance to the line's start", _distance_to(newline), everywhere))
+    return [feature for feature in candidates if _has_enough_samples(feature)]
 
 
-def has_enough_samples(feature: Feature) -> bool:
-    """Return whether a feature has at least two values that occur often enough.
-
-    Args:
-        feature: Feature to check.
-
-    Returns:
-        True if at least 30 characters have another value than the most frequent one.
-    """
+def _has_enough_samples(feature: Feature) -> bool:
+    """Return whether at least 30 characters have another value than the most frequent one."""
     _, counts = np.unique(feature.values[feature.where], return_counts=True)
     return int(counts.sum() - counts.max(initial=0)) >= MIN_SAMPLES and counts.size > 1
 
 
-def distance_to(boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Compute the number of characters since the last boundary.
-
-    Args:
-        boundary: Whether a character is a boundary, shape (N,). The character before the text counts as one.
-
-    Returns:
-        Distances, shape (N,); 0 at a boundary.
-    """
+def _distance_to(boundary: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the number of characters since the last boundary, or since the character before the text."""
     places = np.arange(boundary.size)
     return (places - np.maximum.accumulate(np.where(boundary, places, -1))).astype(np.float64)
 
@@ -221,23 +183,23 @@ def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corp
     Returns:
         The page as HTML, with all data in it.
     """
-    ids: NDArray[np.integer] = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
-    reading = collect_activations(architecture, params, ids)
+    ids: Ids = np.array(corpus.split(corpus.final_split)[:CHARACTERS])
+    read, probabilities = collect_activations(architecture, params, ids)
     named_features = features(corpus.vocabulary.decode(ids))
-    shown = rank_units(reading.activations, named_features, architecture.hidden)[: max(1, BYTES // ids.size)]
-    activations = reading.activations[[row for row, _ in shown]]
+    shown = rank_units(read, named_features, architecture.hidden)[: max(1, BYTES // ids.size)]
+    activations = read[[row for row, _ in shown]]
     scales = np.maximum(abs(activations).max(axis=1), 1e-12)
-    likeliest, shares = top_k(reading.probabilities)
+    likeliest, shares = top_k(probabilities)
     data = {
         "characters": list(corpus.vocabulary.characters),
-        "ids": to_base64(ids, "<u2"),
+        "ids": _to_base64(ids, "<u2"),
         "units": [
             {**asdict(unit), "r": round(unit.r, 4), "scale": float(f"{scale:.5g}")}
             for (_, unit), scale in zip(shown, scales.tolist(), strict=True)  # 127 stands for the scale
         ],
-        "activations": to_base64(np.rint(activations / scales[:, None] * 127), "<i1"),
-        "likeliest": to_base64(likeliest, "<u2"),
-        "shares": to_base64(np.rint(shares * 65535), "<u2"),
+        "activations": _to_base64(np.rint(activations / scales[:, None] * 127), "<i1"),
+        "likeliest": _to_base64(likeliest, "<u2"),
+        "shares": _to_base64(np.rint(shares * 65535), "<u2"),
     }
     layers, hidden = architecture.layers, architecture.hidden
     sizes = f"{layers} x {hidden}" if layers > 1 else f"{hidden}"
@@ -272,14 +234,6 @@ def top_k(probabilities: Array) -> tuple[NDArray[np.intp], Array]:
     return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
 
 
-def to_base64(values: NDArray[Any], dtype: str) -> str:
-    """Encode numbers as base64, row after row.
-
-    Args:
-        values: Numbers that fit into `dtype`, of any shape.
-        dtype: NumPy dtype of the encoded numbers, for example `<u2` (little-endian, 16 bits).
-
-    Returns:
-        ASCII text.
-    """
+def _to_base64(values: NDArray[Any], dtype: str) -> str:
+    """Return numbers as base64, row after row, in a NumPy dtype such as `<u2` (little-endian, 16 bits)."""
     return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode("ascii")

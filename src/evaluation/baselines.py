@@ -24,36 +24,20 @@ import os
 from collections.abc import Callable
 from functools import partial
 from math import log2
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
 
 from src.common.errors import UserError
-from src.common.files import load_json, write_json
+from src.common.files import load_json, record_schema, write_json
 from src.data.corpus import Corpus
 from src.evaluation.ngram import ngram_losses
 
 Tokens = NDArray[np.unsignedinteger]
 FILE = "baselines.json"
-
-
-class BaselineFile(TypedDict):
-    """Content of baselines.json.
-
-    Attributes:
-        format: Version of the computation, `FORMAT` when the file was written.
-        n_reference: Number of characters of the reference text.
-        n_scored: Number of characters of the scored text.
-        bpc: Bits per character, by name of the baseline.
-    """
-
-    format: int
-    n_reference: int
-    n_scored: int
-    bpc: dict[str, float]
-
-
+# Content of the file; the lengths are those of the reference text and of the scored text, in characters.
+SCHEMA = record_schema(format=int, n_reference=int, n_scored=int, bpc=dict[str, float])
 FORMAT = 2  # version of the file; increase it when a baseline is computed differently
 
 
@@ -74,7 +58,7 @@ def baselines(train: Tokens, scored: Tokens, vocabulary: int) -> dict[str, float
     """
     bits = {"uniform": log2(vocabulary)}
     for order, loss in ngram_losses(train, scored, vocabulary):
-        bits[metric_name(order)] = float(loss.mean())
+        bits[_metric_name(order)] = float(loss.mean())
     return bits | compressed_bits(train, scored)
 
 
@@ -98,9 +82,10 @@ def cached_baselines(corpus: Corpus, scored: Tokens) -> dict[str, float]:
     key = {"format": FORMAT, "n_reference": train.size, "n_scored": scored.size}
     if file.exists():
         try:
-            kept = load_json(file, BaselineFile)
-            if (kept["format"], kept["n_reference"], kept["n_scored"]) == tuple(key.values()):
-                return kept["bpc"]
+            kept: dict[str, Any] = load_json(file, SCHEMA)
+            bits: dict[str, float] = kept.pop("bpc")
+            if kept == key:
+                return bits
         except (OSError, ValueError) as error:
             raise UserError(
                 f"data_dir: expected whole baselines of a corpus, got damaged ones in {file} ({error}): "
@@ -129,18 +114,11 @@ def best_ngram_losses(corpus: Corpus, scored: Tokens, bits: dict[str, float]) ->
     """
     name = best(bits, compressor=False)
     losses = ngram_losses(reference_tokens(corpus), scored, len(corpus.vocabulary))
-    return next(loss for order, loss in losses if metric_name(order) == name)
+    return next(loss for order, loss in losses if _metric_name(order) == name)
 
 
-def metric_name(order: int) -> str:
-    """Return the name of an n-gram model in the metrics.
-
-    Args:
-        order: Length of the n-grams in characters, >= 1.
-
-    Returns:
-        `unigram` for order 1, else `ngram2`, `ngram3` and so on.
-    """
+def _metric_name(order: int) -> str:
+    """Return the name of an n-gram model in the metrics, for example `unigram` or `ngram2`."""
     return "unigram" if order == 1 else f"ngram{order}"
 
 

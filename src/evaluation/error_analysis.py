@@ -63,35 +63,16 @@ class LossGroup:
     accuracy: float
 
 
-def group_losses(predictions: Predictions, index: NDArray[np.intp], names: list[str]) -> list[LossGroup]:
-    """Compute the mean loss of each group of predictions.
-
-    Args:
-        predictions: The N predictions of a text, in any context.
-        index: Index in `names` of the group of each prediction, shape (N,).
-        names: Name of each group.
-
-    Returns:
-        The groups that have predictions, in the order of `names`.
-    """
-    sums = group_sums(index, len(names), predictions.loss, predictions.hits)
+def _group_losses(predictions: Predictions, index: NDArray[np.intp], names: list[str]) -> list[LossGroup]:
+    """Return the groups that have predictions; `index` has the position in `names` of each prediction."""
+    sums = _group_sums(index, len(names), predictions.loss, predictions.hits)
     return [LossGroup(names[k], n, nats / log(2) / n, hits / n) for k, n, nats, hits in sums]
 
 
-def group_sums(
+def _group_sums(
     index: NDArray[np.intp], size: int, first: NDArray[Any], second: NDArray[Any]
 ) -> list[tuple[int, int, float, float]]:
-    """Sum two values over each group.
-
-    Args:
-        index: Group of each element, 0 to size - 1, shape (N,).
-        size: Number of groups.
-        first: First value of each element, shape (N,).
-        second: Second value of each element, shape (N,).
-
-    Returns:
-        For each group that is not empty: its index, the number of its elements, and the sums of both values.
-    """
+    """Return for each group that is not empty its index, its size, and the sums of both values."""
     columns = [np.bincount(index, weights, size).tolist() for weights in (None, first, second)]
     return [(k, n, a, b) for k, (n, a, b) in enumerate(zip(*columns, strict=True)) if n]
 
@@ -109,7 +90,7 @@ def by_window_position(predictions: Predictions, seq_len: int) -> list[LossGroup
     """
     steps = max(1, seq_len)
     position = np.arange(predictions.loss.size) % steps
-    return group_losses(predictions, position, [str(k) for k in range(1, steps + 1)])
+    return _group_losses(predictions, position, [str(k) for k in range(1, steps + 1)])
 
 
 def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[LossGroup]:
@@ -123,7 +104,7 @@ def by_character(predictions: Predictions, tokens: Tokens, vocabulary: Vocabular
     Returns:
         One group for each character that was to be predicted, in the order of the vocabulary.
     """
-    return group_losses(predictions, tokens[1:].astype(np.intp), list(vocabulary.characters))
+    return _group_losses(predictions, tokens[1:].astype(np.intp), list(vocabulary.characters))
 
 
 def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocabulary) -> list[LossGroup]:
@@ -145,12 +126,8 @@ def by_word_position(predictions: Predictions, tokens: Tokens, vocabulary: Vocab
     index = np.arange(tokens.size)
     before = np.maximum.accumulate(np.where(letter, -1, index))  # the last position without a letter
     position = np.minimum(index - before, MAX_WORD_LENGTH + 1)
-    names = [
-        "non-letter",
-        *(str(k) for k in range(1, MAX_WORD_LENGTH + 1)),
-        f"{MAX_WORD_LENGTH + 1}+",
-    ]
-    return group_losses(predictions, position[1:], names)
+    names = ["non-letter", *(str(k) for k in range(1, MAX_WORD_LENGTH + 1)), f"{MAX_WORD_LENGTH + 1}+"]
+    return _group_losses(predictions, position[1:], names)
 
 
 @dataclass(frozen=True)
@@ -183,7 +160,7 @@ def reliability(confidence: NDArray[np.floating], hits: NDArray[np.bool_]) -> li
         The bins that hold a prediction, by ascending confidence.
     """
     index = np.clip(np.ceil(confidence.astype(np.float64) * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    sums = group_sums(index, BINS, confidence, hits)
+    sums = _group_sums(index, BINS, confidence, hits)
     return [Bin(b / BINS, (b + 1) / BINS, n, sure / n, right / n) for b, n, sure, right in sums]
 
 

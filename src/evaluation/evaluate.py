@@ -15,18 +15,9 @@ import numpy as np
 from src.common.console import WIDTH, format_table
 from src.common.errors import DivergenceError
 from src.data.corpus import Corpus
+from src.evaluation import error_analysis
 from src.evaluation.baselines import best, best_ngram_losses, cached_baselines, display_name, reference_tokens
-from src.evaluation.error_analysis import (
-    Bin,
-    Interval,
-    LossGroup,
-    block_bootstrap_ci,
-    by_character,
-    by_window_position,
-    by_word_position,
-    expected_calibration_error,
-    reliability,
-)
+from src.evaluation.error_analysis import Bin, Interval, LossGroup, block_bootstrap_ci
 from src.evaluation.scoring import Score, all_finite, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextMetrics, final_split
 from src.rnn.parameters import Array, RNNConfig
@@ -80,7 +71,7 @@ class Evaluation:
     @property
     def ece(self) -> float:
         """Expected calibration error, stateful, 0 to 1."""
-        return expected_calibration_error(self.bins)
+        return error_analysis.expected_calibration_error(self.bins)
 
     def metrics(self) -> dict[str, float]:
         """Return the scores by metric name.
@@ -128,24 +119,19 @@ class Evaluation:
         if not full:
             names = {ngram: f"best n-gram: {names[ngram]}", compressor: f"best compressor: {compressor}"}
             names["uniform"] = display_name("uniform")
-        difference, interval = self.delta_vs_ngram
+        minus, (difference, interval) = f"network minus {display_name(ngram)}", self.delta_vs_ngram
         confidence = sum(b.count * b.confidence for b in self.bins) / self.stateful.characters
         table = format_table(
             ("", "nats", "bits", "95% interval", "perplexity", "accuracy"),
             [
-                self.score_row("network, stateful", self.stateful),
-                self.score_row("network, stateless", self.stateless),
+                self._score_row("network, stateful", self.stateful),
+                self._score_row("network, stateless", self.stateless),
                 *(
                     (label, f"{bits * log(2):.4f}", f"{bits:.4f}", "", f"{2**bits:.3f}")
                     for name, label in names.items()
                     for bits in (self.baselines[name],)
                 ),
-                (
-                    f"network minus {display_name(ngram)}",
-                    f"{difference * log(2):.4f}",
-                    f"{difference:.4f}",
-                    format_interval(interval),
-                ),
+                (minus, f"{difference * log(2):.4f}", f"{difference:.4f}", _format_interval(interval)),
             ],
         )
         lines = [
@@ -158,36 +144,23 @@ class Evaluation:
             lines.append(
                 f"reference text: the last {self.n_reference:,} of {self.n_train:,} training characters"
             )
-        return "\n".join([*lines, *(self.breakdown_lines() if full else [])])
+        return "\n".join([*lines, *(self._breakdown_lines() if full else [])])
 
-    def score_row(self, name: str, score: Score) -> tuple[str, ...]:
-        """Format the row of a score in the table.
-
-        Args:
-            name: Label in the first column.
-            score: `stateful` or `stateless` of this evaluation.
-
-        Returns:
-            Cells: name, nats, bits, 95% interval, perplexity, accuracy.
-        """
+    def _score_row(self, name: str, score: Score) -> tuple[str, ...]:
+        """Return the cells of a score: name, nats, bits, 95% interval, perplexity, accuracy."""
         perplexity = f"{score.perplexity:.3f}" if score.perplexity < MAX_FIXED else f"{score.perplexity:.1e}"
-        interval = format_interval(self.intervals[score.context])
+        interval = _format_interval(self.intervals[score.context])
         return name, f"{score.loss:.4f}", f"{score.bpc:.4f}", interval, perplexity, f"{score.accuracy:.1%}"
 
-    def breakdown_lines(self) -> list[str]:
-        """Format the bits per character by position in the window, by position in the word, and by character.
-
-        Returns:
-            A heading and one text of several lines for each breakdown. Of the positions in the window only
-            some are shown, of the characters the ten with the largest total loss.
-        """
+    def _breakdown_lines(self) -> list[str]:
+        """Return a heading and one text per breakdown; of the characters the ten with the largest loss."""
         few = [g for g in self.by_window if int(g.name) in (1, 2, 3, 5, 10, 20, 50, 100, 200, self.seq_len)]
         hardest = sorted(self.by_character, key=lambda g: -g.count * g.bpc)[:10]
         return [
             "\nbits per character",
-            format_groups("with n characters read since the reset", few),
-            format_groups("n-th letter of a word", self.by_word),
-            format_groups("the ten characters with the largest total loss", hardest, quoted=True),
+            _format_groups("with n characters read since the reset", few),
+            _format_groups("n-th letter of a word", self.by_word),
+            _format_groups("the ten characters with the largest total loss", hardest, quoted=True),
         ]
 
     def report(self, texts: Iterable[TextMetrics]) -> dict[str, Any]:
@@ -202,30 +175,13 @@ class Evaluation:
         return {**asdict(self), "ece": self.ece, "texts": [asdict(text) for text in texts]}
 
 
-def format_interval(interval: Interval) -> str:
-    """Format the ends of a confidence interval.
-
-    Args:
-        interval: Interval to format.
-
-    Returns:
-        Both ends with three decimals, for example `[2.315, 2.402]`.
-    """
+def _format_interval(interval: Interval) -> str:
+    """Return both ends with three decimals, for example `[2.315, 2.402]`."""
     return f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
-    """Format the losses of groups below a title.
-
-    Args:
-        title: Text of the first line.
-        groups: Groups to show, in this order.
-        quoted: Write the names as Python strings, so that a space or a line break is visible; by default they
-            are written as they are.
-
-    Returns:
-        The title, and below it indented lines with the name and the bits per character of each group.
-    """
+def _format_groups(title: str, groups: list[LossGroup], quoted: bool = False) -> str:
+    """Return the title, and below it the bits per character of each group; `quoted` makes a space visible."""
     pairs = [f"{repr(g.name) if quoted else g.name}: {g.bpc:.2f}" for g in groups]
     unbroken = "  ".join(pair.replace(" ", "\0") for pair in pairs)
     lines = textwrap.fill(unbroken, WIDTH, initial_indent="    ", subsequent_indent="    ")
@@ -285,8 +241,8 @@ def evaluate_network(
         n_reference=reference_tokens(corpus).size,
         n_train=corpus.split("train").size,
         delta_vs_ngram=(float(delta.mean()), block_bootstrap_ci(delta, rng)),
-        bins=reliability(stateful.confidence, stateful.hits),
-        by_window=by_window_position(stateless, seq_len),
-        by_character=by_character(stateful, tokens, corpus.vocabulary),
-        by_word=by_word_position(stateful, tokens, corpus.vocabulary),
+        bins=error_analysis.reliability(stateful.confidence, stateful.hits),
+        by_window=error_analysis.by_window_position(stateless, seq_len),
+        by_character=error_analysis.by_character(stateful, tokens, corpus.vocabulary),
+        by_word=error_analysis.by_word_position(stateful, tokens, corpus.vocabulary),
     )

@@ -55,87 +55,51 @@ def ngram_losses(train: Tokens, scored: Tokens, vocabulary: int) -> Iterator[tup
     q = np.full(scored.size, 1 / vocabulary)
     p = q.copy()
     for order in orders(vocabulary):
-        grams, counts = np.unique(encode_ngrams(train, vocabulary, order), return_counts=True)
+        grams, counts = np.unique(_encode_ngrams(train, vocabulary, order), return_counts=True)
         if order > 1:  # q of the lower order: how many different characters precede each n-gram
             tails, kinds = np.unique(grams % np.uint64(vocabulary ** (order - 1)), return_counts=True)
-            interpolate(tails, kinds, encode_ngrams(scored, vocabulary, order - 1), vocabulary, q)
+            _interpolate(tails, kinds, _encode_ngrams(scored, vocabulary, order - 1), vocabulary, q)
             p[order - 1 :] = q[order - 1 :]
-        interpolate(grams, counts, encode_ngrams(scored, vocabulary, order), vocabulary, p)
+        _interpolate(grams, counts, _encode_ngrams(scored, vocabulary, order), vocabulary, p)
         yield order, -np.log2(p[1:])
 
 
-def interpolate(
+def _interpolate(
     grams: Codes, counts: NDArray[np.intp], asked: Codes, vocabulary: int, lower: Probabilities
 ) -> None:
     """Replace the probabilities of the lower order by those of this order, in place.
 
-    Args:
-        grams: Distinct n-grams of the training text, sorted, uint64, shape (G,).
-        counts: Count of each n-gram for p, number of different characters before it for q, shape (G,).
-        asked: The n-gram that ends at each character of the scored text except the first order-1, uint64,
-            shape (N - order + 1,).
-        vocabulary: Vocabulary size V.
-        lower: Probabilities of the lower order, float64, shape (N,); overwritten, except the first order-1.
+    `counts` has for each distinct n-gram of the training text, sorted, its count for p, or the number of
+    different characters before it for q. `asked` are the n-grams that end at each character of the scored
+    text except the first order-1; for these characters `lower`, shape (N,), is not changed.
     """
     if not (grams.size and asked.size):
         return
-    base, discount = np.uint64(vocabulary), absolute_discount(counts)
+    base, once, twice = np.uint64(vocabulary), int((counts == 1).sum()), int((counts == 2).sum())
+    discount = once / (once + 2 * twice) if once else 0.5
     of_gram = grams // base  # the context of each n-gram; sorted, as the n-grams are
     first = np.flatnonzero(np.concatenate([[True], of_gram[1:] != of_gram[:-1]]))
     contexts, seen = of_gram[first], np.add.reduceat(counts, first)
     followers = np.diff(first, append=grams.size)
 
     distinct, places = np.unique(asked, return_inverse=True)
-    n_gram = lookup_counts(grams, counts, distinct)[places]
-    n_context = lookup_counts(contexts, seen, distinct // base)[places]
-    spare = discount * lookup_counts(contexts, followers, distinct // base)[places]
+    n_gram = _lookup_counts(grams, counts, distinct)[places]
+    n_context = _lookup_counts(contexts, seen, distinct // base)[places]
+    spare = discount * _lookup_counts(contexts, followers, distinct // base)[places]
     p = lower[lower.size - asked.size :]
     np.copyto(
         p, (np.maximum(n_gram - discount, 0) + spare * p) / np.maximum(n_context, 1), where=n_context > 0
     )
 
 
-def absolute_discount(counts: NDArray[np.intp]) -> float:
-    """Compute the discount D, which is subtracted from every count and given to the lower order.
-
-    Ney, Essen and Kneser (1994); see the top of this module.
-
-    Args:
-        counts: Counts of the n-grams of one order, shape (G,).
-
-    Returns:
-        D, above 0 and at most 1.
-    """
-    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-    return once / (once + 2 * twice) if once else 0.5
-
-
-def lookup_counts(keys: Codes, values: NDArray[np.intp], asked: Codes) -> NDArray[np.intp]:
-    """Look up the values of keys.
-
-    Args:
-        keys: Known keys, sorted, uint64, shape (K,), K >= 1.
-        values: Value of each known key, shape (K,).
-        asked: Keys to look up, uint64, shape (M,).
-
-    Returns:
-        Value of each key in `asked`, shape (M,); 0 for an unknown key.
-    """
+def _lookup_counts(keys: Codes, values: NDArray[np.intp], asked: Codes) -> NDArray[np.intp]:
+    """Return the value of each key in `asked`, 0 for an unknown key; `keys` are sorted, at least one."""
     at = np.minimum(np.searchsorted(keys, asked), keys.size - 1)
     return np.where(keys[at] == asked, values[at], 0)
 
 
-def encode_ngrams(tokens: Tokens, vocabulary: int, order: int) -> Codes:
-    """Encode each sequence of `order` consecutive characters as one number in base V.
-
-    Args:
-        tokens: Token ids of a text, shape (N,).
-        vocabulary: Vocabulary size V.
-        order: Length of the n-grams in characters, one of `orders`.
-
-    Returns:
-        uint64, shape (N - order + 1,); empty if the text is shorter than one n-gram.
-    """
+def _encode_ngrams(tokens: Tokens, vocabulary: int, order: int) -> Codes:
+    """Return each sequence of `order` consecutive characters as one number in base V, (N - order + 1,)."""
     count = max(0, tokens.size - order + 1)
     code = np.zeros(count, np.uint64)
     for k in range(order):

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from src.common.process import single_blas_thread
 from src.rnn.loss import columns, log_softmax
-from src.rnn.network import Buffers, forward, zero_state
+from src.rnn.network import Buffers, Ids, forward, zero_state
 from src.rnn.parameters import Array, RNNConfig, unflatten
 
 MAX_FINITE_NATS = log(float_info.max)  # nats; the perplexity of a larger loss exceeds a double
 
 Tokens = NDArray[np.unsignedinteger]
-Chunk = tuple[NDArray[np.intp], Array, NDArray[np.bool_], Array]  # some predictions; see `run_streams`
+Chunk = tuple[Ids, Array, NDArray[np.bool_], Array]  # some predictions; see `_run_streams`
 CHUNK = 128  # time steps at once: enough for one large output product, small enough for the cache
 N_STREAMS = 32  # parallel streams of a quick validation
 BURN_IN = 64  # characters that a stream reads before the first that counts
@@ -85,8 +85,8 @@ def predict_stateful(architecture: RNNConfig, params: Array, tokens: Tokens) -> 
         The N predictions, with context `stateful`.
     """
     count = tokens.size - 1
-    chunks = run_streams(architecture, params, tokens, np.zeros(1, np.intp), count)
-    return collect("stateful", count, chunks)
+    chunks = _run_streams(architecture, params, tokens, np.zeros(1, np.intp), count)
+    return _collect("stateful", count, chunks)
 
 
 def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, seq_len: int) -> Predictions:
@@ -106,23 +106,17 @@ def predict_stateless(architecture: RNNConfig, params: Array, tokens: Tokens, se
     a, begins = architecture, np.arange(0, tokens.size - 1, seq_len)
     parallel = max(1, MAX_BUFFER_ELEMENTS // (seq_len * max(a.vocab, a.gates * a.hidden)))
     chunks = (
-        run_streams(a, params, tokens, begins[k : k + parallel], seq_len)
+        _run_streams(a, params, tokens, begins[k : k + parallel], seq_len)
         for k in range(0, begins.size, parallel)
     )
-    return collect("stateless", tokens.size - 1, chain.from_iterable(chunks))
+    return _collect("stateless", tokens.size - 1, chain.from_iterable(chunks))
 
 
 @single_blas_thread()
-def collect(context: str, count: int, chunks: Iterable[Chunk]) -> Predictions:
-    """Collect predictions from their chunks, and compute their mean.
+def _collect(context: str, count: int, chunks: Iterable[Chunk]) -> Predictions:
+    """Return the N predictions in the order of the text, with their mean, computed in float64.
 
-    Args:
-        context: `stateful` or `stateless`.
-        count: Number of predictions N in all chunks.
-        chunks: Output of `run_streams`, in any order; every position from 0 to N - 1 occurs once.
-
-    Returns:
-        The predictions in the order of the text. The mean loss is computed in float64.
+    The chunks come in any order; every position from 0 to N - 1 occurs once.
     """
     loss, hits = np.empty(count, np.float32), np.empty(count, np.bool_)
     confidence, nats = np.empty(count, np.float32), 0.0
@@ -158,39 +152,25 @@ def validation_loss(architecture: RNNConfig, params: Array, tokens: Tokens, most
         return predict_stateful(architecture, params, tokens).score.loss
     nats, count = 0.0, 0
     begins = np.arange(N_STREAMS) * part
-    for _, log_p, _, _ in run_streams(architecture, params, tokens, begins, length, BURN_IN):
+    for _, log_p, _, _ in _run_streams(architecture, params, tokens, begins, length, BURN_IN):
         nats -= float(log_p.sum(dtype=np.float64))
         count += log_p.size
     return nats / count
 
 
-def run_streams(
-    architecture: RNNConfig,
-    params: Array,
-    tokens: Tokens,
-    begins: NDArray[np.intp],
-    length: int,
-    warm_up: int = 0,
+def _run_streams(
+    architecture: RNNConfig, params: Array, tokens: Tokens, begins: Ids, length: int, warm_up: int = 0
 ) -> Iterator[Chunk]:
-    """Let B streams predict `length` characters each.
+    """Yield the predictions of B streams, each of `length` characters, in chunks of up to 128 time steps.
 
-    The memory does not depend on the length. The function allocates its own buffers, so scoring during
-    training does not affect the training.
+    Each stream begins at one of `begins`, after `warm_up` characters for which no predictions are yielded.
+    The first stream has no characters before it, so its state is set to zero after the warm-up. Predictions
+    after the end of the text are not yielded. Memory does not depend on the length, and the buffers are its
+    own, so that scoring during training does not affect the training.
 
-    Args:
-        architecture: Sizes and cell of the network.
-        params: Weights, shape (n,).
-        tokens: Token ids of the text, shape (N + 1,); predictions after its end are not yielded.
-        begins: Position of the first input of each stream, shape (B,).
-        length: Number of predictions of each stream.
-        warm_up: Number of characters that each stream reads before its first prediction; no predictions are
-            yielded for them. A stream that begins at position 0 has no characters before it, so the state of
-            the first stream is set to zero after the warm-up.
-
-    Yields:
-        A chunk, the predictions of up to 128 time steps, as four arrays of shape (n,): their positions (0 is
-        the prediction of the second character of the text), the log-probability in nats of the correct
-        character, whether it was the most probable one, and the log-probability of the most probable one.
+    A chunk has four arrays of shape (n,): the positions of the predictions (0 is that of the second
+    character), the log-probability in nats of the correct character, whether it was the most probable one,
+    and the log-probability of the most probable one.
     """
     p, predictions, batch = unflatten(architecture, params), tokens.size - 1, begins.size
     state = zero_state(architecture, batch, params.dtype)

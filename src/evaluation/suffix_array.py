@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.unsignedinteger]
+Positions = NDArray[np.int64]
 
 
-def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
+def suffix_array(tokens: Tokens) -> Positions:
     """Compute the suffix array of a text.
 
     Memory: 60 bytes per character.
@@ -48,7 +49,7 @@ def suffix_array(tokens: Tokens) -> NDArray[np.int64]:
     return order
 
 
-def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -> tuple[int, int]:
+def longest_copy(tokens: Tokens, suffixes: Positions, passage: Tokens) -> tuple[int, int]:
     """Find the longest part of a passage that occurs in a text; the first one if several are longest.
 
     The candidates, one for each position of the passage, grow together by one character at a time. Each keeps
@@ -73,8 +74,8 @@ def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -
         start, low, high = start[inside], low[inside], high[inside]
         goal = passage[start + length].astype(np.int64)
         low, high = (
-            bisect(tokens, suffixes, low, high, length, goal),
-            bisect(tokens, suffixes, low, high, length, goal + 1),
+            _bisect(tokens, suffixes, low, high, length, goal),
+            _bisect(tokens, suffixes, low, high, length, goal + 1),
         )
         occurs = low < high
         if not occurs.any():
@@ -87,29 +88,13 @@ def longest_copy(tokens: Tokens, suffixes: NDArray[np.int64], passage: Tokens) -
         start, low, high = start[keep], low[keep], high[keep]
 
 
-def bisect(
-    tokens: Tokens,
-    suffixes: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
-    depth: int,
-    goal: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Find in each range of suffixes the first one whose character at `depth` is at least `goal`.
+def _bisect(
+    tokens: Tokens, suffixes: Positions, low: Positions, high: Positions, depth: int, goal: Positions
+) -> Positions:
+    """Return the index of the first suffix in each range [low, high) whose character at `depth` is >= `goal`.
 
     All suffixes of a range are equal up to `depth`, so these characters are sorted. The end of the text
-    counts as smaller than every character.
-
-    Args:
-        tokens: Token ids of the text, shape (n,).
-        suffixes: Suffix array of `tokens`, int64, shape (n,).
-        low: First index of each range in `suffixes`, shape (k,).
-        high: End of each range, exclusive, shape (k,).
-        depth: Number of characters of the suffixes before the compared one.
-        goal: Token id for each range, shape (k,).
-
-    Returns:
-        Indices in `suffixes`, int64, shape (k,); `high` for a range without such a suffix.
+    counts as smaller than every character. For a range without such a suffix the index is `high`.
     """
     low, high = low.copy(), high.copy()
     while (low < high).any():

@@ -142,7 +142,7 @@ class TextQuality:
             UserError: The vocabulary lacks a character of the text.
         """
         prompt = self.corpus.normalization.apply(prompt)
-        words = whole_words(prompt, text)
+        words = _whole_words(prompt, text)
         passage = self.corpus.vocabulary.encode(text)
         copied, at = longest_copy(self.tokens, self.suffixes, passage) if text else (0, 0)
         known = sum(word in self.words for word in words) / len(words) if words else None
@@ -151,9 +151,9 @@ class TextQuality:
             temperature=temperature,
             characters=len(text),
             known_words=known,
-            distinct_1=distinct(words, 1),
-            distinct_2=distinct(words, 2),
-            repetition=None if (share := distinct(words, 4)) is None else 1 - share,
+            distinct_1=_distinct(words, 1),
+            distinct_2=_distinct(words, 2),
+            repetition=None if (share := _distinct(words, 4)) is None else 1 - share,
             longest_match=copied,
             matched_text=text[at : at + copied],
         )
@@ -171,32 +171,14 @@ class TextQuality:
         return self.compute("", text, None)
 
 
-def whole_words(prompt: str, text: str) -> list[str]:
-    """Return the words that begin after the prompt and end before the end of the text.
-
-    A word at the end of the text is left out, because its next letters are unknown.
-
-    Args:
-        prompt: Normalized prompt.
-        text: Text that continues the prompt.
-
-    Returns:
-        The words in their order.
-    """
+def _whole_words(prompt: str, text: str) -> list[str]:
+    """Return the words that begin after the prompt and end before the end of the text."""
     found = WORD.finditer(prompt + text)
     return [m.group() for m in found if m.start() >= len(prompt) and m.end() < len(prompt) + len(text)]
 
 
-def distinct(words: list[str], n: int) -> float | None:
-    """Compute the share of different sequences of n consecutive words.
-
-    Args:
-        words: Words in the order of the text.
-        n: Number of words in a sequence.
-
-    Returns:
-        Number of different sequences divided by the number of sequences; None for fewer than n words.
-    """
+def _distinct(words: list[str], n: int) -> float | None:
+    """Return the share of different sequences of n consecutive words; None for fewer than n words."""
     runs = list(zip(*(words[k:] for k in range(n)), strict=False))
     return len(set(runs)) / len(runs) if runs else None
 

@@ -54,7 +54,7 @@ def sample(
             first character is generated.
     """
     # Not by `sample_many`: its tuples would add 15% to the time of a character.
-    prompt_ids, known = encode(model, prompt), model.vocabulary.characters
+    prompt_ids, known = _encode(model, prompt), model.vocabulary.characters
     ids = generate_batch(model, prompt_ids, temperature, rng.random(length)[:, None], top_k, top_p)
     return (known[token[0]] for token in ids)
 
@@ -93,7 +93,7 @@ def sample_many(
         UserError: The prompt has a character that is not in the vocabulary. The call raises it, before the
             first character is generated.
     """
-    prompt_ids = encode(model, prompt)
+    prompt_ids = _encode(model, prompt)
     others = [child.random(length) for child in rng.spawn(count - 1)]
     first = generate_batch(model, prompt_ids, temperature, rng.random(length)[:, None], top_k, top_p)
     rest: Iterator[Ids] = repeat(np.zeros(0, np.intp), length)
@@ -103,16 +103,8 @@ def sample_many(
     return (tuple(known[k] for k in (*one, *many)) for one, many in zip(first, rest, strict=True))
 
 
-def encode(model: TrainedModel, prompt: str) -> Ids:
-    """Normalize a prompt and return its token ids.
-
-    Args:
-        model: Trained network with its vocabulary and normalization.
-        prompt: Text.
-
-    Returns:
-        Token ids, intp, shape (P,).
-    """
+def _encode(model: TrainedModel, prompt: str) -> Ids:
+    """Return the token ids of a prompt, normalized, intp, shape (P,)."""
     return model.vocabulary.encode(model.normalization.apply(prompt)).astype(np.intp)
 
 

@@ -3,15 +3,15 @@
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialize
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
 from src.common.errors import UserError
-from src.common.files import load_json, write_atomically, write_json
+from src.common.files import load_json, record_schema, write_atomically, write_json
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.cells import get_cell
@@ -35,56 +35,12 @@ class TrainedModel:
     normalization: Normalization
 
 
-class ArchitectureFields(TypedDict):
-    """Fields of an `RNNConfig` as JSON.
-
-    Attributes:
-        vocab: Vocabulary size V.
-        hidden: Hidden units per layer H.
-        cell: `rnn`, `gru`, `lstm`, or the dotted path of a `Cell`.
-        layers: Number of layers L.
-        activation: `tanh`, or `relu` for the cell `rnn`.
-    """
-
-    vocab: int
-    hidden: int
-    cell: str
-    layers: int
-    activation: str
-
-
-class NormalizationFields(TypedDict):
-    """Fields of a `Normalization` as JSON.
-
-    Attributes:
-        lowercase: Whether letters are mapped to lower case.
-        letters_only: Whether every character that is not a letter is replaced by a space.
-        collapse_spaces: Whether several spaces in a row become one.
-    """
-
-    lowercase: bool
-    letters_only: bool
-    collapse_spaces: bool
-
-
-class ModelFile(TypedDict):
-    """Content of model.json.
-
-    Attributes:
-        format: Version of the file, see `FORMAT`.
-        architecture: Sizes and cell type of the network.
-        characters: Characters of the vocabulary, in the order of their ids.
-        normalization: Normalization of the corpus.
-        weights_sha256: SHA-256 of the bytes of the flat weight vector, hexadecimal.
-    """
-
-    format: int
-    architecture: ArchitectureFields
-    characters: list[str]
-    normalization: NormalizationFields
-    weights_sha256: str
-
-
+MODEL_FIELDS: dict[str, Any] = {  # how model.json and a checkpoint describe a model
+    "architecture": record_schema(**get_type_hints(RNNConfig)),
+    "characters": list[str],  # in the order of their ids
+    "normalization": record_schema(**get_type_hints(Normalization)),
+}
+MODEL_FILE = record_schema(format=int, **MODEL_FIELDS, weights_sha256=str)
 DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: all arrays have the same
 FORMAT = 2  # of model.json; 2: the LSTM's gates are in the order o, i, f, g
 
@@ -102,16 +58,14 @@ def save(model: TrainedModel, folder: Path) -> None:
     """
     tensors = named_views(model.architecture, model.params)
     write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(serialize(tensors)))
-    write_json(
-        folder / "model.json",
-        {
-            "format": FORMAT,
-            "architecture": asdict(model.architecture),
-            "characters": list(model.vocabulary.characters),
-            "normalization": asdict(model.normalization),
-            "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
-        },
-    )
+    described = {
+        "format": FORMAT,
+        "architecture": asdict(model.architecture),
+        "characters": list(model.vocabulary.characters),
+        "normalization": asdict(model.normalization),
+        "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
+    }
+    write_json(folder / "model.json", described)
 
 
 def digest(folder: Path) -> str:
@@ -125,11 +79,11 @@ def digest(folder: Path) -> str:
 
     Raises:
         UserError: The file is missing or cannot be read.
-    """  # noqa: DOC501 (`damaged_model_error` returns a UserError)
+    """  # noqa: DOC501 (`_damaged_model_error` returns a UserError)
     try:
         return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     except OSError as error:
-        raise damaged_model_error(folder, error) from error
+        raise _damaged_model_error(folder, error) from error
 
 
 def load(folder: Path) -> TrainedModel:
@@ -145,7 +99,7 @@ def load(folder: Path) -> TrainedModel:
         UserError: A file is missing, damaged or of another format, or the two files do not fit together.
     """  # noqa: DOC501 (it becomes the UserError below)
     try:
-        described = load_json(folder / "model.json", ModelFile)
+        described = load_json(folder / "model.json", MODEL_FILE)
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
         architecture = RNNConfig(**described["architecture"])
@@ -162,17 +116,9 @@ def load(folder: Path) -> TrainedModel:
             raise ValueError("the weights changed after they were written")
         return TrainedModel(architecture, params, vocabulary, Normalization(**described["normalization"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise damaged_model_error(folder, error) from error
+        raise _damaged_model_error(folder, error) from error
 
 
-def damaged_model_error(folder: Path, error: Exception) -> UserError:
-    """Return the one-line error for a directory whose model cannot be read.
-
-    Args:
-        folder: Directory of the model.
-        error: Reason, which is shown in parentheses.
-
-    Returns:
-        The error, to be raised by the caller.
-    """
+def _damaged_model_error(folder: Path, error: Exception) -> UserError:
+    """Return the one-line error for a directory whose model cannot be read, with the reason."""
     return UserError(f"run: expected a whole model, got a damaged one in {folder} ({error})")

@@ -11,7 +11,7 @@ from src.common.console import pluralize
 from src.common.process import single_blas_thread
 from src.config.constraints import Constraint, fields_of
 from src.config.schema import PlayConfig
-from src.generation.sampling import encode, sample, scaled_probabilities
+from src.generation.sampling import sample, scaled_probabilities
 from src.models.serialization import TrainedModel
 from src.rnn.step import Stepper
 from src.tracking.run_record import RunRecord
@@ -160,8 +160,9 @@ class NextCharacter:
         """
         model, request, vocabulary = self.model, self.request, self.model.vocabulary
         start, end = max(known for known in self.states if known <= place), place + 1
-        generated = vocabulary.encode(text[max(start, len(request.prompt)) : end]).astype(np.intp)
-        ids = generated if start else np.append(encode(model, request.prompt[:end]), generated)
+        read = text[max(start, len(request.prompt)) : end]
+        prompt = "" if start else model.normalization.apply(request.prompt[:end])
+        ids = vocabulary.encode(prompt + read)
         self.stepper.state[:] = self.states[start]
         logits = np.zeros((1, len(vocabulary)))  # a text begins with any character
         with single_blas_thread():

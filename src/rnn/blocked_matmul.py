@@ -36,19 +36,12 @@ MIN_TILE_ROWS = 16  # with fewer, wh is read only once and the copy does not mat
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiling of products (B, H) x (H, H): the result is computed in tiles of `rows` x `columns`.
+    """Tiling of products (B, H) x (H, H): the result is computed in tiles of `rows` x `columns`."""
 
-    Attributes:
-        batch: Batch size B.
-        units: Hidden units H.
-        rows: Rows of a tile, a divisor of B.
-        columns: Columns of a tile, a divisor of H; H itself if nothing is cut.
-    """
-
-    batch: int
-    units: int
-    rows: int
-    columns: int
+    batch: int  # batch size B
+    units: int  # hidden units H
+    rows: int  # of a tile, a divisor of B
+    columns: int  # of a tile, a divisor of H; H itself if nothing is cut
 
     @classmethod
     @cache
@@ -67,21 +60,14 @@ class Tiling:
         rows = batch
         while rows % 2 == 0 and rows * units * columns > SMALL_GEMM_MULS:
             rows //= 2
-        if (
-            not columns
-            or rows < MIN_TILE_ROWS
-            or rows * units * columns > SMALL_GEMM_MULS
-            or units * columns > MAX_TILE_ELEMENTS
-        ):
-            return cls(batch, units, batch, units)
-        return cls(batch, units, rows, columns)
+        small = rows * units * columns <= SMALL_GEMM_MULS and units * columns <= MAX_TILE_ELEMENTS
+        if columns and rows >= MIN_TILE_ROWS and small:
+            return cls(batch, units, rows, columns)
+        return cls(batch, units, batch, units)
 
     @property
     def matmul(self) -> Callable[..., Any]:
-        """Function that multiplies the tiled factors.
-
-        It is ndarray.dot, which is faster to call, if nothing is cut; otherwise it is np.matmul.
-        """
+        """Function that multiplies the tiled factors; ndarray.dot, faster to call, if nothing is cut."""
         return np.ndarray.dot if self.columns == self.units else np.matmul
 
     def tile_rhs(self, w: Array) -> Array:

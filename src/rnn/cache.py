@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,9 +90,7 @@ class LayerCache:
     views: dict[Callable[..., Any], tuple[Array, Any]] = field(default_factory=dict)
 
     def cached_views(self, make: Callable[["LayerCache", Array], Views], of: Array) -> Views:
-        """Return `make(self, of)`, computed once per array.
-
-        The views are stored because indexing an array takes as much time as a call of NumPy.
+        """Return `make(self, of)`, computed once per array: indexing takes as long as a call of NumPy.
 
         Args:
             make: Function that slices this cache and `of` into the views of each time step.
@@ -107,9 +105,7 @@ class LayerCache:
         return views
 
     @classmethod
-    def allocate(
-        cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32
-    ) -> "LayerCache":
+    def allocate(cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32) -> Self:
         """Allocate a cache with a zero initial state.
 
         Args:
@@ -139,9 +135,6 @@ class LayerCache:
 
     @cached_property
     def extra(self) -> Array:
-        """Last block, shape (T, B, H): tanh(c_t) of the LSTM, q_t of the GRU, scratch of the vanilla RNN.
-
-        q_t = h_{t-1} wh_n + bh.
-        """
+        """Last block, shape (T, B, H): tanh(c_t) of the LSTM, q_t of the GRU, scratch of the vanilla RNN."""
         last: Array = self.blocks[-1]
         return last

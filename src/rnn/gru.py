@@ -41,7 +41,7 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.tile_rhs(wh), cache.product, tiling.tile_lhs(cache.h)
     tiles = tiling.tile_out(product)
     of_sigmoids, of_q = product[:SIGMOIDS], product[SIGMOIDS]
-    steps = cache.cached_views(views, cache.h)
+    steps = cache.cached_views(_views, cache.h)
     for left_t, (sigmoids, (r, z, n, q), h_before, h_t), xw_t in zip(left[:-1], steps, inputs, strict=True):
         np.matmul(left_t, wh, out=tiles)
         np.add(of_sigmoids, xw_t[:SIGMOIDS], out=of_sigmoids)
@@ -57,17 +57,8 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
         np.add(h_t, n, out=h_t)
 
 
-def views(cache: LayerCache, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
-    """Slice the activation cache for the loops of `forward` and `backward`.
-
-    Args:
-        cache: Activation cache of the layer.
-        h: Hidden states, shape (T+1, B, H).
-
-    Returns:
-        For each time step: the sigmoid gates (2, B, H); r, z, n and q as a tuple of arrays (B, H); h_{t-1}
-            and h_t, each (B, H).
-    """
+def _views(cache: LayerCache, h: Array) -> list[tuple[Array, tuple[Array, ...], Array, Array]]:
+    """Return for each time step: the sigmoid gates (2, B, H); r, z, n, q; h_{t-1} and h_t, each (B, H)."""
     blocks = cache.blocks.swapaxes(0, 1)
     return [(b[:SIGMOIDS], tuple(b), h[t], h[t + 1]) for t, b in enumerate(blocks)]
 
@@ -98,7 +89,7 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
     factors, e_d, (slope, carry) = cache.scratch[:2], cache.scratch[2:4], cache.scratch[4:]
     carry[...] = 0
     product[...] = 0
-    steps = cache.cached_views(views, cache.h)
+    steps = cache.cached_views(_views, cache.h)
     for t in range(len(dh) - 1, -1, -1):
         (sigmoids, (r, z, n, q), _, h_t), dh_t = steps[t], dh[t]
         np.multiply(r, q, out=e_d[0])

@@ -47,7 +47,7 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
     wh, product, left = tiling.tile_rhs(wh), cache.product, tiling.tile_lhs(cache.h)
     tiles = tiling.tile_out(product)
     u, w = cache.scratch[:2]
-    steps = cache.cached_views(forward_views, cache.h)
+    steps = cache.cached_views(_forward_views, cache.h)
     for h_before, (gates, sigmoids, (o, i, f, g, tanh_c), c_before, c_t, h_t), xw_t in zip(
         left[:-1], steps, inputs, strict=True
     ):
@@ -63,19 +63,10 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array]) -> None:
         np.multiply(o, tanh_c, out=h_t)
 
 
-def forward_views(
+def _forward_views(
     cache: LayerCache, h: Array
 ) -> list[tuple[Array, Array, tuple[Array, ...], Array, Array, Array]]:
-    """Slice the activation cache for the loop of `forward`.
-
-    Args:
-        cache: Activation cache of the layer.
-        h: Hidden states, shape (T+1, B, H).
-
-    Returns:
-        For each time step: all gates (4, B, H), the sigmoid gates (3, B, H), the five blocks as a tuple of
-            arrays (B, H), then c_{t-1}, c_t and h_t, each (B, H).
-    """
+    """Return for each time step: all gates, the sigmoid gates, the five blocks, c_{t-1}, c_t and h_t."""
     blocks, c = cache.blocks.swapaxes(0, 1), cache.c
     return [(b[:4], b[:SIGMOIDS], tuple(b), c[t], c[t + 1], h[t + 1]) for t, b in enumerate(blocks)]
 
@@ -110,7 +101,7 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
     h_u, u, w = h_u_w[:2], *h_u_w[1:]
     product[...] = 0
     dc[...] = 0
-    steps = cache.cached_views(backward_views, dh)
+    steps = cache.cached_views(_backward_views, dh)
     for t in range(len(dh) - 1, -1, -1):
         c_t, dh_t, f, o_i, sigmoids, tanh_c_and_g, da, da_o, da_i_f_g = steps[t]
         np.multiply(o_i, tanh_c_and_g, out=h_u)
@@ -136,16 +127,10 @@ def backward(p: Layer, grad: Layer, cache: LayerCache, dh: Array) -> Array:
     return cache.gates
 
 
-def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, ...]]:
-    """Slice the activation cache and the gradient for the loop of `backward`.
+def _backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, ...]]:
+    """Return for each time step the views that the loop of `backward` names.
 
-    Args:
-        cache: Activation cache of the layer.
-        dh: Upstream gradient, shape (T, B, H).
-
-    Returns:
-        For each time step: c_t, dL/dh_t, f, (o, i), (o, i, f), (tanh c, g), and dL/da of all gates, of o, and
-            of (i, f, g). The gradients overwrite the gates.
+    The gradients dL/da of all gates, of o, and of (i, f, g) overwrite the gates.
     """
     return [
         (cache.c[t + 1], dh[t], b[2], b[:2], b[:SIGMOIDS], b[:2:-1], b[:4], b[0], b[1:4])

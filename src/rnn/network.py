@@ -8,7 +8,7 @@ layer. Arrays are time-major. A one-hot vector times `wx` is a row of `wx`, so t
 and needs no one-hot vectors.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,7 @@ class Buffers:
 
     @classmethod
     def allocate(
-        cls,
-        architecture: RNNConfig,
-        steps: int,
-        batch: int,
-        dtype: Any = np.float32,
-        training: bool = False,
+        cls, architecture: RNNConfig, steps: int, batch: int, dtype: Any = np.float32, training: bool = False
     ) -> "Buffers":
         """Allocate the buffers, with a zero initial state.
 
@@ -191,15 +186,13 @@ def forward(p: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = Non
 
 
 def embed(layer: Layer, ids: Ids, table: Array, cache: LayerCache, n_sigmoid: int) -> Iterable[Array]:
-    """Compute the input projection x_t wx + b of the first layer by a look-up in wx + b.
-
-    It is halved for the sigmoid gates.
+    """Compute the input projection x_t wx + b of the first layer by a look-up, halved for the sigmoid gates.
 
     Args:
         layer: Parameters of the first layer.
         ids: Token ids, int64, shape (T, B).
         table: Array for wx + b, shape (G, V, H), overwritten.
-        cache: Activation cache of the layer. The projection is written to its gates; if they are larger than
+        cache: Activation cache; the projection is written to its gates, or, if they are larger than
             CACHE_BYTES, to `embedding`, one time step at a time.
         n_sigmoid: Number of sigmoid gates.
 
@@ -210,44 +203,21 @@ def embed(layer: Layer, ids: Ids, table: Array, cache: LayerCache, n_sigmoid: in
     if n_sigmoid:
         table[:n_sigmoid] *= 0.5
     if cache.gates.nbytes > CACHE_BYTES:
-        return embed_each_step(ids, table, cache.embedding)
+        return (np.take(table, ids_t, axis=1, out=cache.embedding, mode="clip") for ids_t in ids)
     for rows, gate in zip(table, cache.gates, strict=True):
         np.take(rows, ids, axis=0, out=gate, mode="clip")  # clip: writes to out unbuffered
-    return cache.cached_views(time_steps, cache.gates)
+    return cache.cached_views(_time_steps, cache.gates)
 
 
-def time_steps(cache: LayerCache, gates: Array) -> list[Array]:
-    """Slice the gates by time step.
-
-    Args:
-        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
-        gates: Gates, shape (G, T, B, H).
-
-    Returns:
-        One view of shape (G, B, H) for each time step.
-    """
+def _time_steps(cache: LayerCache, gates: Array) -> list[Array]:
+    """Return the gates of each time step, views of shape (G, B, H)."""
     return list(gates.swapaxes(0, 1))
 
 
-def embed_each_step(ids: Ids, table: Array, out: Array) -> Iterator[Array]:
-    """Yield the embedding of one time step after the other, all in the same array.
-
-    Args:
-        ids: Token ids, int64, shape (T, B).
-        table: Embedding table wx + b, shape (G, V, H).
-        out: Array for the embedding, shape (G, B, H), overwritten in each step.
-
-    Yields:
-        The embedding of one time step, the array `out`.
-    """
-    for ids_t in ids:
-        yield np.take(table, ids_t, axis=1, out=out, mode="clip")
-
-
 def input_projection(layer: Layer, x: Array, cache: LayerCache, n_sigmoid: int) -> Iterable[Array]:
-    """Compute the input projection x_t wx + b of a layer above the first, for all time steps in one product.
+    """Compute the input projection x_t wx + b of a layer above the first, in cache.gates.
 
-    It is written to cache.gates, halved for the sigmoid gates.
+    One product computes all time steps. The projection is halved for the sigmoid gates.
 
     Args:
         layer: Parameters of the layer.
@@ -264,7 +234,7 @@ def input_projection(layer: Layer, x: Array, cache: LayerCache, n_sigmoid: int) 
     projection += layer.b[:, None]
     if n_sigmoid:
         projection[:n_sigmoid] *= 0.5
-    return cache.cached_views(time_steps, cache.gates)
+    return cache.cached_views(_time_steps, cache.gates)
 
 
 def backward(p: Parameters, g: Parameters, ids: Ids, buffers: Buffers, masks: Array | None = None) -> None:

@@ -8,10 +8,11 @@ learning rate. Scalars are Python floats, so that float32 arrays stay float32. T
 hyperparameters, with their reasons, are in conf/optimizer/.
 """
 
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from math import isfinite, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,63 +25,43 @@ SMALLEST_EPS = 1e-30  # a normal number in float32
 State = dict[str, Array]
 
 
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    integer: bool = False,
-) -> None:
-    """Check that a value is a finite number within its bounds.
-
-    Args:
-        name: Name of the value in the message.
-        value: The value; True and False are not numbers.
-        ge: Bound: value >= ge. None for no bound, here and below.
-        gt: Bound: value > gt.
-        le: Bound: value <= le.
-        lt: Bound: value < lt.
-        integer: Whether the value must be an int.
-
-    Raises:
-        ValueError: The value is no number, not finite, or out of bounds; one line that names the bounds.
-
-    Examples:
-        >>> check_number("beta1", 2, ge=0, lt=1)
-        Traceback (most recent call last):
-        ValueError: beta1: expected a number >= 0 and < 1, got 2
-    """
-    number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
-    within = number and isfinite(value)
-    within = within and (ge is None or value >= ge) and (gt is None or value > gt)
-    within = within and (le is None or value <= le) and (lt is None or value < lt)
-    if not within:
-        ends = {">=": ge, ">": gt, "<=": le, "<": lt}
-        bounds = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
-        raise ValueError(f"{name}: expected {'an integer' if integer else 'a number'} {bounds}, got {value}")
+BOUNDS = {
+    "ge": (">=", operator.ge),
+    "gt": (">", operator.gt),
+    "le": ("<=", operator.le),
+    "lt": ("<", operator.lt),
+}
 
 
 def check_fields(instance: Any) -> None:
     """Check the hyperparameters of a dataclass.
 
-    A number within bounds is declared as `field(metadata={"ge": 0, "lt": 1})`, with the arguments of
-    `check_number`; a field of type bool must be True or False.
+    A number within bounds is declared as `field(metadata={"ge": 0, "lt": 1})`, with keys of `BOUNDS`; it must
+    be finite, and an int if the type of the field is int. A field of type bool must be True or False.
 
     Args:
         instance: Instance of the dataclass.
 
     Raises:
-        ValueError: A field is out of bounds or has a wrong type.
+        ValueError: A field is out of bounds or has a wrong type; one line that names the bounds.
+
+    Examples:
+        >>> RMSprop(decay=2, eps=1e-8)
+        Traceback (most recent call last):
+        ValueError: decay: expected a number >= 0 and < 1, got 2
     """
     for each in fields(instance):
-        value = getattr(instance, each.name)
-        if each.metadata:
-            check_number(each.name, value, **each.metadata)
-        elif each.type is bool and not isinstance(value, bool):
+        value, whole = getattr(instance, each.name), each.type is int
+        if each.type is bool and not isinstance(value, bool):
             raise ValueError(f"{each.name}: expected true or false, got {value}")
+        bounds = [(*BOUNDS[key], each.metadata[key]) for key in BOUNDS if key in each.metadata]
+        if not bounds:
+            continue
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not (number and isfinite(value) and all(holds(value, end) for _, holds, end in bounds)):
+            expected = " and ".join(f"{sign} {end:g}" for sign, _, end in bounds)
+            kind = "an integer" if whole else "a number"
+            raise ValueError(f"{each.name}: expected {kind} {expected}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +69,17 @@ class Optimizer(ABC):
     """Base class of the optimizers; `optimizer._target_` of the config names a subclass.
 
     Attributes:
+        arrays: Names of the arrays that persist between steps and begin as zeros.
         weight_decay: Decoupled weight decay, >= 0, which the trainer applies (see `decay_weights`).
     """
 
+    arrays: ClassVar[tuple[str, ...]] = ()
     weight_decay: float = field(default=0.0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
         """Check the hyperparameters; see `check_fields`."""
         check_fields(self)
 
-    @abstractmethod
     def state(self, w: Array) -> State:
         """Return the arrays that persist between steps, with their values before the first step.
 
@@ -105,8 +87,9 @@ class Optimizer(ABC):
             w: Flat vector of the parameters, shape (n,); it determines shape and dtype of the arrays.
 
         Returns:
-            New arrays by name; empty if the optimizer has none.
+            New arrays by name; by default zeros with the names in `arrays`.
         """
+        return {name: zeros(w.shape, w.dtype) for name in self.arrays}
 
     @abstractmethod
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
@@ -128,17 +111,6 @@ class SGD(Optimizer):
 
     Robbins and Monro (1951), "A stochastic approximation method".
     """
-
-    def state(self, w: Array) -> State:
-        """Return no arrays: the rule has no state.
-
-        Args:
-            w: Flat vector of the parameters, shape (n,).
-
-        Returns:
-            An empty dict.
-        """
-        return {}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
         """Take one step, in place.
@@ -169,19 +141,9 @@ class Momentum(Optimizer):
         nesterov: Whether to use Nesterov momentum.
     """
 
+    arrays = ("velocity",)
     momentum: float = field(metadata={"ge": 0, "lt": 1})
     nesterov: bool
-
-    def state(self, w: Array) -> State:
-        """Return the velocity u before the first step.
-
-        Args:
-            w: Flat vector of the parameters, shape (n,).
-
-        Returns:
-            `velocity`, zeros of the shape and dtype of `w`.
-        """
-        return {"velocity": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
         """Take one step, in place.
@@ -212,18 +174,8 @@ class Adagrad(Optimizer):
         eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
+    arrays = ("sum",)
     eps: float = field(metadata={"ge": SMALLEST_EPS})
-
-    def state(self, w: Array) -> State:
-        """Return the sum s before the first step.
-
-        Args:
-            w: Flat vector of the parameters, shape (n,).
-
-        Returns:
-            `sum`, zeros of the shape and dtype of `w`.
-        """
-        return {"sum": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
         """Take one step, in place.
@@ -253,19 +205,9 @@ class RMSprop(Optimizer):
         eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
+    arrays = ("square_avg",)
     decay: float = field(metadata={"ge": 0, "lt": 1})
     eps: float = field(metadata={"ge": SMALLEST_EPS})
-
-    def state(self, w: Array) -> State:
-        """Return the running mean s before the first step.
-
-        Args:
-            w: Flat vector of the parameters, shape (n,).
-
-        Returns:
-            `square_avg`, zeros of the shape and dtype of `w`.
-        """
-        return {"square_avg": np.zeros_like(w)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
         """Take one step, in place.
@@ -299,6 +241,7 @@ class Adam(Optimizer):
         eps: Small constant that keeps the division finite, >= SMALLEST_EPS.
     """
 
+    arrays = ("exp_avg", "exp_avg_sq")
     beta1: float = field(metadata={"ge": 0, "lt": 1})
     beta2: float = field(metadata={"ge": 0, "lt": 1})
     eps: float = field(metadata={"ge": SMALLEST_EPS})
@@ -313,11 +256,7 @@ class Adam(Optimizer):
             `exp_avg`, m / (1 - beta1), and `exp_avg_sq`, v / (1 - beta2), zeros of the shape and dtype of
                 `w`, and `step`, k, an int64 scalar array.
         """
-        return {
-            "exp_avg": zeros(w.shape, w.dtype),
-            "exp_avg_sq": zeros(w.shape, w.dtype),
-            "step": np.zeros((), np.int64),
-        }
+        return super().state(w) | {"step": np.zeros((), np.int64)}
 
     def update(self, state: State, w: Array, g: Array, lr: float) -> None:
         """Take one step, in place.

@@ -170,14 +170,9 @@ def unflatten(architecture: RNNConfig, params: Array) -> Parameters:
     layers = []
     for layer in range(architecture.layers):
         suffix = "" if layer == 0 else str(layer + 1)
-        layers.append(
-            Layer(
-                wx=views[f"wx{suffix}"].reshape(g, -1, h),
-                wh=views[f"wh{suffix}"].reshape(g, h, h),
-                b=views[f"b{suffix}"].reshape(g, h),
-                bh=views.get(f"bh{suffix}", params[:0]),
-            )
-        )
+        wx, wh, b = (views[f"{name}{suffix}"] for name in ("wx", "wh", "b"))
+        bh = views.get(f"bh{suffix}", params[:0])
+        layers.append(Layer(wx.reshape(g, -1, h), wh.reshape(g, h, h), b.reshape(g, h), bh))
     return Parameters(tuple(layers), views["wy"], views["by"])
 
 

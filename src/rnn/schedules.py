@@ -5,7 +5,6 @@ k / warmup_steps. Goyal et al. (2017), "Accurate, large minibatch SGD". The defa
 their reasons, are in conf/schedule/.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import cos, pi
 
@@ -13,25 +12,28 @@ from src.rnn.optimizers import check_fields
 
 
 @dataclass
-class Schedule(ABC):
-    """Base class of the schedules; `schedule._target_` of the config names a subclass.
+class Schedule:
+    """Base class of the schedules: the warm-up; `schedule._target_` of the config names a subclass.
 
-    A schedule has no state by default. A subclass with a state overrides `on_validation`, `state` and
-    `restore`.
+    A subclass overrides `lr_factor`; one with a state also `on_validation`, `state` and `restore`.
 
     Attributes:
         warmup_steps: Steps of the linear warm-up, >= 0; 0 for none.
+
+    Examples:
+        >>> schedule = Schedule(warmup_steps=4)
+        >>> [schedule.lr_factor(step, 0.0, 0.0) for step in (1, 2, 3, 4, 5)]
+        [0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    warmup_steps: int = field(metadata={"ge": 0, "integer": True})
+    warmup_steps: int = field(metadata={"ge": 0})
 
     def __post_init__(self) -> None:
         """Check the settings; see `check_fields`."""
         check_fields(self)
 
-    @abstractmethod
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
-        """Return the factor of the peak learning rate.
+        """Return the factor of the peak learning rate: by default only that of the warm-up.
 
         Args:
             step: Step number 1, 2, ...
@@ -41,8 +43,9 @@ class Schedule(ABC):
         Returns:
             Factor from 0 to 1.
         """
+        return min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
 
-    def on_validation(self, improved: bool) -> None:  # noqa: B027 - most schedules have nothing to do here
+    def on_validation(self, improved: bool) -> None:
         """Update the state after a validation; most schedules have no state.
 
         Args:
@@ -57,7 +60,7 @@ class Schedule(ABC):
         """
         return {}
 
-    def restore(self, state: dict[str, float]) -> None:  # noqa: B027 - as above
+    def restore(self, state: dict[str, float]) -> None:
         """Continue from a state.
 
         Args:
@@ -65,39 +68,9 @@ class Schedule(ABC):
         """
 
 
-def warmup_factor(step: int, warmup_steps: int) -> float:
-    """Compute the factor of the linear warm-up.
-
-    Args:
-        step: Step number 1, 2, ...
-        warmup_steps: Steps of the warm-up; 0 for none.
-
-    Returns:
-        step / warmup_steps during the warm-up, 1 after it.
-
-    Examples:
-        >>> [warmup_factor(step, 4) for step in (1, 2, 3, 4, 5)]
-        [0.25, 0.5, 0.75, 1.0, 1.0]
-    """
-    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
-
-
 @dataclass
 class Constant(Schedule):
     """Constant schedule: the peak learning rate after the warm-up."""
-
-    def lr_factor(self, step: int, progress: float, epoch: float) -> float:
-        """Return the factor of the warm-up.
-
-        Args:
-            step: Step number 1, 2, ...
-            progress: Unused.
-            epoch: Unused.
-
-        Returns:
-            Factor from 0 to 1.
-        """
-        return warmup_factor(step, self.warmup_steps)
 
 
 @dataclass
@@ -131,7 +104,7 @@ class Cosine(Schedule):
             Factor from 0 to 1.
         """
         along = self.min_lr_factor + (1 - self.min_lr_factor) * (1 + cos(pi * min(1.0, progress))) / 2
-        return warmup_factor(step, self.warmup_steps) * along
+        return super().lr_factor(step, progress, epoch) * along
 
 
 @dataclass
@@ -151,7 +124,7 @@ class Decay(Schedule):
     """
 
     factor: float = field(metadata={"gt": 0, "le": 1})
-    start_epoch: int = field(metadata={"ge": 0, "integer": True})
+    start_epoch: int = field(metadata={"ge": 0})
 
     def lr_factor(self, step: int, progress: float, epoch: float) -> float:
         """Return the factor of the warm-up times that of the finished epochs.
@@ -165,7 +138,7 @@ class Decay(Schedule):
             Factor from 0 to 1.
         """
         done = int(epoch + 1e-9)  # whole epochs; the sum of many steps may fall short of one
-        return warmup_factor(step, self.warmup_steps) * self.factor ** max(0, done - self.start_epoch + 1)
+        return super().lr_factor(step, progress, epoch) * self.factor ** max(0, done - self.start_epoch + 1)
 
 
 @dataclass
@@ -193,7 +166,7 @@ class Plateau(Schedule):
     """
 
     factor: float = field(metadata={"gt": 0, "lt": 1})
-    patience: int = field(metadata={"ge": 1, "integer": True})
+    patience: int = field(metadata={"ge": 1})
     min_lr_factor: float = field(metadata={"ge": 0, "le": 1})
     scale: float = field(default=1.0, init=False)
     wait_count: int = field(default=0, init=False)
@@ -209,7 +182,7 @@ class Plateau(Schedule):
         Returns:
             Factor from 0 to 1.
         """
-        return warmup_factor(step, self.warmup_steps) * self.scale
+        return super().lr_factor(step, progress, epoch) * self.scale
 
     def on_validation(self, improved: bool) -> None:
         """Count validations without improvement, and reduce the factor after `patience` of them.

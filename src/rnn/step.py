@@ -27,10 +27,10 @@ class Stepper:
         p = unflatten(architecture, params)
         scale = np.ones((architecture.gates, 1, 1), params.dtype)
         scale[: architecture.spec.n_sigmoid] = 0.5
-        self.inputs = [concat_gates(layer.wx * scale) for layer in p.layers]
-        self.biases = [concat_gates(layer.b[:, None] * scale)[0] for layer in p.layers]
+        self.inputs = [np.concatenate(layer.wx * scale, axis=-1) for layer in p.layers]
+        self.biases = [(layer.b * scale[:, 0]).ravel() for layer in p.layers]
         self.inputs[0] += self.biases[0]  # the first layer takes rows of this table: the bias is added once
-        self.recurrent = [concat_gates(layer.wh * scale) for layer in p.layers]
+        self.recurrent = [np.concatenate(layer.wh * scale, axis=-1) for layer in p.layers]
         self.bh = [layer.bh for layer in p.layers]
         self.wy, self.by = p.wy, p.by
         self.state = zero_state(architecture, batch, params.dtype)
@@ -54,15 +54,3 @@ class Stepper:
         logits: Array = self.state[-1, 0].dot(self.wy)
         logits += self.by
         return logits
-
-
-def concat_gates(gates: Array) -> Array:
-    """Concatenate the gates along the last axis.
-
-    Args:
-        gates: Weights with the gates as first axis, shape (G, D, H).
-
-    Returns:
-        A contiguous copy, shape (D, G H).
-    """
-    return np.ascontiguousarray(gates.transpose(1, 0, 2)).reshape(gates.shape[1], -1)

@@ -67,23 +67,15 @@ def forward(p: Layer, cache: LayerCache, inputs: Iterable[Array], activation: Ac
     """
     tiling = Tiling.for_shape(*cache.h.shape[1:])
     matmul, wh = tiling.matmul, tiling.tile_rhs(p.wh[0])
-    steps = cache.cached_views(forward_views, cache.h)
+    steps = cache.cached_views(_forward_views, cache.h)
     for (h_before, product, h_t), xw_t in zip(steps, inputs, strict=True):
         matmul(h_before, wh, out=product)
         np.add(h_t, xw_t, out=h_t)
         activation(h_t, out=h_t)
 
 
-def forward_views(cache: LayerCache, h: Array) -> list[tuple[Array, Array, Array]]:
-    """Slice the hidden states for the loop of `forward`.
-
-    Args:
-        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
-        h: Hidden states, shape (T+1, B, H).
-
-    Returns:
-        For each time step: the tiles of h_{t-1}, the tiles of h_t as output, and h_t, shape (1, B, H).
-    """
+def _forward_views(cache: LayerCache, h: Array) -> list[tuple[Array, Array, Array]]:
+    """Return for each time step: the tiles of h_{t-1}, the tiles of h_t as output, and h_t, (1, B, H)."""
     tiling = Tiling.for_shape(*h.shape[1:])
     left, result = tiling.tile_lhs(h), tiling.tile_out(h)
     return [(left[t], result[t + 1], h[t + 1, None]) for t in range(len(h) - 1)]
@@ -108,8 +100,8 @@ def backward(p: Layer, g: Layer, cache: LayerCache, dh: Array, activation_grad: 
     """
     carry, tiling = cache.product[0], Tiling.for_shape(*dh.shape[1:])
     matmul, wh_t = tiling.matmul, tiling.tile_rhs(p.wh[0].T)
-    product, slopes = tiling.tile_out(carry), reversed_grads(cache.h[1:], cache.gates[0], activation_grad)
-    steps = cache.cached_views(backward_views, dh)
+    product, slopes = tiling.tile_out(carry), _reversed_grads(cache.h[1:], cache.gates[0], activation_grad)
+    steps = cache.cached_views(_backward_views, dh)
     np.multiply(dh[-1], next(slopes), out=dh[-1])
     for (da_after, da_t), slope_t in zip(steps, slopes, strict=True):
         matmul(da_after, wh_t, out=product)
@@ -120,32 +112,16 @@ def backward(p: Layer, g: Layer, cache: LayerCache, dh: Array, activation_grad: 
     return dh[None]
 
 
-def backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, Array]]:
-    """Slice the gradients for the loop of `backward`.
-
-    Args:
-        cache: Activation cache of the layer; unused, but `LayerCache.cached_views` passes it.
-        dh: Upstream gradient, shape (T, B, H).
-
-    Returns:
-        For each step but the last, in reverse order: the tiles of dL/da_{t+1}, and dL/dh_t, shape (B, H).
-    """
+def _backward_views(cache: LayerCache, dh: Array) -> list[tuple[Array, Array]]:
+    """Return for each step but the last, in reverse order: the tiles of dL/da_{t+1}, and dL/dh_t."""
     left = Tiling.for_shape(*dh.shape[1:]).tile_lhs(dh)
     return [(left[t + 1], dh[t]) for t in range(len(dh) - 2, -1, -1)]
 
 
-def reversed_grads(h: Array, out: Array, activation_grad: ActivationGrad) -> Iterator[Array]:
-    """Yield the derivatives of the time steps, from the last to the first.
+def _reversed_grads(h: Array, out: Array, activation_grad: ActivationGrad) -> Iterator[Array]:
+    """Yield the derivatives f'(a_t), shape (B, H), from the last time step to the first, as views of `out`.
 
     They are computed in chunks of at most CACHE_ELEMENTS numbers, which stay in the CPU cache.
-
-    Args:
-        h: Hidden states, shape (T, B, H).
-        out: Array of the same shape, into which the derivatives are written.
-        activation_grad: `tanh_grad` or `relu_grad`.
-
-    Yields:
-        The derivative of one time step, shape (B, H), a view of `out`.
     """
     steps = max(1, CACHE_ELEMENTS // h[0].size)
     for end in range(len(h), 0, -steps):

@@ -152,12 +152,11 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
         self.shown: dict[str, Any] = {"train": "-", "val": "-", "speed": "-"}
         self.bar: Progress | None = None
         if console.is_terminal:
+            losses = "train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"
             self.bar = Progress(
                 TextColumn("step {task.fields[step]}  epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=20),
-                TextColumn(
-                    "train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"
-                ),
+                TextColumn(losses),
                 TimeRemainingColumn(),
                 console=console,
             )

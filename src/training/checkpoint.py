@@ -1,7 +1,7 @@
 """A checkpoint: one file from which a training can resume, written completely or not at all.
 
-checkpoints/step_00001200.safetensors has the arrays. Its metadata has the other state as JSON
-(`CheckpointFields`) and a SHA-256 over both, which shows whether the file is complete. The file is written
+checkpoints/step_00001200.safetensors has the arrays. Its metadata has the other state as JSON (see
+checkpoint_schema.py) and a SHA-256 over both, which shows whether the file is complete. The file is written
 under a temporary name, flushed to the disk and renamed. The last two checkpoints are kept: if one is damaged,
 the other is still good.
 """
@@ -29,7 +29,7 @@ from src.tracking.environment import code_digest
 from src.tracking.event_log import NAME as EVENT_LOG
 from src.tracking.run import Run
 from src.training.callbacks import SampleLogger
-from src.training.checkpoint_schema import CheckpointFields, check_arrays
+from src.training.checkpoint_schema import CHECKPOINT, check_arrays
 from src.training.train_state import TrainState
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Checkpoint:
     Attributes:
         path: File of the checkpoint.
         arrays: Arrays by name (`weights`, `best`, `optimizer.*`, ...; see `check_arrays`).
-        state: All other state, with the keys of `CheckpointFields`.
+        state: All other state, with the keys of `CHECKPOINT`.
     """
 
     path: Path
@@ -78,7 +78,7 @@ def save(run: Path, step: int, arrays: dict[str, Array], state: dict[str, Any]) 
         run: Directory of the run.
         step: Number of the last optimizer step.
         arrays: Arrays by name.
-        state: All other state, with the keys of `CheckpointFields`, serializable as JSON.
+        state: All other state, with the keys of `CHECKPOINT`, serializable as JSON.
 
     Returns:
         Path of the new checkpoint.
@@ -120,7 +120,7 @@ def load(path: Path) -> Checkpoint:
         ValueError: The file is not complete or of another version, or its arrays do not fit its network.
     """
     arrays, text = read_file(path)
-    found = Checkpoint(path, arrays, dict(parse_json(text, CheckpointFields)))
+    found = Checkpoint(path, arrays, parse_json(text, CHECKPOINT))
     check_arrays(arrays, found.model)
     return found
 
@@ -236,9 +236,6 @@ class CheckpointCallback(Callback):
     Args:
         run: Run to which the checkpoints belong.
         samples: Callback that generates the samples; a checkpoint records how many characters it has written.
-
-    Attributes:
-        saved: Step and last validated step of the last checkpoint.
     """
 
     def __init__(self, run: Run, samples: SampleLogger) -> None:
@@ -266,10 +263,10 @@ class CheckpointCallback(Callback):
             UserError: The checkpoint cannot be written.
         """
         if not trainer.stop_reason:
-            self.save(trainer)
+            self.on_steps_end(trainer)
 
     def on_steps_end(self, trainer: "Trainer") -> None:
-        """Save a checkpoint if there were steps since the last one.
+        """Save a checkpoint if there is something new; before it, the event log is flushed to the disk.
 
         Args:
             trainer: Trainer of the run.
@@ -277,21 +274,9 @@ class CheckpointCallback(Callback):
         Raises:
             UserError: The checkpoint cannot be written.
         """
-        self.save(trainer)
-
-    def save(self, trainer: "Trainer") -> None:
-        """Write a checkpoint if there is something new; before it, the event log is flushed to the disk.
-
-        Args:
-            trainer: Trainer of the run.
-
-        Raises:
-            UserError: The checkpoint cannot be written.
-        """
-        if self.saved == (trainer.step, trainer.counters.validated):
-            return
-        self.saved = trainer.step, trainer.counters.validated
-        save_training(self.run.folder, trainer, self.run.sync_event_log(), len(self.samples.text))
+        if self.saved != (trainer.step, trainer.counters.validated):
+            self.saved = trainer.step, trainer.counters.validated
+            save_training(self.run.folder, trainer, self.run.sync_event_log(), len(self.samples.text))
 
 
 def save_training(run: Path, trainer: "Trainer", event_log_bytes: int, sample_chars: int) -> None:

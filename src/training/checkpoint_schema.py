@@ -1,189 +1,36 @@
 """The schema of a checkpoint: the keys and types of its JSON, the names, shapes and dtypes of its arrays."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
 
-from src.models.serialization import ArchitectureFields, NormalizationFields, TrainedModel
+from src.common.files import record_schema
+from src.models.serialization import MODEL_FIELDS, TrainedModel
 from src.rnn.cells import get_cell
 from src.rnn.parameters import Array
+from src.training.train_state import RunningSums, TrainCounters
 
-
-class RunningFields(TypedDict):
-    """Fields of `RunningSums` as JSON.
-
-    Attributes:
-        steps: Number of optimizer steps since the last point of the training curves.
-        loss: Sum of their training losses, in nats per character.
-        norm: Sum of their global gradient norms before clipping.
-        clipped: Number of these steps in which the gradient was clipped.
-    """
-
-    steps: int
-    loss: float
-    norm: float
-    clipped: int
-
-
-class CounterFields(TypedDict):
-    """Fields of `TrainCounters` as JSON.
-
-    Attributes:
-        step: Number of the last optimizer step.
-        validated: Step of the last validation; 0: none yet.
-        lr: Learning rate of the last step.
-        seconds: Training time so far in seconds, including validations.
-        step_seconds: Part of it that was spent in optimizer steps, in seconds.
-        reset_state: Whether the next batch begins from a zero state.
-        running: Sums since the last point of the training curves.
-    """
-
-    step: int
-    validated: int
-    lr: float
-    seconds: float
-    step_seconds: float
-    reset_state: bool
-    running: RunningFields
-
-
-class BestFields(TypedDict):
-    """State of `BestWeights` as JSON, without the weights.
-
-    Attributes:
-        loss: Lowest validation loss, in nats per character; infinity before the first validation.
-        step: Step of that validation; 0: none yet.
-        wait_count: Number of validations since the last improvement.
-        best_for_patience: Last loss that counted as an improvement.
-    """
-
-    loss: float
-    step: int
-    wait_count: int
-    best_for_patience: float
-
-
-class RollbackFields(TypedDict):
-    """State of `Rollback` as JSON, without the arrays.
-
-    Attributes:
-        count: Number of rollbacks so far.
-        scale: Factor on the learning rate, from these rollbacks.
-        good_at: Step of the last good arrays.
-    """
-
-    count: int
-    scale: float
-    good_at: int
-
-
-class ShuffledFields(TypedDict):
-    """State of `ShuffledWindows` as JSON.
-
-    Attributes:
-        keys: Keys of the permutation of this epoch; empty before the first batch.
-        position: Number of windows of this epoch that are used.
-    """
-
-    keys: list[int]
-    position: int
-
-
-class ContiguousFields(TypedDict):
-    """State of `ContiguousStreams` as JSON.
-
-    Attributes:
-        shift: Number of characters that are left out at the beginning of this epoch.
-        position: Number of batches of this epoch that are used.
-    """
-
-    shift: int
-    position: int
-
-
-class PCG64Fields(TypedDict):
-    """The two 128-bit numbers of NumPy's bit generator PCG64.
-
-    Attributes:
-        state: State of the generator.
-        inc: Increment, which selects the stream.
-    """
-
-    state: int
-    inc: int
-
-
-class GeneratorFields(TypedDict):
-    """State of NumPy's default random generator, as `Generator.bit_generator.state` returns it.
-
-    Attributes:
-        bit_generator: Name of the bit generator.
-        state: Numbers of the bit generator.
-        has_uint32: 1 if half of a 64-bit number is left over, else 0.
-        uinteger: That half.
-    """
-
-    bit_generator: Literal["PCG64"]
-    state: PCG64Fields
-    has_uint32: int
-    uinteger: int
-
-
-class TrainingFields(TypedDict):
-    """State of the trainer, without its arrays.
-
-    Attributes:
-        counters: Numbers that change from step to step.
-        best: Lowest validation loss and early stopping.
-        rollback: Rollbacks so far.
-        schedule: Result of `state` of the schedule; only the schedule knows its keys.
-        batches: Position in the supply of batches.
-        update_ratios: Diagnostics of the last update by metric name; empty if none are due.
-        rng: Random generator of the training.
-    """
-
-    counters: CounterFields
-    best: BestFields
-    rollback: RollbackFields
-    schedule: dict[str, Any]
-    batches: ShuffledFields | ContiguousFields
-    update_ratios: dict[str, float]
-    rng: GeneratorFields
-
-
-class ModelFields(TypedDict):
-    """Description of the model that belongs to the weights, as in model.json.
-
-    Attributes:
-        architecture: Sizes and cell type of the network.
-        characters: Characters of the vocabulary, in the order of their ids.
-        normalization: Normalization of the corpus.
-    """
-
-    architecture: ArchitectureFields
-    characters: list[str]
-    normalization: NormalizationFields
-
-
-class CheckpointFields(TypedDict):
-    """The JSON of a checkpoint.
-
-    Attributes:
-        training: State of the trainer, without its arrays.
-        event_log_bytes: Size of the event log at the checkpoint, in bytes.
-        sample_chars: Length of the file of samples at the checkpoint, in characters.
-        corpus: Digest of the corpus.
-        code: Digest of the source code, see `code_digest`.
-        model: Description of the model.
-    """
-
-    training: TrainingFields
-    event_log_bytes: int
-    sample_chars: int
-    corpus: str
-    code: str
-    model: ModelFields
+RUNNING = record_schema(**get_type_hints(RunningSums))
+SHUFFLED = record_schema(keys=list[int], position=int)  # `ShuffledWindows.state`
+CONTIGUOUS = record_schema(shift=int, position=int)  # `ContiguousStreams.state`
+PCG64 = record_schema(state=int, inc=int)
+TRAINING = record_schema(  # `TrainState.state`
+    counters=record_schema(**get_type_hints(TrainCounters) | {"running": RUNNING}),
+    best=record_schema(loss=float, step=int, wait_count=int, best_for_patience=float),
+    rollback=record_schema(count=int, scale=float, good_at=int),
+    schedule=dict[str, Any],  # only the schedule knows its keys
+    batches=SHUFFLED | CONTIGUOUS,
+    update_ratios=dict[str, float],
+    rng=record_schema(bit_generator=Literal["PCG64"], state=PCG64, has_uint32=int, uinteger=int),
+)
+CHECKPOINT = record_schema(
+    training=TRAINING,
+    event_log_bytes=int,  # size of the event log at the checkpoint
+    sample_chars=int,  # length of the file of samples at the checkpoint, in characters
+    corpus=str,  # digest of the corpus
+    code=str,  # digest of the source code, see `code_digest`
+    model=record_schema(**MODEL_FIELDS),
+)
 
 
 def check_arrays(arrays: dict[str, Array], model: TrainedModel) -> None:

@@ -72,33 +72,29 @@ class DataParallel:
         self.done = [context.Semaphore(0) for _ in range(1, self.workers)]
         self.spins = SPINS if available_cores() >= self.workers else 0
         self.processes = [
-            context.Process(
-                target=worker_loop,
-                args=(spec, shared, k, self.go[k - 1], self.done[k - 1], self.spins),
-                daemon=True,
-            )
-            for k in range(1, self.workers)
+            context.Process(target=_worker_loop, args=(spec, shared, k, go, done, self.spins), daemon=True)
+            for k, (go, done) in enumerate(zip(self.go, self.done, strict=True), 1)
         ]
         self.limits = ExitStack()
 
     def __enter__(self) -> "DataParallel":
-        with spawning():
+        with _spawning():
             for process in self.processes:
                 process.start()
         try:
             for k, done in enumerate(self.done):  # each worker reports once that it is ready
-                self.wait_for(k, done)
+                self._wait_for(k, done)
         except BaseException:
-            self.end_workers()
+            self._end_workers()
             raise
         self.limits.enter_context(single_blas_thread())
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.end_workers()
+        self._end_workers()
         self.limits.close()
 
-    def end_workers(self) -> None:
+    def _end_workers(self) -> None:
         """End the worker processes and free their semaphores."""
         for process in self.processes:
             process.kill()  # they hold no files or locks, and they ignore SIGTERM
@@ -135,7 +131,7 @@ class DataParallel:
         loss = float(cross_entropy_and_gradient(logits, own_targets.reshape(-1), shard.spec.predictions))
         backward(shard.p, shard.g, own_ids, shard.buffers, masks)
         for k, done in enumerate(self.done):
-            self.wait_for(k, done)
+            self._wait_for(k, done)
             self.gradient += self.gradients[k + 1]
             loss += float(self.losses[k + 1])
         return loss
@@ -150,7 +146,7 @@ class DataParallel:
             RuntimeError: A worker process ended by itself.
             UserError: A worker process was killed by a signal, usually for lack of memory.
         """
-        self.sync_state(GET_STATE)
+        self._sync_state(GET_STATE)
         return self.carried
 
     def set_state(self, state: Array) -> None:
@@ -164,37 +160,20 @@ class DataParallel:
             UserError: A worker process was killed by a signal, usually for lack of memory.
         """
         self.carried[...] = state
-        self.sync_state(SET_STATE)
+        self._sync_state(SET_STATE)
 
-    def sync_state(self, command: int) -> None:
-        """Exchange the carried state with all processes, through shared memory.
-
-        Args:
-            command: GET_STATE to write the states of the shards to `carried`, SET_STATE to read them from it.
-
-        Raises:
-            RuntimeError: A worker process ended by itself.
-            UserError: A worker process was killed by a signal, usually for lack of memory.
-        """
+    def _sync_state(self, command: int) -> None:
+        """Execute GET_STATE or SET_STATE in all processes: write or read `carried`."""
         self.commands[:] = 0, 0, command
         for go in self.go:
             go.release()
         self.shard.execute(self.ids[0], self.ids[1], self.commands)
         for k, done in enumerate(self.done):
-            self.wait_for(k, done)
+            self._wait_for(k, done)
 
-    def wait_for(self, k: int, done: Semaphore) -> None:
-        """Wait until a worker process is done.
-
-        Args:
-            k: Index of the worker process in `processes`, from 0.
-            done: Semaphore that the worker releases when it is done.
-
-        Raises:
-            RuntimeError: A worker process ended by itself.
-            UserError: A worker process was killed by a signal, usually for lack of memory.
-        """  # noqa: DOC501 (`worker_error` returns these errors)
-        while not acquire(done, self.spins):
+    def _wait_for(self, k: int, done: Semaphore) -> None:
+        """Wait until worker k is done."""  # noqa: DOC501 (`worker_error` returns the errors)
+        while not _acquire(done, self.spins):
             if not self.processes[k].is_alive():
                 raise worker_error(k + 1, self.workers, self.processes[k].exitcode or 0)
 
@@ -223,14 +202,11 @@ def worker_error(k: int, workers: int, code: int) -> Exception:
 
 
 @contextmanager
-def spawning() -> Iterator[None]:
+def _spawning() -> Iterator[None]:
     """Make `spawn` the default start method of processes while the workers start.
 
     A worker inherits the name of the default method. In a job that joblib runs, this is joblib's own method,
     which a worker does not know.
-
-    Yields:
-        Nothing; the method is set back at the end.
     """
     usual = mp.get_start_method(allow_none=True)
     mp.set_start_method("spawn", force=True)
@@ -240,31 +216,14 @@ def spawning() -> Iterator[None]:
         mp.set_start_method(usual, force=True)
 
 
-def acquire(semaphore: Semaphore, spins: int) -> bool:
-    """Take a semaphore: first by repeated attempts, which notice a release at once, then asleep.
-
-    Args:
-        semaphore: Semaphore that another process releases.
-        spins: Number of attempts before this process sleeps, for at most one second.
-
-    Returns:
-        True if the semaphore was taken, False after the second.
-    """
+def _acquire(semaphore: Semaphore, spins: int) -> bool:
+    """Return whether a semaphore was taken: by attempts, which notice a release at once, or within 1 s."""
     return any(semaphore.acquire(False) for _ in range(spins)) or semaphore.acquire(True, 1.0)
 
 
 @single_blas_thread()
-def worker_loop(spec: ShardSpec, shared: Shared, k: int, go: Semaphore, done: Semaphore, spins: int) -> None:
-    """Compute shard k at each release of `go`, until the first process has ended; runs in a worker process.
-
-    Args:
-        spec: Specification of the shards.
-        shared: Memory that all processes share.
-        k: Number of this process, >= 1.
-        go: Semaphore that the first process releases when a command is ready.
-        done: Semaphore that this process releases when it is ready, and after each command.
-        spins: Number of attempts to take `go` before this process sleeps.
-    """
+def _worker_loop(spec: ShardSpec, shared: Shared, k: int, go: Semaphore, done: Semaphore, spins: int) -> None:
+    """Compute shard k at each release of `go` in a worker process, until the first process has ended."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both are for the first process, which ends this one
         signal.signal(number, signal.SIG_IGN)
     np.seterr(all="ignore")  # the first process detects an overflow and reports it once
@@ -273,6 +232,6 @@ def worker_loop(spec: ShardSpec, shared: Shared, k: int, go: Semaphore, done: Se
     parent = mp.parent_process()
     done.release()
     while parent is not None and parent.is_alive():
-        if acquire(go, spins):
+        if _acquire(go, spins):
             losses[k] = shard.execute(ids[0], ids[1], commands)
             done.release()

@@ -85,49 +85,26 @@ def find_resume_point(config: Config, typed: set[str]) -> ResumePoint:
         except ValueError as error:
             raise UserError(f"resume: expected a whole checkpoint, got {path} ({error})") from error
     else:
-        folder = find(name, absolute(config.output_dir), bool(typed & set(BUDGET)))
+        output_dir = absolute(config.output_dir)
+        if name == "latest":
+            folder = _latest(output_dir / "runs", longer=bool(typed & set(BUDGET)))
+        else:
+            folder = find_folder(name, output_dir, "resume")
+        if not checkpoint.list_checkpoints(folder):
+            raise UserError(f"resume: expected a run with a checkpoint, got {folder}, which has none")
         found = checkpoint.newest(folder)
     return ResumePoint(folder, merge_overrides(folder, config, typed), found, read_events(folder).status)
 
 
-def find(name: str, output_dir: Path, longer: bool) -> Path:
-    """Find the directory of the run that `resume=` names.
-
-    Args:
-        name: `latest`, a run id, the name of a directory under output_dir/runs, or the path of a run.
-        output_dir: Directory with the runs of this machine.
-        longer: Whether `latest` may be a finished run, which is then trained longer.
-
-    Returns:
-        Directory of the run, which has at least one checkpoint.
-
-    Raises:
-        UserError: There is no such run, or it has no checkpoint.
-    """
-    if name == "latest":
-        return latest(output_dir / "runs", longer)
-    folder = find_folder(name, output_dir, "resume")
-    if not checkpoint.list_checkpoints(folder):
-        raise UserError(f"resume: expected a run with a checkpoint, got {folder}, which has none")
-    return folder
-
-
-def latest(runs: Path, longer: bool) -> Path:
-    """Find the resumable run with the newest checkpoint; an active run is skipped.
-
-    Args:
-        runs: Directory with the directories of the runs.
-        longer: Whether a finished run is allowed, which is then trained longer.
-
-    Returns:
-        Directory of the run.
+def _latest(runs: Path, longer: bool) -> Path:
+    """Return the resumable run with the newest checkpoint, or, if `longer`, the run with the newest one.
 
     Raises:
         UserError: There is no such run.
     """
     newest = {folder: files[0] for folder in runs.glob("*") if (files := checkpoint.list_checkpoints(folder))}
     for folder in sorted(newest, key=lambda folder: newest[folder].stat().st_mtime_ns, reverse=True):
-        if not is_locked(folder) and (longer or not is_finished(read_events(folder))):
+        if not is_locked(folder) and (longer or not _is_finished(read_events(folder))):
             return folder
     raise UserError(
         f"resume: expected a run under {runs} that was interrupted, got none: to train a finished run "
@@ -135,15 +112,8 @@ def latest(runs: Path, longer: bool) -> Path:
     )
 
 
-def is_finished(ended: RunRecord) -> bool:
-    """Return whether a run ended without an interruption.
-
-    Args:
-        ended: Record of an inactive run.
-
-    Returns:
-        True for the status FINISHED, unless the stop reason is `interrupted` (Ctrl-C).
-    """
+def _is_finished(ended: RunRecord) -> bool:
+    """Return whether an inactive run ended without an interruption, such as Ctrl-C."""
     return ended.status == "FINISHED" and ended.stop_reason != "interrupted"
 
 
@@ -166,7 +136,7 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
             one of this version.
     """
     config = saved_config(folder)
-    ours, theirs = flatten_config(config), flatten_config(composed)
+    ours, theirs = ({key: value for key, _, value in iter_leaves(each)} for each in (config, composed))
     changed = {key for key in typed if theirs.get(key) != ours.get(key)}
     refused = changed - OVERRIDABLE_ON_RESUME
     groups = {key.removesuffix(".name") for key in refused}
@@ -185,18 +155,6 @@ def merge_overrides(folder: Path, composed: Config, typed: set[str]) -> Config:
     return evolve(config, {**changes, "output_dir": output_dir, "data_dir": composed.data_dir})
 
 
-def flatten_config(config: Config) -> dict[str, Any]:
-    """Return the values of a config by dotted key.
-
-    Args:
-        config: Validated config of a run.
-
-    Returns:
-        Values of all keys that are not groups.
-    """
-    return {key: value for key, _, value in iter_leaves(config)}
-
-
 def saved_config(folder: Path) -> Config:
     """Read the config that a run has logged in its directory.
 
@@ -213,7 +171,7 @@ def saved_config(folder: Path) -> Config:
     return Config.from_dict(read_json(file, dict[str, Any], "resume"), f"resume: {file}")
 
 
-NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # beginnings of the stop reason
+NON_RETRYABLE = ("DivergenceError: ", "UserError: ")  # stop reasons that would occur again begin so
 
 
 def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | None:
@@ -231,7 +189,7 @@ def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | No
     """
     furthest: ResumePoint | None = None
     for folder in sorted((absolute(config.output_dir) / "runs").glob("*")):
-        found = lock_interrupted(folder, config, digest, name)
+        found = _lock_interrupted(folder, config, digest, name)
         if found and furthest:
             found, other = sorted((found, furthest), key=lambda each: each.step, reverse=True)
             other.release()
@@ -239,19 +197,8 @@ def find_interrupted(config: Config, digest: str, name: str) -> ResumePoint | No
     return furthest
 
 
-def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> ResumePoint | None:
-    """Lock a run if it is an interrupted run of the job.
-
-    Args:
-        folder: Directory of the run.
-        config: Config of the job.
-        digest: Digest of the job; see `job_digest`.
-        name: Name of the job, with which a warning begins.
-
-    Returns:
-        The run, whose directory is locked, or None if it belongs to another job, cannot be resumed, or is
-            active.
-    """
+def _lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> ResumePoint | None:
+    """Return the run, locked, if it is an interrupted run of the job that can be resumed; else None."""
     try:
         if not checkpoint.list_checkpoints(folder) or read_events(folder).tags.get("job_digest") != digest:
             return None
@@ -262,7 +209,8 @@ def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> Re
         return None
     try:
         ended = read_events(folder)
-        if is_resumable(ended) and is_in_same_store(folder, config):
+        failed = ended.status == "FAILED" and ended.stop_reason.startswith(NON_RETRYABLE)
+        if not failed and not _is_finished(ended) and _is_in_same_store(folder, config):
             whole = checkpoint.newest(folder, name)
             return ResumePoint(folder, config, whole, ended.status, mine)
     except UserError as error:
@@ -271,33 +219,8 @@ def lock_interrupted(folder: Path, config: Config, digest: str, name: str) -> Re
     return None
 
 
-def is_resumable(ended: RunRecord) -> bool:
-    """Return whether an inactive run was interrupted, and not ended by an error that would occur again.
-
-    Args:
-        ended: Record of an inactive run.
-
-    Returns:
-        True if resuming makes sense. The run was killed, was interrupted, has no end event, or failed with an
-            error other than DivergenceError and UserError.
-    """
-    failed = ended.status == "FAILED" and ended.stop_reason.startswith(NON_RETRYABLE)
-    return not (failed or is_finished(ended))  # KILLED, or without an end event
-
-
-def is_in_same_store(folder: Path, config: Config) -> bool:
-    """Return whether the run can be tracked in the store of the config.
-
-    Args:
-        folder: Directory of the run.
-        config: Config with the store, in the group `tracking`.
-
-    Returns:
-        False if the config is tracked and the run already has an id in another store, else True.
-
-    Raises:
-        UserError: The file that names the store of the run is damaged.
-    """
+def _is_in_same_store(folder: Path, config: Config) -> bool:
+    """Return whether the run can be tracked in the store of the config."""
     tracked = config.tracking.enabled and bool(SyncState.load(folder).run_id)
     return not tracked or load_store(folder)["uri"] == tracking_store(config)["uri"]
 

@@ -14,7 +14,7 @@ class TrainState:
     """Everything from which a training can resume as if it had never been interrupted.
 
     Attributes:
-        state: All state that is not an array, serializable as JSON, with the keys of `TrainingFields`.
+        state: All state that is not an array, serializable as JSON, as in `checkpoint_schema`.
         arrays: Arrays by name. They are views of the arrays in use and must be written or copied before the
             next step.
     """
@@ -62,24 +62,6 @@ class RunningSums:
     norm: float = 0.0
     clipped: int = 0
 
-    def metrics(self, lr: float, chars_per_second: float) -> dict[str, float]:
-        """Return a point of the training curves; there must be at least one step.
-
-        Args:
-            lr: Learning rate of the last step.
-            chars_per_second: Throughput, in characters per second.
-
-        Returns:
-            Means over the steps, the learning rate and the throughput, by metric name.
-        """
-        return {
-            "train/loss": self.loss / self.steps,
-            "grad/norm": self.norm / self.steps,
-            "grad/clip_fraction": self.clipped / self.steps,
-            "lr": lr,
-            "throughput/chars_per_second": chars_per_second,
-        }
-
 
 @dataclass
 class TrainCounters:
@@ -118,15 +100,6 @@ class TrainCounters:
             TypeError: The state has other fields.
         """
         return cls(**{**state, "running": RunningSums(**state["running"])})
-
-    def pop_running(self) -> RunningSums:
-        """Return the sums since the last point of the training curves, and begin new ones.
-
-        Returns:
-            The sums so far.
-        """
-        sums, self.running = self.running, RunningSums()
-        return sums
 
     def spent_budget(self, config: Config, max_steps: int) -> str:
         """Return the stop reason of a training whose budget is spent.

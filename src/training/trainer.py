@@ -25,7 +25,14 @@ from src.rnn.parameters import RNNConfig, initialize, unflatten
 from src.rnn.schedules import Schedule
 from src.training.data_parallel import DataParallel
 from src.training.shard import ShardSpec
-from src.training.train_state import BestWeights, Rollback, TrainCounters, TrainResult, TrainState
+from src.training.train_state import (
+    BestWeights,
+    Rollback,
+    RunningSums,
+    TrainCounters,
+    TrainResult,
+    TrainState,
+)
 
 
 class Trainer:
@@ -278,9 +285,16 @@ class Trainer:
 
     def _log_training(self) -> None:
         """Log the means since the last point of the training curves."""
-        sums = self.counters.pop_running()
+        sums, self.counters.running = self.counters.running, RunningSums()
         if sums.steps:
-            self.log(sums.metrics(self.counters.lr, self._chars_per_second()))
+            metrics = {
+                "train/loss": sums.loss / sums.steps,
+                "grad/norm": sums.norm / sums.steps,
+                "grad/clip_fraction": sums.clipped / sums.steps,
+                "lr": self.counters.lr,
+                "throughput/chars_per_second": self._chars_per_second(),
+            }
+            self.log(metrics)
 
     def train_state(self) -> TrainState:
         """Return everything from which `fit` can continue.

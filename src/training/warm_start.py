@@ -30,7 +30,7 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
     """
     assert config.init_from is not None
     vocabulary = corpus.vocabulary
-    model = load_from_run(config.init_from, config, corpus.digest)
+    model = _load_from_run(config.init_from, config, corpus.digest)
     ours, theirs = asdict(architecture), asdict(model.architecture)
     if model.vocabulary != vocabulary:
         raise UserError(
@@ -46,19 +46,11 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
     return model.params
 
 
-def load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
-    """Load the model of a checkpoint, of a run directory, or of a run in the tracking store.
+def _load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
+    """Return the model of a checkpoint, of a run directory, or of a run in the tracking store.
 
     A run directory gives the model that the run logged at its end; before its end, the best weights of its
-    newest checkpoint.
-
-    Args:
-        name: Path of a checkpoint or a run, name of a run directory, run id, alias, or `best`.
-        config: Config with the output directory and the tracking store.
-        data_digest: Digest of the corpus, to which `best` is limited.
-
-    Returns:
-        The model with its weights, vocabulary and normalization.
+    newest checkpoint. `data_digest` is the corpus to which `best` is limited.
 
     Raises:
         UserError: There is no such model, or it is damaged.

@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import yaml
 
+from src import sync
 from src.cli.help import (
     BEGINNER_KEYS,
     COMMANDS,
@@ -19,9 +20,8 @@ from src.cli.help import (
     first_comment,
 )
 from src.common.files import CONF, PROJECT
-from tests.commands import RunCli, run_command, run_process
-
-CONFIG_NAMES = {"preprocess": "config", "train": "config", "pipeline": "config"}
+from tests.commands import RunCli, run_process
+from tests.conftest import CONFIG_NAMES
 
 
 def yaml_keys(name: str) -> list[str]:
@@ -39,29 +39,20 @@ def yaml_keys(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_all_lists_every_key_in_80_columns(name: str) -> None:
-    result = run_command("src." + name, "--help=all")
-    assert (result.rc, result.err) == (0, "")
+def test_help_lists_keys_in_80_columns(name: str, run_cli: RunCli) -> None:
+    short, long = (run_cli(name, option) for option in ("--help", "--help=all"))
+    assert (short.rc, short.err, long.rc, long.err) == (0, "", 0, "")
     visible_keys = VISIBLE_KEYS.get(name)
     for key in yaml_keys(CONFIG_NAMES.get(name, name)):
-        is_explained = re.search(rf"^ +{re.escape(key)}\b", result.out, re.MULTILINE) is not None
+        is_explained = re.search(rf"^ +{re.escape(key)}\b", long.out, re.MULTILINE) is not None
         assert is_explained == (visible_keys is None or re.split(r"[.=]", key)[0] in visible_keys), key
-    assert ("  --multirun " in result.out) == (name not in NO_SWEEP_COMMANDS)
-    assert max(len(line) for line in result.out.splitlines()) <= 80
-    assert "\n\n\n" not in result.out
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_fits_one_screen_of_24_lines_and_80_columns(name: str) -> None:
-    result = run_command("src." + name, "--help")
-    assert (result.rc, result.err) == (0, "")
-    lines = result.out.splitlines()
-    assert len(lines) < 24  # the shell prompt needs the last line
-    assert max(len(line) for line in lines) <= 80
-    assert f"  python -m src.{name}" in result.out
-    assert "  --help=all " in result.out
-    _, _, keys = COMMANDS[name]
-    assert re.findall(r"^  (\w+)=", result.out.partition("Keys\n")[2], re.MULTILINE) == keys
+    assert ("  --multirun " in long.out) == (name not in NO_SWEEP_COMMANDS)
+    assert "\n\n\n" not in long.out
+    assert max(len(line) for line in (short.out + long.out).splitlines()) <= 80
+    assert short.out.count("\n") < 24  # the shell prompt needs the last line
+    assert f"  python -m src.{name}" in short.out
+    assert "  --help=all " in short.out
+    assert re.findall(r"^  (\w+)=", short.out.partition("Keys\n")[2], re.MULTILINE) == COMMANDS[name][2]
 
 
 def test_help_of_train_starts_with_beginner_keys() -> None:
@@ -76,22 +67,26 @@ def test_unknown_help_option_is_rejected(run_cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("name", ["sync", "gradcheck", "experiments.results"])
-def test_help_has_no_side_effects(name: str) -> None:
+def test_help_has_no_side_effects(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     readme = (PROJECT / "README.md").stat().st_mtime_ns
-    result = run_command("src." + name, "--help")
-    assert (result.rc, result.err) == (0, "")
-    assert result.out.startswith(f"`python -m src.{name}")
+    assert import_module(f"src.{name}").main(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith(f"`python -m src.{name}")
+    assert ("python -m src.sync all" in printed.out) == (name == "sync")
     assert (PROJECT / "README.md").stat().st_mtime_ns == readme
 
 
-CHOICES = [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in part.glob("*.yaml")]
+def test_unknown_option_of_sync_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sync.main(["--al"]) == 2
+    assert capsys.readouterr() == ("", "sync: expected all or directories, got the option --al\n")
 
 
-@pytest.mark.parametrize("file", CHOICES, ids=lambda file: file.relative_to(CONF).as_posix())
-def test_comment_of_choice_is_full_sentence(file: Path) -> None:
-    comment = first_comment(file)
-    assert comment.endswith(".")
-    assert comment.count('"') % 2 == 0
+def test_comments_of_choices_are_full_sentences() -> None:
+    for file in [file for part in (*CONF.iterdir(), *CONF.glob("hydra/*")) for file in part.glob("*.yaml")]:
+        comment = first_comment(file)
+        assert comment.endswith("."), file
+        assert comment.count('"') % 2 == 0, file
 
 
 def test_help_ignores_closed_pipe() -> None:
@@ -121,12 +116,3 @@ def test_help_imports_no_large_package() -> None:
     assert "src" in imported
     assert not imported & {"hydra", "omegaconf", "mlflow", "numpy", "matplotlib"}
     assert "hidden=128" in process.out
-
-
-def test_sync_help_and_unknown_option() -> None:
-    process = run_command("src.sync", "--help")
-    assert (process.rc, process.err) == (0, "")
-    assert "python -m src.sync all" in process.out
-    refused = run_command("src.sync", "--al")
-    assert (refused.rc, refused.out) == (2, "")
-    assert refused.error_line == "sync: expected all or directories, got the option --al"

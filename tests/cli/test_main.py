@@ -23,74 +23,55 @@ def path_overrides(tmp_path: Path) -> list[str]:
     return [f"output_dir={tmp_path / 'outputs'}", f"data_dir={tmp_path / 'data'}"]
 
 
-# command, override, key, allowed values, received value
+# command, override, and texts in the error line: key, allowed values, received value
 INVALID_OVERRIDES = [
     ("train", "hidden=0", "hidden", "an integer >= 1", "0"),
     ("train", "hidden=abc", "hidden", "an integer >= 1", "abc"),
     ("train", "hidden=1.5", "hidden", "an integer >= 1", "1.5"),
-    ("train", "lr=-1", "lr", "a number > 0", "-1"),
     ("train", "lr=nan", "lr", "a number > 0", "nan"),
-    ("train", "temperature=-1", "temperature", "a number >= 0", "-1"),
-    ("train", "seq_len=0", "seq_len", "an integer >= 1", "0"),
     ("train", "clip=-5", "clip", "a number > 0, or null for no clipping", "-5"),
-    ("train", "patience=0", "patience", "an integer >= 1, or null for no early stopping", "0"),
     ("train", "clip_mode=both", "clip_mode", "one of norm, value", "both"),
     ("train", "data.split=[0.5,0.5]", "data.split", "three shares", "[0.5, 0.5]"),
-    ("train", "hiden=64", "hiden", "did you mean hidden?", "hiden"),
-    ("train", "optimizer.beta3=0.5", "optimizer.beta3", "did you mean optimizer.beta", "optimizer.beta3"),
-    ("train", "qqqqqq=1", "qqqqqq", "--help=all lists them", "qqqqqq"),
-    ("train", "+foo=1", "foo", "--help=all lists them", "+foo"),
-    ("train", "optimizer.momentum=0.5", "optimizer.momentum", "key of the chosen optimizer", "momentum"),
+    ("train", "hiden=64", "hiden", "did you mean hidden?"),
+    ("train", "optimizer.beta3=0.5", "optimizer.beta3", "did you mean optimizer.beta"),
+    ("train", "qqqqqq=1", "qqqqqq", "--help=all lists them"),
+    ("train", "+foo=1", "+foo", "--help=all lists them"),
+    ("train", "optimizer.momentum=0.5", "optimizer.momentum", "key of the chosen optimizer"),
     ("train", "data=nowhere", "data", "one of file, shakespeare, smallshake, tinyshakespeare", "nowhere"),
-    ("train", "model=transformer", "model", "one of ", "transformer"),
     ("train", "model=[transformer]", "model", "one of gru, lstm, rnn", "transformer"),
     ("train", "hidden=1,2", "hidden", "add --multirun", "1,2"),
-    ("train", "hidden", "hidden", "key=value", "hidden"),
+    ("train", "hidden", "hidden", "key=value"),
     ("train", "hidden=5}", "hidden", "key=value", "5}"),
-    ("train", "~hidden", "hidden", "", ""),
+    ("train", "~hidden", "hidden"),
     ("train", "optimizer.beta1=2", "optimizer.beta1", "a number >= 0 and < 1", "2"),
-    ("train", "optimizer._target_=src.rnn.optimizers.SGD", "optimizer.beta1", "a key of sgd", "beta1"),
+    ("train", "optimizer._target_=src.rnn.optimizers.SGD", "optimizer.beta1", "a key of sgd"),
     ("train", "optimizer._target_=os.system", "optimizer._target_", "a subclass of", "os.system"),
-    ("train", "optimizer=lion", "optimizer", "one of adagrad, adam, ", "lion"),
-    ("train", "+optimizer.beta3=2", "optimizer.beta3", "a key of adam", "beta3"),
+    ("train", "+optimizer.beta3=2", "optimizer.beta3", "a key of adam"),
     ("train", "~optimizer.eps", "optimizer.eps", "a value", "none"),
     ("train", "prompt=null", "prompt", "a text", "null"),
-    ("train", "prompt=???", "prompt", "", ""),
-    ("train", "hidden=${nothing}", "hidden", "nothing", ""),
-    ("train", "--nonsense", "--nonsense", "", ""),
-    ("evaluate", "hidden=64", "hidden", "--help=all lists them", "hidden"),
-    ("sample", "data=file", "data", "a known key", "data"),
+    ("train", "prompt=???", "prompt"),
+    ("train", "hidden=${nothing}", "hidden", "nothing"),
+    ("train", "--nonsense", "--nonsense"),
+    ("evaluate", "hidden=64", "hidden", "--help=all lists them"),
+    ("sample", "data=file", "data", "a known key"),
     ("evaluate", "temperatures=[]", "temperatures", "one or more numbers >= 0, each once, in brackets", "[]"),
     ("evaluate", "temperatures=[1,-1]", "temperatures", "one or more numbers >= 0", "[1.0, -1.0]"),
-    ("sample", "length=-1", "length", "an integer >= 0", "-1"),
-    ("sample", "promt=hello", "promt", "did you mean prompt?", "promt"),
     ("sample", "tracking=wandb", "tracking", "one of mlflow, none", "wandb"),
     ("ui", "port=99999", "port", "an integer >= 1 and <= 65535", "99999"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("command", "argument", "key", "allowed", "got"),
-    INVALID_OVERRIDES,
-    ids=[f"{r[0]} {r[1]}" for r in INVALID_OVERRIDES],
+    ("command", "argument", "texts"), [(c, a, texts) for c, a, *texts in INVALID_OVERRIDES]
 )
 def test_invalid_override_is_rejected_in_one_line(
-    command: str,
-    argument: str,
-    key: str,
-    allowed: str,
-    got: str,
-    run_cli: RunCli,
-    path_overrides: list[str],
-    tmp_path: Path,
+    command: str, argument: str, texts: list[str], run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
     result = run_cli(command, argument, *path_overrides, body=lambda config: print("the command ran"))
     assert result.out == ""
     line = result.error_line
     assert line.startswith(f"{command}: ")
-    assert key in line
-    assert allowed in line
-    assert got in line
+    assert [text for text in texts if text not in line] == []
     assert not list(tmp_path.iterdir()), "no files after invalid input"
 
 
@@ -109,33 +90,27 @@ def test_error_line_is_same_under_debugger(
 
 @pytest.mark.parametrize("name", NO_SWEEP_COMMANDS)
 def test_command_without_sweeps_rejects_multirun(
-    name: str, command: RunCli, path_overrides: list[str], tmp_path: Path
+    name: str, run_cli: RunCli, path_overrides: list[str], tmp_path: Path
 ) -> None:
-    result = command(f"src.{name}", "--multirun", *path_overrides)
-    expected = "expected a single run, got --multirun: remove it"
-    assert (result.rc, result.out, result.err) == (2, "", f"{name}: {expected}\n")
+    line = run_cli(name, "--multirun", *path_overrides).error_line
+    assert line == f"{name}: expected a single run, got --multirun: remove it"
     assert not list(tmp_path.iterdir())
 
 
 def test_preprocess_ignores_keys_of_training(run_cli: RunCli, tmp_path: Path) -> None:
-    for folder, more in (("plain", []), ("more", ["hidden=8", "model=gru", "seed=9", "prompt=QQ"])):
-        run_cli("preprocess", f"data_dir={tmp_path / folder}", f"output_dir={tmp_path / 'o'}", *more).check()
-    files = [
-        {f.relative_to(tmp_path / name): f.read_bytes() for f in (tmp_path / name).rglob("*") if f.is_file()}
-        for name in ("plain", "more")
-    ]
-    assert files[0] == files[1]
-    assert files[0]
+    files = []
+    for more in ([], ["hidden=8", "model=gru", "seed=9", "prompt=QQ"]):
+        data = tmp_path / str(len(more))
+        run_cli("preprocess", f"data_dir={data}", f"output_dir={tmp_path / 'o'}", *more).check()
+        files.append({f.relative_to(data): f.read_bytes() for f in data.rglob("*") if f.is_file()})
+    assert files[0] == files[1] != {}
 
 
 @pytest.mark.slow
-def test_sweep_reports_invalid_job_and_runs_others(
-    run_cli: RunCli, path_overrides: list[str], tmp_path: Path
-) -> None:
+def test_sweep_reports_invalid_job_and_runs_others(run_cli: RunCli, path_overrides: list[str]) -> None:
     seen: list[int] = []
-    result = run_cli(
-        "preprocess", "--multirun", "hidden=8,0,16", *path_overrides, body=lambda c: seen.append(c.hidden)
-    )
+    arguments = (*path_overrides, "--multirun", "hidden=8,0,16")  # the option in any position
+    result = run_cli("preprocess", *arguments, body=lambda c: seen.append(c.hidden))
     assert seen == [8, 16]
     assert result.rc != 0
     assert "Traceback" not in result.err
@@ -152,18 +127,13 @@ def received_config(run_cli: RunCli, name: str, *arguments: str) -> Any:
 
 
 def test_null_and_number_formats(run_cli: RunCli) -> None:
-    off = ("clip=null", "max_seconds=null", "patience=null")
-    config = received_config(
-        run_cli, "train", *off, "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0"
-    )
-    assert (config.clip, config.max_seconds, config.patience) == (None, None, None)
-    assert (config.lr, config.hidden, config.max_epochs, config.min_delta) == (1e-3, 1000, 0.5, 0.0)
+    values = {"clip": None, "lr": 1e-3, "hidden": 1000, "max_epochs": 0.5, "min_delta": 0.0}
+    texts = ("clip=null", "lr=1e-3", "hidden=1_000", "max_epochs=.5", "min_delta=0")
+    config = received_config(run_cli, "train", *texts)
+    assert {key: getattr(config, key) for key in values} == values
 
 
 PROMPTS = [
-    "To be, or not to be: that is the question",
-    "'tis better",
-    '"Hold," said he, "enough!"',
     "it's a \"quote\" in 'quotes' and C:\\temp\\",
     "{curly} [square] (round) key=value # no comment *?~!@%^&|<>;`",
     "${hidden} \\${hidden} $${x} ${",
@@ -190,10 +160,11 @@ UNUSUAL_TEXT = st.one_of(
 IN_QUOTES = r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\""""  # quotes of Hydra's grammar
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(st.text(UNUSUAL_TEXT))
 @example("\\\\\\")
 @example('\\"')
+@example('"Hold," said he, "enough!"')
 @example("${oc.env:HOME}")
 @example("\\${x}\\")
 @example("'tis")
@@ -210,10 +181,3 @@ def test_quote_override_preserves_any_prompt(prompt: str) -> None:
 def test_quotes_typed_for_hydra_are_removed(run_cli: RunCli) -> None:
     config = received_config(run_cli, "sample", "prompt='a, b'", 'output_dir="c: d"')
     assert (config.prompt, config.output_dir) == ("a, b", "c: d")
-
-
-@pytest.mark.slow
-def test_multirun_flag_in_any_position(tmp_path: Path, command: RunCli) -> None:
-    path_overrides = (f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}")
-    result = command("src.preprocess", *path_overrides, "--multirun", "seq_len=10,20")
-    assert (result.rc, result.out.count("train")) == (0, 2)

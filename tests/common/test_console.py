@@ -4,10 +4,8 @@ from src.common.console import WIDTH, format_table
 
 
 def test_table_is_aligned_and_keeps_brackets() -> None:
-    lines = format_table(
-        ("", "bits", "interval"), [("a", "1.5", "[1, 2]"), ("b: long", "12.25")]
-    ).splitlines()
-    assert lines == ["          bits  interval", "a          1.5    [1, 2]", "b: long  12.25"]
+    table = format_table(("", "bits", "interval"), [("a", "1.5", "[1, 2]"), ("b: long", "12.25")])
+    assert table.splitlines() == ["          bits  interval", "a          1.5    [1, 2]", "b: long  12.25"]
 
 
 def test_table_does_not_depend_on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,44 +5,40 @@ from pathlib import Path
 import pytest
 
 from src.common.files import PROJECT, absolute
+from src.config.constraints import evolve
 from src.tracking.run import tracking_store
 from tests.compose import PRIMARY, composed
 
 
-@pytest.mark.parametrize("primary", PRIMARY)
-def test_default_paths_do_not_depend_on_working_directory(
-    primary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def other_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.parametrize("primary", PRIMARY)
+def test_default_paths_do_not_depend_on_working_directory(primary: str) -> None:
     config = composed(primary)
     assert absolute(config.output_dir) == PROJECT / "outputs"
     assert absolute(config.data_dir) == PROJECT / "data"
     assert tracking_store(config)["uri"] == f"sqlite:///{PROJECT / 'outputs' / 'mlflow.db'}"
 
 
-def test_relative_paths_use_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = composed("config", "output_dir=x", "data_dir=y")
+def test_relative_paths_use_working_directory(tmp_path: Path) -> None:
+    """Also the URI of a database, because the sync process has another working directory."""
+    config = evolve(composed("config"), {"output_dir": "x", "data_dir": "y"})
     assert absolute(config.output_dir) == tmp_path / "x"
     assert absolute(config.data_dir) == tmp_path / "y"
     assert tracking_store(config) == {
         "uri": f"sqlite:///{tmp_path / 'x' / 'mlflow.db'}",
         "artifacts": (tmp_path / "x" / "artifacts").as_uri(),
     }
-
-
-def test_relative_database_uri_uses_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The sync process has another working directory."""
-    monkeypatch.chdir(tmp_path)
-    store = tracking_store(composed("config", "tracking.uri=sqlite:///mine.db"))
+    store = tracking_store(evolve(config, {"tracking.uri": "sqlite:///mine.db"}))
     assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
 
 
 def test_tracking_uri_key_precedes_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
-    assert tracking_store(composed("config"))["uri"] == "http://from.environment"
-    assert tracking_store(composed("config", "tracking.uri=http://key"))["uri"] == "http://key"
+    config = composed("config")
+    assert tracking_store(config)["uri"] == "http://from.environment"
+    assert tracking_store(evolve(config, {"tracking.uri": "http://key"}))["uri"] == "http://key"

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,12 @@ from src.common.errors import UserError
 from src.common.job_result import JobResult, read_results, write_results
 
 ROW = JobResult(
-    "hidden=8",
-    0,
-    {"hidden": "8"},
-    "id",
-    "FINISHED",
+    "hidden=8", 0, {"hidden": "8"}, "id", "FINISHED",
     metrics={"val/loss": 2.0},
     curves={"val/loss": [(5, float("nan")), (10, 2.0)]},
     samples=[{"text": "a"}],
     gradient=[(1, 0.5)],
-)
+)  # fmt: skip
 
 
 def test_results_round_trip(tmp_path: Path) -> None:
@@ -29,24 +24,28 @@ def test_results_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "place"),
+    ("changes", "place"),
     [
-        (lambda rows: {}, "content"),
-        (lambda rows: [{**rows[0], "number": "0"}], "0.number"),
-        (lambda rows: [{**rows[0], "more": 1}], "0.more"),
-        (lambda rows: [{k: v for k, v in rows[0].items() if k != "status"}], "0.status"),
-        (lambda rows: [{**rows[0], "gradient": [[1, 2, 3]]}], "too many values"),
-        (lambda rows: [{**rows[0], "curves": {"a": [[1]]}}], "not enough values"),
+        ({"number": "0"}, "0.number"),
+        ({"more": 1}, "0.more"),
+        ({"gradient": [[1, 2, 3]]}, "too many values"),
+        ({"curves": {"a": [[1]]}}, "not enough values"),
     ],
 )
 def test_damaged_results_are_rejected_in_one_line(
-    damage: Callable[[Any], Any], place: str, tmp_path: Path
+    changes: dict[str, Any], place: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "jobs.json"
     write_results(file, [ROW])
-    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    (row,) = json.loads(file.read_text())
+    file.write_text(json.dumps([row | changes]))
     with pytest.raises(UserError, match=f"run: expected a whole jobs.json, got a damaged one in .*{place}"):
         read_results(file)
-    file.unlink()
-    with pytest.raises(UserError, match=r"expected a whole jobs\.json, .*No such file"):
-        read_results(file)
+
+
+@pytest.mark.parametrize(("text", "place"), [("{}", "content"), ("[{}]", "0.name"), (None, "No such file")])
+def test_missing_values_are_rejected_in_one_line(text: str | None, place: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "jobs.json").write_text(text)
+    with pytest.raises(UserError, match=rf"expected a whole jobs\.json, got .*{place}"):
+        read_results(tmp_path / "jobs.json")

@@ -1,6 +1,5 @@
 """Everything that is reported is computed with one BLAS thread."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,11 +18,10 @@ from src.evaluation.scoring import predict_stateful, predict_stateless
 from src.generation import sampling
 from src.models.serialization import TrainedModel
 from src.rnn import network, step
-from src.rnn.parameters import Array, RNNConfig, initialize
+from src.rnn.parameters import RNNConfig, initialize
 from tests.commands import environ, run_process
 from tests.small_training import BASE, CORPUS
 
-VOCABULARY = Vocabulary("abcdef")
 ARCHITECTURE = RNNConfig(vocab=6, hidden=8)
 
 
@@ -39,7 +37,7 @@ def two_threads() -> Iterator[None]:
         yield
 
 
-def test_thread_count_is_restored_after_last_exit() -> None:
+def test_one_thread_until_last_exit() -> None:
     first, second = ExitStack(), ExitStack()
     first.enter_context(single_blas_thread())
     second.enter_context(single_blas_thread())
@@ -48,16 +46,8 @@ def test_thread_count_is_restored_after_last_exit() -> None:
     assert blas_threads() == 1, "the outer context is still open"
     second.close()
     assert blas_threads() == 2
-
-
-def test_nested_context_sets_one_thread_again() -> None:
     with single_blas_thread(), threadpool_limits(2, user_api="blas"), single_blas_thread():
         assert blas_threads() == 1
-
-
-@pytest.fixture
-def flat() -> Array:
-    return initialize(ARCHITECTURE, "orthogonal", np.random.default_rng(0))
 
 
 @pytest.fixture
@@ -77,29 +67,28 @@ def thread_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+FLAT = initialize(ARCHITECTURE, "orthogonal", np.random.default_rng(0))
+MODEL = TrainedModel(ARCHITECTURE, FLAT, Vocabulary("abcdef"), Normalization(False, False, False))
+TOKENS = np.random.default_rng(1).integers(0, 6, 3000).astype(np.uint8)
+RNG = np.random.default_rng(2)
+
+
 @pytest.mark.parametrize(
-    "score",
+    "compute",
     [
-        lambda flat, tokens: scoring.validation_loss(ARCHITECTURE, flat, tokens),
-        lambda flat, tokens: predict_stateful(ARCHITECTURE, flat, tokens),
-        lambda flat, tokens: predict_stateless(ARCHITECTURE, flat, tokens, 7),
+        lambda: scoring.validation_loss(ARCHITECTURE, FLAT, TOKENS),
+        lambda: predict_stateful(ARCHITECTURE, FLAT, TOKENS),
+        lambda: predict_stateless(ARCHITECTURE, FLAT, TOKENS, 7),
+        lambda: list(sampling.sample(MODEL, "", 0.5, 5, RNG)),
+        lambda: list(sampling.sample_many(MODEL, "abc", 0.5, 5, RNG, 1)),
+        lambda: list(sampling.sample_many(MODEL, "abc", 0.5, 5, RNG, 3)),
     ],
-    ids=["validation loss", "carried", "reset"],
+    ids=["validation loss", "carried", "reset", "sample", "one sample", "samples"],
 )
-def test_scores_use_one_blas_thread(
-    score: Callable[[Array, Any], object], flat: Array, thread_counts: list[int]
+def test_scores_and_samples_use_one_blas_thread(
+    compute: Callable[[], object], thread_counts: list[int]
 ) -> None:
-    score(flat, np.random.default_rng(1).integers(0, 6, 3000).astype(np.uint8))
-    assert set(thread_counts) == {1}
-    assert blas_threads() == 2
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_sampling_uses_one_blas_thread(count: int, flat: Array, thread_counts: list[int]) -> None:
-    model = TrainedModel(ARCHITECTURE, flat, VOCABULARY, Normalization(False, False, False))
-    rng = np.random.default_rng(2)
-    list(sampling.sample_many(model, "abc", 0.5, 5, rng, count))
-    list(sampling.sample(model, "", 0.5, 5, rng))
+    compute()
     assert set(thread_counts) == {1}
     assert blas_threads() == 2
 
@@ -124,21 +113,15 @@ def test_run_uses_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_scores_do_not_depend_on_blas_threads(tmp_path: Path) -> None:
     """Run two processes whose BLAS starts with 1 and with 2 threads."""
+    small = ["hidden=64", "max_epochs=0.05", "eval_every=100", "length=40", "workers=1", "tracking=none"]
+    small += ["figures=false", "diagnostics=false", f"data_dir={tmp_path / 'data'}"]
     outputs = []
     for num_threads in ("1", "2"):
-        path_overrides = [
-            f"output_dir={tmp_path / num_threads}",
-            f"data_dir={tmp_path / 'data'}",
-            "tracking=none",
-        ]
-        small = ["hidden=64", "max_epochs=0.05", "eval_every=100", "length=40", "workers=1", "figures=false"]
-        process = run_process(
-            [sys.executable, "-m", "src.train", *small, *path_overrides],
+        run_process(
+            [sys.executable, "-m", "src.train", *small, f"output_dir={tmp_path / num_threads}"],
             env=environ(OPENBLAS_NUM_THREADS=num_threads),
-        )
-        assert process.rc == 0, process.err
+        ).check()
         (folder,) = (tmp_path / num_threads / "runs").iterdir()
-        samples = {file.name: file.read_text() for file in folder.glob("samples/*.txt")}
-        evaluation = json.loads((folder / "evaluation.json").read_text())
-        outputs.append((json.loads((folder / "scores.json").read_text()), evaluation, samples))
+        files = [folder / "scores.json", folder / "evaluation.json", *sorted(folder.glob("samples/*.txt"))]
+        outputs.append({file.name: file.read_text() for file in files})
     assert outputs[0] == outputs[1]

@@ -45,10 +45,7 @@ def test_features_of_text() -> None:
     ("text", "missing"),
     [
         ("all in one line " * 20, {"distance to the line's start", "capital, not small letter"}),
-        (
-            "\u05d0\u05d1 \u05d2\u05d3\u05d4 \u05d5\u05d6 " * 30,
-            {"vowel, not consonant", "distance to the line's start"},
-        ),
+        ("\u05d0\u05d1 \u05d2\u05d3\u05d4 " * 30, {"vowel, not consonant", "distance to the line's start"}),
         ("0123456789 " * 30, {"inside a word", "vowel, not consonant"}),
         ("too short", {"inside a word", "vowel, not consonant"}),
         ("", {"inside a word"}),
@@ -82,18 +79,15 @@ def test_correlation_is_pearson_over_mask() -> None:
 
 
 def test_units_are_ranked_by_best_feature() -> None:
-    found = features(TEXT)
     by_name = values_of(TEXT)
-    noise = np.random.default_rng(0).standard_normal((4, len(TEXT)))
-    activations = 0.1 * noise
+    activations = 0.1 * np.random.default_rng(0).standard_normal((4, len(TEXT)))
     activations[2] -= by_name["inside a word"].values
     activations[1] += 0.05 * by_name["vowel, not consonant"].values
-    units = rank_units(activations, found, hidden=2)
-    assert [row for row, _ in units][:2] == [2, 1]
-    best, second = (unit for _, unit in units[:2])
-    assert (best.layer, best.number, best.feature) == (2, 0, "inside a word")
-    assert best.r < -0.9
-    assert (second.layer, second.number, second.feature) == (1, 1, "vowel, not consonant")
+    units = rank_units(activations, features(TEXT), hidden=2)
+    assert [(row, unit.layer, unit.number, unit.feature) for row, unit in units[:2]] == [
+        (2, 2, 0, "inside a word"), (1, 1, 1, "vowel, not consonant"),
+    ]  # fmt: skip
+    assert units[0][1].r < -0.9
     assert [unit.r**2 for _, unit in units] == sorted((unit.r**2 for _, unit in units), reverse=True)
 
 
@@ -106,17 +100,20 @@ def test_units_without_features_keep_order() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @KINDS
-def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: int) -> None:
+def test_activations_equal_step_by_step_reading(
+    kind: tuple[str, str], layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The text is read in several chunks."""
+    monkeypatch.setattr("src.diagnostics.unit_analysis.CHUNK", 40)
     architecture = RNNConfig(6, 5, kind[0], layers, kind[1])
     rng = np.random.default_rng(0)
     drawn = initialize(architecture, "orthogonal", rng) + rng.normal(0, 0.1, architecture.size())
     flat = contractive(architecture, drawn.astype(np.float32), 0.3)
-    ids = rng.integers(6, size=600)
-    reading = collect_activations(architecture, flat, ids)
-    assert reading.activations.shape == (5 * layers, 600)
-    assert reading.probabilities.shape == (600, 6)
-    np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
+    ids = rng.integers(6, size=100)
+    activations, probabilities = collect_activations(architecture, flat, ids)
+    assert activations.shape == (5 * layers, 100)
+    assert probabilities.shape == (100, 6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=softmax_error(6))
     bounds = Bounds.of(architecture, flat, ids[:, None], unit=UNIT)  # of each of the two computations
     state_error = bounds.activation + 2 * FUNCTION * UNIT  # the slope of the LSTM's tanh(c) is at most 1
     stepper = Stepper(architecture, flat, 1)
@@ -124,8 +121,6 @@ def test_activations_equal_step_by_step_reading(kind: tuple[str, str], layers: i
         logits = stepper.step(np.array([character]))[0]
         states = stepper.state[:, 1, 0] if kind[0] == "lstm" else stepper.state[:, 0, 0]
         shown_states = np.tanh(states) if kind[0] == "lstm" else states
-        np.testing.assert_allclose(
-            reading.activations[:, k], shown_states.ravel(), rtol=0, atol=2 * state_error
-        )
+        np.testing.assert_allclose(activations[:, k], shown_states.ravel(), rtol=0, atol=2 * state_error)
         p = np.exp(logits - logits.max())
-        np.testing.assert_allclose(reading.probabilities[k], p / p.sum(), rtol=0, atol=2 * bounds.probability)
+        np.testing.assert_allclose(probabilities[k], p / p.sum(), rtol=0, atol=2 * bounds.probability)

@@ -54,7 +54,7 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
     architecture, flat = network(corpus, 6, cell, layers)
     html = render_page("r", architecture, flat, corpus)
     data, tokens = data_of(html), corpus.split("test")
-    reading = collect_activations(architecture, flat, tokens)
+    computed, probabilities = collect_activations(architecture, flat, tokens)
     (ids,) = numbers(data["ids"], "<u2", tokens.size)
     assert corpus.vocabulary.decode(ids) == corpus.vocabulary.decode(tokens)
     assert data["characters"] == list(corpus.vocabulary.characters)
@@ -64,7 +64,7 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
         (layer, number) for layer in range(1, layers + 1) for number in range(6)
     }
     for unit, row in zip(data["units"], activations / 127, strict=True):
-        exact = reading.activations[(unit["layer"] - 1) * 6 + unit["number"]]
+        exact = computed[(unit["layer"] - 1) * 6 + unit["number"]]
         assert unit["scale"] == pytest.approx(abs(exact).max(), rel=5e-5)  # five digits
         step = unit["scale"] / 127  # quantization step
         np.testing.assert_allclose(row * unit["scale"], exact, rtol=5e-5, atol=0.501 * step)
@@ -73,9 +73,9 @@ def test_page_data_equals_activations(cell: str, layers: int) -> None:
     np.testing.assert_array_less(scores[1:], np.array(scores[:-1]) + 2.1e-4)
     likeliest = numbers(data["likeliest"], "<u2", TOP_K)
     shares = numbers(data["shares"], "<u2", TOP_K) / 65535
-    exact = -np.sort(-reading.probabilities, axis=1)[:, :TOP_K]
+    exact = -np.sort(-probabilities, axis=1)[:, :TOP_K]
     np.testing.assert_allclose(shares, exact, rtol=0, atol=0.501 / 65535)  # quantization step
-    np.testing.assert_allclose(np.take_along_axis(reading.probabilities, likeliest, axis=1), exact)
+    np.testing.assert_allclose(np.take_along_axis(probabilities, likeliest, axis=1), exact)
 
 
 def test_page_is_self_contained_and_escaped() -> None:
@@ -87,16 +87,13 @@ def test_page_is_self_contained_and_escaped() -> None:
     assert "<b>" not in html
 
 
-@pytest.mark.parametrize(("hidden", "layers"), [(128, 1), (256, 2)])
-def test_page_size_is_limited(hidden: int, layers: int) -> None:
+def test_page_size_is_limited() -> None:
     corpus = corpus_of(TEXT * 400)
-    html = render_page("r", *network(corpus, hidden, "rnn", layers), corpus)
+    html = render_page("r", *network(corpus, 256, "rnn", 2), corpus)
     assert len(html.encode()) <= 2_000_000
-    data = data_of(html)
-    assert len(base64.b64decode(data["ids"])) == 2 * CHARACTERS
-    assert len(data["units"]) == min(hidden * layers, 333)
-    if hidden > 128:
-        assert "Of 512 units, the first 333." in html
+    assert len(base64.b64decode(data_of(html)["ids"])) == 2 * CHARACTERS
+    assert len(data_of(html)["units"]) == 333
+    assert "Of 512 units, the first 333." in html
 
 
 def test_page_of_dead_units_and_small_vocabulary() -> None:
@@ -116,23 +113,6 @@ def test_top_k_is_sorted() -> None:
     assert likeliest.shape == shares.shape == (2, 5)
 
 
-@pytest.fixture(scope="module")
-def browser_page(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The page of a two-layer network, opened from disk."""
-    file = tmp_path_factory.mktemp("neurons") / "neurons.html"
-    corpus = corpus_of(TEXT * 40)
-    write_text(file, render_page("a run", *network(corpus, 6, "gru", 2), corpus))
-    context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
-    page = context.new_page()
-    page.set_default_timeout(BROWSER_TIMEOUT_MS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(file.as_uri())
-    yield page, data_of(file.read_text(encoding="utf-8")), corpus
-    assert errors == []
-    context.close()
-
-
 def colors_of(page: Any) -> list[list[float]]:
     """Return red, green and blue (0 to 1) of the background of each character."""
     styles = "spans => spans.map(s => getComputedStyle(s).backgroundColor.match(/[\\d.]+/g).map(Number))"
@@ -140,10 +120,25 @@ def colors_of(page: Any) -> list[list[float]]:
     return colors
 
 
+@pytest.fixture
+def page(chromium: Any, tmp_path: Path) -> Iterator[Any]:
+    """The page of a two-layer network, opened from disk."""
+    corpus = corpus_of(TEXT * 40)
+    write_text(tmp_path / "neurons.html", render_page("a run", *network(corpus, 6, "gru", 2), corpus))
+    page = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True).new_page()
+    page.set_default_timeout(BROWSER_TIMEOUT_MS)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "neurons.html").as_uri())
+    yield page
+    page.context.close()
+    assert errors == []
+
+
 @pytest.mark.slow
-def test_page_in_browser(browser_page: Any) -> None:
-    page, data, corpus = browser_page
-    tokens = corpus.split("test")
+def test_page_in_browser(page: Any, tmp_path: Path) -> None:
+    corpus = corpus_of(TEXT * 40)
+    tokens, data = corpus.split("test"), data_of((tmp_path / "neurons.html").read_text(encoding="utf-8"))
     text = corpus.vocabulary.decode(tokens)
     assert "".join(page.locator("#text span").all_text_contents()).replace("\u21b5\n", "\n") == text
     activations = numbers(data["activations"], "<i1", tokens.size).astype(int)
@@ -156,25 +151,15 @@ def test_page_in_browser(browser_page: Any) -> None:
         assert (redder[values < -10] < 0).all()
         for end, color in ((127, [178, 24, 43]), (-127, [33, 102, 172])):
             assert abs(colors[values == end] * 255 - color).max(initial=0) < 0.1
-        underlined = [
-            int(k) for k in page.locator("#text span.low").evaluate_all("s => s.map(e => e.dataset.k)")
-        ]
+        underlined = page.locator("#text span.low").evaluate_all("s => s.map(e => Number(e.dataset.k))")
         assert underlined == np.flatnonzero(values < -42).tolist()
-        unit_data = data["units"][unit]
-        assert (
-            f"layer {unit_data['layer']} unit {unit_data['number']}: "
-            in page.locator("#description").inner_text()
-        )
+        assert f"{names[unit]}: " in page.locator("#description").inner_text()
 
-    options = [
-        line.replace("\u00a0", " ").split() for line in page.locator("#units option").all_text_contents()
-    ]
-    assert [line[:4] for line in options] == [
-        ["layer", str(unit["layer"]), "unit", str(unit["number"])] for unit in data["units"]
-    ]
-    assert [float(line[4]) for line in options] == pytest.approx(
-        [u["r"] ** 2 for u in data["units"]], rel=0, abs=0.00501
-    )  # two decimal places
+    names = [f"layer {unit['layer']} unit {unit['number']}" for unit in data["units"]]
+    options = [line.split() for line in page.locator("#units option").all_text_contents()]
+    assert [" ".join(line[:4]) for line in options] == names
+    squares = [unit["r"] ** 2 for unit in data["units"]]
+    assert [float(line[4]) for line in options] == pytest.approx(squares, rel=0, abs=0.00501)  # two decimals
     check(0)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -187,17 +172,14 @@ def test_page_in_browser(browser_page: Any) -> None:
     place = page.locator("#place").inner_text()
     assert place.startswith(f"character 8 of {tokens.size}: ")
     displayed_value = float(place.rpartition(" ")[2].replace("\u2212", "-"))
-    # three digits
-    assert displayed_value == pytest.approx(
-        activations[5, 7] / 127 * data["units"][5]["scale"], rel=0, abs=5.1e-4
-    )
+    value = activations[5, 7] / 127 * data["units"][5]["scale"]
+    assert displayed_value == pytest.approx(value, rel=0, abs=5.1e-4)  # three digits
     shares = numbers(data["shares"], "<u2", TOP_K)[7] / 65535
     bars = page.locator("#bars > span").all_inner_texts()
     displayed_shares = [float(bar.removesuffix("%")) for bar in bars]  # one decimal place
     assert displayed_shares == pytest.approx((100 * shares).tolist(), rel=0, abs=0.051)
-    widths = page.locator("#bars > div").evaluate_all(
-        "bars => bars.map(b => b.getBoundingClientRect().width)"
-    )
+    measured = "bars => bars.map(b => b.getBoundingClientRect().width)"
+    widths = page.locator("#bars > div").evaluate_all(measured)
     assert np.allclose(np.array(widths) / widths[0], shares / shares[0], rtol=0.05)
     page.keyboard.press("ArrowRight")
     assert page.locator("#place").inner_text().startswith("character 9 of")

@@ -16,20 +16,14 @@ def correlated(rng: np.random.Generator, texts: int, n: int, phi: float) -> np.n
     return x[200:].T
 
 
-@pytest.mark.parametrize("phi", [0.0, 0.6])
-def test_interval_coverage(phi: float) -> None:
-    rng = np.random.default_rng(0)
-    texts = correlated(rng, 100, 600, phi)
-    covered = [i.low <= 0 <= i.high for i in (block_bootstrap_ci(x, rng) for x in texts)]
-    assert 0.87 <= np.mean(covered) <= 0.99
-
-
-def test_interval_is_wider_than_naive() -> None:
+def test_interval_covers_mean_of_correlated_values() -> None:
     """The naive interval ignores correlation and is half as wide."""
     rng = np.random.default_rng(0)
-    (x,) = correlated(rng, 1, 1500, 0.6)
-    interval = block_bootstrap_ci(x, rng)
-    assert interval.high - interval.low > 1.5 * 2 * 1.96 * x.std() / np.sqrt(x.size)
+    texts = correlated(rng, 100, 600, 0.6)
+    intervals = [block_bootstrap_ci(x, rng) for x in texts]
+    assert 0.87 <= np.mean([i.low <= 0 <= i.high for i in intervals]) <= 0.99
+    naive = 2 * 1.96 * texts.std(axis=1).mean() / np.sqrt(600)
+    assert np.mean([i.high - i.low for i in intervals]) > 1.5 * naive
 
 
 def test_block_length_grows_with_correlation() -> None:
@@ -42,20 +36,15 @@ def test_interval_of_independent_values() -> None:
     x = np.random.default_rng(2).exponential(size=4000).astype(np.float32)
     interval = block_bootstrap_ci(x, np.random.default_rng(0))
     half = 1.96 * x.std() / np.sqrt(x.size)
-    # 2000 resamples: the half width has a standard error of 2.2%;
-    # the block length is estimated
+    # 2000 resamples: the half width has a standard error of 2.2%; the block length is estimated
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.15)
     assert (interval.high + interval.low) / 2 == pytest.approx(x.mean(), abs=half / 5)
 
 
-def test_interval_is_repeatable() -> None:
-    x = np.random.default_rng(3).standard_normal(500)
-    assert block_bootstrap_ci(x, np.random.default_rng(5)) == block_bootstrap_ci(x, np.random.default_rng(5))
-
-
-def test_interval_widens_with_level() -> None:
+def test_interval_is_repeatable_and_widens_with_level() -> None:
     x = np.random.default_rng(4).standard_normal(500)
-    half, most = (block_bootstrap_ci(x, np.random.default_rng(0), level) for level in (0.5, 0.99))
+    half, again, most = (block_bootstrap_ci(x, np.random.default_rng(0), p) for p in (0.5, 0.5, 0.99))
+    assert half == again
     assert most.low < half.low < half.high < most.high
 
 
@@ -64,7 +53,7 @@ def test_long_text_has_long_blocks() -> None:
     assert block_bootstrap_ci(x, np.random.default_rng(0)).block >= 25
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 30])
+@pytest.mark.parametrize("n", [1, 2, 7])
 def test_interval_of_few_values(n: int) -> None:
     x = np.random.default_rng(6).standard_normal(n)
     interval = block_bootstrap_ci(x, np.random.default_rng(0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.common.errors import UserError
@@ -15,6 +15,7 @@ from src.data.normalization import Normalization
 from src.evaluation.suffix_array import longest_copy, suffix_array
 from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
+from src.plots.run import plot_quality
 from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import DOUBLE, contractive, gamma
 
@@ -25,53 +26,44 @@ def ids(numbers: list[int], dtype: Any = np.uint8) -> Any:
     return np.array(numbers, dtype)
 
 
-@settings(deadline=None)
-@given(SMALL, st.sampled_from([np.uint8, np.uint16]))
-def test_suffix_array_is_sorted(text: list[int], dtype: Any) -> None:
-    assert suffix_array(ids(text, dtype)).tolist() == sorted(range(len(text)), key=lambda i: text[i:])
+@settings(deadline=None, max_examples=50)
+@given(SMALL, st.sampled_from([1, 100]), st.sampled_from([np.uint8, np.uint16]))
+@example([1, 0, 2, 1, 0, 2], 32767, np.uint16)
+def test_suffix_array_is_sorted(text: list[int], scale: int, dtype: Any) -> None:
+    tokens = ids([scale * character for character in text], dtype)
+    suffixes = suffix_array(tokens)
+    assert suffixes.tolist() == sorted(range(len(text)), key=lambda i: text[i:])
+    assert longest_copy(tokens, suffixes, tokens) == (len(text), 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(SMALL, st.lists(st.integers(0, 3), max_size=40))
 def test_longest_copy_is_longest_common_substring(text: list[int], passage: list[int]) -> None:
     whole, part = bytes(text), bytes(passage)
-    pieces = [
-        (i, row) for i in range(len(part)) for row in range(i + 1, len(part) + 1) if part[i:row] in whole
+    copies = [
+        (end - i, -i) for i in range(len(part)) for end in range(i + 1, len(part) + 1) if part[i:end] in whole
     ]
-    longest = max((row - i for i, row in pieces), default=0)
-    first = min((i for i, row in pieces if row - i == longest), default=0)
+    longest, first = max(copies, default=(0, 0))
     tokens = ids(text)
-    assert longest_copy(tokens, suffix_array(tokens), ids(passage)) == (longest, first)
-
-
-@pytest.mark.parametrize("scale", [1, 100, 4000, 65535])
-def test_suffix_array_of_large_ids(scale: int) -> None:
-    rng = np.random.default_rng(0)
-    text = (rng.integers(0, 2, 300) * scale).astype(np.uint16)
-    suffixes = suffix_array(text)
-    assert suffixes.tolist() == sorted(range(300), key=lambda i: text[i:].tolist())
-    assert longest_copy(text, suffixes, text[40:140]) == (100, 0)
+    assert longest_copy(tokens, suffix_array(tokens), ids(passage)) == (longest, -first)
 
 
 @pytest.mark.slow
 def test_suffix_array_takes_bounded_time() -> None:
     """Relative to the time of sorting as many numbers."""
     rng = np.random.default_rng(3)
-    words = [rng.integers(0, 60, size=rng.integers(2, 9)) for _ in range(5000)]
-    text = np.concatenate([words[k] for k in np.minimum(rng.zipf(1.3, 1_100_000), 5000) - 1])
-    text = text.astype(np.uint8)[:5_000_000]
+    words = rng.integers(0, 60, size=(5000, 5))
+    text = words[np.minimum(rng.zipf(1.3, 100_000), 5000) - 1].reshape(-1).astype(np.uint8)
     start = time.process_time()
     np.sort(rng.integers(0, 2**63, text.size), kind="stable")
     sort = time.process_time() - start
     start = time.process_time()
     suffixes = suffix_array(text)
     assert (time.process_time() - start) / sort < 100
-    written = rng.integers(0, 60, 2000).astype(np.uint8)
-    written[500:1500] = text[4_000_000:4_001_000]
     start = time.process_time()
-    length, position = longest_copy(text, suffixes, written)
+    length, position = longest_copy(text, suffixes, text[400_000:401_000])
     assert (time.process_time() - start) / sort < 5
-    assert (length >= 1000, position <= 500) == (True, True)
+    assert (length, position) == (1000, 0)
 
 
 TEXT = "the rain in spain stays mainly in the plain and the king of spain is plainly vain. " * 12
@@ -94,21 +86,17 @@ def test_text_metrics(corpus: Corpus) -> None:
     assert metrics.source == "temperature 0.7"
 
 
-def test_unknown_words_reduce_share(corpus: Corpus) -> None:
-    metrics = TextQuality(corpus).compute("", "spain plimsy king vainly. ", None)
-    assert metrics.known_words == 2 / 4
-    assert metrics.source == "test split"
-
-
-def test_word_started_by_prompt_is_ignored(corpus: Corpus) -> None:
+def test_known_words(corpus: Corpus) -> None:
+    """A word that the prompt starts is not counted."""
     quality = TextQuality(corpus)
+    metrics = quality.compute("", "spain plimsy king vainly. ", None)
+    assert (metrics.known_words, metrics.source) == (2 / 4, "test split")
     assert quality.compute("The pla", "yy rain in ", 1).known_words == 1
     assert quality.compute("The ", "yy rain in ", 1).known_words == 2 / 3
 
 
-@pytest.mark.parametrize("text", ["", "x", ". .", "abc"])
+@pytest.mark.parametrize("text", ["", ". .", "ain"])
 def test_text_without_whole_word_has_no_known_words(text: str, corpus: Corpus) -> None:
-    text = "".join(c for c in text if c in corpus.vocabulary.characters)
     metrics = TextQuality(corpus).compute("the ", text, 1)
     assert metrics.known_words is None
     assert metrics.repetition is None
@@ -119,9 +107,7 @@ def test_text_without_whole_word_has_no_known_words(text: str, corpus: Corpus) -
 @settings(deadline=None, max_examples=40)
 @given(st.text("then aispy.", max_size=80))
 def test_matched_text_is_in_both_texts(corpus: Corpus, text: str) -> None:
-    text = "".join(c for c in text if c in corpus.vocabulary.characters)
-    quality = TextQuality(corpus)
-    metrics = quality.compute("", text, 1)
+    metrics = TextQuality(corpus).compute("", text, 1)
     train = corpus.vocabulary.decode(corpus.split("train"))
     assert len(metrics.matched_text) == metrics.longest_match
     assert metrics.matched_text in train
@@ -138,8 +124,7 @@ def test_temperature_metrics_include_test_split(corpus: Corpus, tmp_path: Path) 
     quality = TextQuality(corpus)
     rows = temperature_metrics(model, quality, "The ", [0.0, 0.5, 2.0], 80, seed=3)
     assert rows == temperature_metrics(model, quality, "The ", [0.0, 0.5, 2.0], 80, seed=3)
-    assert [row.temperature for row in rows] == [0.0, 0.5, 2.0, None]
-    assert [row.characters for row in rows] == [80] * 4
+    assert [(row.temperature, row.characters) for row in rows] == [(t, 80) for t in (0.0, 0.5, 2.0, None)]
     assert rows[-1].longest_match == 80  # the test split repeats the training text
     lines = metrics_table(rows).splitlines()
     assert "texts of 80 characters" in lines[0]
@@ -151,8 +136,5 @@ def test_temperature_metrics_include_test_split(corpus: Corpus, tmp_path: Path) 
     assert max(map(len, lines)) <= 80
     with pytest.raises(UserError, match="prompt: expected only"):
         temperature_metrics(model, quality, "42", [1.0], 10, seed=1)
-
-    from src.plots.run import plot_quality
-
     plot_quality(rows, tmp_path / "t.png")
     assert (tmp_path / "t.png").stat().st_size > 5000

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_result_is_recorded_and_rendered(tmp_path: Path) -> None:
     outcome = build_result(EXPERIMENTS["clipping"], "quick", clipping_sweep(), seconds=12.0)
     assert [v.passed for v in outcome.claims].count(False) == 0
     record(outcome, tmp_path)
-    recorded = json.loads((tmp_path / "clipping.json").read_text())
+    recorded = read_json(tmp_path / "clipping.json")
     assert recorded["measures"]["off_high/diverged"] == 1
     assert (tmp_path / "clipping.svg").read_text().startswith("<?xml")
     bad = ExperimentResult(EXPERIMENTS["state"], "quick", missing="the sweep <ended> with status 2")
@@ -68,41 +69,29 @@ def record_karpathy_size(size: str, loss: float, folder: Path) -> ExperimentResu
     """Record `python -m src.reproduce experiments=[karpathy2015_SIZE]` with three jobs of one loss."""
     jobs = variants(**{f"{cell}_{size}": (loss / log(2),) for cell in ("rnn", "gru", "lstm")})
     earlier = earlier_measures(folder, "karpathy2015", "full")
-    outcome = build_result(
-        get_experiment(f"karpathy2015_{size}"), "full", jobs, seconds=60.0, earlier=earlier
-    )
+    part = get_experiment(f"karpathy2015_{size}")
+    outcome = build_result(part, "full", jobs, seconds=60.0, earlier=earlier)
     record(outcome, folder)
     return outcome
 
 
-def verdicts_by_size(outcome: ExperimentResult) -> dict[str, list[str]]:
-    """Return the verdicts by the size that the claims name."""
-    found: dict[str, list[str]] = {}
-    for verdict in outcome.claims:
-        found.setdefault(verdict.claim.split("size ")[1].split(":")[0], []).append(verdict.word)
-    return found
+def read_json(file: Path) -> Any:
+    return json.loads(file.read_text())
 
 
 def test_parts_of_experiment_are_combined(tmp_path: Path) -> None:
     first = record_karpathy_size("64", 1.43, tmp_path)
-    assert verdicts_by_size(first) == {
-        "64": ["reproduced"] * 3,
-        "128": ["not run"] * 3,
-        "256": ["not run"] * 3,
-    }
+    assert [claim.word for claim in first.claims] == ["reproduced"] * 3 + ["not run"] * 6
+    assert all("size 64: " in claim.claim for claim in first.claims[:3])
     assert tally(claim.passed for claim in first.claims) == "3 claims reproduced, 0 not reproduced, 6 not run"
     assert first.claims[3].line() == f"not run         {first.claims[3].claim}"
     second = record_karpathy_size("256", 9.0, tmp_path)
-    assert verdicts_by_size(second) == {
-        "64": ["reproduced"] * 3,
-        "128": ["not run"] * 3,
-        "256": ["NOT reproduced"] * 3,
-    }
-    assert False in [claim.passed for claim in second.claims]
-    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    words = ["reproduced"] * 3 + ["not run"] * 3 + ["NOT reproduced"] * 3
+    assert [claim.word for claim in second.claims] == words
+    recorded = read_json(tmp_path / "karpathy2015.json")
     assert (recorded["jobs"], recorded["seconds"], list(recorded["parts"])) == (6, 120.0, ["64", "256"])
     assert recorded["parts"]["64"]["command"].endswith("experiment=karpathy2015_64")
-    assert {c["passed"] for c in recorded["claims"]} == {True, False, None}
+    assert [c["passed"] for c in recorded["claims"]] == [True] * 3 + [None] * 3 + [False] * 3
     assert [c["value"] for c in recorded["claims"] if c["passed"] is None] == [None] * 3
     drawn = (tmp_path / "karpathy2015.svg").read_text()
     assert "rnn, measured" in drawn
@@ -119,66 +108,51 @@ def test_publish_keeps_parts_of_other_runs(tmp_path: Path) -> None:
         folder = tmp_path / size  # separate output directories
         record_karpathy_size(size, loss, folder)
         publish(folder, kept)
-    recorded = json.loads((kept / "karpathy2015" / "measured.json").read_text())
+    recorded = read_json(kept / "karpathy2015" / "measured.json")
     assert list(recorded["parts"]) == ["64", "128"]
     assert recorded["measures"]["gru_64/loss"] == pytest.approx(1.43)
     assert recorded["measures"]["gru_128/loss"] == pytest.approx(1.3)
     assert [c["passed"] for c in recorded["claims"][-3:]] == [None] * 3
     assert all("quoted from memory" in c["claim"] for c in recorded["claims"])
     assert (kept / "karpathy2015" / "figure.svg").exists()
-    full_result = build_result(
-        EXPERIMENTS["state"], "quick", variants(reset=(2.2,), shuffled=(2.3,), streams=(2.1,))
-    )
-    record(full_result, tmp_path / "whole")
-    publish(tmp_path / "whole", kept)
-    assert (kept / "state" / "measured.json").read_text() == (tmp_path / "whole" / "state.json").read_text()
-    assert (kept / "state" / "figure.svg").read_text() == (tmp_path / "whole" / "state.svg").read_text()
 
 
 def test_quick_record_does_not_replace_full_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = tmp_path / "kept"
+    whole, kept = tmp_path / "whole", tmp_path / "experiments"
     presets: tuple[tuple[Preset, float], ...] = (("full", 2.1), ("quick", 2.0), ("full", 1.9))
     for preset, loss in presets:
         jobs = variants(reset=(2.2,), shuffled=(2.3,), streams=(loss,))
-        record(build_result(EXPERIMENTS["state"], preset, jobs), tmp_path / "outcomes")
-        before = (kept / "state" / "measured.json").read_text() if preset == "quick" else ""
-        publish(tmp_path / "outcomes", kept)
-        recorded = (kept / "state" / "measured.json").read_text()
-        assert json.loads(recorded)["preset"] == "full"
-        assert before in ("", recorded)
-        assert ("state: kept the record of preset=full" in capsys.readouterr().err) == bool(before)
+        record(build_result(EXPERIMENTS["state"], preset, jobs), whole)
+        publish(whole, kept)
+        is_kept = "state: kept the record of preset=full" in capsys.readouterr().err
+        assert is_kept == (preset == "quick")
+        for published, recorded in (("measured.json", "state.json"), ("figure.svg", "state.svg")):
+            is_equal = (kept / "state" / published).read_bytes() == (whole / recorded).read_bytes()
+            assert is_equal == (preset == "full")
 
 
 def test_full_experiment_replaces_parts(tmp_path: Path) -> None:
     record_karpathy_size("64", 1.43, tmp_path)
-    jobs = variants(**{f"{cell}_{s}": (1.9,) for cell in ("rnn", "gru", "lstm") for s in (64, 128, 256)})
-    record(build_result(EXPERIMENTS["karpathy2015"], "full", jobs), tmp_path)
-    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    names = [f"{cell}_{size}" for size in (64, 128, 256) for cell in ("rnn", "gru", "lstm")]
+    whole = EXPERIMENTS["karpathy2015"]
+    record(build_result(whole, "full", variants(**dict.fromkeys(names, (1.9,)))), tmp_path)
+    recorded = read_json(tmp_path / "karpathy2015.json")
     assert "parts" not in recorded
     assert recorded["measures"]["rnn_64/loss"] == pytest.approx(1.9 * log(2))
     with pytest.raises(UserError, match="expected the metric rnn_128/over_paper, got none"):
-        build_result(
-            EXPERIMENTS["karpathy2015"], "full", variants(rnn_64=(1.9,), gru_64=(1.9,), lstm_64=(1.9,))
-        )
+        build_result(whole, "full", variants(**dict.fromkeys(names[:3], (1.9,))))
     record_karpathy_size("128", 1.3, tmp_path)
-    recorded = json.loads((tmp_path / "karpathy2015.json").read_text())
+    recorded = read_json(tmp_path / "karpathy2015.json")
     assert list(recorded["parts"]) == ["all", "128"]
     assert recorded["measures"]["rnn_256/loss"] == pytest.approx(1.9 * log(2))
 
 
 def test_pipeline_run_is_recorded_with_samples(tmp_path: Path) -> None:
-    job = job_result(
-        {},
-        test__bpc=2.36,
-        test_stateless__bpc=2.44,
-        test__ngram3_bpc=2.7,
-        repeat__identical=1.0,
-        train__best_step=30.0,
-        throughput__chars_per_second=1.0,
-    )
-    job = replace(job, samples=[{"temperature": 0.7, "prompt": "o ", "text": "love", "seed": 1}])
+    job = job_result({}, test__bpc=2.36, test_stateless__bpc=2.44, test__ngram3_bpc=2.7)
+    job.metrics.update({"repeat/identical": 1, "train/best_step": 30, "throughput/chars_per_second": 1})
+    job.samples.append({"temperature": 0.7, "prompt": "o ", "text": "love", "seed": 1})
     outcome = build_result(EXPERIMENTS["sonnets"], "full", [job])
     record(outcome, tmp_path)
     publish(tmp_path, tmp_path / "experiments")
@@ -203,26 +177,24 @@ def test_damaged_record_is_reported_in_one_line(
     text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state.json").write_text(text)
-    with pytest.raises(
-        UserError, match=rf"^experiments: expected a whole state.json, .* \(.*({reason})"
-    ) as error:
+    message = rf"experiments: expected a whole state.json, .* \(.*({reason})"
+    with pytest.raises(UserError, match=f"^{message}"):
         publish(tmp_path, tmp_path / "experiments")
-    assert "\n" not in str(error.value)
     assert results.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("results: experiments: expected a whole state.json, ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"results: {message}", line)
     assert not (tmp_path / "experiments").exists()
 
 
 def test_pages_show_measured_results(tmp_path: Path) -> None:
-    pages = [PROJECT / "README.md", FOLDER / "README.md"]
+    texts = [file.read_text(encoding="utf-8") for file in (PROJECT / "README.md", FOLDER / "README.md")]
     copies = [tmp_path / "README.md", tmp_path / "experiments.md"]
-    for page, copied in zip(pages, copies, strict=True):
-        old = re.sub(r"\d+ not reproduced", "99 not reproduced", page.read_text(encoding="utf-8"))
-        assert old != page.read_text(encoding="utf-8")
-        copied.write_text(old, encoding="utf-8")
+    for text, copy in zip(texts, copies, strict=True):
+        old = re.sub(r"\d+ not reproduced", "99 not reproduced", text)
+        assert old != text
+        copy.write_text(old, encoding="utf-8")
     results.update_pages(*copies)
-    for page, copied in zip(pages, copies, strict=True):
-        assert copied.read_text() == page.read_text(encoding="utf-8"), "out of date: make update-results"
+    assert [copy.read_text(encoding="utf-8") for copy in copies] == texts, "out of date: make update-results"
     copies[1].write_text("no table")
     with pytest.raises(ValueError, match="expected <!-- results -->"):
         results.update_pages(*copies)

@@ -3,9 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.commands import PROJECT, TIME_LIMIT, CommandResult, RunCli, environ, free_port
+from tests.commands import TIME_LIMIT, CommandResult, RunCli, free_port
 from tests.page_checks import check_layout, figure_names
+from tests.processes import start, wait_for
+from tests.sweep_runs import SHORT, NewDatabase, path_overrides_of
 
 pytestmark = pytest.mark.slow
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
@@ -28,10 +27,10 @@ class ServedSweep:
     outputs: Path
     command_result: CommandResult
     links: dict[str, str]
-    screenshots: Path
 
     @property
     def file(self) -> Path:
+        """The comparison page on disk."""
         (path,) = self.outputs.glob("sweeps/*/comparison.html")
         return path
 
@@ -42,43 +41,28 @@ def links_in(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served_sweep(
-    chromium: Any, tmp_path_factory: pytest.TempPathFactory, command: RunCli
+    chromium: Any, tmp_path_factory: pytest.TempPathFactory, command: RunCli, new_database: NewDatabase
 ) -> Iterator[ServedSweep]:
     root = tmp_path_factory.mktemp("browser")
-    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
-    small = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "log_every=20")
-    command_result = command(
-        "src.train", "--multirun", "hidden=8,16", "clip=1,5", *small, *path_overrides
-    ).check()
+    outputs, path_overrides = root / "outputs", path_overrides_of(root)
+    new_database(outputs)
+    sweep = ("hidden=8,16", "clip=1,5", *SHORT, "max_epochs=0.05", "log_every=10", "length=40",
+             *path_overrides)  # fmt: skip
+    command_result = command("src.train", "--multirun", *sweep).check()
     log = root / "ui.log"
     with log.open("wb") as file:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "src.ui", f"port={free_port()}", *path_overrides],
-            cwd=PROJECT, env=environ(), stdout=file, stderr=file, start_new_session=True,
-        )  # fmt: skip
+        server = start("src.ui", f"port={free_port()}", *path_overrides, stdout=file, stderr=file)
     try:
-        deadline = time.monotonic() + TIME_LIMIT
-        while "page" not in (printed_links := links_in(log.read_text())):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        screenshots = root / "pages"
-        screenshots.mkdir()
-        yield ServedSweep(root / "outputs", command_result, printed_links, screenshots)
+        wait_for(lambda: "page" in links_in(log.read_text()), server)
+        yield ServedSweep(outputs, command_result, links_in(log.read_text()))
     finally:
         os.killpg(server.pid, signal.SIGINT)
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        server.wait(TIME_LIMIT)
 
 
 @pytest.fixture
-def open_page(
-    chromium: Any, served_sweep: ServedSweep, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], Any]]:
-    """Open a URL in a new browser profile; take a screenshot at the end."""
+def open_page(chromium: Any) -> Iterator[Callable[[str], Any]]:
+    """Open a URL in a new browser profile."""
     context = chromium.new_context(viewport={"width": 1500, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(BROWSER_TIMEOUT_MS)
@@ -88,16 +72,14 @@ def open_page(
         return page
 
     yield open_url
-    page.screenshot(path=served_sweep.screenshots / f"{request.node.name}.png", full_page=True)
     context.close()
 
 
 def test_sweep_and_ui_print_same_links(served_sweep: ServedSweep) -> None:
     printed = links_in(served_sweep.command_result.err)
     assert set(printed) == {"table", "charts", "compare", "page"} == set(served_sweep.links)
-    assert (
-        f"while `python -m src.ui output_dir={served_sweep.outputs}` runs" in served_sweep.command_result.err
-    )
+    hint = f"while `python -m src.ui output_dir={served_sweep.outputs}` runs"
+    assert hint in served_sweep.command_result.err
     for name, address in printed.items():
         assert address.startswith("http://127.0.0.1:5000/#/")
         if name != "compare":  # runs with equal val/loss may have either order
@@ -137,14 +119,11 @@ def test_charts_show_runs_of_sweep(open_page: Callable[[str], Any], served_sweep
         for name in sorted(NAMES):
             page.get_by_text(f"{name} ({metric})").first.wait_for(state="attached")
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 8")
-    drawn = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
-        "lines => lines.map(line => line.getAttribute('d') || '')"
+    lines = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
+        "lines => lines.map(line => [line.getAttribute('d') || '', line.style.stroke])"
     )
-    assert len([path for path in drawn if path.count("L") + path.count("H") + path.count("V") >= 1]) >= 8
-    colors = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
-        "lines => lines.map(line => line.style.stroke)"
-    )
-    assert len(set(colors)) == 4
+    assert len([path for path, _ in lines if re.search("[LHV]", path)]) >= 8
+    assert len({color for _, color in lines}) == 4
     page.locator("text=4 matching runs").wait_for()
     for axis in ("hidden", "clip", "val/loss"):
         page.locator(".js-plotly-plot text, svg text", has_text=axis).first.wait_for(state="attached")
@@ -173,58 +152,53 @@ def test_compare_page_shows_runs(open_page: Callable[[str], Any], served_sweep: 
         )
 
 
-def read_report(frame: Any) -> dict[str, Any]:
-    """Return the content of the report: table, curves, marginals and samples."""
+def assert_report(frame: Any) -> None:
+    """The report shows the table, the curves, the marginals and the samples."""
+
+    def texts(selector: str) -> list[str]:
+        return [str(text) for text in frame.locator(selector).all_inner_texts()]
+
+    def labels(figure: str) -> str:
+        return " ".join(frame.locator(f"{figure} svg text").all_text_contents())
+
     frame.locator("#jobs tbody tr").nth(3).wait_for()
-    lines = (
+    rows = [row.split("\t") for row in texts("#jobs tbody tr")]
+    assert {(row[0], row[1]) for row in rows} == {(h, c) for h in ("8", "16") for c in ("1", "5")}
+    losses = [float(row[2]) for row in rows]
+    assert losses == sorted(losses)
+    assert "best" in rows[0][5]
+    assert all(name in labels("#curves") for name in NAMES)
+    lines = frame.locator("#curves svg path").evaluate_all(
         "lines => lines.map(l => l.getBoundingClientRect()).filter(b => b.width > 20 && b.height > 5).length"
     )
-    return {
-        "rows": [row.split("\t") for row in frame.locator("#jobs tbody tr").all_inner_texts()],
-        "curves": " ".join(frame.locator("#curves svg text").all_text_contents()),
-        "lines": frame.locator("#curves svg path").evaluate_all(lines),
-        "marginals": " ".join(frame.locator("#marginals svg text").all_text_contents()),
-        "samples": frame.locator("#samples pre").all_inner_texts(),
-    }
-
-
-def assert_report(content: dict[str, Any]) -> None:
-    assert {(row[0], row[1]) for row in content["rows"]} == {(h, c) for h in ("8", "16") for c in ("1", "5")}
-    losses = [float(row[2]) for row in content["rows"]]
-    assert losses == sorted(losses)
-    assert "best" in content["rows"][0][5]
-    for name in NAMES:
-        assert name in content["curves"]
-    assert content["lines"] >= 8  # two per run
-    assert {"hidden", "clip", "16"} <= set(content["marginals"].split())
-    assert len(content["samples"]) == 4
-    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in content["samples"])
+    assert lines >= 8  # two per run
+    assert {"hidden", "clip", "16"} <= set(labels("#marginals").split())
+    samples = texts("#samples pre")
+    assert len(samples) == 4
+    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in samples)
 
 
 def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
     page = open_page(served_sweep.file.as_uri())
-    assert_report(read_report(page))
+    assert_report(page)
 
     def column(place: int) -> list[str]:
         return [str(text) for text in page.locator(f"#jobs tbody td:nth-child({place})").all_inner_texts()]
 
     by_loss = column(3)
-    page.get_by_role("button", name="hidden").click()
-    assert column(1) == ["8", "8", "16", "16"]  # numeric order
-    page.get_by_role("button", name="hidden").click()
-    assert column(1) == ["16", "16", "8", "8"]
-    page.get_by_role("button", name="val/loss").click()
-    assert column(3) == by_loss
-    page.get_by_role("button", name="val/loss").click()
-    assert column(3) == by_loss[::-1]
+    for heading, place, order in (("hidden", 1, ["8", "8", "16", "16"]), ("val/loss", 3, by_loss)):
+        page.get_by_role("button", name=heading).click()
+        assert column(place) == order, "numeric order"
+        page.get_by_role("button", name=heading).click()
+        assert column(place) == order[::-1]
 
 
 def test_report_names_curve_at_pointer_and_focus(
     open_page: Callable[[str], Any], served_sweep: ServedSweep
 ) -> None:
     page = open_page(served_sweep.file.as_uri())
-    losses = {f"{row[0]} {row[1]}": row[2] for row in read_report(page)["rows"]}
-    labels = {f"hidden={k.split()[0]} clip={k.split()[1]}, {loss}" for k, loss in losses.items()}
+    rows = [row.split("\t") for row in page.locator("#jobs tbody tr").all_inner_texts()]
+    labels = {f"hidden={hidden} clip={clip}, {loss}" for hidden, clip, loss, *_ in rows}
     named = page.locator("#named")
     assert not named.is_visible()
     for figure in ("#curves", "#marginals"):
@@ -276,7 +250,7 @@ def test_report_fits_screen_and_color_scheme(
 def test_report_opens_inside_mlflow(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
     page = open_page(served_sweep.links["page"])
     frame = page.frame_locator("iframe.mlflow-html-iframe")
-    assert_report(read_report(frame))
+    assert_report(frame)
     frame.get_by_role("button", name="clip").click()  # the script runs in the sandbox of the viewer
     shown_first = frame.locator("#jobs tbody tr td:nth-child(2)").all_inner_texts()
     assert shown_first == ["1", "1", "5", "5"]

@@ -16,15 +16,8 @@ from src.training.trainer import Trainer
 from tests.commands import RunCli
 from tests.small_training import Recorder
 
-TINY = (
-    "hidden=16",
-    "max_epochs=0.02",
-    "figures=false",
-    "schedule.warmup_steps=5",
-    "ema_decay=0.9",
-    "batch_size=64",
-    "patience=null",
-)
+TINY = ("hidden=16", "max_epochs=0.02", "figures=false", "schedule.warmup_steps=5", "ema_decay=0.9",
+        "batch_size=64", "patience=null")  # fmt: skip
 # Bounds of the relative difference of weights and val/loss after 24 steps with 1, 2 and 4 workers.
 # There is no derived bound: Adam normalizes gradients that are only rounding errors.
 # Measured: 8e-8 and 5e-10; a lost worker would give 1e-2.
@@ -34,20 +27,15 @@ WEIGHTS, LOSS = 1e-5, 1e-6
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("determinism")
-
-
 @pytest.fixture
-def train(run_cli: RunCli, data_dir: Path) -> Callable[..., tuple[Array, float]]:
+def train(run_cli: RunCli, data: Path) -> Callable[..., tuple[Array, float]]:
     """Return the final weights and val/loss of a training run."""
 
     def train(*arguments: str) -> tuple[Array, float]:
         configs: list[Config] = []
         assert run_cli("train", *TINY, *arguments, body=configs.append).rc == 0
         (config,) = configs
-        corpus, _ = load_corpus(config.data, config.seq_len, data_dir)
+        corpus, _ = load_corpus(config.data, config.seq_len, data)
         recorder = Recorder()
         result = Trainer(config, corpus).fit(recorder, [recorder])
         assert recorder.seen[result.steps].dtype == np.float32
@@ -76,25 +64,20 @@ def test_blas_threads_do_not_change_weights(train: Any) -> None:
     assert len(bits) == 1
 
 
-def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data_dir: Path, tmp_path: Path) -> None:
+def test_evaluation_settings_do_not_change_training(run_cli: RunCli, data: Path, tmp_path: Path) -> None:
     """Evaluations, logging and samples have no effect."""
     settings = {
         "seldom": ("eval_every=1000", "log_every=1000", "length=0"),
         "often": ("eval_every=3", "log_every=1", "prompt=o ", "temperature=1.3", "length=50"),
         "greedy": ("eval_every=8", "log_every=7", "prompt=", "temperature=0"),
     }
-    scores_by_name = {}
+    all_scores = []
     for name, arguments in settings.items():
-        path_overrides = (
-            f"output_dir={tmp_path / name}",
-            f"data_dir={data_dir}",
-            "tracking=none",
-            "workers=1",
-        )
+        path_overrides = (f"output_dir={tmp_path / name}", f"data_dir={data}", "tracking=none", "workers=1")
         result = run_cli("train", *TINY, *arguments, *path_overrides).check()
-        (folder,) = (tmp_path / name / "runs").iterdir()
-        scores = json.loads((folder / "scores.json").read_text())
+        (file,) = (tmp_path / name / "runs").glob("*/scores.json")
+        scores = json.loads(file.read_text())
         del scores["job_digest"]  # depends on the config
-        scores_by_name[name] = {key: value for key, value in scores.items() if not key.startswith("sample/")}
+        all_scores.append({key: value for key, value in scores.items() if not key.startswith("sample/")})
         assert "kept the weights of step 24," in result.err, "all three keep the last step"
-    assert scores_by_name["seldom"] == scores_by_name["often"] == scores_by_name["greedy"]
+    assert all_scores[0] == all_scores[1] == all_scores[2]

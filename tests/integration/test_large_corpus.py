@@ -65,12 +65,7 @@ def test_large_corpus_needs_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "text.txt").open("wb") as out:
         while out.tell() < SIZE:
             out.write(block)
-    process = run_process(
-        [
-            *(sys.executable, "-c", CHILD, str(tmp_path / "text.txt"), str(tmp_path / "data")),
-            *(str(ALLOWED), str(ALLOWED_TO_EVALUATE)),
-        ],
-        env={"OPENBLAS_NUM_THREADS": "1", "PATH": ""},
-    )
-    assert process.rc == 0, process.err
+    arguments = [str(tmp_path / "text.txt"), str(tmp_path / "data"), str(ALLOWED), str(ALLOWED_TO_EVALUATE)]
+    environment = {"OPENBLAS_NUM_THREADS": "1", "PATH": ""}
+    process = run_process([sys.executable, "-c", CHILD, *arguments], env=environment).check()
     assert int(process.out) > 0.9 * SIZE

@@ -1,26 +1,18 @@
 """All stages on the command line, end to end."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.commands import PROJECT, SUMMARY, RunCli
+from tests.commands import SUMMARY, RunCli
 from tests.conftest import ignore_mlflow_warnings
+from tests.processes import start
 
 pytestmark = pytest.mark.slow
-
-
-def read_weights(outputs: Path) -> bytes:
-    """Return the best weights of the only run in a directory."""
-    (file,) = outputs.glob("runs/*/model/weights.safetensors")
-    return file.read_bytes()
 
 
 LINE = "the rain in spain stays mainly in the plain; a hand, a stand: sand? land! 42 Winds of Grand Élan"
@@ -36,8 +28,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_all_stages_on_custom_text(text: Path, command: RunCli, run_cli: RunCli, tmp_path: Path) -> None:
-    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+@pytest.fixture
+def path_overrides(tmp_path: Path) -> list[str]:
+    return [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+
+
+def test_all_stages_on_custom_text(
+    text: Path, command: RunCli, run_cli: RunCli, tmp_path: Path, path_overrides: list[str]
+) -> None:
     data = ["data=file", f"data.path={text}"]
 
     prepared = command("src.preprocess", *data, *path_overrides).check()
@@ -56,7 +54,8 @@ def test_all_stages_on_custom_text(text: Path, command: RunCli, run_cli: RunCli,
     trained = command("src.train", *settings, *data, *path_overrides).check()
     (folder,) = (tmp_path / "o" / "runs").iterdir()
     (line,) = trained.out.splitlines()
-    assert re.fullmatch(SUMMARY.replace(r"\w+$", re.escape(folder.name)), line)
+    assert re.fullmatch(SUMMARY, line)
+    assert line.endswith(f" run={folder.name}")
     assert re.findall(r"^\[(\d)/4\]", trained.err, re.MULTILINE) == ["1", "2", "3", "4"]
     assert "already prepared" in trained.err
 
@@ -73,21 +72,16 @@ def test_all_stages_on_custom_text(text: Path, command: RunCli, run_cli: RunCli,
     assert len(sampled.out) == len("Winds, 42\nof ") + 50 + 1
     assert set(sampled.out) <= set(text.read_text(encoding="utf-8"))
 
-    original = text.read_text(encoding="utf-8")
-    try:
-        text.write_text(original + "ß", encoding="utf-8")
-        after_change = run_cli("evaluate", *path_overrides)
-        assert "has the text changed?" in after_change.error_line
-    finally:
-        text.write_text(original, encoding="utf-8")
 
-
-def test_scores_without_test_split(text: Path, run_cli: RunCli, tmp_path: Path) -> None:
-    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
+def test_scores_without_test_split(
+    text: Path, run_cli: RunCli, tmp_path: Path, path_overrides: list[str]
+) -> None:
     data = ["data=file", f"data.path={text}", "data.split=[0.9,0.1,0.0]", "prompt=the "]
-    result = run_cli("train", "hidden=8", "max_epochs=0.1", "workers=1", *data, *path_overrides).check()
+    result = run_cli(
+        "train", "hidden=8", "max_epochs=0.1", "workers=1", "figures=false", *data, *path_overrides
+    ).check()
     (line,) = result.out.splitlines()
-    assert re.fullmatch(SUMMARY.replace("test/", "final_val/").replace(r"\w+", r"[\w-]+"), line)
+    assert re.fullmatch(SUMMARY.replace("test/", "final_val/"), line)
     assert "[3/4] evaluate: on the validation split" in result.err
     (file,) = (tmp_path / "o").glob("runs/*/scores.json")
     scores = json.loads(file.read_text())
@@ -112,39 +106,35 @@ def test_summary_and_scores(trained: Any) -> None:
 
 def test_progress_without_terminal(trained: Any) -> None:
     err = trained.result.err
-    assert "\x1b" not in err
-    assert "\r" not in err
-    lines = [line for line in err.splitlines() if line.startswith("step ")]
-    assert [int(line.split("/")[0].removeprefix("step ")) for line in lines] == [100, 200, 300, 400, 500, 598]
-    shape = r"step \d+/598  epoch \d\.\d\d  train \d\.\d{3}  val \d\.\d{3} nats  [\d,]+ chars/s  \d+ s left"
-    assert all(re.fullmatch(shape, line) for line in lines), lines
-    assert "Warning" not in err
+    assert not re.search(r"\x1b|\r|Warning", err)
+    shape = r"step (\d+)/598  epoch \d\.\d\d  train \d\.\d{3}  val \d\.\d{3} nats  [\d,]+ chars/s  \d+ s left"
+    lines = [re.fullmatch(shape, line) for line in err.splitlines() if line.startswith("step ")]
+    assert [line and line[1] for line in lines] == ["100", "200", "300", "400", "500", "598"], err
 
 
 def test_tracking_does_not_change_result(
-    command: RunCli, trained: Any, small: tuple[str, ...], tmp_path: Path
+    command: RunCli, trained: Any, small: tuple[str, ...], tmp_path: Path, path_overrides: list[str]
 ) -> None:
-    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
     command("src.train", *small, *path_overrides).check()
-    assert read_weights(tmp_path / "o") == (trained.folder / "model" / "weights.safetensors").read_bytes()
     (folder,) = (tmp_path / "o" / "runs").iterdir()
-    for file in sorted((trained.folder / "samples").glob("*.txt")):
-        if not file.name.startswith("written_"):
-            assert (folder / "samples" / file.name).read_text() == file.read_text(), file.name
+    files = [folder / "model" / "weights.safetensors", *(folder / "samples").iterdir()]
+    assert len(files) > 4
+    for file in files:
+        assert file.read_bytes() == (trained.folder / file.relative_to(folder)).read_bytes(), file.name
     untracked, tracked = (json.loads((f / "scores.json").read_text()) for f in (folder, trained.folder))
     assert untracked == tracked
 
 
-def test_pipeline_reports_unchecked_claims(run_cli: RunCli, tmp_path: Path) -> None:
-    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
-    result = run_cli(
-        "pipeline", "hidden=8", "max_epochs=0.05", "workers=1", "length=30", *path_overrides
-    ).check()
+def test_pipeline_reports_unchecked_claims(
+    run_cli: RunCli, tmp_path: Path, path_overrides: list[str]
+) -> None:
+    settings = ("hidden=8", "max_epochs=0.05", "workers=1", "length=30", "figures=false")
+    result = run_cli("pipeline", *settings, *path_overrides).check()
     assert "claims not checked" in result.out
     assert "hidden=8 max_epochs=0.05" in result.out
     assert "network, stateful" in result.out
     assert re.findall(r"^temperature ([\d.]+), ", result.out, re.MULTILINE) == ["0.4", "0.7", "1"]
-    assert re.match(SUMMARY.replace(r"\w+", r"[\w-]+"), result.out.splitlines()[-1])
+    assert re.match(SUMMARY, result.out.splitlines()[-1])
     assert not (tmp_path / "o" / "reproduction.json").exists()
 
 
@@ -154,11 +144,9 @@ def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> Non
     scores = json.loads((trained.folder / "scores.json").read_text())
     assert f"{scores['test/loss']:.4f}" in result.out
     scores_path = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
-    scores_file = json.loads(scores_path.read_text())
-    assert scores_file.keys() == {key for key in scores if key.startswith(("test/", "test_stateless/"))}
-    assert scores_file == {
-        key: scores[key] for key in scores_file
-    }  # the same computation with one BLAS thread
+    # The same computation with one BLAS thread.
+    expected = {key: scores[key] for key in scores if key.startswith(("test/", "test_stateless/"))}
+    assert json.loads(scores_path.read_text()) == expected
     report = json.loads(scores_path.with_name("evaluation.json").read_text())
     assert [text["temperature"] for text in report["texts"]] == [0.1, 0.4, 0.7, 1, 1.5, 2, None]
     known = [text["known_words"] for text in report["texts"][:-1]]
@@ -166,23 +154,12 @@ def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> Non
     assert scores_path.with_name("temperature.png").stat().st_size > 5000
 
 
-def test_sample_is_streamed(run_cli: RunCli, text: Path, tmp_path: Path) -> None:
-    path_overrides = [f"output_dir={tmp_path / 'o'}", f"data_dir={tmp_path / 'd'}", "tracking=none"]
-    data = ["data=file", f"data.path={text}", "prompt=the "]
-    assert (
-        run_cli("train", "hidden=8", "max_epochs=0.02", "workers=1", "length=5", *data, *path_overrides).rc
-        == 0
-    )
-    overrides = ["prompt=the ", "length=5000000", *path_overrides]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.sample", *overrides],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        env=dict(os.environ),
-    )
+def test_sample_is_streamed(trained: Any) -> None:
+    overrides = [f"run={trained.folder.name}", "prompt=the ", "length=5000000", "tracking=none"]
+    process = start("src.sample", *overrides, *trained.path_overrides)
     try:
         assert process.stdout is not None
-        assert process.stdout.read(300).startswith(b"the ")
+        assert process.stdout.read(300).startswith("the ")
         assert process.poll() is None, "the text was not streamed"
     finally:
         process.kill()

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.checkpointed_job import only_run, points
+from src.models import serialization
+from src.training import checkpoint
+from tests.checkpointed_job import JOB, only_run, points
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
@@ -18,8 +20,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, command: RunC
     """Directory and path overrides of a small finished run."""
     outputs = tmp_path_factory.mktemp("outputs")
     path_overrides = [f"output_dir={outputs}", f"data_dir={data}", "tracking=none"]
-    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=0.05", "eval_every=20", "figures=false")
-    command("src.train", *settings, *path_overrides).check()
+    command("src.train", "hidden=8", *JOB, *path_overrides).check()
     return only_run(outputs), path_overrides
 
 
@@ -37,14 +38,11 @@ def test_resume_rejects_changed_config(run_cli: RunCli, finished: Any) -> None:
 
 def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) -> None:
     """The config may change; sizes and vocabulary may not."""
-    from src.models import serialization
-    from src.training import checkpoint
-
     run_dir, path_overrides = finished
     files = sorted((run_dir / "checkpoints").iterdir())
     weights = serialization.load(run_dir / "model").params
     assert checkpoint.load(files[-1]).arrays["weights"].tobytes() != weights.tobytes()
-    settings = ("hidden=8", "workers=1", "length=20", "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
+    settings = ("hidden=8", *JOB, "max_epochs=1e-6", "lr=1e-12", "ema_decay=0")
     for name in (run_dir.name, str(run_dir), str(files[-1])):
         result = run_cli("train", *settings, f"init_from={name}", *path_overrides).check()
         new_dir = max((run_dir.parent).iterdir(), key=lambda f: f.stat().st_ctime_ns)
@@ -55,14 +53,14 @@ def test_init_from_starts_with_weights_of_run(run_cli: RunCli, finished: Any) ->
         assert [step for step, name, _ in points(new_dir) if name == "val/loss"] == [1, 2], (
             "a new run starts at step 1"
         )
-    for changes, expected in (
-        (("hidden=9",), "hidden=8, not 9"),
-        (("model=gru", "hidden=8"), "cell=rnn, not gru"),
-        (("hidden=8", "data.lowercase=false"), "trained on the same"),
-        (("hidden=8", "init_from=nowhere"), "init_from: expected"),
-    ):
-        result = run_cli("train", *settings, f"init_from={run_dir.name}", *changes, *path_overrides)
-        assert result.rc == 2, changes
+    for change, expected in {
+        "hidden=9": "hidden=8, not 9",
+        "model=gru": "cell=rnn, not gru",
+        "data.lowercase=false": "trained on the same",
+        "init_from=nowhere": "init_from: expected",
+    }.items():
+        result = run_cli("train", *settings, f"init_from={run_dir.name}", change, *path_overrides)
+        assert result.rc == 2, change
         assert expected in result.err.splitlines()[-1]
         assert "Traceback" not in result.err
 

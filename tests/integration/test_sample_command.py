@@ -22,26 +22,17 @@ def saved_file(trained: Any, suffix: str) -> Path:
 
 @pytest.fixture
 def sample_run(run_cli: RunCli, trained: Any) -> RunCli:
-    overrides = [
-        f"run={trained.run_id}",
-        "prompt=when ",
-        "temperature=1",
-        "seed=5",
-        "length=30",
-        *trained.path_overrides,
-    ]
+    overrides = [f"run={trained.run_id}", "prompt=when ", "temperature=1", "seed=5", "length=30",
+                 *trained.path_overrides]  # fmt: skip
     return lambda *more: run_cli("sample", *overrides, *more)
 
 
 @pytest.mark.slow
 def test_num_samples_are_printed_and_saved(sample_run: RunCli, trained: Any) -> None:
     result = sample_run("num_samples=3", "top_k=9").check()
-    lines = result.out.splitlines()
-    assert lines[0::3] == ["--- 1 of 3", "--- 2 of 3", "--- 3 of 3"]
-    assert lines[2::3] == ["", ""]
-    texts = lines[1::3]
-    assert [len(text) for text in texts] == [len("when ") + 30] * 3
-    assert all(text.startswith("when ") for text in texts)
+    texts = result.out.splitlines()[1::3]
+    assert result.out == "\n".join(f"--- {k} of 3\n{text}\n" for k, text in enumerate(texts, 1))
+    assert [(text[:5], len(text)) for text in texts] == [("when ", 35)] * 3
     assert len(set(texts)) == 3
     assert saved_file(trained, "_top_k_9_samples_3").read_text() == result.out
     assert sample_run("top_k=9").out == texts[0] + "\n"
@@ -51,6 +42,8 @@ def test_num_samples_are_printed_and_saved(sample_run: RunCli, trained: Any) -> 
 @pytest.mark.slow
 def test_top_k_and_top_p_are_off_by_default(sample_run: RunCli, trained: Any) -> None:
     unrestricted = sample_run()
+    loss = trained.curve("val/loss")[-1][1]
+    assert unrestricted.err == f"run {trained.run_id}, rnn hidden=32 smallshake, val/loss {loss:.4f}\n"
     assert unrestricted.out == sample_run("top_k=null", "top_p=null", "num_samples=1").out
     assert unrestricted.out == sample_run("top_k=27", "top_p=1").out
     assert unrestricted.out != sample_run("top_p=0.3").out
@@ -64,26 +57,16 @@ def test_sample_needs_only_model_files(run_cli: RunCli, trained: Any, tmp_path: 
     folder = tmp_path / "runs" / "copy"
     shutil.copytree(trained.folder, folder)
     (folder / "config.json").unlink()
-    path_overrides = [
-        "run=copy",
-        "tracking=none",
-        f"output_dir={tmp_path}",
-        f"data_dir={trained.root / 'data'}",
-    ]
-    result = run_cli("sample", *path_overrides, "prompt=when ", "length=9")
-    assert (result.rc, len(result.out)) == (0, len("when ") + 9 + 1), result.err
+    path_overrides = ("run=copy", "tracking=none", f"output_dir={tmp_path}",
+                      f"data_dir={trained.root / 'data'}")  # fmt: skip
+    result = run_cli("sample", *path_overrides, "prompt=when ", "length=9").check()
+    assert len(result.out) == len("when ") + 9 + 1
+    damaged = "run: expected a whole {}, got a damaged one in "
     result = run_cli("evaluate", *path_overrides)
-    assert result.error_line.startswith("evaluate: run: expected a whole config.json, got a damaged one in ")
+    assert result.error_line.startswith("evaluate: " + damaged.format("config.json"))
     shutil.rmtree(folder / "model")
     result = run_cli("sample", *path_overrides)
-    assert result.error_line.startswith("sample: run: expected a whole model, got a damaged one in ")
-
-
-@pytest.mark.slow
-def test_run_is_described_on_stderr(sample_run: RunCli, trained: Any) -> None:
-    result = sample_run()
-    loss = trained.curve("val/loss")[-1][1]
-    assert result.err == f"run {trained.run_id}, rnn hidden=32 smallshake, val/loss {loss:.4f}\n"
+    assert result.error_line.startswith("sample: " + damaged.format("model"))
 
 
 def test_first_sample_is_streamed() -> None:
@@ -97,14 +80,8 @@ def test_first_sample_is_streamed() -> None:
 
 
 @pytest.mark.slow
-def test_sample_depends_on_seed_and_temperature(run_cli: RunCli, trained: Any) -> None:
-    def text_of(*overrides: str) -> str:
-        result = run_cli("sample", "prompt=when ", "length=60", *overrides, *trained.path_overrides).check()
-        return str(result.out)
-
-    greedy = text_of("temperature=0", "seed=1")
-    assert greedy == text_of("temperature=0", "seed=2")
-    assert greedy == text_of("temperature=1e-9")
-    sampled = text_of("temperature=1", "seed=1")
-    assert sampled == text_of("temperature=1", "seed=1")
-    assert sampled != text_of("temperature=1", "seed=2")
+def test_sample_depends_on_seed_and_temperature(sample_run: RunCli) -> None:
+    greedy = sample_run("temperature=0", "seed=1").out
+    assert greedy == sample_run("temperature=0", "seed=2").out
+    assert greedy == sample_run("temperature=1e-9").out
+    assert sample_run("seed=1").out == sample_run("seed=1").out != sample_run("seed=2").out

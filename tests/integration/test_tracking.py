@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.outage import artifacts
 from tests.commands import PROJECT
 from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import CURVES, artifact_text, metric_history
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
+FIGURES = ("losses", "gradient_norms", "reliability", "window")
 FINAL = ("loss", "bpc", "perplexity", "accuracy")
 
 
@@ -22,19 +24,11 @@ def mlflow_run(client: Any, trained: Any) -> Any:
     return client.get_run(trained.run_id)
 
 
-def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
-    paths: set[str] = set()
-    for entry in client.list_artifacts(run_id, folder or None):
-        paths |= artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path}
-    return paths
-
-
 def test_run_status_and_tags(mlflow_run: Any) -> None:
     assert mlflow_run.info.status == "FINISHED"
-    assert mlflow_run.data.tags["stop_reason"] == "max_epochs"
-    assert mlflow_run.data.tags["stage"] == "train"
-    assert mlflow_run.data.tags["final_split"] == "test"
-    assert mlflow_run.data.tags["mlflow.source.name"] == "src.train"
+    expected = {"stop_reason": "max_epochs", "stage": "train", "final_split": "test",
+                "mlflow.source.name": "src.train"}  # fmt: skip
+    assert mlflow_run.data.tags.items() >= expected.items()
     assert mlflow_run.info.end_time >= mlflow_run.info.start_time
     assert len(mlflow_run.outputs.model_outputs) == 1
 
@@ -43,9 +37,8 @@ def test_params_are_flat_config(mlflow_run: Any, trained: Any) -> None:
     params = mlflow_run.data.params
     logged = trained.events[0]["params"]
     assert params == {key: "null" if value is None else str(value) for key, value in logged.items()}
-    expected = {"hidden": "32", "clip": "5.0", "seq_len": "20", "lr": "0.01", "patience": "10", "seed": "1"}
-    expected |= {"temperature": "0.7", "batch_size": "64", "max_epochs": "0.5", "max_seconds": "null"}
-    expected |= {"optimizer": "adam", "optimizer.beta1": "0.9", "model": "rnn", "data": "smallshake"}
+    expected = {"hidden": "32", "clip": "5.0", "max_epochs": "0.5", "max_seconds": "null",
+                "optimizer": "adam", "optimizer.beta1": "0.9", "data": "smallshake"}  # fmt: skip
     assert expected.items() <= params.items()
     assert not [key for key, value in params.items() if str(trained.root) in value or str(PROJECT) in value]
 
@@ -68,19 +61,13 @@ def test_metrics_are_logged_at_configured_steps(trained: Any) -> None:
 
 def test_final_scores_are_metrics(mlflow_run: Any, trained: Any) -> None:
     scores = json.loads((trained.folder / "scores.json").read_text())
-    names = [f"{context}/{name}" for context in ("test", "test_stateless") for name in FINAL]
-    names += [f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")]
-    names += [
-        "test/ece",
-        "test/bpc_minus_ngram",
-        "test/bpc_ci_low",
-        "test_stateless/bpc_ci_high",
-        "sample/known_words",
-        "sample/longest_match",
-    ]
-    for name in names:
-        assert mlflow_run.data.metrics[name] == scores[name], name
-    assert mlflow_run.data.metrics["train/seconds"] > 0
+    names = {f"{context}/{name}" for context in ("test", "test_stateless") for name in FINAL}
+    names |= {f"test/{name}_bpc" for name in ("uniform", "unigram", "ngram2", "ngram8", "xz")}
+    names |= {"test/ece", "test/bpc_minus_ngram", "test/bpc_ci_low", "test_stateless/bpc_ci_high",
+              "sample/known_words", "sample/longest_match"}  # fmt: skip
+    metrics = mlflow_run.data.metrics
+    assert {name: metrics.get(name) for name in names} == {name: scores[name] for name in names}
+    assert metrics["train/seconds"] > 0
 
 
 def test_last_val_loss_is_of_best_weights(mlflow_run: Any, trained: Any) -> None:
@@ -108,19 +95,16 @@ def test_dataset_is_logged_with_digest(mlflow_run: Any, trained: Any) -> None:
 
 
 def test_artifacts_are_complete(client: Any, mlflow_run: Any, trained: Any) -> None:
-    expected = {"config.json", "environment.json", "scores.json", "samples.json", "evaluation.json"}
-    expected |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")} | {
-        "samples/during_training.txt"
-    }
-    expected |= {
-        f"figures/{name}.png" for name in ("losses", "gradient_norms", "reliability", "window", "temperature")
-    }
-    assert artifacts(client, trained.run_id) >= expected
-    for name in expected - {"samples.json"} - {name for name in expected if name.endswith(".png")}:
+    names = {"config.json", "environment.json", "scores.json", "evaluation.json",
+             "samples/during_training.txt"}  # fmt: skip
+    names |= {f"samples/temperature_{t}.txt" for t in ("0.4", "0.7", "1")}
+    figures = {f"figures/{name}.png" for name in (*FIGURES, "temperature")}
+    assert set(artifacts(client, trained.run_id)) >= names | figures | {"samples.json"}
+    for name in names:
         assert artifact_text(client, mlflow_run, name) == (trained.folder / name).read_text(), name
 
 
-@pytest.mark.parametrize("name", ["losses", "gradient_norms", "reliability", "window"])
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_readable_images(name: str, client: Any, trained: Any, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
@@ -132,14 +116,11 @@ def test_figures_are_readable_images(name: str, client: Any, trained: Any, tmp_p
 
 def test_config_and_environment_are_logged(client: Any, mlflow_run: Any, trained: Any) -> None:
     config = json.loads(artifact_text(client, mlflow_run, "config.json"))
-    assert (config["hidden"], config["clip"], config["optimizer"]["_target_"]) == (
-        32, 5.0, "src.rnn.optimizers.Adam"
-    )  # fmt: skip
+    assert (config["hidden"], config["optimizer"]["_target_"]) == (32, "src.rnn.optimizers.Adam")
     environment = json.loads(artifact_text(client, mlflow_run, "environment.json"))
     assert environment["packages"].keys() >= {"numpy", "mlflow", "safetensors"}
     assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert "src.train" in environment["command"]
-    assert "hidden=32" in environment["command"]
+    assert {"src.train", "hidden=32"} <= set(environment["command"].split())
     assert mlflow_run.data.tags.get("mlflow.source.git.commit") == environment["git_commit"]
 
 

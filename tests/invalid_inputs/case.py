@@ -8,9 +8,10 @@ from pathlib import Path
 VERSE = "the sun is up and so am i, "
 TINY = (
     "data=file", "data.path=text.txt", "prompt=the ", "seq_len=10", "hidden=8", "max_epochs=0.05",
-    "figures=false", "eval_every=10", "length=20", "workers=1", "tracking=none",
+    "figures=false", "diagnostics=false", "eval_every=10", "length=20", "workers=1", "tracking=none",
 )  # fmt: skip
 PATHS = ("output_dir=outputs", "data_dir=data")
+UNTRACKED = ("tracking=none", *PATHS)
 PORT = 58899  # unused port
 ROOT = os.geteuid() == 0
 
@@ -32,7 +33,6 @@ class Case:
         prepare: Creates the files of the case.
         has_run: Whether a finished run exists (outputs/runs/first and its data).
         creates: Glob patterns of files that the command may create.
-        status: Exit status.
     """
 
     command: str
@@ -41,7 +41,6 @@ class Case:
     prepare: Prepare = nothing
     has_run: bool = False
     creates: tuple[str, ...] = ()
-    status: int = 2
     name: str = ""
 
     @property

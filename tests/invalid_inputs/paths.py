@@ -9,18 +9,16 @@ def unwritable_directory(root: Path) -> None:
     (root / "closed").mkdir(mode=0o500)
 
 
-UNWRITABLE = ["/proc/none", "/dev/null/x", "text.txt", "text.txt/below"] + (["closed/x"] if not ROOT else [])
+UNWRITABLE = ["/proc/none", "text.txt", "text.txt/below"] + (["closed/x"] if not ROOT else [])
 UNWRITABLE_PATHS = [
-    Case(
-        "train",
-        (*TINY, f"{key}={place}", f"{other}=elsewhere"),
-        ("a writable path", place),
-        unwritable_directory,
-        creates=() if key == "data_dir" else ("elsewhere", "elsewhere/*", "elsewhere/*/*"),
+    Case("train", (*TINY, f"{key}={place}", f"{other}=elsewhere"), ("a writable path", place),
+         unwritable_directory, creates=creates)
+    for key, other, creates in (
+        ("output_dir", "data_dir", ("elsewhere", "elsewhere/*", "elsewhere/*/*")),
+        ("data_dir", "output_dir", ()),
     )
-    for key, other in (("output_dir", "data_dir"), ("data_dir", "output_dir"))
     for place in UNWRITABLE
-]
+]  # fmt: skip
 UNWRITABLE_PATHS += [
     Case("ui", ("host=256.0.0.1", *PATHS), ("host", "256.0.0.1"), creates=("outputs",)),
     Case("server", ("host=nowhere.invalid", *PATHS), ("host", "nowhere.invalid")),
@@ -28,58 +26,38 @@ UNWRITABLE_PATHS += [
 ]
 
 
-def empty_event_log(store: str) -> Prepare:
+def event_log(store: str, sync_state: str = "") -> Prepare:
+    """Create a run directory with an empty event log."""
+
     def prepare(root: Path) -> None:
         (root / "run").mkdir()
-        (root / "run" / "tracking.json").write_text(store)
         (root / "run" / "events.jsonl").touch()
+        (root / "run" / "tracking.json").write_text(store)
+        if sync_state:
+            (root / "run" / "sync_state.json").write_text(sync_state)
 
     return prepare
 
 
-def sync_state(text: str) -> Prepare:
-    def prepare(root: Path) -> None:
-        empty_event_log('{"uri": "sqlite:///m.db", "artifacts": ""}')(root)
-        (root / "run" / "sync_state.json").write_text(text)
-
-    return prepare
-
-
+STORE = '{"uri": "sqlite:///m.db", "artifacts": ""}'
+NEGATIVE = '{"offset": -1, "run_id": "", "experiment": "", "ended": false}'
 INVALID_SYNCS = [
     Case("sync", ("nowhere",), ("directory of a tracked run", "nowhere")),
     Case("sync", ("text.txt",), ("directory of a tracked run", "text.txt")),
-    Case("sync", ("run", "b"), ("directory of a tracked run", "got b"), empty_event_log("{}")),
-    Case(
-        "sync",
-        ("run",),
-        ("sync_state.json", "damaged"),
-        sync_state("{"),
-        creates=("run/sync.lock",),
-        name="sync: note cut short",
+    Case("sync", ("run", "b"), ("directory of a tracked run", "got b"), event_log("{}")),
+    *(
+        Case("sync", ("run",), expected, event_log(store, state),
+             creates=("run/sync.lock",) if state else (), name=f"sync: {store} {state}")
+        for store, state, expected in (
+            (STORE, "{", ("sync_state.json", "damaged")),
+            (STORE, "[]", ("sync_state.json", "damaged")),
+            (STORE, NEGATIVE, ("sync_state.json", "offset")),
+            ("{", "", ("tracking.json",)),
+            ("[]", "", ("tracking.json",)),
+            ('{"uri": 1}', "", ("tracking.json", "uri")),
+        )
     ),
-    Case(
-        "sync",
-        ("run",),
-        ("sync_state.json", "damaged"),
-        sync_state("[]"),
-        creates=("run/sync.lock",),
-        name="sync: note a list",
-    ),
-    Case(
-        "sync",
-        ("run",),
-        ("sync_state.json", "offset"),
-        sync_state('{"offset": -1, "run_id": "", "experiment": "", "ended": false}'),
-        creates=("run/sync.lock",),
-        name="sync: note of a negative offset",
-    ),
-    Case("sync", ("run",), ("tracking.json",), empty_event_log("{"), name="sync: store cut short"),
-    Case("sync", ("run",), ("tracking.json",), empty_event_log("[]"), name="sync: store a list"),
-    Case(
-        "sync", ("run",), ("tracking.json", "uri"), empty_event_log('{"uri": 1}'), name="sync: store a number"
-    ),
-]
-
+]  # fmt: skip
 
 FAILING_TRAININGS = [
     Case("train", (*TINY, *PATHS, "model.activation=relu", "optimizer=sgd", "clip=null", "lr=1e30"),

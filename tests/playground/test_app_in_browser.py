@@ -10,31 +10,30 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from src.common.errors import UserError
-from src.config.schema import PathsConfig, TrackingConfig
-from src.playground.generation import option_label
-from src.tracking.run_store import open_store
-from tests.commands import TIME_LIMIT, RunCli, run_command
-from tests.conftest import ignore_mlflow_warnings
-from tests.mlflow_queries import connect
+from src.tracking.event_log import EventLog
+from tests.commands import TIME_LIMIT, RunCli
+from tests.conftest import Trained, ignore_mlflow_warnings
 from tests.page_checks import check_layout
 from tests.playground_page import BROWSER_TIMEOUT_MS, PlaygroundPage, PlaygroundServer
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
-TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=false")
+TINY = ("max_epochs=0.05", "eval_every=20", "length=40", "workers=1", "figures=false", "diagnostics=false")
+SIDES = ("left", "right")
 
 
 @pytest.fixture(scope="module")
 def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: RunCli) -> list[str]:
-    """Two tiny runs, hidden=16 and hidden=24, and a finished run without a model."""
+    """A finished run without a model and two tiny runs, hidden=16 and hidden=24."""
     root = tmp_path_factory.mktemp("play")
-    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}"]
+    path_overrides = [f"output_dir={root / 'outputs'}", f"data_dir={root / 'data'}", "tracking=none"]
+    lost = root / "outputs" / "runs" / "lost"
+    lost.mkdir(parents=True)
+    (lost / "scores.json").write_text("{}")
+    event_log = EventLog(lost)
+    event_log.start("e", "a run that lost its model", {}, {}, None)
+    event_log.end("FINISHED")
     for hidden in (16, 24):
         command("src.train", f"hidden={hidden}", *TINY, *path_overrides).check()
-    client = connect(f"sqlite:///{root / 'outputs' / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("char-rnn").experiment_id
-    run = client.create_run(experiment, tags={"stage": "train"}, run_name="a run that lost its model")
-    client.set_terminated(run.info.run_id)
     return path_overrides
 
 
@@ -42,9 +41,8 @@ def path_overrides(tmp_path_factory: pytest.TempPathFactory, command: RunCli) ->
 def playground(
     path_overrides: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PlaygroundServer]:
-    """The page with both runs, the best (hidden=16) on the left."""
-    settings = ("left=best", "right=best", "length=100000")
-    server = PlaygroundServer(tmp_path_factory.mktemp("served"), *settings, *path_overrides)
+    """The page with the best run (hidden=16) on the left and the latest (hidden=24) on the right."""
+    server = PlaygroundServer(tmp_path_factory.mktemp("served"), "length=100000", *path_overrides)
     yield server
     result = server.stop()
     assert (result.rc, result.err) == (0, "")
@@ -59,18 +57,9 @@ def page(chromium: Any, playground: PlaygroundServer) -> Iterator[PlaygroundPage
     assert page.errors == []
 
 
-def sample_output(path_overrides: list[str], run_id: str, *arguments: str) -> str:
-    result = run_command("src.sample", f"run={run_id}", *arguments, *path_overrides).check()
-    return result.out.removesuffix("\n")
-
-
-def selected_run_id(page: PlaygroundPage, side: str) -> str:
-    chosen = str(page.page.get_by_label(f"Run on the {side}").input_value())
-    return chosen.rpartition(" · ")[2]
-
-
-def test_both_columns_stream_text_of_sample(page: PlaygroundPage, path_overrides: list[str]) -> None:
-    page.choose("right", "hidden=24")
+def test_both_columns_stream_text_of_sample(
+    page: PlaygroundPage, playground: PlaygroundServer, run_cli: RunCli, path_overrides: list[str]
+) -> None:
     prompt = "from fairest creatures "
     page.fill(Prompt=prompt, Temperature=0.9, Top_k=5, Length=400, Seed=3)
     page.write()
@@ -84,40 +73,49 @@ def test_both_columns_stream_text_of_sample(page: PlaygroundPage, path_overrides
         page.page.wait_for_timeout(20)
     for lengths in zip(*seen, strict=True):
         assert list(lengths) == sorted(lengths), "the text shrank"
-        assert len({n for n in lengths if len(prompt) < n < full_length}) >= 5, (
-            f"the text was not streamed: {lengths}"
-        )
-    assert any(len(prompt) < min(pair) and max(pair) < full_length for pair in seen), (
-        "the columns did not stream in parallel"
-    )
-    assert [page.column(side).locator(".prompt").text_content() for side in ("left", "right")] == [prompt] * 2
-    settings = [f"prompt={prompt}", "temperature=0.9", "top_k=5", "length=400", "seed=3"]
-    for side in ("left", "right"):
-        assert page.text(side) == sample_output(path_overrides, selected_run_id(page, side), *settings)
+        streamed = {n for n in lengths if len(prompt) < n < full_length}
+        assert len(streamed) >= 5, f"the text was not streamed: {lengths}"
+    in_parallel = any(len(prompt) < min(pair) and max(pair) < full_length for pair in seen)
+    assert in_parallel, "the columns did not stream in parallel"
+    settings = (f"prompt={prompt}", "temperature=0.9", "top_k=5", "length=400", "seed=3", *path_overrides)
+    for side in SIDES:
+        assert page.column(side).locator(".prompt").text_content() == prompt
+        chosen = str(page.page.get_by_label(f"Run on the {side}").input_value())
+        sample = run_cli("sample", f"run={chosen.rpartition(' · ')[2]}", *settings).check().out
+        assert page.text(side) == sample.removesuffix("\n")
     left, right = page.texts()
     assert left != right
+    own = f"127.0.0.1:{playground.port}"
+    foreign = [url for url in map(urlsplit, page.requested_urls) if url.netloc != own]
+    assert len(page.requested_urls) > 5
+    assert {url.scheme for url in foreign} <= {"data", "blob"}, "the page needs no network"
 
 
-def test_page_opens_with_two_texts_being_written(
-    chromium: Any, path_overrides: list[str], playground: PlaygroundServer
-) -> None:
+def test_page_opens_with_two_texts_being_written(chromium: Any, playground: PlaygroundServer) -> None:
     """And it follows the screen and the color scheme of the system."""
     page = PlaygroundPage(chromium, playground.url)
     for _ in range(3):
-        left, right = (len(text) for text in page.texts())
-        page.wait_until(lambda: min(map(len, page.texts())) > max(left, right), "both texts grow")  # noqa: B023
+        page.wait_for_more_than(max(map(len, page.texts())))  # both grow, without a click
     page.stop()
     check_layout(page.page)
-    link = page.column("right").get_by_role("link", name="run in MLflow").get_attribute("href")
-    assert link == f"http://127.0.0.1:5000/#/runs/{selected_run_id(page, 'right')}"
+    assert page.page.get_by_role("link").count() == 0, "these runs are not in MLflow"
     page.context.close()
     assert page.errors == []
+
+
+def test_column_links_to_run_in_mlflow(chromium: Any, trained: Trained, tmp_path: Path) -> None:
+    server = PlaygroundServer(tmp_path, *trained.path_overrides)
+    page = PlaygroundPage(chromium, server.url)
+    address = page.column("right").get_by_role("link", name="run in MLflow").get_attribute("href")
+    assert address == f"http://127.0.0.1:5000/#/runs/{trained.run_id}"
+    page.context.close()
+    assert server.stop().rc == 0
 
 
 def test_next_character_is_shown_on_hover_and_key(page: PlaygroundPage) -> None:
     page.fill(Length=60, Prompt="love ")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [65, 65], "both texts")
+    page.wait_for_lengths(65, "both texts")
     text, column = page.text("left"), page.column("left")
     context, rows = column.locator(".context"), column.locator(".likeliest")
     assert context.inner_text().startswith("Point at a character, or press an arrow key")
@@ -157,9 +155,6 @@ def test_next_character_is_shown_on_hover_and_key(page: PlaygroundPage) -> None:
 
 
 def test_column_describes_run(page: PlaygroundPage) -> None:
-    assert selected_run_id(page, "left") == selected_run_id(page, "right"), "both sides show the best run"
-    assert page.column("left").locator(".differs").count() == 0
-    page.choose("right", "hidden=24")
     for side, hidden in (("left", 16), ("right", 24)):
         column = page.column(side)
         column.get_by_text(f"hidden={hidden}", exact=True).wait_for()
@@ -175,30 +170,32 @@ def test_column_describes_run(page: PlaygroundPage) -> None:
     page.wait_until(lambda: page.text("right") == "", "the text of the previous run is removed")
     assert page.rate("right") == "no text yet"
     assert page.text("left") != ""
+    page.wait_until(lambda: page.column("left").locator(".differs").count() == 0, "the same run")
 
 
 def test_keyboard_controls(page: PlaygroundPage) -> None:
+    keyboard = page.page.keyboard
     page.fill(Length=5, Prompt="love ")
     page.page.get_by_label("Prompt").press("Control+Enter")
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [10, 10], "Ctrl+Enter in the prompt")
+    page.wait_for_lengths(10, "Ctrl+Enter in the prompt")
     page.fill(Length=7)
     page.page.get_by_label("Length").press("Enter")
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [12, 12], "Enter in a number")
+    page.wait_for_lengths(12, "Enter in a number")
     assert page.page.get_by_label("Prompt").input_value() == "love "
     page.fill(Length=9)
     page.page.get_by_label("Seed").press("Tab")  # to the speed selection
-    page.page.keyboard.press("Tab")
+    keyboard.press("Tab")
     assert page.page.evaluate("document.activeElement.textContent") == "Write"
-    page.page.keyboard.press("Enter")
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [14, 14], "Enter on the button")
+    keyboard.press("Enter")
+    page.wait_for_lengths(14, "Enter on the button")
     page.wait_until(page.page.get_by_role("button", name="Stop").is_disabled, "nothing to stop")
-    page.page.keyboard.press("Tab")  # after Stop
+    keyboard.press("Tab")  # after Stop
     assert page.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Run on the left"
-    page.page.keyboard.type("24 small")  # filters the list
+    keyboard.type("24 small")  # filters the list
     page.page.get_by_role("option").filter(has_text="hidden=24").wait_for()
     page.wait_until(lambda: page.page.get_by_role("option").count() == 1, "only the matching run")
-    page.page.keyboard.press("ArrowDown")
-    page.page.keyboard.press("Enter")
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")
     page.column("left").get_by_text("hidden=24", exact=True).wait_for()
 
 
@@ -207,19 +204,19 @@ def test_error_is_shown_in_its_column(page: PlaygroundPage) -> None:
     page.fill(Length=20, Prompt="love ")
     page.write()
     alert = page.column("left").get_by_role("alert")
-    alert.filter(has_text="run: expected a run with a logged model, got ").wait_for()
+    alert.filter(has_text="run: expected a whole model, got a damaged one in ").wait_for()
     assert "no val/loss" in page.column("left").inner_text()
     page.wait_until(lambda: len(page.text("right")) == 25, "the other column generates")
     page.choose("left", "hidden=16")
     page.fill(Prompt="straße")
     page.write()
-    for side in ("left", "right"):
+    for side in SIDES:
         line = page.column(side).get_by_role("alert").filter(has_text="got 'ß'")
         line.wait_for()
         assert str(line.text_content()).startswith("prompt: expected only the 27 characters")
     page.fill(Prompt="love ")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [25, 25], "the next request succeeds")
+    page.wait_for_lengths(25, "the next request succeeds")
     assert page.page.get_by_role("alert").filter(visible=True).count() == 0
 
 
@@ -229,11 +226,11 @@ def test_invalid_value_is_reported_and_nothing_generated(page: PlaygroundPage) -
     page.page.get_by_text("expected a number >= 0, got -1", exact=True).wait_for()
     page.page.get_by_text("expected a number > 0 and <= 1, or nothing for", exact=False).wait_for()
     before = page.texts()
-    page.page.wait_for_timeout(500)
+    page.page.wait_for_timeout(300)
     assert page.texts() == before
     page.fill(Temperature=0, Top_p="", Length=3, Prompt="")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [3, 3], "valid values")
+    page.wait_for_lengths(3, "valid values")
 
 
 def test_server_responds_during_generation_and_stop(
@@ -245,7 +242,7 @@ def test_server_responds_during_generation_and_stop(
     assert stop.is_disabled()
     page.fill(Length=100_000)
     page.write()
-    page.wait_until(lambda: min(map(len, page.texts())) > 3000, "both write")
+    page.wait_for_more_than(3000)
     with urllib.request.urlopen(playground.url, timeout=TIME_LIMIT) as answer:
         assert answer.status == 200
     assert not stop.is_disabled(), "generation ended too soon"
@@ -253,69 +250,33 @@ def test_server_responds_during_generation_and_stop(
     page.wait_until(stop.is_disabled, "stopped")
     stopped_texts = page.texts()
     assert max(map(len, stopped_texts)) < 100_000
-    page.page.wait_for_timeout(500)
+    page.page.wait_for_timeout(300)
     assert page.texts() == stopped_texts
     page.write()
-    page.wait_until(lambda: min(map(len, page.texts())) > 1000, "both write again")
+    page.wait_for_more_than(1000)
     page.fill(Length=10, Prompt="love ")
     page.write()
-    page.wait_until(lambda: [len(text) for text in page.texts()] == [15, 15], "the last request counts")
-    page.page.wait_for_timeout(500)
+    page.wait_for_lengths(15, "the last request counts")
+    page.page.wait_for_timeout(300)
     assert [len(text) for text in page.texts()] == [15, 15]
     assert stop.is_disabled()
 
 
-def test_page_sends_no_foreign_requests(page: PlaygroundPage, playground: PlaygroundServer) -> None:
-    page.fill(Length=10)
-    page.write()
-    page.wait_until(lambda: min(map(len, page.texts())) > 10, "both write")
-    assert len(page.requested_urls) > 5
-    foreign_urls = [
-        url for url in page.requested_urls if urlsplit(url).netloc != f"127.0.0.1:{playground.port}"
-    ]
-    assert [url for url in foreign_urls if urlsplit(url).scheme not in ("data", "blob")] == []
-
-
-def test_ctrl_c_stops_server_during_generation(
-    chromium: Any, path_overrides: list[str], tmp_path: Path, page: PlaygroundPage
-) -> None:
-    """Without tracking. A client that disconnects during generation causes no error."""
-    server = PlaygroundServer(tmp_path, "tracking=none", *path_overrides)
-    try:
-        first = PlaygroundPage(chromium, server.url)
-        first.fill(Length=100_000)
-        first.write()
-        first.wait_until(lambda: min(map(len, first.texts())) > 100, "both write")
-        first.context.close()
-        second = PlaygroundPage(chromium, server.url)
-        assert "hidden=16" in second.column("left").inner_text()
-        assert "hidden=24" in second.column("right").inner_text()
-        second.fill(Length=100_000)
-        second.write()
-        second.wait_until(lambda: min(map(len, second.texts())) > 1000, "longer than the first request")
-    finally:
-        result = server.stop()
+def test_ctrl_c_stops_server_during_generation(chromium: Any, playground: PlaygroundServer) -> None:
+    """A client that disconnects during generation causes no error."""
+    first = PlaygroundPage(chromium, playground.url)
+    first.fill(Length=100_000)
+    first.write()
+    first.wait_for_more_than(100)
+    first.context.close()
+    second = PlaygroundPage(chromium, playground.url)
+    second.fill(Length=100_000)
+    second.write()
+    second.wait_for_more_than(1000)  # longer than the first request
+    result = playground.stop()
     second.context.close()
     assert (result.rc, result.err) == (0, "")
     assert result.out.splitlines() == [
         "reading the list of runs",
-        f"open {server.url}  (Ctrl-C stops the server)",
+        f"open {playground.url}  (Ctrl-C stops the server)",
     ]
-
-
-def test_registered_aliases_are_listed(path_overrides: list[str]) -> None:
-    outputs = path_overrides[0].partition("=")[2]
-    store = open_store(PathsConfig(outputs, outputs, TrackingConfig("mlflow", None, "char-rnn", None)))
-    names = [run.name for run in store.finished()]
-    assert names == ["a run that lost its model", "rnn hidden=24 smallshake", "rnn hidden=16 smallshake"]
-    client = connect(f"sqlite:///{outputs}/mlflow.db")
-    best = store.find("best", "left")
-    client.create_registered_model("writer")
-    version = client.create_model_version("writer", f"runs:/{best.run_id}/model", best.run_id)
-    client.set_registered_model_alias("writer", "hero", version.version)
-    listed = {run.run_id: run for run in store.finished()}
-    assert listed[best.run_id].aliases == ("writer@hero",)
-    assert "writer@hero" in option_label(listed[best.run_id])
-    assert [run.aliases for run in listed.values()].count(()) == 2
-    with pytest.raises(UserError, match=r"^left: expected latest, best.* got nobody$"):
-        store.find("nobody", "left")

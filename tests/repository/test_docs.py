@@ -43,70 +43,58 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def prose(page: str) -> str:
-    """Return a page without code blocks, inline code and formulas."""
-    without = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", "", without, flags=re.DOTALL)
-
-
-def anchors(page: str) -> set[str]:
-    """Return the anchors that GitHub makes of headings."""
-    without = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.*)$", without, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+def example(code: str, prints: str = "") -> str:
+    block = f"{FENCE}python\n{code}\n{FENCE}"
+    return f"{block}\n{PRINTS}\n{FENCE}text\n{prints}\n{FENCE}" if prints else block
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_up_to_date(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert render(page, name) == page, "out of date: make docs"
+    assert page.count("<!-- code:") >= 5
+    assert page.count(PRINTS) >= 2
+    assert name == PAGES[0] or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_examples_form_one_program(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
-    program = examples.examples(page)
     outputs = re.findall(rf"^{PRINTS}\n{FENCE}text\n(.*?)^{FENCE}$", page, flags=re.MULTILINE | re.DOTALL)
-    assert run(program, name, {}) == "".join(outputs)
-    assert len(outputs) == page.count(PRINTS)
+    assert run(examples.examples(page), name, {}) == "".join(outputs)
 
 
 def test_examples_exclude_quotes_and_unknown_pages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        examples.examples(f"{QUOTED}\n\n{example('a = 2')}\n\n{example('print(a)', '2')}")
-        == "a = 2\n\nprint(a)\n"
-    )
+    page = f"{QUOTED}\n\n{example('a = 2')}\n\n{example('print(a)', '2')}"
+    assert examples.examples(page) == "a = 2\n\nprint(a)\n"
     for arguments in ([], ["texts"], ["backpropagation", "texts"]):
         monkeypatch.setattr("sys.argv", ["examples", *arguments])
         assert examples.main() == 2
         assert "examples: expected one page of from-scratch, " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_page_has_quotes_examples_and_link(name: str) -> None:
-    page = (DOCS / name).read_text(encoding="utf-8")
-    assert page.count("<!-- code:") >= 5
-    assert page.count(PRINTS) >= 2
-    assert name == PAGES[0] or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
-
-
 def test_quote_follows_source(source: Path) -> None:
-    assert render(f"before\n\n{MARK}\n\nbehind", "page") == f"before\n\n{QUOTED}\n\nbehind"
-    assert render(f"{QUOTED}\n\nbehind", "page") == f"{QUOTED}\n\nbehind"
+    for page in (MARK, QUOTED):
+        assert render(f"before\n\n{page}\n\nbehind", "page") == f"before\n\n{QUOTED}\n\nbehind"
     source.write_text(SOURCE.replace("narrow", "too narrow"), encoding="utf-8")
-    assert render(f"{QUOTED}\n\nbehind", "page") == f"{QUOTED}\n\nbehind".replace("narrow", "too narrow")
+    assert render(QUOTED, "page") == QUOTED.replace("narrow", "too narrow")
 
 
+@pytest.mark.parametrize(
+    ("words", "quote"),
+    [
+        ('area "return"', "return width * height"),
+        ('area "raise", "return"', '    raise ValueError("narrow")\n...\nreturn width * height'),
+        ("Box.volume", "def volume(self):\n    return 1"),
+    ],
+)
 @pytest.mark.usefixtures("source")
-def test_quote_of_lines_passages_and_functions() -> None:
-    one = render('<!-- code: src/box.py area "return" -->', "page")
-    assert one.endswith("in `area`:\n```python\nreturn width * height\n```")
-    two = render('<!-- code: src/box.py area "raise", "return" -->', "page")
-    assert two.endswith('```python\n    raise ValueError("narrow")\n...\nreturn width * height\n```')
-    whole = render("<!-- code: src/box.py Box.volume -->", "page")
-    assert whole.endswith("`Box.volume`:\n```python\ndef volume(self):\n    return 1\n```")
+def test_quote_of_lines_passages_and_functions(words: str, quote: str) -> None:
+    name = words.partition(" ")[0]
+    expected = f"in `{name}`:\n```python\n{quote}\n```".replace("in `Box.volume`", "`Box.volume`")
+    assert render(f"<!-- code: src/box.py {words} -->", "page").endswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -123,31 +111,25 @@ def test_quote_of_lines_passages_and_functions() -> None:
 )
 @pytest.mark.usefixtures("source")
 def test_missing_anchor_is_reported(mark: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=rf"page\.md.*{message}") as error:
         render(f"before\n{mark}\nbehind", "page.md")
-    assert "page.md" in str(error.value)
     assert mark in str(error.value)
 
 
-def example(code: str, prints: str = "") -> str:
-    block = f"{FENCE}python\n{code}\n{FENCE}"
-    return f"{block}\n{PRINTS}\n{FENCE}text\n{prints}\n{FENCE}" if prints else block
-
-
-def test_examples_share_namespace() -> None:
-    page = "\n\n".join((example("a = 2"), "then", example("print(a + 1)\nprint(a)"), example("print(-a)")))
-    expected = (
-        example("a = 2"),
-        "then",
-        example("print(a + 1)\nprint(a)", "3\n2"),
-        example("print(-a)", "-2"),
-    )
-    assert render(page, "page") == "\n\n".join(expected)
-
-
-def test_outdated_output_is_replaced() -> None:
-    assert render(example("print(3)", "4\n5") + "\n\nend", "page") == example("print(3)", "3") + "\n\nend"
-    assert render(example("a = 3", "4") + "\n\nend", "page") == example("a = 3") + "\n\nend"
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (
+            [example("a = 2"), "then", example("print(a + 1)\nprint(a)"), example("print(-a)")],
+            [example("a = 2"), "then", example("print(a + 1)\nprint(a)", "3\n2"), example("print(-a)", "-2")],
+        ),
+        ([example("print(3)", "4\n5"), "end"], [example("print(3)", "3"), "end"]),
+        ([example("a = 3", "4"), "end"], [example("a = 3"), "end"]),
+    ],
+    ids=["one namespace", "other output", "no output"],
+)
+def test_output_of_examples_is_written(page: list[str], expected: list[str]) -> None:
+    assert render("\n\n".join(page), "page") == "\n\n".join(expected)
 
 
 def test_failing_example_is_reported() -> None:
@@ -173,19 +155,17 @@ def test_build_command(
     assert all(line.startswith("docs: ") for line in lines)
 
 
-@pytest.mark.parametrize("file", ALL, ids=lambda file: file.name)
-def test_page_starts_with_learning_goal(file: Path) -> None:
-    heading, _, text = file.read_text(encoding="utf-8").partition("\n\n")
-    assert heading.startswith("# ")
-    assert text.startswith("After this page you can ")
+def test_pages_start_with_learning_goal() -> None:
+    for file in ALL:
+        assert re.match(r"# .*\n\nAfter this page you can ", file.read_text(encoding="utf-8")), file
 
 
 def test_figures_exist_and_are_used() -> None:
     shown = {name for page in ALL for name in FIGURE.findall(page.read_text(encoding="utf-8"))}
-    kept = {file.name: file for file in (DOCS / "figures").iterdir()}
-    assert shown == kept.keys()
+    sizes = {file.name: file.stat().st_size for file in (DOCS / "figures").iterdir()}
+    assert shown == sizes.keys()
     assert len(shown) >= 5
-    assert all(5_000 < file.stat().st_size < 200_000 for file in kept.values())
+    assert all(5_000 < size < 200_000 for size in sizes.values())
 
 
 def test_every_figure_has_a_function_that_draws_it() -> None:

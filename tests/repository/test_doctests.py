@@ -22,6 +22,6 @@ def test_examples_in_docstrings(name: str) -> None:
 
 
 def test_modules_with_doctests() -> None:
-    text = {f"src.data.{name}" for name in ("normalization", "batches", "vocabulary")}
+    data = {f"src.data.{name}" for name in ("normalization", "batches", "vocabulary")}
     rnn = {f"src.rnn.{name}" for name in ("loss", "optimizers", "schedules")}
-    assert text | rnn | {"src.generation.sampling"} <= set(MODULES)
+    assert data | rnn | {"src.generation.sampling"} <= set(MODULES)

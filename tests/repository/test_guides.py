@@ -1,18 +1,14 @@
 """docs/pipeline.md matches the software, and the commands of every page compose."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from src.cli.main import quote_override
 from src.common.files import CONF
-from src.config.resolvers import register_configs
 from tests.commands import PROJECT
+from tests.compose import composed
 from tests.conftest import CONFIG_NAMES, Trained, ignore_mlflow_warnings
 from tests.doc_pages import DOCS, commands, in_source, names_in_backticks, page, rows
 from tests.mlflow_queries import connect
@@ -22,16 +18,8 @@ pytestmark = ignore_mlflow_warnings
 PIPELINE = page("pipeline.md")
 PAGES = {file.name: file.read_text(encoding="utf-8") for file in [PROJECT / "README.md", *DOCS.glob("*.md")]}
 HYDRA_COMMANDS = {
-    "preprocess",
-    "train",
-    "pipeline",
-    "evaluate",
-    "sample",
-    "ui",
-    "server",
-    "play",
-    "reproduce",
-}
+    "preprocess", "train", "pipeline", "evaluate", "sample", "export", "ui", "server", "play", "reproduce"
+}  # fmt: skip
 
 
 def test_commands_of_pages_exist() -> None:
@@ -40,14 +28,6 @@ def test_commands_of_pages_exist() -> None:
     assert on_page == existing
     for name, text in PAGES.items():
         assert {words[0].removeprefix("src.") for words in commands(text)} <= existing, name
-
-
-@pytest.fixture
-def hydra_ready() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    register_configs()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
 
 
 def documented_commands() -> list[tuple[str, tuple[str, ...]]]:
@@ -63,7 +43,6 @@ def documented_commands() -> list[tuple[str, tuple[str, ...]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "arguments"), documented_commands(), ids=lambda value: str(value)[:60])
-@pytest.mark.usefixtures("hydra_ready")
 def test_documented_command_composes(command: str, arguments: tuple[str, ...]) -> None:
     sweep = "--multirun" in arguments
     overrides = [text for text in arguments if "=" in text and not text.startswith("--")]
@@ -77,22 +56,20 @@ def test_documented_command_composes(command: str, arguments: tuple[str, ...]) -
         assert sweep, f"{parsed.input_line} is swept without --multirun"
         if parsed.is_discrete_sweep():
             first.append(f"{parsed.key_or_group}={next(parsed.sweep_string_iterator())}")
-    composed = compose(CONFIG_NAMES.get(command, command), first)
-    OmegaConf.to_object(composed)
+    composed(CONFIG_NAMES.get(command, command), *first)
 
 
 def test_groups_and_choices_are_documented() -> None:
-    folders = {file.parent for file in CONF.rglob("*.yaml")} - {CONF}
-    groups = {str(folder.relative_to(CONF)) for folder in folders if "variant" not in folder.parts}
-    documented = {group: names for first, choices, _ in rows(PIPELINE, "groups") for group, names in
-            ((each, names_in_backticks(choices)) for each in names_in_backticks(first))}  # fmt: skip
+    folders = {file.parent.relative_to(CONF) for file in CONF.glob("*/**/*.yaml")}
+    groups = {str(folder) for folder in folders if "variant" not in folder.parts}
+    table = [[names_in_backticks(cell) for cell in row] for row in rows(PIPELINE, "groups")]
+    documented = {group: choices for groups, choices, _ in table for group in groups}
     assert documented.keys() - {"variant"} == groups
     for group in groups - {"experiment"}:
         assert documented[group] == {file.stem for file in (CONF / group).glob("*.yaml")}, group
-    quick = {file.stem.removesuffix("_quick") for file in (CONF / "experiment").glob("*.yaml")}
-    assert documented["experiment"] - {"_quick"} == quick
-    arms = {f"{folder.name}/" for folder in (CONF / "variant").iterdir()}
-    assert documented["variant"] == arms
+    experiments = {file.stem.removesuffix("_quick") for file in (CONF / "experiment").glob("*.yaml")}
+    assert documented["experiment"] == experiments | {"_quick"}
+    assert documented["variant"] == {f"{folder.name}/" for folder in (CONF / "variant").iterdir()}
 
 
 def documented(mark: str, column: int = 0) -> set[str]:
@@ -100,19 +77,13 @@ def documented(mark: str, column: int = 0) -> set[str]:
 
 
 @pytest.mark.slow
-def test_run_files_are_documented(trained: Trained) -> None:
+def test_files_are_documented(trained: Trained) -> None:
     existing = {file.name + "/" * file.is_dir() for file in trained.folder.iterdir()}
-    on_page = documented("run")
-    assert existing <= on_page
     owners = {"run.lock.owner", "sync.lock.owner"}  # owner files of locks
-    assert on_page - existing <= {"sweep.json", *owners}
-    assert all(in_source(name.rstrip("/")) for name in on_page - existing - owners), on_page - existing
-    assert (trained.folder / "model" / "weights.safetensors").exists()
-    assert (trained.folder / "model" / "model.json").exists()
-
-
-@pytest.mark.slow
-def test_output_and_corpus_files_are_documented(trained: Trained) -> None:
+    assert existing <= documented("run") <= existing | {"sweep.json"} | owners
+    assert in_source("sweep.json")
+    model = {file.name for file in (trained.folder / "model").iterdir()}
+    assert {"weights.safetensors", "model.json"} <= model
     existing = {file.name + "/" * file.is_dir() for file in trained.outputs.iterdir()}
     assert {"mlflow.db", "mlflow.db.lock", "artifacts/", "runs/"} <= existing
     assert all(f"`{name}`" in PIPELINE for name in existing)
@@ -121,22 +92,16 @@ def test_output_and_corpus_files_are_documented(trained: Trained) -> None:
     assert re.fullmatch(r"smallshake-[0-9a-f]{12}", corpus.name)
 
 
-def patterns() -> dict[str, str]:
-    """Return each documented metric as a regular expression."""
-    placeholders = {r"\.\.\.": ".*", "GATE": "[a-z]", "MATRIX": r"w\w+", "N": r"\d"}
-    found = {name: re.escape(name) for name in documented("metrics")}
-    for place, means in placeholders.items():
-        found = {name: pattern.replace(place, means) for name, pattern in found.items()}
-    return found
-
-
 @pytest.mark.slow
 def test_metrics_are_documented(trained: Trained) -> None:
     existing = {name for record in trained.events if record["kind"] == "metrics" for name in record["values"]}
-    known = patterns()
-    for name in existing:
-        assert any(re.fullmatch(pattern, name) for pattern in known.values()), name
-    missing = {n for n, pattern in known.items() if not any(re.fullmatch(pattern, each) for each in existing)}
+    matched = {}
+    for name in documented("metrics"):
+        pattern = re.escape(name).replace(r"\.\.\.", ".*").replace("GATE", "[a-z]")
+        pattern = pattern.replace("MATRIX", r"w\w+").replace("N", r"\d")
+        matched[name] = {each for each in existing if re.fullmatch(pattern, each)}
+    assert set().union(*matched.values()) == existing
+    missing = {name for name, found in matched.items() if not found}
     other = {  # metrics of other cells, non-default options and sweeps
         *("diagnostics/grad_norm_first_over_last_c", "diagnostics/saturation_GATE", "diagnostics/dead_units"),
         *("diagnostics/spectral_radiusN", "final_val/...", "rollbacks", "sweep/jobs", "sweep/failed"),
@@ -150,15 +115,12 @@ def test_mlflow_content_is_documented(trained: Trained) -> None:
     client = connect(trained.uri)
     run = client.get_run(trained.run_id)
     files = {f"{file.path}/" if file.is_dir else file.path for file in client.list_artifacts(trained.run_id)}
-    assert files <= documented("artifacts")
-    assert documented("artifacts") - files <= {"evaluation/", "comparison.html"}
+    assert files <= documented("artifacts") <= files | {"evaluation/", "comparison.html"}
     tags = {name for name in run.data.tags if not name.startswith("mlflow.")}
-    assert tags <= documented("tags")
-    undocumented_here = {name for row in rows(PIPELINE, "tags") for name in names_in_backticks(row[0])} - tags
-    assert undocumented_here == {
-        *("sweep.ID", "sweep.keys", "sweep.overrides", "sweep.best", "sweep.best_run", "rerun_of")
-    }
-    assert all(in_source(name.removesuffix("ID")) for name in undocumented_here)
+    other = {"sweep.ID", "sweep.keys", "sweep.overrides", "sweep.best", "sweep.best_run", "rerun_of"}
+    assert tags | other == documented("tags")
+    assert tags & other == set()
+    assert all(in_source(name.removesuffix("ID")) for name in other)
     assert {"model", "model.layers", "optimizer", "parameters"} <= run.data.params.keys()
     assert not {"output_dir", "data.path"} & run.data.params.keys()
     (dataset,) = run.inputs.dataset_inputs
@@ -171,10 +133,6 @@ def test_sweep_links_are_documented() -> None:
     from src.tracking.mlflow_links import sweep_links
 
     lines = sweep_links("http://127.0.0.1:5000", "1", "0123abcd", ["a", "b"]).lines()
-    assert [line.split()[0] for line in lines] == [
-        name
-        for row in rows(PIPELINE, "addresses")
-        for name in names_in_backticks(row[0])
-        if not name.endswith(":")
-    ]
+    names = [name for row in rows(PIPELINE, "addresses") for name in names_in_backticks(row[0])]
+    assert [line.split()[0] for line in lines] == [name for name in names if not name.endswith(":")]
     assert in_source("comparison: ")

@@ -29,65 +29,44 @@ def block(mark: str, page: str = README) -> str:
     return page.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        "test/bpc",
-        "test_stateless/bpc",
-        "test/bpc_ci_low",
-        "test/bpc_ci_high",
-        "test_stateless/bpc_ci_low",
-        "test_stateless/bpc_ci_high",
-        "test/bpc_minus_ngram",
-        "test/bpc_minus_ngram_ci_low",
-        "test/bpc_minus_ngram_ci_high",
-        "test/ngram5_bpc",
-        "test/ngram3_bpc",
-        "test/ngram2_bpc",
-        "test/unigram_bpc",
-        "test/uniform_bpc",
-        "test/gzip_bpc",
-        "test/bzip2_bpc",
-        "test/xz_bpc",
-    ],
-)
-def test_readme_scores_are_measured(metric: str) -> None:
-    value = measured("experiments/sonnets/measured.json")["measures"][metric]
-    assert f"{value:.3f}" in block("scores")
+BASELINES = ("ngram5", "ngram3", "ngram2", "unigram", "uniform", "gzip", "bzip2", "xz")
+
+
+def test_readme_scores_are_measured() -> None:
+    measures = measured("experiments/sonnets/measured.json")["measures"]
+    baselines = [f"{name}_bpc" for name in BASELINES]
+    intervals = [f"{name}{end}" for name in ("bpc", "bpc_minus_ngram") for end in ("", "_ci_low", "_ci_high")]
+    scores = [f"test/{name}" for name in baselines + intervals]
+    scores += [f"test_stateless/{name}" for name in intervals[:3]]
+    assert [name for name in scores if f"{measures[name]:.3f}" not in block("scores")] == []
 
 
 def test_readme_is_short_with_contents() -> None:
     assert README.count("\n") <= 150
     assert "git clone ADDRESS " in README
-    sections = re.findall(r"^## (.*)$", README, re.MULTILINE)
     contents = README.partition("## ")[0]
-    for section in sections:
+    for section in re.findall(r"^## (.*)$", README, re.MULTILINE):
         assert f"[{section}](#{section.lower().replace(' ', '-')})" in contents, section
 
 
 def test_readme_sample_is_from_measured_run() -> None:
-    text = measured("experiments/sonnets/measured.json")["samples"]["0.7"]
     shown = block("sample").strip().removeprefix("> ")
     assert len(shown) > 80
-    assert shown in text
+    assert shown in measured("experiments/sonnets/measured.json")["samples"]["0.7"]
 
 
 def test_readme_speed_is_measured() -> None:
     data = measured("benchmarks/throughput.json")
     for row in data["profile"]:  # no call is counted twice
         assert row["products"] + row["elementwise"] < 1.1 * row["milliseconds"], row["case"]
-    rows = {
-        tuple(row["case"][k] for k in ("cell", "hidden", "batch")): row["ratio"] for row in data["training"]
-    }
-    assert f"{rows['rnn', 128, 64]:.2f} times PyTorch's" in MEASUREMENTS
-    assert f"{rows['rnn', 128, 64]:.1f} times as fast on a CPU" in README
-    assert f"comes to {rows['lstm', 128, 64]:.2f} and {rows['lstm', 512, 64]:.2f}" in MEASUREMENTS
+    names = ("cell", "hidden", "seq_len", "batch")
+    lengths = {tuple(row["case"][name] for name in names): row["ratio"] for row in data["training"]}
+    ratios = {(cell, hidden, batch): ratio for (cell, hidden, _, batch), ratio in lengths.items()}
+    assert f"{ratios['rnn', 128, 64]:.2f} times PyTorch's" in MEASUREMENTS
+    assert f"{ratios['rnn', 128, 64]:.1f} times as fast on a CPU" in README
+    assert f"comes to {ratios['lstm', 128, 64]:.2f} and {ratios['lstm', 512, 64]:.2f}" in MEASUREMENTS
     assert f"| {data['naive']['ratio']:.0f} times |" in MEASUREMENTS
     assert f"{data['naive']['ratio']:.0f} times the speed of a loop of its kind" in README
-    lengths = {
-        tuple(row["case"][k] for k in ("cell", "hidden", "seq_len", "batch")): row["ratio"]
-        for row in data["training"]
-    }
     small, large = lengths["rnn", 128, 20, 64], lengths["rnn", 512, 64, 64]
     assert f"{small:.2f} times its training speed at 128 units, {large:.2f} at 512" in README
 
@@ -111,9 +90,8 @@ def test_readme_numbers_are_measured() -> None:
 def test_readme_output_is_measured() -> None:
     screen = README.partition("## What comes out")[2].partition("<!-- scores -->")[0]
     metrics = measured("experiments/sonnets/measured.json")["measures"]
-    assert (
-        f"test_stateless/bpc - test/bpc = {metrics['test_stateless/bpc'] - metrics['test/bpc']:.4f}" in screen
-    )
+    difference = metrics["test_stateless/bpc"] - metrics["test/bpc"]
+    assert f"test_stateless/bpc - test/bpc = {difference:.4f}" in screen
     assert f"step {metrics['train/best_step']:g}/{metrics['train/steps']:g} " in screen
     assert f"val {metrics['val/loss']:.3f} nats" in screen
     claims = [claim["claim"] for claim in measured("experiments/sonnets/expected.json")["claims"]]
@@ -122,22 +100,17 @@ def test_readme_output_is_measured() -> None:
     assert set(shown) <= set(claims)
 
 
-def test_documented_worker_difference_is_measured() -> None:
-    data = measured("benchmarks/determinism.json")
-    assert set(data["repeats"].values()) == {True}
-    weights, loss = (max(row[key] for row in data["differences"]) for key in ("weights", "val_loss"))
+def test_documented_differences_are_measured() -> None:
     scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
+    workers, kernels = measured("benchmarks/determinism.json"), measured("benchmarks/kernels.json")
+    assert set(workers["repeats"].values()) == {True}
+    weights, loss = (max(row[key] for row in workers["differences"]) for key in ("weights", "val_loss"))
     assert block("parted", scores) == f"{weights:.1%} of the weights and {loss:.0e} of `val/loss`"
-
-
-def test_documented_kernel_difference_is_measured() -> None:
-    data = measured("benchmarks/kernels.json")
-    assert data["threads_matter"] == []
-    assert {"Prescott", "Haswell"} <= data["families"].keys()
-    scores = (PROJECT / "docs" / "scores.md").read_text(encoding="utf-8")
-    loss, bpc = (least_digits(data, name) for name in ("val/loss", "test/bpc"))
-    assert block("digits", scores) == f"{loss} for `val/loss`, {bpc} for `test/bpc`"
-    assert min(loss, bpc) > 4
+    assert kernels["threads_matter"] == []
+    assert {"Prescott", "Haswell"} <= kernels["families"].keys()
+    digits = [least_digits(kernels, name) for name in ("val/loss", "test/bpc")]
+    assert block("digits", scores) == "{} for `val/loss`, {} for `test/bpc`".format(*digits)
+    assert min(digits) > 4
 
 
 def test_one_blas_thread_costs_less_than_ten_percent() -> None:
@@ -146,34 +119,17 @@ def test_one_blas_thread_costs_less_than_ten_percent() -> None:
     assert max(row["ratio"] for row in data) < 1.1
 
 
-def test_documented_make_targets_exist() -> None:
-    files = [
-        *PROJECT.glob("*.md"),
-        *(f for folder in ("docs", "experiments", "benchmarks") for f in (PROJECT / folder).rglob("*.md")),
+def test_make_targets_are_documented_explained_and_phony() -> None:
+    files = [*PROJECT.glob("*.md")]
+    files += [
+        file for folder in ("docs", "experiments", "benchmarks") for file in (PROJECT / folder).rglob("*.md")
     ]
-    pages = [file.read_text(encoding="utf-8") for file in files]
-    targets_named = {
-        target for page in pages for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", page, re.MULTILINE)
-    }
-    explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert {
-        "reproduce",
-        "test",
-        "ui",
-        "help",
-        "bench",
-        "dev",
-        "bench-quickstart",
-        "update-results",
-    } <= targets_named
-    assert targets_named <= explained
-
-
-def test_make_targets_are_explained_and_phony() -> None:
+    pages = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    named = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", pages, re.MULTILINE))
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-    phony = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
-    explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-    assert targets == phony == explained
+    assert {"reproduce", "test", "ui", "help", "bench", "dev", "bench-quickstart"} <= named <= targets
+    assert targets == set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
+    assert targets == set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
 
 
 def test_make_help_starts_with_basic_targets() -> None:

@@ -8,27 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.commands import CommandResult, run_process
+from tests.commands import run_process
 
 pytestmark = pytest.mark.slow
 
 OUT_OF_RANGE = [
-    ("temperature", -1.0),
-    ("length", -1),
-    ("length", 10**6),
-    ("seed", -1),
-    ("top_k", -1),
-    ("top_p", 0.0),
-    ("top_p", 2.0),
-    ("seed", None),
+    ("temperature", -1.0, "a number >= 0"),
+    ("length", -1, "an integer from 0 to 100000"),
+    ("length", 10**6, "an integer from 0 to 100000"),
+    ("seed", -1, "an integer >= 0"),
+    ("seed", None, "an integer >= 0"),
+    ("top_k", -1, "an integer >= 0 (0: off)"),
+    ("top_p", 0.0, "a number > 0 and <= 1 (1: off)"),
+    ("top_p", 2.0, "a number > 0 and <= 1 (1: off)"),
 ]
-EXPECTED = {
-    "temperature": "a number >= 0",
-    "length": "an integer from 0 to 100000",
-    "seed": "an integer >= 0",
-    "top_k": "an integer >= 0 (0: off)",
-    "top_p": "a number > 0 and <= 1 (1: off)",
-}
 
 # Runs isolated from this checkout: -I ignores PYTHONPATH and the working directory.
 ISOLATED_PROGRAM = """
@@ -71,7 +64,7 @@ print(json.dumps({
     "restricted": predict(["when "], **chosen, top_k=3, top_p=0.8),
     "not restricted": predict(["when "], **chosen, top_k=0, top_p=1.0),
     "likeliest of one": predict(["when "], **(chosen | {"length": 40}), top_k=1),
-    "out of range": [refused(["when "], **{name: value}) for name, value in json.loads(sys.argv[3])],
+    "out of range": [refused(["when "], **{name: value}) for name, value, _ in json.loads(sys.argv[3])],
     "unknown character": refused(["stra\\u00dfe"]),
     "src": "src" in sys.modules,
     "code": sorted(m for m in sys.modules if m.startswith("char_rnn_") and "." not in m),
@@ -79,19 +72,15 @@ print(json.dumps({
 """
 
 
-def run_isolated(trained: Any, model_uri: str, folder: Path) -> CommandResult:
-    excluded = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
-    return run_process(
-        [sys.executable, "-I", "-c", ISOLATED_PROGRAM, trained.uri, model_uri, json.dumps(OUT_OF_RANGE)],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if key not in excluded},
-    )
-
-
 @pytest.fixture(scope="module")
 def outputs(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    process = run_isolated(trained, f"runs:/{trained.run_id}/model", tmp_path_factory.mktemp("elsewhere"))
-    assert process.rc == 0, process.err
+    arguments = (trained.uri, f"runs:/{trained.run_id}/model", json.dumps(OUT_OF_RANGE))
+    excluded = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
+    process = run_process(
+        [sys.executable, "-I", "-c", ISOLATED_PROGRAM, *arguments],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env={key: value for key, value in os.environ.items() if key not in excluded},
+    ).check()
     found: dict[str, Any] = json.loads(process.out.splitlines()[-1])
     return found
 
@@ -114,27 +103,27 @@ def test_output_length(outputs: dict[str, Any]) -> None:
     assert [len(outputs[name][0]) for name in ("likeliest", "default", "none")] == [40, 300, 0]
 
 
-def test_output_depends_on_seed(outputs: dict[str, Any]) -> None:
-    assert outputs["first"] == outputs["again"]
-    assert outputs["other seed"] != outputs["alone"]
-
-
-def test_rows_are_independent(outputs: dict[str, Any]) -> None:
-    assert outputs["alone"] == outputs["first"][1:]
-
-
-def test_input_formats(outputs: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("first", "again"),
+        ("first", "as a table"),
+        ("alone", "as a plain text"),
+        ("alone", "normalized"),  # "When?" reads "when "
+        ("alone", "not restricted"),
+        ("likeliest", "likeliest, other seed"),
+        ("likeliest", "likeliest of one"),
+    ],
+)
+def test_outputs_are_equal(name: str, other: str, outputs: dict[str, Any]) -> None:
     """MLflow passes a dict of lists as one row whose cell is the list."""
-    assert outputs["first"] == outputs["as a table"]
-    assert outputs["alone"] == outputs["as a plain text"]
+    assert outputs[name] == outputs[other]
 
 
-def test_temperature_zero_ignores_seed(outputs: dict[str, Any]) -> None:
-    assert outputs["likeliest"] == outputs["likeliest, other seed"]
-
-
-def test_prompt_is_normalized_like_corpus(outputs: dict[str, Any]) -> None:
-    assert outputs["normalized"] == outputs["alone"]  # "When?" reads "when "
+def test_rows_seeds_and_restrictions(outputs: dict[str, Any]) -> None:
+    assert outputs["alone"] == outputs["first"][1:], "rows are independent"
+    assert outputs["other seed"] != outputs["alone"]
+    assert outputs["restricted"] != outputs["alone"]
 
 
 def test_signature_lists_params(outputs: dict[str, Any]) -> None:
@@ -153,24 +142,18 @@ def test_signature_lists_params(outputs: dict[str, Any]) -> None:
 def test_invalid_input_raises(outputs: dict[str, Any]) -> None:
     assert "'ß'" in outputs["unknown character"]
     assert "abcdefghijklmnopqrstuvwxyz" in outputs["unknown character"]
-    for (name, value), message in zip(OUT_OF_RANGE, outputs["out of range"], strict=True):
-        value_text = "null" if value is None else value
-        assert message == f"MlflowException: {name}: expected {EXPECTED[name]}, got {value_text}"
-
-
-def test_top_k_and_top_p(outputs: dict[str, Any]) -> None:
-    assert outputs["not restricted"] == outputs["alone"]
-    assert outputs["restricted"] != outputs["alone"]
-    assert outputs["likeliest of one"] == outputs["likeliest"]
+    assert outputs["out of range"] == [
+        f"MlflowException: {name}: expected {expected}, got {'null' if value is None else value}"
+        for name, value, expected in OUT_OF_RANGE
+    ]
 
 
 def test_model_contains_no_pickle(model_dir: Path) -> None:
-    names = [file.name for file in model_dir.rglob("*") if file.is_file()]
-    assert {"weights.safetensors", "model.json", "MLmodel"} <= set(names)
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".npy", ".pt"))]
-    for file in model_dir.rglob("*"):
-        if file.is_file():
-            assert not file.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), f"{file} is a pickle"
+    files = [file for file in model_dir.rglob("*") if file.is_file()]
+    assert {"weights.safetensors", "model.json", "MLmodel"} <= {file.name for file in files}
+    for file in files:
+        assert not file.name.endswith((".pkl", ".pickle", ".joblib", ".npy", ".pt"))
+        assert not file.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), f"{file} is a pickle"
 
 
 def test_model_contains_no_machine_path(model_dir: Path, trained: Any) -> None:

@@ -9,63 +9,48 @@ from typing import Any
 
 import pytest
 
-from src.common.job_result import Curves, JobResult
+from src.common.job_result import JobResult
 from src.sweeps.html_report import rank_results, render_page
-
-VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Elements by name, and the texts of table cells, elements with an id, and samples."""
+    """Elements, attributes, and the texts of table cells, of samples and of elements with an id."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.headings: list[str] = []
-        self.rows: list[list[str]] = []
-        self.kinds: list[str] = []
-        self.values: list[list[str]] = []
-        self.texts: dict[str, str] = {}
-        self.cards: list[str] = []
-        self.inside: list[tuple[str, str]] = []  # tag and id of the open elements
         self.attributes: list[tuple[str, str | None]] = []
+        self.rows: list[list[str]] = []
+        self.cards: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.inside: list[tuple[str, str]] = []  # tag and id of the open elements
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
-        defaults = {name: value or "" for name, value in attrs}
         if tag == "tr":
             self.rows.append([])
-            self.values.append([])
-            self.kinds.append(defaults.get("class", ""))
         elif tag in ("td", "th"):
             self.rows[-1].append("")
-            self.values[-1].append(defaults.get("data-value", ""))
         elif tag == "pre":
             self.cards.append("")
-        if tag not in VOID:
-            self.inside.append((tag, defaults.get("id", "")))
+        if tag not in ("meta", "br", "link", "img", "input"):
+            self.inside.append((tag, dict(attrs).get("id") or ""))
 
     def handle_endtag(self, tag: str) -> None:
         while self.inside and self.inside.pop()[0] != tag:
             pass
 
     def handle_data(self, data: str) -> None:
-        tags = [tag for tag, _ in self.inside]
-        if "td" in tags or "th" in tags:
-            self.rows[-1][-1] += data.strip()
-        if "pre" in tags:
-            self.cards[-1] += data
-        for _, name in self.inside:
+        for tag, name in self.inside:
+            if tag in ("td", "th"):
+                self.rows[-1][-1] += data.strip()
+            if tag == "pre":
+                self.cards[-1] += data
             if name:
                 self.texts[name] = self.texts.get(name, "") + data
-
-
-def curves(last: float, steps: int = 3) -> Curves:
-    points = [(20 * n, last + 1 - n / steps) for n in range(1, steps + 1)]
-    return {"val/loss": points, "train/loss": [(step, value + 0.1) for step, value in points]}
 
 
 def sample(
@@ -77,8 +62,13 @@ def sample(
 def finished(number: int, loss: float, swept: dict[str, str] | None = None, **more: Any) -> JobResult:
     swept = swept or {"hidden": str(2 ** (3 + number)), "clip": "1"}
     name = " ".join(f"{key}={value}" for key, value in swept.items())
-    metrics = {"val/loss": loss, "test/bpc": loss / log(2)}
-    defaults = {"metrics": metrics, "curves": curves(loss), "samples": [sample()], "seconds": 12.34}
+    points = [(20, loss + 1), (40, loss + 0.5), (60, loss)]
+    defaults = {
+        "metrics": {"val/loss": loss, "test/bpc": loss / log(2)},
+        "curves": {"val/loss": points, "train/loss": points},
+        "samples": [sample()],
+        "seconds": 12.34,
+    }
     return JobResult(name, number, swept, f"id{number}", "FINISHED", **{**defaults, **more})
 
 
@@ -90,70 +80,53 @@ def failed(number: int) -> JobResult:
 ROWS = [finished(0, 2.5), failed(1), finished(2, 2.25, reused=True), finished(3, 3.0)]
 
 
-def test_table_lists_runs_best_first() -> None:
-    read = Reader(render_page("hidden=8,0,32,64", ROWS))
-    assert read.rows[0] == [
-        "hidden",
-        "clip",
-        "val/loss",
-        "test/bpc",
-        "seconds",
-        "status",
-        "stop reason",
-        "run",
-    ]
-    assert read.rows[1] == [
-        "32",
-        "1",
-        "2.2500",
-        f"{2.25 / log(2):.4f}",
-        "12.3",
-        "FINISHED, reused, best",
-        "",
-        "id2",
-    ]
-    assert [row[-1] for row in read.rows[1:]] == ["id2", "id0", "id3", "id1"]
-    assert read.rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
-    assert read.kinds == ["", "best", "", "", "failed"]
-    assert float(read.values[1][3]) == 2.25 / log(2)  # full precision for sorting
-    assert "Best: hidden=32 clip=1, val/loss 2.2500" in render_page("", ROWS)
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_page("hidden=8,0,32,64", ROWS)
 
 
-def test_figures_label_runs_and_axes() -> None:
-    texts = Reader(render_page("sweep", ROWS)).texts
-    for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss"):
+def test_table_lists_runs_best_first(page: str) -> None:
+    rows = Reader(page).rows
+    assert rows[0] == ["hidden", "clip", "val/loss", "test/bpc", "seconds", "status", "stop reason", "run"]
+    bpc = 2.25 / log(2)
+    assert rows[1] == ["32", "1", "2.2500", f"{bpc:.4f}", "12.3", "FINISHED, reused, best", "", "id2"]
+    assert [row[-1] for row in rows[1:]] == ["id2", "id0", "id3", "id1"]
+    assert rows[4] == ["0", "1", "", "", "0.0", "FAILED", ROWS[1].reason, "id1"]
+    assert re.findall(r'<tr class="(\w*)">', page) == ["best", "", "", "failed"]
+    assert f'data-value="{bpc}"' in page  # full precision for sorting
+    assert "Best: hidden=32 clip=1, val/loss 2.2500" in page
+
+
+def test_figures_label_runs_and_axes(page: str) -> None:
+    texts = Reader(page).texts
+    for words in ("1: hidden=32 clip=1, 2.2500", "3: hidden=64 clip=1, 3.0000", "val/loss", "train/loss",
+                  "optimizer step", "loss [nats per character]"):  # fmt: skip
         assert words in texts["curves"]
     assert "hidden=0" not in texts["curves"]
-    for words in ("optimizer step", "loss [nats per character]"):
-        assert words in texts["curves"]
     for words in ("hidden", "clip", "val/loss [nats per character]", "mean"):
         assert words in texts["marginals"]
-    assert not {"8", "32", "64"} - set(texts["marginals"].split())  # every value has a tick
+    assert {"8", "32", "64"} <= set(texts["marginals"].split())  # every value has a tick
+    assert "repeats" not in texts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [20, 50])
-def test_legend_lists_all_runs(count: int) -> None:
-    rows = [finished(n, 2 + n / count, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(count)]
+def test_legend_lists_all_runs() -> None:
+    rows = [finished(n, 2 + n / 50, {"seed": str(n), "lr": str(0.001 * (n + 1))}) for n in range(50)]
     text = Reader(render_page("many", rows)).texts["curves"]
     for place, row in enumerate(rows, 1):
         assert f"{place}: {row.name}, {row.loss:.4f}" in text
 
 
 def test_samples_use_common_settings() -> None:
-    both = [sample(0.4, "cold"), sample(0.7, "warm"), sample(1.0, "hot")]
-    rows = [finished(0, 2.0, samples=both), finished(1, 2.1, samples=both[::-1]), failed(2)]
-    text = render_page("sweep", rows)
-    assert Reader(text).cards == ["shall i warm", "shall i warm"]
+    three = [sample(0.4, "cold"), sample(0.7, "warm"), sample(1.0, "hot")]
+    samples = (three, three[::-1], [sample(0.1, "frozen")])
+    rows = [finished(n, 2 + n / 10, samples=samples[n]) for n in range(3)]
+    text = render_page("sweep", [*rows, failed(3)])
+    read = Reader(text)
+    assert read.cards == ["shall i warm", "shall i warm", "shall i frozen"]
     assert "at temperature 0.7, seed 1" in text
-
-
-def test_sample_with_other_settings_is_labeled() -> None:
-    rows = [finished(0, 2.0), finished(1, 2.1), finished(2, 2.2, samples=[sample(0.1, "cold")])]
-    read = Reader(render_page("sweep", rows))
-    assert read.cards == ["shall i summer", "shall i summer", "shall i cold"]
-    assert "at temperature 0.1, seed 1" in read.texts["samples"]
     assert "at temperature 0.7" not in read.texts["samples"]
+    assert "at temperature 0.1, seed 1" in read.texts["samples"]
 
 
 def test_text_is_escaped() -> None:
@@ -164,8 +137,7 @@ def test_text_is_escaped() -> None:
         finished(1, 2.2, {"prompt": "a & b $y$", "hidden": "8"}),
         JobResult(markup, 2, swept, "id2", "FAILED", reason=f"prompt: got {markup}"),
     ]
-    text = render_page(f"prompt={markup}", rows)
-    read = Reader(text)
+    read = Reader(render_page(f"prompt={markup}", rows))
     assert read.tags.count("script") == 1
     assert "img" not in read.tags
     assert not [name for name, _ in read.attributes if name.startswith("on")]
@@ -174,41 +146,35 @@ def test_text_is_escaped() -> None:
     assert "a & b $y$" in read.texts["marginals"]  # dollars are not parsed as mathematics
 
 
-def test_report_is_self_contained() -> None:
-    text = render_page("sweep", ROWS)
-    assert not re.search(r"https?:|src=|@import|url\((?!#)", text)
-    read = Reader(text)
+def test_report_is_self_contained(page: str) -> None:
+    assert not re.search(r"https?:|src=|@import|url\((?!#)", page)
+    read = Reader(page)
     assert not {"link", "iframe", "img"} & set(read.tags)
     assert all((value or "").startswith("#") for name, value in read.attributes if name.endswith("href"))
-
-
-def test_ids_are_unique_and_references_have_their_target() -> None:
-    text = render_page("sweep", ROWS)
-    ids = re.findall(r'\bid="([^"]+)"', text)
+    ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    references = re.findall(r'href="#([^"]+)"', text) + re.findall(r"url\(#([^)]+)\)", text)
+    references = re.findall(r'(?:href="|url\()#([^")]+)', page)
     assert references
-    assert not set(references) - set(ids)
-
-
-def test_report_without_jobs() -> None:
-    text = render_page("empty", [])
-    assert "0 jobs, 0 finished. None of them has a val/loss." in text
-    assert "No job has reported a loss." in text
-    assert "No job has generated a sample." in text
-    assert "svg" not in Reader(text).tags
+    assert set(references) <= set(ids)
 
 
 def test_report_without_finished_jobs() -> None:
+    empty = render_page("empty", [])
+    for words in ("0 jobs, 0 finished. None of them has a val/loss.", "No job has reported a loss.",
+                  "No job has generated a sample."):  # fmt: skip
+        assert words in empty
+    assert "svg" not in Reader(empty).tags
     text = render_page("failed", [failed(0), failed(1)])
     assert "2 jobs, 0 finished. None of them has a val/loss." in text
     assert text.count(escape(ROWS[1].reason)) == 4  # text and sort value of the cell
-    assert "best" not in Reader(text).kinds
+    assert '<tr class="best">' not in text
 
 
-def test_report_of_one_job() -> None:
-    read = Reader(render_page("hidden=8", [ROWS[0]]))
+def test_report_of_one_job_without_test_split() -> None:
+    row = finished(0, 2.5, metrics={"val/loss": 2.5, "final_val/bpc": 3.125})
+    read = Reader(render_page("hidden=8", [row]))
     assert len(read.rows) == 2
+    assert (read.rows[0][3], read.rows[1][3]) == ("final_val/bpc", "3.1250")
     assert "1: hidden=8 clip=1, 2.5000" in read.texts["curves"]
     assert "hidden" in read.texts["marginals"]
     assert read.cards == ["shall i summer"]
@@ -216,26 +182,24 @@ def test_report_of_one_job() -> None:
 
 @pytest.mark.parametrize("value", [inf, nan, 1e30])
 def test_report_with_diverged_job(value: float) -> None:
-    points = curves(2.0)["val/loss"]
-    broken = {"val/loss": [*points, (80, value)], "train/loss": [(20, value)]}
-    swept = {"hidden": "16", "clip": "1"}
-    diverged = JobResult(
-        "hidden=16 clip=1", 1, swept, "id1", "FAILED", "diverged", False, 1.0, {"val/loss": value}, broken
+    diverged = finished(
+        1,
+        value,
+        curves={"val/loss": [(20, 3.0), (40, 2.5), (60, value)], "train/loss": [(20, value)]},
+        samples=[],
     )
-    read = Reader(render_page("sweep", [finished(0, 2.5), diverged, failed(2)]))
-    assert "\u22121" not in read.texts["curves"], "no axis below the losses, however far a job diverged"
+    read = Reader(render_page("sweep", [finished(0, 2.5), replace(diverged, status="FAILED"), failed(2)]))
     assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
     assert "2: hidden=16 clip=1" in read.texts["curves"]
-    assert "nan" not in read.texts["marginals"]
-    report = Reader(render_page("sweep", [diverged]))
-    assert "No job with a val/loss" in report.texts["marginals"]
+    assert not {"nan", "16"} & set(read.texts["marginals"].split())
+    assert "\u22121" not in read.texts["curves"], "no axis below the losses, however far a job diverged"
 
 
 def test_report_with_only_diverged_points() -> None:
-    diverged = JobResult(
-        "lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves={"val/loss": [(20, nan), (40, inf)]}
-    )
-    assert "No job has reported a loss." in render_page("lr=9", [diverged])
+    curves = {"val/loss": [(20, nan), (40, inf)]}
+    text = render_page("lr=9", [JobResult("lr=9", 0, {"lr": "9"}, "id", "FAILED", "diverged", curves=curves)])
+    assert "No job has reported a loss." in text
+    assert "No job with a val/loss" in text
 
 
 def test_rank_results_order() -> None:
@@ -246,14 +210,6 @@ def test_rank_results_order() -> None:
 def test_report_shows_seed_stats() -> None:
     rows = [finished(n, 2.0 + n / 10, {"hidden": "8", "seed": str(n)}) for n in range(3)]
     assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(render_page("seeds", rows)).texts["repeats"]
-    assert "repeats" not in Reader(render_page("sweep", ROWS)).texts
-
-
-def test_score_without_test_split_is_shown() -> None:
-    row = finished(0, 2.0, metrics={"val/loss": 2.0, "final_val/bpc": 3.125})
-    read = Reader(render_page("sweep", [row]))
-    assert "final_val/bpc" in read.rows[0]
-    assert "3.1250" in read.rows[1]
 
 
 def test_jobs_link_to_their_run_and_files() -> None:

@@ -11,10 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from src.common.errors import UserError
 from src.common.files import CONF
 from src.common.process import available_cores
 from src.config.resolvers import register_configs
-from src.sweeps.sweep import Sweep
+from src.sweeps import job as sweep_job
+from src.sweeps import launchers
+from src.sweeps.sweep import Job, Sweep
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
@@ -30,6 +33,10 @@ def hydra_ready() -> Any:
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
+
+
+def compose_launcher(launcher: str, *overrides: str) -> Any:
+    return compose("config", [f"hydra/launcher={launcher}", *overrides], return_hydra_config=True)
 
 
 def test_launchers_exist() -> None:
@@ -59,56 +66,41 @@ def test_launcher_has_all_plugin_keys(launcher: str, plugin: str, schema: str) -
     plugin_config = OmegaConf.structured(getattr(module, schema))
     config = yaml.safe_load((CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text())
     assert config.keys() == plugin_config.keys()
-    assert config["_target_"] == plugin_config["_target_"]
-    assert (
-        OmegaConf.select(OmegaConf.merge(plugin_config, config), "_target_") == config["_target_"]
-    )  # types match
+    merged = OmegaConf.merge(plugin_config, config)  # fails if a type does not match
+    assert OmegaConf.select(merged, "_target_") == config["_target_"] == plugin_config["_target_"]
 
 
+@pytest.mark.usefixtures("hydra_ready")
 @pytest.mark.parametrize("launcher", CLUSTER_LAUNCHERS)
-def test_missing_plugin_is_reported(
-    launcher: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from src.sweeps import launchers
-
-    monkeypatch.setattr(
-        launchers, "is_installed", lambda module: module in ("hydra_plugins", "submitit", "ray")
-    )
-    result = run_cli(
-        "train", "--multirun", f"hydra/launcher={launcher}", "hidden=8,16", f"output_dir={tmp_path}/o"
-    )
+def test_missing_plugin_is_reported(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = ("hydra_plugins", "submitit", "ray")
+    monkeypatch.setattr(launchers, "is_installed", lambda module: module in installed)
     package = "hydra-ray-launcher" if launcher == "ray" else "hydra-submitit-launcher"
-    assert result.error_line == (
-        f"train: hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
-    )
-    assert not (tmp_path / "o").exists()  # no sweep was started
+    message = f"hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
+    with pytest.raises(UserError, match=f"^{message}$"):
+        launchers.prepare_launcher(compose_launcher(launcher))
 
 
-def test_unknown_launcher_is_rejected(run_cli: RunCli) -> None:
-    result = run_cli("train", "--multirun", "hydra/launcher=jobblib", "hidden=8,16")
-    assert "hydra/launcher: expected one of" in result.error_line
-    assert result.error_line.endswith("got jobblib")
-
-
-def test_zero_n_jobs_is_rejected(run_cli: RunCli, tmp_path: Path) -> None:
-    overrides = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hidden=8,16", "tracking=none")
-    result = run_cli("train", "--multirun", *overrides, f"output_dir={tmp_path}")
-    assert result.error_line == (
+def test_invalid_launcher_starts_no_sweep(run_cli: RunCli, tmp_path: Path) -> None:
+    sweep = ("train", "--multirun", "hidden=8,16", f"output_dir={tmp_path}/o")
+    unknown = run_cli(*sweep, "hydra/launcher=jobblib").error_line
+    assert "hydra/launcher: expected one of" in unknown
+    assert unknown.endswith("got jobblib")
+    assert run_cli(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0").error_line == (
         "train: hydra.launcher.n_jobs: expected a number of jobs, or -1 for one on each core, got 0"
     )
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.usefixtures("hydra_ready")
 def test_sweep_is_exported_in_job_config(monkeypatch: pytest.MonkeyPatch) -> None:
     """For jobs that do not inherit the environment."""
-    from src.sweeps.launchers import export_sweep_env
-
     sweep = Sweep("id", """a ~ b, "c"=${d} 'e' [f] 50% é\\""", ["hidden", "+x"])
     monkeypatch.setenv("CHAR_RNN_SWEEP", "")
     sweep.export_env()
-    config = compose("config", ["hydra/launcher=joblib"], return_hydra_config=True)
+    config = compose_launcher("joblib")
     config.hydra.job.config_name = "config"
-    export_sweep_env(config)
+    launchers.export_sweep_env(config)
     monkeypatch.delenv("CHAR_RNN_SWEEP")
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
@@ -119,39 +111,25 @@ def test_sweep_is_exported_in_job_config(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("hydra_ready")
 @pytest.mark.parametrize(
-    ("overrides", "cores"),
+    ("launcher", "override", "cores"),
     [
-        (["joblib"], 1),
-        (["joblib", "hydra.launcher.n_jobs=-2"], 1),
-        (["joblib", "hydra.launcher.n_jobs=1"], 8),
-        (["joblib", "hydra.launcher.n_jobs=3"], 2),
-        (["joblib", "hydra.launcher.n_jobs=4"], 2),
-        (["joblib", "hydra.launcher.n_jobs=64"], 1),
-        (["submitit_local"], 1),
-        (["submitit_slurm", "hydra.launcher.cpus_per_task=4"], 4),
-        (["submitit_slurm", "hydra.launcher.cpus_per_task=null"], 8),
-        (["ray"], 1),
-        (["ray", "hydra.launcher.ray.remote.num_cpus=3"], 3),
-        (["ray", "hydra.launcher.ray.remote.num_cpus=0.5"], 1),
-        (["basic"], 8),
+        ("joblib", "", 1), ("joblib", "n_jobs=-2", 1), ("joblib", "n_jobs=1", 8), ("joblib", "n_jobs=3", 2),
+        ("joblib", "n_jobs=4", 2), ("joblib", "n_jobs=64", 1),
+        ("submitit_local", "", 1), ("submitit_slurm", "cpus_per_task=4", 4),
+        ("submitit_slurm", "cpus_per_task=null", 8),
+        ("ray", "", 1), ("ray", "ray.remote.num_cpus=3", 3), ("ray", "ray.remote.num_cpus=0.5", 1),
+        ("basic", "", 8),
     ],
-)
-def test_cores_per_job(overrides: list[str], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.common import process
-    from src.sweeps.launchers import cores_per_job
-
-    launcher, *rest = overrides
-    config = compose("config", [f"hydra/launcher={launcher}", *rest], return_hydra_config=True)
-    monkeypatch.setattr(process, "available_cores", lambda: 8)
-    assert cores_per_job(config.hydra.launcher) == cores
+)  # fmt: skip
+def test_cores_per_job(launcher: str, override: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose_launcher(launcher, *([f"hydra.launcher.{override}"] if override else []))
+    monkeypatch.setattr("src.common.process.available_cores", lambda: 8)
+    assert launchers.cores_per_job(config.hydra.launcher) == cores
 
 
 @pytest.mark.usefixtures("hydra_ready")
 @pytest.mark.parametrize("cores", [1, 2])
 def test_workers_are_limited_by_cores(cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from src.sweeps import job as sweep_job
-    from src.sweeps.sweep import Job
-
     worker_counts = []
 
     def run(config: Any, *rest: Any) -> Any:
@@ -165,20 +143,17 @@ def test_workers_are_limited_by_cores(cores: int, monkeypatch: pytest.MonkeyPatc
     assert worker_counts == [cores]
 
 
-def blas_threads() -> list[int]:
-    """Return the threads of each BLAS library in this process."""
-    from threadpoolctl import threadpool_info
-
-    return [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
 def train_in_joblib_process(workers: int) -> tuple[list[int], list[int], list[float]]:
-    """Return the BLAS threads before and within the DataParallel, and its gradient."""
+    """Return the threads of each BLAS library before and within the DataParallel, and its gradient."""
     import numpy as np
+    from threadpoolctl import threadpool_info
 
     from src.rnn.parameters import RNNConfig
     from src.training.data_parallel import DataParallel
     from src.training.shard import ShardSpec
+
+    def blas_threads() -> list[int]:
+        return [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"]
 
     before = blas_threads()
     engine = DataParallel(ShardSpec(RNNConfig(5, 8, "rnn", 1, "tanh"), steps=4, batch=32), workers)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
+from typing import Any
 
 import pytest
 
@@ -10,14 +10,12 @@ from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
 from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
-from tests.mlflow_queries import connect
+from src.tracking.mlflow_links import LOCAL, SweepLinks, sweep_links, view_state
+from tests.conftest import ignore_mlflow_warnings
 
-SWEEP = Sweep("0123abcd", "hidden=8,16 model=rnn,lstm", ["hidden", "model", "data.stride"])
 
-
-def config(outputs: Path, uri: str | None = None) -> PathsConfig:
-    tracking = TrackingConfig(name="mlflow", uri=uri, experiment="char-rnn", run_name=None)
-    return PathsConfig(output_dir=str(outputs), data_dir="", tracking=tracking)
+def config(outputs: Path, uri: str | None = None, experiment: str = "char-rnn") -> PathsConfig:
+    return PathsConfig(str(outputs), "", TrackingConfig("mlflow", uri, experiment, None))
 
 
 @pytest.fixture(autouse=True)
@@ -26,151 +24,88 @@ def no_server_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sweep_link_urls() -> None:
-    links = mlflow_links.sweep_links("http://host:1", "7", SWEEP.id, ["b", "a"])
-    for address, mode in ((links.table, "TABLE"), (links.charts, "CHART")):
-        base, _, query = address.partition("?")
-        assert base == "http://host:1/#/experiments/7/runs"
-        assert parse_qs(query) == {
-            "workflowType": ["machine_learning"],
-            "compareRunsMode": [mode],
-            "viewStateShareKey": [SWEEP.id],
-        }
-    base, _, query = links.compare.partition("?")
-    assert base == "http://host:1/#/compare-runs"
-    assert {key: json.loads(value) for key, (value,) in parse_qs(query).items()} == {
-        "runs": ["b", "a"],
-        "experiments": ["7"],
-    }
-    assert not set('[]"` ') & set(links.table + links.charts + links.compare + links.page)
-    assert links.page == "http://host:1/#/experiments/7/runs/0123abcd/artifacts/comparison.html"
-
-
-def test_compare_link_is_limited_to_20_runs() -> None:
-    run_ids = [f"run{n}" for n in range(90)]
-    assert (
-        json.loads(
-            unquote(mlflow_links.sweep_links("", "1", "id", run_ids).compare.split("=")[1].split("&")[0])
-        )
-        == run_ids[:20]
+    links = sweep_links("http://host:1", "7", "0123abcd", ["b", "a"])
+    runs = "http://host:1/#/experiments/7/runs"
+    assert links == SweepLinks(
+        table=f"{runs}?workflowType=machine_learning&compareRunsMode=TABLE&viewStateShareKey=0123abcd",
+        charts=f"{runs}?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=0123abcd",
+        compare="http://host:1/#/compare-runs?runs=%5B%22b%22%2C%22a%22%5D&experiments=%5B%227%22%5D",
+        page=f"{runs}/0123abcd/artifacts/comparison.html",
     )
-    empty = mlflow_links.sweep_links("http://host", "1", "id", [])
-    assert empty.compare == ""
+    empty = sweep_links("http://host", "1", "id", [])
     assert [line.split()[0] for line in empty.lines()] == ["table", "charts", "page"]
-    assert mlflow_links.sweep_links("", "1", "id", ["one"]).compare.endswith(
-        "runs=%5B%22one%22%5D&experiments=%5B%221%22%5D"
-    )
+    many = [f"run{n}" for n in range(90)]
+    assert sweep_links("", "1", "id", many) == sweep_links("", "1", "id", many[:20])
+    assert sweep_links("", "1", "id", many) != sweep_links("", "1", "id", many[:19])
 
 
 @pytest.mark.parametrize(
-    ("outputs", "uri", "server", "command"),
+    ("outputs", "uri", "expected"),
     [
-        (PROJECT / "outputs", None, mlflow_links.LOCAL, "make ui"),
-        (Path("/else/where"), None, mlflow_links.LOCAL, "python -m src.ui output_dir=/else/where"),
-        (
-            PROJECT / "outputs",
-            "sqlite:////else/m.db",
-            mlflow_links.LOCAL,
-            "python -m src.ui tracking.uri=sqlite:////else/m.db",
-        ),
-        (Path("/else/where"), "http://tracker:5000/", "http://tracker:5000", ""),
+        (PROJECT / "outputs", None, (LOCAL, "make ui")),
+        (Path("/other"), None, (LOCAL, "python -m src.ui output_dir=/other")),
+        (PROJECT / "outputs", "sqlite:///m.db", (LOCAL, "python -m src.ui tracking.uri=sqlite:///m.db")),
+        (Path("/other"), "http://tracker:5000/", ("http://tracker:5000", "")),
     ],
 )
-def test_ui_location(outputs: Path, uri: str | None, server: str, command: str) -> None:
-    assert mlflow_links.ui_location(config(outputs, uri)) == (server, command)
+def test_ui_location(outputs: Path, uri: str | None, expected: tuple[str, str]) -> None:
+    assert mlflow_links.ui_location(config(outputs, uri)) == expected
 
 
 def test_view_state_content() -> None:
-    state = mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=4)
+    state = view_state("0123abcd", ["hidden", "+data.stride", "optimizer.name"], jobs=4)
     assert state["searchFilter"] == "tags.`sweep.0123abcd` != ''"
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/loss`", True)
-    columns = [
-        "params.`hidden`",
-        "params.`model`",
-        "params.`data.stride`",
-        "metrics.`val/loss`",
-        "metrics.`test/bpc`",
-    ]
+    params = ["hidden", "data.stride", "optimizer"]
+    columns = [*(f"params.`{name}`" for name in params), "metrics.`val/loss`", "metrics.`test/bpc`"]
     assert state["selectedColumns"][:5] == columns
     assert state["columnOrder"] == state["selectedColumns"]
-    lines = [chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
-    assert [chart["metricKey"] for chart in lines] == ["val/loss", "train/loss"]
-    (parallel,) = [chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL"]
-    assert parallel["selectedParams"] == ["hidden", "model", "data.stride"]
-    assert state["runsHiddenMode"] == "SHOW_ALL"
-    assert mlflow_links.view_state(SWEEP.id, SWEEP.keys, jobs=200)["runsHiddenMode"] == "FIRST_20_RUNS"
-    assert [c["type"] for c in mlflow_links.view_state("i", [], 1)["compareRunCharts"]] == ["LINE", "LINE"]
-
-
-def test_param_name() -> None:
-    assert [mlflow_links.param_name(key) for key in ("hidden", "model.layers", "optimizer.name", "+x")] == [
-        "hidden",
-        "model.layers",
-        "optimizer",
-        "x",
+    *lines, parallel = state["compareRunCharts"]
+    assert [(chart["type"], chart["metricKey"]) for chart in lines] == [
+        ("LINE", "val/loss"),
+        ("LINE", "train/loss"),
     ]
-
-
-def create_sweep(uri: str) -> tuple[Sweep, list[str]]:
-    """Create a sweep of three jobs in a new store, one without a val/loss."""
-    from src.tracking.mlflow_client import connect, experiment_id
-
-    client = connect(uri)
-    experiment = experiment_id(client, "char-rnn", "")
-    parent = client.create_run(experiment, tags={"stage": "sweep"}, run_name="hidden=1,2,3")
-    sweep = Sweep(parent.info.run_id, "hidden=1,2,3", ["hidden"])
-    runs = []
-    for number, loss in enumerate((2.5, None, 1.5)):
-        tags = Job(sweep, number, {"hidden": str(number)}).tags()
-        run = client.create_run(experiment, tags=tags, run_name=f"hidden={number}")
-        if loss:
-            client.log_metric(run.info.run_id, "val/loss", loss)
-        client.set_terminated(run.info.run_id)
-        runs.append(run.info.run_id)
-    return sweep, [runs[2], runs[0], runs[1]]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's, of its own SQLAlchemy
-def test_latest_finished_sweep_is_found(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    paths_config = config(tmp_path)
-    connect(uri)
-    assert mlflow_links.latest(paths_config, "http://host") is None  # no experiment
-    first, runs = create_sweep(uri)
-    assert mlflow_links.latest(paths_config, "http://host") is None  # not ended
-    client = connect(uri)
-    number = client.get_experiment_by_name("char-rnn").experiment_id
-    mlflow_links.save_view(client, number, first.id, first.name, first.keys, runs)
-    experiment = client.get_experiment(number)
-    expected = mlflow_links.sweep_links("http://host", experiment.experiment_id, first.id, runs)
-    assert mlflow_links.latest(paths_config, "http://host") == ("hidden=1,2,3", expected)
-    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{first.id}"])
-    assert view["name"] == "sweep hidden=1,2,3"
-    assert json.loads(view["state"]) == mlflow_links.view_state(first.id, first.keys, 3)
-    assert 1.6e12 < view["createdAt"] == view["updatedAt"]
-    colors = [connect(uri).get_run(run).data.tags["mlflow.runColor"] for run in runs]
-    assert len(set(colors)) == 3
-    second, others = create_sweep(uri)
-    found = mlflow_links.latest(paths_config, "http://host")
-    assert found is not None
-    assert first.id in found[1].table  # the second sweep is still running
-    mlflow_links.save_view(client, number, second.id, second.name, second.keys, others)
-    found = mlflow_links.latest(paths_config, "http://host")
-    assert found is not None
-    assert second.id in found[1].table
+    assert (parallel["type"], parallel["selectedParams"]) == ("PARALLEL", params)
+    assert state["runsHiddenMode"] == "SHOW_ALL"
+    large = view_state("i", [], jobs=200)
+    assert large["runsHiddenMode"] == "FIRST_20_RUNS"
+    assert [chart["type"] for chart in large["compareRunCharts"]] == ["LINE", "LINE"]
 
 
 def test_view_state_fits_mlflow_tag() -> None:
     """MLflow's limit is 20,000 characters."""
-    keys = [
-        "hidden",
-        "seq_len",
-        "lr",
-        "clip",
-        "patience",
-        "temperature",
-        "model.layers",
-        "optimizer.weight_decay",
-    ]
-    state = mlflow_links.view_state("f" * 32, keys * 2, jobs=5000)
+    state = view_state("f" * 32, ["optimizer.weight_decay"] * 16, jobs=5000)
     assert len(json.dumps(json.dumps(state))) < 15_000
+
+
+@pytest.mark.slow
+@ignore_mlflow_warnings
+def test_latest_finished_sweep_is_found(client: Any, trained: Any, tmp_path: Path) -> None:
+    paths_config = config(tmp_path, trained.uri, tmp_path.name)
+    assert mlflow_links.latest(paths_config, "http://host") is None  # no experiment
+    number = client.create_experiment(tmp_path.name)
+
+    def create_sweep() -> tuple[str, list[str]]:
+        """Create a sweep of three jobs; return its id and those of its jobs, the best first."""
+        parent = client.create_run(number, tags={"stage": "sweep"}, run_name="hidden=1,2,3")
+        sweep = Sweep(parent.info.run_id, "hidden=1,2,3", ["hidden"])
+        runs = [client.create_run(number, tags=Job(sweep, k, {}).tags()).info.run_id for k in range(3)]
+        client.log_metric(runs[0], "val/loss", 2.5)
+        client.log_metric(runs[2], "val/loss", 1.5)
+        return sweep.id, [runs[2], runs[0], runs[1]]
+
+    first, runs = create_sweep()
+    assert mlflow_links.latest(paths_config, "http://host") is None  # not ended
+    mlflow_links.save_view(client, number, first, "hidden=1,2,3", ["hidden"], runs)
+    expected = ("hidden=1,2,3", sweep_links("http://host", number, first, runs))
+    assert mlflow_links.latest(paths_config, "http://host") == expected
+    view = json.loads(client.get_experiment(number).tags[f"mlflow.sharedViewState.{first}"])
+    assert view["name"] == "sweep hidden=1,2,3"
+    assert json.loads(view["state"]) == view_state(first, ["hidden"], 3)
+    assert 1.6e12 < view["createdAt"] == view["updatedAt"]
+    assert len({client.get_run(run).data.tags["mlflow.runColor"] for run in runs}) == 3
+    second, others = create_sweep()
+    assert mlflow_links.latest(paths_config, "http://host") == expected  # the second sweep is still running
+    mlflow_links.save_view(client, number, second, "hidden=1,2,3", ["hidden"], others)
+    expected = ("hidden=1,2,3", sweep_links("http://host", number, second, others))
+    assert mlflow_links.latest(paths_config, "http://host") == expected

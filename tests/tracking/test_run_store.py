@@ -28,8 +28,9 @@ class Outputs:
         self.runs, self.count = folder / "runs", 0
 
     def add(
-        self, name: str, loss: float = 1.5, digest: str = "d" * 64, status: str = "FINISHED", **tags: str
-    ) -> Path:
+        self, name: str, status: str = "FINISHED", reason: str = "", digest: str = "d" * 64,
+        loss: float = 1.5, **tags: str,
+    ) -> Path:  # fmt: skip
         """Add a run; status "" leaves it without an end event."""
         folder = self.runs / name
         folder.mkdir(parents=True)
@@ -40,7 +41,7 @@ class Outputs:
         event_log.metrics(20, {"val/loss": loss})
         event_log.table("samples.json", [{"temperature": 0.5, "text": "a\udcff"}])
         if status:
-            event_log.end(status, "max_epochs")
+            event_log.end(status, reason)
         event_log.file.close()
         (folder / "config.json").write_text(json.dumps({"hidden": 8}))
         (folder / "scores.json").write_text(json.dumps({"val/loss": loss, "weights_sha256": "0"}))
@@ -55,15 +56,17 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def test_run_record_content(outputs: Outputs) -> None:
-    folder = outputs.add("one", job_digest="j")
+    folder = outputs.add("one", reason="max_epochs", job_digest="j")
     run = RunRecord.load(folder)
-    assert (run.run_id, run.name, run.status, run.stop_reason) == ("one", "rnn one", "FINISHED", "max_epochs")
-    assert run.params == {"hidden": "8", "clip": "null", "data": "tiny"}
-    assert (run.tags, run.data_digest, run.metrics) == ({"job_digest": "j"}, "d" * 64, {"val/loss": 1.5})
-    assert run.curves == {"val/loss": [(10, 3.0), (20, 1.5)]}
-    assert run.samples == [{"temperature": 0.5, "text": "a\udcff"}]
-    assert (run.config, run.environment, run.val_loss) == ({"hidden": 8}, {}, 1.5)
     assert 0 < run.start_time <= run.end_time
+    expected = RunRecord(
+        "one", "rnn one", "FINISHED", "max_epochs", run.start_time, run.end_time, folder=folder,
+        params={"hidden": "8", "clip": "null", "data": "tiny"}, tags={"job_digest": "j"},
+        data_digest="d" * 64, metrics={"val/loss": 1.5}, curves={"val/loss": [(10, 3.0), (20, 1.5)]},
+        samples=[{"temperature": 0.5, "text": "a\udcff"}], config={"hidden": 8},
+        scores={"val/loss": 1.5, "weights_sha256": "0"},
+    )  # fmt: skip
+    assert run == expected
     event_log = EventLog(folder)
     event_log.resume({"sweep.s": "{}"})
     event_log.file.close()
@@ -74,10 +77,8 @@ def test_run_record_content(outputs: Outputs) -> None:
 
 def test_finished_runs_are_ordered_by_end_time(outputs: Outputs) -> None:
     assert outputs.store.finished() == []
-    for name in ("early", "late"):
-        outputs.add(name)
-    outputs.add("killed", status="KILLED")
-    outputs.add("running", status="")
+    for name, status in (("early", "FINISHED"), ("late", "FINISHED"), ("killed", "KILLED"), ("running", "")):
+        outputs.add(name, status)
     assert [run.run_id for run in outputs.store.finished()] == ["late", "early"]
     assert outputs.store.find("latest").run_id == "late"
     assert outputs.store.find("early").run_id == "early"
@@ -124,32 +125,27 @@ def test_damaged_run_is_skipped_with_message(
         outputs.store.find("damaged", "left")
 
 
-def test_too_large_file_is_rejected(outputs: Outputs) -> None:
-    with (outputs.add("large") / "scores.json").open("wb") as file:
-        file.truncate(65 * 2**20)
-    with pytest.raises(UserError, match=r"68,157,440 bytes, more than the limit of 67,108,864"):
-        outputs.store.find("large")
-
-
-def test_missing_run_is_reported(outputs: Outputs) -> None:
+def test_missing_or_too_large_run_is_reported(outputs: Outputs) -> None:
+    store = outputs.store
     with pytest.raises(UserError, match=r"^right: expected latest, best or the name of a run .* got nobody"):
-        outputs.store.find("nobody", "right")
+        store.find("nobody", "right")
     with pytest.raises(UserError, match=r"^left: expected a finished run under .* got none: train one"):
-        outputs.store.find("best", "left")
-    outputs.add("one")
+        store.find("best", "left")
+    folder = outputs.add("one")
     with pytest.raises(UserError, match=r"^run: expected latest, best or the name .* got \.\./runs/"):
-        outputs.store.find("../runs/one")
+        store.find("../runs/one")
     with pytest.raises(UserError, match=r"^rerun: expected a finished run, .* has no environment.json"):
-        outputs.store.load_details(outputs.store.find("one"), "rerun")
-    shutil.rmtree(outputs.runs / "one")
+        store.load_details(store.find("one"), "rerun")
+    os.truncate(folder / "scores.json", 65 * 2**20)
+    with pytest.raises(UserError, match=r"68,157,440 bytes, more than the limit of 67,108,864"):
+        store.find("one")
+    shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"^resume: expected latest, a run id, .* got one$"):
         find_folder("one", outputs.runs.parent, "resume")
 
 
 def test_job_is_found_by_digest(outputs: Outputs) -> None:
-    pruned = outputs.add("pruned", job_digest="j")
-    text = (pruned / NAME).read_text()
-    (pruned / NAME).write_text(text.replace("max_epochs", "pruned"))
+    outputs.add("pruned", reason="pruned", job_digest="j")
     assert outputs.store.find_job("j") is None
     outputs.add("done", job_digest="j")
     found = outputs.store.find_job("j")
@@ -163,10 +159,10 @@ def test_job_is_found_by_digest(outputs: Outputs) -> None:
 
 def test_model_and_files_of_run(outputs: Outputs) -> None:
     folder = outputs.add("one")
-    architecture, vocabulary = RNNConfig(3, 4), Vocabulary("abc")
+    architecture = RNNConfig(3, 4)
     flat = np.arange(architecture.size(), dtype=np.float32)
-    plain = Normalization(False, False, False)
-    serialization.save(TrainedModel(architecture, flat, vocabulary, plain), folder / "model")
+    model = TrainedModel(architecture, flat, Vocabulary("abc"), Normalization(False, False, False))
+    serialization.save(model, folder / "model")
     run = outputs.store.find("one")
     assert outputs.store.load_model(run).params.tobytes() == flat.tobytes()
     assert outputs.store.load_config(run) == {"hidden": 8}

@@ -56,6 +56,11 @@ def arrays(seed: int = 0) -> dict[str, Any]:
     }
 
 
+def bits(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the dtype, shape and bytes of every array."""
+    return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
+
+
 def write_event_log(folder: Path, size: int) -> None:
     (folder / "events.jsonl").write_bytes(bytes(size))
 
@@ -67,15 +72,12 @@ def save_checkpoints(folder: Path, *steps: int) -> list[Path]:
 
 
 def test_checkpoint_round_trips(tmp_path: Path) -> None:
+    """test_any_checkpoint_round_trips_and_detects_damage has other arrays."""
     (path,) = save_checkpoints(tmp_path, 1200)
     assert path == tmp_path / "checkpoints" / "step_00001200.safetensors"
     found = checkpoint.load(path)
     assert found.state == STATE
-    assert found.arrays.keys() == arrays(1200).keys()
-    for name, array in arrays(1200).items():
-        loaded = found.arrays[name]
-        assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
-        assert loaded.tobytes() == array.tobytes()
+    assert bits(found.arrays) == bits(arrays(1200))
 
 
 def test_array_view_is_saved(tmp_path: Path) -> None:
@@ -94,23 +96,17 @@ def test_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path).arrays["optimizer.step"] == 100_000_007
 
 
-@pytest.mark.parametrize("position", [0.0, 0.02, 0.3, 0.6, 0.999])
-def test_damage_is_detected(position: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("position", [0.0, 0.02, 0.3, 0.999])
+def test_truncated_file_is_rejected(position: float, tmp_path: Path) -> None:
     (path,) = save_checkpoints(tmp_path, 1)
     whole = path.read_bytes()
-    index = int(position * len(whole))
-    for damaged in (whole[:index], whole[:index] + bytes([whole[index] ^ 4]) + whole[index + 1 :]):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"."):
-            checkpoint.load(path)
+    path.write_bytes(whole[: int(position * len(whole))])
+    with pytest.raises(ValueError, match=r"."):
+        checkpoint.load(path)
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text(st.characters(codec="utf-8")),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | NAMES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
@@ -123,7 +119,7 @@ ARRAYS = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(ARRAYS, st.dictionaries(NAMES, JSON, max_size=4), st.data())
 def test_any_checkpoint_round_trips_and_detects_damage(
     given_arrays: dict[str, Any], state: dict[str, Any], data: st.DataObject
@@ -131,25 +127,22 @@ def test_any_checkpoint_round_trips_and_detects_damage(
     """A changed blank of the header has no effect."""
 
     def same(found: tuple[dict[str, Any], str]) -> bool:
-        def shown(arrays: dict[str, Any]) -> dict[str, Any]:
-            return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
-
-        return shown(found[0]) == shown(given_arrays) and json.loads(found[1]) == state
+        return bits(found[0]) == bits(given_arrays) and json.loads(found[1]) == state
 
     with tempfile.TemporaryDirectory() as folder:
         path = checkpoint.save(Path(folder), 1, given_arrays, state)
         assert same(checkpoint.read_file(path))
         whole = path.read_bytes()
-        for _ in range(20):
+        for _ in range(10):
             index = data.draw(st.integers(0, len(whole) - 1))
-            flipped = whole[index] ^ data.draw(st.integers(1, 255))
-            path.write_bytes(whole[:index] + bytes([flipped]) + whole[index + 1 :])
+            flipped = bytes([whole[index] ^ data.draw(st.integers(1, 255))])
+            path.write_bytes(whole[:index] + flipped + whole[index + 1 :])
             try:
                 found = checkpoint.read_file(path)
             except ValueError:
                 continue
             assert same(found)
-            assert (whole[index : index + 1] + bytes([flipped])).isspace(), (index, whole[index], flipped)
+            assert (whole[index : index + 1] + flipped).isspace(), (index, whole[index], flipped)
 
 
 def test_damaged_newest_checkpoint_falls_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,44 +173,38 @@ def test_unwritable_checkpoint_directory_is_rejected(tmp_path: Path) -> None:
         save_checkpoints(tmp_path, 1)
 
 
-def changed_state(*position: str, to: Any) -> dict[str, Any]:
-    """Return STATE with another value at a position; "gone" removes the key."""
-    state = deepcopy(STATE)
-    part = state
-    for key in position[:-1]:
-        part = part[key]
-    part[position[-1]] = to
-    if to == "gone":
-        del part[position[-1]]
-    return state
-
-
 @pytest.mark.parametrize(
-    ("state", "position"),
+    ("position", "value", "message"),
     [
-        ({}, "training"),
-        (changed_state("corpus", to="gone"), "corpus"),
-        (changed_state("event_log_bytes", to="10"), "event_log_bytes"),
-        (changed_state("training", "counters", "step", to=1.5), "training.counters.step"),
-        (changed_state("training", "counters", "running", "more", to=1), "training.counters.running.more"),
-        (changed_state("training", "best", "loss", to=None), "training.best.loss"),
-        (changed_state("training", "rollback", "scale", to="gone"), "training.rollback.scale"),
-        (changed_state("training", "batches", to={"shift": 1}), "training.batches"),
-        (changed_state("training", "rng", "bit_generator", to="MT19937"), "training.rng.bit_generator"),
-        (changed_state("training", "rng", "state", "inc", to="gone"), "training.rng.state.inc"),
-        (changed_state("model", "architecture", "cell", to="x"), "got x with tanh"),
-        (changed_state("model", "architecture", "hidden", to=5), "array best|array weights"),
-        (changed_state("model", "characters", to=["a"]), "1 characters for a vocabulary of 5"),
+        ("training", None, "training"),
+        ("corpus", "gone", "corpus"),
+        ("event_log_bytes", "10", "event_log_bytes"),
+        ("training counters step", 1.5, "training.counters.step"),
+        ("training counters running more", 1, "training.counters.running.more"),
+        ("training best loss", None, "training.best.loss"),
+        ("training rollback scale", "gone", "training.rollback.scale"),
+        ("training batches", {"shift": 1}, "training.batches"),
+        ("training rng bit_generator", "MT19937", "training.rng.bit_generator"),
+        ("training rng state inc", "gone", "training.rng.state.inc"),
+        ("model architecture cell", "x", "got x with tanh"),
+        ("model architecture hidden", 5, "array best|array weights"),
+        ("model characters", ["a"], "1 characters for a vocabulary of 5"),
     ],
 )
-def test_invalid_state_is_rejected(state: dict[str, Any], position: str, tmp_path: Path) -> None:
+def test_invalid_state_is_rejected(position: str, value: Any, message: str, tmp_path: Path) -> None:
+    """The value "gone" removes the key."""
+    state = part = deepcopy(STATE)
+    *outer, key = position.split()
+    for name in outer:
+        part = part[name]
+    part[key] = value
+    if value == "gone":
+        del part[key]
     write_event_log(tmp_path, 10)
     path = checkpoint.save(tmp_path, 1, arrays(), state)
-    with pytest.raises(ValueError, match=position) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"resume: expected a whole checkpoint in .* is damaged"):
-        checkpoint.newest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +14,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from src.common.errors import UserError
-from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, forward
 from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.training import data_parallel
-from src.training.data_parallel import DataParallel, effective_workers, worker_loop
+from src.training.data_parallel import DataParallel, _worker_loop, effective_workers
 from src.training.shard import COMPUTE, Shard, ShardSpec, Shared
 from tests.network_error import Bounds
 from tests.rounding import UNIT, contractive
@@ -62,53 +62,11 @@ def compute(
     return loss, engine.gradient.copy()
 
 
-def blas_threads() -> list[int]:
-    """Return the threads of NumPy's BLAS, the first library loaded."""
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"][:1]
-
-
-@pytest.fixture(scope="module")
-def alone() -> Iterator[DataParallel]:
-    with DataParallel(PLAIN, 1) as engine:
-        engine.params[:] = initial_params(PLAIN)
+@contextmanager
+def initialized(job: ShardSpec, workers: int) -> Iterator[DataParallel]:
+    with DataParallel(job, workers) as engine:
+        engine.params[:] = initial_params(job)
         yield engine
-
-
-@pytest.fixture(scope="module", params=[2, 3])
-def shared(request: pytest.FixtureRequest) -> Iterator[DataParallel]:
-    with DataParallel(PLAIN, request.param) as engine:
-        assert len(engine.processes) == request.param - 1
-        engine.params[:] = initial_params(PLAIN)
-        yield engine
-
-
-def test_result_equals_single_process(alone: DataParallel, shared: DataParallel) -> None:
-    for seed in (1, 2):
-        assert_close(PLAIN.architecture, alone.params, seed, compute(shared, seed), compute(alone, seed))
-
-
-def test_result_is_repeatable(shared: DataParallel) -> None:
-    loss, gradient = compute(shared, 1)
-    compute(shared, 2)
-    again_loss, again = compute(shared, 1)
-    assert again_loss == loss
-    assert again.tobytes() == gradient.tobytes()
-
-
-def test_workers_use_current_weights(alone: DataParallel, shared: DataParallel) -> None:
-    for engine in (alone, shared):
-        engine.params *= 0.5
-    try:
-        assert_close(PLAIN.architecture, alone.params, 1, compute(shared, 1), compute(alone, 1))
-    finally:
-        for engine in (alone, shared):
-            engine.params[:] = initial_params(PLAIN)
-
-
-def test_gradient_can_be_overwritten(shared: DataParallel) -> None:
-    _, gradient = compute(shared, 1)
-    shared.gradient[:] = np.nan
-    assert compute(shared, 1)[1].tobytes() == gradient.tobytes()
 
 
 @pytest.mark.slow
@@ -152,10 +110,10 @@ def own_settings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_settings")
 def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run `worker_loop` in this process: two batches, then the parent is dead."""
+    """Run `_worker_loop` in this process: two batches, then the parent is dead."""
     alive = iter([True, True, True, False])
     monkeypatch.setattr(mp, "parent_process", lambda: SimpleNamespace(is_alive=lambda: next(alive)))
-    monkeypatch.setattr(data_parallel, "acquire", lambda semaphore, spins: semaphore.acquire(False))
+    monkeypatch.setattr(data_parallel, "_acquire", lambda semaphore, spins: semaphore.acquire(False))
     context = mp.get_context("spawn")
     shared, alone = Shared(context, PLAIN, 2), Shared(context, PLAIN, 2)
     alone.view("params")[:] = initial_params(PLAIN)
@@ -163,7 +121,7 @@ def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyP
     shared.view("ids")[:] = batch(1)
     shared.view("commands")[:] = 1, 0, COMPUTE
     go, done = context.Semaphore(2), context.Semaphore(0)
-    worker_loop(PLAIN, shared, 1, go, done, spins=0)
+    _worker_loop(PLAIN, shared, 1, go, done, spins=0)
     assert next(alive, None) is None
     assert [done.acquire(False) for _ in range(4)] == [True, True, True, False]  # ready, and two batches
     own = Shard(PLAIN, alone, 1)
@@ -172,29 +130,18 @@ def test_worker_ends_with_parent_and_ignores_signals(monkeypatch: pytest.MonkeyP
     assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
 
 
-def test_data_parallel_uses_one_blas_thread() -> None:
-    with threadpool_limits(2, user_api="blas"), DataParallel(PLAIN, 2):
-        assert set(blas_threads()) == {1}
-
-
-def test_workers_end_with_context() -> None:
-    with DataParallel(PLAIN, 2) as engine:
+def test_processes_and_semaphores_end_with_context() -> None:
+    """A traceback can hold the DataParallel; Python would report leaked semaphores."""
+    with threadpool_limits(2, user_api="blas"), DataParallel(PLAIN, 2) as engine:
+        # NumPy's BLAS is the first library loaded
+        assert next(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas") == 1
         processes = list(engine.processes)
         assert all(process.is_alive() for process in processes)
-    assert not any(process.is_alive() for process in processes)
-
-
-def test_semaphores_are_released() -> None:
-    """A traceback can hold the DataParallel; Python would report leaked semaphores."""
-    with DataParallel(PLAIN, 2) as engine:
         used = [weakref.ref(semaphore) for semaphore in (*engine.go, *engine.done)]
+    assert not any(process.is_alive() for process in processes)
     gc.collect()
     assert [ref() for ref in used] == [None, None]
     assert engine.processes
-
-
-def test_one_worker_starts_no_process(alone: DataParallel) -> None:
-    assert alone.processes == []
 
 
 @pytest.mark.parametrize(
@@ -205,23 +152,27 @@ def test_effective_workers(workers: int, batch_size: int, useful: int) -> None:
     assert effective_workers(workers, batch_size) == useful
 
 
-@pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-def test_carried_state_equals_single_process(kind: tuple[str, str]) -> None:
-    job = ShardSpec(RNNConfig(7, 12, kind[0], 2, kind[1]), STEPS, BATCH, stateful=True)
-    with DataParallel(job, 1) as one, DataParallel(job, 2) as two:
-        one.params[:] = two.params[:] = initial_params(job)
-        first = compute(two, 1, reset_state=True)
+@pytest.mark.parametrize(("cell", "workers"), [("rnn", 3), ("lstm", 2)])
+def test_result_equals_single_process(cell: str, workers: int) -> None:
+    """With fresh and carried states, and with changed weights; the caller may overwrite the gradient."""
+    job = ShardSpec(RNNConfig(7, 12, cell, 2), STEPS, BATCH, stateful=True)
+    with initialized(job, 1) as one, initialized(job, workers) as several:
+        assert (len(one.processes), len(several.processes)) == (0, workers - 1)
+        first = compute(several, 1)
         exact, state_error = Buffers.allocate(job.architecture, STEPS, BATCH, np.float64), 0.0
-        p = unflatten(job.architecture, one.params.astype(np.float64))
-        for seed, fresh in ((1, True), (2, False), (3, False), (1, True), (2, False)):
-            alone, shared = compute(one, seed, fresh), compute(two, seed, fresh)
+        for seed, fresh, scale in (
+            (1, True, 1), (2, False, 1), (3, False, 1), (1, True, 1), (2, False, 1), (1, True, 0.5),
+        ):  # fmt: skip
+            one.params[:] = several.params[:] = np.float32(scale) * initial_params(job)
+            several.gradient[:] = np.nan
+            alone, shared = compute(one, seed, fresh), compute(several, seed, fresh)
             exact.reset() if fresh else exact.carry()
             state = np.stack([np.stack([c.h[0], *c.c[:1]]) for c in exact.caches])
             state_error = assert_close(
                 job.architecture, one.params, seed, shared, alone, state, 0.0 if fresh else state_error
             )
-            forward(p, batch(seed)[0], exact)
-            if fresh:
+            forward(unflatten(job.architecture, one.params.astype(np.float64)), batch(seed)[0], exact)
+            if (seed, scale) == (1, 1):
                 assert shared[0] == first[0]
                 assert shared[1].tobytes() == first[1].tobytes()
 
@@ -231,8 +182,7 @@ def test_state_is_carried_only_if_stateful(carry: bool) -> None:
     """Compare two consecutive batches with one pass over both."""
     job = ShardSpec(DEEP, STEPS, BATCH, stateful=carry)
     buffers = Buffers.allocate(DEEP, STEPS, BATCH)
-    with DataParallel(job, 1) as engine:
-        engine.params[:] = initial_params(job)
+    with initialized(job, 1) as engine:
         compute(engine, 1, reset_state=True)
         carried_loss, _ = compute(engine, 2, reset_state=False)
         reset_loss, _ = compute(engine, 2, reset_state=True)
@@ -246,24 +196,19 @@ def test_state_is_carried_only_if_stateful(carry: bool) -> None:
     assert (carried_loss != reset_loss) == carry
     if carry:
         both = np.concatenate([batch(seed)[0] for seed in (1, 2)])
-        bounds = Bounds.of(
-            DEEP, initial_params(job), both, unit=UNIT
-        ).nats.max()  # of each of the two computations
-        assert carried_loss == pytest.approx(expected, rel=0, abs=2 * bounds)
+        bound = 2 * Bounds.of(DEEP, initial_params(job), both, unit=UNIT).nats.max()  # two computations
+        assert carried_loss == pytest.approx(expected, rel=0, abs=bound)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_dropout_depends_on_step_seed(workers: int) -> None:
     job = ShardSpec(DEEP, STEPS, BATCH, dropout=0.5)
     drawn = []
-    for _ in range(2):
-        with DataParallel(job, workers) as engine:
-            engine.params[:] = initial_params(job)
-            drawn.append([compute(engine, 1, dropout_seed=seed) for seed in (5, 2**63 - 1, 5)])
-    (five, other, again), elsewhere = drawn[0], drawn[1][0]
-    for loss, gradient in (again, elsewhere):
-        assert loss == five[0]
-        assert gradient.tobytes() == five[1].tobytes()
+    for seeds in ((5, 2**63 - 1, 5), (5,)):
+        with initialized(job, workers) as engine:
+            drawn += [compute(engine, 1, dropout_seed=seed) for seed in seeds]
+    five, other, again, elsewhere = [(loss, gradient.tobytes()) for loss, gradient in drawn]
+    assert five == again == elsewhere
     assert other[0] != five[0]
 
 
@@ -271,8 +216,7 @@ def test_workers_draw_different_masks() -> None:
     """Both halves of the batch are equal; equal masks would give equal gradients."""
     job = ShardSpec(DEEP, STEPS, 16, dropout=0.5)
     ids, targets = (np.concatenate((half[:, :8], half[:, :8]), axis=1) for half in batch(1))
-    with DataParallel(job, 2) as engine:
-        engine.params[:] = initial_params(job)
+    with initialized(job, 2) as engine:
         engine.loss_and_gradient(ids, targets, True, 3)
         both, second = engine.gradient.copy(), engine.gradients[1].copy()
     assert np.linalg.norm(both - 2 * second) > 0.01 * np.linalg.norm(both)
@@ -282,7 +226,6 @@ def test_dropout_has_no_effect_on_one_layer() -> None:
     losses = []
     for dropout in (0.0, 0.5):
         job = ShardSpec(PLAIN.architecture, STEPS, BATCH, dropout)
-        with DataParallel(job, 1) as engine:
-            engine.params[:] = initial_params(job)
+        with initialized(job, 1) as engine:
             losses.append(compute(engine, 1)[0])
     assert losses[0] == losses[1]

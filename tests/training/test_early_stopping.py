@@ -13,7 +13,7 @@ from src.training.train_state import BestWeights
 from tests.small_training import BASE, CORPUS, NOISE, Trained
 
 
-@pytest.mark.parametrize("max_epochs", [0.5, 1, 2.25])
+@pytest.mark.parametrize("max_epochs", [0.5, 2.25])
 def test_max_epochs_ends_training_with_evaluation(max_epochs: float) -> None:
     trained = Trained(max_epochs=max_epochs, eval_every=7)
     per_epoch = build_batches(BASE, CORPUS, np.random.default_rng(0)).steps_per_epoch
@@ -25,14 +25,15 @@ def test_max_epochs_ends_training_with_evaluation(max_epochs: float) -> None:
     assert max(trained.curve("train/loss")) == outcome.steps
 
 
-def test_early_stopping_waits_for_patience_evaluations() -> None:
+def test_early_stopping_waits_for_patience_and_keeps_best_weights() -> None:
     """On noise the validation loss soon rises."""
     trained = Trained(NOISE, max_epochs=200, patience=3, eval_every=5)
     losses = list(trained.curve("val/loss").values())
     assert trained.result.stop_reason == "early stopping"
     assert trained.result.steps == 5 * len(losses)
     assert min(losses) == losses[-4]
-    assert all(loss > losses[-4] for loss in losses[-3:])
+    assert trained.result.best_step == trained.result.steps - 15
+    assert trained.result.params.tobytes() == trained.seen[trained.result.best_step].tobytes()
 
 
 def test_improvement_below_min_delta_is_ignored() -> None:
@@ -54,25 +55,10 @@ def test_best_weights_are_a_copy() -> None:
     flat = np.zeros(2, np.float32)
     best = BestWeights(flat)
     observed = []
-    for step, loss in enumerate([3.0, 2.0, 2.5, 1.95, 1.85, 1.99], start=1):
+    for step, loss in enumerate([3.0, 2.0, 2.5, 1.95, 1.85, math.nan], start=1):
         flat[:] = step
         observed.append((best.update(loss, flat, step, 0.1), best.wait_count, best.step))
     expected = [(True, 0, 1), (True, 0, 2), (False, 1, 2), (False, 2, 4), (True, 0, 5), (False, 1, 5)]
     assert observed == expected
     assert best.loss == 1.85
     assert best.params.tolist() == [5, 5]
-
-
-def test_nan_loss_does_not_change_best() -> None:
-    best = BestWeights(np.zeros(1))
-    best.update(2.0, np.ones(1), 1, 0.0)
-    assert not best.update(math.nan, np.full(1, 9.0), 2, 0.0)
-    assert (best.loss, best.step, best.params.tolist()) == (2.0, 1, [1.0])
-
-
-def test_result_has_best_weights() -> None:
-    trained = Trained(NOISE, max_epochs=10, eval_every=5)
-    losses = trained.curve("val/loss")
-    best = min(losses, key=lambda step: losses[step])
-    assert trained.result.best_step == best < trained.result.steps
-    assert trained.result.params.tobytes() == trained.seen[best].tobytes()

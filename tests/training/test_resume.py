@@ -12,16 +12,15 @@ import attrs
 import numpy as np
 import pytest
 
-from src.common.callback import Callback
 from src.common.errors import UserError
 from src.common.process import Preempted
-from src.config.schema import Config, ModelConfig
+from src.config.schema import Config
 from src.training import checkpoint, trainer
 from src.training.callbacks import EarlyStopping
 from src.training.data_parallel import DataParallel
 from src.training.train_state import TrainResult, TrainState
 from src.training.trainer import Trainer
-from tests.small_training import BASE, CORPUS, target
+from tests.small_training import BASE, CORPUS, Recorder, model_config, target
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +28,11 @@ TIMING_METRICS = {"throughput/chars_per_second"}
 Points = list[tuple[int, str, float]]
 
 
-class Run(Callback):
+class Run(Recorder):
     """Training runs of one config; each continues from the last checkpoint."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
+        super().__init__()
         self.folder = folder
         self.config: Config = attrs.evolve(BASE, **changes)
         self.architecture = Trainer(self.config, CORPUS).architecture
@@ -43,9 +43,6 @@ class Run(Callback):
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         self.points += [(step, name, value) for name, value in metrics.items() if name not in TIMING_METRICS]
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Ignore files."""
 
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
         if not trainer.stop_reason:
@@ -102,59 +99,57 @@ def stop_at_step(monkeypatch: pytest.MonkeyPatch, step: int, stop: Callable[[], 
     monkeypatch.setattr(DataParallel, "loss_and_gradient", call)
 
 
-def model(kind: str = "rnn", layers: int = 1, dropout: float = 0.0, activation: str = "tanh") -> ModelConfig:
-    return ModelConfig(kind, layers, dropout, "orthogonal", activation)
-
-
+LSTM = ("lstm", "tanh")
+PLATEAU = target("schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01)
+SETTINGS: dict[str, Any] = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4}
 STRIDES = attrs.evolve(BASE.data, stride=10)  # makes epochs of windows as short as those of streams
 CASES: dict[str, dict[str, Any]] = {
-    "sgd": {"optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1},
-    "momentum, constant": {
+    "sgd, gru, windows, dropout": {
+        "optimizer": target("optimizers.SGD", weight_decay=0.1), "clip_mode": "value", "clip": 0.1,
+        "model": model_config(("gru", "tanh"), 2, 0.3), "batching": "shuffled", "stateful": False,
+    },
+    "momentum, constant, lstm, windows, carried": {
         "optimizer": target("optimizers.Momentum", momentum=0.9, nesterov=True),
         "schedule": target("schedules.Constant", warmup_steps=7),
+        "model": model_config(LSTM), "batching": "shuffled", "stateful": True,
     },
-    "adagrad, cosine": {
+    "adagrad, cosine, lstm, stream, dropout": {
         "optimizer": target("optimizers.Adagrad", eps=1e-8),
         "schedule": target("schedules.Cosine", warmup_steps=9, min_lr_factor=0.1),
+        "model": model_config(LSTM, 2, 0.2), "ema_decay": 0.5,
     },
     "rmsprop, plateau": {
         "optimizer": target("optimizers.RMSprop", decay=0.9, eps=1e-8),
-        "schedule": target("schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01),
-        "min_delta": 0.05,
+        "schedule": PLATEAU, "min_delta": 0.05,
     },
-    "adam, averaged": {
-        "ema_decay": 0.9,
+    "adam, averaged, relu, going back, state reset": {
         "optimizer": target("optimizers.Adam", weight_decay=1e-3, beta1=0.9, beta2=0.99, eps=1e-8),
+        "model": model_config(("rnn", "relu")), "on_divergence": "rollback",
+        "ema_decay": 0.9, "stateful": False,
     },
-    "gru, windows, dropout": {"model": model("gru", 2, 0.3), "batching": "shuffled", "stateful": False},
-    "lstm, windows, carried": {"model": model("lstm"), "batching": "shuffled", "stateful": True},
-    "lstm, stream, carried, dropout": {"model": model("lstm", 2, 0.2), "ema_decay": 0.5},
-    "relu, going back": {"model": model(activation="relu"), "on_divergence": "rollback"},
-    "stream, state reset": {"stateful": False},
-    "two processes": {"workers": 2, "model": model("lstm", 2, 0.2), "ema_decay": 0.9},
-}
+    "two processes": {"workers": 2, "model": model_config(LSTM, 2, 0.2), "ema_decay": 0.9},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
-@pytest.mark.parametrize(("stop", "exception", "kept"), [(kill, Killed, 20), (terminate, Preempted, 28)])
 def test_resumed_training_is_bit_identical(
-    changes: dict[str, Any],
-    stop: Callable[[], None],
-    exception: type[BaseException],
-    kept: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill loses the steps since the last evaluation, SIGTERM loses none."""
-    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "data": STRIDES} | changes
+    settings = SETTINGS | {"data": STRIDES} | changes
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
     assert 28 < expected.steps < 40
     with monkeypatch.context() as patched:
-        stop_at_step(patched, 28, stop)
-        with pytest.raises(exception):
+        stop_at_step(patched, 25, kill)
+        with pytest.raises(Killed):
             interrupted.train()
-    assert interrupted.steps[-1] == kept
+    assert interrupted.steps == [10, 20]
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, 7, terminate)  # the seventh step after the checkpoint
+        with pytest.raises(Preempted):
+            interrupted.resume()
+    assert interrupted.steps == [10, 20, 27]
     resumed = interrupted.resume()
     assert interrupted.last == uninterrupted.last, "final arrays differ"
     assert resumed.params.tobytes() == expected.params.tobytes()
@@ -166,7 +161,7 @@ def test_resumed_training_is_bit_identical(
 
 def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends with the best weights; the checkpoint is not affected."""
-    settings = {"hidden": 8, "max_epochs": 2.3, "eval_every": 10, "log_every": 4, "ema_decay": 0.9}
+    settings = SETTINGS | {"ema_decay": 0.9}
     uninterrupted, interrupted = Run(tmp_path / "straight", **settings), Run(tmp_path / "broken", **settings)
     expected = uninterrupted.train()
     with monkeypatch.context() as patched:
@@ -184,15 +179,12 @@ def test_ctrl_c_adds_only_one_evaluation(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_more_epochs_continue_training(tmp_path: Path) -> None:
     """With a constant schedule; only the points of the first end differ."""
-    settings = {
-        "hidden": 8,
-        "eval_every": 10,
-        "log_every": 4,
-        "schedule": target("schedules.Constant", warmup_steps=3),
-    }
-    long, short = Run(tmp_path / "long", **settings, max_epochs=3), Run(tmp_path / "short", **settings)
+    settings = SETTINGS | {"schedule": target("schedules.Constant", warmup_steps=3), "max_epochs": 3}
+    long, short = (
+        Run(tmp_path / "long", **settings),
+        Run(tmp_path / "short", **settings | {"max_epochs": 1.9}),
+    )
     long.train()
-    short.config = attrs.evolve(short.config, max_epochs=1.9)
     assert short.train().steps == 27
     short.config = attrs.evolve(short.config, max_epochs=3)
     short.resume()
@@ -219,15 +211,15 @@ def test_larger_patience_continues_training(tmp_path: Path) -> None:
 def test_max_seconds_includes_previous_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count()  # one millisecond per call
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
-    run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.3, eval_every=5)
+    run = Run(tmp_path, hidden=8, max_epochs=10_000, max_seconds=0.1, eval_every=5)
     first = run.train()
     assert first.stop_reason == "max_seconds"
     resumed = run.resume()
     assert (resumed.stop_reason, resumed.steps) == ("max_seconds", first.steps)
-    run.config = attrs.evolve(run.config, max_seconds=0.6)
+    run.config = attrs.evolve(run.config, max_seconds=0.2)
     longer = run.resume()
     assert longer.steps > first.steps
-    assert 0.6 <= longer.seconds < 0.65
+    assert 0.2 <= longer.seconds < 0.25
 
 
 @pytest.mark.parametrize(
@@ -237,14 +229,7 @@ def test_max_seconds_includes_previous_training(tmp_path: Path, monkeypatch: pyt
         ({"batch_size": 8}, "an array carried of shape"),
         ({"optimizer": target("optimizers.SGD", weight_decay=0.0)}, ""),
         ({"batching": "shuffled"}, "got KeyError"),
-        (
-            {
-                "schedule": target(
-                    "schedules.Plateau", warmup_steps=3, factor=0.5, patience=1, min_lr_factor=0.01
-                )
-            },
-            "got KeyError",
-        ),
+        ({"schedule": PLATEAU}, "got KeyError"),
     ],
 )
 def test_state_of_other_training_is_rejected(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:

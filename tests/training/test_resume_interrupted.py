@@ -16,21 +16,20 @@ from src.tracking.run_store import open_store
 from src.tracking.sync_state import STALE_REASON, SyncState
 from src.training import checkpoint
 from src.training.resume import find_interrupted, saved_config
-from tests.checkpointed_job import JOB, STEPS
-from tests.commands import run_command
+from tests.checkpointed_job import JOB, STEPS, only_run
+from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
 pytestmark = [ignore_mlflow_warnings, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def trained_untracked(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+def trained_untracked(command: RunCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of an untracked run of 60 steps."""
-    outputs = tmp_path_factory.mktemp("alone")
-    path_overrides = (f"output_dir={outputs}", f"data_dir={data}", "tracking=none")
-    run_command("src.train", "hidden=8", *JOB, *path_overrides).check()
-    (folder,) = (outputs / "runs").iterdir()
-    return folder
+    root = tmp_path_factory.mktemp("alone")
+    path_overrides = (f"output_dir={root}", f"data_dir={root / 'data'}", "tracking=none")
+    command("src.train", "hidden=8", *JOB, *path_overrides).check()
+    return only_run(root)
 
 
 class Runs:
