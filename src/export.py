@@ -23,7 +23,7 @@ def main(config: Any, _: Invocation) -> None:
     run = store.find(config.run)
     model = store.load_model(run)
     path = absolute(config.path or f"{config.output_dir}/exports/{run.run_id}.safetensors")
-    write_state_dict(model, run.run_id, path)
+    {"torch": write_state_dict}[config.format](model, run.run_id, path)
     echo_err(run.describe(config.run))
     print(path)
 

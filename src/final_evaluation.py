@@ -97,7 +97,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     scores = evaluation.metrics() | {f"sample/{name}": value for name, value in own.items()}
     run.log_metrics(kept, result.steps + 1)
     # MLflow draws a single point at step 0 as a bar. A run resumed after an end has other scores there.
-    final = 0 if all(run.history.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
+    final = 0 if all(run.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
     log_samples(run, config, samples, sample_metrics)
     write_json(run.folder / "evaluation.json", evaluation.report(sample_metrics))

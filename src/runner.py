@@ -2,8 +2,7 @@
 
 import shlex
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from src.common.callback import Callback
 from src.common.console import echo_err, pluralize
@@ -13,79 +12,21 @@ from src.config.constraints import invalid_value_error
 from src.config.schema import Config, flatten
 from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, environment_tags, job_digest
+from src.tracking.mlflow_links import ui_location
 from src.tracking.run import Run, run_scope
+from src.tracking.sweep import Job
 from src.training.callbacks import EarlyStopping, ProgressBar, SampleLogger
 from src.training.checkpoint import CheckpointCallback
 from src.training.data_parallel import effective_workers
+from src.training.median_pruner import MedianPruner
+from src.training.resume import ResumePoint, check_resumable
 from src.training.trainer import Trainer
+from src.training.warm_start import initial_weights
 
 if TYPE_CHECKING:
     from src.final_evaluation import RunResult
-    from src.training.resume import ResumePoint
 
 SAMPLES = "samples/during_training.txt"
-
-
-class SweepJob(Protocol):
-    """The job of a sweep, as far as its run needs to know it (`src.sweeps.sweep.Job`).
-
-    Attributes:
-        started: Whether a run has begun for it.
-    """
-
-    started: bool
-
-    @property
-    def name(self) -> str:
-        """Swept keys with their values, like `hidden=64 clip=1`; the name of the run."""
-
-    @property
-    def sync_dir(self) -> Path | None:
-        """Directory of the sweep that uploads the event log; None for a job that uploads its own."""
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags that make a run a member of the sweep.
-
-        Returns:
-            Tag name to text.
-        """
-
-    def write_job_note(self, folder: Path) -> None:
-        """Write the note of the job into its run directory.
-
-        Args:
-            folder: The run directory.
-        """
-
-    def pruner(self, runs: Path) -> Callback:
-        """Build the callback that prunes the job.
-
-        Args:
-            runs: Folder with the run directories of the sweep's jobs.
-
-        Returns:
-            The callback.
-        """
-
-
-class BackgroundSync(Callback):
-    """Callback that starts the sync of the run as soon as this does not slow training down.
-
-    Args:
-        run: The run that training logs.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def on_log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        """Start the sync if it is due.
-
-        Args:
-            trainer: The `Trainer` that calls.
-            metrics: The logged metrics.
-        """
-        self.run.sync_when_due()
 
 
 def format_summary(result: "RunResult", config: Config) -> str:
@@ -103,8 +44,6 @@ def format_summary(result: "RunResult", config: Config) -> str:
         parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
-        from src.tracking.mlflow_links import ui_location
-
         server, command = ui_location(config)
         page = command or server
         if result.run_id == result.folder.name:
@@ -129,10 +68,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
             `rerun` is set.
     """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
     for key in ("rerun", "resume"):
-        if getattr(config, key) is not None:
-            raise invalid_value_error(
-                key, "null, except with python -m src.train without --multirun", getattr(config, key)
-            )
+        if (value := getattr(config, key)) is not None:
+            raise invalid_value_error(key, "null, except with python -m src.train without --multirun", value)
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
     if with_prompt:
         corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
@@ -149,8 +86,8 @@ def run(
     config: Config,
     command: str,
     corpus: Corpus | None = None,
-    job: SweepJob | None = None,
-    resumed: "ResumePoint | None" = None,
+    job: Job | None = None,
+    resumed: ResumePoint | None = None,
     tags: dict[str, str] | None = None,
 ) -> "RunResult":
     """Train, evaluate, sample and log one run.
@@ -172,20 +109,12 @@ def run(
     corpus = corpus or prepare(config, with_prompt=True)
     trainer = Trainer(config, corpus)
     if config.init_from is not None and resumed is None:
-        from src.training.warm_start import initial_weights
-
         trainer.params = initial_weights(config, trainer.architecture, corpus)
     if resumed and job is None:
-        from src.training.resume import check_resumable
-
         check_resumable(resumed, corpus, trainer.max_steps)
     workers = effective_workers(config.workers, config.batch_size)
-    log = Run(
-        config,
-        resumed.folder if resumed else None,
-        job.sync_dir if job else None,
-        resumed.lock if resumed else None,
-    )
+    folder, lock = (resumed.folder, resumed.lock) if resumed else (None, None)
+    log = Run(config, folder, job.sync_dir if job else None, lock)
     if job:
         job.started = True
         job.write_job_note(log.folder)
@@ -196,15 +125,13 @@ def run(
             log.resume(workers, job.tags() if job else None)
         else:
             log_run_start(log, trainer, command, workers, job, tags or {})
-        echo_err(
-            f"[2/4] train: {trainer.architecture.size():,} parameters, {pluralize(workers, 'worker')}: "
-            f"{log.folder}"
-        )
+        size = trainer.architecture.size()
+        echo_err(f"[2/4] train: {size:,} parameters, {pluralize(workers, 'worker')}: {log.folder}")
         samples = SampleLogger(log, log.folder / SAMPLES)
         if resumed:
             samples.restore(resumed.checkpoint.state["sample_chars"])
         with ProgressBar(samples) as progress:
-            callbacks = [BackgroundSync(log), samples, progress, *optional_callbacks(log, config, job)]
+            callbacks = [samples, progress, *optional_callbacks(log, config, job)]
             # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
@@ -221,7 +148,7 @@ def run(
     return replace(final, run_id=log.run_id)
 
 
-def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[Callback]:
+def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callback]:
     """Build the callbacks that a config or a sweep asks for.
 
     Args:
@@ -234,7 +161,7 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
     """
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
-        callbacks.append(job.pruner(log.folder.parent))
+        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id))
     if config.diagnostics:
         from src.diagnostics.gradient_flow import DiagnosticsCallback
 
@@ -243,7 +170,7 @@ def optional_callbacks(log: Run, config: Config, job: SweepJob | None) -> list[C
 
 
 def log_run_start(
-    log: Run, trainer: Trainer, command: str, workers: int, job: SweepJob | None, more_tags: dict[str, str]
+    log: Run, trainer: Trainer, command: str, workers: int, job: Job | None, more_tags: dict[str, str]
 ) -> None:
     """Log everything that is known before the first step: params, tags, dataset and environment.
 
@@ -270,11 +197,8 @@ def log_run_start(
         **(job.tags() if job else {}),
         **more_tags,
     }
-    profile = {
-        "characters": corpus.tokens.size,
-        "vocabulary": len(corpus.vocabulary),
-        "splits": corpus.bounds,
-    }
+    size, splits = corpus.tokens.size, corpus.bounds
+    profile = {"characters": size, "vocabulary": len(corpus.vocabulary), "splits": splits}
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
     named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
     params = flatten(config) | {"parameters": trainer.architecture.size()}

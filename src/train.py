@@ -1,7 +1,7 @@
 """`python -m src.train`: train one tracked run, or with --multirun one for each combination."""
 
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from src.cli.main import Invocation, overridden_keys, run_command
 from src.common.console import echo_err
@@ -19,7 +19,7 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
     Raises:
         UserError: For bad input.
-        SystemExit: After a rerun (`rerun=`).
+        SystemExit: After a rerun (`rerun=`), with status 0 where the result is identical, and 1 otherwise.
     """
     if invocation.job:
         from src.sweeps.job import run_job
@@ -29,7 +29,13 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
     resumed = None
     if config.rerun is not None:
-        rerun(config, invocation)
+        from src.experiments.rerun import merge_overrides, reject_overrides, retrain
+        from src.tracking.run_store import open_store
+
+        reject_overrides(list(invocation.overrides))
+        store = open_store(config)
+        original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
+        sys.exit(0 if retrain(original, merge_overrides(original, config)) else 1)
     if config.resume is not None:
         from src.training.resume import find_resume_point
 
@@ -43,26 +49,6 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
         register(result.run_id, result.folder.name, config)
     return result.training.val_loss
-
-
-def rerun(config: Any, invocation: Invocation) -> NoReturn:
-    """Train a logged run again and exit.
-
-    Args:
-        config: Validated config; `rerun` names the logged run.
-        invocation: The command line, which may change only where the rerun reads and writes.
-
-    Raises:
-        UserError: For another override, or a run that is unknown or not complete.
-        SystemExit: Always; the exit status is 0 where the result is identical, and 1 otherwise.
-    """
-    from src.experiments.rerun import merge_overrides, reject_overrides, retrain
-    from src.tracking.run_store import open_store
-
-    reject_overrides(list(invocation.overrides))
-    store = open_store(config)
-    original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
-    sys.exit(0 if retrain(original, merge_overrides(original, config)) else 1)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,8 @@ def main(config: Any, _: Invocation) -> None:
     if running:
         print(message)
     else:
-        serve(
-            ["--workers", "1"], config.host, config.port, outputs / "mlflow-server.log", store["uri"], message
-        )
+        log = outputs / "mlflow-server.log"
+        serve(["--workers", "1"], config.host, config.port, log, store["uri"], message)
 
 
 if __name__ == "__main__":

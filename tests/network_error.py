@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.rnn.network import Ids, zero_state
-from src.rnn.parameters import Array, Layer, RNNConfig, named_views, unflatten
+from src.rnn.parameters import Array, RNNConfig, named_views, unflatten
 from tests.rounding import DOUBLE, gamma
 from tests.running_error import Arithmetic, Number, norm
 
@@ -89,7 +89,10 @@ class Bounds:
         params = params.astype(np.float64)
         m = Arithmetic(unit, steps * batch + a.hidden + a.vocab + 4)
         p = unflatten(a, params)
-        layers = [layer_numbers(layer) for layer in p.layers]
+        layers: list[Weights] = []
+        for gates in p.layers:
+            wx, wh, b = ([Number(array, 0) for array in arrays] for arrays in gates[:3])
+            layers.append((wx, wh, b, Number(gates.bh, 0)))
         wy, by = Number(p.wy, 0), Number(p.by, 0)
         begin = zero_state(a, batch, np.float64) if state is None else state.astype(np.float64)
         states_now = [[Number(part, state_error) for part in parts] for parts in begin]
@@ -140,11 +143,6 @@ def softmax(m: Arithmetic, z: Number) -> tuple[Array, float, float]:
     own = m.round * (1 + abs(below)) + gamma(z.value.shape[1] + 2, m.unit)
     nats = 2**0.5 * z.error + float(own.max() + m.round * (abs(below).max() + np.log(total).max()))
     return shares, z.error / 2 + norm(shares * own) + m.round, nats
-
-
-def layer_numbers(layer: Layer) -> Weights:
-    wx, wh, b = ([Number(array, 0) for array in arrays] for arrays in (layer.wx, layer.wh, layer.b))
-    return wx, wh, b, Number(layer.bh, 0)
 
 
 def gradient_errors(

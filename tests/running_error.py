@@ -5,8 +5,7 @@ Each array of a pass has an error bound in the 2-norm, propagated from operation
 through their derivatives to first order in the unit roundoff u.
 
 - A product x w adds gamma(n + 2) |||x| |w|||, where n is the number of terms of its sums in any order;
-earlier
-  errors grow by at most ||w||_2. Backward, n counts all terms of the pass over time and batch.
+  earlier errors grow by at most ||w||_2. Backward, n counts all terms of the pass over time and batch.
 - tanh and sigma multiply errors by their largest slope here and add ELEMENTWISE roundings: those of the
   functions (2 FUNCTION, as a unit in the last place is up to 2 u) and of the forms of their derivatives.
 - A relu whose argument is within the bound of 0 can have either slope.
@@ -16,6 +15,7 @@ computes the bounds of a network.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,16 +39,14 @@ class Number:
     ) -> None:
         self.value, self.error, self.parents = value, error, parents
         self.d, self.d_error = np.zeros(()), 0.0
-        self.length = -1.0
 
     def add_gradient(self, d: Array, error: float) -> None:
         self.d, self.d_error = self.d + d, self.d_error + error
 
+    @cached_property
     def spectral(self) -> float:
-        """Return ||value||_2, computed once per weight matrix."""
-        if self.length < 0:
-            self.length = float(np.linalg.norm(self.value, 2))
-        return self.length
+        """||value||_2, computed once per weight matrix."""
+        return float(np.linalg.norm(self.value, 2))
 
 
 class Arithmetic:
@@ -66,7 +64,7 @@ class Arithmetic:
         def to_x(d: Array, error: float) -> WithError:
             terms = 4 * d.shape[1] + 4  # at most four gates and the upstream gradient
             own = gamma(terms, self.unit) * norm(abs(d) @ abs(w.value.T))
-            return d @ w.value.T, error * w.spectral() + own
+            return d @ w.value.T, error * w.spectral + own
 
         def to_w(d: Array, error: float) -> WithError:
             inherited = norm(x.value) * error + x.error * norm(d)
@@ -74,7 +72,7 @@ class Arithmetic:
 
         terms = int(np.count_nonzero(x.value, axis=1).max()) + 2  # 1 for a one-hot vector
         own = gamma(terms, self.unit) * norm(abs(x.value) @ abs(w.value))
-        return self.record(x.value @ w.value, x.error * w.spectral() + own, (x, to_x), (w, to_w))
+        return self.record(x.value @ w.value, x.error * w.spectral + own, (x, to_x), (w, to_w))
 
     def plus(self, a: Number, b: Number) -> Number:
         """Add b, an array like a or a bias for each row."""

@@ -8,13 +8,14 @@ import attrs
 import numpy as np
 
 from src.common.callback import Callback
-from src.config.schema import Config, DataConfig, ModelConfig, TrackingConfig
+from src.config.schema import Config, ModelConfig
 from src.data.corpus import Corpus, bounds_of
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.rnn.parameters import Array, RNNConfig
 from src.training.callbacks import EarlyStopping
 from src.training.trainer import Trainer
+from tests.compose import composed
 
 VERSE = "the sun is up and so am i, "
 SPLIT = (0.8, 0.1, 0.1)
@@ -26,48 +27,15 @@ def target(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 ADAM = target("optimizers.Adam", weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
-BASE = Config(
-    output_dir="unused",
-    data_dir="unused",
-    tracking=TrackingConfig("none", None, "unused", None),
-    hidden=16,
-    seq_len=10,
-    lr=0.02,
-    clip=5.0,
-    clip_mode="norm",
-    patience=None,
-    min_delta=0.0,
-    eval_every=20,
-    max_eval_chars=None,
-    temperature=0.7,
-    temperatures=[0.7],
-    prompt="the ",
-    length=20,
-    seed=1,
-    batch_size=16,
-    max_epochs=3,
-    max_seconds=None,
-    ema_decay=0.0,
-    workers=1,
-    batching="contiguous",
-    stateful=True,
-    log_every=10,
-    diagnostics=False,
-    figures=False,
-    skip_finished=False,
-    objectives=["val/loss"],
-    prune=False,
-    register=False,
-    resume=None,
-    init_from=None,
-    on_divergence="stop",
-    rollback_lr_factor=0.5,
-    max_rollbacks=3,
-    rerun=None,
-    data=DataConfig("file", "unused", False, False, False, "utf-8", list(SPLIT), 1, 10000),
-    model=ModelConfig("rnn", 1, 0.0, "orthogonal", "tanh"),
-    optimizer=ADAM,
-    schedule=target("schedules.Constant", warmup_steps=0),
+BASE: Config = composed(
+    "config",
+    *("tracking=none", "output_dir=unused", "data_dir=unused", "figures=false", "diagnostics=false"),
+    *("data=file", "data.path=unused", "data.letters_only=false", "data.lowercase=false"),
+    *("hidden=16", "model.init=orthogonal", "optimizer.weight_decay=0", "ema_decay=0", "schedule=constant"),
+    *("batching=contiguous", "stateful=true", "batch_size=16", "seq_len=10", "workers=1"),
+    *("max_epochs=3", "lr=0.02", "schedule.warmup_steps=0", "eval_every=20", "log_every=10"),
+    *("patience=null", "min_delta=0", "max_eval_chars=null", "temperatures=[0.7]", "length=20"),
+    "prompt='the '",
 )
 
 

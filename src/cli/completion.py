@@ -79,8 +79,14 @@ def candidates(line: str, config_name: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"), contextlib.redirect_stdout(output):
         BashCompletion(GlobalHydra.instance().config_loader()).query(config_name)
     groups = {group for group, _ in defaults(CONF / f"{config_name}.yaml")} | {"hydra"}
-    words = [normalize_candidate(text) for text in output.getvalue().split() if text.startswith(word)]
-    return sorted({text for text in words if text and belongs_to_command(text, groups)})
+    found = set()
+    for text in output.getvalue().split():
+        top = re.split(r"[/=.]", text)[0]
+        # Hydra offers all of conf/, also the groups of other commands.
+        of_command = top in groups or not (CONF / top).is_dir()
+        if text.startswith(word) and top not in HIDDEN_GROUPS and of_command:
+            found.add(normalize_candidate(text))
+    return sorted(found - {""})
 
 
 def split_line(typed: str) -> list[str]:
@@ -116,17 +122,3 @@ def normalize_candidate(text: str) -> str:
     if text.endswith(".") and not text.startswith("hydra.") and not (CONF / path).is_dir():
         return text[:-1] + "="  # a list, not a group: its first element alone is no value
     return text if "=" in text or text.endswith((".", "/")) else text + "="  # a group with groups in it
-
-
-def belongs_to_command(text: str, groups: set[str]) -> bool:
-    """Return whether a candidate is a key of the command or of its groups, because Hydra offers all of conf/.
-
-    Args:
-        text: A candidate.
-        groups: Names of the command's groups, and `hydra`.
-
-    Returns:
-        True if the command accepts the key.
-    """
-    top = re.split(r"[/=.]", text)[0]
-    return top not in HIDDEN_GROUPS and (top in groups or not (CONF / top).is_dir())

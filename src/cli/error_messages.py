@@ -142,9 +142,8 @@ def format_key_error(key: str, config_name: str) -> str:
     if key in known:
         owners = [p.stem for p in (CONF / group).glob("*.yaml") if f"\n{name}:" in p.read_text()]
         return f"{key}: expected a key of the chosen {group}, got one of {group}={', '.join(owners)}"
-    near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(
-        key, [k.rpartition(".")[2] for k in known], n=1
-    )
+    names = [k.rpartition(".")[2] for k in known]
+    near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(key, names, n=1)
     full = [k for k in known if near and (k == near[0] or k.endswith("." + near[0]))]
     hint = f"did you mean {full[0]}?" if full else "--help=all lists them"
     return f"{key}: expected a known key, got {key}: {hint}"

@@ -36,7 +36,7 @@ class Invocation:
     Attributes:
         config_name: The primary config, a file of conf/.
         overrides: Overrides of the config as typed, without Hydra's own.
-        job: The sweep's job (`src.sweeps.sweep.Job`) that this process works on; None outside a sweep.
+        job: The sweep's job (`src.tracking.sweep.Job`) that this process works on; None outside a sweep.
     """
 
     config_name: str
@@ -66,8 +66,11 @@ def run_command(command: str, config_name: str, main: Main) -> None:
     """
     try:
         if (all_keys := requested_help(sys.argv[1:])) is not None:
-            print_help(command, config_name, all_keys)
+            print(render_help(command, config_name, all_keys), flush=True)
             return
+    except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     except UserError as error:
         echo_err(f"{command}: {error}")
         sys.exit(2)
@@ -75,7 +78,12 @@ def run_command(command: str, config_name: str, main: Main) -> None:
 
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     is_sweep = prepare_argv(command)
-    finalize = finalize_single_run
+    session: Any = None
+
+    def finalize(status: str) -> int:
+        """Return the number of failed jobs; there is none outside a sweep."""
+        return session.finalize(status) if session else 0
+
     try:
         with ExitStack() as stack:
             if is_sweep:
@@ -84,13 +92,13 @@ def run_command(command: str, config_name: str, main: Main) -> None:
                 if command in NO_SWEEP_COMMANDS:
                     raise UserError("expected a single run, got --multirun: remove it")
                 session = SweepSession()
-                finalize = session.finalize
                 # The process that waits for jobs of other processes ends on SIGTERM, too.
                 stack.enter_context(preemptible())
                 stack.enter_context(session.active())
             composed = compose(config_name, main)
-        if composed:
-            main(*composed)
+            if composed:
+                main(*composed)
+            num_failed = finalize("FINISHED")
     except KeyboardInterrupt:
         echo_err(f"{command}: interrupted")
         with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the command at once
@@ -110,34 +118,8 @@ def run_command(command: str, config_name: str, main: Main) -> None:
         if line is None or show_traceback:
             raise
         sys.exit(1 if num_failed else 2)
-    if finalize("FINISHED"):
+    if num_failed:
         sys.exit(1)
-
-
-def finalize_single_run(status: str) -> int:
-    """Return the number of failed jobs where there is no sweep.
-
-    Args:
-        status: Final status of the command; not used.
-
-    Returns:
-        0.
-    """
-    return 0
-
-
-def print_help(command: str, config_name: str, all_keys: bool) -> None:
-    """Print the help page of a command (`src.cli.help.render_help`).
-
-    Args:
-        command: Name of the command.
-        config_name: Name of its config, a file of conf/.
-        all_keys: Whether to explain every key.
-    """
-    try:
-        print(render_help(command, config_name, all_keys), flush=True)
-    except BrokenPipeError:  # `| head` closed the pipe; do not fail again when Python flushes at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def prepare_argv(command: str) -> bool:

@@ -24,7 +24,7 @@ class Lock:
 
     Args:
         lock: The acquired `filelock.FileLock`.
-        note: File that names the owner (`owner_note`); `release` removes it.
+        note: File that names the owner; `release` removes it.
     """
 
     def __init__(self, lock: Any, note: Path) -> None:
@@ -53,18 +53,17 @@ def acquire(folder: Path, name: str = RUN_LOCK, timeout: float = TIMEOUT) -> Loc
     Raises:
         UserError: Another process holds the lock, or the directory is not writable.
     """  # noqa: DOC501 (`write_error` returns a UserError)
-    path = folder / name
+    path, note = folder / name, folder / f"{name}.owner"
     lock = FileLock(path, thread_local=False)  # a thread may release a lock that another one acquired
-    note = owner_note(path)
     try:
         with suppress_filelock_log():
             lock.acquire(timeout, poll_interval=0.02)
         note.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     except Timeout as error:
-        owner = read_owner(path) or {"host": "?", "pid": "?"}
+        owner = read_owner(note) or {"host": "?", "pid": "?"}
+        user = f"process {owner['pid']} on {owner['host']}"
         raise UserError(
-            f"expected a directory that no other process uses, got {folder}, used by process {owner['pid']} "
-            f"on {owner['host']}"
+            f"expected a directory that no other process uses, got {folder}, used by {user}"
         ) from error
     except OSError as error:
         lock.release()
@@ -92,7 +91,7 @@ def is_locked(folder: Path, name: str = RUN_LOCK) -> bool:
     except Timeout:
         return True
     except OSError:  # another user's directory: use the note
-        owner = read_owner(path)
+        owner = read_owner(folder / f"{name}.owner")
         return owner is not None and owner_alive(owner)
 
 
@@ -126,29 +125,17 @@ def suppress_filelock_log() -> Iterator[None]:
         yield
 
 
-def owner_note(path: Path) -> Path:
-    """Return the file that names the owner of a lock by its pid and host.
-
-    Args:
-        path: The lock file.
-
-    Returns:
-        Path of the note, in the folder of the lock file.
-    """
-    return path.with_name(f"{path.name}.owner")
-
-
-def read_owner(path: Path) -> dict[str, Any] | None:
+def read_owner(note: Path) -> dict[str, Any] | None:
     """Read who holds a lock.
 
     Args:
-        path: The lock file.
+        note: File that names the owner, next to the lock file.
 
     Returns:
         The note with the keys `host` and `pid` (OWNER); None while it is missing or being written.
     """
     try:
-        return dict(load_json(owner_note(path), OWNER))
+        return dict(load_json(note, OWNER))
     except (OSError, ValueError):
         return None
 

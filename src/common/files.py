@@ -128,9 +128,8 @@ def write_error(path: Path, error: OSError) -> UserError:
     Returns:
         The error, to be raised from `error`.
     """
-    return UserError(
-        f"expected a writable path, got {path} ({error.strerror}): change output_dir or data_dir"
-    )
+    got = f"{path} ({error.strerror})"
+    return UserError(f"expected a writable path, got {got}: change output_dir or data_dir")
 
 
 def read_json(path: Path, schema: type[T], key: str = "run") -> T:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from inspect import Parameter, isabstract, signature
+from operator import ge, gt, le, lt
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
@@ -105,13 +106,8 @@ class Constraint:
             return False
         if isinstance(value, str | bool):
             return True
-        return (
-            math.isfinite(value)
-            and (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
-        )
+        ends = (ge, self.ge), (gt, self.gt), (le, self.le), (lt, self.lt)
+        return math.isfinite(value) and all(end is None or holds(value, end) for holds, end in ends)
 
 
 def invalid_value_error(key: str, expected: Constraint | str, value: Any) -> UserError:
@@ -174,18 +170,6 @@ str_field = partial(constrained, "a text")
 bool_field = partial(constrained, "true or false")
 
 
-def choice_field(*choices: str) -> Any:
-    """Return a field for one of several texts.
-
-    Args:
-        *choices: The allowed texts.
-
-    Returns:
-        The attrs field.
-    """
-    return constrained("a text", choices=choices)
-
-
 def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
     """Create the object that a group of the configuration describes.
 
@@ -225,21 +209,6 @@ def instantiate(group: str, spec: Mapping[str, Any]) -> Any:
         raise
 
 
-def base_class(group: str) -> type:
-    """Return the base class of all classes that a group may name.
-
-    Args:
-        group: One of TARGET_GROUPS.
-
-    Returns:
-        `Optimizer` or `Schedule` of src.rnn.
-    """
-    from src.rnn.optimizers import Optimizer
-    from src.rnn.schedules import Schedule
-
-    return {"optimizer": Optimizer, "schedule": Schedule}[group]
-
-
 def find_class(group: str, target: str) -> type:
     """Import the class that `_target_` names.
 
@@ -253,7 +222,10 @@ def find_class(group: str, target: str) -> type:
     Raises:
         UserError: There is no such class, or it is not such a subclass.
     """
-    base = base_class(group)
+    from src.rnn.optimizers import Optimizer
+    from src.rnn.schedules import Schedule
+
+    base = Optimizer if group == "optimizer" else Schedule
     expected = f"the dotted path of a subclass of {base.__module__}.{base.__name__}"
     try:
         target_class = resolve_name(target)
@@ -279,27 +251,13 @@ def class_name(target: Any) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if ours else str(target)
 
 
-def validate_target(instance: Any, attribute: Any, value: Any) -> None:
-    """Validate a field of a group, as an attrs validator: create the object that it describes.
-
-    Args:
-        instance: The config object; not used.
-        attribute: The attrs field, whose name is the group.
-        value: `_target_` and the arguments of its class.
-
-    Raises:
-        UserError: Where `instantiate` raises it.
-    """
-    instantiate(attribute.name, value)
-
-
 def target_field() -> Any:
-    """Return a field for `_target_` and the arguments of its class.
+    """Return a field for `_target_` and the arguments of its class; the validator creates the object.
 
     Returns:
         The attrs field, without a default.
     """
-    return attrs.field(default=MISSING, validator=validate_target)
+    return attrs.field(default=MISSING, validator=lambda _, field, spec: instantiate(field.name, spec))
 
 
 def all_keys(config_class: type) -> list[str]:

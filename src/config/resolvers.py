@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -22,37 +23,22 @@ def register_configs() -> None:
     store = ConfigStore.instance()
     for name, node in COMMANDS.items():
         store.store(group="schema", name=name, node=node, package="_global_")
-    for resolver in (directions, study_name, parallel_jobs):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-    OmegaConf.register_new_resolver("project", lambda folder: str(CONF.parent / folder), replace=True)
-    OmegaConf.register_new_resolver("floordiv", lambda a, b: int(a) // int(b), replace=True)
-    remove_shadowed_plugin_configs()
-
-
-def remove_shadowed_plugin_configs() -> None:
-    """Remove the plugins' configs that conf/hydra/ replaces.
-
-    Otherwise Hydra would validate a config of this project against a plugin's config of the same name, and
-    warn or fail.
-    """
+    resolvers: dict[str, Callable[..., Any]] = {
+        "directions": lambda names: [OBJECTIVES.get(name, "minimize") for name in names],
+        "study_name": study_name,
+        "parallel_jobs": lambda *, _root_: max_parallel_jobs(int(_root_.hydra.launcher.get("n_jobs", 1))),
+        "project": lambda folder: str(CONF.parent / folder),
+        "floordiv": lambda a, b: int(a) // int(b),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    # Hydra would validate a config of this project by the config of a plugin that has the same name.
     Plugins.instance()  # registers the plugins' configs
     for file in (CONF / "hydra").rglob("*.yaml"):
-        folder: Any = ConfigStore.instance().repo
+        folder: Any = store.repo
         for part in file.relative_to(CONF).parent.parts:
             folder = folder.get(part, {})
         folder.pop(file.name, None)
-
-
-def directions(objectives: list[str]) -> list[str]:
-    """Return the direction of each objective.
-
-    Args:
-        objectives: Names of metrics; unknown names are rejected later, by the schema.
-
-    Returns:
-        `minimize` or `maximize` for each objective, in the same order.
-    """
-    return [OBJECTIVES.get(name, "minimize") for name in objectives]
 
 
 def study_name(*, _root_: DictConfig) -> str:
@@ -73,15 +59,3 @@ def study_name(*, _root_: DictConfig) -> str:
     params = dict(hydra.sweeper.get("params") or {})
     digest = hashlib.sha256(json.dumps([settings, swept, params], sort_keys=True).encode()).hexdigest()
     return f"{hydra.runtime.choices.get('experiment') or 'search'}-{digest[:8]}"
-
-
-def parallel_jobs(*, _root_: DictConfig) -> int:
-    """Return the number of jobs that the launcher runs in parallel.
-
-    Args:
-        _root_: The composed config with its `hydra` node, passed by OmegaConf.
-
-    Returns:
-        The number of jobs; 1 if the launcher has no `n_jobs`.
-    """
-    return max_parallel_jobs(int(_root_.hydra.launcher.get("n_jobs", 1)))

@@ -1,7 +1,8 @@
 """Typed configuration: the type and the constraint of every key, as attrs classes.
 
-conf/ has the defaults, with the reason for each. An object of these classes is valid: it is validated when it
-is created, and is immutable afterwards (`src.config.constraints.evolve` returns a changed copy).
+The comments in conf/ explain each key and give the reason for its default. An object of these classes is
+valid: it is validated when it is created, and is immutable afterwards (`src.config.constraints.evolve`
+returns a changed copy).
 """
 
 from typing import Any, ClassVar
@@ -17,7 +18,6 @@ from src.config.constraints import (
     Constraint,
     bool_field,
     build,
-    choice_field,
     constrained,
     float_field,
     int_field,
@@ -71,23 +71,10 @@ def absolute_path(path: str | None) -> str | None:
 
 @define(on_setattr=frozen)
 class DataConfig:
-    """Keys of the group `data`: a corpus and how its text is prepared.
-
-    Attributes:
-        group: Name of the group in conf/, the prefix of the dotted keys.
-        name: Name of the corpus; `file` for a user's own text.
-        path: File to read, as an absolute path; None for the corpus's own source.
-        lowercase: Whether every letter is mapped to lower case.
-        letters_only: Whether every character that is not a letter is replaced with a space.
-        collapse_spaces: Whether several spaces in a row are replaced with one.
-        encoding: Character encoding of the text; `bytes` makes each byte one symbol.
-        split: Shares of the training, validation and test split, which add up to 1.
-        stride: Characters between the starts of two neighboring training windows, >= 1.
-        max_vocabulary: Largest number of distinct characters, 2 to 65,536 (token ids have at most 16 bits).
-    """
+    """Keys of the group `data`, explained in conf/data/: a corpus and how its text is prepared."""
 
     group: ClassVar = "data"
-    name: str = choice_field("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
+    name: str = str_field(choices=("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file"))
     path: str | None = attrs.field(
         default=MISSING,
         converter=absolute_path,
@@ -104,15 +91,7 @@ class DataConfig:
 
 @define(on_setattr=frozen)
 class ModelConfig:
-    """Keys of the group `model`: the network without its width, which is `hidden`.
-
-    Attributes:
-        group: Name of the group in conf/, the prefix of the dotted keys.
-        name: Name of the cell (`rnn`, `gru`, `lstm`), or the dotted path of a user's own cell.
-        layers: Number of stacked layers, >= 1.
-        dropout: Share of units dropped between layers in each training step, 0 to below 1.
-        init: Initialization of the recurrent matrix `wh`; `identity` only for the vanilla RNN.
-        activation: Activation function of the vanilla RNN; `tanh` for other cells.
+    """Keys of the group `model`, explained in conf/model/: the network without its width, which is `hidden`.
 
     Raises:
         UserError: The cell is unknown, an option belongs to another cell, or there is dropout with one layer.
@@ -122,15 +101,11 @@ class ModelConfig:
     name: str = str_field()
     layers: int = int_field(ge=1)
     dropout: float = float_field(ge=0, lt=1)
-    init: str = choice_field("uniform", "orthogonal", "identity")
-    activation: str = choice_field("tanh", "relu")
+    init: str = str_field(choices=("uniform", "orthogonal", "identity"))
+    activation: str = str_field(choices=("tanh", "relu"))
 
     def __attrs_post_init__(self) -> None:
-        """Reject an unknown cell, an option of another cell, and dropout without a second layer.
-
-        Raises:
-            UserError: In these cases, with the key in the message.
-        """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
+        """Reject a value that another key excludes."""  # noqa: DOC501 (described by the class)
         if self.name not in CELL_NAMES:
             try:
                 get_cell(self.name)
@@ -151,18 +126,10 @@ class ModelConfig:
 
 @define(on_setattr=frozen)
 class TrackingConfig:
-    """Keys of the group `tracking`: where runs are tracked.
-
-    Attributes:
-        group: Name of the group in conf/, the prefix of the dotted keys.
-        name: `mlflow`, or `none` for run directories only.
-        uri: Address of the MLflow store; None for MLFLOW_TRACKING_URI, otherwise the project's own database.
-        experiment: Name of the MLflow experiment of the runs.
-        run_name: Name of the run; None for a name made from the config.
-    """
+    """Keys of the group `tracking`, explained in conf/tracking/: where runs are tracked."""
 
     group: ClassVar = "tracking"
-    name: str = choice_field("mlflow", "none")
+    name: str = str_field(choices=("mlflow", "none"))
     uri: str | None = str_field(none_means="the project's own database")
     experiment: str = str_field()
     run_name: str | None = str_field(none_means="a name made from the config")
@@ -175,13 +142,7 @@ class TrackingConfig:
 
 @define(on_setattr=frozen)
 class PathsConfig:
-    """Keys of every command: where it reads and writes, and where it tracks.
-
-    Attributes:
-        output_dir: Folder for everything that a command writes: runs, the MLflow database, artifacts.
-        data_dir: Folder for prepared corpora.
-        tracking: Keys of the group `tracking`.
-    """
+    """Keys of every command, explained in conf/common.yaml: where it reads, writes and tracks."""
 
     output_dir: str = str_field()
     data_dir: str = str_field()
@@ -190,48 +151,9 @@ class PathsConfig:
 
 @define(on_setattr=frozen)
 class Config(PathsConfig):
-    """Keys of the commands `preprocess`, `train` and `pipeline`.
-
-    The comments in conf/config.yaml give each default with its reason.
+    """Keys of the commands `preprocess`, `train` and `pipeline`, explained in conf/config.yaml.
 
     Attributes:
-        hidden: Number of hidden units of each layer, >= 1.
-        seq_len: Window length in characters, >= 1.
-        lr: Peak learning rate, > 0.
-        clip: Clipping threshold of the gradient, > 0; None for no clipping.
-        clip_mode: `norm` limits the global norm of the gradient, `value` limits each element.
-        patience: Number of validations in a row without a better val/loss before training stops; None for no
-            early stopping.
-        min_delta: Smallest decrease of val/loss that counts as better, in nats per character.
-        eval_every: Optimizer steps between two validations.
-        max_eval_chars: Largest number of characters in an evaluation; None for no limit.
-        temperature: Sampling temperature, >= 0; 0 always takes the most likely character.
-        temperatures: Temperatures of the additional samples at the end of a run.
-        prompt: Text that the network reads before each sample.
-        length: Number of characters of a sample, >= 0.
-        seed: Random seed of the initial weights, the order of the windows, dropout and sampling.
-        batch_size: Number of windows in one optimizer step.
-        max_epochs: Largest number of passes over the training windows; fractions are allowed.
-        max_seconds: Limit on the training time in seconds, evaluations included; None for no limit.
-        ema_decay: Decay factor per step of the moving average of the weights, 0 to below 1; 0 for no
-            averaging.
-        workers: Number of processes that share each batch, with one BLAS thread each.
-        batching: `shuffled` for windows in random order, `contiguous` for parallel streams read in order.
-        stateful: Whether a batch starts with the final state of the previous batch; otherwise with zeros.
-        log_every: Optimizer steps between two points of the training curves.
-        diagnostics: Whether gradient flow, saturation and update size are measured at each validation.
-        figures: Whether figures are drawn at the end of the run.
-        skip_finished: Whether a job of a sweep is skipped, or resumed, where a run with the same config, data
-            and code exists.
-        objectives: Metrics that a search optimizes, names of OBJECTIVES.
-        prune: Whether a job that is worse than the median of the finished jobs is stopped early.
-        register: Whether the trained model is registered in MLflow as the champion.
-        resume: The run to resume; None for a new run.
-        init_from: The run whose weights training starts from; None for random initial weights.
-        on_divergence: `stop` ends a diverged run as FAILED, `rollback` restores the last good weights.
-        rollback_lr_factor: Factor on the learning rate at each rollback, above 0 and below 1.
-        max_rollbacks: Largest number of rollbacks of a run.
-        rerun: The run to train again from its logged config; None for a run of the given config.
         data: Keys of the group `data`.
         model: Keys of the group `model`.
         optimizer: `_target_`, the class of the optimizer, and its arguments.
@@ -245,7 +167,7 @@ class Config(PathsConfig):
     seq_len: int = int_field(ge=1)
     lr: float = float_field(gt=0)
     clip: float | None = float_field(gt=0, none_means="no clipping")
-    clip_mode: str = choice_field("norm", "value")
+    clip_mode: str = str_field(choices=("norm", "value"))
     patience: int | None = int_field(ge=1, none_means="no early stopping")
     min_delta: float = float_field(ge=0)
     eval_every: int = int_field(ge=1)
@@ -260,7 +182,7 @@ class Config(PathsConfig):
     max_seconds: float | None = float_field(gt=0, none_means="no limit")
     ema_decay: float = float_field(ge=0, lt=1)
     workers: int = int_field(ge=1)
-    batching: str = choice_field("shuffled", "contiguous")
+    batching: str = str_field(choices=("shuffled", "contiguous"))
     stateful: bool = bool_field()
     log_every: int = int_field(ge=1)
     diagnostics: bool = bool_field()
@@ -271,7 +193,7 @@ class Config(PathsConfig):
     register: bool = bool_field()
     resume: str | None = str_field(none_means="a new run")
     init_from: str | None = str_field(none_means="random initial weights")
-    on_divergence: str = choice_field("stop", "rollback")
+    on_divergence: str = str_field(choices=("stop", "rollback"))
     rollback_lr_factor: float = float_field(gt=0, lt=1)
     max_rollbacks: int = int_field(ge=1)
     rerun: str | None = str_field(none_means="a run of the given config")
@@ -321,14 +243,7 @@ def validate_register(register: bool, tracking: TrackingConfig) -> None:
 
 @define(on_setattr=frozen)
 class EvaluateConfig(PathsConfig):
-    """Keys of the command `evaluate`.
-
-    Attributes:
-        run: Model to load: `latest`, `best`, `champion` or another alias, or a run id.
-        temperatures: Temperatures of the generated texts, >= 0.
-        length: Number of characters of each generated text; 0 generates none.
-        seed: Random seed of the generated texts.
-    """
+    """Keys of the command `evaluate`, explained in conf/evaluate.yaml."""
 
     run: str = str_field()
     temperatures: list[float] = constrained("numbers", ge=0, is_list=True)
@@ -338,19 +253,7 @@ class EvaluateConfig(PathsConfig):
 
 @define(on_setattr=frozen)
 class SampleConfig(PathsConfig):
-    """Keys of the command `sample`.
-
-    Attributes:
-        run: Model to load: `latest`, `best`, `champion` or another alias, or a run id.
-        prompt: Text that the network reads before it generates the sample.
-        temperature: Sampling temperature, >= 0; 0 always takes the most likely character.
-        top_k: Number of most likely characters to sample from; None for all.
-        top_p: Share of probability of the most likely characters to sample from, above 0 to 1 (the nucleus of
-            Holtzman et al. 2020); None for all.
-        length: Number of characters to generate.
-        seed: Random seed of the sampling.
-        num_samples: Number of texts, all from the same prompt.
-    """
+    """Keys of the command `sample`, explained in conf/sample.yaml."""
 
     run: str = str_field()
     prompt: str = str_field()
@@ -364,64 +267,32 @@ class SampleConfig(PathsConfig):
 
 @define(on_setattr=frozen)
 class ExportConfig(PathsConfig):
-    """Keys of the command `export`.
-
-    Attributes:
-        run: Model to load: `latest`, `best`, `champion` or another alias, or a run id.
-        format: Format of the file: `torch`, a state dict for PyTorch.
-        path: File to write; None for exports/RUN_ID.safetensors in output_dir.
-    """
+    """Keys of the command `export`, explained in conf/export.yaml."""
 
     run: str = str_field()
-    format: str = choice_field("torch")
+    format: str = str_field(choices=("torch",))
     path: str | None = str_field(none_means="a file in output_dir")
 
 
 @define(on_setattr=frozen)
 class UiConfig(PathsConfig):
-    """Keys of the command `ui`.
-
-    Attributes:
-        host: Network interface to bind.
-        port: TCP port of the UI.
-    """
+    """Keys of the command `ui`, explained in conf/ui.yaml."""
 
     host: str = str_field()
     port: int = int_field(ge=1, le=65535)
 
 
 @define(on_setattr=frozen)
-class ServerConfig(PathsConfig):
-    """Keys of the command `server`.
+class ServerConfig(UiConfig):
+    """Keys of the command `server`, explained in conf/server.yaml."""
 
-    Attributes:
-        host: Network interface to bind.
-        port: TCP port of the server.
-        backend_store_uri: URL of the server's database; None for an SQLite file under outputs/.
-        allowed_hosts: Host names that the server accepts, separated by commas; None for the loopback and
-            private addresses.
-    """
-
-    host: str = str_field()
-    port: int = int_field(ge=1, le=65535)
     backend_store_uri: str | None = str_field(none_means="an SQLite file under outputs/")
     allowed_hosts: str | None = str_field(none_means="the loopback and private addresses")
 
 
 @define(on_setattr=frozen)
 class PlayConfig(UiConfig):
-    """Keys of the command `play`.
-
-    Attributes:
-        left: Run on the left when the page opens: `best`, `latest`, an alias or a run id.
-        right: Run on the right; the same values as `left`.
-        prompt: Text that the networks read before they generate.
-        temperature: Sampling temperature, >= 0.
-        top_k: Number of most likely characters to sample from; None for all.
-        top_p: Share of probability of the most likely characters to sample from, above 0 to 1; None for all.
-        length: Number of characters to generate, at most 100,000.
-        seed: Random seed of the sampling.
-    """
+    """Keys of the command `play`, explained in conf/play.yaml."""
 
     left: str = str_field()
     right: str = str_field()
@@ -435,16 +306,9 @@ class PlayConfig(UiConfig):
 
 @define(on_setattr=frozen)
 class ReproduceConfig(PathsConfig):
-    """Keys of the command `reproduce`.
+    """Keys of the command `reproduce`, explained in conf/reproduce.yaml."""
 
-    Attributes:
-        preset: `quick` for four experiments in minutes, `full` for all of them in hours.
-        experiments: Names of experiments, or of parts of them; None for all of the preset.
-        warandpeace: Path of a copy of War and Peace; None skips the experiment karpathy2015.
-        tinyshakespeare: Path of a copy of tiny Shakespeare; None for a download.
-    """
-
-    preset: str = choice_field("quick", "full")
+    preset: str = str_field(choices=("quick", "full"))
     experiments: list[str] | None = constrained(
         "a text", choices=EXPERIMENTS + SUB_EXPERIMENTS, is_list=True, none_means="all of the preset"
     )
@@ -453,10 +317,7 @@ class ReproduceConfig(PathsConfig):
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Flatten a config to the parameters that are logged.
-
-    Keys that do not affect the result are left out: NON_SEMANTIC_KEYS, and the path of the text, whose
-    content is part of the corpus digest.
+    """Flatten a config to the parameters that are logged, without the keys that do not affect the result.
 
     Args:
         config: An object of a class of the schema.
@@ -464,12 +325,9 @@ def flatten(config: Any) -> dict[str, Any]:
     Returns:
         Value by dotted key. The choice of a group has the name of the group as its key.
     """
-    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config)}
-    return {
-        key: value
-        for key, value in flat.items()
-        if key.partition(".")[0] not in NON_SEMANTIC_KEYS and key != "data.path"
-    }
+    # The path of the text is left out, because its content is part of the digest of the corpus.
+    flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config) if key != "data.path"}
+    return {key: value for key, value in flat.items() if key.partition(".")[0] not in NON_SEMANTIC_KEYS}
 
 
 # The typed schema below each command's file in conf/.

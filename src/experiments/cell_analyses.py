@@ -207,15 +207,9 @@ def plot_context(results: list[JobResult], _: Measures) -> Figure:
     figure, axes = new_figure(11 if with_reach else 7, 4, 1, 2 if with_reach else 1)
     for model in models:
         groups = [where(results, model=model, seq_len=length) for length in lengths]
-        axes[0].errorbar(
-            [float(length) for length in lengths],
-            [mean(group, "test/bpc") for group in groups],
-            [std(group, "test/bpc") for group in groups],
-            fmt=STYLES[model],
-            capsize=3,
-            label=model,
-            markerfacecolor="w",
-        )
+        means, stds = ([f(group, "test/bpc") for group in groups] for f in (mean, std))
+        bars: dict[str, Any] = {"fmt": STYLES[model], "capsize": 3, "label": model, "markerfacecolor": "w"}
+        axes[0].errorbar([float(length) for length in lengths], means, stds, **bars)
     log2_axis(axes[0], lengths)
     axes[0].set(xlabel="window length [characters]", ylabel="test split, stateful [bits per character]")
     for model, points in reach.items() if with_reach else ():

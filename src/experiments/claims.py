@@ -7,47 +7,18 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Literal, NotRequired
 
-from typing_extensions import TypedDict
-
 from src.common.console import pluralize
 from src.common.errors import UserError
-from src.common.files import read_json
+from src.common.files import read_json, record_schema
 
 Measures = dict[str, float]
 Preset = Literal["quick", "full"]
+CLAIM = record_schema(
+    claim=str, measure=str, source=str, min=NotRequired[float], max=NotRequired[float],
+    preset=NotRequired[Preset],
+)  # fmt: skip
+FILE = record_schema(command=NotRequired[str], claims=list[CLAIM])  # type: ignore[valid-type]
 WORDS = {True: "reproduced", False: "NOT reproduced", None: "not run"}
-
-
-class ClaimEntry(TypedDict):
-    """A claim as an entry of expected.json.
-
-    Attributes:
-        claim: See `Claim.claim`.
-        measure: See `Claim.measure`.
-        source: See `Claim.source`.
-        min: See `Claim.min`.
-        max: See `Claim.max`.
-        preset: See `Claim.preset`.
-    """
-
-    claim: str
-    measure: str
-    source: str
-    min: NotRequired[float]
-    max: NotRequired[float]
-    preset: NotRequired[Preset]
-
-
-class ClaimFile(TypedDict):
-    """Content of an expected.json.
-
-    Attributes:
-        command: Command that measures the claims; for readers.
-        claims: The claims of the experiment.
-    """
-
-    command: NotRequired[str]
-    claims: list[ClaimEntry]
 
 
 @dataclass(frozen=True)
@@ -110,10 +81,8 @@ class ClaimResult(Claim):
         first = f"{self.word:<14}  {self.claim}"
         if self.value is None:
             return first
-        return (
-            f"{first}\n                {self.measure} = {self.value:.4f}, expected {self.expected} "
-            f"({self.source})"
-        )
+        bounds = f"expected {self.expected} ({self.source})"
+        return f"{first}\n                {self.measure} = {self.value:.4f}, {bounds}"
 
 
 def read_claims(file: Path, preset: str = "") -> list[Claim]:
@@ -129,13 +98,11 @@ def read_claims(file: Path, preset: str = "") -> list[Claim]:
     Raises:
         UserError: The file is missing or damaged.
     """
-    claims = [Claim(**entry) for entry in read_json(file, ClaimFile, "experiments")["claims"]]
+    claims = [Claim(**entry) for entry in read_json(file, FILE, "experiments")["claims"]]
     return [claim for claim in claims if claim.preset in ("", preset)]
 
 
-def check_claims(
-    claims: Iterable[Claim], metrics: dict[str, float], partly: bool = False
-) -> list[ClaimResult]:
+def check_claims(claims: Iterable[Claim], metrics: Measures, partly: bool = False) -> list[ClaimResult]:
     """Check each claim against the measured metrics.
 
     Args:

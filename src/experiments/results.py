@@ -104,27 +104,6 @@ def read_record(file: Path) -> Record | None:
     return read_json(file, Record, "experiments") if file.exists() else None
 
 
-def results_table() -> tuple[str, str]:
-    """Build the table of all results in experiments/.
-
-    Returns:
-        The number of reproduced claims in words, and a Markdown table with a row for each claim.
-
-    Raises:
-        UserError: A measured.json is damaged.
-    """
-    passed: list[bool | None] = []
-    lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
-    for file in sorted(FOLDER.glob("*/measured.json")):
-        name = file.parent.name
-        for claim in read_json(file, Record, "experiments")["claims"]:
-            passed.append(claim["passed"])
-            word = "**not reproduced**" if claim["passed"] is False else WORDS[claim["passed"]]
-            value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
-            lines.append(f"| [{name}]({name}/) | {claim['claim']} | {value} | {claim['expected']} | {word} |")
-    return tally(passed), "\n".join(lines)
-
-
 def update_pages(readme: Path = README, experiments: Path = FOLDER / "README.md") -> None:
     """Write the current results between the marks of the two pages.
 
@@ -136,9 +115,18 @@ def update_pages(readme: Path = README, experiments: Path = FOLDER / "README.md"
         ValueError: A page lacks its marks.
         UserError: A measured.json is damaged, or a page cannot be written.
     """
-    total, table = results_table()
-    write_block(readme, "tally", total)
-    write_block(experiments, "results", f"\n{total}:\n\n{table}\n")
+    passed: list[bool | None] = []
+    lines = ["| experiment | claim | measured | expected | |", "| --- | --- | --- | --- | --- |"]
+    for file in sorted(FOLDER.glob("*/measured.json")):
+        name = file.parent.name
+        for claim in read_json(file, Record, "experiments")["claims"]:
+            passed.append(claim["passed"])
+            word = "**not reproduced**" if claim["passed"] is False else WORDS[claim["passed"]]
+            value = "" if claim["value"] is None else f"{claim['value']:.3f}".rstrip("0").rstrip(".")
+            lines.append(f"| [{name}]({name}/) | {claim['claim']} | {value} | {claim['expected']} | {word} |")
+    table = "\n".join(lines)
+    write_block(readme, "tally", tally(passed))
+    write_block(experiments, "results", f"\n{tally(passed)}:\n\n{table}\n")
 
 
 def main(arguments: list[str]) -> int:
@@ -173,23 +161,6 @@ def record(outcome: ExperimentResult, folder: Path) -> None:
     Raises:
         UserError: The earlier record is damaged, or a file cannot be written.
     """
-    name = outcome.experiment.name
-    entry, earlier = to_record(outcome), read_record(folder / f"{name}.json")
-    if outcome.experiment.part and earlier:
-        entry = merge_parts(earlier, entry)
-    write_json(folder / f"{name}.json", entry)
-    save_figure(outcome.figure(), folder / f"{name}.svg", name)
-
-
-def to_record(outcome: ExperimentResult) -> Record:
-    """Convert the result of an experiment to a record.
-
-    Args:
-        outcome: Result of the experiment.
-
-    Returns:
-        The record, with the environment of this process.
-    """
     e, env = outcome.experiment, environment()
     executed: Execution = {
         "command": e.command_line(outcome.preset),
@@ -206,7 +177,11 @@ def to_record(outcome: ExperimentResult) -> Record:
         entry["samples"] = {f"{s['temperature']:g}": f"{s['prompt']}{s['text']}" for s in samples}
     if e.part:
         entry["parts"] = {e.part: {**executed, "commit": env["git_commit"], "changed": env["git_dirty"]}}
-    return entry
+    earlier = read_record(folder / f"{e.name}.json")
+    if e.part and earlier:
+        entry = merge_parts(earlier, entry)
+    write_json(folder / f"{e.name}.json", entry)
+    save_figure(outcome.figure(), folder / f"{e.name}.svg", e.name)
 
 
 def claim_records(claims: list[ClaimResult]) -> list[ClaimRecord]:

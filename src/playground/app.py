@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,16 @@ from nicegui import app, events, ui
 from src.common.errors import UserError
 from src.common.files import PROJECT
 from src.config.schema import PlayConfig
-from src.playground.generation import (
-    KEYS,
-    GenerationRequest,
-    ModelCache,
-    NextCharacter,
-    TextStream,
-    option_label,
-    parse_request,
-    score,
-    settings_diff,
-    validation_error,
-)
+from src.playground import generation
+from src.playground.generation import ModelCache, NextCharacter, TextStream
 from src.tracking import mlflow_links
+from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_server import is_listening, url_host
 from src.tracking.run_record import RunRecord
-from src.tracking.run_store import RunStore
 
 POLL_SECONDS = 0.05  # seconds between two updates of what is shown
 BLOCK = 2000  # characters in one element of the page: an update sends the whole last element
 DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second", 0: "unlimited"}
-LABELS = {
-    "prompt": "Prompt",
-    "temperature": "Temperature",
-    "top_k": "Top-k",
-    "top_p": "Top-p",
-    "length": "Length",
-    "seed": "Seed",
-}
 HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
@@ -75,7 +58,7 @@ class Column:
         self.generation_id = 0  # number of the last request: texts of earlier requests end
         self.on_choice: Callable[[], None] = lambda: None
         with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
-            options = {run_id: option_label(run) for run_id, run in listed.items()}
+            options = {run_id: generation.option_label(run) for run_id, run in listed.items()}
             self.select = ui.select(
                 options, label=f"Run on the {side}", value=chosen, with_input=True, on_change=self.choose
             )
@@ -86,11 +69,8 @@ class Column:
                 self.link.set_visibility(bool(server))
             self.settings = ui.element("div").classes("settings")
             self.error = ui.label().classes("error").props('role="alert"')
-            self.text = (
-                ui.element("div")
-                .classes("text")
-                .props(f'role="region" tabindex="0" aria-label="{side} text"')
-            )
+            self.text = ui.element("div").classes("text")
+            self.text.props(f'role="region" tabindex="0" aria-label="{side} text"')
             for kind in ("pointermove", "pointerdown", "keydown"):
                 handler = "(event) => inspectText(event, emit)"
                 self.text.on(kind, self.inspect, throttle=POLL_SECONDS, js_handler=handler)
@@ -116,11 +96,11 @@ class Column:
         Args:
             other: Record of the run in the other column.
         """
-        self.score.set_text(score(self.run))
+        self.score.set_text(generation.score(self.run))
         self.link.props(f'href="{mlflow_links.run_link(self.server, self.run.run_id)}"')
         self.settings.clear()
         with self.settings:
-            for setting, differs in settings_diff(self.run, other):
+            for setting, differs in generation.settings_diff(self.run, other):
                 ui.label(setting).classes("differs" if differs else "")
 
     def clear(self, rate: str = "no text yet") -> None:
@@ -166,7 +146,7 @@ class Column:
                 ui.element("div").classes("bar").style(f"width: {100 * share:.1f}%")
                 ui.label(f"{share:.1%}").classes(came)
 
-    async def write(self, request: GenerationRequest, rate: int) -> None:
+    async def write(self, request: PlayConfig, rate: int) -> None:
         """Generate a text until it ends, the page is closed, or a new request starts.
 
         An error of the model or of the prompt is shown in the column.
@@ -231,13 +211,17 @@ class Page:
             ui.add_css(style)
         ui.add_head_html(f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>")
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
-        self.fields: dict[str, Any] = {}
+        self.config, self.fields = config, dict[str, Any]()
         self.writing = 0  # number of uses of Write whose texts have not ended
-        prompt = ui.textarea(LABELS["prompt"], value=config.prompt).props("outlined dense autogrow rows=1")
+        prompt = ui.textarea("Prompt", value=config.prompt).props("outlined dense autogrow rows=1")
         self.fields["prompt"] = prompt.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
         with ui.element("div").classes("controls"):
-            for key in KEYS[1:]:
-                self.number_field(key, getattr(config, key))
+            for key in generation.KEYS[1:]:
+                label, value = key.replace("_", "-").capitalize(), getattr(config, key)
+                check = partial(generation.validation_error, key)
+                field = ui.number(label, value=value, step=STEPS[key], validation=check)
+                field.props(f'outlined dense hint="{HINTS.get(key, "")}"').on("keydown.enter", self.write)
+                self.fields[key] = field
             self.display_rate = ui.select(DISPLAY_RATES, label="Shown at", value=200).props("outlined dense")
         with ui.row().classes("items-center"):
             ui.button("Write", on_click=self.write, color=None).props("no-caps unelevated").classes("write")
@@ -245,27 +229,16 @@ class Page:
             ui.label("Ctrl+Enter in the prompt or Enter in a number field also starts.").classes("note")
         with ui.element("div").classes("columns"):
             server, _ = mlflow_links.ui_location(config) if config.tracking.enabled else ("", "")
-            self.columns = [
-                Column(s, models, listed, c, server) for s, c in zip(("left", "right"), sides, strict=True)
-            ]
+            left, right = (
+                Column(side, models, listed, chosen, server)
+                for side, chosen in zip(("left", "right"), sides, strict=True)
+            )
+            self.columns = left, right
         for column in self.columns:
             column.on_choice = self.describe
         self.describe()
         self.stopper.disable()
         ui.timer(0, self.write, once=True)
-
-    def number_field(self, key: str, value: float | None) -> None:
-        """Add a control for a number; the key Enter in it starts the generation.
-
-        Args:
-            key: A field of GenerationRequest.
-            value: Initial value; None for an empty control.
-        """
-        field = ui.number(
-            LABELS[key], value=value, step=STEPS[key], validation=lambda value: validation_error(key, value)
-        )
-        field.props(f'outlined dense hint="{HINTS.get(key, "")}"').on("keydown.enter", self.write)
-        self.fields[key] = field
 
     def describe(self) -> None:
         """Show score and settings in both columns, with the differences in bold."""
@@ -278,13 +251,13 @@ class Page:
         fine = [field.validate() for field in self.fields.values()]  # each shows its own error
         if not all(fine):
             return
-        request = parse_request({key: field.value for key, field in self.fields.items()})
+        typed = {key: field.value for key, field in self.fields.items()}
+        request = generation.parse_request(self.config, typed)
         self.writing += 1
         self.stopper.enable()
         try:
-            await asyncio.gather(
-                *(column.write(request, int(self.display_rate.value)) for column in self.columns)
-            )
+            rate = int(self.display_rate.value)
+            await asyncio.gather(*(column.write(request, rate) for column in self.columns))
         finally:
             self.writing -= 1
             if not self.writing and not self.stopper.is_deleted:
@@ -296,7 +269,7 @@ class Page:
             column.stop()
 
 
-def serve(config: PlayConfig, store: RunStore, left: RunRecord, right: RunRecord) -> None:
+def serve(config: PlayConfig, store: DirectoryStore, left: RunRecord, right: RunRecord) -> None:
     """Serve the page until Ctrl-C; print its address when it answers.
 
     Args:

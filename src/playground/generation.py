@@ -1,10 +1,10 @@
-"""Generation for the page: the request, and the generated text in pieces."""
+"""Generation for the page: the settings, and the generated text in pieces."""
 
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import attrs
 import numpy as np
 
 from src.common.console import pluralize
@@ -14,8 +14,8 @@ from src.config.schema import PlayConfig
 from src.generation.sampling import sample, scaled_probabilities
 from src.models.serialization import TrainedModel
 from src.rnn.step import Stepper
+from src.tracking.directory_store import DirectoryStore
 from src.tracking.run_record import RunRecord
-from src.tracking.run_store import RunStore
 
 NUM_LIKELIEST = 5  # characters whose probability is shown
 STATE_SPACING = 500  # characters between two states that are kept, to read a text again from there
@@ -25,36 +25,16 @@ LEADING_SETTINGS = ("model", "model.layers", "hidden", "seq_len", "lr", "clip", 
 HIDDEN_SETTINGS = ("workers", "log_every", "prompt", "length", "temperature")
 
 
-@dataclass(frozen=True)
-class GenerationRequest:
-    """Settings of a generation. Names and ranges are those of the keys of conf/play.yaml.
-
-    Attributes:
-        prompt: Text that the network reads first; may be empty.
-        temperature: Divisor of the logits, >= 0; 0 for the likeliest character.
-        top_k: Number of likeliest characters to sample from, >= 1; None for all.
-        top_p: Share of the probability to sample from, > 0 and <= 1; None for all.
-        length: Number of new characters, >= 0.
-        seed: Seed of the random generator, >= 0.
-    """
-
-    prompt: str
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    length: int
-    seed: int
-
-
-KEYS = [f.name for f in fields(GenerationRequest)]
+# Keys of PlayConfig: the settings of a generation, which the page has controls for.
+KEYS = ("prompt", "temperature", "top_k", "top_p", "length", "seed")
 CONSTRAINTS: dict[str, Constraint] = {key: fields_of(PlayConfig)[key].validator for key in KEYS}
 
 
 def validation_error(key: str, value: Any) -> str | None:
-    """Return why a field of GenerationRequest cannot have a value.
+    """Return why a setting of a generation cannot have a value.
 
     Args:
-        key: Name of the field.
+        key: One of KEYS.
         value: Value of the page's control; None for an empty one.
 
     Returns:
@@ -68,17 +48,18 @@ def validation_error(key: str, value: Any) -> str | None:
     return f"expected {words}, got {'nothing' if value is None else f'{value:g}'}"
 
 
-def parse_request(typed: dict[str, Any]) -> GenerationRequest:
-    """Convert the values of the page's controls to a request.
+def parse_request(config: PlayConfig, typed: dict[str, Any]) -> PlayConfig:
+    """Return the config of the command with the values of the page's controls.
 
     Args:
-        typed: Field name to value, all of them valid (`validation_error`).
+        config: Validated config of the command.
+        typed: One of KEYS to value, all of them valid (`validation_error`).
 
     Returns:
-        The request, with whole numbers as integers.
+        The changed copy, with whole numbers as integers.
     """
     integers = {k: int(v) for k, v in typed.items() if CONSTRAINTS[k].kind == "an integer" and v is not None}
-    return GenerationRequest(**{**typed, **integers})
+    return attrs.evolve(config, **{**typed, **integers})
 
 
 class TextStream:
@@ -88,21 +69,16 @@ class TextStream:
         model: The trained network with its vocabulary.
         request: Prompt and settings of the generation.
 
-    Attributes:
-        written: Number of characters generated so far.
-        seconds: Processor time of the thread that generated them; other threads do not count.
-        ended: Whether the text has its full length.
-
     Raises:
         UserError: The vocabulary lacks a character of the prompt.
     """
 
-    def __init__(self, model: TrainedModel, request: GenerationRequest) -> None:
-        settings = asdict(request)
+    def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
+        settings = {key: getattr(request, key) for key in KEYS}
         self.characters = sample(model, rng=np.random.default_rng(settings.pop("seed")), **settings)
-        self.written = 0
+        self.written = 0  # characters
         self.seconds = 0.0  # processor time of the thread, so that other threads do not count
-        self.ended = False
+        self.ended = False  # whether the text has its full length
 
     def next_chunk(self, most: int | None) -> str:
         """Return the next characters, as many as one slice of time (TIME_SLICE) allows.
@@ -142,7 +118,7 @@ class NextCharacter:
         request: Prompt and settings with which the text was generated.
     """
 
-    def __init__(self, model: TrainedModel, request: GenerationRequest) -> None:
+    def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
         self.model, self.request = model, request
         self.stepper = Stepper(model.architecture, model.params, 1)
         self.states = {0: self.stepper.state.copy()}  # before the character of this number
@@ -227,7 +203,7 @@ class ModelCache:
         store: Store of the runs.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: DirectoryStore) -> None:
         self.store = store
         self.models: dict[str, TrainedModel] = {}
         self.lock = threading.Lock()  # both columns may load at the same time

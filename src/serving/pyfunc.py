@@ -62,17 +62,10 @@ class CharRnnPyfunc:
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise bad_request(f"prompt: expected a text, got {prompt!r}")
-        settings = {
-            "temperature": values["temperature"],
-            "length": values["length"],
-            "top_k": values["top_k"] or None,
-            "top_p": values["top_p"],
-        }
+        seed, values["top_k"] = values.pop("seed"), values["top_k"] or None
         try:
-            return [
-                "".join(sample(self.model, prompt, rng=np.random.default_rng(values["seed"]), **settings))
-                for prompt in prompts
-            ]
+            texts = (sample(self.model, p, rng=np.random.default_rng(seed), **values) for p in prompts)
+            return ["".join(text) for text in texts]
         except UserError as error:  # a character that is not in the vocabulary
             raise bad_request(str(error)) from error
 

@@ -1,10 +1,11 @@
-"""The Hydra callback that opens a sweep before its first job and closes it after its last one."""
+"""The Hydra callback that opens a sweep before its first job."""
 
 from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from typing_extensions import override
 
 from src.common.errors import CallbackError
 from src.common.files import absolute
@@ -16,40 +17,16 @@ from src.sweeps.sweep_run import SweepRun, sync_pending
 
 
 class SweepCallback(Callback):
-    """Hydra callback that opens and closes the sweep of the command's `SweepSession`.
+    """Callback that opens the sweep of the command's `SweepSession`, in the process that launches the jobs.
 
-    It runs in the process that launches the jobs, and does nothing where there is no session.
+    A failure raises CallbackError: Hydra would turn an Exception into a warning.
     """
 
+    @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Validate what concerns all jobs, then open the sweep.
-
-        Args:
-            config: The sweep's composed config with its `hydra` node; swept keys have no value yet.
-            **kwargs: Further arguments of Hydra's interface; not used.
-
-        Raises:
-            CallbackError: Opening the sweep failed. Hydra would turn an Exception into a warning.
-        """
         try:
             if session := current_session():
                 start_sweep(config, session)
-        except Exception as error:
-            raise CallbackError(error) from error
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the summary and end the parent run.
-
-        Args:
-            config: The sweep's composed config; not used, because the session has the open sweep.
-            **kwargs: Further arguments of Hydra's interface; not used.
-
-        Raises:
-            CallbackError: The summary failed. Hydra would turn an Exception into a warning.
-        """
-        try:
-            if session := current_session():
-                session.finalize("FINISHED")
         except Exception as error:
             raise CallbackError(error) from error
 

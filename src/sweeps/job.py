@@ -3,16 +3,18 @@
 import traceback
 
 import attrs
+from hydra.core.hydra_config import HydraConfig
 
 from src.common.console import echo_err
 from src.common.files import write_json
 from src.config.schema import Config, PathsConfig, flatten
 from src.runner import prepare, run
-from src.sweeps.sweep import Job, Sweep
+from src.sweeps.launchers import cores_per_job
 from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.tracking.run_record import JOB_NOTE
 from src.tracking.run_store import open_store
+from src.tracking.sweep import Job, Sweep
 from src.training.resume import find_interrupted
 
 
@@ -22,10 +24,6 @@ def current_job() -> Job | None:
     Returns:
         The job with its overrides and cores; None outside a sweep.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    from src.sweeps.launchers import cores_per_job
-
     hydra, sweep = HydraConfig.get(), Sweep.from_env()
     if sweep is None:
         return None

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, read_write
 
 from src.common import process
 from src.common.errors import UserError
-from src.sweeps.sweep import SWEEP_ENV
+from src.tracking.sweep import SWEEP_ENV
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
@@ -36,25 +36,13 @@ def prepare_launcher(config: DictConfig) -> None:
     for module, library in OPTIONAL_LAUNCHERS.items():
         if module not in target.split("."):
             continue
-        if not all(map(is_installed, ("hydra_plugins", f"hydra_plugins.{module}", library))):
+        if not all(map(find_spec, ("hydra_plugins", f"hydra_plugins.{module}", library))):
             package, choice = module.replace("_", "-"), config.hydra.runtime.choices.get("hydra/launcher")
             expected = f"{package} for {choice}"
             raise UserError(f"hydra/launcher: expected {expected}, got none: make cluster installs it")
         if library == "ray":  # Ray reads its settings from the environment when it is imported, later
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt-in
             logging.getLogger("ray").setLevel(logging.ERROR)  # otherwise a line for each of its processes
-
-
-def is_installed(module: str) -> bool:
-    """Return whether a module can be imported.
-
-    Args:
-        module: Dotted name; its parent package must exist.
-
-    Returns:
-        True if Python finds the module.
-    """
-    return find_spec(module) is not None
 
 
 def cores_per_job(launcher: Any) -> int:
@@ -80,12 +68,11 @@ def cores_per_job(launcher: Any) -> int:
 def export_sweep_env(config: DictConfig) -> None:
     """Export the sweep to its jobs, also where they do not inherit the environment.
 
-    Each job's config is composed again, in its own process or on its own machine, from the overrides that are
-    sent with the job. Hydra sets `hydra.job.env_set` only while the job runs.
+    Each job composes its config again from the overrides that are sent with it, so the sweep is one of them.
+    Hydra sets `hydra.job.env_set` only while the job runs.
 
     Args:
-        config: The sweep's composed config; an override is added to its `hydra` node. The sweep itself is
-            read from the environment variable SWEEP_ENV.
+        config: The sweep's composed config; an override with the value of SWEEP_ENV is added to it.
     """
     with read_write(config.hydra):
         config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{SWEEP_ENV}={os.environ[SWEEP_ENV]}")

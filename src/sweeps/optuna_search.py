@@ -18,11 +18,13 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import override
 
 from src.common.console import echo_err, pluralize
 from src.config.constraints import Constraint, invalid_value_error
 from src.sweeps.summary import current_session
 
+Space = dict[str, BaseDistribution]
 PLUGIN = "hydra_plugins.hydra_optuna_sweeper"
 FIELDS = {
     "n_trials": Constraint("an integer", ge=1),
@@ -36,7 +38,8 @@ class PerTrialSeededSampler(BaseSampler):
     """Sampler that creates another sampler for each trial, seeded with a seed and the number of the trial.
 
     A sampler that is seeded only once proposes its first points again when a study is resumed. With this
-    sampler, a resumed study gets the points that it would have got without the interruption.
+    sampler, a resumed study gets the points that it would have got without the interruption. Before the first
+    trial it prints whether the study is new or resumed.
 
     Args:
         sampler: Creates a sampler from the keyword argument `seed`, an integer.
@@ -65,73 +68,32 @@ class PerTrialSeededSampler(BaseSampler):
             self.samplers[trial.number] = self.build(seed=int(seed))
         return self.samplers[trial.number]
 
+    @override
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Prepare the trial's sampler; before the first trial, print whether the study is new or resumed.
-
-        Args:
-            study: The study of the search.
-            trial: The trial that begins.
-        """
         if self.study is None:
             self.study = study
             old = f"resuming study {study.study_name}, {pluralize(trial.number, 'trial')}"
             echo_err(f"search: {old if trial.number else f'starting study {study.study_name}'}")
         self.sampler_for(trial).before_trial(study, trial)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the parameters that the trial's sampler samples jointly.
-
-        Args:
-            study: The study of the search.
-            trial: The trial that begins.
-
-        Returns:
-            Distribution of each of these parameters, by name.
-        """
+    @override
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Space:
         return self.sampler_for(trial).infer_relative_search_space(study, trial)
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Sample the parameters of the relative search space jointly.
-
-        Args:
-            study: The study of the search.
-            trial: The trial that begins.
-            search_space: Result of `infer_relative_search_space`.
-
-        Returns:
-            Value of each parameter, by name.
-        """
+    @override
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         return self.sampler_for(trial).sample_relative(study, trial, search_space)
 
+    @override
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Sample one parameter that is not in the relative search space.
-
-        Args:
-            study: The study of the search.
-            trial: The trial that begins.
-            param_name: Name of the parameter, a swept key.
-            param_distribution: Distribution of the parameter.
-
-        Returns:
-            A value of the distribution.
-        """
         return self.sampler_for(trial).sample_independent(study, trial, param_name, param_distribution)
 
+    @override
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Pass the result of a trial to its sampler, and drop the sampler.
-
-        Args:
-            study: The study of the search.
-            trial: The trial that has ended.
-            state: Whether it is complete, pruned or failed.
-            values: Objective values of the trial; None for a failed trial.
-        """
         self.sampler_for(trial).after_trial(study, trial, state, values)
         del self.samplers[trial.number]
 

@@ -16,9 +16,9 @@ from src.common.job_result import PRUNED, JobResult, best_of, final_score, write
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import describe_seeds
-from src.sweeps.sweep import Sweep, format_value
 from src.sweeps.sweep_run import SweepRun
 from src.tracking import mlflow_links
+from src.tracking.sweep import Sweep, format_value
 
 # Metrics of the best job that the parent run shows.
 PARENT_METRICS = ("val/loss", "val/bpc", "test/bpc", "final_val/bpc")
@@ -96,7 +96,9 @@ class SweepSession:
             # The sync replaces the name of the best run's directory by the id of the run.
             tags = {"sweep.best": best.name, "sweep.best_run": best.directory} if best else {}
             if links := run.end(ended, metrics, tags, page, ranked):
-                print_links(run.config, links)
+                server, command = mlflow_links.ui_location(run.config)
+                start = f"while `{command}` runs (if its port is not 5000, change it)"
+                echo_err("\n".join([f"in MLflow, {start if command else f'on {server}'}:", *links.lines()]))
         if self.register:
             register_best(best, run.config, status)
         return self.num_failed
@@ -112,18 +114,6 @@ def current_session() -> SweepSession | None:
         The session; None where the command runs no sweep.
     """
     return _current.get()
-
-
-def print_links(config: PathsConfig, links: mlflow_links.SweepLinks) -> None:
-    """Print the links that open the sweep in MLflow's UI.
-
-    Args:
-        config: Paths and tracking keys of the sweep, which give the address of the UI.
-        links: The links of the sweep.
-    """
-    server, command = mlflow_links.ui_location(config)
-    where = f"while `{command}` runs (if its port is not 5000, change it)" if command else f"on {server}"
-    echo_err("\n".join([f"in MLflow, {where}:", *links.lines()]))
 
 
 def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:

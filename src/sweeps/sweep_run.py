@@ -15,26 +15,15 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.common.file_lock import acquire
-from src.common.files import absolute, write_error, write_json
+from src.common.files import absolute, read_json, write_error, write_json
 from src.common.job_result import JobResult
 from src.config.schema import PathsConfig
-from src.sweeps.sweep import Sweep
-from src.tracking import mlflow_links
+from src.tracking import mlflow_links, sync_state
 from src.tracking.event_log import EventLog
 from src.tracking.run import tracking_store
-from src.tracking.run_record import JOB_NOTE, job_result, read_job_note
+from src.tracking.run_record import JOB_NOTE, JobNote, job_result
 from src.tracking.run_store import open_store
-from src.tracking.sync_state import (
-    TRACKING,
-    SyncState,
-    close_run,
-    close_stale_runs,
-    list_jobs,
-    load_store,
-    pending_sync,
-    start_background_sync,
-    wait_for_sync,
-)
+from src.tracking.sweep import Sweep
 
 POLL_SECONDS = 0.05  # between two reads of the sync state
 
@@ -81,18 +70,18 @@ class SweepRun:
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise write_error(self.folder, error) from error
-        stale = close_stale_runs(absolute(self.config.output_dir))
+        stale = sync_state.close_stale_runs(absolute(self.config.output_dir))
         self.lock = acquire(self.folder)
         self.event_log = EventLog(self.folder)
         self.event_log.start(self.config.tracking.experiment, self.sweep.name, {}, tags, None)
-        write_json(self.folder / TRACKING, tracking_store(self.config))
+        write_json(self.folder / sync_state.TRACKING, tracking_store(self.config))
         if self.sweep.folder:
-            self.sync_process = start_background_sync([self.folder, *stale])
+            self.sync_process = sync_state.start_background_sync([self.folder, *stale])
             return
         from src.tracking.sync import RunSyncer  # slow to import
 
         if stale:
-            start_background_sync(stale)
+            sync_state.start_background_sync(stale)
         self.syncer = RunSyncer(self.folder)
         try:
             self.syncer.sync(active=True)
@@ -114,17 +103,15 @@ class SweepRun:
         if not self.sweep.folder:
             return open_store(self.config).job_results(self.sweep.id)
         self.event_log.closing()
-        jobs = list_jobs(self.folder)
+        jobs = sync_state.list_jobs(self.folder)
         for job in jobs:
-            close_run(job)  # killed by an interruption
-        ids = {job: SyncState.load(job).run_id for job in jobs}
+            sync_state.close_run(job)  # killed by an interruption
+        ids = {job: sync_state.SyncState.load(job).run_id for job in jobs}
         while not all(ids.values()) and self.sync_process.poll() is None:
             time.sleep(POLL_SECONDS)
-            ids = {job: run_id or SyncState.load(job).run_id for job, run_id in ids.items()}
-        return sorted(
-            (job_result(job, read_job_note(job / JOB_NOTE), run_id) for job, run_id in ids.items()),
-            key=lambda row: row.number,
-        )
+            ids = {job: run_id or sync_state.SyncState.load(job).run_id for job, run_id in ids.items()}
+        rows = [job_result(job, read_json(job / JOB_NOTE, JobNote), run_id) for job, run_id in ids.items()]
+        return sorted(rows, key=lambda row: row.number)
 
     def end(
         self, status: str, metrics: dict[str, float], tags: dict[str, str], page: Path, jobs: list[JobResult]
@@ -150,9 +137,9 @@ class SweepRun:
         if not sweep.folder:
             self.syncer.sync(active=False)
             self.syncer.lock.release()
-        elif not wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
+        elif not sync_state.wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
             return None
-        done, ids = SyncState.load(self.folder), [row.run_id for row in jobs]
+        done, ids = sync_state.SyncState.load(self.folder), [row.run_id for row in jobs]
         server, _ = mlflow_links.ui_location(self.config)
         return mlflow_links.sweep_links(server, done.experiment, done.run_id, ids)
 
@@ -166,6 +153,6 @@ def sync_pending(config: PathsConfig) -> None:
     if not config.tracking.enabled:
         return
     uri = tracking_store(config)["uri"]
-    pending = pending_sync(absolute(config.output_dir))
-    if folders := [each for each in pending if load_store(each)["uri"] == uri]:
-        start_background_sync(folders).wait()
+    pending = sync_state.pending_sync(absolute(config.output_dir))
+    if folders := [each for each in pending if sync_state.load_store(each)["uri"] == uri]:
+        sync_state.start_background_sync(folders).wait()

@@ -77,12 +77,7 @@ class EventLog:
             raise write_error(folder, error) from error
 
     def start(
-        self,
-        experiment: str,
-        name: str,
-        params: dict[str, Any],
-        tags: dict[str, str],
-        data: dict[str, Any] | None,
+        self, experiment: str, name: str, params: dict[str, Any], tags: TEXTS, data: dict[str, Any] | None
     ) -> None:
         """Append the first event of a run.
 

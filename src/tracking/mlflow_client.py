@@ -49,10 +49,8 @@ def store_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StoreUnreachable(
-            f"tracking.uri: expected a store that answers at {uri}, got {reason}"
-        ) from error
+        got = " ".join(str(error).split())[:200]
+        raise StoreUnreachable(f"tracking.uri: expected a store that answers at {uri}, got {got}") from error
 
 
 def connect(uri: str) -> Any:

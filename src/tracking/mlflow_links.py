@@ -213,11 +213,7 @@ def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
     parent = next((run for run in sweeps if VIEW + run.info.run_id in experiment.tags), None)
     if parent is None:
         return None
-    members = client.search_runs(
-        within,
-        f"tags.`{SWEEP_TAG_PREFIX}{parent.info.run_id}` != ''",
-        max_results=MAX_COMPARE_RUNS,
-        order_by=["metrics.`val/loss` ASC"],
-    )
+    jobs, best_first = f"tags.`{SWEEP_TAG_PREFIX}{parent.info.run_id}` != ''", ["metrics.`val/loss` ASC"]
+    members = client.search_runs(within, jobs, max_results=MAX_COMPARE_RUNS, order_by=best_first)
     run_ids = [run.info.run_id for run in members]
     return parent.info.run_name, sweep_links(server, experiment.experiment_id, parent.info.run_id, run_ids)

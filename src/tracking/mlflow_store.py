@@ -1,4 +1,4 @@
-"""The runs of an MLflow store, as a RunStore."""
+"""The runs of an MLflow store."""
 
 import json
 import re
@@ -12,21 +12,16 @@ from typing import Any
 import mlflow
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from typing_extensions import override
 
 from src.common.errors import UserError
 from src.common.files import parse_json, record_schema
 from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult
 from src.models import serialization
 from src.models.serialization import TrainedModel
-from src.tracking.mlflow_client import (
-    MAX_JOBS,
-    MODEL,
-    REGISTERED,
-    RUN_DIR_TAG,
-    SQLITE,
-    connected,
-    registered_versions,
-)
+from src.tracking import mlflow_client, run_record
+from src.tracking.directory_store import DirectoryStore
+from src.tracking.mlflow_client import MAX_JOBS, MODEL, REGISTERED, RUN_DIR_TAG, SQLITE, connected
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import (
     COMPARED_CURVES,
@@ -35,8 +30,6 @@ from src.tracking.run_record import (
     SCHEMAS,
     JobNote,
     RunRecord,
-    build_job_result,
-    check_details,
 )
 from src.tracking.sync_state import TRACKING, SyncState
 
@@ -48,11 +41,11 @@ MAX_RUNS = 1000  # maximum number of finished runs that are listed
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
 
-class MlflowStore:
-    """Runs in one experiment of an MLflow store; a RunStore.
+class MlflowStore(DirectoryStore):
+    """The runs in one experiment of an MLflow store.
 
     A search raises StoreUnreachable if the store does not answer. A file that cannot be loaded counts as
-    missing.
+    missing. `find`, `finished` and `find_job` return records without files and curves.
 
     Args:
         uri: URI of the store.
@@ -61,24 +54,11 @@ class MlflowStore:
     """
 
     def __init__(self, uri: str, experiment: str, output_dir: Path) -> None:
-        self.uri, self.experiment, self.runs = uri, experiment, output_dir / "runs"
+        super().__init__(output_dir)
+        self.uri, self.experiment = uri, experiment
 
+    @override
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
-        """Find the run that a person names.
-
-        Args:
-            query: `latest`, `best`, the name of a run directory, a run id, an alias of the registered model,
-                or models:/NAME@ALIAS.
-            key: Config key that an error names.
-            data_digest: Digest of the corpus for `best`; "" for that of the run that finished last.
-
-        Returns:
-            The record of the run, without its files and curves. Of equal losses the run that started first is
-            the best.
-
-        Raises:
-            UserError: There is no such run, it is not uploaded yet, or the store does not answer.
-        """
         if query not in ("latest", "best") and self._exists():
             with connected(self.uri) as client:
                 return record_of(get_run(client, self._synced_id(query, key), key))
@@ -125,28 +105,14 @@ class MlflowStore:
             ids = [found.experiment_id] if found else []
             return list(client.search_runs(ids, where, ViewType.ACTIVE_ONLY, most, order)) if ids else []
 
+    @override
     def finished(self) -> list[RunRecord]:
-        """List the finished trainings, at most MAX_RUNS.
-
-        Returns:
-            Records with aliases, without files and curves; the run that finished last is the first.
-        """
         runs = self._search(FINISHED, NEWEST_FIRST, MAX_RUNS)
-        aliases = registered_versions(self.uri) if runs else {}
+        aliases = mlflow_client.registered_versions(self.uri) if runs else {}
         return [record_of(run, tuple(aliases.get(run.info.run_id, ()))) for run in runs]
 
+    @override
     def load_model(self, run: RunRecord) -> TrainedModel:
-        """Load the trained model that a run logged.
-
-        Args:
-            run: A record of this store.
-
-        Returns:
-            The network with its vocabulary.
-
-        Raises:
-            UserError: The run has no logged model, or a damaged one.
-        """
         with tempfile.TemporaryDirectory() as folder:
             try:
                 files = mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{MODEL}", dst_path=folder)
@@ -155,93 +121,44 @@ class MlflowStore:
                 raise UserError(message) from error
             return serialization.load(Path(files) / "data" / MODEL)
 
+    @override
     def load_config(self, run: RunRecord) -> dict[str, Any]:
-        """Load the config.json that a run logged.
-
-        Args:
-            run: A record of this store.
-
-        Returns:
-            The config as nested dictionaries.
-
-        Raises:
-            UserError: The run has no config.json, or a damaged one.
-        """
         if config := load_file(run.run_id, "config.json", SCHEMAS["config"]):
             return dict(config)
         raise UserError(f"run: expected a run with a config.json, got {run.run_id}, which has none")
 
+    @override
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
-        """Load the files, samples and curves (COMPARED_CURVES) of a run.
-
-        Args:
-            run: A record of this store.
-            key: Config key that an error names.
-
-        Returns:
-            The record with config, environment, scores, samples and curves.
-
-        Raises:
-            UserError: One of REQUIRED is missing or damaged.
-        """
         files: dict[str, Any] = {
             name: load_file(run.run_id, f"{name}.json", schema, key) or {} for name, schema in SCHEMAS.items()
         }
         samples = load_samples(run.run_id, key)
         with connected(self.uri) as client:
             curves = load_curves(client, run.run_id, COMPARED_CURVES)
-        return check_details(replace(run, curves=curves, samples=samples, **files), key)
+        return run_record.check_details(replace(run, curves=curves, samples=samples, **files), key)
 
+    @override
     def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
-        """Add a file to the artifacts of a run; it replaces an earlier one.
-
-        Args:
-            run: A record of this store.
-            name: Path below the run's artifacts, like `samples/a.txt`.
-            write: Function that creates the file at the path that it receives.
-        """
         with tempfile.TemporaryDirectory() as temporary, connected(self.uri) as client:
             file = Path(temporary) / Path(name).name
             write(file)
             client.log_artifact(run.run_id, str(file), str(Path(name).parent))
 
+    @override
     def find_job(self, digest: str) -> RunRecord | None:
-        """Find a finished run of a job, neither pruned nor interrupted.
-
-        Args:
-            digest: Digest of the job (`src.tracking.environment.job_digest`).
-
-        Returns:
-            The run that started last; None where there is none.
-        """
         where = f"attributes.status = 'FINISHED' AND tags.job_digest = '{digest}'"
         where += "".join(f" AND tags.stop_reason != '{reason}'" for reason in INCOMPLETE)
         found = self._search(where, ["attributes.start_time DESC"], 1)
         return record_of(found[0]) if found else None
 
+    @override
     def job_results(self, sweep: str) -> list[JobResult]:
-        """Return the results of the jobs of a sweep.
-
-        Args:
-            sweep: Id of the parent run.
-
-        Returns:
-            One result per job, by number.
-
-        Raises:
-            UserError: The note of a job, or one of its files, is damaged.
-        """
         found = self._search(f"tags.`{SWEEP_TAG_PREFIX}{sweep}` != ''", ["attributes.start_time"], MAX_JOBS)
         with connected(self.uri) as client:
             return sorted((job_result(client, run, sweep) for run in found), key=lambda row: row.number)
 
+    @override
     def add_to_sweep(self, run_id: str, note: dict[str, Any]) -> None:
-        """Make a finished run a job of one more sweep, by a tag.
-
-        Args:
-            run_id: Id of the run in MLflow.
-            note: Note of the job, as in sweep.json.
-        """
         with connected(self.uri) as client:
             client.set_tag(run_id, f"{SWEEP_TAG_PREFIX}{note['sweep']}", json.dumps(note))
 
@@ -339,9 +256,8 @@ def load_curves(client: Any, run_id: str, names: Iterable[str]) -> dict[str, lis
     Returns:
         Metric name to its (step, value) points in the order of the steps; no points for an unknown name.
     """
-    return {
-        name: sorted((m.step, m.value) for m in client.get_metric_history(run_id, name)) for name in names
-    }
+    history = client.get_metric_history
+    return {name: sorted((m.step, m.value) for m in history(run_id, name)) for name in names}
 
 
 def job_result(client: Any, run: Any, sweep: str) -> JobResult:
@@ -367,7 +283,7 @@ def job_result(client: Any, run: Any, sweep: str) -> JobResult:
     curves = load_curves(client, record.run_id, record.metrics.keys() & JOB_CURVES)
     samples = load_samples(record.run_id) if "mlflow.loggedArtifacts" in record.tags else []
     record = replace(record, curves=curves, samples=samples)
-    return build_job_result(record, note, gradients, record.tags.get(RUN_DIR_TAG, ""))
+    return run_record.build_job_result(record, note, gradients, record.tags.get(RUN_DIR_TAG, ""))
 
 
 def load_samples(run_id: str, key: str = "run") -> list[dict[str, Any]]:

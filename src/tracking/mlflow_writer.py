@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelStatus, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -77,18 +77,6 @@ def log_inputs(client: Any, run_id: str, event: dict[str, Any]) -> None:
         client.log_inputs(run_id, inputs)
 
 
-def to_metrics(event: dict[str, Any]) -> list[Metric]:
-    """Return the metric points of an event.
-
-    Args:
-        event: An event of any kind.
-
-    Returns:
-        One point per metric of a metrics event; empty for another kind.
-    """
-    return [Metric(k, v, event["time"], event["step"]) for k, v in event.get("values", {}).items()]
-
-
 def log_table(client: Any, run_id: str, event: dict[str, Any]) -> None:
     """Write a table as an artifact.
 
@@ -102,19 +90,6 @@ def log_table(client: Any, run_id: str, event: dict[str, Any]) -> None:
     rows, name = event["rows"], event["name"]
     client.log_dict(run_id, {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}, name)
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
-
-
-def end_run(client: Any, run_id: str, event: dict[str, Any]) -> None:
-    """Set the status, end time and stop reason of a run.
-
-    Args:
-        client: Client of the store.
-        run_id: Id of the run.
-        event: The end event.
-    """
-    if event["reason"]:
-        client.set_tag(run_id, "stop_reason", event["reason"])
-    client.set_terminated(run_id, event["status"], event["time"])
 
 
 def mark_resumed(client: Any, run_id: str, tags: dict[str, str]) -> None:
@@ -169,15 +144,10 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         if known.status == LoggedModelStatus.READY:
             return
         client.delete_logged_model(known.model_id)
-    params = [
-        ParamSpec(name, "long" if kind is int else "double", default)
-        for name, (default, kind, *_) in PARAMS.items()
-    ]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "prompt")]),
-        outputs=Schema([ColSpec("string", "text")]),
-        params=ParamSchema(params),
-    )
+    types: dict[type, str] = {int: "long", float: "double"}
+    params = [ParamSpec(name, types[kind], default) for name, (default, kind, *_) in PARAMS.items()]
+    inputs, outputs = (Schema([ColSpec("string", name)]) for name in ("prompt", "text"))
+    signature = ModelSignature(inputs, outputs, ParamSchema(params))
     with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         mlflow.pyfunc.log_model(
             name=MODEL,

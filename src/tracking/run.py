@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from typing_extensions import override
 
+from src.common.callback import Logger
 from src.common.file_lock import Lock, acquire
-from src.common.files import PROJECT, absolute, write_error, write_json
+from src.common.files import PROJECT, absolute, write_error, write_json, write_text
 from src.common.process import Preempted, available_cores, preemptible
 from src.config.schema import PathsConfig
+from src.tracking import sync_state
 from src.tracking.event_log import EventLog
-from src.tracking.run_record import History, read_events
-from src.tracking.sync_state import (
-    TRACKING,
-    SyncProcess,
-    SyncState,
-    close_stale_runs,
-    register_job,
-    start_background_sync,
-    wait_for_sync,
-)
+from src.tracking.run_record import RunRecord, read_events
 
 SWEEP_TAG_PREFIX = "sweep."  # + id of the parent run: tag of the jobs of a sweep, Job.describe() as JSON
 
@@ -58,7 +52,7 @@ def tracking_store(config: PathsConfig) -> dict[str, str]:
 SYNC_DELAY_SECONDS = 180.0
 
 
-class Run:
+class Run(Logger):
     """A run that this process writes: a directory under output_dir/runs, with its event log.
 
     Args:
@@ -89,9 +83,10 @@ class Run:
         self.config, self.sweep = config, sweep
         self.stop_reason = ""  # reason of a FINISHED run
         self.run_id = ""  # known once `run_scope` has ended
-        self.history = History() if folder is None else History.of(read_events(folder))
+        self.history = RunRecord("") if folder is None else read_events(folder)
+        self.points = {(step, name): v for name, curve in self.history.curves.items() for step, v in curve}
         self.event_log = EventLog(self.folder)
-        self.sync_process: SyncProcess | None = None
+        self.sync_process: sync_state.SyncProcess | None = None
         self.sync_after = inf  # never
         self.stale_runs: list[Path] = []  # uploaded along with this run
 
@@ -144,39 +139,27 @@ class Run:
         """
         write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.artifact(self.folder / "config.json")
-        tracked = self.config.tracking.enabled
+        tracked, store = self.config.tracking.enabled, tracking_store(self.config)
         if tracked and self.sweep:
-            write_json(self.folder / TRACKING, {**tracking_store(self.config), "sweep": str(self.sweep)})
-            register_job(self.sweep, self.folder)
+            write_json(self.folder / sync_state.TRACKING, {**store, "sweep": str(self.sweep)})
+            write_text(self.sweep / sync_state.JOBS / self.folder.name, str(self.folder))
             return
-        self.stale_runs = close_stale_runs(absolute(self.config.output_dir))
+        self.stale_runs = sync_state.close_stale_runs(absolute(self.config.output_dir))
         if tracked:
-            write_json(self.folder / TRACKING, tracking_store(self.config))
+            write_json(self.folder / sync_state.TRACKING, store)
             spare_core = available_cores() > busy_cores
             self.sync_after = time.monotonic() + (0 if spare_core else SYNC_DELAY_SECONDS)
 
+    @override
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Log the metrics that the event log does not have at this step: a resumed run repeats some steps.
-
-        Args:
-            metrics: Metric name to value, each in the unit of its metric.
-            step: Optimizer step of all values.
-        """
-        if new := self.history.add(step, metrics):
+        # A training that is resumed from a checkpoint computes some steps again, with the same values.
+        if new := {name: value for name, value in metrics.items() if (step, name) not in self.points}:
+            self.points |= {(step, name): value for name, value in new.items()}
+            for name, value in new.items():
+                self.history.curves.setdefault(name, []).append((step, value))
             self.event_log.metrics(step, new)
-
-    def sync_when_due(self) -> None:
-        """Start the background sync as soon as training leaves a core free, or has lasted long enough."""
         if time.monotonic() > self.sync_after:
             self.start_sync()
-
-    def sync_event_log(self) -> int:
-        """Wait until the event log is on the disk.
-
-        Returns:
-            Size of the log in bytes.
-        """
-        return self.event_log.sync()
 
     def start_sync(self) -> None:
         """Start the sync of a tracked run in the background, together with stale runs, once.
@@ -185,15 +168,10 @@ class Run:
             UserError: The log of the sync cannot be written.
         """
         if self.sync_after < inf and self.sync_process is None:
-            self.sync_process = start_background_sync([self.folder, *self.stale_runs])
+            self.sync_process = sync_state.start_background_sync([self.folder, *self.stale_runs])
 
+    @override
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file of the run directory.
-
-        Args:
-            path: The file, which must be in the run directory.
-            folder: Folder of the run's artifacts that receives the file; "" (the default) for the top folder.
-        """
         self.event_log.artifact(path, folder)
 
     def how_to_resume(self) -> str:
@@ -228,8 +206,8 @@ class Run:
         self.start_sync()
         if not wait or self.sync_process is None:
             return self.folder.name
-        if wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
-            return SyncState.load(self.folder).run_id
+        if sync_state.wait_for_sync(self.sync_process, self.folder, tracking_store(self.config)["uri"]):
+            return sync_state.SyncState.load(self.folder).run_id
         return self.folder.name
 
 

@@ -1,4 +1,4 @@
-"""Everything that a run left on disk, read once into one value."""
+"""Everything that a run logged, read once into one value."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,17 +137,13 @@ class RunRecord:
         parts += [self.name] if self.name not in ("", self.run_id) else []
         parts += [f"val/loss {self.val_loss:.4f}"] if self.val_loss is not None else []
         if query == "best":
-            parts += [
-                f"the lowest on {self.text or 'its text'} (digest {self.data_digest[:12] or 'unknown'})"
-            ]
+            digest = self.data_digest[:12] or "unknown"
+            parts += [f"the lowest on {self.text or 'its text'} (digest {digest})"]
         return ", ".join(parts)
 
 
-SCHEMAS: dict[str, Any] = {
-    "config": dict[str, Any],
-    "environment": dict[str, Any],
-    "scores": dict[str, float | str],
-}
+SCHEMAS: dict[str, Any] = dict.fromkeys(("config", "environment"), dict[str, Any])
+SCHEMAS["scores"] = dict[str, float | str]
 
 
 def read_events(folder: Path) -> RunRecord:
@@ -166,7 +162,7 @@ def read_events(folder: Path) -> RunRecord:
     logged: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     curves: Curves = {}
-    num_models = 0
+    models = 0
     for _, event in event_log.read_lines(folder, 0):
         match event["kind"]:
             case "start":
@@ -181,78 +177,14 @@ def read_events(folder: Path) -> RunRecord:
             case "table":
                 logged |= {"samples": event["rows"]} if event["name"] == SAMPLES else {}
             case "model":
-                num_models += 1
+                models += 1
             case "resumed":
                 logged |= {"status": "RUNNING", "stop_reason": "", "end_time": 0}
                 logged["tags"] = logged.get("tags", {}) | event["tags"]
             case "end":
                 logged |= {"status": event["status"], "stop_reason": event["reason"]}
                 logged["end_time"] = event["time"]
-    return RunRecord(
-        folder.name, metrics=metrics, curves=curves, num_models=num_models, folder=folder, **logged
-    )
-
-
-@dataclass
-class History:
-    """Metrics and models that a run has logged so far.
-
-    A training that is resumed from a checkpoint computes some steps again, with the same values: these are
-    not logged twice.
-
-    Attributes:
-        points: (step, metric name) to value.
-        curves: Metric name to (step, value) points, in the order in which they were logged.
-        num_models: How often a model was logged.
-    """
-
-    points: dict[tuple[int, str], float] = field(default_factory=dict)
-    curves: Curves = field(default_factory=dict)
-    num_models: int = 0
-
-    @classmethod
-    def of(cls, run: RunRecord) -> "History":
-        """Return the history of a run that is resumed.
-
-        Args:
-            run: Record of the run (`read_events`); the history continues its curves.
-
-        Returns:
-            The history.
-        """
-        points = {(step, name): value for name, curve in run.curves.items() for step, value in curve}
-        return cls(points, run.curves, run.num_models)
-
-    def add(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
-        """Add the metrics that the history does not have at this step.
-
-        Args:
-            step: Optimizer step of all values.
-            metrics: Metric name to value.
-
-        Returns:
-            The metrics that are new.
-        """
-        new = {name: value for name, value in metrics.items() if (step, name) not in self.points}
-        for name, value in new.items():
-            self.points[step, name] = value
-            self.curves.setdefault(name, []).append((step, value))
-        return new
-
-
-def read_job_note(file: Path) -> JobNote:
-    """Read the note of a job in a run directory.
-
-    Args:
-        file: A sweep.json or sweep-ID.json.
-
-    Returns:
-        The note.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
-    return read_json(file, JobNote)
+    return RunRecord(folder.name, metrics=metrics, curves=curves, num_models=models, folder=folder, **logged)
 
 
 def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
@@ -275,16 +207,14 @@ def job_result(folder: Path, note: JobNote, run_id: str = "") -> JobResult:
     return build_job_result(replace(run, run_id=run_id or run.run_id), note, gradients, folder.name)
 
 
-def build_job_result(
-    run: RunRecord, note: JobNote, gradients: GradientFile | None, directory: str
-) -> JobResult:
+def build_job_result(run: RunRecord, note: JobNote, gradients: GradientFile | None, folder: str) -> JobResult:
     """Build the result of a job from the record of its run.
 
     Args:
         run: Record with curves and samples.
         note: Note of the job.
         gradients: Content of gradient_through_time.json; None where it was not measured.
-        directory: Name of the run directory; "" where it is not known.
+        folder: Name of the run directory; "" where it is not known.
 
     Returns:
         The result.
@@ -302,7 +232,7 @@ def build_job_result(
         curves={name: run.curves[name] for name in JOB_CURVES if name in run.curves},
         samples=run.samples,
         gradient=best_gradient_norms(gradients, run.curves.get("val/loss", [])) if gradients else [],
-        directory=directory,
+        directory=folder,
     )
 
 

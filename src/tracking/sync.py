@@ -74,7 +74,8 @@ class RunSyncer:
             for end, event in event_log.read_lines(self.folder, offset):
                 if not self.state.run_id and event["kind"] != "start":
                     raise missing_start_error(self.folder)
-                metrics = mlflow_writer.to_metrics(event)
+                values = event.get("values", {})  # of a metrics event
+                metrics = [Metric(name, v, event["time"], event["step"]) for name, v in values.items()]
                 if not metrics or len(batch) + len(metrics) > BATCH:
                     self._log_batch(client, batch, offset)
                 batch += metrics
@@ -121,7 +122,9 @@ class RunSyncer:
             case "resumed":
                 mlflow_writer.mark_resumed(client, state.run_id, event["tags"])
             case "end":
-                mlflow_writer.end_run(client, state.run_id, event)
+                if event["reason"]:
+                    client.set_tag(state.run_id, "stop_reason", event["reason"])
+                client.set_terminated(state.run_id, event["status"], event["time"])
         state.ended = kind == "end"
 
     def _start(self, client: Any, event: dict[str, Any]) -> None:
@@ -129,9 +132,8 @@ class RunSyncer:
         if self.sweep:
             event = event | {"tags": self._job_tags(event["tags"], self.sweep)}
         if not self.state.run_id:
-            self.state.run_id, self.state.experiment = mlflow_writer.find_or_create_run(
-                client, event, self.store["artifacts"], self.folder.name
-            )
+            found = mlflow_writer.find_or_create_run(client, event, self.store["artifacts"], self.folder.name)
+            self.state.run_id, self.state.experiment = found
             self.state.save(self.folder)
         mlflow_writer.log_inputs(client, self.state.run_id, event)
 

@@ -16,7 +16,7 @@ from typing import NotRequired
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
-from src.common.files import PROJECT, read_json, record_schema, write_error, write_json, write_text
+from src.common.files import PROJECT, read_json, record_schema, write_error, write_json
 from src.tracking import event_log
 from src.tracking.event_log import EventLog
 
@@ -106,19 +106,6 @@ def load_store(folder: Path) -> dict[str, str]:
         UserError: The file is missing or damaged.
     """
     return {"sweep": "", **read_json(folder / TRACKING, STORE, "")}
-
-
-def register_job(sweep: Path, job: Path) -> None:
-    """Add a job to those that are uploaded with their sweep.
-
-    Args:
-        sweep: Directory of the sweep.
-        job: Run directory of the job.
-
-    Raises:
-        UserError: The directory of the sweep cannot be written to.
-    """
-    write_text(sweep / JOBS / job.name, str(job))
 
 
 def list_jobs(sweep: Path) -> list[Path]:
@@ -229,17 +216,12 @@ def start_background_sync(folders: Sequence[Path]) -> SyncProcess:
     Raises:
         UserError: The log cannot be written.
     """  # noqa: DOC501 (`write_error` returns a UserError)
-    command = [sys.executable, "-m", "src.sync", *map(str, folders), "--background"]
+    args = [sys.executable, "-m", "src.sync", *map(str, folders), "--background"]
     try:
         with (folders[0] / LOG).open("wb") as log:
-            return subprocess.Popen(
-                command,
-                cwd=PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                process_group=0,  # Ctrl-C ends the training, whose events must still be uploaded
-            )
+            null = subprocess.DEVNULL
+            # in its own process group: Ctrl-C ends the training, whose events must still be uploaded
+            return subprocess.Popen(args, cwd=PROJECT, stdin=null, stdout=null, stderr=log, process_group=0)
     except OSError as error:
         raise write_error(folders[0] / LOG, error) from error
 

@@ -276,7 +276,7 @@ class CheckpointCallback(Callback):
         """
         if self.saved != (trainer.step, trainer.counters.validated):
             self.saved = trainer.step, trainer.counters.validated
-            save_training(self.run.folder, trainer, self.run.sync_event_log(), len(self.samples.text))
+            save_training(self.run.folder, trainer, self.run.event_log.sync(), len(self.samples.text))
 
 
 def save_training(run: Path, trainer: "Trainer", event_log_bytes: int, sample_chars: int) -> None:

@@ -20,7 +20,7 @@ del CLASSES["Constraint"]
 # Modules that iterate over all keys.
 EXCLUDED_MODULES = {"config.schema", "config.constraints", "cli.help", "cli.main", "cli.error_messages"}
 # All commands accept the same path keys; these do not use data_dir.
-ACCEPTED = {(f"{name}Config", "data_dir") for name in ("Sample", "Ui", "Server", "Play")}
+ACCEPTED = {(f"{name}Config", "data_dir") for name in ("Sample", "Export", "Ui", "Server", "Play")}
 
 ConfigRead = tuple[str, str, str]  # class, key, location
 

@@ -12,20 +12,17 @@ from src.common.errors import UserError
 from src.data.corpus import load, prepare
 from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
 
-UNKNOWN = "^data.encoding: expected a text encoding such as utf-8, or bytes, got "
-
 
 @pytest.mark.parametrize(
     ("raw", "changes", "message"),
     [
         (b"", {}, "got 0: use a longer text"),
         (b"aaaa" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
-        (b"?!?!" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
         ("caf\u00e9 ".encode("latin-1") * 100, {}, "^data.encoding: expected text in utf-8, got byte 0xe9 at "
          "position 3: give the encoding of the text, for example latin-1$"),
-        *((RAW, {"encoding": name}, f"{UNKNOWN}{name}$") for name in ("klingon", "hex", "idna", "")),
-        ("".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode(), {"normalization": RAW_TEXT},
-         "^data.max_vocabulary: expected at most 10000 .* got 100000: usually"),
+        (RAW, {"encoding": "klingon"}, "^data.encoding: expected a text encoding .* got klingon$"),
+        ("".join(map(chr, range(0x4E00, 0x4E00 + 20_000))).encode(), {"normalization": RAW_TEXT},
+         "^data.max_vocabulary: expected at most 10000 .* got 20000: usually"),
     ],
 )  # fmt: skip
 def test_invalid_text_is_rejected(raw: bytes, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -34,26 +31,23 @@ def test_invalid_text_is_rejected(raw: bytes, changes: dict[str, Any], message: 
     assert not any(tmp_path.iterdir())
 
 
-def test_text_that_changes_while_read_is_rejected(tmp_path: Path) -> None:
-    readings = iter([RAW, RAW + b"more"])
-    with pytest.raises(
-        UserError, match=r"^data\.path: expected a text that does not change, got one that ch"
-    ):
-        prepare(lambda: [next(readings)], SETTINGS, 5, tmp_path)
-    assert not any(tmp_path.iterdir())
+CHANGED = r"^data\.path: expected a text that does not change, got one that changed"
 
 
-def test_source_failing_on_second_read_leaves_nothing(tmp_path: Path) -> None:
-    readings = iter([RAW])
+@pytest.mark.parametrize(("second", "message"), [([RAW, b"more"], CHANGED), (None, "^gone$")])
+def test_text_that_changes_while_read_is_rejected(
+    second: list[bytes] | None, message: str, tmp_path: Path
+) -> None:
+    readings = iter([[RAW], second])
 
-    def once() -> list[bytes]:
-        raw = next(readings, None)
+    def read() -> list[bytes]:
+        raw = next(readings)
         if raw is None:
             raise UserError("gone")
-        return [raw]
+        return raw
 
-    with pytest.raises(UserError, match=r"^gone$"):
-        prepare(once, SETTINGS, 5, tmp_path)
+    with pytest.raises(UserError, match=message):
+        prepare(read, SETTINGS, 5, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -61,15 +55,10 @@ def test_unwritable_data_dir_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"^expected a writable path, got .*change output_dir or data_dir$"):
         prepare(single_chunk(RAW), SETTINGS, 5, tmp_path / "file")
-
-
-def test_unwritable_readable_text_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "tiny.txt").mkdir()
-    with pytest.raises(
-        UserError, match=r"^expected a writable path, got .*tiny\.txt \(Is a directory\): change"
-    ):
+    with pytest.raises(UserError, match=r"^expected a writable path, got .*tiny\.txt \(Is a directory\): ch"):
         prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
-    assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"tiny.txt"}
+    assert {p.name for p in tmp_path.iterdir() if p.name[:5] != "tiny-"} == {"file", "tiny.txt"}
 
 
 DAMAGED = "data_dir: expected a whole prepared corpus, got a damaged one in .*: delete that folder"
@@ -81,21 +70,21 @@ def folder(tmp_path: Path) -> Path:
     return prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)[0].folder
 
 
+def is_rejected(folder: Path) -> bool:
+    with pytest.raises(UserError, match=DAMAGED):
+        load(folder)
+    return True
+
+
 @pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-@pytest.mark.parametrize("kept", [0, 1, 20, 0.5, 0.95])
-def test_truncated_file_is_rejected(folder: Path, name: str, kept: float) -> None:
+@pytest.mark.parametrize("kept", [None, 0, 1, 20, 0.5, 0.95])
+def test_truncated_or_missing_file_is_rejected(folder: Path, name: str, kept: float | None) -> None:
     file = folder / name
     content = file.read_bytes()
-    file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(UserError, match=DAMAGED):
-        load(folder)
-
-
-@pytest.mark.parametrize("name", ["tokens.npy", "vocab.json", "manifest.json"])
-def test_missing_file_is_rejected(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(UserError, match=DAMAGED):
-        load(folder)
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    assert is_rejected(folder)
 
 
 def test_changed_token_is_rejected(folder: Path) -> None:
@@ -111,15 +100,13 @@ def test_changed_token_is_rejected(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["vocab.json", "manifest.json"])
 def test_json_of_wrong_type_is_rejected(folder: Path, name: str, value: str) -> None:
     (folder / name).write_text(value)
-    with pytest.raises(UserError, match=DAMAGED):
-        load(folder)
+    assert is_rejected(folder)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("splits", None),
-        ("splits", []),
         ("splits", {"train": [0]}),
         ("settings", []),
         ("settings", {"name": "tiny", "normalization": {"capitals": True}}),
@@ -136,25 +123,19 @@ def test_json_of_wrong_type_is_rejected(folder: Path, name: str, value: str) -> 
 def test_invalid_manifest_is_rejected(folder: Path, key: str, value: object) -> None:
     file = folder / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    with pytest.raises(UserError, match=DAMAGED):
-        load(folder)
+    assert is_rejected(folder)
 
 
 def test_pickled_tokens_are_rejected(folder: Path) -> None:
     np.save(folder / "tokens.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match=DAMAGED):
-        load(folder)
+    assert is_rejected(folder)
 
 
-def test_prepare_rejects_damaged_corpus(folder: Path, tmp_path: Path) -> None:
+def test_only_incomplete_corpus_is_prepared_again(folder: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text("[")
     with pytest.raises(UserError, match=DAMAGED):
         prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
-
-
-def test_incomplete_corpus_is_prepared_again(folder: Path, tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
-    (folder / "tokens.npy").write_bytes(b"half")
     again, made = prepare(single_chunk(RAW), SETTINGS, 5, tmp_path)
     assert made is True
     assert again.vocabulary.decode(again.tokens) == NORMAL

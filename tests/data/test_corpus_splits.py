@@ -9,7 +9,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.data.corpus import bounds_of, check_length, prepare
-from tests.sample_corpus import NORMAL, RAW, SETTINGS, single_chunk
+from tests.sample_corpus import SETTINGS, single_chunk
 
 SPLITS = [(0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.5, 0.25, 0.25), (0.7, 0.2, 0.1), (0.34, 0.33, 0.33)]
 
@@ -25,33 +25,23 @@ def test_split_requires_three_shares() -> None:
 def test_split_bounds(count: int, shares: tuple[float, float, float]) -> None:
     bounds = bounds_of(count, shares)
     assert list(bounds) == ["train", "val", "test"]
-    edges = [edge for pair in bounds.values() for edge in pair]
-    assert edges[0] == 0
-    assert edges[-1] == count
-    assert edges[1] == edges[2]
-    assert edges[3] == edges[4]
+    starts, stops = zip(*bounds.values(), strict=True)
+    assert [*starts, count] == [0, *stops]
     for (start, stop), share in zip(bounds.values(), shares, strict=True):
         assert abs(stop - start - share * count) <= 1
 
 
-def test_zero_share_gives_no_test_split(tmp_path: Path) -> None:
-    corpus, _ = prepare(single_chunk(RAW), replace(SETTINGS, split=(0.9, 0.1, 0.0)), 5, tmp_path)
-    assert corpus.split("test").size == 0
-    assert corpus.split("train").size + corpus.split("val").size == len(NORMAL)
-    assert corpus.final_split == "val"
-
-
-def required_length(shares: tuple[float, float, float], seq_len: int, count: int = 2) -> int:
+def required_length(shares: tuple[float, float, float], seq_len: int) -> int:
     """Return the number of characters that the error message requires."""
     with pytest.raises(UserError, match="expected at least") as caught:
-        check_length(count, shares, seq_len)
+        check_length(2, shares, seq_len)
     found = re.search(r"at least (\d+) characters", str(caught.value))
     assert found is not None
     return int(found[1])
 
 
 @pytest.mark.parametrize("shares", SPLITS, ids=str)
-@pytest.mark.parametrize("seq_len", [1, 7, 20])
+@pytest.mark.parametrize("seq_len", [1, 20])
 def test_too_short_text_is_rejected_with_required_length(
     tmp_path: Path, shares: tuple[float, float, float], seq_len: int
 ) -> None:
@@ -63,8 +53,10 @@ def test_too_short_text_is_rejected_with_required_length(
         prepare(single_chunk(text[: required - 1]), settings, seq_len, tmp_path)
     assert not any(tmp_path.iterdir())
     corpus, _ = prepare(single_chunk(text[:required]), settings, seq_len, tmp_path)
-    sizes = [corpus.split(name).size for name in ("train", "val", "test")]
-    assert all(size > seq_len for size, share in zip(sizes, shares, strict=True) if share)
+    sizes = {name: corpus.split(name).size for name in ("train", "val", "test")}
+    assert all(size > seq_len for size, share in zip(sizes.values(), shares, strict=True) if share)
+    assert sum(sizes.values()) == required
+    assert corpus.final_split == ("test" if shares[2] else "val")
 
 
 @pytest.mark.parametrize("shares", [*SPLITS, (0.5, 0.2, 0.3), (0.5, 0.05, 0.45)], ids=str)

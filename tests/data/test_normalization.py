@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -10,8 +9,7 @@ from src.data.normalization import Normalization, Normalizer, code_points, from_
 
 ANY = st.text(st.characters(exclude_categories=()))  # every code point, with lone surrogates
 NORMALIZATIONS = st.builds(Normalization, st.booleans(), st.booleans(), st.booleans())
-LETTERS_ONLY = Normalization(lowercase=False, letters_only=True, collapse_spaces=False)
-fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 def oracle(n: Normalization, text: str) -> str:
@@ -37,30 +35,12 @@ def test_code_points_round_trip(text: str) -> None:
     Normalization(False, True, False), "\u0416\u0443\u043a, na\u00efve; \u4f60\u597d! \u0627\u0644\u0639"
 )
 @example(Normalization(True, True, True), "")
+@example(Normalization(True, True, True), "Ah!  O,\nÉté 9")
 def test_normalization_matches_plain_python(normalization: Normalization, text: str) -> None:
-    assert normalization.apply(text) == oracle(normalization, text)
-
-
-@fast
-@given(NORMALIZATIONS, ANY)
-def test_normalization_is_idempotent(normalization: Normalization, text: str) -> None:
     """A normalized prompt stays unchanged."""
     once = normalization.apply(text)
+    assert once == oracle(normalization, text)
     assert normalization.apply(once) == once
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ((False, False, False), "Ah!  O,\nÉté 9"),
-        ((True, False, False), "ah!  o,\nété 9"),
-        ((False, True, False), "Ah   O  Été  "),
-        ((False, False, True), "Ah! O,\nÉté 9"),
-        ((True, True, True), "ah o été "),
-    ],
-)
-def test_normalization_settings(flags: tuple[bool, bool, bool], expected: str) -> None:
-    assert Normalization(*flags).apply("Ah!  O,\nÉté 9") == expected
 
 
 @fast

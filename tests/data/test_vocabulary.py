@@ -12,7 +12,7 @@ from src.data.normalization import Normalization, from_code_points
 from src.data.vocabulary import Vocabulary, write_normalized, write_tokens
 
 ANY = st.text(st.characters(exclude_categories=()))
-fast = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def characters(count: int) -> str:
@@ -21,31 +21,20 @@ def characters(count: int) -> str:
 
 
 @fast
-@given(ANY)
-@example("\ud800 \udcff")
-def test_encode_decode_round_trip(text: str) -> None:
-    vocabulary = Vocabulary.of(text)
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-@fast
 @given(ANY, st.randoms(use_true_random=False))
-def test_vocabulary_is_sorted_set(text: str, random: Random) -> None:
-    shuffled = list(text)
+@example("\ud800 \udcff", Random(0))
+def test_ids_are_positions_in_sorted_set(text: str, random: Random) -> None:
+    vocabulary, shuffled = Vocabulary.of(text), list(text)
     random.shuffle(shuffled)
-    assert Vocabulary.of(text).characters == "".join(sorted(set(text)))
-    assert Vocabulary.of("".join(shuffled)) == Vocabulary.of(text)
-
-
-@fast
-@given(ANY)
-def test_id_is_index_in_vocabulary(text: str) -> None:
-    vocabulary = Vocabulary.of(text)
-    assert vocabulary.encode(text).tolist() == [vocabulary.characters.index(c) for c in text]
+    assert vocabulary.characters == "".join(sorted(set(text)))
+    assert Vocabulary.of("".join(shuffled)) == vocabulary
+    ids = vocabulary.encode(text)
+    assert ids.tolist() == [vocabulary.characters.index(c) for c in text]
+    assert vocabulary.decode(ids) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16), (65536, np.uint16)]
+    ("count", "dtype"), [(0, np.uint8), (256, np.uint8), (257, np.uint16), (65536, np.uint16)]
 )
 def test_id_dtype_depends_on_vocabulary_size(count: int, dtype: type[np.unsignedinteger]) -> None:
     vocabulary = Vocabulary.of(characters(count))
@@ -55,13 +44,10 @@ def test_id_dtype_depends_on_vocabulary_size(count: int, dtype: type[np.unsigned
     assert ids.tolist() == list(range(count))
 
 
-def test_vocabulary_beyond_two_bytes_is_rejected() -> None:
-    with pytest.raises(UserError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
-        Vocabulary.of(characters(65537))
-
-
 def test_vocabulary_beyond_limit_is_rejected() -> None:
     assert len(Vocabulary.of(characters(300), most=300)) == 300
+    with pytest.raises(UserError, match=r"^data.max_vocabulary: expected at most 65536 .* got 65537: "):
+        Vocabulary.of(characters(65537))
     with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(301), most=300)
     message = str(caught.value)
@@ -70,39 +56,21 @@ def test_vocabulary_beyond_limit_is_rejected() -> None:
     assert "\n" not in message
 
 
-def test_message_of_large_vocabulary_is_short() -> None:
-    with pytest.raises(UserError) as caught:
-        Vocabulary.of(characters(9000)).encode("\uffff")
-    assert len(str(caught.value)) < 3000
-    assert "only the 9000 characters" in str(caught.value)
-
-
-@pytest.mark.parametrize(("count", "more"), [(299, ""), (300, ""), (301, ", ...")])
+@pytest.mark.parametrize(("count", "more"), [(299, ""), (300, ""), (301, ", ..."), (9000, ", ...")])
 def test_message_lists_first_300_characters(count: int, more: str) -> None:
-    vocabulary = Vocabulary.of(characters(count))
     with pytest.raises(UserError) as caught:
-        vocabulary.encode("?\uffff")
-    shown = repr(characters(min(count, 300)))
-    assert str(caught.value).endswith(f"model's vocabulary ({shown}{more}), got '\\uffff'")
+        Vocabulary.of(characters(count)).encode("\uffff")
+    expected = (
+        f"only the {count} characters of the model's vocabulary ({characters(min(count, 300))!r}{more})"
+    )
+    assert str(caught.value) == f"prompt: expected {expected}, got '\\uffff'"
 
 
 @pytest.mark.parametrize("unknown", ["?", "\n", "A", "Ж", "\U0001f600", "\udcff"])
-def test_unknown_character_message(unknown: str) -> None:
-    vocabulary = Vocabulary.of("banana")
-    expected = f"prompt: expected only the 3 characters of the model's vocabulary ('abn'), got {unknown!r}"
+def test_first_unknown_character_is_reported(unknown: str) -> None:
     with pytest.raises(UserError) as caught:
-        vocabulary.encode(f"ban{unknown}")
-    assert str(caught.value) == expected
-
-
-def test_first_unknown_character_is_reported() -> None:
-    with pytest.raises(UserError, match="got 'x'"):
-        Vocabulary.of("ab").encode("abxzb")
-
-
-def test_empty_text_has_no_ids() -> None:
-    assert Vocabulary.of("ab").encode("").shape == (0,)
-    assert Vocabulary.of("ab").decode(np.zeros(0, np.uint8)) == ""
+        Vocabulary.of("banana").encode(f"ban{unknown}az")
+    assert str(caught.value).endswith(f" ('abn'), got {unknown!r}")
 
 
 AS_IT_IS = Normalization(lowercase=False, letters_only=False, collapse_spaces=False)
@@ -110,7 +78,7 @@ PLAIN = "Shall I compare thee to a summer's day?\n" * 3
 SIGNS = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 32, 10_000])
+@pytest.mark.parametrize("size", [1, 5, 32, 10_000])
 @pytest.mark.parametrize(
     "text",
     [PLAIN, PLAIN + "\u0416" + PLAIN, "\u00e9\U0001f600" + PLAIN + "\ud800\udfff", PLAIN + SIGNS + PLAIN],
@@ -132,7 +100,7 @@ def test_tokens_do_not_depend_on_chunks(
 
 @pytest.mark.parametrize("line", [PLAIN, PLAIN + "\u0416"], ids=["ASCII", "other"])
 def test_tokenization_memory_is_bounded(tmp_path: Path, line: str) -> None:
-    times = 5_000_000 // len(line)
+    times = 3_000_000 // len(line)
     with (tmp_path / "text").open("w", encoding="utf-8") as out:
         for _ in range(times):
             out.write(line)
@@ -140,5 +108,5 @@ def test_tokenization_memory_is_bounded(tmp_path: Path, line: str) -> None:
     write_tokens(tmp_path / "text", times * len(line), Vocabulary.of(line), tmp_path / "tokens.npy")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2_500_000
+    assert peak < 2_000_000
     assert np.load(tmp_path / "tokens.npy", mmap_mode="r").shape == (times * len(line),)

@@ -15,7 +15,7 @@ from src.experiments import cell_analyses as cells
 from src.experiments import results
 from src.experiments import training_analyses as training
 from src.experiments.runner import EXPERIMENTS
-from src.sweeps.sweep import Job, Sweep
+from src.tracking.sweep import Job, Sweep
 from tests.conftest import ignore_mlflow_warnings
 from tests.fake_jobs import UNIFORM, clipping_sweep, job_result, variants, with_gradient, with_samples
 from tests.figure_checks import clipped_texts

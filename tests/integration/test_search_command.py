@@ -16,7 +16,7 @@ from src.common.files import CONF
 from src.common.job_result import read_results
 from src.config.schema import Config
 from src.sweeps import job as sweep_job
-from src.sweeps.sweep import Job
+from src.tracking.sweep import Job
 from tests.commands import CommandResult, RunCli
 from tests.conftest import ignore_mlflow_warnings
 from tests.sweep_runs import SHORT

@@ -11,7 +11,7 @@ import pytest
 
 from src.common.job_result import JobResult, best_of
 from src.sweeps import job as sweep_job
-from src.sweeps.sweep import Job, Sweep
+from src.tracking.sweep import Job, Sweep
 from tests.commands import CommandResult, RunCli
 from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect

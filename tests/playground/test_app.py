@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.config.schema import PlayConfig
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.diagnostics.unit_analysis import collect_activations
@@ -19,7 +20,7 @@ from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.playground import generation
 from src.playground.generation import (
-    GenerationRequest,
+    KEYS,
     ModelCache,
     NextCharacter,
     TextStream,
@@ -34,6 +35,7 @@ from src.tracking.event_log import EventLog
 from src.tracking.mlflow_server import check_free, is_listening
 from src.tracking.run_record import RunRecord
 from tests.commands import RunCli, free_port
+from tests.compose import composed
 from tests.conftest import ignore_mlflow_warnings
 
 
@@ -58,10 +60,15 @@ def test_validation_error_messages(key: str, value: float | None, expected: str 
 
 
 def test_parse_request_converts_types() -> None:
-    typed = {"prompt": "a", "temperature": 1, "top_k": 3.0, "top_p": None, "length": 10.0, "seed": 2.0}
-    request = parse_request(typed)
-    assert request == GenerationRequest("a", 1, 3, None, 10, 2)
+    values = {"prompt": "a", "temperature": 1, "top_k": 3.0, "top_p": None, "length": 10.0, "seed": 2.0}
+    request = parse_request(composed("play"), values)
+    assert [getattr(request, key) for key in KEYS] == ["a", 1, 3, None, 10, 2]
     assert [type(request.top_k), type(request.length), type(request.seed)] == [int, int, int]
+
+
+def settings(*values: Any) -> PlayConfig:
+    """Return a config with these values of KEYS."""
+    return parse_request(composed("play"), dict(zip(KEYS, values, strict=True)))
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def model() -> TrainedModel:
 
 
 def test_chunks_are_text_of_sample(model: TrainedModel) -> None:
-    stream = TextStream(model, GenerationRequest("ab", 0.8, 3, 0.9, 50, 7))
+    stream = TextStream(model, settings("ab", 0.8, 3, 0.9, 50, 7))
     chunks = []
     while not stream.ended:
         chunks.append(stream.next_chunk(8))
@@ -85,7 +92,7 @@ def test_chunks_are_text_of_sample(model: TrainedModel) -> None:
 
 
 def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 100_000, 1))
+    stream = TextStream(model, settings("ab", 1.0, None, None, 100_000, 1))
     assert 0 < len(stream.next_chunk(None)) < 100_000
     assert not stream.ended
     monkeypatch.setattr(generation, "TIME_SLICE", 0.0)
@@ -99,7 +106,7 @@ def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.Mo
 def test_next_character_has_probabilities_of_sampling(
     model: TrainedModel, temperature: float, top_k: int | None, top_p: float | None
 ) -> None:
-    request = GenerationRequest("ab", temperature, top_k, top_p, 1200, 7)
+    request = settings("ab", temperature, top_k, top_p, 1200, 7)
     stream, chunks = TextStream(model, request), [request.prompt]
     while not stream.ended:
         chunks.append(stream.next_chunk(None))
@@ -121,7 +128,7 @@ def test_next_character_has_probabilities_of_sampling(
 
 def test_unlikely_next_character_is_shown(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "NUM_LIKELIEST", 1)
-    reader = NextCharacter(model, GenerationRequest("ab", 1.0, None, None, 5, 7))
+    reader = NextCharacter(model, settings("ab", 1.0, None, None, 5, 7))
     (first, share), *rest = reader.likeliest("ab", 1)
     assert rest == []
     other = "c" if first != "c" else "a"
@@ -132,13 +139,13 @@ def test_unlikely_next_character_is_shown(model: TrainedModel, monkeypatch: pyte
 
 
 def test_empty_text_ends_immediately(model: TrainedModel) -> None:
-    stream = TextStream(model, GenerationRequest("ab", 1.0, None, None, 0, 1))
+    stream = TextStream(model, settings("ab", 1.0, None, None, 0, 1))
     assert (stream.next_chunk(10), stream.ended, stream.rate) == ("", True, "0 characters")
 
 
 def test_unknown_character_is_rejected(model: TrainedModel) -> None:
     with pytest.raises(UserError, match=r"prompt: expected only the 4 characters .* got 'x'"):
-        TextStream(model, GenerationRequest("x", 1.0, None, None, 10, 1))
+        TextStream(model, settings("x", 1.0, None, None, 10, 1))
 
 
 def test_settings_diff_lists_leading_settings_first() -> None:

@@ -30,8 +30,8 @@ def section(docstring: str, name: str) -> str:
 def faults(function: Function) -> list[str]:
     """Return what the docstring of a function lacks."""
     docstring = ast.get_docstring(function) or ""
-    if any("overload" in ast.unparse(decorator) for decorator in function.decorator_list):
-        return []
+    if {"overload", "override"} & {ast.unparse(decorator) for decorator in function.decorator_list}:
+        return []  # described by the implementation, or by the method of the base class
     described = re.findall(r"^    \*{0,2}(\w+)(?: \(.*?\))?:", section(docstring, "Args"), re.MULTILINE)
     every = [argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)]
     parameters = [name for name in every if name not in ("self", "cls", "_")]

@@ -20,19 +20,10 @@ from src.rnn.parameters import RNNConfig
 NUMBER = 4  # bytes of a float32
 
 
-def activation_bytes(architecture: RNNConfig, steps: int, batch: int) -> int:
-    """Return the bytes that a forward and a backward pass over (T, B) = (steps, batch) write."""
+def training_bytes(architecture: RNNConfig, steps: int, batch: int) -> int:
+    """Return the bytes of a training step over (T, B) = (steps, batch) in one process."""
     a = architecture
     window = a.layers * steps * batch * a.hidden
-    return NUMBER * (window * (a.gates + a.states + 1) + window + 2 * steps * batch * a.vocab)
-
-
-def weight_bytes(architecture: RNNConfig) -> int:
-    """Return the bytes of weights, gradient, optimizer state, averages and derived arrays."""
-    a = architecture
-    return NUMBER * (6 * a.size() + a.gates * a.hidden**2 + 9 * a.gates * a.vocab * a.hidden)
-
-
-def training_bytes(architecture: RNNConfig, steps: int, batch: int) -> int:
-    """Return the bytes of a whole training step in one process."""
-    return activation_bytes(architecture, steps, batch) + weight_bytes(architecture)
+    activations = window * (a.gates + a.states + 1) + window + 2 * steps * batch * a.vocab
+    weights = 6 * a.size() + a.gates * a.hidden**2 + 9 * a.gates * a.vocab * a.hidden
+    return NUMBER * (activations + weights)

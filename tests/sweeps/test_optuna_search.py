@@ -19,7 +19,7 @@ from src.common.process import available_cores
 from src.config.resolvers import register_configs
 from src.sweeps import hydra_callback
 from src.sweeps.optuna_search import PerTrialSeededSampler, validate_settings
-from src.sweeps.sweep import format_value
+from src.tracking.sweep import format_value
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 

@@ -7,7 +7,7 @@ import pytest
 from src.common.job_result import JobResult, final_score
 from src.sweeps.seed_stats import describe_seeds, mean, std
 from src.sweeps.summary import print_table
-from src.sweeps.sweep import Sweep
+from src.tracking.sweep import Sweep
 
 
 def job_result(number: int, loss: float | None, status: str = "FINISHED", **swept: str) -> JobResult:

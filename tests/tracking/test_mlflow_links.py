@@ -8,9 +8,9 @@ import pytest
 
 from src.common.files import PROJECT
 from src.config.schema import PathsConfig, TrackingConfig
-from src.sweeps.sweep import Job, Sweep
 from src.tracking import mlflow_links
 from src.tracking.mlflow_links import LOCAL, SweepLinks, sweep_links, view_state
+from src.tracking.sweep import Job, Sweep
 from tests.conftest import ignore_mlflow_warnings
 
 

@@ -15,9 +15,10 @@ from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import RNNConfig
+from src.tracking.directory_store import DirectoryStore
 from src.tracking.event_log import NAME, EventLog
 from src.tracking.run_record import RunRecord
-from src.tracking.run_store import DirectoryStore, find_folder
+from src.tracking.run_store import find_folder
 
 
 class Outputs:

@@ -10,30 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from typing_extensions import TypedDict  # pydantic rejects typing's before Python 3.12
-
-from src.common.files import parse_json, write_json
-from src.sweeps.median_pruner import MedianPruner
+from src.common.files import parse_json, read_json, record_schema, write_json
 from src.tracking.run import SWEEP_TAG_PREFIX
-from src.tracking.run_record import JOB_NOTE, read_job_note
+from src.tracking.run_record import JOB_NOTE, JobNote
 
 SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
-
-
-class SweepFields(TypedDict):
-    """The fields of a `Sweep` as JSON.
-
-    Attributes:
-        id: See `Sweep.id`.
-        name: See `Sweep.name`.
-        keys: See `Sweep.keys`.
-        folder: See `Sweep.folder`.
-    """
-
-    id: str
-    name: str
-    keys: list[str]
-    folder: str
+FIELDS = record_schema(id=str, name=str, keys=list[str], folder=str)  # of a Sweep
 
 
 @dataclass(frozen=True)
@@ -65,7 +47,7 @@ class Sweep:
             The exported sweep; None outside a sweep.
         """
         exported = os.environ.get(SWEEP_ENV)
-        return cls(**parse_json(unquote(exported), SweepFields)) if exported else None
+        return cls(**parse_json(unquote(exported), FIELDS)) if exported else None
 
 
 @dataclass
@@ -99,27 +81,23 @@ class Job:
     @property
     def name(self) -> str:
         """The swept overrides, `hidden=64 clip=1`; `job 3` where nothing is swept."""
-        return (
-            " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
-            or f"job {self.number}"
-        )
+        swept = " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
+        return swept or f"job {self.number}"
 
     def tags(self) -> dict[str, str]:
-        """Return the MLflow tags that make a run a member of the sweep.
+        """Return the tags that make a run a member of the sweep.
 
         Returns:
-            The parent run's id and the description of the job, by tag name.
+            Tag name to text: the id of the parent run, and the description of the job.
         """
-        return {
-            "mlflow.parentRunId": self.sweep.id,
-            SWEEP_TAG_PREFIX + self.sweep.id: json.dumps(self.describe()),
-        }
+        note = json.dumps(self.describe())
+        return {"mlflow.parentRunId": self.sweep.id, SWEEP_TAG_PREFIX + self.sweep.id: note}
 
     def describe(self) -> dict[str, Any]:
         """Return the note that a run keeps in sweep.json.
 
         Returns:
-            The sweep's id, and the number, name and swept overrides of the job, as `JobNote`.
+            The content of a `JobNote`.
         """
         return {"sweep": self.sweep.id, "number": self.number, "name": self.name, "swept": self.swept}
 
@@ -127,26 +105,14 @@ class Job:
         """Write the note of the job into a run directory; keep the note of another sweep under another name.
 
         Args:
-            folder: The run directory. Where it holds the note of an earlier sweep, that sweep's job counts as
-                reused.
+            folder: The run directory. The job of an earlier sweep in it counts as reused.
         """
         file = folder / JOB_NOTE
         if file.exists():
-            note = read_job_note(file)
+            note = read_json(file, JobNote)
             if note["sweep"] != self.sweep.id:
                 write_json(folder / f"sweep-{note['sweep']}.json", {**note, "reused": True})
         write_json(file, self.describe())
-
-    def pruner(self, runs: Path) -> MedianPruner:
-        """Build the pruner of the job.
-
-        Args:
-            runs: Folder of the run directories in which the finished jobs are found.
-
-        Returns:
-            The pruner, which compares with the finished jobs of the sweep.
-        """
-        return MedianPruner(runs, self.sweep.id)
 
 
 def format_value(value: str) -> str:

@@ -3,9 +3,12 @@
 from pathlib import Path
 from statistics import median
 
+from typing_extensions import override
+
 from src.common.callback import Callback
+from src.common.files import read_json
 from src.common.job_result import PRUNED
-from src.tracking.run_record import JOB_NOTE, read_events, read_job_note
+from src.tracking.run_record import JOB_NOTE, JobNote, read_events
 from src.training.trainer import Trainer
 
 N_STARTUP_TRIALS = 5  # finished jobs; the median of fewer is unreliable
@@ -32,28 +35,21 @@ class MedianPruner(Callback):
         # (step, val/loss) points by run directory, read once; empty for a failed job and for other sweeps
         self.curves: dict[Path, list[tuple[int, float]]] = {}
 
+    @override
     def on_validation_end(self, trainer: Trainer, val_loss: float) -> None:
-        """Request a stop when the job is to be pruned.
-
-        Args:
-            trainer: The trainer of this job.
-            val_loss: Validation loss in nats per character; not used, because the best loss so far counts.
-        """
         if self.should_prune(trainer.step, trainer.best.loss):
             trainer.request_stop(PRUNED)
 
     def should_prune(self, step: int, loss: float) -> bool:
         """Return whether the job is worse than the median of the finished jobs, and count one validation.
 
-        False before N_WARMUP_EVALS validations, or with fewer than N_STARTUP_TRIALS finished jobs to compare
-        with.
-
         Args:
             step: Optimizer step of this validation.
             loss: Lowest val/loss of this job so far, in nats per character.
 
         Returns:
-            True if `loss` is above the median of the lowest val/loss of the finished jobs up to `step`.
+            True if `loss` is above the median of the lowest val/loss of the finished jobs up to `step`; False
+            before N_WARMUP_EVALS validations, or with fewer than N_STARTUP_TRIALS jobs to compare with.
         """
         self.validations += 1
         self._refresh()
@@ -70,7 +66,7 @@ class MedianPruner(Callback):
         for file in self.runs.glob(f"*/{JOB_NOTE}"):
             if file.parent in self.curves:
                 continue
-            run = read_events(file.parent) if read_job_note(file)["sweep"] == self.sweep else None
+            run = read_events(file.parent) if read_json(file, JobNote)["sweep"] == self.sweep else None
             if run is None or run.status != "RUNNING":
                 finished = run if run and run.status == "FINISHED" else None
                 self.curves[file.parent] = finished.curves.get("val/loss", []) if finished else []
