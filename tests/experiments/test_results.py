@@ -15,7 +15,7 @@ from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.results import earlier_measures, publish, read_record, record, render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
-from tests.commands import PROJECT
+from tests.commands import PROJECT, RunCli
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
 
@@ -198,3 +198,18 @@ def test_pages_show_measured_results(tmp_path: Path) -> None:
     copies[1].write_text("no table")
     with pytest.raises(ValueError, match="expected <!-- results -->"):
         results.update_pages(*copies)
+
+
+def test_reproduce_writes_report_with_links(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = [replace(with_text(job, "love"), run_id="a1", directory="d1") for job in clipping_sweep()]
+    outcome = replace(build_result(EXPERIMENTS["clipping"], "quick", jobs), comparison="sweeps/s/page.html")
+    monkeypatch.setattr("src.experiments.runner.run", lambda *_: outcome)
+    for tracking, links in (("mlflow", {"http://127.0.0.1:5000/#/runs/a1"}), ("none", set())):
+        run_cli(
+            "reproduce", "experiments=[clipping]", f"output_dir={tmp_path}", f"tracking={tracking}"
+        ).check()
+        page = (tmp_path / "reproduction.html").read_text()
+        assert set(re.findall(r'<a [^>]*href="([^"]*)"', page)) == {"sweeps/s/page.html", "runs/d1/", *links}
+        assert ("The links to MLflow open while" in page) == bool(links)
