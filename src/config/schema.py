@@ -57,6 +57,18 @@ def is_split(shares: list[float]) -> bool:
     return fractions and abs(sum(shares) - 1) < 1e-9 and shares[0] > 0 and shares[1] > 0
 
 
+def is_experiment_name(name: Any) -> bool:
+    """Test the name of an experiment, which MLflow would refuse only when it uploads a run.
+
+    Args:
+        name: Value of the key.
+
+    Returns:
+        True for a text of 1 to 500 characters that are not all white space.
+    """
+    return isinstance(name, str) and bool(name.strip()) and len(name) <= 500
+
+
 def absolute_path(path: str | None) -> str | None:
     """Return the absolute path of a text, so that a run finds it from every directory.
 
@@ -131,7 +143,7 @@ class TrackingConfig:
     group: ClassVar = "tracking"
     name: str = str_field(choices=("mlflow", "none"))
     uri: str | None = str_field(none_means="the project's own database")
-    experiment: str = str_field()
+    experiment: str = constrained("a text of 1 to 500 characters", predicate=is_experiment_name)
     run_name: str | None = str_field(none_means="a name made from the config")
 
     @property
