@@ -199,9 +199,11 @@ def log_run_start(
     }
     size, splits = corpus.tokens.size, corpus.bounds
     profile = {"characters": size, "vocabulary": len(corpus.vocabulary), "splits": splits}
+    profile |= {"files": corpus.files}
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
-    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
-    params = flatten(config) | {"parameters": trainer.architecture.size()}
+    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {corpus.name}"
+    # `data` is the name of the text: of the user's own text, `file` would say nothing.
+    params = flatten(config) | {"data": corpus.name, "parameters": trainer.architecture.size()}
     log.start(job.name if job else named, params, tags, data, busy_cores=workers)
     write_json(log.folder / "environment.json", env)
     log.log_artifact(log.folder / "environment.json")

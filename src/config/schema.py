@@ -69,16 +69,32 @@ def is_experiment_name(name: Any) -> bool:
     return isinstance(name, str) and bool(name.strip()) and len(name) <= 500
 
 
-def absolute_path(path: str | None) -> str | None:
+def absolute_path(path: Any) -> Any:
     """Return the absolute path of a text, so that a run finds it from every directory.
 
     Args:
-        path: Path as typed; None and MISSING are returned unchanged.
+        path: Path or list of paths as typed; any other value, an empty text and MISSING are returned
+            unchanged.
 
     Returns:
-        The absolute path.
+        The absolute path, or a list of them.
     """
-    return path if path in (None, MISSING) else str(absolute(path))
+    if isinstance(path, list):
+        return [absolute_path(each) for each in path]
+    return str(absolute(path)) if isinstance(path, str) and path not in ("", MISSING) else path
+
+
+def is_path(path: Any) -> bool:
+    """Test the path of a text.
+
+    Args:
+        path: Value of the key.
+
+    Returns:
+        True for a text, or for a list of texts; none of them is empty.
+    """
+    paths = path if isinstance(path, list) else [path]
+    return bool(paths) and all(isinstance(each, str) and each for each in paths)
 
 
 @define(on_setattr=frozen)
@@ -87,10 +103,14 @@ class DataConfig:
 
     group: ClassVar = "data"
     name: str = str_field(choices=("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file"))
-    path: str | None = attrs.field(
+    path: Any = attrs.field(  # a text, or a list of texts, which OmegaConf cannot declare
         default=MISSING,
         converter=absolute_path,
-        validator=Constraint("a text", none_means="the corpus's own source"),
+        validator=Constraint(
+            "a file, a folder, a pattern such as texts/*.txt, or a list of them in brackets",
+            predicate=is_path,
+            none_means="the corpus's own source",
+        ),
     )
     lowercase: bool = bool_field()
     letters_only: bool = bool_field()
