@@ -41,7 +41,7 @@ def format_summary(result: "RunResult", config: Config) -> str:
     """
     parts = [result.evaluation.table()]
     for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
+        parts.append(f"{metrics.describe()}\n  {result.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         server, command = ui_location(config)
@@ -57,8 +57,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
 
     Args:
         config: Validated config; its group `data` names the text and how to prepare it.
-        with_prompt: Whether to check now that the vocabulary can encode the prompt, and not only after
-            training.
+        with_prompt: Whether to check now that the vocabulary can encode the prompt of the config, if it has
+            one, and not only after training.
 
     Returns:
         The corpus.
@@ -71,7 +71,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
         if (value := getattr(config, key)) is not None:
             raise invalid_value_error(key, "null, except with python -m src.train without --multirun", value)
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
-    if with_prompt:
+    if with_prompt and config.prompt is not None:
         corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
     state = "prepared" if fresh else "already prepared"
     echo_err(

@@ -206,7 +206,7 @@ class Config(PathsConfig):
     max_eval_chars: int | None = int_field(ge=1, none_means="no limit")
     temperature: float = float_field(ge=0)
     temperatures: list[float] = constrained("numbers", ge=0, is_list=True)
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="the beginning of the validation split")
     length: int = int_field(ge=0)
     seed: int = int_field(ge=0)
     batch_size: int = int_field(ge=1)
@@ -288,7 +288,7 @@ class SampleConfig(PathsConfig):
     """Keys of the command `sample`, explained in conf/sample.yaml."""
 
     run: str = str_field()
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="that of the run")
     temperature: float = float_field(ge=0)
     top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")
@@ -328,7 +328,7 @@ class PlayConfig(UiConfig):
 
     left: str = str_field()
     right: str = str_field()
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="that of the run")
     temperature: float = float_field(ge=0)
     top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ Text = Callable[[], Iterable[tuple[str, Iterable[bytes]]]]
 # Since format 3: no byte order mark, one kind of line end, lower case by character. For an ASCII text without
 # `\r` only the digest changed; for other texts the number keeps a corpus of format 2 from being reused.
 FORMAT = 3
+SHORTEST_OPENING, LONGEST_OPENING = 20, 30  # characters of the prompt that a text gives itself
 SPLITS = ("train", "val", "test")
 
 
@@ -86,9 +88,37 @@ class Corpus:
         return self.tokens[start:stop]
 
     @property
+    def opening(self) -> str:
+        """Beginning of the validation split: the prompt of a run for which none is given (`opening_of`)."""
+        return opening_of(self.vocabulary.decode(self.split("val")[: 2 * LONGEST_OPENING]))
+
+    @property
     def final_split(self) -> str:
         """Split of the final scores: `test`, or `val` if there is no test split."""
         return "test" if self.split("test").size else "val"
+
+
+def opening_of(text: str) -> str:
+    """Cut the beginning of a text at words.
+
+    Args:
+        text: The text, which may begin inside a word.
+
+    Returns:
+        From the beginning of a word, as many whole words as LONGEST_OPENING characters hold, with one space
+        or line end after the last. Of a text without spaces (Chinese, DNA), or with too few of them, the
+        first SHORTEST_OPENING characters.
+
+    Examples:
+        >>> opening_of("ghtly spent  now proceeds the time that was forgotten")
+        'spent  now proceeds the time '
+        >>> opening_of("GATTACA" * 9)
+        'GATTACAGATTACAGATTAC'
+    """
+    first = re.search(r"\s(?=\S)", text[:LONGEST_OPENING])
+    text = text[first.end() if first else 0 :][:LONGEST_OPENING]
+    ends = [space.end() for space in re.finditer(r"(?<=\S)\s", text)]
+    return text[: ends[-1] if ends and ends[-1] >= SHORTEST_OPENING else SHORTEST_OPENING]
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:

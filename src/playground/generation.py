@@ -52,10 +52,10 @@ def parse_request(config: PlayConfig, typed: dict[str, Any]) -> PlayConfig:
         typed: One of KEYS to value, all of them valid (`validation_error`).
 
     Returns:
-        The changed copy, with whole numbers as integers.
+        The changed copy, with whole numbers as integers, and no prompt for an empty one.
     """
     integers = {k: int(v) for k, v in typed.items() if CONSTRAINTS[k].kind == "an integer" and v is not None}
-    return attrs.evolve(config, **{**typed, **integers})
+    return attrs.evolve(config, **{**typed, **integers, "prompt": typed["prompt"] or None})
 
 
 class TextStream:
@@ -63,14 +63,18 @@ class TextStream:
 
     Args:
         model: The trained network with its vocabulary.
-        request: Prompt and settings of the generation.
+        request: Prompt and settings of the generation; without a prompt, that of the model is used.
+
+    Attributes:
+        prompt: Beginning of the text.
 
     Raises:
         UserError: The vocabulary lacks a character of the prompt.
     """
 
     def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
-        settings = {key: getattr(request, key) for key in KEYS}
+        self.prompt = model.prompt if request.prompt is None else request.prompt
+        settings = {key: getattr(request, key) for key in KEYS} | {"prompt": self.prompt}
         self.characters = sample(model, rng=np.random.default_rng(settings.pop("seed")), **settings)
         self.written = 0  # characters
         self.seconds = 0.0  # processor time of the thread, so that other threads do not count

@@ -35,7 +35,7 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
     if model.vocabulary != vocabulary:
         raise UserError(
             f"init_from: expected a model that was trained on the same {len(vocabulary)} characters, got "
-            f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.characters!r}"
+            f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.listed()}"
         )
     differ = [f"{key}={theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
     if differ:

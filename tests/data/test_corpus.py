@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data import sources
-from src.data.corpus import FORMAT, Corpus, load, prepare
+from src.data.corpus import FORMAT, Corpus, load, opening_of, prepare
 from src.data.normalization import Normalization
 from src.data.sources import characters
 from tests.sample_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, single_chunk
@@ -97,6 +97,34 @@ def test_manifest_content(corpus: Corpus) -> None:
         "tokens": {"dtype": "uint8", "sha256": hashlib.sha256(corpus.tokens.tobytes()).hexdigest()},
         "splits": {"train": [0, 320], "val": [320, 360], "test": [360, 400]},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("оз и солнце; день чудесный! Ещё ты дремлешь", "и солнце; день чудесный! Ещё "),
+        ("NOT TO BE, THAT IS THE QUESTION:\nWHETHER", "TO BE, THAT IS THE QUESTION:\n"),
+        ("ACGTTGCA" * 9, "ACGTTGCAACGTTGCAACGT"),
+        ("ACGTTGCA" * 3 + "\n" + "GATTACA" * 9, "GATTACAGATTACAGATTAC"),
+        (
+            "道可道。非常道。名可名。非常名。无名天地之始。有名万物之母。" * 2,
+            "道可道。非常道。名可名。非常名。无名天地",
+        ),
+        ("ερα Πηληϊάδεω Ἀχιλῆος  δ οὐλομένην", "Πηληϊάδεω Ἀχιλῆος  δ "),
+        ("un tekevi, aivoni ajattelevi lähteäni", "tekevi, aivoni ajattelevi "),
+        ("  que l'été s'achève  \n\nEt puis voilà", "que l'été s'achève  \n\nEt puis "),
+        (" ab" * 2, "ab ab"),
+        (" " * 90, " " * 20),
+        ("ab", "ab"),
+    ],
+)
+def test_opening_is_cut_at_words(text: str, opening: str) -> None:
+    assert opening_of(text) == opening
+
+
+def test_opening_is_beginning_of_validation_split(corpus: Corpus) -> None:
+    assert corpus.vocabulary.decode(corpus.split("val")) == "shall i compare thee to a summer s day  "
+    assert corpus.opening == "i compare thee to a summer s "
 
 
 def test_corpus_of_earlier_version_is_used(corpus: Corpus) -> None:

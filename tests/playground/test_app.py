@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,13 @@ def test_chunks_are_text_of_sample(model: TrainedModel) -> None:
     assert "".join(chunks) == "".join(whole)
     assert stream.written == 50
     assert re.fullmatch(r"50 characters, computed at [\d,]+ a second", stream.rate)
+
+
+def test_text_without_prompt_begins_with_that_of_model(model: TrainedModel) -> None:
+    own = replace(model, prompt="cab ")
+    stream = TextStream(own, settings("", 0.8, 3, 0.9, 50, 7))
+    whole = sample(model, "cab ", 0.8, 50, np.random.default_rng(7), top_k=3, top_p=0.9)
+    assert (stream.prompt, stream.next_chunk(50)) == ("cab ", "".join(whole))
 
 
 def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
