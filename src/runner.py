@@ -131,7 +131,7 @@ def run(
         if resumed:
             samples.restore(resumed.checkpoint.state["sample_chars"])
         with ProgressBar(samples) as progress:
-            callbacks = [samples, progress, *optional_callbacks(log, config, job)]
+            callbacks = [samples, progress, *optional_callbacks(log, trainer, job)]
             # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
@@ -148,20 +148,21 @@ def run(
     return replace(final, run_id=log.run_id)
 
 
-def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callback]:
+def optional_callbacks(log: Run, trainer: Trainer, job: Job | None) -> list[Callback]:
     """Build the callbacks that a config or a sweep asks for.
 
     Args:
         log: The run.
-        config: Validated config of the run.
+        trainer: The trainer, which has the config and the corpus.
         job: The job of a sweep that the run is; None outside a sweep.
 
     Returns:
         Early stopping and, where they are configured, the pruner and the diagnostics.
     """
+    config = trainer.config
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
-        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id))
+        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id, trainer.corpus.digest))
     if config.diagnostics:
         from src.diagnostics.gradient_flow import DiagnosticsCallback
 

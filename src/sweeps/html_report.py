@@ -8,7 +8,7 @@ import jinja2
 
 from src.common.console import pluralize
 from src.common.files import PROJECT
-from src.common.job_result import JobResult, best_of, final_score
+from src.common.job_result import JobResult, best_of_texts, final_score
 from src.sweeps.seed_stats import describe_seeds
 
 
@@ -36,7 +36,7 @@ def render_template(name: str, **variables: Any) -> str:
 
 
 def rank_results(rows: list[JobResult]) -> list[JobResult]:
-    """Sort the jobs of a sweep: the lowest val/loss first.
+    """Sort the jobs of a sweep: the lowest val/loss first; jobs of different texts, text by text.
 
     Jobs that did not finish come last; among the finished jobs, those without a finite val/loss. Jobs that
     are equal in both keep the order of their numbers.
@@ -47,9 +47,15 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
     Returns:
         The same results in a new list.
     """
+    first = {row.data_digest: row.number for row in sorted(rows, key=lambda row: -row.number)}
     return sorted(
         rows,
-        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else inf, row.number),
+        key=lambda row: (
+            row.status != "FINISHED",
+            first[row.data_digest],
+            row.loss if isfinite(row.loss) else inf,
+            row.number,
+        ),
     )
 
 
@@ -65,7 +71,7 @@ def render_page(title: str, rows: list[JobResult]) -> str:
     """
     from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
 
-    rows, best = rank_results(rows), best_of(rows)
+    rows, best = rank_results(rows), best_of_texts(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
     sampled, samples = select_samples(rows)
@@ -86,21 +92,24 @@ def render_page(title: str, rows: list[JobResult]) -> str:
     )
 
 
-def summary(rows: list[JobResult], best: JobResult | None) -> str:
-    """Describe the number of jobs and the best one in a sentence.
+def summary(rows: list[JobResult], best: list[JobResult]) -> str:
+    """Describe the number of jobs and the best one of each text.
 
     Args:
         rows: Results of all jobs.
-        best: The finished job with the lowest val/loss; None where no job has one.
+        best: The finished job with the lowest val/loss of each text; empty where no job has a val/loss.
 
     Returns:
         The number of jobs, of finished jobs, and the best job with its val/loss in nats per character.
     """
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{pluralize(len(rows), 'job')}, {finished} finished."
-    if best is None:
+    if not best:
         return f"{count} None of them has a val/loss."
-    return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
+    for each in best:
+        where = f" on {each.text}" if len(best) > 1 else ""
+        count += f" Best{where}: {each.name}, val/loss {each.loss:.4f} nats per character, run {each.run_id}."
+    return count
 
 
 def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:

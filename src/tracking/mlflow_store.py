@@ -65,7 +65,7 @@ class MlflowStore(DirectoryStore):
         runs = self._search(FINISHED, NEWEST_FIRST, 1)
         if query == "best" and runs:
             digest = data_digest or runs[0].data.tags.get("data_digest", "")
-            where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
+            where = f"{FINISHED} AND tags.data_digest = '{digest}'"
             # of equal losses the first run is the best
             runs = self._search(where, ["metrics.`val/loss` ASC", "attributes.start_time ASC"], 1)
         if not runs:
