@@ -11,6 +11,7 @@ import glob
 import hashlib
 import importlib.util
 import io
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
@@ -112,9 +113,9 @@ def find_files(path: str | list[str] | None) -> tuple[Path, ...]:
     found: set[Path] = set()
     for text in [path] if isinstance(path, str) else path or []:
         place, files = Path(text).expanduser().absolute(), []
-        if place.is_dir():
+        if os.path.isdir(place):  # unlike Path.is_dir, also for a name that is too long
             files = [file for file in place.iterdir() if not (file.name.startswith(".") or file.is_dir())]
-        elif place.exists() or not glob.has_magic(text):
+        elif not glob.has_magic(text) or os.path.exists(place):
             files = [place]
         else:
             matching = map(Path, glob.glob(str(place), recursive=True))
