@@ -304,7 +304,7 @@ def quote_override(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key not in RAW_STRING_KEYS or value in ("", "null") or QUOTED_RE.fullmatch(value):
         return argument
-    if key == "data.path" and re.fullmatch(r"\[[^\"']+\]", value):
+    if key == "data.path" and re.fullmatch(r"\[[^\"']*\]", value):
         return f"{key}=[{','.join(quote(each.strip()) for each in value[1:-1].split(','))}]"
     return f"{key}={quote(value)}"
 

@@ -97,12 +97,15 @@ def is_path(path: Any) -> bool:
     return bool(paths) and all(isinstance(each, str) and each for each in paths)
 
 
+CORPORA = ("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
+
+
 @define(on_setattr=frozen)
 class DataConfig:
     """Keys of the group `data`, explained in conf/data/: a corpus and how its text is prepared."""
 
     group: ClassVar = "data"
-    name: str = str_field(choices=("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file"))
+    name: str = str_field(choices=CORPORA)
     path: Any = attrs.field(  # a text, or a list of texts, which OmegaConf cannot declare
         default=MISSING,
         converter=absolute_path,
