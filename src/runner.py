@@ -39,7 +39,7 @@ def format_summary(result: "RunResult", config: Config) -> str:
     """
     parts = [result.evaluation.table()]
     for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
+        parts.append(f"{metrics.describe()}\n  {result.prompt}{text}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         server, command = ui_location(config)
@@ -55,8 +55,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
 
     Args:
         config: Validated config; its group `data` names the text and how to prepare it.
-        with_prompt: Whether to check now that the vocabulary can encode the prompt, and not only after
-            training.
+        with_prompt: Whether to check now that the vocabulary can encode the prompt of the config, if it has
+            one, and not only after training.
 
     Returns:
         The corpus.
@@ -69,7 +69,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
         if (value := getattr(config, key)) is not None:
             raise invalid_value_error(key, "null, except with python -m src.train without --multirun", value)
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
-    if with_prompt:
+    if with_prompt and config.prompt is not None:
         corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
     state = "prepared" if fresh else "already prepared"
     echo_err(
@@ -131,7 +131,7 @@ def run(
         if resumed:
             samples.restore(resumed.checkpoint.state["sample_chars"])
         with ProgressBar(samples) as progress:
-            callbacks = [samples, progress, *optional_callbacks(log, config, job)]
+            callbacks = [samples, progress, *optional_callbacks(log, trainer, job)]
             # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
@@ -148,22 +148,23 @@ def run(
     return replace(final, run_id=log.run_id)
 
 
-def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callback]:
+def optional_callbacks(log: Run, trainer: Trainer, job: Job | None) -> list[Callback]:
     """Build the callbacks that a config or a sweep asks for.
 
     Args:
         log: The run.
-        config: Validated config of the run.
+        trainer: The trainer, which has the config and the corpus.
         job: The job of a sweep that the run is; None outside a sweep.
 
     Returns:
         Early stopping and, where they are configured, the pruner and the diagnostics.
     """
+    config = trainer.config
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
         from src.training.median_pruner import MedianPruner
 
-        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id))
+        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id, trainer.corpus.digest))
     if config.diagnostics:
         from src.diagnostics.gradient_flow import DiagnosticsCallback
 
@@ -201,9 +202,11 @@ def log_run_start(
     }
     size, splits = corpus.tokens.size, corpus.bounds
     profile = {"characters": size, "vocabulary": len(corpus.vocabulary), "splits": splits}
+    profile |= {"files": corpus.files}
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
-    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
-    params = flatten(config) | {"parameters": trainer.architecture.size()}
+    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {corpus.name}"
+    # `data` is the name of the text: of the user's own text, `file` would say nothing.
+    params = flatten(config) | {"data": corpus.name, "parameters": trainer.architecture.size()}
     log.start(job.name if job else named, params, tags, data, busy_cores=workers)
     write_json(log.folder / "environment.json", env)
     log.log_artifact(log.folder / "environment.json")

@@ -304,8 +304,22 @@ def quote_override(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key not in RAW_STRING_KEYS or value in ("", "null") or QUOTED_RE.fullmatch(value):
         return argument
+    if key == "data.path" and re.fullmatch(r"\[[^\"']*\]", value):
+        return f"{key}=[{','.join(quote(each.strip()) for each in value[1:-1].split(','))}]"
+    return f"{key}={quote(value)}"
+
+
+def quote(value: str) -> str:
+    """Quote a text for Hydra's override grammar.
+
+    Args:
+        value: The text as typed.
+
+    Returns:
+        The text in double quotes.
+    """
     # Hydra's grammar: \" is a quote, and backslashes in front of a quote (or the end) come in pairs.
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
     escaped = re.sub(r"(\\+)\Z", lambda m: m.group(1) * 2, escaped)
     escaped = re.sub(r"(\\*)\$\{", lambda m: m.group(1) * 2 + "\\${", escaped)  # the same for OmegaConf
-    return f'{key}="{escaped}"'
+    return f'"{escaped}"'

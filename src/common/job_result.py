@@ -29,6 +29,8 @@ class JobResult:
         status: FINISHED, FAILED, KILLED or RUNNING.
         reason: Why the run ended, like `max_epochs` or `pruned`; "" where nothing was logged.
         reused: Whether the run was trained for an earlier sweep.
+        text: Name of the text on which the job was trained.
+        data_digest: Digest of the prepared text; losses of jobs with different digests cannot be compared.
         seconds: Wall time from the start of the run to its end; 0 while it is RUNNING.
         metrics: Metric name to the last logged value.
         curves: Points (step, value) of train/loss and val/loss, nats per character.
@@ -45,6 +47,8 @@ class JobResult:
     status: str
     reason: str = ""
     reused: bool = False
+    text: str = ""
+    data_digest: str = ""
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
@@ -115,6 +119,23 @@ def to_points(pairs: list[list[int | float]]) -> list[tuple[int, float]]:
     return [(int(step), value) for step, value in pairs]
 
 
+def best_of_texts(rows: list[JobResult]) -> list[JobResult]:
+    """Return, for each text, the finished job with the lowest val/loss.
+
+    Args:
+        rows: Results of the jobs; of equal losses the first wins.
+
+    Returns:
+        The best results; empty where no job finished with a finite val/loss.
+    """
+    best: dict[str, JobResult] = {}
+    for row in rows:
+        known = best.get(row.data_digest)
+        if row.status == "FINISHED" and row.loss < (known.loss if known else float("inf")):
+            best[row.data_digest] = row
+    return [*best.values()]
+
+
 def best_of(rows: list[JobResult]) -> JobResult | None:
     """Return the finished job with the lowest val/loss.
 
@@ -122,10 +143,11 @@ def best_of(rows: list[JobResult]) -> JobResult | None:
         rows: Results of the jobs; of equal losses the first wins.
 
     Returns:
-        The best result; None where no job finished with a finite val/loss.
+        The best result; None where no job finished with a finite val/loss, or where jobs were trained on
+        different texts, whose losses cannot be compared.
     """
-    finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
-    return min(finished, key=lambda row: row.loss, default=None)
+    best = best_of_texts(rows)
+    return best[0] if len(best) == 1 else None
 
 
 def final_score(rows: list[JobResult]) -> str:

@@ -239,7 +239,7 @@ def check_texts(texts: dict[str, str | None], requested: list[Experiment]) -> No
     for name, given in texts.items():
         if given is not None:
             try:
-                sources.find(name, Path(given).expanduser().absolute(), Path())
+                sources.find(name, given, Path())
             except UserError as error:
                 raise UserError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in requested:

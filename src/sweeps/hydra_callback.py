@@ -7,7 +7,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
-from src.common.errors import CallbackError
+from src.common.errors import CallbackError, UserError
 from src.common.files import absolute
 from src.config.constraints import fields_of, invalid_value_error
 from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
@@ -51,7 +51,7 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     prepare_launcher(config)
     validate_register(bool(config.register), places.tracking)
     if uses_optuna(config):
-        validate_search(config, places)
+        validate_search(config, places, keys)
         session.search_file = absolute(config.hydra.sweep.dir) / "optimization_results.yaml"
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
@@ -63,16 +63,22 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     export_sweep_env(config)
 
 
-def validate_search(config: DictConfig, places: PathsConfig) -> None:
+def validate_search(config: DictConfig, places: PathsConfig, keys: list[str]) -> None:
     """Validate the objectives and the settings of an Optuna search, before a study is created.
 
     Args:
         config: The sweep's composed config with its `hydra` node.
         places: Paths of the sweep; its output folder, which may hold the study's database, is created.
+        keys: Dotted names of the swept keys.
 
     Raises:
-        UserError: An objective is unknown or a setting of the sweeper is invalid.
+        UserError: The text is swept, an objective is unknown or a setting of the sweeper is invalid.
     """
+    if texts := [key for key in keys if key.partition(".")[0] == "data" and key != "data.stride"]:
+        raise UserError(
+            f"{texts[0]}: expected one text in a search, because losses of different texts cannot be "
+            "compared, got several: search each text by itself"
+        )
     from src.sweeps import optuna_search  # slow to import
 
     objectives = fields_of(Config)["objectives"]

@@ -7,7 +7,6 @@ training.
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -18,10 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import exclusive
+from src.common.files import sqlite_file
 from src.config.schema import PathsConfig
 from src.tracking.run import tracking_store
 
-SQLITE = "sqlite:///"
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
 MAX_JOBS = 5000  # maximum number of jobs of a sweep that are read
 MODEL = "model"  # name of the logged model of a run
@@ -70,9 +69,10 @@ def connect(uri: str) -> Any:
     """
     with store_errors(uri):
         mlflow.set_tracking_uri(uri)
-        if not uri.startswith(SQLITE):
+        file = sqlite_file(uri)
+        if file is None:
             return mlflow.MlflowClient(uri)
-        with exclusive(Path(uri.removeprefix(SQLITE))):
+        with exclusive(file):
             return mlflow.MlflowClient(uri)
 
 

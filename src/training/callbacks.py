@@ -61,7 +61,7 @@ class SampleLogger(Callback):
         """Generate a sample with `eval_params`, add it to the file and log the file.
 
         Args:
-            trainer: Trainer of the run, whose config has the prompt, the temperature and the seed.
+            trainer: Trainer of the run, whose config has the temperature and the seed.
             val_loss: Validation loss in nats per character, not used.
 
         Raises:
@@ -69,15 +69,11 @@ class SampleLogger(Callback):
                 written.
         """
         from src.generation.sampling import sample
-        from src.models.serialization import TrainedModel
 
-        config, corpus = trainer.config, trainer.corpus
-        model = TrainedModel(
-            trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalization
-        )
+        config, model = trainer.config, trainer.model(trainer.eval_params)
         rng = np.random.default_rng(config.seed)
-        self.last = "".join(sample(model, config.prompt, config.temperature, self.length, rng))
-        self.text += f"step {trainer.step}: {config.prompt}{self.last}\n"
+        self.last = "".join(sample(model, model.prompt, config.temperature, self.length, rng))
+        self.text += f"step {trainer.step}: {model.prompt}{self.last}\n"
         self.file.parent.mkdir(exist_ok=True)
         write_text(self.file, self.text)
         self.logger.log_artifact(self.file, self.file.parent.name)

@@ -33,6 +33,7 @@ from src.models.serialization import TrainedModel
 from src.plots.run import plot_loss_by_position, plot_reliability
 from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
+from tests.sample_corpus import single_chunk
 from tests.small_training import BASE
 
 LINE = "the rain, in spain: stays mainly!\n"
@@ -160,7 +161,7 @@ def test_bins_include_upper_edge() -> None:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = CorpusConfig("own", "utf-8", Normalization(False, False, False), (0.8, 0.1, 0.1))
-    return prepare(lambda: [(LINE * 60).encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(single_chunk((LINE * 60).encode()), made, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 @pytest.fixture(scope="module")

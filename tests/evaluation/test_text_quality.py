@@ -18,6 +18,7 @@ from src.models.serialization import TrainedModel
 from src.plots.run import plot_quality
 from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import DOUBLE, contractive, gamma
+from tests.sample_corpus import single_chunk
 
 SMALL = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 
@@ -72,7 +73,7 @@ TEXT = "the rain in spain stays mainly in the plain and the king of spain is pla
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     config = CorpusConfig("own", "utf-8", Normalization(True, False, False), (0.8, 0.1, 0.1))
-    return prepare(lambda: [TEXT.encode()], config, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(single_chunk(TEXT.encode()), config, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 def test_text_metrics(corpus: Corpus) -> None:

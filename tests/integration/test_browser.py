@@ -175,7 +175,7 @@ def assert_report(frame: Any) -> None:
     assert {"hidden", "clip", "16"} <= set(labels("#marginals").split())
     samples = texts("#samples pre")
     assert len(samples) == 4
-    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in samples)
+    assert all(text.startswith("love were but the child") and len(text) > 50 for text in samples)
 
 
 def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:

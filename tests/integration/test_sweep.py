@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from src.common.job_result import JobResult, best_of
+from src.common.job_result import JobResult, best_of, best_of_texts
 from src.sweeps import job as sweep_job
+from src.sweeps.html_report import rank_results, render_page
+from src.sweeps.summary import print_table, register_best
 from src.tracking.sweep import Job, Sweep
 from tests.commands import CommandResult, RunCli
+from tests.compose import composed
 from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import connect
 from tests.sweep_runs import SHORT, NewDatabase, assert_synced, path_overrides_of, sweep_runs
@@ -43,6 +46,36 @@ def test_best_result_has_lowest_val_loss() -> None:
     assert best_of(rows) is rows[1]
     assert best_of(rows[2:]) is None
     assert best_of([]) is None
+
+
+def test_best_job_is_of_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Losses of different texts are not compared: each text has its best job, and none is registered."""
+    texts, losses = ("a", "b", "a", "b"), (1.5, 3.0, 1.4, 2.0)
+    rows = [
+        JobResult(
+            f"job {k}",
+            k,
+            {},
+            f"id{k}",
+            "FINISHED",
+            text=text,
+            data_digest=text * 9,
+            metrics={"val/loss": loss},
+        )
+        for k, (text, loss) in enumerate(zip(texts, losses, strict=True))
+    ]
+    assert best_of(rows) is None
+    assert best_of_texts(rows) == [rows[2], rows[3]]
+    ranked = rank_results(rows[::-1])
+    assert ranked == [rows[2], rows[0], rows[3], rows[1]]
+    print_table(Sweep("s", "s", []), ranked)
+    table, *best = capsys.readouterr().out.rsplit("\n", 3)[:3]
+    assert table.count("best") == 2
+    assert best == ["best on a: job 2 val/loss=1.4000 run=id2", "best on b: job 3 val/loss=2.0000 run=id3"]
+    assert " Best on a: job 2, val/loss 1.4000" in (page := render_page("s", rows))
+    assert page.count('<tr class="best">') == 2
+    register_best(rows, composed("config"), "FINISHED")
+    assert capsys.readouterr().err.startswith("not registered: the jobs have different texts")
 
 
 @pytest.mark.parametrize(

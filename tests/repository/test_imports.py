@@ -129,6 +129,7 @@ IMPORTERS = {
     "omegaconf": "cli.main cli.error_messages config.resolvers config.constraints config.schema"
     " sweeps.hydra_callback sweeps.launchers",
     "optuna": "sweeps.optuna_search",
+    "sqlalchemy": "common.files tracking.mlflow_client tracking.mlflow_server sweeps.optuna_search",
     "nicegui": "playground.app",
     "torch": "",
     "pickle": "",

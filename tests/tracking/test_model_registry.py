@@ -131,8 +131,9 @@ def test_failed_sweep_is_not_registered(
     loss: float | None, status: str, reason: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.tracking.mlflow_client.register", lambda *_: pytest.fail("registered"))
-    best = loss and JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": loss})
-    register_best(best or None, PathsConfig("o", "d"), status)
+    metrics = {} if loss is None else {"val/loss": loss}
+    results = [JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics=metrics)]
+    register_best(results, PathsConfig("o", "d"), status)
     assert capsys.readouterr().err == f"not registered: {reason}\n"
 
 
