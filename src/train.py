@@ -25,7 +25,7 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
         from src.sweeps.job import run_job
 
         return run_job(config, invocation.job)
-    from src.runner import format_summary, run
+    from src.runner import format_summary, run, run_name
 
     resumed = None
     if config.rerun is not None:
@@ -41,7 +41,7 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
         resumed = find_resume_point(config, overridden_keys(config, invocation))
         config = resumed.config
-    result = run(config, "train", resumed=resumed)
+    result = run(config, "train", resumed=resumed, name=run_name(config, invocation.overrides))
     echo_err("\n" + format_summary(result, config) + "\n")
     print(result.summary(), flush=True)
     if config.register:
