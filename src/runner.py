@@ -160,11 +160,11 @@ def run_name(config: Config, overrides: Iterable[str]) -> str:
         overrides: The overrides as typed.
 
     Returns:
-        Cell, hidden units and text, then the other typed overrides that affect the result.
+        Cell, hidden units, the other typed overrides that affect the result, and the text.
     """
-    named = f"{config.model.name} hidden={config.hidden} {config.data.name}"
     others = [o for o in semantic_overrides(overrides) if o.split("=")[0] not in ("model", "hidden", "data")]
-    return config.tracking.run_name or " ".join([named, *others])
+    named = [config.model.name, f"hidden={config.hidden}", *others, config.data.name]
+    return config.tracking.run_name or " ".join(named)
 
 
 def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callback]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import exclusive
+from src.common.files import parse_json
 from src.config.schema import PathsConfig
 from src.tracking.description import NOTE, load_code
 from src.tracking.run import tracking_store
@@ -205,7 +206,8 @@ def create_version(client: Any, run_id: str) -> int:
     model_id, note = ready[0].model_id, ready[0].tags.get(NOTE, "")
     created = client.create_model_version(REGISTERED, f"models:/{model_id}", run_id, model_id=model_id)
     registered = {"name": REGISTERED, "version": str(created.version)}
-    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    tag = client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]")
+    known = parse_json(tag, list[dict[str, str]])
     if registered not in known:  # a server has added it
         client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*known, registered])})
     text = note.replace(f"runs:/{run_id}/{MODEL}", f"models:/{REGISTERED}/{created.version}")

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from src.common.files import PROJECT, read_json
+from src.common.files import PROJECT, parse_json, read_json
 from src.config.schema import PathsConfig
 from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
+from src.tracking.run_record import JobNote
 
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
 CLASSIC = "workflowType=machine_learning"  # in each link; else MLflow opens its view of GenAI apps
@@ -213,7 +214,7 @@ def save_overview(client: Any, experiment: str) -> None:
     newest = ["attributes.start_time DESC"]
     runs = client.search_runs([experiment], TRAINED, max_results=OVERVIEW_RUNS, order_by=newest)
     notes = [text for run in runs for key, text in run.data.tags.items() if key.startswith(SWEEP_TAG_PREFIX)]
-    swept = [param_name(key) for text in notes for key in json.loads(text)["swept"]]
+    swept = [param_name(key) for text in notes for key in parse_json(text, JobNote)["swept"]]
     params = dict.fromkeys([*swept, *(name for run in runs for name in run.data.params)])
     values = {name: {run.data.params.get(name) for run in runs} for name in params}
     differ = [name for name in params if len(values[name]) > 1][:MAX_PARAMS]

@@ -129,7 +129,7 @@ def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any]) 
     mlflow_links.save_view(client, experiment, parent, event["name"], event["keys"], ranked)
 
 
-def describe(client: Any, run_id: str, experiment: str, run: RunRecord) -> None:
+def describe(client: Any, run_id: str, run: RunRecord) -> None:
     """Set the description of a run that has ended, and keep the view of all runs current.
 
     A description that a person edited is kept. The jobs of a sweep leave the view to the parent run.
@@ -137,10 +137,10 @@ def describe(client: Any, run_id: str, experiment: str, run: RunRecord) -> None:
     Args:
         client: Client of the store.
         run_id: Id of the run.
-        experiment: Id of its experiment.
         run: The run as its event log has it.
     """
-    text = client.get_run(run_id).data.tags.get(description.NOTE, "")
+    known = client.get_run(run_id)
+    experiment, text = known.info.experiment_id, known.data.tags.get(description.NOTE, "")
     if not text or text.endswith(description.FOOTER):
         link = partial(mlflow_links.run_link, "", experiment, run_id)
         text = description.run_description(run, lambda name: link(f"artifacts/{name}"))

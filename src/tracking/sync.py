@@ -132,7 +132,7 @@ class RunSyncer:
             case "end":
                 if event["reason"]:
                     client.set_tag(state.run_id, "stop_reason", event["reason"])
-                mlflow_writer.describe(client, state.run_id, state.experiment, read_events(self.folder))
+                mlflow_writer.describe(client, state.run_id, read_events(self.folder))
                 client.set_terminated(state.run_id, event["status"], event["time"])
         state.ended = kind == "end"
 
