@@ -19,10 +19,8 @@ from src.tracking.sweep import Job
 from src.training.callbacks import EarlyStopping, ProgressBar, SampleLogger
 from src.training.checkpoint import CheckpointCallback
 from src.training.data_parallel import effective_workers
-from src.training.median_pruner import MedianPruner
 from src.training.resume import ResumePoint, check_resumable
 from src.training.trainer import Trainer
-from src.training.warm_start import initial_weights
 
 if TYPE_CHECKING:
     from src.final_evaluation import RunResult
@@ -112,6 +110,8 @@ def run(
     corpus = corpus or prepare(config, with_prompt=True)
     trainer = Trainer(config, corpus)
     if config.init_from is not None and resumed is None:
+        from src.training.warm_start import initial_weights
+
         trainer.params = initial_weights(config, trainer.architecture, corpus)
     if resumed and job is None:
         check_resumable(resumed, corpus, trainer.max_steps)
@@ -180,6 +180,8 @@ def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callba
     """
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
+        from src.training.median_pruner import MedianPruner
+
         callbacks.append(MedianPruner(log.folder.parent, job.sweep.id))
     if config.diagnostics:
         from src.diagnostics.gradient_flow import DiagnosticsCallback

@@ -70,12 +70,15 @@ def absolute_path(path: str | None) -> str | None:
     return path if path in (None, MISSING) else str(absolute(path))
 
 
+CORPORA = ("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
+
+
 @define(on_setattr=frozen)
 class DataConfig:
     """Keys of the group `data`, explained in conf/data/: a corpus and how its text is prepared."""
 
     group: ClassVar = "data"
-    name: str = str_field(choices=("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file"))
+    name: str = str_field(choices=CORPORA)
     path: str | None = attrs.field(
         default=MISSING,
         converter=absolute_path,

@@ -95,7 +95,7 @@ def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str])
         table=view_link(server, experiment, sweep_id, "TABLE"),
         charts=view_link(server, experiment, sweep_id, "CHART"),
         compare=f"{server}/#/compare-runs?runs={chosen}&experiments={within}&{CLASSIC}" if run_ids else "",
-        page=run_link(server, experiment, sweep_id, "artifacts/comparison.html"),
+        page=page_link(server, experiment, sweep_id, "artifacts/comparison.html"),
     )
 
 
@@ -115,20 +115,33 @@ def view_link(server: str, experiment: str, key: str, mode: str) -> str:
     return f"{server}/#/experiments/{experiment}/runs?{view}"
 
 
-def run_link(server: str, experiment: str, run_id: str, page: str = "") -> str:
-    """Build the link of a run.
+def page_link(server: str, experiment: str, run_id: str, page: str) -> str:
+    """Build the link of a page of a run.
 
     Args:
         server: Address of the UI, without a trailing slash; "" for a link within MLflow's pages.
         experiment: Id of the experiment.
         run_id: Id of the run.
-        page: Page of the run, like `artifacts/neurons.html`; "" (the default) for its overview.
+        page: Page of the run, like `artifacts/neurons.html`.
 
     Returns:
         The link.
     """
-    address = "/".join(["experiments", experiment, "runs", run_id, *([quote(page)] if page else [])])
-    return f"{server}/#/{address}?{CLASSIC}" if server else f"#/{address}?{CLASSIC}"
+    address = f"#/experiments/{experiment}/runs/{run_id}/{quote(page)}?{CLASSIC}"
+    return f"{server}/{address}" if server else address
+
+
+def run_link(server: str, run_id: str) -> str:
+    """Return the link that opens a run in MLflow's UI.
+
+    Args:
+        server: Address of the UI, without a trailing slash.
+        run_id: Id of the run.
+
+    Returns:
+        An address that needs no id of the experiment; MLflow adds it.
+    """
+    return f"{server}/#/runs/{quote(run_id)}?{CLASSIC}"
 
 
 def view_state(where: str, params: list[str], jobs: int) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def describe(client: Any, run_id: str, run: RunRecord) -> None:
     known = client.get_run(run_id)
     experiment, text = known.info.experiment_id, known.data.tags.get(description.NOTE, "")
     if not text or text.endswith(description.FOOTER):
-        link = partial(mlflow_links.run_link, "", experiment, run_id)
+        link = partial(mlflow_links.page_link, "", experiment, run_id)
         text = description.run_description(run, lambda name: link(f"artifacts/{name}"))
         client.set_tag(run_id, description.NOTE, text)
     if "mlflow.parentRunId" not in run.tags:
