@@ -1,6 +1,7 @@
 """Run one experiment: corpus -> Trainer -> evaluation -> samples -> log."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from src.common.console import echo_err, pluralize
 from src.common.files import absolute, write_json
 from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
-from src.config.schema import Config, flatten
+from src.config.schema import Config, flatten, semantic_overrides
 from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.mlflow_links import ui_location
@@ -87,6 +88,7 @@ def run(
     job: Job | None = None,
     resumed: ResumePoint | None = None,
     tags: dict[str, str] | None = None,
+    overrides: Iterable[str] = (),
 ) -> "RunResult":
     """Train, evaluate, sample and log one run.
 
@@ -97,6 +99,7 @@ def run(
         job: The job of a sweep that this run is; None (the default) outside a sweep.
         resumed: A run and its checkpoint, from which it continues; None (the default) for a new run.
         tags: More tags of the run, tag name to text; None (the default) for no more.
+        overrides: The overrides as typed, which name a new run; none by default.
 
     Returns:
         The result, with the run's id.
@@ -120,11 +123,12 @@ def run(
         job.write_job_note(log.folder)
     with run_scope(log):
         if resumed:
-            name = job.name if job else "resume"
-            echo_err(f"{name}: resuming run {log.folder.name} from step {resumed.step}")
+            echo_err(
+                f"{job.name if job else 'resume'}: resuming run {log.folder.name} from step {resumed.step}"
+            )
             log.resume(workers, job.tags() if job else None)
         else:
-            log_run_start(log, trainer, command, workers, job, tags or {})
+            log_run_start(log, trainer, command, workers, job, tags or {}, overrides)
         size = trainer.architecture.size()
         echo_err(f"[2/4] train: {size:,} parameters, {pluralize(workers, 'worker')}: {log.folder}")
         samples = SampleLogger(log, log.folder / SAMPLES)
@@ -146,6 +150,26 @@ def run(
         final = evaluate_and_log(log, trainer, result)
         log.stop_reason = result.stop_reason
     return replace(final, run_id=log.run_id)
+
+
+def run_name(config: Config, text: str, overrides: Iterable[str]) -> str:
+    """Name a run so that runs that differ have names that differ.
+
+    Args:
+        config: Validated config of the run; `tracking.run_name` has precedence.
+        text: Name of the text.
+        overrides: The overrides as typed.
+
+    Returns:
+        Cell, hidden units, the other typed overrides that affect the result, and the text.
+    """
+    others = [
+        o
+        for o in semantic_overrides(overrides)
+        if o.split("=")[0] not in ("model", "hidden", "data", "data.path")
+    ]
+    named = [config.model.name, f"hidden={config.hidden}", *others, text]
+    return config.tracking.run_name or " ".join(named)
 
 
 def optional_callbacks(log: Run, trainer: Trainer, job: Job | None) -> list[Callback]:
@@ -173,7 +197,13 @@ def optional_callbacks(log: Run, trainer: Trainer, job: Job | None) -> list[Call
 
 
 def log_run_start(
-    log: Run, trainer: Trainer, command: str, workers: int, job: Job | None, more_tags: dict[str, str]
+    log: Run,
+    trainer: Trainer,
+    command: str,
+    workers: int,
+    job: Job | None,
+    more_tags: dict[str, str],
+    overrides: Iterable[str],
 ) -> None:
     """Log everything that is known before the first step: params, tags, dataset and environment.
 
@@ -184,6 +214,7 @@ def log_run_start(
         workers: Number of processes that share a batch.
         job: The job of a sweep that the run is; None outside a sweep.
         more_tags: More tags, tag name to text; may be empty.
+        overrides: The overrides as typed, which name the run.
 
     Raises:
         UserError: A file cannot be written.
@@ -204,9 +235,14 @@ def log_run_start(
     profile = {"characters": size, "vocabulary": len(corpus.vocabulary), "splits": splits}
     profile |= {"files": corpus.files}
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
-    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {corpus.name}"
     # `data` is the name of the text: of the user's own text, `file` would say nothing.
     params = flatten(config) | {"data": corpus.name, "parameters": trainer.architecture.size()}
-    log.start(job.name if job else named, params, tags, data, busy_cores=workers)
+    log.start(
+        job.run_name if job else run_name(config, corpus.name, overrides),
+        params,
+        tags,
+        data,
+        busy_cores=workers,
+    )
     write_json(log.folder / "environment.json", env)
     log.log_artifact(log.folder / "environment.json")

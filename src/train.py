@@ -42,7 +42,7 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
 
         resumed = find_resume_point(config, overridden_keys(config, invocation))
         config = resumed.config
-    result = run(config, "train", resumed=resumed)
+    result = run(config, "train", resumed=resumed, overrides=invocation.overrides)
     echo_err("\n" + format_summary(result, config) + "\n")
     print(result.summary(), flush=True)
     if config.register:

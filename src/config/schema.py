@@ -5,6 +5,7 @@ valid: it is validated when it is created, and is immutable afterwards (`src.con
 returns a changed copy).
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import attrs
@@ -363,6 +364,20 @@ def flatten(config: Any) -> dict[str, Any]:
     # The path of the text is left out, because its content is part of the digest of the corpus.
     flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config) if key != "data.path"}
     return {key: value for key, value in flat.items() if key.partition(".")[0] not in NON_SEMANTIC_KEYS}
+
+
+def semantic_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides that affect the result of the run.
+
+    Args:
+        overrides: The overrides as typed.
+
+    Returns:
+        Those of other keys than NON_SEMANTIC_KEYS; `resume` and `rerun` count, because they use another run's
+        config.
+    """
+    irrelevant = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two use another run's config
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in irrelevant]
 
 
 # The typed schema below each command's file in conf/.

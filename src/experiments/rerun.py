@@ -93,7 +93,9 @@ def retrain(original: RunRecord, config: Config) -> bool:
             f"another (digest {corpus.digest[:12]}): the text has changed; give the original text with "
             "data.path=FILE"
         )
-    result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
+    name = config.tracking.run_name or original.name
+    named = attrs.evolve(config, tracking=attrs.evolve(config.tracking, run_name=name))
+    result = run(named, "train", corpus, tags={"rerun_of": original.run_id})
     again = RunRecord.load(result.folder)
     before, after = digests(original), digests(again)
     for name, digest in before.items():

@@ -10,7 +10,7 @@ from typing_extensions import override
 from src.common.errors import CallbackError, UserError
 from src.common.files import absolute
 from src.config.constraints import fields_of, invalid_value_error
-from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
+from src.config.schema import Config, PathsConfig, TrackingConfig, semantic_overrides, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
 from src.sweeps.summary import SweepSession, current_session
 from src.sweeps.sweep_run import SweepRun, sync_pending
@@ -47,7 +47,9 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
     reject_single_run_keys(config, keys)
     places = paths_config(config)
     multi_valued = [text for text in overrides if text.partition("=")[0] in keys]
-    name = "" if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
+    name = " ".join(multi_valued) if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
+    fixed = [text for text in overrides if text.partition("=")[0] not in (*keys, "experiment")]
+    name = " ".join([name, *semantic_overrides(fixed)])
     prepare_launcher(config)
     validate_register(bool(config.register), places.tracking)
     if uses_optuna(config):

@@ -103,5 +103,5 @@ def log_job_failure(config: PathsConfig, job: Job, error: Exception, line: str |
     log = Run(config, sweep=job.sync_dir)
     write_json(log.folder / JOB_NOTE, job.describe())
     params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
-    log.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
+    log.start(job.run_name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
     log.end("FAILED", reason)

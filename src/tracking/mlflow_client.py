@@ -4,6 +4,7 @@ MLflow takes about 4 seconds to import, so modules that use it are imported when
 training.
 """
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,15 @@ from typing import Any
 import mlflow
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import exclusive
-from src.common.files import sqlite_file
+from src.common.files import parse_json, sqlite_file
 from src.config.schema import PathsConfig
+from src.tracking.description import NOTE, load_code
 from src.tracking.run import tracking_store
 
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
@@ -26,6 +29,10 @@ MAX_JOBS = 5000  # maximum number of jobs of a sweep that are read
 MODEL = "model"  # name of the logged model of a run
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
+REGISTERED_NOTE = (
+    "Networks that write text character by character. Each version is the model of a run, and the alias "
+    f"{CHAMPION} is the version in use (`register=true`)."
+)
 
 
 class StoreUnreachable(UserError):
@@ -190,12 +197,20 @@ def create_version(client: Any, run_id: str) -> int:
     if not ready:
         raise UserError(f"register: expected a run with a logged model, got {run_id}, which has none")
     try:
-        client.create_registered_model(REGISTERED)
+        text = load_code(client.tracking_uri, f"models:/{REGISTERED}@{CHAMPION}")
+        client.create_registered_model(REGISTERED, description=f"{REGISTERED_NOTE}\n\n{text}")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = ready[0].model_id
+    model_id, note = ready[0].model_id, ready[0].tags.get(NOTE, "")
     created = client.create_model_version(REGISTERED, f"models:/{model_id}", run_id, model_id=model_id)
+    registered = {"name": REGISTERED, "version": str(created.version)}
+    tag = client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]")
+    known = parse_json(tag, list[dict[str, str]])
+    if registered not in known:  # a server has added it
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*known, registered])})
+    text = note.replace(f"runs:/{run_id}/{MODEL}", f"models:/{REGISTERED}/{created.version}")
+    client.update_model_version(REGISTERED, created.version, text)
     return int(created.version)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from src.common.files import parse_json, read_json, record_schema, write_json
+from src.config.schema import semantic_overrides
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import JOB_NOTE, JobNote
 
@@ -83,6 +84,12 @@ class Job:
         """The swept overrides, `hidden=64 clip=1`; `job 3` where nothing is swept."""
         swept = " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
         return swept or f"job {self.number}"
+
+    @property
+    def run_name(self) -> str:
+        """The name, then the other overrides that affect the result: two sweeps may sweep the same values."""
+        fixed = [f"{key}={value}" for key, value in self.overrides.items() if key not in self.swept]
+        return " ".join([self.name, *semantic_overrides(fixed)])
 
     def tags(self) -> dict[str, str]:
         """Return the tags that make a run a member of the sweep.

@@ -15,6 +15,7 @@ from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.results import earlier_measures, publish, read_record, record, render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
+from src.tracking.mlflow_links import run_link
 from tests.commands import PROJECT, RunCli
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
@@ -206,7 +207,10 @@ def test_reproduce_writes_report_with_links(
     jobs = [replace(with_text(job, "love"), run_id="a1", directory="d1") for job in clipping_sweep()]
     outcome = replace(build_result(EXPERIMENTS["clipping"], "quick", jobs), comparison="sweeps/s/page.html")
     monkeypatch.setattr("src.experiments.runner.run", lambda *_: outcome)
-    for tracking, links in (("mlflow", {"http://127.0.0.1:5000/#/runs/a1"}), ("none", set())):
+    for tracking, links in (
+        ("mlflow", {run_link("http://127.0.0.1:5000", "a1")}),
+        ("none", set()),
+    ):
         run_cli(
             "reproduce", "experiments=[clipping]", f"output_dir={tmp_path}", f"tracking={tracking}"
         ).check()
