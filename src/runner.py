@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from src.common.callback import Callback
-from src.common.console import echo_err, pluralize
+from src.common.console import current_scope, echo_err, pluralize, printable
 from src.common.files import absolute, write_json
 from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
@@ -40,7 +40,8 @@ def format_summary(result: "RunResult", config: Config) -> str:
     """
     parts = [result.evaluation.table()]
     for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{metrics.describe()}\n  {result.prompt}{text}")
+        sample = "\n".join(map(printable, f"{result.prompt}{text}".split("\n")))  # no escape sequences
+        parts.append(f"{metrics.describe()}\n  {sample}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         server, command = ui_location(config)
@@ -123,9 +124,8 @@ def run(
         job.write_job_note(log.folder)
     with run_scope(log):
         if resumed:
-            echo_err(
-                f"{job.name if job else 'resume'}: resuming run {log.folder.name} from step {resumed.step}"
-            )
+            prefix = "" if job else "resume: "
+            echo_err(f"{prefix}resuming run {log.folder.name} from step {resumed.step}")
             log.resume(workers, job.tags() if job else None)
         else:
             log_run_start(log, trainer, command, workers, job, tags or {}, overrides)
@@ -139,11 +139,13 @@ def run(
             # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
+        alone = not current_scope().label  # else the command that started the run says how to resume it
+        again = f"; {log.how_to_resume()}" if result.stop_reason == "interrupted" and alone else ""
         echo_err(
             f"trained {pluralize(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
-            f"s, stop reason: {result.stop_reason}; kept the weights of step {result.best_step}, "
-            f"val/loss {result.val_loss:.4f}"
+            f"s, stop reason: {result.stop_reason}{again}"
         )
+        echo_err(f"kept the weights of step {result.best_step}, val/loss {result.val_loss:.4f}")
         log.start_sync()
         from src.final_evaluation import evaluate_and_log  # imported after training, which does not need it
 

@@ -33,7 +33,7 @@ class JobResult:
         data_digest: Digest of the prepared text; losses of jobs with different digests cannot be compared.
         seconds: Wall time from the start of the run to its end; 0 while it is RUNNING.
         metrics: Metric name to the last logged value.
-        curves: Points (step, value) of train/loss and val/loss, nats per character.
+        curves: Points (step, value) of train/loss and val/loss, nats per character, and grad/clip_fraction.
         samples: Rows of the table of samples: prompt, temperature, seed, text and metrics of each.
         gradient: Points (k, norm) of the gradient through time (`best_gradient_norms`); empty where it was
             not measured.
@@ -60,6 +60,24 @@ class JobResult:
     def loss(self) -> float:
         """Validation loss (val/loss), nats per character; infinite where there is none."""
         return self.metrics.get("val/loss", float("inf"))
+
+
+@dataclass(frozen=True)
+class SearchHistory:
+    """The trials of a search, also those of earlier commands.
+
+    Attributes:
+        points: Number of each completed trial, from 1, and its value of the first objective.
+        importances: Importance of each key, the largest first, with the sum 1; empty where there are too few
+            trials.
+        objective: Name of the first objective.
+        maximized: Whether larger values of it are better.
+    """
+
+    points: list[tuple[int, float]]
+    importances: dict[str, float]
+    objective: str = "val/loss"
+    maximized: bool = False
 
 
 def write_results(file: Path, rows: list[JobResult]) -> None:
@@ -148,6 +166,42 @@ def best_of(rows: list[JobResult]) -> JobResult | None:
     """
     best = best_of_texts(rows)
     return best[0] if len(best) == 1 else None
+
+
+def equal_jobs(rows: list[JobResult]) -> list[list[JobResult]]:
+    """Group the finished jobs whose losses are equal at every step, to the last bit.
+
+    Args:
+        rows: Results of the jobs.
+
+    Returns:
+        The groups of at least two jobs, in the order of `rows`.
+    """
+    groups: dict[str, list[JobResult]] = {}
+    for row in rows:
+        if row.status == "FINISHED" and row.curves.get("train/loss"):
+            losses = [row.curves.get(name) for name in ("train/loss", "val/loss")]
+            groups.setdefault(repr(losses), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def describe_equal_jobs(rows: list[JobResult]) -> list[str]:
+    """Say which jobs are equal, and which clipping thresholds were never reached.
+
+    Args:
+        rows: Results of all jobs of a sweep.
+
+    Returns:
+        Sentences for below the table of the jobs; none for a sweep without equal jobs.
+    """
+    lines = []
+    for group in equal_jobs(rows):
+        lines.append(f"equal losses at every step: {', '.join(row.name for row in group)}")
+        clips = {row.swept.get("clip", ""): row.curves.get("grad/clip_fraction") for row in group}
+        unused = [clip for clip, points in clips.items() if points and not any(share for _, share in points)]
+        if numbers := [f"clip={clip}" for clip in unused if clip not in ("", "null")]:
+            lines.append(f"  {', '.join(numbers)}: no gradient reached the threshold (grad/clip_fraction 0)")
+    return lines
 
 
 def final_score(rows: list[JobResult]) -> str:

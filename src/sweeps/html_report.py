@@ -5,7 +5,14 @@ from math import inf, isfinite
 from typing import Any
 
 from src.common.console import pluralize
-from src.common.job_result import JobResult, best_of_texts, final_score
+from src.common.job_result import (
+    JobResult,
+    SearchHistory,
+    best_of_texts,
+    describe_equal_jobs,
+    equal_jobs,
+    final_score,
+)
 from src.common.page import render_template
 from src.sweeps.seed_stats import describe_seeds
 from src.tracking import mlflow_links
@@ -37,7 +44,9 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
     )
 
 
-def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", "")) -> str:
+def render_page(
+    title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""), search: SearchHistory | None = None
+) -> str:
     """Render the comparison of a sweep as HTML: figures, table and samples.
 
     Args:
@@ -45,6 +54,7 @@ def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""
         rows: Results of all jobs, in any order.
         ui: Address of MLflow's UI and the command that starts it (`mlflow_links.ui_location`); "" for both
             without tracking.
+        search: Trials of a search; None (the default) for a grid.
 
     Returns:
         The whole page.
@@ -67,9 +77,12 @@ def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""
         rows=rows,
         best=best,
         isfinite=isfinite,
+        equal=[row for group in equal_jobs(rows) for row in group],
+        equal_lines=describe_equal_jobs(rows),
         repeats=describe_seeds(rows),
         curves=sweep_plots.loss_curves(rows),
         marginals=sweep_plots.marginals(keys, rows),
+        search=sweep_plots.search_history(search) if search else "",
         sampled=sampled,
         samples=samples,
         links=links,

@@ -12,7 +12,16 @@ from rich.table import Table
 
 from src.common.console import echo_err
 from src.common.files import write_text
-from src.common.job_result import PRUNED, JobResult, best_of, best_of_texts, final_score, write_results
+from src.common.job_result import (
+    PRUNED,
+    JobResult,
+    best_of,
+    best_of_texts,
+    describe_equal_jobs,
+    equal_jobs,
+    final_score,
+    write_results,
+)
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import describe_seeds
@@ -78,17 +87,21 @@ class SweepSession:
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
         self.num_failed = len(failed)
         page = run.folder / "comparison.html"
+        search = self.sampler.history() if self.sampler else None
         ui = mlflow_links.ui_location(run.config) if run.config.tracking.enabled else ("", "")
-        write_text(page, render_page(run.sweep.name, results, ui))
+        write_text(page, render_page(run.sweep.name, results, ui, search))
         write_results(page.with_name("jobs.json"), results)
         print_table(run.sweep, ranked)
-        for line in describe_seeds(results):
+        for line in (*describe_equal_jobs(ranked), *describe_seeds(results)):
             print(line, flush=True)
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
         echo_err(f"comparison: {page}")
         if self.search_file and self.search_file.exists():
             echo_err(f"search: best trials of the study: {self.search_file}")
+        if search and search.importances:
+            shares = ", ".join(f"{key} {share:.2f}" for key, share in search.importances.items())
+            echo_err(f"search: importance for {search.objective}: {shares}")
         if run.config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
@@ -148,8 +161,10 @@ def print_table(sweep: Sweep, results: list[JobResult]) -> None:
     scores = ("val/loss", final_score(results))
     for heading in (*sweep.keys, *scores, "seconds", "status", "run"):
         table.add_column(heading, justify="right" if heading in (*scores, "seconds") else "left")
+    equal = [id(result) for group in equal_jobs(results) for result in group]
     for result in results:
         notes = [result.status, "reused" * result.reused, "best" * any(result is best for best in bests)]
+        notes.append("equal" * (id(result) in equal))
         notes.append(PRUNED * (result.reason == PRUNED))
         table.add_row(
             *(format_value(result.swept.get(key, "")) for key in sweep.keys),

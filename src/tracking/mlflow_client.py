@@ -106,7 +106,8 @@ def experiment_id(client: Any, name: str, artifacts: str) -> str:
     Args:
         client: Client of the store.
         name: Name of the experiment.
-        artifacts: URI of the folder in which a new experiment keeps its files; "" for the store's choice.
+        artifacts: URI of the folder in which a new experiment keeps its files; "" for the choice of a server,
+            and for the folder `artifacts` next to an SQLite file.
 
     Returns:
         Id of the experiment.
@@ -116,6 +117,8 @@ def experiment_id(client: Any, name: str, artifacts: str) -> str:
     """
     found = client.get_experiment_by_name(name)
     if found is None:
+        if not artifacts and (file := sqlite_file(client.tracking_uri)):
+            artifacts = (file.parent / "artifacts").as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts or None))
         except MlflowException:  # another process created it at the same moment

@@ -15,7 +15,7 @@ JOB_NOTE = "sweep.json"  # in a run directory: the job of a sweep for which the 
 SAMPLES = "samples.json"  # name of the table of samples
 # Files that a run must have to be repeated and compared.
 REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
-JOB_CURVES = ("train/loss", "val/loss")  # in the result of a job
+JOB_CURVES = ("train/loss", "val/loss", "grad/clip_fraction")  # in the result of a job
 COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
 
 

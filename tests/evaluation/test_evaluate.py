@@ -26,7 +26,7 @@ from src.evaluation.error_analysis import (
     expected_calibration_error,
     reliability,
 )
-from src.evaluation.evaluate import Evaluation, evaluate_network
+from src.evaluation.evaluate import LEGEND, Evaluation, evaluate_network
 from src.evaluation.scoring import Predictions, Score, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextQuality
 from src.models.serialization import TrainedModel
@@ -233,7 +233,11 @@ def test_tables_show_metrics(evaluation: Evaluation) -> None:
         assert f"\n{name}" in full
     for part in ("best n-gram: ", "best compressor: ", f"{metrics['test/bpc_minus_ngram_ci_low']:.3f}, "):
         assert part in short
-    assert len(short.splitlines()) == 9
+    assert len(short.splitlines()) == 9 + len(LEGEND)
+    for word in ("nats", "bits", "n-gram", "uniform", "stateful", "stateless", "perplexity", "accuracy",
+                 "calibration error", "confidence"):  # fmt: skip
+        assert word in short.replace("\n".join(LEGEND), "")
+        assert word in "\n".join(LEGEND)
     huge = replace(evaluation, stateful=replace(evaluation.stateful, loss=300.0)).table()
     assert "1.9e+130" in huge
     assert max(map(len, huge.splitlines())) <= 80

@@ -13,7 +13,7 @@ from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalization
 from src.evaluation.suffix_array import longest_copy, suffix_array
-from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
+from src.evaluation.text_quality import LEGEND, TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
 from src.plots.run import plot_quality
 from src.rnn.parameters import RNNConfig, initialize
@@ -132,7 +132,7 @@ def test_temperature_metrics_include_test_split(corpus: Corpus, tmp_path: Path) 
     sources = [row.source for row in rows]
     assert [line.split("  ")[0] for line in lines[2:6]] == sources
     assert [line.split()[-1] for line in lines[2:6]] == [str(row.longest_match) for row in rows]
-    assert [line.strip().split("  ")[0] for line in lines[8:]] == sources
+    assert [line.strip().split("  ")[0] for line in lines[8 + len(LEGEND) :]] == sources
     assert "..." in lines[-1]
     assert max(map(len, lines)) <= 80
     with pytest.raises(UserError, match="prompt: expected only"):

@@ -148,7 +148,7 @@ def test_pipeline_reports_unchecked_claims(
     assert "network, stateful" in result.out
     assert re.findall(r"^temperature ([\d.]+), ", result.out, re.MULTILINE) == ["0.4", "0.7", "1"]
     assert re.match(SUMMARY, result.out.splitlines()[-1])
-    assert not (tmp_path / "o" / "reproduction.json").exists()
+    assert not (tmp_path / "o" / "pipeline").exists()
 
 
 @pytest.mark.usefixtures("started_syncs")

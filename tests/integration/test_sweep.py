@@ -86,14 +86,15 @@ def test_best_job_is_of_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["hidden=64", "seed=range(3)"], {"lr": "interval(1,2)"}, ["seed", "lr"]),
         (["model=rnn,lstm", "+x=choice(1,2)"], {}, ["model", "+x"]),
         (["prompt='a,b'"], {}, []),
+        (["hidden=8", "hidden=8,16", "clip=1,5", "clip=1"], {}, ["hidden"]),
     ],
 )
 def test_swept_keys_have_several_values(
     overrides: list[str], params: dict[str, str], keys: list[str]
 ) -> None:
-    from src.sweeps.hydra_callback import swept_keys
+    from src.sweeps.hydra_callback import swept_overrides
 
-    assert swept_keys(overrides, params) == keys
+    assert list(swept_overrides(overrides, params)) == keys
 
 
 HIDDEN = [8, 0, 12, 8, 12]  # in the order of the jobs; hidden=0 fails
@@ -222,7 +223,7 @@ def test_job_result_does_not_depend_on_previous_job(swept: Swept) -> None:
 def test_skip_finished_reuses_finished_runs(swept: Swept, command: RunCli) -> None:
     overrides = ("hidden=8,16", "skip_finished=true", *SHORT, *path_overrides_of(swept.root))
     again = command("src.train", "--multirun", *overrides).check()
-    (run_id,) = re.findall(r"hidden=8: reused run (\w+)", again.err)
+    (run_id,) = re.findall(r"hidden=8 \| reused run (\w+)", again.err)
     assert run_id in [child.info.run_id for child in swept.finished if job_name(child) == "hidden=8"]
     parent, children = sweep_runs(swept.uri)
     assert [job_name(run) for run in children] == ["hidden=16"]
@@ -240,7 +241,7 @@ def test_untracked_sweep_has_table(command: RunCli, tmp_path: Path) -> None:
     (page,) = tmp_path.glob("outputs/sweeps/*/comparison.html")
     assert "hidden=8" in page.read_text(encoding="utf-8")
     again = command("src.train", "--multirun", *arguments, "skip_finished=true")
-    assert "hidden=8: reused run" in again.err
+    assert "hidden=8 | reused run" in again.err
     assert not (tmp_path / "outputs" / "mlflow.db").exists()
 
 
@@ -250,6 +251,10 @@ def test_ctrl_c_ends_job_and_sweep(tmp_path: Path, command: RunCli, new_database
     arguments = ("--multirun", "hidden=8,12", *SHORT, *path_overrides_of(tmp_path))
     result = command("tests.fault_injection", "Ctrl-C", "15", *arguments)
     assert result.rc == 130, result.err
+    again = (
+        r"^train: interrupted; resume with: python -m src.train --multirun hidden=8,12 .* skip_finished=true$"
+    )
+    assert re.search(again, result.err, re.M)
     parent, (child,) = sweep_runs(uri)
     assert parent.info.status == "KILLED"
     assert (child.info.status, child.data.tags["stop_reason"]) == ("FINISHED", "interrupted")

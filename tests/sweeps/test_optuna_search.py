@@ -193,4 +193,4 @@ def test_sweep_name_of_search(compose_search: Callable[..., Any]) -> None:
 
 def test_single_value_is_not_swept() -> None:
     params = {"hidden": "8,16", "lr": "interval(1e-3,1e-1)", "model": "rnn"}
-    assert hydra_callback.swept_keys(["hidden=8", "clip=1,5"], params) == ["clip", "lr"]
+    assert list(hydra_callback.swept_overrides(["hidden=8", "clip=1,5"], params)) == ["clip", "lr"]
