@@ -9,19 +9,17 @@ that trains, those by the activations from the reference implementation.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
+from src.common.page import render_template
 from src.data.vocabulary import Vocabulary
 from src.diagnostics.equations import blocks, equations, gate_suffixes, mathml, meaning, symbol
 from src.rnn.gradient_check import EPS, Case
 from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.rnn.reference import CELLS, softmax
 
-TEMPLATE = Path(__file__).with_name("training_step.html")
 AXES = {"V": "character", "H": "unit", "T": "time step", "1": ""}
 VISIBLE = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 
@@ -383,8 +381,8 @@ def render_page(step: TrainingStep) -> str:
     architecture, steps, checks = step.case.architecture, list(page_steps(step)), gradient_checks(step)
     names = {array["name"] for each in steps for group in each["groups"] for array in group["arrays"]}
     names |= {check["name"] for check in checks.values()}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_template(
+        "diagnostics/training_step.html",
         title=f"One training step on \u201c{step.text}\u201d",
         cell={"rnn": "a vanilla RNN", "gru": "a GRU", "lstm": "an LSTM"}[architecture.cell],
         architecture=architecture,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from src.common.console import ExperimentProgress
 from src.common.errors import UserError
 from src.common.files import PROJECT, absolute
 from src.common.job_result import JobResult, read_results, write_results
@@ -20,13 +21,15 @@ from src.experiments import training_analyses as training
 from src.experiments.claims import ClaimResult, Measures, Preset, check_claims, read_claims
 from src.final_evaluation import RunResult
 from src.runner import prepare
+from src.sweeps.seed_stats import one_per_setting
 from src.tracking.run import tracking_store
 from src.tracking.run_record import job_result
 from src.training.callbacks import EarlyStopping, NullLogger
 from src.training.trainer import Trainer
 
 FOLDER = PROJECT / "experiments"
-PIPELINE_RESULTS = "reproduction.json"  # under output_dir: the pipeline's run as the only job
+RUNS = "reproduction"  # under output_dir: the runs of the experiments, and their records
+PIPELINE_RESULTS = "pipeline/jobs.json"  # under output_dir: the pipeline's run as the only job
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Experiment:
         needs_copy: Whether it cannot be run without that copy.
         parallel: Whether jobs run side by side; otherwise one job uses all cores.
         part: The part that is run; "" for the whole experiment.
+        contrast: Function that selects the jobs whose samples show the point of the experiment, in the order
+            of the page.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Experiment:
     needs_copy: bool = False
     parallel: bool = True
     part: str = ""
+    contrast: Callable[[list[JobResult]], list[JobResult]] = one_per_setting
 
     @property
     def cli_name(self) -> str:
@@ -112,9 +118,14 @@ EXPERIMENTS = {
         Experiment(
             "sonnets", training.measure_sonnets, training.plot_sonnets, "src.pipeline", has_quick=False
         ),
-        Experiment("clipping", training.measure_clipping, training.plot_clipping),
+        Experiment(
+            "clipping", training.measure_clipping, training.plot_clipping, contrast=training.contrast_clipping
+        ),
         Experiment("state", cells.measure_state, cells.plot_state),
-        Experiment("temperature", training.measure_temperature, training.plot_temperature),
+        Experiment(
+            "temperature", training.measure_temperature, training.plot_temperature,
+            contrast=lambda results: results[:1],
+        ),
         Experiment("context", cells.measure_context, cells.plot_context),
         Experiment("cells", cells.measure_cells, cells.plot_cells),
         Experiment(
@@ -158,6 +169,7 @@ class ExperimentResult:
         claims: The checked claims.
         seconds: Duration in seconds.
         missing: Why the experiment did not run; "" where it did.
+        comparison: Path of its jobs' comparison page, relative to RUNS; "" for the pipeline.
     """
 
     experiment: Experiment
@@ -167,6 +179,7 @@ class ExperimentResult:
     claims: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
     missing: str = ""
+    comparison: str = ""
 
     def figure(self) -> Figure:
         """Draw the jobs and the measures.
@@ -178,7 +191,10 @@ class ExperimentResult:
 
 
 def path_overrides(config: ReproduceConfig) -> list[str]:
-    """Return the overrides that give a started command the same output folders and tracking.
+    """Return the overrides that give a started command its folder and the tracking store of this one.
+
+    The runs of the experiments have their own folder and their own MLflow experiment: `latest` and `best`
+    still find the runs of the user.
 
     Args:
         config: Validated config of the command `reproduce`.
@@ -186,12 +202,24 @@ def path_overrides(config: ReproduceConfig) -> list[str]:
     Returns:
         Overrides such as `output_dir=/path`, with absolute paths.
     """
-    overrides = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
+    overrides = [f"output_dir={runs_folder(config)}", f"data_dir={absolute(config.data_dir)}"]
     overrides.append(f"tracking={config.tracking.name}")
     if config.tracking.enabled:
-        overrides += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
+        overrides.append(f"tracking.uri={tracking_store(config)['uri']}")
         overrides.append(f"tracking.experiment={config.tracking.experiment}")
     return overrides
+
+
+def runs_folder(config: ReproduceConfig) -> Path:
+    """Return the folder of the runs and records of the experiments.
+
+    Args:
+        config: Validated config of the command `reproduce`.
+
+    Returns:
+        The output folder of the started commands.
+    """
+    return absolute(config.output_dir) / RUNS
 
 
 def build_arguments(
@@ -228,7 +256,7 @@ def check_texts(texts: dict[str, str | None], requested: list[Experiment]) -> No
     for name, given in texts.items():
         if given is not None:
             try:
-                sources.find(name, Path(given).expanduser().absolute(), Path())
+                sources.find(name, given, Path())
             except UserError as error:
                 raise UserError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in requested:
@@ -244,6 +272,7 @@ def run(
     outputs: Path,
     texts: dict[str, str | None],
     earlier: Measures | None = None,
+    progress: ExperimentProgress | None = None,
 ) -> ExperimentResult:
     """Run an experiment in a separate process, with its output on this terminal, and read the results.
 
@@ -254,6 +283,7 @@ def run(
         outputs: The output folder that `overrides` names.
         texts: Path of the user's copy by name of the text; None where none was given.
         earlier: Measures of the parts of the experiment that were run earlier; None for none.
+        progress: What the lines of the process name; None (the default) for nothing.
 
     Returns:
         The result; where the text is missing or the process failed, a result with the reason in `missing`.
@@ -268,7 +298,8 @@ def run(
         return ExperimentResult(experiment, preset, missing=missing)
     sweep = experiment.command == "src.train"
     began, start = time.time(), time.perf_counter()
-    status = run_module(experiment.command, *build_arguments(experiment, preset, overrides, text))
+    line = build_arguments(experiment, preset, overrides, text)
+    status = run_module(experiment.command, *line, environ=progress.environ() if progress else None)
     files = outputs.glob("sweeps/*/jobs.json" if sweep else PIPELINE_RESULTS)
     new = [file for file in files if file.stat().st_mtime >= began - 1]
     # A sweep with failed jobs exits with 1 (divergence may be the result); the pipeline exits with 2 for a
@@ -276,8 +307,10 @@ def run(
     if status not in (0, 1 if sweep else 2) or not new:
         missing = f"{experiment.command} exited with status {status}"
         return ExperimentResult(experiment, preset, missing=missing)
-    results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
-    return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
+    jobs = max(new, key=lambda file: file.stat().st_mtime_ns)
+    result = build_result(experiment, preset, read_results(jobs), time.perf_counter() - start, earlier)
+    page = jobs.with_name("comparison.html").relative_to(outputs).as_posix()
+    return replace(result, comparison=page if sweep else "")
 
 
 def build_result(
