@@ -1,0 +1,15 @@
+# An image that runs `make reproduce` (CONTRIBUTING.md, "Containers").
+FROM python:3.13-slim-bookworm
+
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git make \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /char-rnn
+# First the requirements: a change of the code does not install them again.
+COPY Makefile requirements-run.lock requirements-uv.lock ./
+RUN make setup
+COPY . .
+
+CMD ["make", "reproduce"]
