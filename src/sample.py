@@ -40,7 +40,7 @@ def main(config: Any, _: Invocation) -> None:
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
-    store.save_file(run, f"samples/{file_name(config)}", lambda file: write_text(file, "".join(written)))
+    store.save_files(run, {f"samples/{file_name(config)}": lambda file: write_text(file, "".join(written))})
 
 
 def interleave(prompt: str, count: int, texts: Iterator[tuple[str, ...]]) -> Iterator[str]:

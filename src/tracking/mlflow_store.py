@@ -54,8 +54,8 @@ class MlflowStore(DirectoryStore):
     """
 
     def __init__(self, uri: str, experiment: str, output_dir: Path) -> None:
-        super().__init__(output_dir)
-        self.uri, self.experiment = uri, experiment
+        super().__init__(output_dir, experiment)
+        self.uri = uri
 
     @override
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
@@ -138,11 +138,11 @@ class MlflowStore(DirectoryStore):
         return run_record.check_details(replace(run, curves=curves, samples=samples, **files), key)
 
     @override
-    def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
+    def save_files(self, run: RunRecord, files: dict[str, Callable[[Path], object]]) -> None:
         with tempfile.TemporaryDirectory() as temporary, connected(self.uri) as client:
-            file = Path(temporary) / Path(name).name
-            write(file)
-            client.log_artifact(run.run_id, str(file), str(Path(name).parent))
+            for name, write in files.items():
+                write(Path(temporary) / name)
+            client.log_artifacts(run.run_id, temporary)
 
     @override
     def find_job(self, digest: str) -> RunRecord | None:

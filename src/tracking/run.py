@@ -25,19 +25,29 @@ from src.tracking.run_record import RunRecord, read_events
 SWEEP_TAG_PREFIX = "sweep."  # + id of the parent run: tag of the jobs of a sweep, Job.describe() as JSON
 
 
+def given_uri(config: PathsConfig) -> str | None:
+    """Return the URI of the store that a person gives.
+
+    Args:
+        config: Config with `tracking.uri`. Without it, MLFLOW_TRACKING_URI counts.
+
+    Returns:
+        The URI as it was typed; None or "" for the project's own database.
+    """
+    return config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def tracking_store(config: PathsConfig) -> dict[str, str]:
     """Return where the runs of a config are tracked.
 
     Args:
-        config: Config with `tracking.uri` and `output_dir`. Without the first, MLFLOW_TRACKING_URI counts;
-            without both, the database is mlflow.db in `output_dir`.
+        config: Config that gives a URI (`given_uri`); else the database is mlflow.db in its `output_dir`.
 
     Returns:
         `uri`: URI of the store, with an absolute path for SQLite. `artifacts`: URI of the folder in which a
         new experiment keeps its files; "" for the store's choice.
     """
-    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
+    if uri := given_uri(config):
         relative = uri.removeprefix("sqlite:///")
         if relative != uri and not relative.startswith("/"):
             uri = f"sqlite:///{absolute(relative)}"

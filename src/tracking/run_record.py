@@ -54,6 +54,7 @@ class RunRecord:
         params: The flattened config, dotted key to text.
         tags: Tag name to text, as in MLflow.
         data_digest: Digest of the corpus; "" where none was logged.
+        experiment: Name of its experiment in MLflow; "" in a record that MLflow gives.
         metrics: Metric name to the last logged value.
         curves: Metric name to (step, value) points, in the order in which they were logged.
         samples: Rows of the table of samples, column name to value.
@@ -74,6 +75,7 @@ class RunRecord:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     data_digest: str = ""
+    experiment: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -170,6 +172,7 @@ def read_events(folder: Path) -> RunRecord:
                 digest = event["data"]["digest"] if event["data"] else ""
                 logged |= {"name": event["name"], "params": params, "tags": event["tags"]}
                 logged |= {"start_time": event["time"], "data_digest": digest}
+                logged["experiment"] = event["experiment"]
             case "metrics":
                 metrics |= event["values"]
                 for name, value in event["values"].items():

@@ -111,7 +111,9 @@ class RunSyncer:
         match kind:
             case "start":
                 self._start(client, event)
-            case "artifact":
+            case "added" if not path.exists():
+                pass  # the text of a sample, which a person has deleted
+            case "artifact" | "added":
                 client.log_artifact(state.run_id, str(path), event["folder"] or None)
             case "table":
                 mlflow_writer.log_table(client, state.run_id, event)
@@ -125,7 +127,7 @@ class RunSyncer:
                 if event["reason"]:
                     client.set_tag(state.run_id, "stop_reason", event["reason"])
                 client.set_terminated(state.run_id, event["status"], event["time"])
-        state.ended = kind == "end"
+        state.ended = kind in event_log.ENDED
 
     def _start(self, client: Any, event: dict[str, Any]) -> None:
         """Find or create the run, and log its params and dataset."""

@@ -1,6 +1,5 @@
 """Registered models, and the names that find a run in MLflow."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from src.config.schema import PathsConfig
 from src.sweeps.summary import register_best
 from tests.commands import CommandResult, RunCli
 from tests.conftest import ignore_mlflow_warnings
-from tests.mlflow_queries import connect
+from tests.mlflow_queries import artifact_text, connect
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
@@ -75,7 +74,9 @@ def test_single_run_and_then_best_job_are_registered(registered: Registered) -> 
     assert connect(registered.uri).get_model_version("char-rnn", "1").aliases == []
 
 
+@pytest.mark.usefixtures("started_syncs")
 def test_registered_model_equals_run(registered: Registered, run_cli: RunCli, tmp_path: Path) -> None:
+    """The name of an alias is looked up in MLflow, which also receives the text."""
     import mlflow
 
     from src.tracking.mlflow_store import MlflowStore
@@ -91,6 +92,8 @@ def test_registered_model_equals_run(registered: Registered, run_cli: RunCli, tm
         result = run_cli("sample", f"run={name}", "prompt=when ", "length=30", *registered.path_overrides)
         assert (result.rc, result.out) == (0, f"when {text}\n")
         assert re.fullmatch(rf"{described}, hidden=\d+( seed=2)?, val/loss \d\.\d{{4}}\n", result.err)
+        written = [file.path for file in client.list_artifacts(best, "samples") if "written" in file.path]
+        assert [artifact_text(client, client.get_run(best), file) for file in written] == [result.out]
 
 
 def test_registering_again_moves_alias(registered: Registered) -> None:
@@ -165,16 +168,6 @@ def test_latest_and_best_by_end_time_and_loss(run_ids: dict[str, str], trained: 
     assert store.find(run_ids["failed"]).name == "failed"
     jobs = [store.find_job(digest) for digest in ("long", "short", "failed")]
     assert [job and job.name for job in jobs] == ["long", None, None]  # the second one was pruned
-
-
-def test_sample_is_saved_with_run(run_cli: RunCli, trained: Any) -> None:
-    settings = ["prompt=when in ", "temperature=0.9", "seed=3", "length=70", *trained.path_overrides]
-    text = run_cli("sample", f"run={trained.run_id}", *settings).out
-    assert re.fullmatch(r"when in .{70}\n", text)
-    digest = hashlib.sha256(b"when in ").hexdigest()[:6]  # each prompt has its own file
-    name = f"written_{digest}_temperature_0.9_seed_3_length_70.txt"
-    saved_file = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "samples" / name
-    assert saved_file.read_text() == text
 
 
 def test_unknown_name_is_rejected(trained: Any) -> None:
