@@ -7,9 +7,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /char-rnn
-# First the requirements: a change of the code does not install them again.
-COPY Makefile requirements-run.lock requirements-uv.lock ./
-RUN make setup
 COPY . .
+RUN make setup
 
 CMD ["make", "reproduce"]
