@@ -72,7 +72,7 @@ def main(config: Any, _: Invocation) -> None:
     metrics = []
     if config.length:
         temperatures, quality = sorted(config.temperatures), TextQuality(corpus)
-        metrics = temperature_metrics(model, quality, logged.prompt, temperatures, config.length, config.seed)
+        metrics = temperature_metrics(model, quality, model.prompt, temperatures, config.length, config.seed)
         print("\n" + metrics_table(metrics), flush=True)
     scores, report = evaluation.metrics(), evaluation.report(metrics)
     files: dict[str, Callable[[Path], object]] = {

@@ -1,5 +1,6 @@
 """Registered models, and the names that find a run in MLflow."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +92,26 @@ def test_registered_model_equals_run(registered: Registered, run_cli: RunCli, tm
     for name, described in (("champion", f"run=champion: {best}"), (best, f"run {best}")):
         result = run_cli("sample", f"run={name}", "prompt=when ", "length=30", *registered.path_overrides)
         assert (result.rc, result.out) == (0, f"when {text}\n")
-        assert re.fullmatch(rf"{described}, hidden=\d+( seed=2)?, val/loss \d\.\d{{4}}\n", result.err)
+        assert re.fullmatch(rf"{described}, hidden=\d+ seed=2 [^,]*, val/loss \d\.\d{{4}}\n", result.err)
         written = [file.path for file in client.list_artifacts(best, "samples") if "written" in file.path]
         assert [artifact_text(client, client.get_run(best), file) for file in written] == [result.out]
+
+
+def test_registered_model_is_described(registered: Registered) -> None:
+    client = connect(registered.uri)
+    model, version = client.get_registered_model("char-rnn"), client.get_model_version("char-rnn", "2")
+    for text, address in ((model.description, "char-rnn@champion"), (version.description, "char-rnn/2")):
+        code = re.findall(r"```python\n(.*?)\n```", text, re.DOTALL)[0].splitlines()
+        assert len(code) == 3
+        assert (code[1], code[2]) == (
+            f'mlflow.set_tracking_uri("{registered.uri}")',
+            f'model = mlflow.pyfunc.load_model("models:/{address}")',
+        )
+    logged = client.get_logged_model(version.model_id)
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "char-rnn", "version": "2"}]
+    run = client.get_run(registered.run_ids[1])
+    assert version.description.startswith(f"val/loss **{run.data.metrics['val/loss']:.4f}**")
+    assert {m.key: m.value for m in logged.metrics}["val/loss"] == run.data.metrics["val/loss"]
 
 
 def test_registering_again_moves_alias(registered: Registered) -> None:
@@ -131,8 +149,9 @@ def test_failed_sweep_is_not_registered(
     loss: float | None, status: str, reason: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.tracking.mlflow_client.register", lambda *_: pytest.fail("registered"))
-    best = loss and JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": loss})
-    register_best(best or None, PathsConfig("o", "d"), status)
+    metrics = {} if loss is None else {"val/loss": loss}
+    results = [JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics=metrics)]
+    register_best(results, PathsConfig("o", "d"), status)
     assert capsys.readouterr().err == f"not registered: {reason}\n"
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -101,6 +102,22 @@ def test_best_compares_runs_with_same_text(outputs: Outputs) -> None:
     assert outputs.store.find("best", data_digest="e" * 64).run_id == "another text"
     with pytest.raises(UserError, match=r"^run: expected a finished run on the configured text "):
         outputs.store.find("best", data_digest="f" * 64)
+
+
+def test_best_in_mlflow_compares_runs_with_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of runs that did not log which text they read."""
+    from src.tracking.mlflow_store import MlflowStore
+
+    asked: list[str] = []
+
+    def search(_: Any, where: str, *__: object) -> list[Any]:
+        asked.append(where)
+        return [SimpleNamespace(data=SimpleNamespace(tags={}))] if len(asked) == 1 else []
+
+    monkeypatch.setattr(MlflowStore, "_search", search)
+    with pytest.raises(UserError, match=r"^run: expected a finished run in experiment e, got none"):
+        MlflowStore("http://unused", "e", tmp_path).find("best")
+    assert asked[1].endswith("AND tags.data_digest = ''")
 
 
 @pytest.mark.parametrize(
