@@ -37,7 +37,7 @@ class JobStateCallback(Callback):
 
 
 def state() -> dict[str, Any]:
-    """Return the process state that one job could change for the next."""
+    """Return the process state that one job could change for the next. Files and children need /proc."""
     pid = os.getpid()
     return {
         "pid": pid,
@@ -45,7 +45,7 @@ def state() -> dict[str, Any]:
         "environment": {k: v for k, v in os.environ.items() if k != "KMP_DUPLICATE_LIB_OK"},
         "directory": os.getcwd(),
         "threads": sorted(thread.name for thread in threading.enumerate()),
-        "files": sorted(filter(None, map(open_file, Path(f"/proc/{pid}/fd").iterdir()))),
+        "files": sorted(filter(None, map(open_file, Path(f"/proc/{pid}/fd").glob("*")))),
         "children": children(pid),
         "handlers": {name: h for name in ("", *logging.root.manager.loggerDict) if (h := handlers(name))},
         "level": logging.root.level,
@@ -79,7 +79,7 @@ def handlers(name: str) -> list[str]:
 def children(parent: int) -> list[str]:
     """Return the command lines of the running child processes."""
     found = []
-    for folder in Path("/proc").iterdir():
+    for folder in Path("/proc").glob("*"):
         try:
             if folder.name.isdigit() and parent_of(folder) == parent:
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip())

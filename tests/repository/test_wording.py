@@ -11,7 +11,7 @@ RETIRED = (
     "what is above", "without a word", "so it is", "journals?", r"deliver\w*", "mended", "afresh", "anew",
 )  # fmt: skip
 PATTERN = re.compile(rf"\b({'|'.join(RETIRED)})\b", re.IGNORECASE)
-KINDS = (".py", ".md", ".yaml", ".html", ".toml", ".json")
+KINDS = (".py", ".md", ".yaml", ".yml", ".html", ".toml", ".json")
 # Texts of others, and files that quote the retired words.
 EXCLUDED = (
     "data/", "benchmarks/mutation", "CHANGELOG.md", "experiments/sonnets/measured.json",
