@@ -40,6 +40,7 @@ def reproduce(config: Any) -> None:
     from src.experiments.claims import tally
     from src.experiments.results import describe_environment, earlier_measures, record, render_page
     from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, get_experiment, path_overrides, run
+    from src.tracking.mlflow_links import ui_location
 
     outputs, overrides = absolute(config.output_dir), path_overrides(config)
     records = outputs / "reproduction"
@@ -61,7 +62,8 @@ def reproduce(config: Any) -> None:
             lines += [claim.line() for claim in outcome.claims]
         print("\n".join(lines), flush=True)
     file = outputs / "reproduction.html"
-    write_text(file, render_page(outcomes, describe_environment(config.preset)))
+    ui = ui_location(config) if config.tracking.enabled else ("", "")
+    write_text(file, render_page(outcomes, describe_environment(config.preset), ui))
     passed = [claim.passed for outcome in outcomes for claim in outcome.claims]
     print(f"\n{tally(passed)}; the claims, figures and samples: {file}", flush=True)
     missing = any(outcome.missing for outcome in outcomes)

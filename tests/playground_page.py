@@ -65,6 +65,13 @@ class PlaygroundPage:
         for label, value in values.items():
             self.page.get_by_label(label.replace("_", "-"), exact=True).fill(str(value))
 
+    def stop(self) -> None:
+        """Stop the long texts with which the page opens."""
+        self.wait_until(lambda: min(map(len, self.texts())) > 0, "the page opens with two texts")
+        button = self.page.get_by_role("button", name="Stop")
+        button.click()
+        self.wait_until(button.is_disabled, "stopped")
+
     def write(self) -> None:
         self.page.get_by_role("button", name="Write").click()
 

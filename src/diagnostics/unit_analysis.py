@@ -9,13 +9,12 @@ the activation of a unit.
 import base64
 import unicodedata
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from src.common.page import render_template
 from src.data.corpus import Corpus
 from src.evaluation.text_quality import final_split
 from src.rnn.loss import log_softmax
@@ -29,7 +28,6 @@ MIN_LINES = 3
 MIN_SAMPLES = 30  # characters of each kind that a correlation needs
 VOWELS = "aeiouy"
 APOSTROPHES = "'\u2019"
-TEMPLATE = Path(__file__).with_name("activation_page.html")
 CHARACTERS = 3000  # of the text on the page: about two printed pages
 BYTES = 1_000_000  # of activations on the page: a large network shows only the best explained units
 TOP_K = 5  # most probable characters shown of each distribution
@@ -205,8 +203,8 @@ def render_page(title: str, architecture: RNNConfig, params: Array, corpus: Corp
     }
     layers, hidden = architecture.layers, architecture.hidden
     sizes = f"{layers} x {hidden}" if layers > 1 else f"{hidden}"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_template(
+        "diagnostics/activation_page.html",
         title=f"Neurons of run {title}: {architecture.cell}, {sizes} units",
         layers=layers,
         units=layers * hidden,

@@ -7,6 +7,7 @@ experiments/. A record has the measures, the claims and the figure of an experim
 merged. `make reproduce` also writes a page: every claim, figure and sample in one self-contained file.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, NotRequired, cast
@@ -17,10 +18,12 @@ from typing_extensions import TypedDict
 from src.common.console import echo_err, pluralize
 from src.common.errors import UserError
 from src.common.files import PROJECT, read_json, write_atomically, write_block, write_json, write_text
+from src.common.page import render_template
+from src.experiments import training_analyses as training
 from src.experiments.claims import WORDS, ClaimResult, Measures, Preset, check_claims, read_claims, tally
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
 from src.plots.sweep import svg, write_svg
-from src.sweeps.html_report import render_template, select_samples
+from src.sweeps.html_report import job_links, select_samples
 from src.tracking.environment import environment
 
 README = PROJECT / "README.md"
@@ -278,49 +281,73 @@ def save_figure(figure: Figure, file: Path, salt: str) -> None:
     write_atomically(file, lambda temporary: write_svg(figure, temporary, salt))
 
 
-def render_page(outcomes: list[ExperimentResult], facts: dict[str, Any]) -> str:
-    """Render the report of the experiments as HTML.
+def render_page(
+    outcomes: list[ExperimentResult], facts: dict[str, Any], ui: tuple[str, str] = ("", "")
+) -> str:
+    """Render the report of the experiments as HTML, for a file in their output folder.
 
     Args:
         outcomes: Results of the experiments, in the order of the page.
         facts: What the experiments ran on, by name (`describe_environment`).
+        ui: Address of MLflow's UI and the command that starts it (`mlflow_links.ui_location`); "" for both
+            without tracking.
 
     Returns:
         The whole page.
     """
     title = tally(claim.passed for outcome in outcomes for claim in outcome.claims)
-    sections = [section(outcome) for outcome in outcomes]
-    return render_template("experiments/report.html", title=title, sections=sections, facts=facts)
+    server, command = ui
+    sections = [section(outcome, server) for outcome in outcomes]
+    return render_template(
+        "experiments/report.html", title=title, sections=sections, facts=facts, command=command
+    )
 
 
-def section(outcome: ExperimentResult) -> dict[str, Any]:
+def section(outcome: ExperimentResult, server: str) -> dict[str, Any]:
     """Collect the variables of an experiment for the template report.html.
 
     Args:
         outcome: Result of the experiment.
+        server: Address of MLflow's UI; "" without tracking.
 
     Returns:
-        Values by variable name; `question` is the heading of the experiment's README. Samples are limited to
-        MAX_SAMPLES, each to MAX_SAMPLE_CHARACTERS.
+        Values by variable name; `question` is the heading of the experiment's README, which also describes
+        the figure. Samples are limited to MAX_SAMPLES, each to MAX_SAMPLE_CHARACTERS.
     """
     e = outcome.experiment
     readme = (FOLDER / e.name / "README.md").read_text(encoding="utf-8")
     finished = sum(result.status == "FINISHED" for result in outcome.results)
     note = f"{pluralize(len(outcome.results), 'job')}, {finished} finished, {outcome.seconds:.0f} s."
-    selection, samples = select_samples(outcome.results)
-    if len(outcome.results) == 1:  # all temperatures of a single run
-        selection = "Samples."
-        (job,) = outcome.results
-        samples = [{**s, "name": f"temperature {s['temperature']:g}", "settings": ""} for s in job.samples]
+    guess = training.uniform(outcome.results)
+    jobs = e.contrast(outcome.results) if outcome.results else []
+    selection, samples = select_samples(jobs)
+    for sample in samples:
+        outcome_words = training.describe_outcome(sample["job"], guess)
+        sample["settings"] = "; ".join(filter(None, (outcome_words, sample["settings"])))
+    if len(jobs) == 1:  # all temperatures of a single run
+        selection = f"Samples of {jobs[0].name}." if jobs[0].swept else "Samples."
+        samples = [
+            {**sample, "job": jobs[0], "name": f"temperature {sample['temperature']:g}", "settings": ""}
+            for sample in jobs[0].samples
+        ]
+    if silent := [f"{job.name} ({job.status}, {job.reason})" for job in jobs if not job.samples]:
+        selection += f" Without a sample: {', '.join(silent)}."
+    last = min(len(samples), MAX_SAMPLES) - 1
+    samples = [samples[k * (len(samples) - 1) // max(1, last)] for k in range(last + 1)]  # evenly spaced
+    description = "".join(re.findall(r"!\[(.*)\]\(figure\.svg\)", readme))
     return {
         "name": e.name,
         "question": readme.splitlines()[0].removeprefix("# "),
         "command": e.command_line(outcome.preset),
         "claims": outcome.claims,
         "note": f"not run: {outcome.missing}" if outcome.missing else note,
-        "figure": "" if outcome.missing else svg(outcome.figure(), e.name),
+        "figure": "" if outcome.missing else svg(outcome.figure(), e.name, description),
+        "comparison": outcome.comparison,
         "selection": selection,
-        "samples": [{**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS]} for s in samples[:MAX_SAMPLES]],
+        "samples": [
+            {**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS], "links": job_links(s["job"], server, "runs")}
+            for s in samples
+        ],
     }
 
 

@@ -20,6 +20,7 @@ from src.experiments import training_analyses as training
 from src.experiments.claims import ClaimResult, Measures, Preset, check_claims, read_claims
 from src.final_evaluation import RunResult
 from src.runner import prepare
+from src.sweeps.seed_stats import one_per_setting
 from src.tracking.run import tracking_store
 from src.tracking.run_record import job_result
 from src.training.callbacks import EarlyStopping, NullLogger
@@ -44,6 +45,8 @@ class Experiment:
         needs_copy: Whether it cannot be run without that copy.
         parallel: Whether jobs run side by side; otherwise one job uses all cores.
         part: The part that is run; "" for the whole experiment.
+        contrast: Function that selects the jobs whose samples show the point of the experiment, in the order
+            of the page.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Experiment:
     needs_copy: bool = False
     parallel: bool = True
     part: str = ""
+    contrast: Callable[[list[JobResult]], list[JobResult]] = one_per_setting
 
     @property
     def cli_name(self) -> str:
@@ -112,9 +116,14 @@ EXPERIMENTS = {
         Experiment(
             "sonnets", training.measure_sonnets, training.plot_sonnets, "src.pipeline", has_quick=False
         ),
-        Experiment("clipping", training.measure_clipping, training.plot_clipping),
+        Experiment(
+            "clipping", training.measure_clipping, training.plot_clipping, contrast=training.contrast_clipping
+        ),
         Experiment("state", cells.measure_state, cells.plot_state),
-        Experiment("temperature", training.measure_temperature, training.plot_temperature),
+        Experiment(
+            "temperature", training.measure_temperature, training.plot_temperature,
+            contrast=lambda results: results[:1],
+        ),
         Experiment("context", cells.measure_context, cells.plot_context),
         Experiment("cells", cells.measure_cells, cells.plot_cells),
         Experiment(
@@ -158,6 +167,7 @@ class ExperimentResult:
         claims: The checked claims.
         seconds: Duration in seconds.
         missing: Why the experiment did not run; "" where it did.
+        comparison: Path of its jobs' comparison page, relative to the output folder; "" for the pipeline.
     """
 
     experiment: Experiment
@@ -167,6 +177,7 @@ class ExperimentResult:
     claims: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
     missing: str = ""
+    comparison: str = ""
 
     def figure(self) -> Figure:
         """Draw the jobs and the measures.
@@ -276,8 +287,10 @@ def run(
     if status not in (0, 1 if sweep else 2) or not new:
         missing = f"{experiment.command} exited with status {status}"
         return ExperimentResult(experiment, preset, missing=missing)
-    results = read_results(max(new, key=lambda file: file.stat().st_mtime_ns))
-    return build_result(experiment, preset, results, time.perf_counter() - start, earlier)
+    jobs = max(new, key=lambda file: file.stat().st_mtime_ns)
+    result = build_result(experiment, preset, read_results(jobs), time.perf_counter() - start, earlier)
+    page = jobs.with_name("comparison.html").relative_to(outputs).as_posix()
+    return replace(result, comparison=page if sweep else "")
 
 
 def build_result(

@@ -146,6 +146,42 @@ def plot_clipping(results: list[JobResult], _: Measures) -> Figure:
     return figure
 
 
+def contrast_clipping(results: list[JobResult]) -> list[JobResult]:
+    """Select jobs without clipping and with the lowest threshold, side by side.
+
+    Args:
+        results: Results of the jobs.
+
+    Returns:
+        Both jobs of the highest learning rate and the first seed, for the shortest and the longest window.
+    """
+    lengths, rates, clips = (swept_values(results, key) for key in ("seq_len", "lr", "clip"))
+    return [
+        job
+        for length in dict.fromkeys((lengths[0], lengths[-1]))
+        for clip in (OFF, clips[0])
+        for job in where(results, lr=rates[-1], clip=clip, seq_len=length)[:1]
+    ]
+
+
+def describe_outcome(result: JobResult, guess: float) -> str:
+    """Describe the outcome of a training above its sample.
+
+    Args:
+        result: Result of the job.
+        guess: Loss of a uniform guess in nats per character.
+
+    Returns:
+        The val/loss of the kept weights; for a diverged training also the last training loss, which the
+        sample does not show: it comes from the kept weights, the best ones before.
+    """
+    words = f"val/loss {result.loss:.4f}" if result.loss < inf else "no val/loss"
+    if diverged(result, guess):
+        losses = result.curves.get("train/loss", [])
+        words += f", diverged: train/loss {losses[-1][1]:.4g} at the end" if losses else ", diverged"
+    return words
+
+
 def by_temperature(results: list[JobResult], column: str) -> dict[float, float]:
     """Return a text metric of the samples by temperature.
 

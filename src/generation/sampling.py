@@ -205,14 +205,31 @@ def sample_token(
     """
     if temperature == 0:
         return np.asarray(np.argmax(logits, axis=-1))
+    cumulative = np.add.accumulate(scaled_probabilities(logits, temperature, top_k, top_p))
+    return np.asarray((cumulative > uniform * cumulative[-1]).argmax(axis=0))
+
+
+def scaled_probabilities(
+    logits: Array, temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> Array:
+    """Compute the probabilities from which a token is drawn, up to a common factor.
+
+    Args:
+        logits: Logits, shape (V,) or (B, V).
+        temperature: Divisor of the logits, >= 0.
+        top_k: Number of the most likely characters to choose from, >= 1; None (the default): all.
+        top_p: Share of the probability to choose from (the nucleus), > 0 and <= 1; None (the default): all.
+
+    Returns:
+        Probabilities relative to that of the most likely character, float64, shape (V,) or (V, B).
+    """
     p = logits.T.astype(np.float64)  # the vocabulary is the first axis: reductions over it are faster
     p -= np.maximum.reduce(p)
     p /= max(temperature, MIN_TEMPERATURE)
     np.exp(p, out=p)
     if top_k is not None or top_p is not None:
         filter_top_k_top_p(p, logits.T, top_k, top_p)
-    cumulative = np.add.accumulate(p)
-    return np.asarray((cumulative > uniform * cumulative[-1]).argmax(axis=0))
+    return p
 
 
 def filter_top_k_top_p(p: Array, logits: Array, top_k: int | None, top_p: float | None) -> None:

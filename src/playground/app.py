@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nicegui import app, ui
+from nicegui import app, events, ui
 
 from src.common.errors import UserError
+from src.common.files import PROJECT
 from src.config.schema import PlayConfig
 from src.playground import generation
-from src.playground.generation import ModelCache, TextStream
+from src.playground.generation import ModelCache, NextCharacter, TextStream
+from src.tracking import mlflow_links
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.mlflow_server import is_listening, url_host
 from src.tracking.run_record import RunRecord
@@ -28,7 +30,11 @@ DISPLAY_RATES = {50: "50 a second", 200: "200 a second", 1000: "1,000 a second",
 HINTS = {"temperature": "0: the most likely", "top_k": "empty: all", "top_p": "empty: all"}
 STEPS = {"temperature": 0.1, "top_k": 1, "top_p": 0.05, "length": 100, "seed": 1}
 
-STYLE = Path(__file__).with_name("page.css")
+STYLES = (PROJECT / "src" / "common" / "palette.css", Path(__file__).with_name("page.css"))
+SCRIPT = Path(__file__).with_name("page.js")
+VISIBLE = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}  # white space in the list of characters
+CONTEXT = 20  # characters shown before the next one
+INSPECT = "Point at a character, or press an arrow key in the text, to see what may follow it."
 
 
 class Column:
@@ -39,10 +45,16 @@ class Column:
         models: The models that both columns share.
         listed: Run id to record, the runs to choose from.
         chosen: Id of the run that is selected first.
+        server: Address of MLflow's UI; "" without tracking.
     """
 
-    def __init__(self, side: str, models: ModelCache, listed: dict[str, RunRecord], chosen: str) -> None:
-        self.side, self.models, self.listed = side, models, listed
+    def __init__(
+        self, side: str, models: ModelCache, listed: dict[str, RunRecord], chosen: str, server: str
+    ) -> None:
+        self.side, self.models, self.listed, self.server = side, models, listed, server
+        self.next: NextCharacter | None = None  # of the text that is shown
+        self.place = -1  # number of the character that was inspected last
+        self.inspecting = asyncio.Lock()
         self.generation_id = 0  # number of the last request: texts of earlier requests end
         self.on_choice: Callable[[], None] = lambda: None
         with ui.element("section").classes("column").props(f'aria-label="{side} run"'):
@@ -51,12 +63,20 @@ class Column:
                 options, label=f"Run on the {side}", value=chosen, with_input=True, on_change=self.choose
             )
             self.select.classes("w-full").props("outlined dense options-dense")
-            self.score = ui.label().classes("font-semibold")
+            with ui.element("div"):
+                self.score = ui.label().classes("inline font-semibold mr-3")
+                self.link = ui.link("run in MLflow", new_tab=True)
+                self.link.set_visibility(bool(server))
             self.settings = ui.element("div").classes("settings")
             self.error = ui.label().classes("error").props('role="alert"')
             self.text = ui.element("div").classes("text")
             self.text.props(f'role="region" tabindex="0" aria-label="{side} text"')
+            for kind in ("pointermove", "pointerdown", "keydown"):
+                handler = "(event) => inspectText(event, emit)"
+                self.text.on(kind, self.inspect, throttle=POLL_SECONDS, js_handler=handler)
             self.rate = ui.label().classes("note rate")
+            self.context = ui.label().classes("note context").props('aria-live="polite"')
+            self.likeliest = ui.element("div").classes("likeliest")
         self.clear()
 
     @property
@@ -77,6 +97,7 @@ class Column:
             other: Record of the run in the other column.
         """
         self.score.set_text(generation.score(self.run))
+        self.link.props(f'href="{mlflow_links.run_link(self.server, self.run.run_id)}"')
         self.settings.clear()
         with self.settings:
             for setting, differs in generation.settings_diff(self.run, other):
@@ -88,13 +109,42 @@ class Column:
         Args:
             rate: What is shown in place of the number of characters.
         """
+        self.next = None
         self.text.clear()
+        self.likeliest.clear()
+        self.context.set_text(INSPECT)
         self.error.set_visibility(False)
         self.rate.set_text(rate)
 
     def stop(self) -> None:
         """Stop the generation of the text; the part that is shown stays."""
         self.generation_id += 1
+
+    async def inspect(self, event: events.GenericEventArguments) -> None:
+        """Show the most likely characters after a character of the text, and which one came.
+
+        Args:
+            event: Event of the page with the number of the character in the text.
+        """
+        self.place = place = int(event.args)
+        async with self.inspecting:
+            text = "".join(block.text for block in self.text if isinstance(block, ui.label))
+            reader = self.next
+            if reader is None or place != self.place or place >= len(text):
+                return
+            likeliest = await asyncio.to_thread(reader.likeliest, text, place)
+            if reader is not self.next or self.text.is_deleted:
+                return
+        shown = "".join(VISIBLE.get(c, c) for c in text[max(0, place + 1 - CONTEXT) : place + 1])
+        settings = f"at temperature {reader.request.temperature:g} (bold: the one that came)"
+        self.context.set_text(f"Next character after \u201c{shown}\u201d {settings}:")
+        self.likeliest.clear()
+        with self.likeliest:
+            for character, share in likeliest:
+                came = "came" if character == text[place + 1 : place + 2] else ""
+                ui.label(VISIBLE.get(character, character)).classes(came)
+                ui.element("div").classes("bar").style(f"width: {100 * share:.1f}%")
+                ui.label(f"{share:.1%}").classes(came)
 
     async def write(self, request: PlayConfig, rate: int) -> None:
         """Generate a text until it ends, the page is closed, or a new request starts.
@@ -123,6 +173,7 @@ class Column:
             return
         if is_obsolete():
             return
+        self.next = NextCharacter(model, request)
         with self.text:
             if request.prompt:
                 ui.label(request.prompt).classes("prompt")
@@ -148,14 +199,17 @@ class Page:
         config: Validated config of the command, with the initial values of the controls.
         models: The models that both columns share.
         listed: Run id to record, the runs to choose from.
-        sides: Ids of the runs that the left and the right column select first.
+        sides: Ids of the runs that the left and the right column select first. Both begin to write when the
+            page opens.
     """
 
     def __init__(
         self, config: PlayConfig, models: ModelCache, listed: dict[str, RunRecord], sides: list[str]
     ) -> None:
         ui.colors(primary="#1f1f1f")
-        ui.add_css(STYLE)
+        for style in STYLES:
+            ui.add_css(style)
+        ui.add_head_html(f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>")
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
         self.config, self.fields = config, dict[str, Any]()
         self.writing = 0  # number of uses of Write whose texts have not ended
@@ -170,16 +224,21 @@ class Page:
                 self.fields[key] = field
             self.display_rate = ui.select(DISPLAY_RATES, label="Shown at", value=200).props("outlined dense")
         with ui.row().classes("items-center"):
-            ui.button("Write", on_click=self.write).props("no-caps unelevated")
-            self.stopper = ui.button("Stop", on_click=self.stop).props("no-caps outline")
+            ui.button("Write", on_click=self.write, color=None).props("no-caps unelevated").classes("write")
+            self.stopper = ui.button("Stop", on_click=self.stop, color=None).props("no-caps outline")
             ui.label("Ctrl+Enter in the prompt or Enter in a number field also starts.").classes("note")
         with ui.element("div").classes("columns"):
-            left, right = sides
-            self.columns = Column("left", models, listed, left), Column("right", models, listed, right)
+            server, _ = mlflow_links.ui_location(config) if config.tracking.enabled else ("", "")
+            left, right = (
+                Column(side, models, listed, chosen, server)
+                for side, chosen in zip(("left", "right"), sides, strict=True)
+            )
+            self.columns = left, right
         for column in self.columns:
             column.on_choice = self.describe
         self.describe()
         self.stopper.disable()
+        ui.timer(0, self.write, once=True)
 
     def describe(self) -> None:
         """Show score and settings in both columns, with the differences in bold."""
@@ -243,6 +302,7 @@ def serve(config: PlayConfig, store: DirectoryStore, left: RunRecord, right: Run
             host=config.host,
             port=config.port,
             title="Two runs, side by side",
+            dark=None,  # as the system
             language="en-US",
             reload=False,
             show=False,

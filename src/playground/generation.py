@@ -8,13 +8,17 @@ import attrs
 import numpy as np
 
 from src.common.console import pluralize
+from src.common.process import single_blas_thread
 from src.config.constraints import Constraint, fields_of
 from src.config.schema import PlayConfig
-from src.generation.sampling import sample
+from src.generation.sampling import sample, scaled_probabilities
 from src.models.serialization import TrainedModel
+from src.rnn.step import Stepper
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.run_record import RunRecord
 
+NUM_LIKELIEST = 5  # characters whose probability is shown
+STATE_SPACING = 500  # characters between two states that are kept, to read a text again from there
 TIME_SLICE = 0.04  # seconds per computation: the text grows smoothly, and a stop takes effect soon
 LEADING_SETTINGS = ("model", "model.layers", "hidden", "seq_len", "lr", "clip", "data")
 # Settings that do not affect the text that a model generates.
@@ -102,6 +106,51 @@ class TextStream:
         """Number of generated characters, and how many were computed per second."""
         count = pluralize(self.written, "character")
         return f"{count}, computed at {self.written / self.seconds:,.0f} a second" if self.written else count
+
+
+class NextCharacter:
+    """Probabilities of the next character at any place of a text, as the text was drawn from them.
+
+    They are computed when they are asked for, so that generating does not become slower.
+
+    Args:
+        model: The trained network with its vocabulary.
+        request: Prompt and settings with which the text was generated.
+    """
+
+    def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
+        self.model, self.request = model, request
+        self.stepper = Stepper(model.architecture, model.params, 1)
+        self.states = {0: self.stepper.state.copy()}  # before the character of this number
+
+    def likeliest(self, text: str, place: int) -> list[tuple[str, float]]:
+        """Read the text up to a character, and return the most likely next ones.
+
+        Args:
+            text: The prompt as typed, and the generated text so far.
+            place: Number of the last character that is read, from 0.
+
+        Returns:
+            Pairs of a character and its probability, the most likely first: NUM_LIKELIEST characters, and the
+            next character of the text where it is not one of them.
+        """
+        model, request, vocabulary = self.model, self.request, self.model.vocabulary
+        start, end = max(known for known in self.states if known <= place), place + 1
+        read = text[max(start, len(request.prompt)) : end]
+        prompt = "" if start else model.normalization.apply(request.prompt[:end])
+        ids = vocabulary.encode(prompt + read)
+        self.stepper.state[:] = self.states[start]
+        logits = np.zeros((1, len(vocabulary)))  # a text begins with any character
+        with single_blas_thread():
+            for number, token in enumerate(ids.tolist(), end - len(ids)):
+                if number > len(request.prompt) and number % STATE_SPACING == 0:
+                    self.states[number] = self.stepper.state.copy()
+                logits = self.stepper.step(np.array([token]))
+        p = scaled_probabilities(logits[0], request.temperature, request.top_k, request.top_p)
+        order = np.argsort(-logits[0], kind="stable").tolist()
+        shown = [vocabulary.characters[k] for k in order[:NUM_LIKELIEST]]
+        shown += [c for c in text[end : end + 1] if c in vocabulary.characters and c not in shown]
+        return [(c, float(p[vocabulary.characters.index(c)] / p.sum())) for c in shown]
 
 
 def score(run: RunRecord) -> str:

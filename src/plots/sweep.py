@@ -2,6 +2,7 @@
 
 import io
 import re
+from html import escape
 from itertools import pairwise
 from math import ceil, isfinite, log10
 from pathlib import Path
@@ -12,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from src.common.console import pluralize
 from src.common.job_result import JobResult
 from src.plots.run import single_axes
 
@@ -21,7 +23,7 @@ LEGEND_LINE = 0.16  # inches
 MARKERS = "os^vD<>p*hX"
 
 
-def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
+def write_svg(figure: Figure, file: Path | io.StringIO, salt: str, transparent: bool = False) -> None:
     """Write a figure as SVG, byte for byte reproducible.
 
     Args:
@@ -29,28 +31,44 @@ def write_svg(figure: Figure, file: Path | io.StringIO, salt: str) -> None:
         file: Path or open text file to write to.
         salt: Text from which Matplotlib makes the ids in the SVG: the same figure and salt give the same
             bytes.
+        transparent: Whether the figure has no ground of its own; otherwise it is white.
     """
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(file, format="svg", metadata=metadata)
+        figure.savefig(file, format="svg", metadata=metadata, transparent=transparent)
 
 
-def svg(figure: Figure, salt: str) -> str:
-    """Return a figure as an `<svg>` element for an HTML page.
+def svg(figure: Figure, salt: str, description: str, jobs: list[JobResult] | None = None) -> str:
+    """Return a figure as an `<svg>` element for an HTML page, on a transparent ground.
+
+    Its accessible name is the title of the figure and the description. An artist whose gid is `job-NUMBER`,
+    or begins with `job-NUMBER-`, gets the name of this job.
 
     Args:
-        figure: The figure.
+        figure: The figure, with a title.
         salt: Prefix of the element's ids, different for each figure of a page.
+        description: What the figure shows, for a reader who cannot see it.
+        jobs: Results of the jobs that are drawn as single artists; None (the default) for none.
 
     Returns:
         The element, without an XML declaration and without namespaces, which HTML does not need.
     """
     written = io.StringIO()
-    write_svg(figure, written, salt)
+    write_svg(figure, written, salt, transparent=True)
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)  # HTML does not need them
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", text)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", text)
+    names = {f"{row.number}": escape(job_label(row)).replace(r"\$", "$") for row in jobs or ()}
+
+    def name_job(match: re.Match[str]) -> str:
+        number, focus = match[2], ' tabindex="0"' * (match[3] == "")
+        return f'{match[1]} class="job" role="img" data-job="{number}" aria-label="{names[number]}"{focus}'
+
+    text = re.sub(rf'(<g id="{salt}-job-(\d+)([^"]*)")', name_job, text)
+    title = figure.get_suptitle() or figure.axes[0].get_title()
+    role = "group" if jobs else "img"  # the parts of an image have no names of their own
+    return text.replace("<svg", f'<svg role="{role}" aria-label="{escape(f"{title}: {description}")}"', 1)
 
 
 def loss_curves(results: list[JobResult]) -> str:
@@ -68,28 +86,31 @@ def loss_curves(results: list[JobResult]) -> str:
     drawn = [(result, train, val) for result, train, val in curves if train[0] or val[0]]
     if not drawn:
         return ""
-    labels = [legend_label(rank, result) for rank, (result, _, _) in enumerate(drawn, 1)]
+    labels = [f"{rank}: {job_label(result, 70)}" for rank, (result, _, _) in enumerate(drawn, 1)]
     columns = max(1, min(4, 110 // (max(map(len, labels)) + 8)))
     size = (9.5, 4.5 + LEGEND_LINE * (ceil(len(drawn) / columns) + 3))
     title = "Training and validation loss of each job"
     figure, ax = single_axes("optimizer step", f"loss {LOSS}", title, size)
-    for rank, ((_, train, val), label) in enumerate(zip(drawn, labels, strict=True)):
+    for rank, ((result, train, val), label) in enumerate(zip(drawn, labels, strict=True)):
+        gid = f"job-{result.number}"
         color = "k" if rank == 0 else mpl.colormaps["viridis"](0.85 * rank / len(drawn))
         best: dict[str, Any] = {"linewidth": 1.1} if rank else {"linewidth": 2.2, "zorder": 3}
-        ax.plot(*train, ":", color=color, linewidth=1)
+        ax.plot(*train, ":", color=color, linewidth=1, gid=f"{gid}-train")
         line = f"-{MARKERS[rank % len(MARKERS)]}"
-        ax.plot(*val, line, color=color, markersize=4, label=label, **best)
+        ax.plot(*val, line, color=color, markersize=4, label=label, gid=gid, **best)
     losses = [values for _, (_, train), (_, val) in drawn for values in (train, val) if values]
     # A diverged curve leaves the figure at its top, where it would otherwise flatten all others.
     top = 1.5 * median_low(values[0] for values in losses)
     if max(map(max, losses)) > top > 0:
-        ax.set_ylim(top=top)
+        bottom = min(map(min, losses))
+        ax.set_ylim(bottom - 0.05 * (top - bottom), top)
     handles, names = ax.get_legend_handles_labels()
     styles: list[Any] = [*ax.plot([], [], "k-o", markersize=4), *ax.plot([], [], "k:")]
     ax.legend(styles, ["val/loss", "train/loss (batches)"], loc="upper right")
     style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "title_fontsize": 8}
     figure.legend(handles, names, loc="outside lower center", title="rank: job, val/loss", **style)
-    return svg(figure, "curves")
+    description = f"{pluralize(len(drawn), 'job')}, the best {job_label(drawn[0][0])}"
+    return svg(figure, "curves", description, results)
 
 
 def finite_curve(result: JobResult, metric: str) -> tuple[list[int], list[float]]:
@@ -106,18 +127,18 @@ def finite_curve(result: JobResult, metric: str) -> tuple[list[int], list[float]
     return [step for step, _ in points], [value for _, value in points]
 
 
-def legend_label(rank: int, result: JobResult) -> str:
-    """Format a job's line in the legend: its rank, its name and its val/loss.
+def job_label(result: JobResult, most: int = 1000) -> str:
+    """Return the name of a job and its val/loss, for a figure.
 
     Args:
-        rank: Rank of the job, from 1.
         result: Result of the job.
+        most: Largest number of characters of the name.
 
     Returns:
-        A line with at most 70 characters of the job's name.
+        A line such as `hidden=64 clip=1, 2.2500`, with dollars escaped (`truncate`).
     """
     loss = f"{result.loss:.4f}" if isfinite(result.loss) else "no val/loss"
-    return f"{rank}: {truncate(result.name, 70)}, {loss}"
+    return f"{truncate(result.name, most)}, {loss}"
 
 
 def truncate(text: str, most: int) -> str:
@@ -170,9 +191,11 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
     down = ceil(len(keys) / across)
     figure = Figure(figsize=(max(4.5, 3.3 * across), 3.0 * down), layout="constrained")
     losses = [result.loss for result in shown]
+    description = []
     for place, key in enumerate(keys, 1):
         ax = figure.add_subplot(down, across, place)
-        marginal(ax, key, [(result.swept[key], result.loss) for result in shown if key in result.swept])
+        text = marginal(ax, key, [result for result in shown if key in result.swept])
+        description.append(text)
         if spans_decade(losses):
             ax.set_yscale("log")
         if (place - 1) % across == 0:
@@ -180,7 +203,7 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
     longest = max(figure.get_axes(), key=lambda ax: len(ax.get_lines()))  # with a line of means, if any
     longest.legend(fontsize=8)
     figure.suptitle("val/loss by swept key", fontsize=11)
-    return svg(figure, "marginals")
+    return svg(figure, "marginals", "; ".join(description), results)
 
 
 def spans_decade(values: list[float]) -> bool:
@@ -195,14 +218,18 @@ def spans_decade(values: list[float]) -> bool:
     return min(values) > 0 and max(values) >= DECADE * min(values)
 
 
-def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
+def marginal(ax: Axes, key: str, results: list[JobResult]) -> str:
     """Draw the axes of one swept key.
 
     Args:
         ax: Axes to draw on.
         key: Dotted name of the key.
-        points: Value of the key as text, and val/loss in nats per character, for each job.
+        results: Results of the jobs with this key and a finite val/loss.
+
+    Returns:
+        The key and the mean val/loss of each of its values, in words.
     """
+    points = [(result.swept[key], result.loss) for result in results]
     numbers = {text: as_number(text) for text, _ in points}
     places = {text: number for text, number in numbers.items() if number is not None}
     if len(places) < len(numbers):  # categories
@@ -216,16 +243,20 @@ def marginal(ax: Axes, key: str, points: list[tuple[str, float]]) -> None:
         if spans_decade(list(places.values())):
             ax.set_xscale("log")
         tick_numbers(ax, sorted(set(places.values())))
+    groups: dict[float, list[float]] = {}
+    for text, loss in points:
+        groups.setdefault(places[text], []).append(loss)
+    means = {x: fmean(groups[x]) for x in sorted(groups)}
     if key != "seed":  # a seed is no quantity: a line between two seeds has no meaning
-        means: dict[float, list[float]] = {}
-        for text, loss in points:
-            means.setdefault(places[text], []).append(loss)
-        averages = [fmean(means[x]) for x in sorted(means)]
-        ax.plot(sorted(means), averages, "k-_", markersize=14, linewidth=1, label="mean")
+        ax.plot(list(means), list(means.values()), "k-_", markersize=14, linewidth=1, label="mean")
     circle: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": "0.35", "markersize": 5}
-    ax.plot([places[text] for text, _ in points], [loss for _, loss in points], "o", label="job", **circle)
+    for (text, loss), result in zip(points, results, strict=True):
+        ax.plot(places[text], loss, "o", gid=f"job-{result.number}-{key}", **circle)
+    ax.get_lines()[-1].set_label("job")
     ax.set_xlabel(truncate(key, 40))
     ax.grid(alpha=0.3)
+    names = {x: text for text, x in places.items()}
+    return f"{key}: " + ", ".join(f"mean {mean:.4f} at {names[x]}" for x, mean in means.items())
 
 
 def tick_numbers(ax: Axes, at: list[float]) -> None:

@@ -4,35 +4,13 @@ from collections import Counter
 from math import inf, isfinite
 from typing import Any
 
-import jinja2
-
 from src.common.console import pluralize
-from src.common.files import PROJECT
 from src.common.job_result import JobResult, best_of, final_score
+from src.common.page import render_template
 from src.sweeps.seed_stats import describe_seeds
+from src.tracking import mlflow_links
 
-
-def render_template(name: str, **variables: Any) -> str:
-    """Render a Jinja template of the project, with HTML escaping.
-
-    Args:
-        name: Path of the template below src/, for example `sweeps/html_report.html`.
-        **variables: Variables of the template, by name.
-
-    Returns:
-        The rendered text.
-
-    Raises:
-        jinja2.UndefinedError: The template uses a variable that was not given.
-        jinja2.TemplateNotFound: There is no such template.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PROJECT / "src"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(name).render(variables)
+RUNS = "../../runs"  # from the folder of a sweep to its run directories
 
 
 def rank_results(rows: list[JobResult]) -> list[JobResult]:
@@ -53,12 +31,14 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
     )
 
 
-def render_page(title: str, rows: list[JobResult]) -> str:
+def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", "")) -> str:
     """Render the comparison of a sweep as HTML: figures, table and samples.
 
     Args:
         title: Name of the sweep.
         rows: Results of all jobs, in any order.
+        ui: Address of MLflow's UI and the command that starts it (`mlflow_links.ui_location`); "" for both
+            without tracking.
 
     Returns:
         The whole page.
@@ -68,7 +48,10 @@ def render_page(title: str, rows: list[JobResult]) -> str:
     rows, best = rank_results(rows), best_of(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
+    server, command = ui
+    links = {row.number: job_links(row, server, RUNS) for row in rows}
     sampled, samples = select_samples(rows)
+    samples = [sample | {"links": links[sample["job"].number]} for sample in samples]
     return render_template(
         "sweeps/html_report.html",
         title=f"sweep {title}",
@@ -83,6 +66,8 @@ def render_page(title: str, rows: list[JobResult]) -> str:
         marginals=sweep_plots.marginals(keys, rows),
         sampled=sampled,
         samples=samples,
+        links=links,
+        command=command,
     )
 
 
@@ -103,19 +88,38 @@ def summary(rows: list[JobResult], best: JobResult | None) -> str:
     return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
 
 
-def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
-    """Select one sample of each job, all at the sampling settings that most jobs share.
+def job_links(row: JobResult, server: str, runs: str) -> dict[str, str]:
+    """Return the links from a job to its run in MLflow and to its run directory.
 
-    A job without a sample at these settings (because its temperature was swept, for example) shows its first
-    sample with its own settings. Where several settings are equally frequent, the middle one is taken.
+    Args:
+        row: Result of the job.
+        server: Address of MLflow's UI; "" without tracking.
+        runs: Path of the folder of the run directories, relative to the page.
+
+    Returns:
+        Address by name; without MLflow where the run is not in MLflow, without files where the run directory
+        is not on this machine.
+    """
+    links = {"MLflow": mlflow_links.run_link(server, row.run_id)} if server else {}
+    if row.run_id == row.directory:  # the store did not answer
+        links = {}
+    return links | ({"files": f"{runs}/{row.directory}/"} if row.directory else {})
+
+
+def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, Any]]]:
+    """Select one sample of each job, all at the prompt and the temperature that most jobs share.
+
+    A job without a sample at these settings (because its temperature was swept, for example), or with only
+    white space at them, shows its first other sample with its own settings. Where several settings are
+    equally frequent, the middle one is taken.
 
     Args:
         rows: Results of the jobs, in the order in which the samples are shown.
 
     Returns:
-        A line that names the shared settings, and for each job with samples a mapping with the keys `name`
-        (of the job), `settings` ("" for the shared ones), `prompt` and `text`. Without any sample: "" and an
-        empty list.
+        A line that names the shared settings, and for each job with samples a mapping with the keys `job`
+        (its result), `name`, `settings` ("" for the shared ones), `prompt` and `text`. Without any sample: ""
+        and an empty list.
     """
     counted = Counter(sample_settings(sample) for row in rows for sample in row.samples)
     if not counted:
@@ -123,37 +127,53 @@ def select_samples(rows: list[JobResult]) -> tuple[str, list[dict[str, str]]]:
     most = max(counted.values())
     shared = [choice for choice, count in counted.items() if count == most]
     chosen = shared[len(shared) // 2]  # of several temperatures, the middle one
+    seeds = {int(sample["seed"]) for row in rows for sample in row.samples}
     selected = []
     for row in rows:
         same = [sample for sample in row.samples if sample_settings(sample) == chosen]
-        for sample in (same or row.samples)[:1]:
-            own = "" if same else format_settings(*sample_settings(sample))
+        order = same + [sample for sample in row.samples if sample not in same]
+        for sample in sorted(order, key=is_blank)[:1]:
+            own = "" if sample in same else format_settings(*sample_settings(sample), {int(sample["seed"])})
+            own += " (only white space at the shared settings)" * bool(own and same)
             content = {"prompt": str(sample["prompt"]), "text": str(sample["text"])}
-            selected.append({"name": row.name, "settings": own, **content})
-    return f"Samples {format_settings(*chosen)}, unless noted otherwise.", selected
+            selected.append({"job": row, "name": row.name, "settings": own, **content})
+    return f"Samples {format_settings(*chosen, seeds)}, unless noted otherwise.", selected
 
 
-def sample_settings(sample: dict[str, Any]) -> tuple[str, float, int]:
-    """Return the settings that generated a sample.
+def is_blank(sample: dict[str, Any]) -> bool:
+    """Return whether a sample has only white space, which a box would show as nothing.
 
     Args:
         sample: A row of the table of samples.
 
     Returns:
-        The prompt, the temperature and the random seed.
+        True for a text without a visible character.
     """
-    return str(sample["prompt"]), float(sample["temperature"]), int(sample["seed"])
+    return not str(sample["text"]).strip()
 
 
-def format_settings(prompt: str, temperature: float, seed: int) -> str:
-    """Format the settings of a sample for a reader.
+def sample_settings(sample: dict[str, Any]) -> tuple[str, float]:
+    """Return the settings that generated a sample; the random seed is often that of the job.
 
     Args:
-        prompt: Text that the network read before it generated the sample.
+        sample: A row of the table of samples.
+
+    Returns:
+        The prompt and the temperature.
+    """
+    return str(sample["prompt"]), float(sample["temperature"])
+
+
+def format_settings(prompt: str, temperature: float, seeds: set[int]) -> str:
+    """Format the settings of samples for a reader.
+
+    Args:
+        prompt: Text that the network read before it generated the samples.
         temperature: Sampling temperature, >= 0.
-        seed: Random seed of the sampling.
+        seeds: Random seeds of the samples.
 
     Returns:
         A phrase such as `after "shall i" at temperature 0.7, seed 1`, with typographic quotation marks.
     """
-    return f"after \u201c{prompt}\u201d at temperature {temperature:g}, seed {seed}"
+    seed = f"seed {min(seeds)}" if len(seeds) == 1 else "each with the seed of its job"
+    return f"after \u201c{prompt}\u201d at temperature {temperature:g}, {seed}"

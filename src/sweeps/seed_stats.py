@@ -85,6 +85,25 @@ def std(results: Iterable[JobResult], metric: str) -> float:
     return float(pd.Series(found).std()) if len(found) > 1 else 0.0
 
 
+def one_per_setting(results: list[JobResult]) -> list[JobResult]:
+    """Select one job of those that differ only in the seed.
+
+    Args:
+        results: Results of the jobs of a sweep.
+
+    Returns:
+        The first job of each combination of the other swept keys whose samples have a visible character;
+        where no seed has one, the first.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[JobResult]] = {}
+    for result in results:
+        groups.setdefault(tuple(item for item in result.swept.items() if item[0] != SEED), []).append(result)
+    return [
+        next((job for job in jobs if any(str(s["text"]).strip() for s in job.samples)), jobs[0])
+        for jobs in groups.values()
+    ]
+
+
 def describe_seeds(results: list[JobResult]) -> list[str]:
     """Describe the jobs that differ only in the seed, the lowest mean val/loss first.
 

@@ -78,7 +78,8 @@ class SweepSession:
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
         self.num_failed = len(failed)
         page = run.folder / "comparison.html"
-        write_text(page, render_page(run.sweep.name, results))
+        ui = mlflow_links.ui_location(run.config) if run.config.tracking.enabled else ("", "")
+        write_text(page, render_page(run.sweep.name, results, ui))
         write_results(page.with_name("jobs.json"), results)
         print_table(run.sweep, ranked, best)
         for line in describe_seeds(results):

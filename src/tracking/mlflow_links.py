@@ -95,6 +95,19 @@ def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str])
     )
 
 
+def run_link(server: str, run_id: str) -> str:
+    """Return the link that opens a run in MLflow's UI.
+
+    Args:
+        server: Address of the UI, without a trailing slash.
+        run_id: Id of the run.
+
+    Returns:
+        An address that needs no id of the experiment; MLflow adds it.
+    """
+    return f"{server}/#/runs/{quote(run_id)}"
+
+
 def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     """Fill the template mlflow_view.json: the state of MLflow's page of runs that shows a sweep.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
+from src.common.job_result import JobResult
 from src.experiments import results
 from src.experiments.claims import Preset, tally
-from src.experiments.results import earlier_measures, publish, read_record, record, render_page
+from src.experiments.results import earlier_measures, publish, read_record, record, render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
-from tests.commands import PROJECT
+from tests.commands import PROJECT, RunCli
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
 
@@ -30,6 +32,37 @@ def test_result_is_recorded_and_rendered(tmp_path: Path) -> None:
     assert f"{len(outcome.claims)} claims reproduced, 0 not reproduced, 0 not run" in html
     assert "&lt;ended&gt;" in html
     assert "http" not in html.replace("http://www.w3.org", ""), "the page needs no network"
+
+
+def with_text(job: JobResult, text: str) -> JobResult:
+    sample = {"temperature": 0.7, "prompt": "o ", "text": text, "seed": 1}
+    return replace(job, name=" ".join(f"{k}={v}" for k, v in job.swept.items()), samples=[sample])
+
+
+def test_report_shows_diverged_jobs_beside_clipped_ones() -> None:
+    jobs = [with_text(job, "love") for job in clipping_sweep()]
+    silent = next(k for k, job in enumerate(jobs) if job.name == "lr=3 clip=null seq_len=20 seed=1")
+    jobs[silent] = replace(jobs[silent], status="FAILED", reason="diverged", samples=[])
+    shown = section(build_result(EXPERIMENTS["clipping"], "quick", jobs), "")
+    assert [(s["name"], s["settings"]) for s in shown["samples"]] == [
+        ("lr=3 clip=0.5 seq_len=20 seed=1", "val/loss 2.0000"),
+        ("lr=3 clip=null seq_len=100 seed=1", "val/loss 30.0000, diverged: train/loss 30 at the end"),
+        ("lr=3 clip=0.5 seq_len=100 seed=1", "val/loss 2.0000"),
+    ]
+    assert "Without a sample: lr=3 clip=null seq_len=20 seed=1 (FAILED, diverged)." in shown["selection"]
+
+
+def test_report_shows_another_seed_for_a_blank_sample() -> None:
+    jobs = variants(reset=(2.2, 2.2), shuffled=(2.3, 2.3), streams=(2.1, 2.1))
+    texts = ("love", "love", "  ", "hate", " ", "  ")
+    jobs = [with_text(job, text) for job, text in zip(jobs, texts, strict=True)]
+    outcome = build_result(EXPERIMENTS["state"], "quick", jobs)
+    assert [s["name"] for s in section(outcome, "")["samples"]] == [
+        "variant=x/reset seed=0",
+        "variant=x/shuffled seed=1",
+        "variant=x/streams seed=0",
+    ]
+    assert render_page([outcome], {}).count("The network wrote only white space here.") == 1
 
 
 def record_karpathy_size(size: str, loss: float, folder: Path) -> ExperimentResult:
@@ -165,3 +198,18 @@ def test_pages_show_measured_results(tmp_path: Path) -> None:
     copies[1].write_text("no table")
     with pytest.raises(ValueError, match="expected <!-- results -->"):
         results.update_pages(*copies)
+
+
+def test_reproduce_writes_report_with_links(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = [replace(with_text(job, "love"), run_id="a1", directory="d1") for job in clipping_sweep()]
+    outcome = replace(build_result(EXPERIMENTS["clipping"], "quick", jobs), comparison="sweeps/s/page.html")
+    monkeypatch.setattr("src.experiments.runner.run", lambda *_: outcome)
+    for tracking, links in (("mlflow", {"http://127.0.0.1:5000/#/runs/a1"}), ("none", set())):
+        run_cli(
+            "reproduce", "experiments=[clipping]", f"output_dir={tmp_path}", f"tracking={tracking}"
+        ).check()
+        page = (tmp_path / "reproduction.html").read_text()
+        assert set(re.findall(r'<a [^>]*href="([^"]*)"', page)) == {"sweeps/s/page.html", "runs/d1/", *links}
+        assert ("The links to MLflow open while" in page) == bool(links)

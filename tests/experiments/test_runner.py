@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
+from src.common.files import write_text
 from src.config.schema import EXPERIMENTS as NAMES
 from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, Preset, check_claims, read_claims
 from src.experiments.results import render_page, section
 from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, build_arguments, get_experiment, run
-from tests.commands import PROJECT
+from tests.commands import PROJECT, TIME_LIMIT
+from tests.page_checks import check_layout, figure_names
 
 PRESETS: tuple[Preset, ...] = ("quick", "full")
 
@@ -31,7 +33,7 @@ def test_arguments_of_experiment() -> None:
 def test_experiment_without_text_is_skipped(tmp_path: Path) -> None:
     outcome = run(EXPERIMENTS["karpathy2015"], "full", [], tmp_path, {})
     assert outcome.missing == "it requires your copy of the text: warandpeace=FILE"
-    assert "not run" in section(outcome)["note"]
+    assert "not run" in section(outcome, "")["note"]
 
 
 def test_every_experiment_has_readme_config_and_claims() -> None:
@@ -40,6 +42,7 @@ def test_every_experiment_has_readme_config_and_claims() -> None:
     for name, experiment in EXPERIMENTS.items():
         readme = (FOLDER / name / "README.md").read_text(encoding="utf-8")
         assert readme.startswith(f"# {name}: ")
+        assert "](figure.svg)" in readme, "the text alternative of the figure"
         assert f"experiment={name}" in readme or name in ("tinyshakespeare", "sonnets")
         for preset in PRESETS if name != "sonnets" else ():
             assert (PROJECT / "conf" / "experiment" / f"{experiment.config(preset)}.yaml").exists()
@@ -91,7 +94,7 @@ def test_every_part_has_config_and_claims() -> None:
 
 
 @pytest.mark.slow
-def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any) -> None:
+def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any, chromium: Any) -> None:
     overrides = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none", "seed=1",
                  "hidden=4", "max_epochs=0.02", "length=600"]  # fmt: skip
     outcome = run(EXPERIMENTS["temperature"], "quick", overrides, tmp_path, {})
@@ -100,4 +103,20 @@ def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any) -> None:
     assert outcome.measures["known_words@0.1"] >= 0
     assert [k for k, _ in outcome.results[0].gradient] == list(range(20)), "gradient of the best weights"
     assert not all(v.passed for v in outcome.claims), "the tiny network cannot reproduce the claims"
-    assert "NOT reproduced" in render_page([outcome], {})
+    file = tmp_path / "reproduction.html"
+    write_text(file, render_page([outcome], {}))
+    page = chromium.new_page()
+    page.set_default_timeout(TIME_LIMIT * 1000)
+    page.goto(file.as_uri())
+    assert "NOT reproduced" in page.locator(".claims").inner_text()
+    check_layout(page)
+    assert figure_names(page) == [
+        "Samples by temperature: shares and the longest copied passage over temperature"
+    ]
+    names = page.locator(".samples figcaption").all_inner_texts()
+    assert [name.split()[1] for name in names] == ["0.1", "0.2", "0.5", "0.9", "1.2", "2"]
+    page.get_by_role("link", name="All jobs, their curves and files").click()
+    page.get_by_role("heading", name="sweep temperature_quick").wait_for()
+    page.get_by_role("link", name="files").first.click()
+    page.get_by_role("link", name="scores.json").wait_for()
+    page.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.commands import TIME_LIMIT, CommandResult, RunCli, free_port
+from tests.page_checks import check_layout, figure_names
 from tests.processes import start, wait_for
 from tests.sweep_runs import SHORT, NewDatabase, path_overrides_of
 
@@ -26,6 +27,12 @@ class ServedSweep:
     outputs: Path
     command_result: CommandResult
     links: dict[str, str]
+
+    @property
+    def file(self) -> Path:
+        """The comparison page on disk."""
+        (path,) = self.outputs.glob("sweeps/*/comparison.html")
+        return path
 
 
 def links_in(text: str) -> dict[str, str]:
@@ -172,8 +179,7 @@ def assert_report(frame: Any) -> None:
 
 
 def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
-    (file,) = served_sweep.outputs.glob("sweeps/*/comparison.html")
-    page = open_page(file.as_uri())
+    page = open_page(served_sweep.file.as_uri())
     assert_report(page)
 
     def column(place: int) -> list[str]:
@@ -187,6 +193,60 @@ def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], serve
         assert column(place) == order[::-1]
 
 
+def test_report_names_curve_at_pointer_and_focus(
+    open_page: Callable[[str], Any], served_sweep: ServedSweep
+) -> None:
+    page = open_page(served_sweep.file.as_uri())
+    rows = [row.split("\t") for row in page.locator("#jobs tbody tr").all_inner_texts()]
+    labels = {f"hidden={hidden} clip={clip}, {loss}" for hidden, clip, loss, *_ in rows}
+    named = page.locator("#named")
+    assert not named.is_visible()
+    for figure in ("#curves", "#marginals"):
+        for job in page.locator(f"{figure} .job").all():
+            marker = job.locator("use").last
+            if marker.count():  # the dotted line of train/loss has none
+                marker.scroll_into_view_if_needed()
+                box = marker.bounding_box()
+                page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 6)
+                assert named.inner_text() in labels, "a job within 8 pixels"
+                assert page.locator(f"{figure} .pointed").count() >= 1
+    page.locator("h1").hover()
+    assert not named.is_visible()
+    page.locator("#jobs button").last.focus()
+    focused = []
+    for _ in NAMES:
+        while not page.evaluate("document.activeElement.matches('.job')"):
+            page.keyboard.press("Tab")
+        focused.append(named.inner_text())
+        page.keyboard.press("Tab")
+    assert set(focused) == labels
+
+
+def test_report_links_to_run_and_files(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.file.as_uri())
+    assert f"while python -m src.ui output_dir={served_sweep.outputs} runs." in page.inner_text("body")
+    cell = page.locator("#jobs tbody tr").first.locator(".run")
+    run_id, address = cell.locator("code").inner_text(), cell.get_by_role("link").first.get_attribute("href")
+    assert address == f"http://127.0.0.1:5000/#/runs/{run_id}"
+    cell.get_by_role("link", name="files").click()
+    page.get_by_role("link", name="scores.json").wait_for()  # Chromium's list of the folder
+    page.goto(served_sweep.links["page"].partition("#")[0] + "#" + address.partition("#")[2])
+    page.wait_for_url(f"**/experiments/*/runs/{run_id}**")
+    page.get_by_text("val/loss").first.wait_for()
+
+
+def test_report_fits_screen_and_color_scheme(
+    open_page: Callable[[str], Any], served_sweep: ServedSweep
+) -> None:
+    page = open_page(served_sweep.file.as_uri())
+    check_layout(page)
+    curves, marginals = figure_names(page)
+    assert re.match(r"Training and validation loss of each job: 4 jobs, the best hidden=\d+ clip=\d", curves)
+    assert re.search(
+        r"val/loss by swept key: hidden: mean \d\.\d{4} at 8, .*; clip: mean .* at 5$", marginals
+    )
+
+
 def test_report_opens_inside_mlflow(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
     page = open_page(served_sweep.links["page"])
     frame = page.frame_locator("iframe.mlflow-html-iframe")
@@ -194,3 +254,4 @@ def test_report_opens_inside_mlflow(open_page: Callable[[str], Any], served_swee
     frame.get_by_role("button", name="clip").click()  # the script runs in the sandbox of the viewer
     shown_first = frame.locator("#jobs tbody tr td:nth-child(2)").all_inner_texts()
     assert shown_first == ["1", "1", "5", "5"]
+    assert frame.locator("a[href]").count() == 0, "the viewer does not follow links"

@@ -14,6 +14,7 @@ from src.common.errors import UserError
 from src.config.schema import PlayConfig
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
+from src.diagnostics.unit_analysis import collect_activations
 from src.generation.sampling import sample
 from src.models import serialization
 from src.models.serialization import TrainedModel
@@ -21,6 +22,7 @@ from src.playground import generation
 from src.playground.generation import (
     KEYS,
     ModelCache,
+    NextCharacter,
     TextStream,
     option_label,
     parse_request,
@@ -95,6 +97,45 @@ def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.Mo
     assert not stream.ended
     monkeypatch.setattr(generation, "TIME_SLICE", 0.0)
     assert stream.next_chunk(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, None, None), (0.5, 3, None), (0.5, None, 0.6), (0.0, None, None)],
+)
+def test_next_character_has_probabilities_of_sampling(
+    model: TrainedModel, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    request = settings("ab", temperature, top_k, top_p, 1200, 7)
+    stream, chunks = TextStream(model, request), [request.prompt]
+    while not stream.ended:
+        chunks.append(stream.next_chunk(None))
+    text, reader = "".join(chunks), NextCharacter(model, request)
+    ids = model.vocabulary.encode(text)
+    logs = np.log(collect_activations(model.architecture, model.params, ids)[1])
+    # In any order: a text is read again from a kept state.
+    for place in (1201, 0, 499, 500, 501, 1000, 1):
+        order = np.argsort(-logs[place])
+        log = logs[place][order].astype(np.float64)
+        p = np.exp((log - log[0]) / max(temperature, 1e-9))
+        p[top_k or p.size :] = 0
+        p[1 + np.count_nonzero(np.cumsum(p) < (top_p or 1) * p.sum() * (1 - 1e-9)) :] = 0
+        found = reader.likeliest(text, place)
+        assert [character for character, _ in found] == [" abc"[k] for k in order]
+        assert [share for _, share in found] == pytest.approx((p / p.sum()).tolist(), rel=1e-4)
+    assert set(reader.states) == {0, 500, 1000}
+
+
+def test_unlikely_next_character_is_shown(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "NUM_LIKELIEST", 1)
+    reader = NextCharacter(model, settings("ab", 1.0, None, None, 5, 7))
+    (first, share), *rest = reader.likeliest("ab", 1)
+    assert rest == []
+    other = "c" if first != "c" else "a"
+    (again, other_pair) = reader.likeliest(f"ab{other}", 1)
+    assert again == (first, share)
+    assert other_pair[0] == other
+    assert other_pair[1] < share
 
 
 def test_empty_text_ends_immediately(model: TrainedModel) -> None:

@@ -4,6 +4,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,8 @@ import pytest
 
 from src.tracking.event_log import EventLog
 from tests.commands import TIME_LIMIT, RunCli
-from tests.conftest import ignore_mlflow_warnings
+from tests.conftest import Trained, ignore_mlflow_warnings
+from tests.page_checks import check_layout
 from tests.playground_page import BROWSER_TIMEOUT_MS, PlaygroundPage, PlaygroundServer
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
@@ -40,7 +42,7 @@ def playground(
     path_overrides: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PlaygroundServer]:
     """The page with the best run (hidden=16) on the left and the latest (hidden=24) on the right."""
-    server = PlaygroundServer(tmp_path_factory.mktemp("served"), *path_overrides)
+    server = PlaygroundServer(tmp_path_factory.mktemp("served"), "length=100000", *path_overrides)
     yield server
     result = server.stop()
     assert (result.rc, result.err) == (0, "")
@@ -49,6 +51,7 @@ def playground(
 @pytest.fixture
 def page(chromium: Any, playground: PlaygroundServer) -> Iterator[PlaygroundPage]:
     page = PlaygroundPage(chromium, playground.url)
+    page.stop()
     yield page
     page.context.close()
     assert page.errors == []
@@ -86,6 +89,69 @@ def test_both_columns_stream_text_of_sample(
     foreign = [url for url in map(urlsplit, page.requested_urls) if url.netloc != own]
     assert len(page.requested_urls) > 5
     assert {url.scheme for url in foreign} <= {"data", "blob"}, "the page needs no network"
+
+
+def test_page_opens_with_two_texts_being_written(chromium: Any, playground: PlaygroundServer) -> None:
+    """And it follows the screen and the color scheme of the system."""
+    page = PlaygroundPage(chromium, playground.url)
+    for _ in range(3):
+        page.wait_for_more_than(max(map(len, page.texts())))  # both grow, without a click
+    page.stop()
+    check_layout(page.page)
+    assert page.page.get_by_role("link").count() == 0, "these runs are not in MLflow"
+    page.context.close()
+    assert page.errors == []
+
+
+def test_column_links_to_run_in_mlflow(chromium: Any, trained: Trained, tmp_path: Path) -> None:
+    server = PlaygroundServer(tmp_path, *trained.path_overrides)
+    page = PlaygroundPage(chromium, server.url)
+    address = page.column("right").get_by_role("link", name="run in MLflow").get_attribute("href")
+    assert address == f"http://127.0.0.1:5000/#/runs/{trained.run_id}"
+    page.context.close()
+    assert server.stop().rc == 0
+
+
+def test_next_character_is_shown_on_hover_and_key(page: PlaygroundPage) -> None:
+    page.fill(Length=60, Prompt="love ")
+    page.write()
+    page.wait_for_lengths(65, "both texts")
+    text, column = page.text("left"), page.column("left")
+    context, rows = column.locator(".context"), column.locator(".likeliest")
+    assert context.inner_text().startswith("Point at a character, or press an arrow key")
+
+    def check(place: int) -> None:
+        read = text[max(0, place - 19) : place + 1].replace(" ", "\u2423")
+        page.wait_until(
+            lambda: (
+                context.inner_text()
+                == f"Next character after \u201c{read}\u201d at temperature 0.7 (bold: the one that came):"
+            ),
+            read,
+        )
+        assert rows.locator(".came").first.inner_text() == text[place + 1].replace(" ", "\u2423")
+        shares = [float(share[:-1]) for share in rows.inner_text().split() if share.endswith("%")]
+        assert shares[:5] == sorted(shares[:5], reverse=True)
+        assert 0 < sum(shares) <= 100.5
+
+    box = column.locator(".text").evaluate(
+        """text => {
+          const range = new Range(), node = text.lastElementChild.firstChild;
+          range.setStart(node, 7);
+          range.setEnd(node, 8);
+          return range.getBoundingClientRect().toJSON();
+        }"""
+    )
+    page.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    check(len("love ") + 7)
+    column.locator(".text").focus()
+    page.page.keyboard.press("ArrowRight")
+    check(len("love ") + 8)
+    for _ in range(11):
+        page.page.keyboard.press("ArrowLeft")
+    check(2)  # in the prompt
+    page.write()
+    page.wait_until(lambda: context.inner_text().startswith("Point at"), "a new text")
 
 
 def test_column_describes_run(page: PlaygroundPage) -> None:
@@ -159,8 +225,9 @@ def test_invalid_value_is_reported_and_nothing_generated(page: PlaygroundPage) -
     page.write()
     page.page.get_by_text("expected a number >= 0, got -1", exact=True).wait_for()
     page.page.get_by_text("expected a number > 0 and <= 1, or nothing for", exact=False).wait_for()
+    before = page.texts()
     page.page.wait_for_timeout(300)
-    assert page.texts() == ("", "")
+    assert page.texts() == before
     page.fill(Temperature=0, Top_p="", Length=3, Prompt="")
     page.write()
     page.wait_for_lengths(3, "valid values")

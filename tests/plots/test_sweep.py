@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from src.common.job_result import JobResult
 from src.plots.sweep import marginal
 
 
-def drawn(key: str, *jobs: tuple[str, float]) -> Any:
+def drawn(key: str, *points: tuple[str, float]) -> tuple[Any, str]:
+    """Draw a job for each value of a key, with its val/loss; return the axes and the description."""
+    jobs = [
+        JobResult(value, n, {key: value}, f"id{n}", "FINISHED", metrics={"val/loss": loss})
+        for n, (value, loss) in enumerate(points)
+    ]
     ax = Figure().add_subplot()
-    marginal(ax, key, list(jobs))
-    return ax
+    return ax, marginal(ax, key, jobs)
 
 
 @pytest.mark.parametrize(
@@ -26,16 +31,20 @@ def drawn(key: str, *jobs: tuple[str, float]) -> Any:
     ],
 )
 def test_marginal_axis_types(values: str, scale: str, ticks: str) -> None:
-    ax = drawn("key", *((value, 2.0) for value in values.split()))
+    ax, _ = drawn("key", *((value, 2.0) for value in values.split()))
     assert ax.get_xscale() == scale
     assert [label.get_text() for label in ax.get_xticklabels()] == ticks.split()
 
 
 def test_marginal_plots_mean_per_value() -> None:
     """Seeds have no mean and no line."""
-    mean, runs = drawn("hidden", ("8", 2.0), ("8", 3.0), ("16", 1.0)).get_lines()
+    ax, words = drawn("hidden", ("16", 1.0), ("8", 2.0), ("8", 3.0))
+    mean, *runs = ax.get_lines()
     assert np.asarray(mean.get_xdata()).tolist() == [8, 16]
     assert np.asarray(mean.get_ydata()).tolist() == [2.5, 1.0]
-    (jobs,) = drawn("seed", ("1", 2.0), ("2", 3.0), ("3", 1.0)).get_lines()
-    assert jobs.get_linestyle() == "None"
-    assert np.asarray(runs.get_ydata()).tolist() == np.asarray(jobs.get_ydata()).tolist() == [2.0, 3.0, 1.0]
+    assert words == "hidden: mean 2.5000 at 8, mean 1.0000 at 16"
+    assert [run.get_gid() for run in runs] == ["job-0-hidden", "job-1-hidden", "job-2-hidden"]
+    jobs = drawn("seed", ("1", 1.0), ("2", 2.0), ("3", 3.0))[0].get_lines()
+    assert {job.get_linestyle() for job in jobs} == {"None"}
+    for circles in (runs, jobs):
+        assert [np.asarray(circle.get_ydata()).tolist() for circle in circles] == [[1.0], [2.0], [3.0]]

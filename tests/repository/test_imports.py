@@ -119,7 +119,7 @@ IMPORTERS = {
     "matplotlib": "experiments.cell_analyses experiments.training_analyses experiments.runner"
     " experiments.results plots.run plots.diagnostics plots.sweep",
     "pandas": "sweeps.seed_stats",
-    "jinja2": "sweeps.html_report diagnostics.unit_analysis",
+    "jinja2": "common.page",
     "safetensors": "training.checkpoint models.serialization models.torch_export",
     "pooch": "data.sources",
     "pydantic": "common.files tracking.event_log tracking.sync_state",

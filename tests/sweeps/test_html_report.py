@@ -53,8 +53,10 @@ class Reader(HTMLParser):
                 self.texts[name] = self.texts.get(name, "") + data
 
 
-def sample(temperature: float = 0.7, text: str = "summer", prompt: str = "shall i ") -> dict[str, Any]:
-    return {"temperature": temperature, "prompt": prompt, "text": text, "seed": 1}
+def sample(
+    temperature: float = 0.7, text: str = "summer", prompt: str = "shall i ", seed: int = 1
+) -> dict[str, Any]:
+    return {"temperature": temperature, "prompt": prompt, "text": text, "seed": seed}
 
 
 def finished(number: int, loss: float, swept: dict[str, str] | None = None, **more: Any) -> JobResult:
@@ -190,6 +192,7 @@ def test_report_with_diverged_job(value: float) -> None:
     assert [row[-1] for row in read.rows[1:]] == ["id0", "id1", "id2"]
     assert "2: hidden=16 clip=1" in read.texts["curves"]
     assert not {"nan", "16"} & set(read.texts["marginals"].split())
+    assert "\u22121" not in read.texts["curves"], "no axis below the losses, however far a job diverged"
 
 
 def test_report_with_only_diverged_points() -> None:
@@ -207,3 +210,42 @@ def test_rank_results_order() -> None:
 def test_report_shows_seed_stats() -> None:
     rows = [finished(n, 2.0 + n / 10, {"hidden": "8", "seed": str(n)}) for n in range(3)]
     assert "hidden=8: val/loss 2.1000 +- 0.1000" in Reader(render_page("seeds", rows)).texts["repeats"]
+
+
+def test_jobs_link_to_their_run_and_files() -> None:
+    rows = [
+        finished(0, 2.0, directory="20260101-a"),
+        finished(1, 2.1),  # trained on another machine
+        replace(finished(2, 2.2, directory="20260101-c"), run_id="20260101-c"),  # the store did not answer
+    ]
+    server = "http://127.0.0.1:5000"
+    text = render_page("sweep", rows, (server, "make ui"))
+    links = [value for name, value in Reader(text).attributes if name == "href" and value and value[0] != "#"]
+    first = [f"{server}/#/runs/id0", "../../runs/20260101-a/"]
+    files = "../../runs/20260101-c/"
+    assert links == [*first, f"{server}/#/runs/id1", files, *first, f"{server}/#/runs/id1", files]
+    assert "while <code>make ui</code> runs" in text
+    assert "MLflow" not in re.sub("<script>.*", "", render_page("sweep", rows), flags=re.DOTALL)
+
+
+def test_samples_of_swept_seed_share_the_middle_temperature() -> None:
+    rows = [
+        finished(n, 2.0, {"seed": str(n)}, samples=[sample(t, f"{t}", seed=n) for t in (0.4, 0.7, 1.0)])
+        for n in (1, 2)
+    ]
+    read = Reader(render_page("seed=1,2", rows))
+    assert read.cards == ["shall i 0.7", "shall i 0.7"]
+    assert "at temperature 0.7, each with the seed of its job" in render_page("seed=1,2", rows)
+
+
+def test_blank_sample_is_replaced_or_named() -> None:
+    blank = sample(0.7, " \n ")
+    rows = [
+        finished(0, 2.0),
+        finished(1, 2.1, samples=[blank, sample(1.0, "hot")]),
+        finished(2, 2.2, samples=[blank]),
+    ]
+    read = Reader(render_page("sweep", rows))
+    assert read.cards == ["shall i summer", "shall i hot", "shall i  \n "]
+    assert read.texts["samples"].count("(only white space at the shared settings)") == 1
+    assert read.texts["samples"].count("The network wrote only white space here.") == 1
