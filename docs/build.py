@@ -28,7 +28,7 @@ from src.common.files import write_text
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
 LESSONS = ("from-scratch.md", "backpropagation.md", "gated-cells.md", "training-and-sampling.md")
-PAGES = (*LESSONS, "solutions.md")
+PAGES = (*LESSONS, "solutions.md", "python.md")
 
 PART = re.compile(r'"([^"]+)"(?: to "([^"]+)")?')
 QUOTE = re.compile(rf"<!-- code: (\S+) (\S+)((?:,? {PART.pattern})*) -->")

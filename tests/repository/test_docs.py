@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs import build, examples
-from docs.build import DOCS, FENCE, PAGES, PRINTS, render, run
+from docs.build import DOCS, FENCE, LESSONS, PAGES, PRINTS, render, run
 from src.common.errors import UserError
 
 ALL = sorted(DOCS.glob("*.md"))  # all pages
@@ -52,9 +52,9 @@ def example(code: str, prints: str = "") -> str:
 def test_page_is_up_to_date(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert render(page, name) == page, "out of date: make docs"
-    assert page.count("<!-- code:") >= 5
+    assert page.count("<!-- code:") >= 5 or name not in LESSONS
     assert page.count(PRINTS) >= 2
-    assert name == PAGES[0] or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
+    assert name in (PAGES[0], "python.md") or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PAGES)
