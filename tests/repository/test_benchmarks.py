@@ -16,7 +16,7 @@ PROGRAMS = [  # PyTorch is not installed
 ]
 
 
-@pytest.mark.parametrize(("program", "cell"), PROGRAMS, ids="-".join)
+@pytest.mark.parametrize(("program", "cell"), PROGRAMS)
 def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
     layers, threads = "2" if program == "numpy" else "1", "1"
     sizes = ("8", "5", "4", layers, threads)  # hidden, seq_len, batch, layers, threads
