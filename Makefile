@@ -19,7 +19,8 @@ LOCKS := requirements-run.lock requirements-uv.lock
 # Written last, so that an interrupted setup starts again.
 READY := $(VENV)/ready-$(VERSION)
 DEV := $(VENV)/dev-$(VERSION)
-UV := VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv
+# uv compiles what it installs, so that the first command is no slower than the second.
+UV := VIRTUAL_ENV=$(VENV) UV_COMPILE_BYTECODE=1 $(VENV)/bin/uv
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # pip: print errors only, and no warning about an index that lacks a package which another index has.
 ERRORS_ONLY := --quiet --quiet
@@ -45,6 +46,7 @@ $(READY): $(LOCKS)
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install $(ERRORS_ONLY) --no-deps --require-hashes -r requirements-uv.lock
 	@$(UV) pip install --quiet --no-deps --require-hashes -r requirements-run.lock
+	@$(RUN) -m compileall -q src
 	@touch $@
 
 reproduce: setup  ## run the sonnets and three experiments, check the claims

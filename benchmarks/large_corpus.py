@@ -34,8 +34,8 @@ TRAINED = "[3/4]"  # printed at the start of the evaluation
 
 def write_text(file: Path, size: int, seed: int = 1) -> None:
     """Write words of the sonnets with their frequencies, a dozen per line, up to `size` bytes."""
-    sonnets = b"".join(sources.find("smallshake", None, file.parent).pieces())
-    words = np.array(sonnets.decode().split(), dtype=object)
+    (sonnets,) = sources.find("smallshake", None, file.parent).files
+    words = np.array(sonnets.read_text().split(), dtype=object)
     rng = np.random.default_rng(seed)
     with file.open("wb") as out:
         while out.tell() < size:

@@ -68,8 +68,8 @@ def one() -> None:
 
     timed(DiagnosticsCallback, "on_train_start", True)
     timed(DiagnosticsCallback, "on_validation_end", True)
-    timed(gradient_flow.UpdateRatio, "before", False)
-    timed(gradient_flow.UpdateRatio, "after", False)
+    timed(gradient_flow.UpdateRatio, "on_step_start", False)
+    timed(gradient_flow.UpdateRatio, "on_step_end", False)
 
     def noted(*arguments: Any) -> Any:
         found.append((arguments[-1].seconds, spent[0], count[0]))

@@ -56,7 +56,7 @@ def sonnets(folder: Path) -> Corpus:
     """Prepare the default corpus in `folder`."""
     settings = CorpusConfig("smallshake", "utf-8", Normalization(True, True, False), (0.8, 0.1, 0.1))
     source = sources.find("smallshake", None, folder)
-    return prepare(source.pieces, settings, STEPS, folder)[0]
+    return prepare(source.parts, settings, STEPS, folder)[0]
 
 
 def train(

@@ -6,6 +6,7 @@ from src.cli.main import Invocation, run_command
 from src.common.console import echo_err
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from src.config.schema import Config
@@ -71,15 +72,18 @@ def main(config: Any, _: Invocation) -> None:
     metrics = []
     if config.length:
         temperatures, quality = sorted(config.temperatures), TextQuality(corpus)
-        metrics = temperature_metrics(model, quality, logged.prompt, temperatures, config.length, config.seed)
+        metrics = temperature_metrics(model, quality, model.prompt, temperatures, config.length, config.seed)
         print("\n" + metrics_table(metrics), flush=True)
     scores, report = evaluation.metrics(), evaluation.report(metrics)
-    store.save_file(run, "evaluation/scores.json", lambda file: write_json(file, scores))
-    store.save_file(run, "evaluation/evaluation.json", lambda file: write_json(file, report))
+    files: dict[str, Callable[[Path], object]] = {
+        "evaluation/scores.json": lambda file: write_json(file, scores),
+        "evaluation/evaluation.json": lambda file: write_json(file, report),
+    }
     if len(metrics) > 2:  # two texts and the held-out one: a curve
         from src.plots.run import plot_quality
 
-        store.save_file(run, "evaluation/temperature.png", lambda file: plot_quality(metrics, file))
+        files["evaluation/temperature.png"] = lambda file: plot_quality(metrics, file)
+    store.save_files(run, files)
 
 
 if __name__ == "__main__":

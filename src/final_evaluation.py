@@ -15,7 +15,6 @@ from src.evaluation.evaluate import Evaluation, evaluate_network
 from src.evaluation.text_quality import TextMetrics, TextQuality, final_split
 from src.generation.sampling import sample
 from src.models import serialization
-from src.models.serialization import TrainedModel
 from src.rnn.parameters import unflatten
 from src.rnn.state_gradients import recurrent_matrices, singular_values
 from src.tracking.environment import job_digest
@@ -33,6 +32,7 @@ class RunResult:
         folder: The run directory.
         training: Result of the training, with the kept weights.
         evaluation: Scores of the kept weights on the final split.
+        prompt: Text that the network read before each sample.
         samples: Temperature to generated text, without the prompt.
         sample_metrics: Metrics of the samples, in their order.
         weights_sha256: SHA-256 of the bytes of the kept weights, in hexadecimal.
@@ -42,6 +42,7 @@ class RunResult:
     folder: Path
     training: TrainResult
     evaluation: Evaluation
+    prompt: str
     samples: dict[float, str]
     sample_metrics: list[TextMetrics]
     weights_sha256: str
@@ -75,7 +76,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
         UserError: A file cannot be written.
     """
     config, corpus, architecture, params = trainer.config, trainer.corpus, trainer.architecture, result.params
-    model = TrainedModel(architecture, params, corpus.vocabulary, corpus.normalization)
+    model, prompt = trainer.model(params), trainer.prompt
     kept_before = serialization.digest(run.folder / "model") if run.history.num_models else ""
     serialization.save(model, run.folder / "model")
     echo_err(f"[3/4] evaluate: on the {final_split(corpus)}")
@@ -86,9 +87,9 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     echo_err(f"[4/4] sample: {pluralize(config.length, 'character')} at each temperature of {each}")
     # Each generator starts from the run's seed: the same weights and settings give the same text.
     rngs = {t: np.random.default_rng(config.seed) for t in temperatures}
-    samples = {t: "".join(sample(model, config.prompt, t, config.length, rngs[t])) for t in temperatures}
+    samples = {t: "".join(sample(model, prompt, t, config.length, rngs[t])) for t in temperatures}
     quality = TextQuality(corpus)
-    sample_metrics = [quality.compute(config.prompt, text, t) for t, text in samples.items()]
+    sample_metrics = [quality.compute(prompt, text, t) for t, text in samples.items()]
     digest = hashlib.sha256(params.tobytes()).hexdigest()
 
     # The last point of val/loss is that of the kept weights: a table of runs shows it and sorts by it.
@@ -99,7 +100,7 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     # MLflow draws a single point at step 0 as a bar. A run resumed after an end has other scores there.
     final = 0 if all(run.points.get((0, n), v) == v for n, v in scores.items()) else result.steps
     run.log_metrics({**scores, "train/seconds": result.seconds}, final)
-    log_samples(run, config, samples, sample_metrics)
+    log_samples(run, prompt, config.seed, samples, sample_metrics)
     write_json(run.folder / "evaluation.json", evaluation.report(sample_metrics))
     run.log_artifact(run.folder / "evaluation.json")
     if config.figures:
@@ -112,17 +113,18 @@ def evaluate_and_log(run: Run, trainer: Trainer, result: TrainResult) -> RunResu
     run.log_artifact(run.folder / "scores.json")
     if kept_before != serialization.digest(run.folder / "model"):
         run.event_log.model(run.folder / "model")
-    return RunResult(run.folder.name, run.folder, result, evaluation, samples, sample_metrics, digest)
+    return RunResult(run.folder.name, run.folder, result, evaluation, prompt, samples, sample_metrics, digest)
 
 
 def log_samples(
-    run: Run, config: Config, samples: dict[float, str], sample_metrics: list[TextMetrics]
+    run: Run, prompt: str, seed: int, samples: dict[float, str], sample_metrics: list[TextMetrics]
 ) -> None:
     """Log each sample as a text file, and all of them with their metrics as one table.
 
     Args:
         run: The run.
-        config: Validated config of the run, with the prompt and the seed.
+        prompt: Text that the network read first.
+        seed: Random seed of the samples.
         samples: Temperature to generated text.
         sample_metrics: Metrics of the samples, in their order.
 
@@ -131,12 +133,12 @@ def log_samples(
     """
     for temperature, text in samples.items():
         file = run.folder / "samples" / f"temperature_{temperature:g}.txt"
-        write_text(file, config.prompt + text + "\n")
+        write_text(file, prompt + text + "\n")
         run.log_artifact(file, "samples")
     run.event_log.table(
         "samples.json",
         [
-            {"temperature": t, "prompt": config.prompt, "text": text, "seed": config.seed, **j.columns()}
+            {"temperature": t, "prompt": prompt, "text": text, "seed": seed, **j.columns()}
             for (t, text), j in zip(samples.items(), sample_metrics, strict=True)
         ],
     )

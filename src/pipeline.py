@@ -1,12 +1,11 @@
 """`python -m src.pipeline`: run the four stages as one tracked run, then check the claims."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from src.cli.main import Invocation, run_command
 from src.common.console import echo_err
 from src.common.errors import UserError
-from src.config.schema import NON_SEMANTIC_KEYS
+from src.config.schema import semantic_overrides
 
 
 def main(config: Any, invocation: Invocation) -> float:
@@ -24,9 +23,9 @@ def main(config: Any, invocation: Invocation) -> float:
     """
     from src.runner import format_summary, run
 
-    result = run(config, "pipeline")
+    result = run(config, "pipeline", overrides=invocation.overrides)
     print("\n" + format_summary(result, config))
-    if changed := differs_from_default(invocation.overrides):
+    if changed := semantic_overrides(invocation.overrides):
         print(f"\nclaims not checked: they are about the default config; this run has {' '.join(changed)}")
     else:
         from src.common.files import absolute
@@ -48,20 +47,6 @@ def main(config: Any, invocation: Invocation) -> float:
 
         register(result.run_id, result.folder.name, config)
     return result.training.val_loss
-
-
-def differs_from_default(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides that affect the result of the run.
-
-    Args:
-        overrides: The overrides as typed.
-
-    Returns:
-        Those of other keys than NON_SEMANTIC_KEYS; `resume` and `rerun` count, because they use another run's
-        config.
-    """
-    irrelevant = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two use another run's config
-    return [o for o in overrides if o.split("=")[0].split(".")[0] not in irrelevant]
 
 
 if __name__ == "__main__":

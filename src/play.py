@@ -21,6 +21,8 @@ def main(config: Any, _: Invocation) -> None:
     print("reading the list of runs", flush=True)
     store = open_store(config)
     left, right = store.find(config.left, "left"), store.find(config.right, "right")
+    for name, run in ((config.left, left), (config.right, right)):
+        print(run.describe(name), flush=True)
     from src.playground import app
 
     app.serve(config, store, left, right)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from typing import Any
 
 from src.cli.main import Invocation, run_command
@@ -36,24 +37,46 @@ def reproduce(config: Any) -> None:
         UserError: For bad input, before the first experiment; or for jobs that lack a measured value.
         SystemExit: With status 1, where a claim failed or a requested experiment did not run.
     """
+    from src.common.console import ExperimentProgress, format_duration
     from src.common.files import absolute, write_text
     from src.experiments.claims import tally
-    from src.experiments.results import describe_environment, earlier_measures, record, render_page
-    from src.experiments.runner import EXPERIMENTS, QUICK, check_texts, get_experiment, path_overrides, run
+    from src.experiments.results import (
+        describe_environment,
+        earlier_measures,
+        expected_seconds,
+        record,
+        render_page,
+    )
+    from src.experiments.runner import (
+        EXPERIMENTS,
+        QUICK,
+        ExperimentResult,
+        check_texts,
+        get_experiment,
+        path_overrides,
+        run,
+        runs_folder,
+    )
     from src.tracking.mlflow_links import ui_location
 
-    outputs, overrides = absolute(config.output_dir), path_overrides(config)
-    records = outputs / "reproduction"
+    outputs, records, overrides = absolute(config.output_dir), runs_folder(config), path_overrides(config)
     texts = {"warandpeace": config.warandpeace, "tinyshakespeare": config.tinyshakespeare}
     names = config.experiments or (QUICK if config.preset == "quick" else tuple(EXPERIMENTS))
     check_texts(texts, [get_experiment(name) for name in config.experiments or ()])
-    outcomes = []
-    for name in names:
-        experiment = get_experiment(name)
-        echo_err(f"\n== {name}")
+    outcomes: list[ExperimentResult] = []
+    selected = [get_experiment(name) for name in names]
+    expected = [expected_seconds(e, e.preset(config.preset), records) for e in selected]
+    speed = 1.0  # duration on this machine, divided by the expected one
+    for number, (name, experiment) in enumerate(zip(names, selected, strict=True)):
+        if past := sum(s for s, outcome in zip(expected, outcomes, strict=False) if not outcome.missing):
+            speed = sum(outcome.seconds for outcome in outcomes) / past
+        after = speed * sum(expected[number + 1 :])
+        label = f"{number + 1}/{len(names)} {name}"
+        progress = ExperimentProgress(label, time.time(), speed * expected[number], after)
+        echo_err(f"\n== experiment {label}, total {format_duration(progress.seconds + after)} left")
         preset = experiment.preset(config.preset)
         earlier = earlier_measures(records, experiment.name, preset) if experiment.part else None
-        outcome = run(experiment, preset, overrides, outputs, texts, earlier)
+        outcome = run(experiment, preset, overrides, records, texts, earlier, progress)
         if not outcome.missing:
             record(outcome, records)
         outcomes.append(outcome)

@@ -1,15 +1,16 @@
 """Run one experiment: corpus -> Trainer -> evaluation -> samples -> log."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from src.common.callback import Callback
-from src.common.console import echo_err, pluralize
+from src.common.console import current_scope, echo_err, pluralize, printable
 from src.common.files import absolute, write_json
 from src.common.process import single_blas_thread
 from src.config.constraints import invalid_value_error
-from src.config.schema import Config, flatten
+from src.config.schema import Config, flatten, semantic_overrides
 from src.data.corpus import Corpus, load_corpus
 from src.tracking.environment import environment, environment_tags, job_digest
 from src.tracking.mlflow_links import ui_location
@@ -39,7 +40,8 @@ def format_summary(result: "RunResult", config: Config) -> str:
     """
     parts = [result.evaluation.table()]
     for text, metrics in zip(result.samples.values(), result.sample_metrics, strict=True):
-        parts.append(f"{metrics.describe()}\n  {config.prompt}{text}")
+        sample = "\n".join(map(printable, f"{result.prompt}{text}".split("\n")))  # no escape sequences
+        parts.append(f"{metrics.describe()}\n  {sample}")
     look = [f"the run's files  {result.folder}"]
     if config.tracking.enabled:
         server, command = ui_location(config)
@@ -55,8 +57,8 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
 
     Args:
         config: Validated config; its group `data` names the text and how to prepare it.
-        with_prompt: Whether to check now that the vocabulary can encode the prompt, and not only after
-            training.
+        with_prompt: Whether to check now that the vocabulary can encode the prompt of the config, if it has
+            one, and not only after training.
 
     Returns:
         The corpus.
@@ -69,7 +71,7 @@ def prepare(config: Config, with_prompt: bool) -> Corpus:
         if (value := getattr(config, key)) is not None:
             raise invalid_value_error(key, "null, except with python -m src.train without --multirun", value)
     corpus, fresh = load_corpus(config.data, config.seq_len, absolute(config.data_dir))
-    if with_prompt:
+    if with_prompt and config.prompt is not None:
         corpus.vocabulary.encode(corpus.normalization.apply(config.prompt))
     state = "prepared" if fresh else "already prepared"
     echo_err(
@@ -87,6 +89,7 @@ def run(
     job: Job | None = None,
     resumed: ResumePoint | None = None,
     tags: dict[str, str] | None = None,
+    overrides: Iterable[str] = (),
 ) -> "RunResult":
     """Train, evaluate, sample and log one run.
 
@@ -97,6 +100,7 @@ def run(
         job: The job of a sweep that this run is; None (the default) outside a sweep.
         resumed: A run and its checkpoint, from which it continues; None (the default) for a new run.
         tags: More tags of the run, tag name to text; None (the default) for no more.
+        overrides: The overrides as typed, which name a new run; none by default.
 
     Returns:
         The result, with the run's id.
@@ -120,26 +124,28 @@ def run(
         job.write_job_note(log.folder)
     with run_scope(log):
         if resumed:
-            name = job.name if job else "resume"
-            echo_err(f"{name}: resuming run {log.folder.name} from step {resumed.step}")
+            prefix = "" if job else "resume: "
+            echo_err(f"{prefix}resuming run {log.folder.name} from step {resumed.step}")
             log.resume(workers, job.tags() if job else None)
         else:
-            log_run_start(log, trainer, command, workers, job, tags or {})
+            log_run_start(log, trainer, command, workers, job, tags or {}, overrides)
         size = trainer.architecture.size()
         echo_err(f"[2/4] train: {size:,} parameters, {pluralize(workers, 'worker')}: {log.folder}")
         samples = SampleLogger(log, log.folder / SAMPLES)
         if resumed:
             samples.restore(resumed.checkpoint.state["sample_chars"])
         with ProgressBar(samples) as progress:
-            callbacks = [samples, progress, *optional_callbacks(log, config, job)]
+            callbacks = [samples, progress, *optional_callbacks(log, trainer, job)]
             # The checkpoint is the last: it contains the results of the other callbacks.
             callbacks.append(CheckpointCallback(log, samples))
             result = trainer.fit(log, callbacks, resumed.checkpoint.train_state if resumed else None)
+        alone = not current_scope().label  # else the command that started the run says how to resume it
+        again = f"; {log.how_to_resume()}" if result.stop_reason == "interrupted" and alone else ""
         echo_err(
             f"trained {pluralize(result.steps, 'step')} ({result.epochs:.2f} epochs) in {result.seconds:.1f} "
-            f"s, stop reason: {result.stop_reason}; kept the weights of step {result.best_step}, "
-            f"val/loss {result.val_loss:.4f}"
+            f"s, stop reason: {result.stop_reason}{again}"
         )
+        echo_err(f"kept the weights of step {result.best_step}, val/loss {result.val_loss:.4f}")
         log.start_sync()
         from src.final_evaluation import evaluate_and_log  # imported after training, which does not need it
 
@@ -148,22 +154,43 @@ def run(
     return replace(final, run_id=log.run_id)
 
 
-def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callback]:
+def run_name(config: Config, text: str, overrides: Iterable[str]) -> str:
+    """Name a run so that runs that differ have names that differ.
+
+    Args:
+        config: Validated config of the run; `tracking.run_name` has precedence.
+        text: Name of the text.
+        overrides: The overrides as typed.
+
+    Returns:
+        Cell, hidden units, the other typed overrides that affect the result, and the text.
+    """
+    others = [
+        o
+        for o in semantic_overrides(overrides)
+        if o.split("=")[0] not in ("model", "hidden", "data", "data.path")
+    ]
+    named = [config.model.name, f"hidden={config.hidden}", *others, text]
+    return config.tracking.run_name or " ".join(named)
+
+
+def optional_callbacks(log: Run, trainer: Trainer, job: Job | None) -> list[Callback]:
     """Build the callbacks that a config or a sweep asks for.
 
     Args:
         log: The run.
-        config: Validated config of the run.
+        trainer: The trainer, which has the config and the corpus.
         job: The job of a sweep that the run is; None outside a sweep.
 
     Returns:
         Early stopping and, where they are configured, the pruner and the diagnostics.
     """
+    config = trainer.config
     callbacks: list[Callback] = [EarlyStopping(config.patience)]
     if job and config.prune:
         from src.training.median_pruner import MedianPruner
 
-        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id))
+        callbacks.append(MedianPruner(log.folder.parent, job.sweep.id, trainer.corpus.digest))
     if config.diagnostics:
         from src.diagnostics.gradient_flow import DiagnosticsCallback
 
@@ -172,7 +199,13 @@ def optional_callbacks(log: Run, config: Config, job: Job | None) -> list[Callba
 
 
 def log_run_start(
-    log: Run, trainer: Trainer, command: str, workers: int, job: Job | None, more_tags: dict[str, str]
+    log: Run,
+    trainer: Trainer,
+    command: str,
+    workers: int,
+    job: Job | None,
+    more_tags: dict[str, str],
+    overrides: Iterable[str],
 ) -> None:
     """Log everything that is known before the first step: params, tags, dataset and environment.
 
@@ -183,6 +216,7 @@ def log_run_start(
         workers: Number of processes that share a batch.
         job: The job of a sweep that the run is; None outside a sweep.
         more_tags: More tags, tag name to text; may be empty.
+        overrides: The overrides as typed, which name the run.
 
     Raises:
         UserError: A file cannot be written.
@@ -201,9 +235,16 @@ def log_run_start(
     }
     size, splits = corpus.tokens.size, corpus.bounds
     profile = {"characters": size, "vocabulary": len(corpus.vocabulary), "splits": splits}
+    profile |= {"files": corpus.files}
     data = {"name": corpus.name, "digest": corpus.digest, "source": corpus.folder.name, "profile": profile}
-    named = config.tracking.run_name or f"{config.model.name} hidden={config.hidden} {config.data.name}"
-    params = flatten(config) | {"parameters": trainer.architecture.size()}
-    log.start(job.name if job else named, params, tags, data, busy_cores=workers)
+    # `data` is the name of the text: of the user's own text, `file` would say nothing.
+    params = flatten(config) | {"data": corpus.name, "parameters": trainer.architecture.size()}
+    log.start(
+        job.run_name if job else run_name(config, corpus.name, overrides),
+        params,
+        tags,
+        data,
+        busy_cores=workers,
+    )
     write_json(log.folder / "environment.json", env)
     log.log_artifact(log.folder / "environment.json")

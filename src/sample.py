@@ -21,6 +21,7 @@ def main(config: Any, _: Invocation) -> None:
     Raises:
         UserError: The run is unknown, its model cannot be loaded, or the prompt has unknown characters.
     """
+    import attrs
     import numpy as np
 
     from src.common.files import write_text
@@ -30,6 +31,8 @@ def main(config: Any, _: Invocation) -> None:
     store = open_attended_store(config)
     run = store.find(config.run)
     model = store.load_model(run)
+    if config.prompt is None:
+        config = attrs.evolve(config, prompt=model.prompt)
     rng = np.random.default_rng(config.seed)
     restrictions = {"top_k": config.top_k, "top_p": config.top_p}
     settings = (config.prompt, config.temperature, config.length, rng, config.num_samples)
@@ -40,7 +43,7 @@ def main(config: Any, _: Invocation) -> None:
         sys.stdout.write(part)
         sys.stdout.flush()
         written.append(part)
-    store.save_file(run, f"samples/{file_name(config)}", lambda file: write_text(file, "".join(written)))
+    store.save_files(run, {f"samples/{file_name(config)}": lambda file: write_text(file, "".join(written))})
 
 
 def interleave(prompt: str, count: int, texts: Iterator[tuple[str, ...]]) -> Iterator[str]:

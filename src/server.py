@@ -16,7 +16,7 @@ def main(config: Any, _: Invocation) -> None:
     Raises:
         UserError: The port is in use, the database cannot be used, or the server ended by itself.
     """
-    from src.common.files import absolute
+    from src.common.files import absolute, sqlite_uri
     from src.tracking.mlflow_server import check_database, check_free, serve, url_host
 
     outputs = absolute(config.output_dir)
@@ -24,7 +24,7 @@ def main(config: Any, _: Invocation) -> None:
     if config.backend_store_uri:
         check_database(config.backend_store_uri)
     outputs.mkdir(parents=True, exist_ok=True)
-    sqlite = f"sqlite:///{outputs / 'server.db'}"
+    backend = config.backend_store_uri or sqlite_uri(outputs / "server.db")
     files = outputs / "server-artifacts"
     options = ["--serve-artifacts", "--artifacts-destination", files.as_uri()]
     options += ["--workers", "2" if config.backend_store_uri else "1"]
@@ -35,7 +35,7 @@ def main(config: Any, _: Invocation) -> None:
         f"open {address}  (Ctrl-C stops the server; its files: {files}, its log: {log})\n"
         f"on every machine: python -m src.train {shlex.quote(f'tracking.uri={address}')} ..."
     )
-    serve(options, config.host, config.port, log, config.backend_store_uri or sqlite, message)
+    serve(options, config.host, config.port, log, backend, message)
 
 
 if __name__ == "__main__":

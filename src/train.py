@@ -35,13 +35,14 @@ def main(config: Any, invocation: Invocation) -> float | list[float]:
         reject_overrides(list(invocation.overrides))
         store = open_store(config)
         original = store.load_details(store.find(config.rerun, "rerun"), "rerun")
+        echo_err(original.describe(config.rerun))
         sys.exit(0 if retrain(original, merge_overrides(original, config)) else 1)
     if config.resume is not None:
         from src.training.resume import find_resume_point
 
         resumed = find_resume_point(config, overridden_keys(config, invocation))
         config = resumed.config
-    result = run(config, "train", resumed=resumed)
+    result = run(config, "train", resumed=resumed, overrides=invocation.overrides)
     echo_err("\n" + format_summary(result, config) + "\n")
     print(result.summary(), flush=True)
     if config.register:

@@ -28,11 +28,13 @@ def main(config: Any, _: Invocation) -> None:
         check_free(config.host, config.port)
     close_stale_runs_and_sync(outputs)
     from src.tracking import mlflow_links
-    from src.tracking.mlflow_client import connect, experiment_id
+    from src.tracking.mlflow_client import connected, experiment_id
 
-    experiment = experiment_id(connect(store["uri"]), config.tracking.experiment, store["artifacts"])
+    with connected(store["uri"]) as client:
+        experiment = experiment_id(client, config.tracking.experiment, store["artifacts"])
+        mlflow_links.save_overview(client, experiment)
     base = store["uri"].rstrip("/") if running else f"http://{url_host(config.host)}:{config.port}"
-    page = f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    page = mlflow_links.view_link(base, experiment, mlflow_links.OVERVIEW, "CHART")
     lines = [page if running else f"open {page}  (Ctrl-C stops the server)"]
     if latest := mlflow_links.latest(config, base):
         name, links = latest

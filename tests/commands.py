@@ -81,23 +81,29 @@ class Commands:
     project: Path
 
     def __call__(
-        self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path | None = None
-    ) -> CommandResult:
-        """Run `python -m MODULE ARGUMENTS` in `folder`, by default in the project's root."""
+        self, module: str, *arguments: str, timeout: float = TIME_LIMIT, folder: Path | None = None,
+        terminal: str = "", environment: dict[str, str] | None = None,
+    ) -> CommandResult:  # fmt: skip
+        """Run `python -m MODULE ARGUMENTS` in `folder`, by default in the project's root.
+
+        The output goes to `terminal`, if it is given; then the result has none.
+        """
         number = len(
             list(self.output_dir.iterdir())
         )  # background processes of earlier commands may still write
         out, err = self.output_dir / f"{number}.out", self.output_dir / f"{number}.err"
         request = {
             "module": module, "arguments": arguments, "folder": str(folder or self.project),
-            "environment": environ(PYTHONPATH=str(self.project)), "out": str(out), "err": str(err),
+            "environment": environ(PYTHONPATH=str(self.project), **(environment or {})),
+            "out": terminal or str(out), "err": terminal or str(err),
             "seconds": int(timeout),
         }  # fmt: skip
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return CommandResult(int(self.process.stdout.readline()), out.read_text(), err.read_text())
+        rc = int(self.process.stdout.readline())
+        return CommandResult(rc, "", "") if terminal else CommandResult(rc, out.read_text(), err.read_text())
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from src.config.resolvers import register_configs
 PRIMARY = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "common")
 
 
-def compose_raw(primary: str, *overrides: str) -> DictConfig:
+def compose_raw(primary: str, *overrides: str, hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, list(overrides))
+        return compose(primary, list(overrides), return_hydra_config=hydra)
 
 
 @cache

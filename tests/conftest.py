@@ -156,6 +156,14 @@ def client(trained: Trained) -> Any:
 
 
 @pytest.fixture
+def started_syncs(monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
+    """Start no sync in the background; return the directories that one would upload, per start."""
+    started: list[list[Path]] = []
+    monkeypatch.setattr("src.tracking.sync_state.start_background_sync", started.append)
+    return started
+
+
+@pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for an unreachable server."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -13,4 +13,4 @@ NORMAL = "shall i compare thee to a summer s day  " * 10
 
 def single_chunk(raw: bytes) -> Text:
     """Return a text in one chunk."""
-    return lambda: [raw]
+    return lambda: [("text.txt", [raw])]

@@ -4,6 +4,7 @@ import difflib
 import errno
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from src.cli.help import defaults
 from src.common.errors import UserError
 from src.common.files import CONF, write_error
 from src.config.constraints import TARGET_GROUPS, all_keys, fields_of, invalid_value_error
@@ -94,7 +96,7 @@ def format_config_error(error: HydraException | OmegaConfBaseException, config_n
     cause: Any = error.__cause__ if getattr(error.__cause__, "full_key", None) else error
     if isinstance(cause, MissingMandatoryValue | InterpolationResolutionError | ValidationError):
         key = str(cause.full_key)
-        typed = [a.partition("=")[2] for a in sys.argv[1:] if a.lstrip("+~").partition("=")[0] == key]
+        typed = [v for k, _, v in map(split_override, sys.argv[1:]) if k == key]
         value = getattr(cause, "value", None)
         got = value if value is not None else (["a value of another type", *typed])[-1]
         return str(invalid_value_error(key, constraint_for(COMMANDS[config_name], key.split("[")[0]), got))
@@ -142,11 +144,60 @@ def format_key_error(key: str, config_name: str) -> str:
     if key in known:
         owners = [p.stem for p in (CONF / group).glob("*.yaml") if f"\n{name}:" in p.read_text()]
         return f"{key}: expected a key of the chosen {group}, got one of {group}={', '.join(owners)}"
+    value = next((equals + v for k, equals, v in map(split_override, sys.argv[1:]) if k == key), "")
+    near = closest_key(key, config_name)
+    hint = f"did you mean {near}{value}?" if near else "--help=all lists them"
+    return f"{key}: expected a known key, got {key}: {hint}"
+
+
+def split_override(argument: str) -> tuple[str, str, str]:
+    """Split an argument of the command line at its first `=`.
+
+    Args:
+        argument: An override, or an option such as `--max-epochs=5`.
+
+    Returns:
+        The dotted key that was meant, `=` or "", and the value.
+    """
+    key, equals, value = argument.partition("=")
+    return (key.lstrip("-").replace("-", "_") if key.startswith("-") else key.lstrip("+~")), equals, value
+
+
+def closest_key(key: str, config_name: str) -> str:
+    """Find the known key or group that is most similar to a word.
+
+    Args:
+        key: The word, which may lack the group of the key.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The dotted key, or the group; "" where none is similar.
+    """
+    known = [*known_keys(COMMANDS[config_name]), *dict(defaults(CONF / f"{config_name}.yaml"))]
     names = [k.rpartition(".")[2] for k in known]
     near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(key, names, n=1)
-    full = [k for k in known if near and (k == near[0] or k.endswith("." + near[0]))]
-    hint = f"did you mean {full[0]}?" if full else "--help=all lists them"
-    return f"{key}: expected a known key, got {key}: {hint}"
+    return next((k for k in known if near and (k == near[0] or k.endswith("." + near[0]))), "")
+
+
+def format_option_error(options: list[str], config_name: str) -> str:
+    """Format the error for options that Hydra does not have, with the override that was meant.
+
+    Args:
+        options: The options, such as `--hidden` or `--hidden=32`.
+        config_name: Name of the command's config, a file of conf/.
+
+    Returns:
+        The line. A value after the option, as in `--hidden 32`, belongs to it.
+    """
+    after = dict(pairwise(sys.argv[1:]))
+    for option in options:
+        key, _, value = split_override(option)
+        following = after.get(option, "")
+        if not value and not following.startswith("-") and "=" not in following:
+            value = following
+        if near := closest_key(key, config_name):
+            return f"expected key=value, got {' '.join(options)}: did you mean {near}={value or 'VALUE'}?"
+    return f"expected key=value, or an option that --help=all lists, got {' '.join(options)}"
 
 
 def known_keys(config_class: type) -> list[str]:

@@ -5,6 +5,7 @@ Hydra and OmegaConf are imported only where a config is composed, so that `--hel
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.cli.help import NO_SWEEP_COMMANDS, render_help, requested_help
-from src.common.console import echo_err
+from src.common.console import current_scope, echo_err
 from src.common.errors import CallbackError, UserError
 from src.common.files import CONF
 
@@ -76,7 +77,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
         sys.exit(2)
     from src.common.process import Preempted, preemptible
 
-    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    typed, show_traceback = sys.argv[1:], os.environ.get("HYDRA_FULL_ERROR") == "1"
     is_sweep = prepare_argv(command)
     session: Any = None
 
@@ -100,7 +101,7 @@ def run_command(command: str, config_name: str, main: Main) -> None:
                 main(*composed)
             num_failed = finalize("FINISHED")
     except KeyboardInterrupt:
-        echo_err(f"{command}: interrupted")
+        echo_err(f"{command}: interrupted{how_to_resume_sweep(command, typed) * bool(session)}")
         with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the command at once
             finalize("KILLED")
         sys.exit(130)
@@ -120,6 +121,24 @@ def run_command(command: str, config_name: str, main: Main) -> None:
         sys.exit(1 if num_failed else 2)
     if num_failed:
         sys.exit(1)
+
+
+def how_to_resume_sweep(command: str, typed: list[str]) -> str:
+    """Return how to resume an interrupted sweep, for the line that says that it was interrupted.
+
+    In `reproduce`, which starts sweeps, only its own last line says it.
+
+    Args:
+        command: Name of the command.
+        typed: The arguments as typed.
+
+    Returns:
+        The end of the line, with the command to type; "" in `reproduce`.
+    """
+    if current_scope().experiment:
+        return ""
+    arguments = dict.fromkeys([*typed, "skip_finished=true"])
+    return f"; resume with: {shlex.join(['python', '-m', f'src.{command}', *arguments])}"
 
 
 def prepare_argv(command: str) -> bool:
@@ -175,7 +194,7 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     from src.config.resolvers import register_configs
     from src.config.schema import COMMANDS
 
-    reject_unknown_options()
+    reject_unknown_options(config_name)
     register_configs()
     single_runs: list[tuple[DictConfig, Invocation]] = []
 
@@ -221,8 +240,11 @@ def compose(config_name: str, main: Main) -> tuple[Any, Invocation] | None:
     return None
 
 
-def reject_unknown_options() -> None:
+def reject_unknown_options(config_name: str) -> None:
     """Reject an option that Hydra does not have; argparse would print its usage and exit.
+
+    Args:
+        config_name: Name of the command's config, a file of conf/.
 
     Raises:
         UserError: `sys.argv` has such an option.
@@ -234,11 +256,13 @@ def reject_unknown_options() -> None:
     parser = get_args_parser()
     parser.exit_on_error = parser.allow_abbrev = False
     try:
-        unknown = " ".join(parser.parse_known_args()[1])
+        unknown = parser.parse_known_args()[1]
     except ArgumentError as error:
-        unknown = str(error)
+        unknown = [str(error)]
     if unknown:
-        raise UserError(f"expected key=value, or an option that --help=all lists, got {unknown}")
+        from src.cli.error_messages import format_option_error
+
+        raise UserError(format_option_error(unknown, config_name))
 
 
 def reject_unknown_keys(composed: Any, config_class: type, prefix: str = "") -> None:
@@ -304,8 +328,22 @@ def quote_override(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key not in RAW_STRING_KEYS or value in ("", "null") or QUOTED_RE.fullmatch(value):
         return argument
+    if key == "data.path" and re.fullmatch(r"\[[^\"']*\]", value):
+        return f"{key}=[{','.join(quote(each.strip()) for each in value[1:-1].split(','))}]"
+    return f"{key}={quote(value)}"
+
+
+def quote(value: str) -> str:
+    """Quote a text for Hydra's override grammar.
+
+    Args:
+        value: The text as typed.
+
+    Returns:
+        The text in double quotes.
+    """
     # Hydra's grammar: \" is a quote, and backslashes in front of a quote (or the end) come in pairs.
     escaped = re.sub(r'(\\*)"', lambda m: m.group(1) * 2 + '\\"', value)
     escaped = re.sub(r"(\\+)\Z", lambda m: m.group(1) * 2, escaped)
     escaped = re.sub(r"(\\*)\$\{", lambda m: m.group(1) * 2 + "\\${", escaped)  # the same for OmegaConf
-    return f'{key}="{escaped}"'
+    return f'"{escaped}"'

@@ -29,9 +29,11 @@ class JobResult:
         status: FINISHED, FAILED, KILLED or RUNNING.
         reason: Why the run ended, like `max_epochs` or `pruned`; "" where nothing was logged.
         reused: Whether the run was trained for an earlier sweep.
+        text: Name of the text on which the job was trained.
+        data_digest: Digest of the prepared text; losses of jobs with different digests cannot be compared.
         seconds: Wall time from the start of the run to its end; 0 while it is RUNNING.
         metrics: Metric name to the last logged value.
-        curves: Points (step, value) of train/loss and val/loss, nats per character.
+        curves: Points (step, value) of train/loss and val/loss, nats per character, and grad/clip_fraction.
         samples: Rows of the table of samples: prompt, temperature, seed, text and metrics of each.
         gradient: Points (k, norm) of the gradient through time (`best_gradient_norms`); empty where it was
             not measured.
@@ -45,6 +47,8 @@ class JobResult:
     status: str
     reason: str = ""
     reused: bool = False
+    text: str = ""
+    data_digest: str = ""
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
@@ -56,6 +60,24 @@ class JobResult:
     def loss(self) -> float:
         """Validation loss (val/loss), nats per character; infinite where there is none."""
         return self.metrics.get("val/loss", float("inf"))
+
+
+@dataclass(frozen=True)
+class SearchHistory:
+    """The trials of a search, also those of earlier commands.
+
+    Attributes:
+        points: Number of each completed trial, from 1, and its value of the first objective.
+        importances: Importance of each key, the largest first, with the sum 1; empty where there are too few
+            trials.
+        objective: Name of the first objective.
+        maximized: Whether larger values of it are better.
+    """
+
+    points: list[tuple[int, float]]
+    importances: dict[str, float]
+    objective: str = "val/loss"
+    maximized: bool = False
 
 
 def write_results(file: Path, rows: list[JobResult]) -> None:
@@ -115,6 +137,23 @@ def to_points(pairs: list[list[int | float]]) -> list[tuple[int, float]]:
     return [(int(step), value) for step, value in pairs]
 
 
+def best_of_texts(rows: list[JobResult]) -> list[JobResult]:
+    """Return, for each text, the finished job with the lowest val/loss.
+
+    Args:
+        rows: Results of the jobs; of equal losses the first wins.
+
+    Returns:
+        The best results; empty where no job finished with a finite val/loss.
+    """
+    best: dict[str, JobResult] = {}
+    for row in rows:
+        known = best.get(row.data_digest)
+        if row.status == "FINISHED" and row.loss < (known.loss if known else float("inf")):
+            best[row.data_digest] = row
+    return [*best.values()]
+
+
 def best_of(rows: list[JobResult]) -> JobResult | None:
     """Return the finished job with the lowest val/loss.
 
@@ -122,10 +161,47 @@ def best_of(rows: list[JobResult]) -> JobResult | None:
         rows: Results of the jobs; of equal losses the first wins.
 
     Returns:
-        The best result; None where no job finished with a finite val/loss.
+        The best result; None where no job finished with a finite val/loss, or where jobs were trained on
+        different texts, whose losses cannot be compared.
     """
-    finished = [row for row in rows if row.status == "FINISHED" and row.loss < float("inf")]
-    return min(finished, key=lambda row: row.loss, default=None)
+    best = best_of_texts(rows)
+    return best[0] if len(best) == 1 else None
+
+
+def equal_jobs(rows: list[JobResult]) -> list[list[JobResult]]:
+    """Group the finished jobs whose losses are equal at every step, to the last bit.
+
+    Args:
+        rows: Results of the jobs.
+
+    Returns:
+        The groups of at least two jobs, in the order of `rows`.
+    """
+    groups: dict[str, list[JobResult]] = {}
+    for row in rows:
+        if row.status == "FINISHED" and row.curves.get("train/loss"):
+            losses = [row.curves.get(name) for name in ("train/loss", "val/loss")]
+            groups.setdefault(repr(losses), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def describe_equal_jobs(rows: list[JobResult]) -> list[str]:
+    """Say which jobs are equal, and which clipping thresholds were never reached.
+
+    Args:
+        rows: Results of all jobs of a sweep.
+
+    Returns:
+        Sentences for below the table of the jobs; none for a sweep without equal jobs.
+    """
+    lines = []
+    for group in equal_jobs(rows):
+        lines.append(f"equal losses at every step: {', '.join(row.name for row in group)}")
+        clips = {row.swept.get("clip", ""): row.curves.get("grad/clip_fraction") for row in group}
+        unused = [clip for clip, points in clips.items() if points and not any(share for _, share in points)]
+        if numbers := [f"clip={clip}" for clip in unused if clip not in ("", "null")]:
+            lines.append(f"  {', '.join(numbers)}: no gradient reached the threshold (grad/clip_fraction 0)")
+    return lines
 
 
 def final_score(rows: list[JobResult]) -> str:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ _lock = threading.Lock()
 _limits: list[Any] = []  # limits of BLAS threads, one per holder; the first stores the original number
 
 
-def run_module(module: str, *arguments: str) -> int:
+def run_module(module: str, *arguments: str, environ: Mapping[str, str] | None = None) -> int:
     """Run `python -m module arguments` on this terminal and wait for its end.
 
     Ctrl-C is passed on to the process. A second Ctrl-C ends it at once.
@@ -30,6 +30,7 @@ def run_module(module: str, *arguments: str) -> int:
     Args:
         module: Dotted name of the module, like `src.train`.
         *arguments: Arguments of the command line.
+        environ: Environment variables in addition to those of this process; None (the default) for no more.
 
     Returns:
         The exit status; negative for the number of the signal that ended the process.
@@ -37,7 +38,8 @@ def run_module(module: str, *arguments: str) -> int:
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; raised after the process has ended, which may take a while.
     """
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=PROJECT)
+    extended = {**os.environ, **(environ or {})}
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=PROJECT, env=extended)
     interrupted = False
     while True:
         try:

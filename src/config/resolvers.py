@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
-from src.common.files import CONF
+from src.common.files import CONF, absolute, sqlite_uri
 from src.common.process import max_parallel_jobs
 from src.config.schema import COMMANDS, NON_SEMANTIC_KEYS, OBJECTIVES
 
@@ -27,6 +27,7 @@ def register_configs() -> None:
         "directions": lambda names: [OBJECTIVES.get(name, "minimize") for name in names],
         "study_name": study_name,
         "parallel_jobs": lambda *, _root_: max_parallel_jobs(int(_root_.hydra.launcher.get("n_jobs", 1))),
+        "sqlite": lambda file: sqlite_uri(absolute(file)),
         "project": lambda folder: str(CONF.parent / folder),
         "floordiv": lambda a, b: int(a) // int(b),
     }

@@ -5,6 +5,7 @@ valid: it is validated when it is created, and is immutable afterwards (`src.con
 returns a changed copy).
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import attrs
@@ -57,16 +58,44 @@ def is_split(shares: list[float]) -> bool:
     return fractions and abs(sum(shares) - 1) < 1e-9 and shares[0] > 0 and shares[1] > 0
 
 
-def absolute_path(path: str | None) -> str | None:
+def is_experiment_name(name: Any) -> bool:
+    """Test the name of an experiment, which MLflow would refuse only when it uploads a run.
+
+    Args:
+        name: Value of the key.
+
+    Returns:
+        True for a text of 1 to 500 characters that are not all white space.
+    """
+    return isinstance(name, str) and bool(name.strip()) and len(name) <= 500
+
+
+def absolute_path(path: Any) -> Any:
     """Return the absolute path of a text, so that a run finds it from every directory.
 
     Args:
-        path: Path as typed; None and MISSING are returned unchanged.
+        path: Path or list of paths as typed; any other value, an empty text and MISSING are returned
+            unchanged.
 
     Returns:
-        The absolute path.
+        The absolute path, or a list of them.
     """
-    return path if path in (None, MISSING) else str(absolute(path))
+    if isinstance(path, list):
+        return [absolute_path(each) for each in path]
+    return str(absolute(path)) if isinstance(path, str) and path not in ("", MISSING) else path
+
+
+def is_path(path: Any) -> bool:
+    """Test the path of a text.
+
+    Args:
+        path: Value of the key.
+
+    Returns:
+        True for a text, or for a list of texts; none of them is empty.
+    """
+    paths = path if isinstance(path, list) else [path]
+    return bool(paths) and all(isinstance(each, str) and each for each in paths)
 
 
 CORPORA = ("smallshake", "shakespeare", "tinyshakespeare", "warandpeace", "file")
@@ -78,10 +107,14 @@ class DataConfig:
 
     group: ClassVar = "data"
     name: str = str_field(choices=CORPORA)
-    path: str | None = attrs.field(
+    path: Any = attrs.field(  # a text, or a list of texts, which OmegaConf cannot declare
         default=MISSING,
         converter=absolute_path,
-        validator=Constraint("a text", none_means="the corpus's own source"),
+        validator=Constraint(
+            "a file, a folder, a pattern such as texts/*.txt, or a list of them in brackets",
+            predicate=is_path,
+            none_means="the corpus's own source",
+        ),
     )
     lowercase: bool = bool_field()
     letters_only: bool = bool_field()
@@ -134,7 +167,7 @@ class TrackingConfig:
     group: ClassVar = "tracking"
     name: str = str_field(choices=("mlflow", "none"))
     uri: str | None = str_field(none_means="the project's own database")
-    experiment: str = str_field()
+    experiment: str = constrained("a text of 1 to 500 characters", predicate=is_experiment_name)
     run_name: str | None = str_field(none_means="a name made from the config")
 
     @property
@@ -177,7 +210,7 @@ class Config(PathsConfig):
     max_eval_chars: int | None = int_field(ge=1, none_means="no limit")
     temperature: float = float_field(ge=0)
     temperatures: list[float] = constrained("numbers", ge=0, is_list=True)
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="the beginning of the validation split")
     length: int = int_field(ge=0)
     seed: int = int_field(ge=0)
     batch_size: int = int_field(ge=1)
@@ -259,7 +292,7 @@ class SampleConfig(PathsConfig):
     """Keys of the command `sample`, explained in conf/sample.yaml."""
 
     run: str = str_field()
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="that of the run")
     temperature: float = float_field(ge=0)
     top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")
@@ -299,7 +332,7 @@ class PlayConfig(UiConfig):
 
     left: str = str_field()
     right: str = str_field()
-    prompt: str = str_field()
+    prompt: str | None = str_field(none_means="that of the run")
     temperature: float = float_field(ge=0)
     top_k: int | None = int_field(ge=1, none_means="all")
     top_p: float | None = float_field(gt=0, le=1, none_means="all")
@@ -331,6 +364,20 @@ def flatten(config: Any) -> dict[str, Any]:
     # The path of the text is left out, because its content is part of the digest of the corpus.
     flat = {key.removesuffix(".name"): value for key, _, value in iter_leaves(config) if key != "data.path"}
     return {key: value for key, value in flat.items() if key.partition(".")[0] not in NON_SEMANTIC_KEYS}
+
+
+def semantic_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides that affect the result of the run.
+
+    Args:
+        overrides: The overrides as typed.
+
+    Returns:
+        Those of other keys than NON_SEMANTIC_KEYS; `resume` and `rerun` count, because they use another run's
+        config.
+    """
+    irrelevant = {*NON_SEMANTIC_KEYS} - {"resume", "rerun"}  # those two use another run's config
+    return [o for o in overrides if o.split("=")[0].split(".")[0] not in irrelevant]
 
 
 # The typed schema below each command's file in conf/.

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -29,11 +30,13 @@ from src.data.normalization import Normalization
 from src.data.sources import BYTES, characters
 from src.data.vocabulary import MAX_VOCABULARY, Vocabulary, check_size, write_normalized, write_tokens
 
-Text = Callable[[], Iterable[bytes]]  # returns the bytes in pieces; each call starts at the beginning
+# Returns name and bytes (in pieces) of each file; each call starts at the beginning. See `Source.parts`.
+Text = Callable[[], Iterable[tuple[str, Iterable[bytes]]]]
 
 # Since format 3: no byte order mark, one kind of line end, lower case by character. For an ASCII text without
 # `\r` only the digest changed; for other texts the number keeps a corpus of format 2 from being reused.
 FORMAT = 3
+SHORTEST_OPENING, LONGEST_OPENING = 20, 30  # characters of the prompt that a text gives itself
 SPLITS = ("train", "val", "test")
 
 
@@ -41,7 +44,7 @@ SPLITS = ("train", "val", "test")
 class CorpusConfig:
     """Settings that determine which corpus is prepared from a source."""
 
-    name: str  # the choice of `data=`; the folder begins with it
+    name: str  # the choice of `data=`
     encoding: str  # of the source, or `bytes`
     normalization: Normalization
     split: tuple[float, float, float]  # contiguous shares for training, validation and test; their sum is 1
@@ -53,13 +56,14 @@ class Corpus:
 
     Attributes:
         folder: Its folder.
-        name: Name of the corpus, the choice of `data=`.
+        name: Name of the text: the choice of `data=`; for the user's own text, that of its file.
         digest: SHA-256 of the source and the settings, in hexadecimal; see `_digest_of`.
         vocabulary: The distinct characters, which give the ids their meaning.
         normalization: How the text was normalized; a prompt is normalized in the same way.
         tokens: Token ids of the whole text, shape (N,), read-only and memory-mapped; uint8 for a vocabulary
             of at most 256 characters, else uint16.
         bounds: First position of each split, and the position after its last token.
+        files: Names of the files of the source, in the order of the text.
     """
 
     folder: Path
@@ -69,6 +73,7 @@ class Corpus:
     normalization: Normalization
     tokens: NDArray[np.uint8] | NDArray[np.uint16]
     bounds: dict[str, tuple[int, int]]
+    files: tuple[str, ...] = ()
 
     def split(self, name: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return the token ids of a split.
@@ -83,9 +88,37 @@ class Corpus:
         return self.tokens[start:stop]
 
     @property
+    def opening(self) -> str:
+        """Beginning of the validation split: the prompt of a run for which none is given (`opening_of`)."""
+        return opening_of(self.vocabulary.decode(self.split("val")[: 2 * LONGEST_OPENING]))
+
+    @property
     def final_split(self) -> str:
         """Split of the final scores: `test`, or `val` if there is no test split."""
         return "test" if self.split("test").size else "val"
+
+
+def opening_of(text: str) -> str:
+    """Cut the beginning of a text at words.
+
+    Args:
+        text: The text, which may begin inside a word.
+
+    Returns:
+        From the beginning of a word, as many whole words as LONGEST_OPENING characters hold, with one space
+        or line end after the last. Of a text without spaces (Chinese, DNA), or with too few of them, the
+        first SHORTEST_OPENING characters.
+
+    Examples:
+        >>> opening_of("ghtly spent  now proceeds the time that was forgotten")
+        'spent  now proceeds the time '
+        >>> opening_of("GATTACA" * 9)
+        'GATTACAGATTACAGATTAC'
+    """
+    first = re.search(r"\s(?=\S)", text[:LONGEST_OPENING])
+    text = text[first.end() if first else 0 :][:LONGEST_OPENING]
+    ends = [space.end() for space in re.finditer(r"(?<=\S)\s", text)]
+    return text[: ends[-1] if ends and ends[-1] >= SHORTEST_OPENING else SHORTEST_OPENING]
 
 
 def bounds_of(count: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
@@ -135,7 +168,12 @@ def check_length(count: int, shares: tuple[float, float, float], seq_len: int) -
 
 
 def prepare(
-    text: Text, settings: CorpusConfig, seq_len: int, data_dir: Path, max_vocabulary: int = MAX_VOCABULARY
+    text: Text,
+    settings: CorpusConfig,
+    seq_len: int,
+    data_dir: Path,
+    max_vocabulary: int = MAX_VOCABULARY,
+    name: str = "",
 ) -> tuple[Corpus, bool]:
     """Return the corpus of a text; prepare it if it does not exist.
 
@@ -143,11 +181,13 @@ def prepare(
     incomplete folder remains.
 
     Args:
-        text: Function that returns the bytes of the text in pieces; each call starts at the beginning.
+        text: Function that returns the files of the text.
         settings: Settings of the corpus.
         seq_len: Length of a window, in characters.
         data_dir: Folder of all prepared corpora.
         max_vocabulary: Largest allowed number of distinct characters.
+        name: Name of the text, with which the folder begins; it is not part of the digest. "" (the default)
+            for that of the settings.
 
     Returns:
         The corpus, and whether it was prepared in this call (False: it existed).
@@ -157,55 +197,68 @@ def prepare(
             max_vocabulary distinct characters; or an existing corpus is damaged, or `data_dir` is not
             writable.
     """
-    source = hashlib.sha256()
-    for piece in text():
-        source.update(piece)
-    digest = _digest_of(source.digest(), settings)
-    folder = data_dir / f"{settings.name}-{digest[:12]}"
+    sha256, name = hashlib.sha256(), name or settings.name
+    for _, pieces in text():
+        for piece in pieces:
+            sha256.update(piece)
+    digest = _digest_of(sha256.digest(), settings)
+    folder = data_dir / f"{name}-{digest[:12]}"
     made = not (folder / "manifest.json").exists()
     if made:
         with _atomic_directory(folder) as temporary:
-            make(text, settings, seq_len, max_vocabulary, temporary, source.hexdigest())
+            make(text, settings, seq_len, max_vocabulary, temporary, sha256.hexdigest(), name)
     corpus = load(folder)
     check_length(corpus.tokens.size, settings.split, seq_len)
     check_size(len(corpus.vocabulary), max_vocabulary)
-    # data/NAME.txt links to the text that the network reads now, so that a person can open it.
+    # data/NAME.txt links to the text that the network reads now, so that a person can open it. A file of the
+    # user that has this name is kept.
     link, target = data_dir / f"{settings.name}.txt", f"{folder.name}/text.txt"
-    if not (link.is_symlink() and os.readlink(link) == target):
+    if os.readlink(link) != target if link.is_symlink() else not link.is_file():
         write_atomically(link, lambda temporary: temporary.symlink_to(target))
     return corpus, made
 
 
 def make(
-    text: Text, settings: CorpusConfig, seq_len: int, max_vocabulary: int, folder: Path, sha256: str
+    text: Text,
+    settings: CorpusConfig,
+    seq_len: int,
+    max_vocabulary: int,
+    folder: Path,
+    sha256: str,
+    name: str,
 ) -> None:
     """Fill a folder with the files of a corpus.
 
     Args:
-        text: Function that returns the bytes of the text in pieces; each call starts at the beginning.
+        text: Function that returns the files of the text.
         settings: Settings of the corpus.
         seq_len: Length of a window, in characters.
         max_vocabulary: Largest allowed number of distinct characters.
         folder: Existing folder into which the files are written.
         sha256: SHA-256 of the text when it was last read, in hexadecimal.
+        name: Name of the text.
 
     Raises:
         UserError: The text has changed since then, cannot be read or decoded, is too short, or has fewer than
             2 or more than max_vocabulary distinct characters.
         OSError: A file cannot be written.
     """
-    source, size = hashlib.sha256(), 0
+    digest, size, files = hashlib.sha256(), 0, list[str]()
 
-    def pieces() -> Iterator[bytes]:
+    def seen(pieces: Iterable[bytes]) -> Iterator[bytes]:
         nonlocal size
-        for piece in text():
-            source.update(piece)
+        for piece in pieces:
+            digest.update(piece)
             size += len(piece)
             yield piece
 
-    read = characters(pieces(), settings.encoding)
-    count, distinct = write_normalized(read, settings.normalization, folder / "text.txt")
-    if source.hexdigest() != sha256:
+    def decoded() -> Iterator[str]:
+        for file, pieces in text():
+            files.extend([file] if file else [])
+            yield from characters(seen(pieces), settings.encoding if file else "ascii", file)
+
+    count, distinct = write_normalized(decoded(), settings.normalization, folder / "text.txt")
+    if digest.hexdigest() != sha256:
         raise UserError(
             "data.path: expected a text that does not change, got one that changed while it was read: "
             "try again"
@@ -213,7 +266,8 @@ def make(
     vocabulary = _vocabulary_of(distinct, count, settings.split, seq_len, max_vocabulary)
     tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
     write_json(folder / "vocab.json", list(vocabulary.characters))
-    manifest = _manifest_of(sha256, size, settings, count, vocabulary, tokens_sha256)
+    source = {"sha256": sha256, "bytes": size, "name": name, "files": files}
+    manifest = _manifest_of(source, settings, count, vocabulary, tokens_sha256)
     write_json(folder / "manifest.json", manifest)
 
 
@@ -256,14 +310,14 @@ def corpus_of_text(text: str, data: DataConfig, seq_len: int) -> Corpus:
 
 
 def _manifest_of(
-    source: str, size: int, settings: CorpusConfig, count: int, vocabulary: Vocabulary, tokens_sha256: str
+    source: dict[str, Any], settings: CorpusConfig, count: int, vocabulary: Vocabulary, tokens_sha256: str
 ) -> dict[str, Any]:
-    """Return the content of manifest.json; `source` is the SHA-256 of the source, `size` its bytes."""
+    """Return the content of manifest.json; `source` has the SHA-256, size, name and files of the source."""
     vocabulary_digest = hashlib.sha256(vocabulary.characters.encode(errors="surrogatepass")).hexdigest()
     return {
         "format": FORMAT,
-        "digest": _digest_of(bytes.fromhex(source), settings),
-        "source": {"sha256": source, "bytes": size},
+        "digest": _digest_of(bytes.fromhex(source["sha256"]), settings),
+        "source": source,
         "settings": {**asdict(settings), "split": list(settings.split)},
         "characters": count,
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary_digest},
@@ -320,19 +374,23 @@ def load(folder: Path) -> Corpus:
         normalization, split = Normalization(**stated["normalization"]), tuple(stated["split"])
         settings = CorpusConfig(stated["name"], stated["encoding"], normalization, split)
         # Build the manifest again from the files: this checks every type, size and digest in it.
-        sha256, size = source["sha256"], int(source["bytes"])
+        # Earlier versions wrote no name and no files.
+        name, files = str(source.get("name", settings.name)), [str(file) for file in source.get("files", [])]
+        known = {"sha256": source["sha256"], "bytes": int(source["bytes"]), "name": name, "files": files}
+        checked = {key: known[key] for key in source}
         tokens_sha256 = hashlib.sha256(tokens).hexdigest()
-        expected = _manifest_of(sha256, size, settings, tokens.size, vocabulary, tokens_sha256)
+        expected = _manifest_of(checked, settings, tokens.size, vocabulary, tokens_sha256)
         if manifest != expected or (tokens.ndim, tokens.dtype) != (1, vocabulary.dtype):
             raise ValueError("a file changed after it was written")
         return Corpus(
             folder=folder,
-            name=settings.name,
+            name=name,
             digest=manifest["digest"],
             vocabulary=vocabulary,
             normalization=normalization,
             tokens=tokens,
             bounds=bounds_of(tokens.size, split),
+            files=tuple(files),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -356,12 +414,11 @@ def load_corpus(data: DataConfig, seq_len: int, data_dir: Path) -> tuple[Corpus,
         UserError: The text cannot be read or is too short for windows of seq_len, or keys of `data`
             contradict each other; see also `prepare`.
     """  # noqa: DOC501 (`invalid_value_error` returns a UserError)
-    path = Path(data.path).expanduser().absolute() if data.path is not None else None
     if data.encoding == BYTES and (data.lowercase or data.letters_only):
         expected = "a text encoding with data.lowercase or data.letters_only (bytes are not letters)"
         raise invalid_value_error("data.encoding", expected, BYTES)
-    source = sources.find(data.name, path, data_dir / "downloads")
+    source = sources.find(data.name, data.path, data_dir / "downloads")
     normalization = Normalization(data.lowercase, data.letters_only, data.collapse_spaces)
     split = (data.split[0], data.split[1], data.split[2])
     settings = CorpusConfig(data.name, data.encoding, normalization, split)
-    return prepare(source.pieces, settings, seq_len, data_dir, data.max_vocabulary)
+    return prepare(source.parts, settings, seq_len, data_dir, data.max_vocabulary, source.name)

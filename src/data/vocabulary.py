@@ -19,7 +19,7 @@ from src.data.normalization import Normalization, Normalizer, code_points, from_
 
 MAX_VOCABULARY = 2**16  # ids have 8 or 16 bits
 PIECE = 2**17  # bytes read at a time: few enough for their ids to stay in the CPU cache
-MAX_SHOWN = 300  # characters of a vocabulary in a message
+MAX_SHOWN = 20  # characters of a vocabulary in a message
 
 
 def check_size(size: int, most: int) -> None:
@@ -103,12 +103,20 @@ class Vocabulary:
         unknown = ids == -1
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
-            listed = repr(self.characters[:MAX_SHOWN]) + (", ..." if len(self) > MAX_SHOWN else "")
             raise UserError(
                 f"{name}: expected only the {len(self)} characters of the model's vocabulary "
-                f"({listed}), got {missing!r}"
+                f"({self.listed()}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)
+
+    def listed(self) -> str:
+        """List the characters in a message.
+
+        Returns:
+            The first MAX_SHOWN characters in quotes, and the number of the others.
+        """
+        others = len(self) - MAX_SHOWN
+        return repr(self.characters[:MAX_SHOWN]) + (f" and {others:,} more" if others > 0 else "")
 
     def decode(self, ids: NDArray[np.integer]) -> str:
         """Decode ids to a text.

@@ -24,6 +24,16 @@ from src.rnn.parameters import Array, RNNConfig
 
 MAX_FIXED = 1e6  # this perplexity and larger ones are written in scientific notation
 
+# Explains the words of the table, in lines of at most WIDTH characters.
+LEGEND = (
+    "  nats, bits: mean loss per character, 0 is best; n-gram: counts what followed",
+    "  the last n - 1 characters; uniform: gives every character the same probability",
+    "  stateful: keeps the hidden state through the text; stateless: resets it",
+    "  perplexity: as uncertain as a choice among so many equally likely characters",
+    "  accuracy: share of the characters that got the highest probability",
+    "  calibration error: mean gap between confidence (that probability) and accuracy",
+)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -137,8 +147,9 @@ class Evaluation:
         lines = [
             f"{read} characters of the {split}; stateless: windows of {self.seq_len}",
             table,
-            f"expected calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
+            f"calibration error {self.ece:.1%} (mean confidence {confidence:.1%}, accuracy "
             f"{self.stateful.accuracy:.1%})",
+            *LEGEND,
         ]
         if self.n_reference < self.n_train:
             lines.append(

@@ -36,6 +36,14 @@ from src.models.serialization import TrainedModel
 NON_METRIC_FIELDS = ("source", "temperature", "matched_text", "characters")
 WORD = re.compile(r"[^\W\d_]+")  # a sequence of letters
 
+# Explains the words of the table, in lines of at most WIDTH characters.
+LEGEND = (
+    "  known words: share of the words that are in the training text",
+    "  different words, pairs: number of different ones, divided by the number of all",
+    "  repeated: share of sequences of four words that occurred before in the text",
+    "  longest copy: characters of the longest passage that is in the training text",
+)
+
 
 @dataclass(frozen=True)
 class TextMetrics:
@@ -86,9 +94,9 @@ class TextMetrics:
         """Return the heading of the text.
 
         Returns:
-            For example `temperature 0.7, 93% known words, longest copy 24 characters`.
+            For example `temperature 0.7, 93% of words in training text, longest copy 24 characters`.
         """
-        known = "" if self.known_words is None else f", {self.known_words:.0%} known words"
+        known = "" if self.known_words is None else f", {self.known_words:.0%} of words in training text"
         return f"{self.source}{known}, longest copy {self.longest_match} characters"
 
 
@@ -227,7 +235,7 @@ def metrics_table(metrics: list[TextMetrics]) -> str:
     count = f"{lengths[0]:,}" if len(lengths) == 1 else f"{lengths[0]:,} to {lengths[-1]:,}"
     shares = ("known_words", "distinct_1", "distinct_2", "repetition")
     table = format_table(
-        ("", *(name.replace("_", " ") for name in shares), "longest copy"),
+        ("", "known words", "different words", "pairs", "repeated", "longest copy"),
         [
             (
                 m.source,
@@ -241,6 +249,7 @@ def metrics_table(metrics: list[TextMetrics]) -> str:
         [
             f"texts of {count} characters, compared with the training text",
             table,
+            *LEGEND,
             "\nlongest passages copied from the training text",
             *(f"  {m.source:<16}  {truncate(m.matched_text)}" for m in metrics),
         ]

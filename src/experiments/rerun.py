@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 
 import attrs
 
@@ -10,6 +9,7 @@ from src.common.console import echo_err
 from src.common.errors import UserError
 from src.config.constraints import evolve
 from src.config.schema import NON_SEMANTIC_KEYS, Config
+from src.data.sources import find_files
 from src.runner import prepare, run
 from src.tracking.environment import numerics
 from src.tracking.run_record import COMPARED_CURVES, RunRecord
@@ -80,7 +80,7 @@ def retrain(original: RunRecord, config: Config) -> bool:
     """
     for line in reproducibility_warnings(original, config):
         echo_err(line)
-    if config.data.path is not None and not Path(config.data.path).expanduser().exists():
+    if not all(file.exists() for file in find_files(config.data.path)):
         raise UserError(
             f"data.path: expected the text that run {original.run_id} read, got {config.data.path}, which "
             "does not exist: give its path with data.path=FILE"
@@ -93,7 +93,9 @@ def retrain(original: RunRecord, config: Config) -> bool:
             f"another (digest {corpus.digest[:12]}): the text has changed; give the original text with "
             "data.path=FILE"
         )
-    result = run(config, "train", corpus, tags={"rerun_of": original.run_id})
+    name = config.tracking.run_name or original.name
+    named = attrs.evolve(config, tracking=attrs.evolve(config.tracking, run_name=name))
+    result = run(named, "train", corpus, tags={"rerun_of": original.run_id})
     again = RunRecord.load(result.folder)
     before, after = digests(original), digests(again)
     for name, digest in before.items():

@@ -9,6 +9,7 @@ merged. `make reproduce` also writes a page: every claim, figure and sample in o
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired, cast
 
@@ -21,7 +22,7 @@ from src.common.files import PROJECT, read_json, write_atomically, write_block, 
 from src.common.page import render_template
 from src.experiments import training_analyses as training
 from src.experiments.claims import WORDS, ClaimResult, Measures, Preset, check_claims, read_claims, tally
-from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult
+from src.experiments.runner import EXPERIMENTS, FOLDER, RUNS, Experiment, ExperimentResult
 from src.plots.sweep import svg, write_svg
 from src.sweeps.html_report import job_links, select_samples
 from src.tracking.environment import environment
@@ -238,6 +239,35 @@ def earlier_measures(folder: Path, name: str, preset: Preset) -> Measures:
     return earlier["measures"] if earlier and earlier["preset"] == preset else {}
 
 
+def expected_seconds(experiment: Experiment, preset: Preset, folder: Path) -> float:
+    """Estimate the duration of an experiment from its last record.
+
+    Args:
+        experiment: The experiment.
+        preset: `quick` or `full`.
+        folder: Folder of the records of this machine; where it has none, the published record counts.
+
+    Returns:
+        Seconds. The duration of the other preset is scaled by the number of jobs and epochs; 0 where nothing
+        is recorded.
+
+    Raises:
+        UserError: A record is damaged.
+    """
+    own = read_record(folder / f"{experiment.name}.json")
+    found = (
+        own if own and own["preset"] == preset else read_record(FOLDER / experiment.name / "measured.json")
+    )
+    if found is None:
+        return 0.0
+    if experiment.command != "src.train" or (found["preset"] == preset and not experiment.part):
+        return found["seconds"]
+    from src.sweeps.hydra_callback import experiment_size  # imports Hydra
+
+    recorded = replace(experiment, part="").config(found["preset"])
+    return found["seconds"] * experiment_size(experiment.config(preset)) / experiment_size(recorded)
+
+
 def publish(folder: Path, experiments: Path = FOLDER) -> None:
     """Copy every record of a folder to experiments/; merge the parts of an experiment.
 
@@ -342,10 +372,14 @@ def section(outcome: ExperimentResult, server: str) -> dict[str, Any]:
         "claims": outcome.claims,
         "note": f"not run: {outcome.missing}" if outcome.missing else note,
         "figure": "" if outcome.missing else svg(outcome.figure(), e.name, description),
-        "comparison": outcome.comparison,
+        "comparison": f"{RUNS}/{outcome.comparison}" if outcome.comparison else "",
         "selection": selection,
         "samples": [
-            {**s, "text": s["text"][:MAX_SAMPLE_CHARACTERS], "links": job_links(s["job"], server, "runs")}
+            {
+                **s,
+                "text": s["text"][:MAX_SAMPLE_CHARACTERS],
+                "links": job_links(s["job"], server, f"{RUNS}/runs"),
+            }
             for s in samples
         ],
     }

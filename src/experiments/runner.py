@@ -9,6 +9,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from src.common.console import ExperimentProgress
 from src.common.errors import UserError
 from src.common.files import PROJECT, absolute
 from src.common.job_result import JobResult, read_results, write_results
@@ -27,7 +28,8 @@ from src.training.callbacks import EarlyStopping, NullLogger
 from src.training.trainer import Trainer
 
 FOLDER = PROJECT / "experiments"
-PIPELINE_RESULTS = "reproduction.json"  # under output_dir: the pipeline's run as the only job
+RUNS = "reproduction"  # under output_dir: the runs of the experiments, and their records
+PIPELINE_RESULTS = "pipeline/jobs.json"  # under output_dir: the pipeline's run as the only job
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class ExperimentResult:
         claims: The checked claims.
         seconds: Duration in seconds.
         missing: Why the experiment did not run; "" where it did.
-        comparison: Path of its jobs' comparison page, relative to the output folder; "" for the pipeline.
+        comparison: Path of its jobs' comparison page, relative to RUNS; "" for the pipeline.
     """
 
     experiment: Experiment
@@ -189,7 +191,10 @@ class ExperimentResult:
 
 
 def path_overrides(config: ReproduceConfig) -> list[str]:
-    """Return the overrides that give a started command the same output folders and tracking.
+    """Return the overrides that give a started command its folder and the tracking store of this one.
+
+    The runs of the experiments have their own folder and their own MLflow experiment: `latest` and `best`
+    still find the runs of the user.
 
     Args:
         config: Validated config of the command `reproduce`.
@@ -197,12 +202,24 @@ def path_overrides(config: ReproduceConfig) -> list[str]:
     Returns:
         Overrides such as `output_dir=/path`, with absolute paths.
     """
-    overrides = [f"output_dir={absolute(config.output_dir)}", f"data_dir={absolute(config.data_dir)}"]
+    overrides = [f"output_dir={runs_folder(config)}", f"data_dir={absolute(config.data_dir)}"]
     overrides.append(f"tracking={config.tracking.name}")
     if config.tracking.enabled:
-        overrides += [f"tracking.uri={tracking_store(config)['uri']}"] if config.tracking.uri else []
+        overrides.append(f"tracking.uri={tracking_store(config)['uri']}")
         overrides.append(f"tracking.experiment={config.tracking.experiment}")
     return overrides
+
+
+def runs_folder(config: ReproduceConfig) -> Path:
+    """Return the folder of the runs and records of the experiments.
+
+    Args:
+        config: Validated config of the command `reproduce`.
+
+    Returns:
+        The output folder of the started commands.
+    """
+    return absolute(config.output_dir) / RUNS
 
 
 def build_arguments(
@@ -239,7 +256,7 @@ def check_texts(texts: dict[str, str | None], requested: list[Experiment]) -> No
     for name, given in texts.items():
         if given is not None:
             try:
-                sources.find(name, Path(given).expanduser().absolute(), Path())
+                sources.find(name, given, Path())
             except UserError as error:
                 raise UserError(str(error).replace("data.path: ", f"{name}: ", 1)) from error
     for experiment in requested:
@@ -255,6 +272,7 @@ def run(
     outputs: Path,
     texts: dict[str, str | None],
     earlier: Measures | None = None,
+    progress: ExperimentProgress | None = None,
 ) -> ExperimentResult:
     """Run an experiment in a separate process, with its output on this terminal, and read the results.
 
@@ -265,6 +283,7 @@ def run(
         outputs: The output folder that `overrides` names.
         texts: Path of the user's copy by name of the text; None where none was given.
         earlier: Measures of the parts of the experiment that were run earlier; None for none.
+        progress: What the lines of the process name; None (the default) for nothing.
 
     Returns:
         The result; where the text is missing or the process failed, a result with the reason in `missing`.
@@ -279,7 +298,8 @@ def run(
         return ExperimentResult(experiment, preset, missing=missing)
     sweep = experiment.command == "src.train"
     began, start = time.time(), time.perf_counter()
-    status = run_module(experiment.command, *build_arguments(experiment, preset, overrides, text))
+    line = build_arguments(experiment, preset, overrides, text)
+    status = run_module(experiment.command, *line, environ=progress.environ() if progress else None)
     files = outputs.glob("sweeps/*/jobs.json" if sweep else PIPELINE_RESULTS)
     new = [file for file in files if file.stat().st_mtime >= began - 1]
     # A sweep with failed jobs exits with 1 (divergence may be the result); the pipeline exits with 2 for a

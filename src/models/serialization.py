@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NotRequired, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -27,12 +27,14 @@ class TrainedModel:
         params: Flat vector of the weights, float32 or float64, shape (n,).
         vocabulary: Characters of the corpus; the position of a character is its id.
         normalization: Normalization of the corpus, which is also applied to a prompt.
+        prompt: The run's own prompt, which the network reads where no other is given; "" for none.
     """
 
     architecture: RNNConfig
     params: Array
     vocabulary: Vocabulary
     normalization: Normalization
+    prompt: str = ""
 
 
 MODEL_FIELDS: dict[str, Any] = {  # how model.json and a checkpoint describe a model
@@ -40,7 +42,8 @@ MODEL_FIELDS: dict[str, Any] = {  # how model.json and a checkpoint describe a m
     "characters": list[str],  # in the order of their ids
     "normalization": record_schema(**get_type_hints(Normalization)),
 }
-MODEL_FILE = record_schema(format=int, **MODEL_FIELDS, weights_sha256=str)
+# Earlier versions wrote no prompt.
+MODEL_FILE = record_schema(format=int, **MODEL_FIELDS, prompt=NotRequired[str], weights_sha256=str)
 DTYPES = ({np.dtype(np.float32)}, {np.dtype(np.float64)})  # of the weights: all arrays have the same
 FORMAT = 2  # of model.json; 2: the LSTM's gates are in the order o, i, f, g
 
@@ -63,6 +66,7 @@ def save(model: TrainedModel, folder: Path) -> None:
         "architecture": asdict(model.architecture),
         "characters": list(model.vocabulary.characters),
         "normalization": asdict(model.normalization),
+        "prompt": model.prompt,
         "weights_sha256": hashlib.sha256(model.params.tobytes()).hexdigest(),
     }
     write_json(folder / "model.json", described)
@@ -114,7 +118,8 @@ def load(folder: Path) -> TrainedModel:
         params = np.concatenate([tensors[name].reshape(-1) for name in architecture.shapes()])
         if hashlib.sha256(params.tobytes()).hexdigest() != described["weights_sha256"]:
             raise ValueError("the weights changed after they were written")
-        return TrainedModel(architecture, params, vocabulary, Normalization(**described["normalization"]))
+        normalization = Normalization(**described["normalization"])
+        return TrainedModel(architecture, params, vocabulary, normalization, described.get("prompt", ""))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _damaged_model_error(folder, error) from error
 

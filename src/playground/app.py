@@ -175,8 +175,8 @@ class Column:
             return
         self.next = NextCharacter(model, request)
         with self.text:
-            if request.prompt:
-                ui.label(request.prompt).classes("prompt")
+            if stream.prompt:
+                ui.label(stream.prompt).classes("prompt")
             block = ui.label()
         most = max(1, round(rate * POLL_SECONDS)) if rate else None
         while not stream.ended:
@@ -213,7 +213,8 @@ class Page:
         ui.html("Two runs, one prompt, side by side", sanitize=False, tag="h1")
         self.config, self.fields = config, dict[str, Any]()
         self.writing = 0  # number of uses of Write whose texts have not ended
-        prompt = ui.textarea("Prompt", value=config.prompt).props("outlined dense autogrow rows=1")
+        prompt = ui.textarea("Prompt", value=config.prompt or "").props("outlined dense autogrow rows=1")
+        prompt.props('hint="empty: the prompt of each run"')
         self.fields["prompt"] = prompt.classes("w-full").on("keydown.ctrl.enter.prevent", self.write)
         with ui.element("div").classes("controls"):
             for key in generation.KEYS[1:]:

@@ -56,10 +56,10 @@ def parse_request(config: PlayConfig, typed: dict[str, Any]) -> PlayConfig:
         typed: One of KEYS to value, all of them valid (`validation_error`).
 
     Returns:
-        The changed copy, with whole numbers as integers.
+        The changed copy, with whole numbers as integers, and no prompt for an empty one.
     """
     integers = {k: int(v) for k, v in typed.items() if CONSTRAINTS[k].kind == "an integer" and v is not None}
-    return attrs.evolve(config, **{**typed, **integers})
+    return attrs.evolve(config, **{**typed, **integers, "prompt": typed["prompt"] or None})
 
 
 class TextStream:
@@ -67,14 +67,18 @@ class TextStream:
 
     Args:
         model: The trained network with its vocabulary.
-        request: Prompt and settings of the generation.
+        request: Prompt and settings of the generation; without a prompt, that of the model is used.
+
+    Attributes:
+        prompt: Beginning of the text.
 
     Raises:
         UserError: The vocabulary lacks a character of the prompt.
     """
 
     def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
-        settings = {key: getattr(request, key) for key in KEYS}
+        self.prompt = model.prompt if request.prompt is None else request.prompt
+        settings = {key: getattr(request, key) for key in KEYS} | {"prompt": self.prompt}
         self.characters = sample(model, rng=np.random.default_rng(settings.pop("seed")), **settings)
         self.written = 0  # characters
         self.seconds = 0.0  # processor time of the thread, so that other threads do not count
@@ -120,6 +124,7 @@ class NextCharacter:
 
     def __init__(self, model: TrainedModel, request: PlayConfig) -> None:
         self.model, self.request = model, request
+        self.prompt = model.prompt if request.prompt is None else request.prompt
         self.stepper = Stepper(model.architecture, model.params, 1)
         self.states = {0: self.stepper.state.copy()}  # before the character of this number
 
@@ -136,14 +141,14 @@ class NextCharacter:
         """
         model, request, vocabulary = self.model, self.request, self.model.vocabulary
         start, end = max(known for known in self.states if known <= place), place + 1
-        read = text[max(start, len(request.prompt)) : end]
-        prompt = "" if start else model.normalization.apply(request.prompt[:end])
+        read = text[max(start, len(self.prompt)) : end]
+        prompt = "" if start else model.normalization.apply(self.prompt[:end])
         ids = vocabulary.encode(prompt + read)
         self.stepper.state[:] = self.states[start]
         logits = np.zeros((1, len(vocabulary)))  # a text begins with any character
         with single_blas_thread():
             for number, token in enumerate(ids.tolist(), end - len(ids)):
-                if number > len(request.prompt) and number % STATE_SPACING == 0:
+                if number > len(self.prompt) and number % STATE_SPACING == 0:
                     self.states[number] = self.stepper.state.copy()
                 logits = self.stepper.step(np.array([token]))
         p = scaled_probabilities(logits[0], request.temperature, request.top_k, request.top_p)

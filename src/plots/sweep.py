@@ -3,7 +3,7 @@
 import io
 import re
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, isfinite, log10
 from pathlib import Path
 from statistics import fmean, median_low
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.common.console import pluralize
-from src.common.job_result import JobResult
+from src.common.job_result import JobResult, SearchHistory
 from src.plots.run import single_axes
 
 LOSS = "[nats per character]"
@@ -204,6 +204,36 @@ def marginals(keys: list[str], results: list[JobResult]) -> str:
     longest.legend(fontsize=8)
     figure.suptitle("val/loss by swept key", fontsize=11)
     return svg(figure, "marginals", "; ".join(description), results)
+
+
+def search_history(history: SearchHistory) -> str:
+    """Plot the value of each trial of a search, the best value so far, and the importance of each key.
+
+    Args:
+        history: The trials; at least one.
+
+    Returns:
+        The `<svg>` element.
+    """
+    numbers, values = zip(*history.points, strict=True)
+    best = list(accumulate(values, max if history.maximized else min))
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(
+        numbers, values, "o", label="trial", markerfacecolor="none", markeredgecolor="0.35", markersize=5
+    )
+    left.step(numbers, best, "k-", where="post", label="best so far")
+    left.set(xlabel="trial", ylabel=history.objective, title="History")
+    left.xaxis.get_major_locator().set_params(integer=True)
+    left.legend(fontsize=8)
+    left.grid(alpha=0.3)
+    keys = list(reversed(history.importances))
+    right.barh([truncate(key, 30) for key in keys], [history.importances[key] for key in keys], color="0.5")
+    right.set(xlim=(0, 1), xlabel="importance (share)", title="Importance of each key")
+    figure.suptitle("Trials of the search", fontsize=11)
+    description = [f"best {history.objective} {best[-1]:.4f} of {pluralize(len(values), 'trial')}"]
+    description += [f"importance of {key} {share:.2f}" for key, share in history.importances.items()]
+    return svg(figure, "search", "; ".join(description))
 
 
 def spans_decade(values: list[float]) -> bool:

@@ -45,7 +45,8 @@ class CharRnnPyfunc:
         """Generate one text per prompt, without the prompt.
 
         Args:
-            model_input: A table (pandas DataFrame) with the column `prompt`.
+            model_input: A table (pandas DataFrame) with the column `prompt`; a row with None uses the prompt
+                of the run.
             params: `temperature` (0: always the likeliest character), `length` in new characters, `seed`,
                 `top_k` (0: off) and `top_p` (1: off); None for the defaults (PARAMS). Every row uses the same
                 seed, so a text does not depend on the other rows.
@@ -58,7 +59,9 @@ class CharRnnPyfunc:
         """  # noqa: DOC501 (`bad_request` returns an MlflowException)
         values = validated(params or {})
         # MLflow turns a dictionary of lists into one row whose cell is the list.
-        prompts = [p for cell in model_input["prompt"] for p in (cell if isinstance(cell, list) else [cell])]
+        typed = [p for cell in model_input["prompt"] for p in (cell if isinstance(cell, list) else [cell])]
+        # A missing text arrives as None, or from pandas as NaN.
+        prompts = [self.model.prompt if p is None or str(p) == "nan" != p else p for p in typed]
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise bad_request(f"prompt: expected a text, got {prompt!r}")

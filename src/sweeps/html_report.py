@@ -5,7 +5,14 @@ from math import inf, isfinite
 from typing import Any
 
 from src.common.console import pluralize
-from src.common.job_result import JobResult, best_of, final_score
+from src.common.job_result import (
+    JobResult,
+    SearchHistory,
+    best_of_texts,
+    describe_equal_jobs,
+    equal_jobs,
+    final_score,
+)
 from src.common.page import render_template
 from src.sweeps.seed_stats import describe_seeds
 from src.tracking import mlflow_links
@@ -14,7 +21,7 @@ RUNS = "../../runs"  # from the folder of a sweep to its run directories
 
 
 def rank_results(rows: list[JobResult]) -> list[JobResult]:
-    """Sort the jobs of a sweep: the lowest val/loss first.
+    """Sort the jobs of a sweep: the lowest val/loss first; jobs of different texts, text by text.
 
     Jobs that did not finish come last; among the finished jobs, those without a finite val/loss. Jobs that
     are equal in both keep the order of their numbers.
@@ -25,13 +32,21 @@ def rank_results(rows: list[JobResult]) -> list[JobResult]:
     Returns:
         The same results in a new list.
     """
+    first = {row.data_digest: row.number for row in sorted(rows, key=lambda row: -row.number)}
     return sorted(
         rows,
-        key=lambda row: (row.status != "FINISHED", row.loss if isfinite(row.loss) else inf, row.number),
+        key=lambda row: (
+            row.status != "FINISHED",
+            first[row.data_digest],
+            row.loss if isfinite(row.loss) else inf,
+            row.number,
+        ),
     )
 
 
-def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", "")) -> str:
+def render_page(
+    title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""), search: SearchHistory | None = None
+) -> str:
     """Render the comparison of a sweep as HTML: figures, table and samples.
 
     Args:
@@ -39,13 +54,14 @@ def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""
         rows: Results of all jobs, in any order.
         ui: Address of MLflow's UI and the command that starts it (`mlflow_links.ui_location`); "" for both
             without tracking.
+        search: Trials of a search; None (the default) for a grid.
 
     Returns:
         The whole page.
     """
     from src.plots import sweep as sweep_plots  # matplotlib takes a second to import
 
-    rows, best = rank_results(rows), best_of(rows)
+    rows, best = rank_results(rows), best_of_texts(rows)
     keys = list(dict.fromkeys(key for row in sorted(rows, key=lambda r: r.number) for key in row.swept))
     score = final_score(rows)
     server, command = ui
@@ -61,9 +77,12 @@ def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""
         rows=rows,
         best=best,
         isfinite=isfinite,
+        equal=[row for group in equal_jobs(rows) for row in group],
+        equal_lines=describe_equal_jobs(rows),
         repeats=describe_seeds(rows),
         curves=sweep_plots.loss_curves(rows),
         marginals=sweep_plots.marginals(keys, rows),
+        search=sweep_plots.search_history(search) if search else "",
         sampled=sampled,
         samples=samples,
         links=links,
@@ -71,21 +90,24 @@ def render_page(title: str, rows: list[JobResult], ui: tuple[str, str] = ("", ""
     )
 
 
-def summary(rows: list[JobResult], best: JobResult | None) -> str:
-    """Describe the number of jobs and the best one in a sentence.
+def summary(rows: list[JobResult], best: list[JobResult]) -> str:
+    """Describe the number of jobs and the best one of each text.
 
     Args:
         rows: Results of all jobs.
-        best: The finished job with the lowest val/loss; None where no job has one.
+        best: The finished job with the lowest val/loss of each text; empty where no job has a val/loss.
 
     Returns:
         The number of jobs, of finished jobs, and the best job with its val/loss in nats per character.
     """
     finished = sum(row.status == "FINISHED" for row in rows)
     count = f"{pluralize(len(rows), 'job')}, {finished} finished."
-    if best is None:
+    if not best:
         return f"{count} None of them has a val/loss."
-    return f"{count} Best: {best.name}, val/loss {best.loss:.4f} nats per character, run {best.run_id}."
+    for each in best:
+        where = f" on {each.text}" if len(best) > 1 else ""
+        count += f" Best{where}: {each.name}, val/loss {each.loss:.4f} nats per character, run {each.run_id}."
+    return count
 
 
 def job_links(row: JobResult, server: str, runs: str) -> dict[str, str]:

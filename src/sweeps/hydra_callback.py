@@ -1,16 +1,20 @@
 """The Hydra callback that opens a sweep before its first job."""
 
+from collections.abc import Iterable
+from math import prod
 from typing import Any, cast
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
-from src.common.errors import CallbackError
-from src.common.files import absolute
+from src.common.errors import CallbackError, UserError
+from src.common.files import CONF, absolute
 from src.config.constraints import fields_of, invalid_value_error
-from src.config.schema import Config, PathsConfig, TrackingConfig, validate_register
+from src.config.schema import Config, PathsConfig, TrackingConfig, semantic_overrides, validate_register
 from src.sweeps.launchers import BASIC_LAUNCHER, JOBLIB_LAUNCHER, export_sweep_env, prepare_launcher
 from src.sweeps.summary import SweepSession, current_session
 from src.sweeps.sweep_run import SweepRun, sync_pending
@@ -43,36 +47,48 @@ def start_sweep(config: DictConfig, session: SweepSession) -> None:
             plugin, an invalid search, or a tracking store that does not answer.
     """
     overrides = list(config.hydra.overrides.task)
-    keys = swept_keys(overrides, dict(config.hydra.sweeper.get("params") or {}))
+    swept = swept_overrides(overrides, dict(config.hydra.sweeper.get("params") or {}))
+    keys = list(swept)
     reject_single_run_keys(config, keys)
     places = paths_config(config)
     multi_valued = [text for text in overrides if text.partition("=")[0] in keys]
-    name = "" if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
+    name = " ".join(multi_valued) if len(multi_valued) == len(keys) > 0 else sweep_name(config, keys)
+    fixed = [text for text in overrides if text.partition("=")[0] not in (*keys, "experiment")]
+    name = " ".join([name, *semantic_overrides(fixed)])
     prepare_launcher(config)
     validate_register(bool(config.register), places.tracking)
     if uses_optuna(config):
-        validate_search(config, places)
+        validate_search(config, places, keys)
         session.search_file = absolute(config.hydra.sweep.dir) / "optimization_results.yaml"
     # A job that may be reused queries the tracker, so the parent and earlier jobs must be there.
     queries = bool(config.skip_finished) or "skip_finished" in keys
     local = config.hydra.launcher.get("_target_") in (BASIC_LAUNCHER, JOBLIB_LAUNCHER) and not queries
-    session.run = SweepRun(places, keys, multi_valued, name, local)
+    search = uses_optuna(config)
+    total = int(config.hydra.sweeper.n_trials) if search else count_jobs(swept.values())
+    kind = "trial" if search else "job"
+    session.run = SweepRun(places, keys, multi_valued, name, local, total, kind)
     session.register = bool(config.register)
     if queries:
         sync_pending(places)
     export_sweep_env(config)
 
 
-def validate_search(config: DictConfig, places: PathsConfig) -> None:
+def validate_search(config: DictConfig, places: PathsConfig, keys: list[str]) -> None:
     """Validate the objectives and the settings of an Optuna search, before a study is created.
 
     Args:
         config: The sweep's composed config with its `hydra` node.
         places: Paths of the sweep; its output folder, which may hold the study's database, is created.
+        keys: Dotted names of the swept keys.
 
     Raises:
-        UserError: An objective is unknown or a setting of the sweeper is invalid.
+        UserError: The text is swept, an objective is unknown or a setting of the sweeper is invalid.
     """
+    if texts := [key for key in keys if key.partition(".")[0] == "data" and key != "data.stride"]:
+        raise UserError(
+            f"{texts[0]}: expected one text in a search, because losses of different texts cannot be "
+            "compared, got several: search each text by itself"
+        )
     from src.sweeps import optuna_search  # slow to import
 
     objectives = fields_of(Config)["objectives"]
@@ -112,7 +128,7 @@ def paths_config(config: DictConfig) -> PathsConfig:
     return PathsConfig(output_dir=config.output_dir, data_dir=config.data_dir, tracking=tracking)
 
 
-def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
+def swept_overrides(overrides: list[str], params: dict[str, Any]) -> dict[str, Override]:
     """Find the keys that a sweep varies: typed with several values, or listed in the sweeper's `params`.
 
     A key that is typed with one value is not swept, whatever `params` says.
@@ -122,13 +138,49 @@ def swept_keys(overrides: list[str], params: dict[str, Any]) -> list[str]:
         params: The sweeper's own search space (`hydra.sweeper.params`): dotted key to Hydra's sweep syntax.
 
     Returns:
-        The dotted keys: the typed ones first, each group in its own order.
+        Dotted key to its override: the typed ones first, each group in its own order.
     """
-    parser = OverridesParser.create()
-    parsed = parser.parse_overrides([*overrides, *(f"{key}={value}" for key, value in params.items())])
-    first = {o.get_key_element(): o for o in reversed(parsed)}
-    keys = dict.fromkeys(o.get_key_element() for o in parsed)
-    return [key for key in keys if first[key].is_sweep_override()]
+    hydra = GlobalHydra.instance()
+    parser = OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
+    typed = {o.get_key_element(): o for o in parser.parse_overrides(overrides)}  # of a key, the last counts
+    chosen = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+    every = typed | {o.get_key_element(): o for o in chosen if o.get_key_element() not in typed}
+    return {key: override for key, override in every.items() if override.is_sweep_override()}
+
+
+def count_jobs(swept: Iterable[Override]) -> int:
+    """Count the jobs of a grid.
+
+    Args:
+        swept: The overrides with several values.
+
+    Returns:
+        The number of combinations of their values. A range without steps, which only a search supports,
+        counts as one value; Hydra rejects it.
+    """
+    return prod(len(list(o.sweep_string_iterator())) for o in swept if o.is_discrete_sweep())
+
+
+def experiment_size(name: str) -> float:
+    """Return how much a config of conf/experiment/ trains.
+
+    Args:
+        name: Name of the config, without `.yaml`.
+
+    Returns:
+        The number of its jobs times the number of epochs.
+    """
+
+    def load(name: str) -> Any:
+        config: Any = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+        bases = [
+            load(base) for base in config.pop("defaults", []) if isinstance(base, str) and base != "_self_"
+        ]
+        return OmegaConf.merge(*bases, config)
+
+    config = OmegaConf.merge(OmegaConf.load(CONF / "config.yaml"), load(name))
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    return count_jobs(swept_overrides([], dict(params)).values()) * float(config.max_epochs)
 
 
 def uses_optuna(config: DictConfig) -> bool:

@@ -1,15 +1,16 @@
 """One job of a sweep: trained, replaced by a finished run of the same config, or recorded as failed."""
 
+import sys
 import traceback
 
 import attrs
 from hydra.core.hydra_config import HydraConfig
 
-from src.common.console import echo_err
+from src.common.console import echo, echo_err, job_scope
 from src.common.files import write_json
 from src.config.schema import Config, PathsConfig, flatten
 from src.runner import prepare, run
-from src.sweeps.launchers import cores_per_job
+from src.sweeps.launchers import cores_per_job, parallel_jobs
 from src.tracking.environment import job_digest
 from src.tracking.run import Run
 from src.tracking.run_record import JOB_NOTE
@@ -29,7 +30,8 @@ def current_job() -> Job | None:
         return None
     pairs = [text.lstrip("+").partition("=") for text in hydra.overrides.task]
     overrides = {key: value for key, _, value in pairs}
-    return Job(sweep, int(hydra.job.num), overrides, cores_per_job(hydra.launcher))
+    cores, parallel = cores_per_job(hydra.launcher), parallel_jobs(hydra.launcher)
+    return Job(sweep, int(hydra.job.num), overrides, cores, parallel)
 
 
 def run_job(config: Config, job: Job) -> float | list[float]:
@@ -48,9 +50,27 @@ def run_job(config: Config, job: Job) -> float | list[float]:
     Raises:
         KeyboardInterrupt: When the job was interrupted; its run is evaluated and finished.
     """
+    name = job.name if job.swept else ""
+    with job_scope(job.position, name, job.parallel == 1, job.sweep_left):
+        return train_job(config, job)
+
+
+def train_job(config: Config, job: Job) -> float | list[float]:
+    """Do what `run_job` describes, with lines that name the job.
+
+    Args:
+        config: As for `run_job`.
+        job: As for `run_job`.
+
+    Returns:
+        As `run_job`.
+
+    Raises:
+        KeyboardInterrupt: As `run_job`.
+    """
     if config.workers > job.cores:
         limit = f"workers={job.cores} instead of {config.workers}"
-        echo_err(f"{job.name}: {limit}: the number of cores of each job")
+        echo_err(f"{limit}: the number of cores of each job")
         config = attrs.evolve(config, workers=job.cores)
     corpus = prepare(config, with_prompt=True)
     unfinished = None
@@ -60,13 +80,13 @@ def run_job(config: Config, job: Job) -> float | list[float]:
         if finished := store.find_job(digest):
             store.add_to_sweep(finished.run_id, job.describe())
             same = "which finished with the same config, data and code"
-            echo_err(f"{job.name}: reused run {finished.run_id}, {same}")
+            echo_err(f"reused run {finished.run_id}, {same}")
             return objectives(config, finished.metrics)
         unfinished = find_interrupted(config, digest, job.name)
     result = run(config, "train", corpus, job, unfinished)
     if result.training.stop_reason == "interrupted":  # the job keeps its results, the sweep ends
         raise KeyboardInterrupt
-    print(result.summary(), flush=True)
+    echo(result.summary(), sys.stdout)
     speed = {"throughput/chars_per_second": result.training.chars_per_second}
     return objectives(config, {"val/loss": result.training.val_loss} | speed)
 
@@ -103,5 +123,5 @@ def log_job_failure(config: PathsConfig, job: Job, error: Exception, line: str |
     log = Run(config, sweep=job.sync_dir)
     write_json(log.folder / JOB_NOTE, job.describe())
     params = flatten(config) if isinstance(config, Config) else dict(job.overrides)
-    log.start(job.name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
+    log.start(job.run_name, params, {"stage": "train", **job.tags()}, data=None, busy_cores=0)
     log.end("FAILED", reason)

@@ -65,6 +65,20 @@ def cores_per_job(launcher: Any) -> int:
     return cores
 
 
+def parallel_jobs(launcher: Any) -> int:
+    """Return the number of jobs that a launcher runs at the same time.
+
+    Args:
+        launcher: The node `hydra.launcher`.
+
+    Returns:
+        The number of jobs; 0 for a cluster, whose free machines are not known.
+    """
+    if "n_jobs" in launcher:
+        return process.max_parallel_jobs(int(launcher.n_jobs))
+    return int(launcher.get("_target_") == BASIC_LAUNCHER)
+
+
 def export_sweep_env(config: DictConfig) -> None:
     """Export the sweep to its jobs, also where they do not inherit the environment.
 

@@ -15,13 +15,15 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from src.common.console import echo_err, pluralize
+from src.common.job_result import SearchHistory
 from src.config.constraints import Constraint, invalid_value_error
+from src.config.schema import OBJECTIVES
 from src.sweeps.summary import current_session
 
 Space = dict[str, BaseDistribution]
@@ -103,6 +105,31 @@ class PerTrialSeededSampler(BaseSampler):
             if self.study is not None:
                 with suppress(SQLAlchemyError):  # the study is not readable; the sweep's summary follows
                     self.study.tell(number, state=TrialState.FAIL)
+
+    def history(self) -> SearchHistory | None:
+        """Return the trials of the study and the importance of each key, for the page of the search.
+
+        Returns:
+            The history of the first objective; None where no trial has a value, or where the study is not
+            readable.
+        """
+        if self.study is None:
+            return None
+        maximized = self.study.directions[0] == StudyDirection.MAXIMIZE
+        sign = -1 if maximized else 1
+        try:
+            trials = self.study.get_trials(states=[TrialState.COMPLETE])
+            # PED-ANOVA measures what a key has to do with reaching low values.
+            shares = optuna.importance.get_param_importances(
+                self.study, target=lambda trial: sign * trial.values[0]
+            )
+        except (SQLAlchemyError, ValueError):  # ValueError: no trial is completed
+            return None
+        if not trials:
+            return None
+        points = [(trial.number + 1, trial.values[0]) for trial in trials]
+        objective = next(name for name, way in OBJECTIVES.items() if (way == "maximize") is maximized)
+        return SearchHistory(points, shares if len(points) > 1 else {}, objective, maximized)
 
 
 def silence_optuna() -> None:

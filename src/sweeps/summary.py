@@ -12,7 +12,16 @@ from rich.table import Table
 
 from src.common.console import echo_err
 from src.common.files import write_text
-from src.common.job_result import PRUNED, JobResult, best_of, final_score, write_results
+from src.common.job_result import (
+    PRUNED,
+    JobResult,
+    best_of,
+    best_of_texts,
+    describe_equal_jobs,
+    equal_jobs,
+    final_score,
+    write_results,
+)
 from src.config.schema import PathsConfig
 from src.sweeps.html_report import rank_results, render_page
 from src.sweeps.seed_stats import describe_seeds
@@ -74,21 +83,25 @@ class SweepSession:
         if self.sampler:
             self.sampler.fail_pending_trials()
         results = run.results()
-        best, ranked = best_of(results), rank_results(results)
+        ranked, best = rank_results(results), best_of(results)
         failed = [result for result in results if result.status not in ("FINISHED", "RUNNING")]
         self.num_failed = len(failed)
         page = run.folder / "comparison.html"
+        search = self.sampler.history() if self.sampler else None
         ui = mlflow_links.ui_location(run.config) if run.config.tracking.enabled else ("", "")
-        write_text(page, render_page(run.sweep.name, results, ui))
+        write_text(page, render_page(run.sweep.name, results, ui, search))
         write_results(page.with_name("jobs.json"), results)
-        print_table(run.sweep, ranked, best)
-        for line in describe_seeds(results):
+        print_table(run.sweep, ranked)
+        for line in (*describe_equal_jobs(ranked), *describe_seeds(results)):
             print(line, flush=True)
         for result in failed:
             echo_err(f"{result.status} {result.name}: {result.reason}")
         echo_err(f"comparison: {page}")
         if self.search_file and self.search_file.exists():
             echo_err(f"search: best trials of the study: {self.search_file}")
+        if search and search.importances:
+            shares = ", ".join(f"{key} {share:.2f}" for key, share in search.importances.items())
+            echo_err(f"search: importance for {search.objective}: {shares}")
         if run.config.tracking.enabled:
             metrics = {name: best.metrics[name] for name in PARENT_METRICS if best and name in best.metrics}
             metrics |= {"sweep/jobs": len(results), "sweep/failed": len(failed)}
@@ -100,7 +113,7 @@ class SweepSession:
                 start = f"while `{command}` runs (if its port is not 5000, change it)"
                 echo_err("\n".join([f"in MLflow, {start if command else f'on {server}'}:", *links.lines()]))
         if self.register:
-            register_best(best, run.config, status)
+            register_best(results, run.config, status)
         return self.num_failed
 
 
@@ -116,38 +129,42 @@ def current_session() -> SweepSession | None:
     return _current.get()
 
 
-def register_best(best: JobResult | None, config: PathsConfig, status: str) -> None:
+def register_best(results: list[JobResult], config: PathsConfig, status: str) -> None:
     """Register the best job's model in MLflow, or print why it is not registered.
 
     Args:
-        best: Result of the best job; None where no job has a val/loss.
+        results: Results of all jobs.
         config: Paths and tracking keys of the sweep.
         status: Final status of the sweep; only a FINISHED sweep registers a model.
     """
     if status != "FINISHED":
         echo_err(f"not registered: the sweep did not finish ({status})")
-    elif best is None:
+    elif not (bests := best_of_texts(results)):
         echo_err("not registered: no job has a val/loss")
+    elif len(bests) > 1:
+        echo_err("not registered: the jobs have different texts, so that none of them is the best")
     else:
         from src.tracking.mlflow_client import register  # slow to import
 
-        register(best.run_id, best.directory, config)
+        register(bests[0].run_id, bests[0].directory, config)
 
 
-def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) -> None:
-    """Print a row for each job on standard output, then the best job.
+def print_table(sweep: Sweep, results: list[JobResult]) -> None:
+    """Print a row for each job on standard output, then the best job of each text.
 
     Args:
         sweep: The sweep, whose keys become columns.
         results: Results of all jobs, the best first.
-        best: The job that is marked as the best; None where no job has a val/loss.
     """
+    bests = best_of_texts(results)
     table = Table(title=f"sweep {sweep.name}", title_justify="left")
     scores = ("val/loss", final_score(results))
     for heading in (*sweep.keys, *scores, "seconds", "status", "run"):
         table.add_column(heading, justify="right" if heading in (*scores, "seconds") else "left")
+    equal = [id(result) for group in equal_jobs(results) for result in group]
     for result in results:
-        notes = [result.status, "reused" * result.reused, "best" * (result is best)]
+        notes = [result.status, "reused" * result.reused, "best" * any(result is best for best in bests)]
+        notes.append("equal" * (id(result) in equal))
         notes.append(PRUNED * (result.reason == PRUNED))
         table.add_row(
             *(format_value(result.swept.get(key, "")) for key in sweep.keys),
@@ -157,5 +174,6 @@ def print_table(sweep: Sweep, results: list[JobResult], best: JobResult | None) 
             result.run_id,
         )
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-    if best:
-        print(f"best: {best.name} val/loss={best.loss:.4f} run={best.run_id}", flush=True)
+    for best in bests:
+        where = f" on {best.text}" if len(bests) > 1 else ""
+        print(f"best{where}: {best.name} val/loss={best.loss:.4f} run={best.run_id}", flush=True)

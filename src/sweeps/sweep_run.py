@@ -35,24 +35,33 @@ class SweepRun:
         config: Paths and tracking keys: where the sweep is tracked.
         keys: Dotted names of the swept keys.
         overrides: The typed overrides with several values.
-        name: Name of the sweep; "" to name it after these overrides. `tracking.run_name` has precedence.
+        name: Name of the sweep; `tracking.run_name` has precedence.
         local: Whether all jobs run on this machine without querying the tracker, so that one process syncs
             the parent and the jobs.
+        total: Number of jobs.
+        kind: Word for one job in messages: `job` or `trial`.
 
     Raises:
         UserError: The store does not answer, or the sweep's directory cannot be created.
     """
 
     def __init__(
-        self, config: PathsConfig, keys: list[str], overrides: list[str], name: str = "", local: bool = False
+        self,
+        config: PathsConfig,
+        keys: list[str],
+        overrides: list[str],
+        name: str,
+        local: bool = False,
+        total: int = 0,
+        kind: str = "job",
     ) -> None:
         self.config = config
-        name = config.tracking.run_name or name or " ".join(overrides) or "sweep"
+        name = config.tracking.run_name or name
         tags = {"stage": "sweep", "sweep.keys": json.dumps(keys), "sweep.overrides": " ".join(overrides)}
         sweep_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.folder = absolute(config.output_dir) / "sweeps" / sweep_id
         local &= config.tracking.enabled
-        self.sweep = Sweep(sweep_id, name, keys, str(self.folder) if local else "")
+        self.sweep = Sweep(sweep_id, name, keys, str(self.folder) if local else "", total, kind, time.time())
         if config.tracking.enabled:
             self._start_event_log(tags)
         self.sweep.export_env()

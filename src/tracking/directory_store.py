@@ -1,6 +1,7 @@
 """The runs of this machine, found again in their directories."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from src.common.job_result import INCOMPLETE, JobResult
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.tracking.run_record import JOB_NOTE, JobNote, RunRecord, check_details, job_result
+from src.tracking.sync_state import find_run
 
 
 class DirectoryStore:
@@ -20,18 +22,20 @@ class DirectoryStore:
 
     Args:
         output_dir: Absolute path of the folder with all outputs.
+        experiment: Name of the experiment in which `latest`, `best` and `finished` search; "" (the default)
+            for all.
     """
 
-    def __init__(self, output_dir: Path) -> None:
-        self.runs = output_dir / "runs"
+    def __init__(self, output_dir: Path, experiment: str = "") -> None:
+        self.runs, self.experiment = output_dir / "runs", experiment
 
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
         """Find the run that a person names.
 
         Args:
             query: `latest`, the run that finished last; `best`, the run with the lowest val/loss on one text
-                (of equal losses the first); the name of a run directory; in MLflow also a run id, an alias of
-                the registered model, or models:/NAME@ALIAS.
+                (of equal losses the first); the name of a run directory, or its run id in MLflow; in MLflow
+                also an alias of the registered model, or models:/NAME@ALIAS.
             key: Config key that an error names.
             data_digest: Digest of the corpus for `best`; "" for that of the run that finished last.
 
@@ -51,9 +55,9 @@ class DirectoryStore:
             if scored:
                 return min(scored, key=lambda run: (run.val_loss, run.start_time))
         else:
-            folder = self.runs / query
-            if Path(query).name == query and (folder / "scores.json").exists():
-                return RunRecord.load(folder, key)
+            folder = find_run(self.runs, query)
+            if folder and (folder / "scores.json").exists() and (run_id := self._id_of(folder)):
+                return replace(RunRecord.load(folder, key), run_id=run_id)
             raise UserError(
                 f"{key}: expected latest, best or the name of a run under {self.runs}, got {query}"
             )
@@ -71,15 +75,21 @@ class DirectoryStore:
         """
         return list(self._newest_first())
 
+    def _id_of(self, folder: Path) -> str:
+        """Return the id that a run has in this store; "" for a run directory of another store."""
+        return folder.name
+
     def _newest_first(self) -> Iterator[RunRecord]:
         scores = list(self.runs.glob("*/scores.json"))
         for file in sorted(scores, key=lambda file: file.stat().st_mtime_ns, reverse=True):
             try:
-                run = RunRecord.load(file.parent)
+                if not (run_id := self._id_of(file.parent)):
+                    continue
+                run = replace(RunRecord.load(file.parent), run_id=run_id)
             except UserError as error:
                 echo_err(f"skipped run {file.parent.name}: {str(error).removeprefix('run: ')}")
                 continue
-            if run.status == "FINISHED":
+            if run.status == "FINISHED" and self.experiment in ("", run.experiment):
                 yield run
 
     def load_model(self, run: RunRecord) -> TrainedModel:
@@ -94,7 +104,7 @@ class DirectoryStore:
         Raises:
             UserError: The run has no model, or a damaged one.
         """
-        return serialization.load(self.runs / run.run_id / "model")
+        return serialization.load((run.folder or self.runs / run.run_id) / "model")
 
     def load_config(self, run: RunRecord) -> dict[str, Any]:
         """Load the config of a run.
@@ -108,7 +118,7 @@ class DirectoryStore:
         Raises:
             UserError: The run has no config.json, or a damaged one.
         """
-        return run.config or read_json(self.runs / run.run_id / "config.json", dict[str, Any])
+        return run.config or read_json((run.folder or self.runs / run.run_id) / "config.json", dict[str, Any])
 
     def load_details(self, run: RunRecord, key: str = "run") -> RunRecord:
         """Load the files, samples and curves (COMPARED_CURVES) of a run.
@@ -125,15 +135,19 @@ class DirectoryStore:
         """
         return check_details(run, key)
 
-    def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
-        """Add a file to a run; it replaces an earlier one.
+    def save_files(self, run: RunRecord, files: dict[str, Callable[[Path], object]]) -> None:
+        """Add files to a run; each replaces an earlier one.
 
         Args:
             run: A record of this store.
-            name: Path in the run directory or below the artifacts, like `samples/a.txt`.
-            write: Function that creates the file at the path that it receives.
+            files: Path in the run directory and below the artifacts, like `samples/a.txt`, to the function
+                that creates the file at the path that it receives.
+
+        Raises:
+            UserError: A file cannot be written, another process writes the run, or the store does not answer.
         """
-        write(self.runs / run.run_id / name)
+        for name, write in files.items():
+            write((run.folder or self.runs / run.run_id) / name)
 
     def find_job(self, digest: str) -> RunRecord | None:
         """Find a finished run of a job, neither pruned nor interrupted.

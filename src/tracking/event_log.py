@@ -5,7 +5,7 @@ process reads the log from the point where it last stopped and uploads it, durin
 While a server is unreachable, the log only grows.
 
 `EventLog` has a method for each kind of event, `EVENTS` the fields of each. After an end event more events
-follow if the run was resumed.
+follow if a file was added to the run, or if the run was resumed.
 """
 
 import json
@@ -39,8 +39,10 @@ EVENTS: dict[str, dict[str, Any]] = {
     "closing": {},
     "sweep": {"name": str, "keys": list[str], "tags": TEXTS, "ranked": list[str]},
     "end": {"status": Literal["FINISHED", "FAILED", "KILLED"], "reason": str, "time": int},
+    "added": {"path": str, "folder": str},
     "resumed": {"tags": TEXTS, "time": int},
 }  # fmt: skip
+ENDED = ("end", "added")  # last kinds of the log of a run that has ended
 
 
 def now() -> int:
@@ -152,6 +154,15 @@ class EventLog:
         """
         self.append("end", status=status, reason=reason[:REASON], time=now())
         self.file.close()
+
+    def added(self, path: Path, folder: str) -> None:
+        """Append a file that another command adds to the ended run.
+
+        Args:
+            path: The file, which must be in the run directory; it replaces an earlier version.
+            folder: Folder of the run's artifacts that receives the file.
+        """
+        self.append("added", path=str(path.relative_to(self.folder)), folder=folder)
 
     def resume(self, tags: dict[str, str] | None = None) -> None:
         """Append that the run continues, also after an end.
@@ -299,7 +310,7 @@ def last_kind(folder: Path) -> str:
 
 
 def has_ended(folder: Path) -> bool:
-    """Return whether the last event of a log is an end event.
+    """Return whether a run has ended, by the last event of its log.
 
     Args:
         folder: The run directory.
@@ -310,4 +321,4 @@ def has_ended(folder: Path) -> bool:
     Raises:
         FileNotFoundError: There is no event log.
     """
-    return last_kind(folder) == "end"
+    return last_kind(folder) in ENDED

@@ -4,29 +4,35 @@ MLflow takes about 4 seconds to import, so modules that use it are imported when
 training.
 """
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.file_lock import exclusive
+from src.common.files import parse_json, sqlite_file
 from src.config.schema import PathsConfig
+from src.tracking.description import NOTE, load_code
 from src.tracking.run import tracking_store
 
-SQLITE = "sqlite:///"
 RUN_DIR_TAG = "run_dir"  # tag of every run: the name of its directory, by which it is found again
 MAX_JOBS = 5000  # maximum number of jobs of a sweep that are read
 MODEL = "model"  # name of the logged model of a run
 REGISTERED = "char-rnn"  # name of the registered model
 CHAMPION = "champion"  # alias of its version that is in use
+REGISTERED_NOTE = (
+    "Networks that write text character by character. Each version is the model of a run, and the alias "
+    f"{CHAMPION} is the version in use (`register=true`)."
+)
 
 
 class StoreUnreachable(UserError):
@@ -70,9 +76,10 @@ def connect(uri: str) -> Any:
     """
     with store_errors(uri):
         mlflow.set_tracking_uri(uri)
-        if not uri.startswith(SQLITE):
+        file = sqlite_file(uri)
+        if file is None:
             return mlflow.MlflowClient(uri)
-        with exclusive(Path(uri.removeprefix(SQLITE))):
+        with exclusive(file):
             return mlflow.MlflowClient(uri)
 
 
@@ -99,7 +106,8 @@ def experiment_id(client: Any, name: str, artifacts: str) -> str:
     Args:
         client: Client of the store.
         name: Name of the experiment.
-        artifacts: URI of the folder in which a new experiment keeps its files; "" for the store's choice.
+        artifacts: URI of the folder in which a new experiment keeps its files; "" for the choice of a server,
+            and for the folder `artifacts` next to an SQLite file.
 
     Returns:
         Id of the experiment.
@@ -109,6 +117,8 @@ def experiment_id(client: Any, name: str, artifacts: str) -> str:
     """
     found = client.get_experiment_by_name(name)
     if found is None:
+        if not artifacts and (file := sqlite_file(client.tracking_uri)):
+            artifacts = (file.parent / "artifacts").as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts or None))
         except MlflowException:  # another process created it at the same moment
@@ -190,12 +200,20 @@ def create_version(client: Any, run_id: str) -> int:
     if not ready:
         raise UserError(f"register: expected a run with a logged model, got {run_id}, which has none")
     try:
-        client.create_registered_model(REGISTERED)
+        text = load_code(client.tracking_uri, f"models:/{REGISTERED}@{CHAMPION}")
+        client.create_registered_model(REGISTERED, description=f"{REGISTERED_NOTE}\n\n{text}")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model_id = ready[0].model_id
+    model_id, note = ready[0].model_id, ready[0].tags.get(NOTE, "")
     created = client.create_model_version(REGISTERED, f"models:/{model_id}", run_id, model_id=model_id)
+    registered = {"name": REGISTERED, "version": str(created.version)}
+    tag = client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]")
+    known = parse_json(tag, list[dict[str, str]])
+    if registered not in known:  # a server has added it
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*known, registered])})
+    text = note.replace(f"runs:/{run_id}/{MODEL}", f"models:/{REGISTERED}/{created.version}")
+    client.update_model_version(REGISTERED, created.version, text)
     return int(created.version)
 
 

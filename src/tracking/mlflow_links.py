@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from src.common.files import PROJECT, read_json
+from src.common.files import PROJECT, parse_json, read_json
 from src.config.schema import PathsConfig
 from src.tracking.run import SWEEP_TAG_PREFIX, tracking_store
+from src.tracking.run_record import JobNote
 
 TEMPLATE = Path(__file__).with_name("mlflow_view.json")
+CLASSIC = "workflowType=machine_learning"  # in each link; else MLflow opens its view of GenAI apps
 VIEW = "mlflow.sharedViewState."  # + key: the experiment's tag with a saved view
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` serves the project's own database
+OVERVIEW = "overview"  # key of the view of all runs
+TRAINED = "tags.stage = 'train'"  # without the parent runs of sweeps, which have no curves
+COLOR = "mlflow.runColor"  # tag of a run
+OVERVIEW_RUNS = 100  # newest runs whose params are compared to choose the columns
+MAX_PARAMS = 8  # params in the view of all runs
 SCORES = ("val/loss", "test/bpc", "final_val/bpc", "throughput/chars_per_second")  # columns, where they exist
 CURVES = ("val/loss", "train/loss")
 MAX_CHART_RUNS = 50  # runs in charts, as in the template; a larger sweep shows MLflow's "first 20", the best
@@ -82,17 +89,46 @@ def sweep_links(server: str, experiment: str, sweep_id: str, run_ids: list[str])
     Returns:
         The links.
     """
-    root = f"{server}/#/experiments/{experiment}/runs"
-    runs = f"{root}?workflowType=machine_learning"
-    view = f"viewStateShareKey={quote(sweep_id)}"
     chosen = quote(json.dumps(run_ids[:MAX_COMPARE_RUNS], separators=(",", ":")), safe="")
     within = quote(json.dumps([experiment]), safe="")
     return SweepLinks(
-        table=f"{runs}&compareRunsMode=TABLE&{view}",
-        charts=f"{runs}&compareRunsMode=CHART&{view}",
-        compare=f"{server}/#/compare-runs?runs={chosen}&experiments={within}" if run_ids else "",
-        page=f"{root}/{sweep_id}/artifacts/comparison.html",
+        table=view_link(server, experiment, sweep_id, "TABLE"),
+        charts=view_link(server, experiment, sweep_id, "CHART"),
+        compare=f"{server}/#/compare-runs?runs={chosen}&experiments={within}&{CLASSIC}" if run_ids else "",
+        page=page_link(server, experiment, sweep_id, "artifacts/comparison.html"),
     )
+
+
+def view_link(server: str, experiment: str, key: str, mode: str) -> str:
+    """Build the link of a saved view.
+
+    Args:
+        server: Address of the UI, without a trailing slash.
+        experiment: Id of the experiment.
+        key: Key of the view: OVERVIEW, or the id of a sweep's parent run.
+        mode: TABLE or CHART.
+
+    Returns:
+        The link.
+    """
+    view = f"{CLASSIC}&compareRunsMode={mode}&viewStateShareKey={quote(key)}"
+    return f"{server}/#/experiments/{experiment}/runs?{view}"
+
+
+def page_link(server: str, experiment: str, run_id: str, page: str) -> str:
+    """Build the link of a page of a run.
+
+    Args:
+        server: Address of the UI, without a trailing slash; "" for a link within MLflow's pages.
+        experiment: Id of the experiment.
+        run_id: Id of the run.
+        page: Page of the run, like `artifacts/neurons.html`.
+
+    Returns:
+        The link.
+    """
+    address = f"#/experiments/{experiment}/runs/{run_id}/{quote(page)}?{CLASSIC}"
+    return f"{server}/{address}" if server else address
 
 
 def run_link(server: str, run_id: str) -> str:
@@ -105,31 +141,30 @@ def run_link(server: str, run_id: str) -> str:
     Returns:
         An address that needs no id of the experiment; MLflow adds it.
     """
-    return f"{server}/#/runs/{quote(run_id)}"
+    return f"{server}/#/runs/{quote(run_id)}?{CLASSIC}"
 
 
-def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
-    """Fill the template mlflow_view.json: the state of MLflow's page of runs that shows a sweep.
+def view_state(where: str, params: list[str], jobs: int) -> dict[str, Any]:
+    """Fill the template mlflow_view.json: the state of MLflow's page of runs that shows some runs.
 
     The charts have two columns, because three cut off the legends. `isAccordionReordered` keeps MLflow from
     sorting its own sections before this one.
 
     Args:
-        sweep_id: Id of the parent run.
-        keys: The swept keys.
-        jobs: Number of jobs; of more than MAX_CHART_RUNS the charts show only the first 20.
+        where: Filter that finds the runs.
+        params: Params in columns and in the last chart.
+        jobs: Number of runs; of more than MAX_CHART_RUNS the charts show only the first 20.
 
     Returns:
         The state, to be saved as JSON.
     """
     template = read_json(TEMPLATE, dict[str, Any])
-    params = [param_name(key) for key in keys]
-    columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in SCORES]
-    columns.append("attributes.`Duration`")
+    scores = [f"metrics.`{name}`" for name in SCORES]
+    columns = [*scores[:2], *(f"params.`{name}`" for name in params), *scores[2:], "attributes.`Duration`"]
     charts = [
         template["line"]
         | {
-            "uuid": f"sweep-{metric}",
+            "uuid": f"runs-{metric}",
             "metricKey": metric,
             "selectedMetricKeys": [metric],
             "displayName": f"{metric} [nats per character] against the optimizer step",
@@ -139,7 +174,7 @@ def view_state(sweep_id: str, keys: list[str], jobs: int) -> dict[str, Any]:
     if params:
         charts.append(template["parallel"] | {"selectedParams": params})
     state: dict[str, Any] = template["page"] | {
-        "searchFilter": f"tags.`{SWEEP_TAG_PREFIX}{sweep_id}` != ''",
+        "searchFilter": where,
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, 90),
@@ -174,18 +209,72 @@ def save_view(
         keys: The swept keys.
         run_ids: Ids of the jobs, the best first; the colors follow this order.
     """
+    for run_id, color in zip(run_ids, cycle(colors()), strict=False):
+        client.set_tag(run_id, COLOR, color)
+    state = view_state(jobs_filter(sweep_id), [param_name(key) for key in keys], len(run_ids))
+    set_view(client, experiment, sweep_id, f"sweep {name}", state)
+
+
+def save_overview(client: Any, experiment: str) -> None:
+    """Save the view of all runs: scores and the params in which the newest runs differ, the best run first.
+
+    The jobs of sweeps are runs like the others. Sorted by time, MLflow would hide them below their parent.
+
+    Args:
+        client: Client of the store.
+        experiment: Id of the experiment.
+    """
+    newest = ["attributes.start_time DESC"]
+    runs = client.search_runs([experiment], TRAINED, max_results=OVERVIEW_RUNS, order_by=newest)
+    notes = [text for run in runs for key, text in run.data.tags.items() if key.startswith(SWEEP_TAG_PREFIX)]
+    swept = [param_name(key) for text in notes for key in parse_json(text, JobNote)["swept"]]
+    params = dict.fromkeys([*swept, *(name for run in runs for name in run.data.params)])
+    values = {name: {run.data.params.get(name) for run in runs} for name in params}
+    differ = [name for name in params if len(values[name]) > 1][:MAX_PARAMS]
+    taken = [run.data.tags.get(COLOR) for run in runs]
+    free = cycle([color for color in colors() if color not in taken] or colors())
+    for run in reversed(runs):
+        if COLOR not in run.data.tags:
+            client.set_tag(run.info.run_id, COLOR, next(free))
+    set_view(client, experiment, OVERVIEW, "all runs", view_state(TRAINED, differ, OVERVIEW_RUNS))
+
+
+def colors() -> list[str]:
+    """Return the colors of runs, those of matplotlib.
+
+    MLflow derives a run's color from its id, and it is often the same for two runs.
+
+    Returns:
+        Colors as hexadecimal codes.
+    """
+    return list(read_json(TEMPLATE, dict[str, Any])["colors"])
+
+
+def set_view(client: Any, experiment: str, key: str, name: str, state: dict[str, Any]) -> None:
+    """Save a view as a tag of its experiment; it replaces an earlier view with this key.
+
+    Args:
+        client: Client of the store.
+        experiment: Id of the experiment.
+        key: Key of the view in links.
+        name: Name of the view in MLflow's list of saved views.
+        state: State of the page (`view_state`).
+    """
     now = int(time.time() * 1000)
-    view = {
-        "name": f"sweep {name}"[:100],  # shown in MLflow's list of saved views
-        "createdAt": now,
-        "updatedAt": now,
-        "state": json.dumps(view_state(sweep_id, keys, len(run_ids))),
-    }
-    # MLflow derives a run's color from its id, often the same for two jobs. These colors are matplotlib's.
-    colors = read_json(TEMPLATE, dict[str, Any])["colors"]
-    for run_id, color in zip(run_ids, cycle(colors), strict=False):
-        client.set_tag(run_id, "mlflow.runColor", color)
-    client.set_experiment_tag(experiment, VIEW + sweep_id, json.dumps(view))
+    view = {"name": name[:100], "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
+    client.set_experiment_tag(experiment, VIEW + key, json.dumps(view))
+
+
+def jobs_filter(sweep_id: str) -> str:
+    """Return the filter that finds the jobs of a sweep.
+
+    Args:
+        sweep_id: Id of the parent run.
+
+    Returns:
+        A filter in MLflow's search syntax.
+    """
+    return f"tags.`{SWEEP_TAG_PREFIX}{sweep_id}` != ''"
 
 
 def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
@@ -213,7 +302,7 @@ def latest(config: PathsConfig, server: str) -> tuple[str, SweepLinks] | None:
     parent = next((run for run in sweeps if VIEW + run.info.run_id in experiment.tags), None)
     if parent is None:
         return None
-    jobs, best_first = f"tags.`{SWEEP_TAG_PREFIX}{parent.info.run_id}` != ''", ["metrics.`val/loss` ASC"]
+    jobs, best_first = jobs_filter(parent.info.run_id), ["metrics.`val/loss` ASC"]
     members = client.search_runs(within, jobs, max_results=MAX_COMPARE_RUNS, order_by=best_first)
     run_ids = [run.info.run_id for run in members]
     return parent.info.run_name, sweep_links(server, experiment.experiment_id, parent.info.run_id, run_ids)

@@ -15,13 +15,13 @@ from mlflow.exceptions import MlflowException
 from typing_extensions import override
 
 from src.common.errors import UserError
-from src.common.files import parse_json, record_schema
+from src.common.files import parse_json, record_schema, sqlite_file
 from src.common.job_result import GRADIENTS, INCOMPLETE, GradientFile, JobResult
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.tracking import mlflow_client, run_record
 from src.tracking.directory_store import DirectoryStore
-from src.tracking.mlflow_client import MAX_JOBS, MODEL, REGISTERED, RUN_DIR_TAG, SQLITE, connected
+from src.tracking.mlflow_client import MAX_JOBS, MODEL, REGISTERED, RUN_DIR_TAG, connected
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import (
     COMPARED_CURVES,
@@ -54,8 +54,8 @@ class MlflowStore(DirectoryStore):
     """
 
     def __init__(self, uri: str, experiment: str, output_dir: Path) -> None:
-        super().__init__(output_dir)
-        self.uri, self.experiment = uri, experiment
+        super().__init__(output_dir, experiment)
+        self.uri = uri
 
     @override
     def find(self, query: str, key: str = "run", data_digest: str = "") -> RunRecord:
@@ -65,7 +65,7 @@ class MlflowStore(DirectoryStore):
         runs = self._search(FINISHED, NEWEST_FIRST, 1)
         if query == "best" and runs:
             digest = data_digest or runs[0].data.tags.get("data_digest", "")
-            where = f"{FINISHED} AND tags.data_digest = '{digest}'" if digest else FINISHED
+            where = f"{FINISHED} AND tags.data_digest = '{digest}'"
             # of equal losses the first run is the best
             runs = self._search(where, ["metrics.`val/loss` ASC", "attributes.start_time ASC"], 1)
         if not runs:
@@ -94,7 +94,8 @@ class MlflowStore(DirectoryStore):
 
     def _exists(self) -> bool:
         """Return whether the database exists; MLflow would create a missing SQLite file."""
-        return not self.uri.startswith(SQLITE) or Path(self.uri.removeprefix(SQLITE)).exists()
+        file = sqlite_file(self.uri)
+        return file is None or file.exists()
 
     def _search(self, where: str, order: list[str], most: int) -> list[Any]:
         """Return the matching runs of the experiment; neither the experiment nor the database is created."""
@@ -138,11 +139,11 @@ class MlflowStore(DirectoryStore):
         return run_record.check_details(replace(run, curves=curves, samples=samples, **files), key)
 
     @override
-    def save_file(self, run: RunRecord, name: str, write: Callable[[Path], object]) -> None:
+    def save_files(self, run: RunRecord, files: dict[str, Callable[[Path], object]]) -> None:
         with tempfile.TemporaryDirectory() as temporary, connected(self.uri) as client:
-            file = Path(temporary) / Path(name).name
-            write(file)
-            client.log_artifact(run.run_id, str(file), str(Path(name).parent))
+            for name, write in files.items():
+                write(Path(temporary) / name)
+            client.log_artifacts(run.run_id, temporary)
 
     @override
     def find_job(self, digest: str) -> RunRecord | None:

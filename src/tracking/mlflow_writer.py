@@ -6,26 +6,29 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelStatus, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from src.serving.pyfunc import PARAMS
-from src.tracking import mlflow_links
+from src.tracking import description, mlflow_links
 from src.tracking.mlflow_client import MAX_JOBS, MODEL, RUN_DIR_TAG, experiment_id
 from src.tracking.run import SWEEP_TAG_PREFIX
+from src.tracking.run_record import RunRecord
 
 EVENT = "event"  # tag of a logged model: end of its event in the log, in bytes, to recognize repeated events
 SOURCE = Path(__file__).resolve().parents[1]
 # What a logged model carries to write text where this project is not installed: packages of the project, and
 # the packages that these import.
 CARRIED = ("common", "data", "generation", "models", "rnn", "serving")
+MODEL_METRICS = ("val/loss", "test/bpc", "test/accuracy", "final_val/bpc", "final_val/accuracy")
 REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "typing-extensions")
 
 
@@ -126,8 +129,30 @@ def log_sweep(client: Any, parent: str, experiment: str, event: dict[str, Any]) 
     mlflow_links.save_view(client, experiment, parent, event["name"], event["keys"], ranked)
 
 
-def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: int) -> None:
-    """Log the trained network as an MLflow model, with the code that it needs.
+def describe(client: Any, run_id: str, run: RunRecord) -> None:
+    """Set the description of a run that has ended, and keep the view of all runs current.
+
+    A description that a person edited is kept. The jobs of a sweep leave the view to the parent run.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        run: The run as its event log has it.
+    """
+    known = client.get_run(run_id)
+    experiment, text = known.info.experiment_id, known.data.tags.get(description.NOTE, "")
+    if not text or text.endswith(description.FOOTER):
+        link = partial(mlflow_links.page_link, "", experiment, run_id)
+        text = description.run_description(run, lambda name: link(f"artifacts/{name}"))
+        client.set_tag(run_id, description.NOTE, text)
+    if "mlflow.parentRunId" not in run.tags:
+        mlflow_links.save_overview(client, experiment)
+
+
+def log_model(
+    client: Any, run_id: str, experiment: str, folder: Path, offset: int, run: RunRecord, uri: str
+) -> None:
+    """Log the trained network as an MLflow model, with its scores, a description and the code that it needs.
 
     A model that was logged for the same event is kept if it is complete, else replaced. The loader is a
     module, not a pickled object.
@@ -138,27 +163,50 @@ def log_model(client: Any, run_id: str, experiment: str, folder: Path, offset: i
         experiment: Id of its experiment.
         folder: Directory of the model (`src.models.serialization.save`).
         offset: End of the model event in the log, in bytes; it identifies the event.
+        run: The run as its event log has it.
+        uri: URI of the store, for the description.
     """
     same_event = f"source_run_id = '{run_id}' AND tags.{EVENT} = '{offset}'"
     for known in client.search_logged_models([experiment], same_event):
         if known.status == LoggedModelStatus.READY:
+            log_model_metrics(client, run_id, known.model_id, run)
             return
         client.delete_logged_model(known.model_id)
     types: dict[type, str] = {int: "long", float: "double"}
     params = [ParamSpec(name, types[kind], default) for name, (default, kind, *_) in PARAMS.items()]
     inputs, outputs = (Schema([ColSpec("string", name)]) for name in ("prompt", "text"))
     signature = ModelSignature(inputs, outputs, ParamSchema(params))
+    example = {"prompt": [run.params.get("prompt", "")]}
+    note = description.model_description(run, uri, f"runs:/{run_id}/{MODEL}")
     with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
-        mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name=MODEL,
             loader_module=f"{package}.serving.pyfunc",
             data_path=str(folder),
             code_paths=[str(code)],
             signature=signature,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            tags={EVENT: offset},
+            input_example=(example, {name: default for name, (default, *_) in PARAMS.items()}),
+            tags={EVENT: offset, description.NOTE: note},
         )
+    log_model_metrics(client, run_id, logged.model_id, run)
     client.update_run(run_id, status="RUNNING")  # leaving start_run ended the run
+
+
+def log_model_metrics(client: Any, run_id: str, model_id: str, run: RunRecord) -> None:
+    """Log the scores of a run as those of its model; the run itself has them already.
+
+    Args:
+        client: Client of the store.
+        run_id: Id of the run.
+        model_id: Id of the logged model.
+        run: The run as its event log has it.
+    """
+    names = [name for name in MODEL_METRICS if name in run.metrics]
+    last = [max(client.get_metric_history(run_id, name), key=lambda point: point.step) for name in names]
+    # MLflow drops points that the run has: those with the same time, step and value.
+    points = [Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id) for m in last]
+    client.log_batch(run_id, metrics=points)
 
 
 @contextmanager

@@ -15,7 +15,15 @@ from typing_extensions import override
 
 from src.common.callback import Logger
 from src.common.file_lock import Lock, acquire
-from src.common.files import PROJECT, absolute, write_error, write_json, write_text
+from src.common.files import (
+    PROJECT,
+    absolute,
+    sqlite_file,
+    sqlite_uri,
+    write_error,
+    write_json,
+    write_text,
+)
 from src.common.process import Preempted, available_cores, preemptible
 from src.config.schema import PathsConfig
 from src.tracking import sync_state
@@ -25,25 +33,34 @@ from src.tracking.run_record import RunRecord, read_events
 SWEEP_TAG_PREFIX = "sweep."  # + id of the parent run: tag of the jobs of a sweep, Job.describe() as JSON
 
 
+def given_uri(config: PathsConfig) -> str | None:
+    """Return the URI of the store that a person gives.
+
+    Args:
+        config: Config with `tracking.uri`. Without it, MLFLOW_TRACKING_URI counts.
+
+    Returns:
+        The URI as it was typed; None or "" for the project's own database.
+    """
+    return config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def tracking_store(config: PathsConfig) -> dict[str, str]:
     """Return where the runs of a config are tracked.
 
     Args:
-        config: Config with `tracking.uri` and `output_dir`. Without the first, MLFLOW_TRACKING_URI counts;
-            without both, the database is mlflow.db in `output_dir`.
+        config: Config that gives a URI (`given_uri`); else the database is mlflow.db in its `output_dir`.
 
     Returns:
         `uri`: URI of the store, with an absolute path for SQLite. `artifacts`: URI of the folder in which a
         new experiment keeps its files; "" for the store's choice.
     """
-    uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        relative = uri.removeprefix("sqlite:///")
-        if relative != uri and not relative.startswith("/"):
-            uri = f"sqlite:///{absolute(relative)}"
-        return {"uri": uri, "artifacts": ""}
+    if uri := given_uri(config):
+        file = sqlite_file(uri)
+        moved = file is not None and not file.is_absolute()
+        return {"uri": sqlite_uri(absolute(str(file))) if moved else uri, "artifacts": ""}
     outputs = absolute(config.output_dir)
-    return {"uri": f"sqlite:///{outputs / 'mlflow.db'}", "artifacts": (outputs / "artifacts").as_uri()}
+    return {"uri": sqlite_uri(outputs / "mlflow.db"), "artifacts": (outputs / "artifacts").as_uri()}
 
 
 # The import of MLflow takes about 5 seconds of processor time. Where training uses every core, it slows a
@@ -139,14 +156,15 @@ class Run(Logger):
         """
         write_json(self.folder / "config.json", attrs.asdict(self.config))
         self.event_log.artifact(self.folder / "config.json")
-        tracked, store = self.config.tracking.enabled, tracking_store(self.config)
+        tracked = self.config.tracking.enabled
         if tracked and self.sweep:
-            write_json(self.folder / sync_state.TRACKING, {**store, "sweep": str(self.sweep)})
+            store = {**tracking_store(self.config), "sweep": str(self.sweep)}
+            write_json(self.folder / sync_state.TRACKING, store)
             write_text(self.sweep / sync_state.JOBS / self.folder.name, str(self.folder))
             return
         self.stale_runs = sync_state.close_stale_runs(absolute(self.config.output_dir))
         if tracked:
-            write_json(self.folder / sync_state.TRACKING, store)
+            write_json(self.folder / sync_state.TRACKING, tracking_store(self.config))
             spare_core = available_cores() > busy_cores
             self.sync_after = time.monotonic() + (0 if spare_core else SYNC_DELAY_SECONDS)
 

@@ -15,7 +15,7 @@ JOB_NOTE = "sweep.json"  # in a run directory: the job of a sweep for which the 
 SAMPLES = "samples.json"  # name of the table of samples
 # Files that a run must have to be repeated and compared.
 REQUIRED = ("config.json", "environment.json", "scores.json", SAMPLES)
-JOB_CURVES = ("train/loss", "val/loss")  # in the result of a job
+JOB_CURVES = ("train/loss", "val/loss", "grad/clip_fraction")  # in the result of a job
 COMPARED_CURVES = ("train/loss", "val/loss", "grad/norm")
 
 
@@ -54,6 +54,7 @@ class RunRecord:
         params: The flattened config, dotted key to text.
         tags: Tag name to text, as in MLflow.
         data_digest: Digest of the corpus; "" where none was logged.
+        experiment: Name of its experiment in MLflow; "" in a record that MLflow gives.
         metrics: Metric name to the last logged value.
         curves: Metric name to (step, value) points, in the order in which they were logged.
         samples: Rows of the table of samples, column name to value.
@@ -74,6 +75,7 @@ class RunRecord:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     data_digest: str = ""
+    experiment: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -120,9 +122,8 @@ class RunRecord:
 
     @property
     def text(self) -> str:
-        """Name of the text on which it was trained; for a file of the user, its path."""
-        path = self.params.get("data.path", "null")
-        return self.params.get("data", "") if path == "null" else path
+        """Name of the text on which it was trained; for the user's own text, the name of its file."""
+        return self.params.get("data", "")
 
     def describe(self, query: str) -> str:
         """Describe the run in one line.
@@ -170,6 +171,7 @@ def read_events(folder: Path) -> RunRecord:
                 digest = event["data"]["digest"] if event["data"] else ""
                 logged |= {"name": event["name"], "params": params, "tags": event["tags"]}
                 logged |= {"start_time": event["time"], "data_digest": digest}
+                logged["experiment"] = event["experiment"]
             case "metrics":
                 metrics |= event["values"]
                 for name, value in event["values"].items():
@@ -228,6 +230,8 @@ def build_job_result(run: RunRecord, note: JobNote, gradients: GradientFile | No
         reason=run.stop_reason,
         reused=note.get("reused", False),
         seconds=max(0, run.end_time - run.start_time) / 1000,
+        text=run.text,
+        data_digest=run.data_digest,
         metrics=run.metrics,
         curves={name: run.curves[name] for name in JOB_CURVES if name in run.curves},
         samples=run.samples,

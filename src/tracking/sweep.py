@@ -5,17 +5,19 @@ The launching process exports the sweep in an environment variable, which every 
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from src.common.files import parse_json, read_json, record_schema, write_json
+from src.config.schema import semantic_overrides
 from src.tracking.run import SWEEP_TAG_PREFIX
 from src.tracking.run_record import JOB_NOTE, JobNote
 
 SWEEP_ENV = "CHAR_RNN_SWEEP"  # a Sweep as quoted JSON; "" outside a sweep
-FIELDS = record_schema(id=str, name=str, keys=list[str], folder=str)  # of a Sweep
+FIELDS = record_schema(id=str, name=str, keys=list[str], folder=str, total=int, kind=str, began=float)
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,18 @@ class Sweep:
         keys: Dotted names of the swept keys, in the order typed.
         folder: Directory in which the jobs register their event logs for one sync process; "" where each job
             syncs its own event log.
+        total: Number of jobs.
+        kind: Word for one job in messages: `job`, or `trial` for a job of a search.
+        began: Time of the start, in seconds since 1970.
     """
 
     id: str
     name: str
     keys: list[str]
     folder: str = ""
+    total: int = 0
+    kind: str = "job"
+    began: float = 0.0
 
     def export_env(self) -> None:
         """Export the sweep to the processes that this one starts, in the environment variable SWEEP_ENV."""
@@ -59,6 +67,7 @@ class Job:
         number: Index of the job in the sweep, from 0.
         overrides: Dotted key to value as text, as Hydra composed them.
         cores: Number of cores that the launcher leaves to the job.
+        parallel: Number of jobs that run at the same time; 0 where it is not known, as on a cluster.
         started: Whether a run was created for the job; that run then records how the job ends.
     """
 
@@ -66,6 +75,7 @@ class Job:
     number: int
     overrides: dict[str, str]
     cores: int = 1
+    parallel: int = 1
     started: bool = False
 
     @property
@@ -83,6 +93,36 @@ class Job:
         """The swept overrides, `hidden=64 clip=1`; `job 3` where nothing is swept."""
         swept = " ".join(f"{key}={format_value(value)}" for key, value in self.swept.items())
         return swept or f"job {self.number}"
+
+    @property
+    def run_name(self) -> str:
+        """The name, then the other overrides that affect the result: two sweeps may sweep the same values."""
+        fixed = [f"{key}={value}" for key, value in self.overrides.items() if key not in self.swept]
+        return " ".join([self.name, *semantic_overrides(fixed)])
+
+    @property
+    def position(self) -> str:
+        """Its number and the number of jobs: `job 2/4`, or `trial 3/20` in a search."""
+        return f"{self.sweep.kind} {self.number + 1}/{self.sweep.total}"
+
+    def sweep_left(self, share: float) -> float | None:
+        """Estimate the time until the end of the sweep from the jobs so far.
+
+        Jobs start in the order of their numbers. In the first round, all are assumed to be as far as this
+        one; later, the others that run are assumed to be half done.
+
+        Args:
+            share: Completed share of the job's training, 0 to 1.
+
+        Returns:
+            Seconds; None where nothing is done yet, or where it is not known which jobs are.
+        """
+        parallel = min(self.parallel, self.sweep.total)
+        later = self.number - (parallel - 1) / 2 + share
+        done = parallel * share if self.number < parallel else later
+        if not parallel or done <= 0:
+            return None
+        return (time.time() - self.sweep.began) * max(0.0, self.sweep.total / done - 1)
 
     def tags(self) -> dict[str, str]:
         """Return the tags that make a run a member of the sweep.

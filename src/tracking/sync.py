@@ -17,12 +17,14 @@ from src.common.errors import UserError
 from src.common.file_lock import acquire, is_locked
 from src.tracking import event_log, mlflow_writer
 from src.tracking.mlflow_client import StoreUnreachable, connect, store_errors
+from src.tracking.run_record import read_events
 from src.tracking.sync_state import SyncState, close_run, list_jobs, load_store
 
 BATCH = 1000  # metric points per request: MLflow's limit
 POLL = 0.2  # seconds between two checks of the event logs
 RETRY_POLL = 1.0  # seconds between two attempts to reach an unreachable store
 LOCK = "sync.lock"
+FIRST = "val/loss"  # the metric that MLflow lists first
 
 
 class RunSyncer:
@@ -39,6 +41,7 @@ class RunSyncer:
     def __init__(self, folder: Path, lock_timeout: float = 0.0) -> None:
         self.folder, self.store = folder, load_store(folder)
         self.sweep = Path(self.store["sweep"]) if self.store["sweep"] else None
+        self.begun = False  # whether MLflow lists val/loss as the first metric
         self.lock = acquire(folder, LOCK, lock_timeout)
         try:
             self.state = SyncState.load(folder)
@@ -57,15 +60,15 @@ class RunSyncer:
             StoreUnreachable: MLflow does not answer; a later call continues.
             UserError: The event log is damaged, or has no start event.
         """  # noqa: DOC501 (`missing_start_error` returns a UserError)
-        self._upload()
+        self._upload(active)
         if active or event_log.has_ended(self.folder):
             return
         if not event_log.last_kind(self.folder):
             raise missing_start_error(self.folder)
         close_run(self.folder)
-        self._upload()
+        self._upload(active=False)
 
-    def _upload(self) -> None:
+    def _upload(self, active: bool) -> None:
         offset = self.state.offset
         if offset == (self.folder / event_log.NAME).stat().st_size:
             return
@@ -86,11 +89,15 @@ class RunSyncer:
                     self._apply(client, event, end)
                     self._save(end)
                 offset = end
-            self._log_batch(client, batch, offset)
+            # MLflow lists metrics in the order of their first points; its compare page draws the first.
+            if self.begun or not active or FIRST in {metric.key for metric in batch}:
+                self._log_batch(client, batch, offset)
 
     def _log_batch(self, client: Any, batch: list[Metric], offset: int) -> None:
         if batch:
+            batch.sort(key=lambda metric: metric.key != FIRST)
             client.log_batch(self.state.run_id, metrics=batch)
+            self.begun = True
             batch.clear()
             self._save(offset)
 
@@ -111,12 +118,15 @@ class RunSyncer:
         match kind:
             case "start":
                 self._start(client, event)
-            case "artifact":
+            case "added" if not path.exists():
+                pass  # the text of a sample, which a person has deleted
+            case "artifact" | "added":
                 client.log_artifact(state.run_id, str(path), event["folder"] or None)
             case "table":
                 mlflow_writer.log_table(client, state.run_id, event)
             case "model":
-                mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset)
+                run, uri = read_events(self.folder), self.store["uri"]
+                mlflow_writer.log_model(client, state.run_id, state.experiment, path, offset, run, uri)
             case "sweep":
                 mlflow_writer.log_sweep(client, state.run_id, state.experiment, event)
             case "resumed":
@@ -124,8 +134,9 @@ class RunSyncer:
             case "end":
                 if event["reason"]:
                     client.set_tag(state.run_id, "stop_reason", event["reason"])
+                mlflow_writer.describe(client, state.run_id, read_events(self.folder))
                 client.set_terminated(state.run_id, event["status"], event["time"])
-        state.ended = kind == "end"
+        state.ended = kind in event_log.ENDED
 
     def _start(self, client: Any, event: dict[str, Any]) -> None:
         """Find or create the run, and log its params and dataset."""

@@ -7,11 +7,12 @@ closed as FAILED before it is uploaded.
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import NotRequired
+from typing import Any, NotRequired
 
 from src.common.console import echo_err
 from src.common.errors import UserError
@@ -37,7 +38,7 @@ class SyncState:
         offset: Number of uploaded bytes of the event log.
         run_id: Id of the run in MLflow; "" before it exists.
         experiment: Id of its experiment in MLflow; "" before the run exists.
-        ended: Whether the last uploaded event is an end event.
+        ended: Whether the run has ended with the last uploaded event.
     """
 
     offset: int = 0
@@ -60,10 +61,7 @@ class SyncState:
         """
         if not (folder / STATE).exists():
             return cls()
-        from pydantic import NonNegativeInt  # takes 50 ms to import; training does not need it
-
-        schema = record_schema(offset=NonNegativeInt, run_id=str, experiment=str, ended=bool)
-        return cls(**read_json(folder / STATE, schema, ""))
+        return cls(**read_json(folder / STATE, state_schema(), ""))
 
     def save(self, folder: Path) -> None:
         """Write the state of a run.
@@ -89,6 +87,18 @@ class SyncState:
             FileNotFoundError: There is no event log.
         """
         return self.ended and self.offset == (folder / event_log.NAME).stat().st_size
+
+
+@cache
+def state_schema() -> Any:
+    """Build the schema of STATE, once per process.
+
+    Returns:
+        The schema, for `read_json`.
+    """
+    from pydantic import NonNegativeInt  # takes 50 ms to import; training does not need it
+
+    return record_schema(offset=NonNegativeInt, run_id=str, experiment=str, ended=bool)
 
 
 def load_store(folder: Path) -> dict[str, str]:
@@ -135,12 +145,53 @@ def close_run(folder: Path) -> bool:
     except UserError:  # active, or another user's directory
         return False
     try:
-        if event_log.last_kind(folder) in ("", "end"):
+        if event_log.last_kind(folder) in ("", *event_log.ENDED):
             return False
         EventLog(folder).end("FAILED", STALE_REASON)
     finally:
         lock.release()
     return True
+
+
+def add_files(folder: Path, names: Iterable[str]) -> None:
+    """Add files to an ended run: append them to its event log, and upload them in the background.
+
+    Args:
+        folder: Directory of a tracked run.
+        names: Paths of the files, in the run directory and below the artifacts.
+
+    Raises:
+        UserError: Another process writes the run, for example because it was resumed.
+    """
+    close_run(folder)
+    lock = acquire(folder)
+    try:
+        log = EventLog(folder)
+        for name in names:
+            log.added(folder / name, str(Path(name).parent))
+        log.file.close()
+    finally:
+        lock.release()
+    start_background_sync([folder])
+
+
+def find_run(runs: Path, name: str) -> Path | None:
+    """Find the directory of a run, finished or not.
+
+    Args:
+        runs: Folder with the run directories.
+        name: Name of the directory, or id of the run in MLflow.
+
+    Returns:
+        The run directory; None where there is no such run on this machine.
+
+    Raises:
+        UserError: A sync state is damaged.
+    """
+    if Path(name).name == name and (runs / name / event_log.NAME).is_file():
+        return runs / name
+    folders = [file.parent for file in runs.glob(f"*/{STATE}")]
+    return next((folder for folder in folders if SyncState.load(folder).run_id == name), None)
 
 
 def close_stale_runs(output_dir: Path) -> list[Path]:

@@ -2,15 +2,15 @@
 
 import time
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from src.common.callback import Callback, Logger
+from src.common.console import current_scope, format_duration, printable, with_label
 from src.common.files import write_text
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SampleLogger(Callback):
         """Generate a sample with `eval_params`, add it to the file and log the file.
 
         Args:
-            trainer: Trainer of the run, whose config has the prompt, the temperature and the seed.
+            trainer: Trainer of the run, whose config has the temperature and the seed.
             val_loss: Validation loss in nats per character, not used.
 
         Raises:
@@ -69,15 +69,11 @@ class SampleLogger(Callback):
                 written.
         """
         from src.generation.sampling import sample
-        from src.models.serialization import TrainedModel
 
-        config, corpus = trainer.config, trainer.corpus
-        model = TrainedModel(
-            trainer.architecture, trainer.eval_params, corpus.vocabulary, corpus.normalization
-        )
+        config, model = trainer.config, trainer.model(trainer.eval_params)
         rng = np.random.default_rng(config.seed)
-        self.last = "".join(sample(model, config.prompt, config.temperature, self.length, rng))
-        self.text += f"step {trainer.step}: {config.prompt}{self.last}\n"
+        self.last = "".join(sample(model, model.prompt, config.temperature, self.length, rng))
+        self.text += f"step {trainer.step}: {model.prompt}{self.last}\n"
         self.file.parent.mkdir(exist_ok=True)
         write_text(self.file, self.text)
         self.logger.log_artifact(self.file, self.file.parent.name)
@@ -137,33 +133,43 @@ def patience_exhausted(patience: int | None, wait_count: int) -> bool:
 
 
 class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
-    """A callback that shows the logged metrics and samples: a bar on a terminal, otherwise plain lines.
+    """A callback that shows the losses and a sample at each validation, and the progress.
 
-    It writes to standard error. It is a context manager, so that the bar ends also after an error.
+    On a terminal, each validation is one line with the losses and one line with the sample, both cut to the
+    width, above a bar with the time left; a job that runs in parallel to others shows no bar. Elsewhere, the
+    lines have everything in full. It writes to standard error. It is a context manager, so that the bar ends
+    also after an error.
 
     Args:
         samples: Callback that generates the samples; it comes earlier in the list of callbacks.
     """
 
     def __init__(self, samples: SampleLogger) -> None:
-        self.samples = samples
-        console = Console(stderr=True, highlight=False)
-        self.print = partial(console.print, soft_wrap=True)
-        self.shown: dict[str, Any] = {"train": "-", "val": "-", "speed": "-"}
+        self.samples, self.scope = samples, current_scope()
+        self.console = Console(stderr=True)
+        self.train, self.speed = "train -", "- chars/s"
         self.bar: Progress | None = None
-        if console.is_terminal:
-            losses = "train {task.fields[train]}  val {task.fields[val]} nats  {task.fields[speed]} chars/s"
+        if self.console.is_terminal and not self.console.is_dumb_terminal and self.scope.alone:
+            columns = ("{task.description}step {task.fields[step]}", "{task.fields[state]}")
+            before, after = (TextColumn(text, markup=False) for text in columns)
             self.bar = Progress(
-                TextColumn("step {task.fields[step]}  epoch {task.fields[epoch]}"),
-                BarColumn(bar_width=20),
-                TextColumn(losses),
-                TimeRemainingColumn(),
-                console=console,
+                before, BarColumn(bar_width=None), after, console=self.console, transient=True
             )
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+    def print(self, line: str, style: str | None = None) -> None:
+        """Print one line above the bar; on a terminal, cut it to the width.
+
+        Args:
+            line: The line, without the name of the job.
+            style: Style of rich; None (the default) for plain text.
+        """
+        width = self.console.width if self.console.is_terminal else None
+        text = with_label(line, width)
+        self.console.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def on_train_start(self, trainer: "Trainer") -> None:
         """Start the clock and show the bar.
@@ -173,44 +179,44 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
         """
         self.began = time.perf_counter() - trainer.counters.seconds
         if self.bar is not None:
-            self.task = self.bar.add_task(
-                "", total=1.0, step=f"0/{trainer.max_steps}", epoch="0.00", **self.shown
-            )
+            position = f"{self.scope.position}  " if self.scope.position else ""
+            self.task = self.bar.add_task(position, total=1.0, step=f"0/{trainer.max_steps}", state="")
             self.bar.start()
 
     def on_log(self, trainer: "Trainer", metrics: dict[str, float]) -> None:
-        """Update the bar; without a terminal, print a line at each validation.
-
-        A rollback is reported in a line of its own.
+        """Update the bar; print a line at each validation, and at each rollback.
 
         Args:
             trainer: Trainer of the run.
             metrics: Values by metric name, logged at `trainer.step`.
         """
         if "train/loss" in metrics:
-            self.shown["train"] = f"{metrics['train/loss']:.3f}"
-            self.shown["speed"] = f"{metrics['throughput/chars_per_second']:,.0f}"
+            self.train = f"train {metrics['train/loss']:.3f}"
+            self.speed = f"{metrics['throughput/chars_per_second']:,.0f} chars/s"
         if "rollbacks" in metrics:
             self.print(
                 f"step {trainer.step}: diverged; restored the last good weights with a smaller learning rate "
                 f"(rollback {metrics['rollbacks']:.0f})"
             )
-        if "val/loss" in metrics:
-            self.shown["val"] = f"{metrics['val/loss']:.3f}"
-        step = f"{trainer.step}/{trainer.max_steps}"
-        epoch = f"{trainer.step / trainer.batches.steps_per_epoch:.2f}"
         seconds = time.perf_counter() - self.began
         # Completed share of the training, by steps or by time, whichever is larger.
         by_time = seconds / trainer.config.max_seconds if trainer.config.max_seconds else 0.0
         done = min(1.0, max(trainer.step / trainer.max_steps, by_time))
+        seconds_left = seconds * (1 / max(done, 1e-9) - 1)
+        left = f"{format_duration(seconds_left)} left"
+        outer = self.scope.time_left(done, seconds_left)
+        step = f"{trainer.step}/{trainer.max_steps}"
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, step=step, epoch=epoch, **self.shown)
-        elif "val/loss" in metrics:
-            left = seconds * (1 / max(done, 1e-9) - 1)
-            self.print(
-                f"step {step}  epoch {epoch}  train {self.shown['train']}  "
-                f"val {self.shown['val']} nats  {self.shown['speed']} chars/s  {left:.0f} s left"
-            )
+            state = f"{left}, {outer}" if outer else f"{self.train}  {self.speed}  {left}"
+            self.bar.update(self.task, completed=done, step=step, state=state)
+        if "val/loss" in metrics:
+            val = f"val {metrics['val/loss']:.3f} nats"
+            epoch = f"epoch {trainer.step / trainer.batches.steps_per_epoch:.2f}"
+            if self.console.is_terminal:  # the losses first: the rest may be cut
+                parts = [f"step {step}", self.train, val, outer if self.bar is None else ""]
+            else:
+                parts = [f"step {step}", epoch, self.train, val, self.speed, left, outer]
+            self.print("  ".join(filter(None, parts)))
 
     def on_validation_end(self, trainer: "Trainer", val_loss: float) -> None:
         """Show the sample of this validation.
@@ -219,4 +225,4 @@ class ProgressBar(Callback, AbstractContextManager["ProgressBar"]):
             trainer: Trainer of the run.
             val_loss: Validation loss in nats per character, not used.
         """
-        self.print(f"    {self.samples.last}", markup=False, style="dim")
+        self.print(f"    {printable(self.samples.last)}", style="dim")

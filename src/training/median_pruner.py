@@ -27,12 +27,13 @@ class MedianPruner(Callback):
     Args:
         runs: Folder of all run directories.
         sweep: Id of the sweep.
+        data_digest: Digest of the text of the job; only jobs with the same text are compared.
     """
 
-    def __init__(self, runs: Path, sweep: str) -> None:
-        self.runs, self.sweep = runs, sweep
+    def __init__(self, runs: Path, sweep: str, data_digest: str) -> None:
+        self.runs, self.sweep, self.data_digest = runs, sweep, data_digest
         self.validations = 0
-        # (step, val/loss) points by run directory, read once; empty for a failed job and for other sweeps
+        # (step, val/loss) points by run directory, read once; none of failed jobs, other sweeps and texts
         self.curves: dict[Path, list[tuple[int, float]]] = {}
 
     @override
@@ -68,5 +69,5 @@ class MedianPruner(Callback):
                 continue
             run = read_events(file.parent) if read_json(file, JobNote)["sweep"] == self.sweep else None
             if run is None or run.status != "RUNNING":
-                finished = run if run and run.status == "FINISHED" else None
-                self.curves[file.parent] = finished.curves.get("val/loss", []) if finished else []
+                counts = run and (run.status, run.data_digest) == ("FINISHED", self.data_digest)
+                self.curves[file.parent] = run.curves.get("val/loss", []) if run and counts else []

@@ -20,8 +20,9 @@ from src.data.batches import build_batches
 from src.data.corpus import Corpus
 from src.diagnostics.gradient_flow import UpdateRatio
 from src.evaluation.scoring import all_finite, validation_loss
+from src.models.serialization import TrainedModel
 from src.rnn.optimizers import Optimizer, clip_norm, clip_value, decay_weights, ema_update, global_norm
-from src.rnn.parameters import RNNConfig, initialize, unflatten
+from src.rnn.parameters import Array, RNNConfig, initialize, unflatten
 from src.rnn.schedules import Schedule
 from src.training.data_parallel import DataParallel
 from src.training.shard import ShardSpec
@@ -74,6 +75,23 @@ class Trainer:
     def step(self) -> int:
         """Number of the last optimizer step; 0 before the first."""
         return self.counters.step
+
+    @property
+    def prompt(self) -> str:
+        """Beginning of each sample: that of the config; where it has none, that of the corpus."""
+        return self.corpus.opening if self.config.prompt is None else self.config.prompt
+
+    def model(self, params: Array) -> TrainedModel:
+        """Return the network with everything that is needed to generate text.
+
+        Args:
+            params: Weights, float32, shape (n,).
+
+        Returns:
+            The model, with the prompt of the run.
+        """
+        corpus = self.corpus
+        return TrainedModel(self.architecture, params, corpus.vocabulary, corpus.normalization, self.prompt)
 
     def request_stop(self, reason: str) -> None:
         """Request that the training ends before the next step; for callbacks.

@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 
+from src.common.console import echo_err
 from src.common.errors import UserError
 from src.common.files import absolute
 from src.config.schema import Config
@@ -35,7 +36,7 @@ def initial_weights(config: Config, architecture: RNNConfig, corpus: Corpus) -> 
     if model.vocabulary != vocabulary:
         raise UserError(
             f"init_from: expected a model that was trained on the same {len(vocabulary)} characters, got "
-            f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.characters!r}"
+            f"{config.init_from} with {len(model.vocabulary)}: {model.vocabulary.listed()}"
         )
     differ = [f"{key}={theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]]
     if differ:
@@ -65,7 +66,9 @@ def _load_from_run(name: str, config: Config, data_digest: str) -> TrainedModel:
             if path.exists():
                 raise
             store = open_attended_store(config)  # the name is a run of another machine, `best` or an alias
-            return store.load_model(store.find(name, data_digest=data_digest))
+            run = store.find(name, data_digest=data_digest)
+            echo_err(f"init_from: {run.describe(name)}")
+            return store.load_model(run)
         if (folder / "model" / "model.json").exists():
             return serialization.load(folder / "model")
         return checkpoint.newest(folder, "init_from").model

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
-from src.common.files import PROJECT, absolute
+from src.common.files import PROJECT, absolute, sqlite_file
 from src.config.constraints import evolve
 from src.tracking.run import tracking_store
-from tests.compose import PRIMARY, composed
+from tests.compose import PRIMARY, compose_raw, composed
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,21 @@ def test_relative_paths_use_working_directory(tmp_path: Path) -> None:
     }
     store = tracking_store(evolve(config, {"tracking.uri": "sqlite:///mine.db"}))
     assert store["uri"] == f"sqlite:///{tmp_path / 'mine.db'}"
+
+
+@pytest.mark.parametrize("name", ["q%20b", "q?c", "q#d", "100%", "a@b:c", "prêt à"])
+def test_uri_of_database_names_its_file(tmp_path: Path, name: str) -> None:
+    """Also where the name of the folder has characters with a meaning in a URI."""
+    file = tmp_path / name / "mlflow.db"
+    file.parent.mkdir()
+    config = evolve(composed("config"), {"output_dir": name})
+    uri = tracking_store(config)["uri"]
+    assert sqlite_file(uri) == file
+    create_engine(uri).connect().close()
+    assert file.exists()
+    assert tracking_store(evolve(config, {"tracking.uri": uri}))["uri"] == uri
+    sweep = compose_raw("config", f"output_dir='{name}'", "hydra/sweeper=optuna", hydra=True)
+    assert sqlite_file(sweep.hydra.sweeper.storage) == tmp_path / name / "optuna.db"
 
 
 def test_tracking_uri_key_precedes_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,7 @@ from src.config.constraints import (
     instantiate,
     iter_leaves,
 )
-from src.config.schema import flatten
-from src.pipeline import differs_from_default
+from src.config.schema import flatten, semantic_overrides
 from src.rnn.optimizers import Optimizer
 from src.rnn.schedules import Schedule
 from tests.commands import RunCli
@@ -244,9 +243,9 @@ def test_non_semantic_keys_do_not_change_flat_config() -> None:
         assert flatten(config) == flatten(plain), key
 
 
-def test_differs_from_default_ignores_paths() -> None:
-    assert not differs_from_default(
+def test_semantic_overrides_ignore_paths() -> None:
+    assert not semantic_overrides(
         ["output_dir=o", "data_dir=d", "tracking.uri=sqlite:///m.db", "register=true"]
     )
     changes = ["hidden=64", "data.path=other.txt", "resume=latest", "optimizer.beta1=0.8"]
-    assert differs_from_default([*changes, "output_dir=o"]) == changes
+    assert semantic_overrides([*changes, "output_dir=o"]) == changes

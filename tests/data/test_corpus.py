@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from src.common.errors import UserError
 from src.data import sources
-from src.data.corpus import FORMAT, Corpus, load, prepare
+from src.data.corpus import FORMAT, Corpus, load, opening_of, prepare
 from src.data.normalization import Normalization
 from src.data.sources import characters
 from tests.sample_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, single_chunk
@@ -23,7 +23,7 @@ from tests.sample_corpus import NORMAL, PLAIN, RAW, RAW_TEXT, SETTINGS, single_c
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    return prepare(lambda: [RAW[:100], RAW[100:]], SETTINGS, 5, tmp_path)[0]
+    return prepare(lambda: [("text.txt", [RAW[:100], RAW[100:]])], SETTINGS, 5, tmp_path)[0]
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -77,7 +77,12 @@ def test_manifest_content(corpus: Corpus) -> None:
     assert json.loads((corpus.folder / "manifest.json").read_text()) == {
         "format": FORMAT,
         "digest": corpus.digest,
-        "source": {"sha256": hashlib.sha256(RAW).hexdigest(), "bytes": len(RAW)},
+        "source": {
+            "sha256": hashlib.sha256(RAW).hexdigest(),
+            "bytes": len(RAW),
+            "name": "tiny",
+            "files": ["text.txt"],
+        },
         "settings": {
             "name": "tiny",
             "encoding": "utf-8",
@@ -92,6 +97,73 @@ def test_manifest_content(corpus: Corpus) -> None:
         "tokens": {"dtype": "uint8", "sha256": hashlib.sha256(corpus.tokens.tobytes()).hexdigest()},
         "splits": {"train": [0, 320], "val": [320, 360], "test": [360, 400]},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("оз и солнце; день чудесный! Ещё ты дремлешь", "и солнце; день чудесный! Ещё "),
+        ("NOT TO BE, THAT IS THE QUESTION:\nWHETHER", "TO BE, THAT IS THE QUESTION:\n"),
+        ("ACGTTGCA" * 9, "ACGTTGCAACGTTGCAACGT"),
+        ("ACGTTGCA" * 3 + "\n" + "GATTACA" * 9, "GATTACAGATTACAGATTAC"),
+        (
+            "道可道。非常道。名可名。非常名。无名天地之始。有名万物之母。" * 2,
+            "道可道。非常道。名可名。非常名。无名天地",
+        ),
+        ("ερα Πηληϊάδεω Ἀχιλῆος  δ οὐλομένην", "Πηληϊάδεω Ἀχιλῆος  δ "),
+        ("un tekevi, aivoni ajattelevi lähteäni", "tekevi, aivoni ajattelevi "),
+        ("  que l'été s'achève  \n\nEt puis voilà", "que l'été s'achève  \n\nEt puis "),
+        (" ab" * 2, "ab ab"),
+        (" " * 90, " " * 20),
+        ("ab", "ab"),
+    ],
+)
+def test_opening_is_cut_at_words(text: str, opening: str) -> None:
+    assert opening_of(text) == opening
+
+
+def test_opening_is_beginning_of_validation_split(corpus: Corpus) -> None:
+    assert corpus.vocabulary.decode(corpus.split("val")) == "shall i compare thee to a summer s day  "
+    assert corpus.opening == "i compare thee to a summer s "
+
+
+def test_corpus_of_earlier_version_is_used(corpus: Corpus) -> None:
+    """Its manifest has no name and no files of the source."""
+    file = corpus.folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["source"]["name"], manifest["source"]["files"]
+    file.write_text(json.dumps(manifest))
+    assert (load(corpus.folder).name, load(corpus.folder).files) == ("tiny", ())
+
+
+def test_name_and_files_of_text_are_recorded(corpus: Corpus, tmp_path: Path) -> None:
+    """The digest covers the bytes of all files, and no name: a renamed text is the same text."""
+    (tmp_path / "tiny.txt").unlink()
+    (tmp_path / "tiny.txt").write_text("a file of the user")
+    parts = [("a.txt", [RAW[:100]]), ("", [RAW[100:102]]), ("b.txt", [RAW[102:]])]
+    second, made = prepare(lambda: parts, SETTINGS, 5, tmp_path, name="book")
+    assert (made, second.name, second.files, second.digest) == (
+        True,
+        "book",
+        ("a.txt", "b.txt"),
+        corpus.digest,
+    )
+    assert load(second.folder).files == ("a.txt", "b.txt")
+    assert second.folder.name == f"book-{corpus.digest[:12]}"
+    assert (tmp_path / "tiny.txt").read_text() == "a file of the user"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_each_file_is_decoded_by_itself(tmp_path: Path, encoding: str) -> None:
+    """Each file has a byte order mark."""
+    parts = [
+        ("a", ["Shall I\r".encode(encoding)]),
+        ("", [b"\n\n"]),
+        ("b", [(" thee?" * 50).encode(encoding)]),
+    ]
+    settings = replace(SETTINGS, encoding=encoding, normalization=RAW_TEXT)
+    corpus, _ = prepare(lambda: parts, settings, 5, tmp_path)
+    assert corpus.vocabulary.decode(corpus.tokens) == "Shall I\n\n\n" + " thee?" * 50
 
 
 @pytest.mark.parametrize("seq_len", [5, 9])
@@ -166,7 +238,7 @@ def test_any_bytes_round_trip_or_are_rejected(
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = Path(temporary, "not", "yet", "there")
         try:
-            corpus, made = prepare(lambda: pieces, settings, 1, data_dir)
+            corpus, made = prepare(lambda: [("text.txt", pieces)], settings, 1, data_dir)
         except UserError as refused:
             message = str(refused)
         if not any(data_dir.iterdir()):
@@ -193,5 +265,5 @@ def test_tokens_of_bundled_corpora_are_stable(
     tmp_path: Path, name: str, normalization: Normalization, expected: str
 ) -> None:
     settings = replace(SETTINGS, name=name, normalization=normalization)
-    corpus, _ = prepare(sources.find(name, None, tmp_path).pieces, settings, 20, tmp_path)
+    corpus, _ = prepare(sources.find(name, None, tmp_path).parts, settings, 20, tmp_path)
     assert hashlib.sha256(corpus.tokens.tobytes()).hexdigest() == expected

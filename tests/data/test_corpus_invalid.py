@@ -19,7 +19,7 @@ from tests.sample_corpus import NORMAL, RAW, RAW_TEXT, SETTINGS, single_chunk
         (b"", {}, "got 0: use a longer text"),
         (b"aaaa" * 100, {}, "^data: expected at least 2 distinct characters, got 1$"),
         ("caf\u00e9 ".encode("latin-1") * 100, {}, "^data.encoding: expected text in utf-8, got byte 0xe9 at "
-         "position 3: give the encoding of the text, for example latin-1$"),
+         "position 3 of text.txt: give the encoding of the text, for example latin-1$"),
         (RAW, {"encoding": "klingon"}, "^data.encoding: expected a text encoding .* got klingon$"),
         ("".join(map(chr, range(0x4E00, 0x4E00 + 20_000))).encode(), {"normalization": RAW_TEXT},
          "^data.max_vocabulary: expected at most 10000 .* got 20000: usually"),
@@ -40,11 +40,11 @@ def test_text_that_changes_while_read_is_rejected(
 ) -> None:
     readings = iter([[RAW], second])
 
-    def read() -> list[bytes]:
+    def read() -> list[tuple[str, list[bytes]]]:
         raw = next(readings)
         if raw is None:
             raise UserError("gone")
-        return raw
+        return [("text.txt", raw)]
 
     with pytest.raises(UserError, match=message):
         prepare(read, SETTINGS, 5, tmp_path)
@@ -118,6 +118,8 @@ def test_json_of_wrong_type_is_rejected(folder: Path, name: str, value: str) -> 
         ("source", {"sha256": "no hexadecimal", "bytes": 3}),
         ("source", {"sha256": "00", "bytes": 3, "more": 1}),
         ("source", {"sha256": "00", "bytes": "3"}),
+        ("source", {"sha256": "00", "bytes": 3, "files": "ab"}),
+        ("source", {"sha256": "00", "bytes": 3, "files": [1]}),
     ],
 )
 def test_invalid_manifest_is_rejected(folder: Path, key: str, value: object) -> None:

@@ -1,12 +1,15 @@
+import bz2
+import gzip
 import hashlib
 import importlib.util
+import lzma
 import os
 from encodings.aliases import aliases
 from pathlib import Path
 
 import pooch
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from src.common.errors import UserError
@@ -25,9 +28,10 @@ needs_tiny = pytest.mark.skipif(
 )
 
 
-def read(name: str, path: Path | None, downloads: Path) -> bytes:
+def read(name: str, path: Path | list[Path] | None, downloads: Path) -> bytes:
     """Return the bytes of a corpus."""
-    return b"".join(sources.find(name, path, downloads).pieces())
+    typed = [*map(str, path)] if isinstance(path, list) else None if path is None else str(path)
+    return b"".join(piece for _, pieces in sources.find(name, typed, downloads).parts() for piece in pieces)
 
 
 def test_smallshake_is_the_sonnets(tmp_path: Path) -> None:
@@ -73,7 +77,8 @@ def test_unreadable_path_is_rejected(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     for file, message in (
         ("nowhere.txt", r"a readable text file, got .*nowhere\.txt \(No such file or directory\)$"),
-        (".", r"a readable text file, got .* \(Is a directory\)$"),
+        (".", r"a regular file, got .*pipe: save the text to a file$"),
+        ("*.doc", r"a folder or pattern with files, got .*\*\.doc, which has none$"),
         ("pipe", r"a regular file, got .*pipe: save the text to a file$"),
     ):
         with pytest.raises(UserError, match=rf"^data\.path: expected {message}"):
@@ -113,7 +118,7 @@ def test_wrong_checksum_is_rejected(
 def test_file_is_read_in_chunks(tmp_path: Path) -> None:
     text = bytes(range(256)) * 1200
     (tmp_path / "own.txt").write_bytes(text)
-    pieces = list(sources.find("file", tmp_path / "own.txt", tmp_path).pieces())
+    pieces = list(sources.read_pieces(tmp_path / "own.txt"))
     assert [len(piece) for piece in pieces] == [2**17, 2**17, len(text) - 2**18]
     assert b"".join(pieces) == text
 
@@ -203,13 +208,15 @@ def test_byte_order_mark_is_removed_only_at_start(encoding: str) -> None:
 @example(b"abc\xe2\x82", 2, "utf-8")
 @example(b"\xe2\x82\xac\xe2\x28\xa1", 1, "utf-8")
 def test_bytes_are_decoded_or_first_invalid_byte_is_reported(raw: bytes, size: int, encoding: str) -> None:
+    raw = raw.replace(b"\0", b"a")
+    assume(not raw.startswith((*sources.MARKS, *sources.SIGNATURES)))
     if encoding == "bytes":
         assert decode(split_bytes(raw, size), "bytes") == raw.decode("latin-1")
         return
     try:
         expected = normalize_newlines(raw.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
-        found = f"in {encoding}, got byte 0x{raw[error.start]:02x} at position {error.start}: "
+        found = f"in {encoding}, got byte 0x{raw[error.start]:02x} at position {error.start} of the text: "
         with pytest.raises(UserError, match=found):
             decode(split_bytes(raw, size), encoding)
     else:
@@ -217,11 +224,76 @@ def test_bytes_are_decoded_or_first_invalid_byte_is_reported(raw: bytes, size: i
 
 
 def test_utf_16_without_byte_order_is_rejected() -> None:
-    message = (
-        r"text in utf-16, got invalid bytes \(.+\): give the encoding of the text, for example utf-16-le$"
-    )
+    message = r"text in utf-16, got invalid bytes in the text \(.+\): give the encoding .* example utf-16-le$"
     with pytest.raises(UserError, match=rf"^data\.encoding: expected {message}"):
         decode(["text".encode("utf-16-le")], "utf-16")
+
+
+PLAIN_TEXT, TEXT_IN = "path: expected a plain text, got", "encoding: expected text in {}, got"
+RUSSIAN = "Мороз и солнце; день чудесный!\n" * 9
+
+
+@pytest.mark.parametrize("size", [1, 3, 2**17])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1251"])
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (gzip.compress(b"text"), f"{PLAIN_TEXT} a gzip archive in a.txt: unpack it first"),
+        (bz2.compress(b"text"), f"{PLAIN_TEXT} a bzip2 archive in a.txt: unpack it first"),
+        (lzma.compress(b"text"), f"{PLAIN_TEXT} an xz archive in a.txt: unpack it first"),
+        (b"PK\3\4\x14\0\6\0", f"{PLAIN_TEXT} a zip archive, or a document such as .docx or .epub in a.txt: "
+         "unpack it, or save its text, first"),
+        (b"%PDF-1.7\n", f"{PLAIN_TEXT} a PDF document in a.txt: save its text as plain text first"),
+        *((mark + text, f"{TEXT_IN} the byte order mark of {wide} in a.txt: set data.encoding={wide}")
+          for wide, mark, text in (
+              ("utf-16", b"", RUSSIAN.encode("utf-16")), ("utf-32", b"", RUSSIAN.encode("utf-32")),
+              ("utf-16", b"\xfe\xff", RUSSIAN.encode("utf-16-be")))),
+        *((text.encode(wide), f"{TEXT_IN} null characters in a.txt: it is probably {wide} without a byte "
+           f"order mark; data.encoding={wide}")
+          for text in ("Shall I\n" * 40, RUSSIAN)
+          for wide in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+        (bytes(range(127)) * 40, f"{TEXT_IN} null characters in a.txt: it is probably not a text; "
+         "data.encoding=bytes reads any file"),
+    ],
+)  # fmt: skip
+def test_file_of_another_format_is_named(raw: bytes, message: str, encoding: str, size: int) -> None:
+    if "null" in message:
+        size = max(size, 400)  # the pieces of a file are longer
+    with pytest.raises(UserError) as caught:
+        list(characters(split_bytes(raw, size), encoding, "a.txt"))
+    assert str(caught.value) == f"data.{message.format(encoding)}"
+    assert decode(split_bytes(raw, size), "bytes") == raw.decode("latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_advised_encoding_reads_marked_text(encoding: str) -> None:
+    assert decode(split_bytes(RUSSIAN.encode(encoding), 5), encoding) == RUSSIAN
+
+
+@pytest.mark.parametrize("typed", ["folder", "*.txt", "**/*.txt", ["c.txt", "sub/d.txt", "b.txt", "c.txt"]])
+def test_several_files_are_read_in_sorted_order(tmp_path: Path, typed: str | list[str]) -> None:
+    for name in ("c.txt", "b.txt", ".hidden.txt", "sub/d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(f"text {name}".encode())
+    path = [str(tmp_path / name) for name in typed] if isinstance(typed, list) else str(tmp_path / typed)
+    deep = typed not in ("folder", "*.txt")
+    source = sources.find("file", str(tmp_path) if typed == "folder" else path, tmp_path)
+    names = ["b.txt", "", "c.txt", *(["", "d.txt"] if deep else [])]
+    texts = [b"text b.txt", b"\n\n", b"text c.txt", *([b"\n\n", b"text sub/d.txt"] if deep else [])]
+    assert [(name, b"".join(pieces)) for name, pieces in source.parts()] == [*zip(names, texts, strict=True)]
+    assert source.name == ("b_and_2_more" if isinstance(typed, list) else tmp_path.name)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("War and peace.v2.txt", "War_and_peace.v2"), ("Преступление.txt", "Преступление"), ("???", "file"),
+     (f"{'a' * 60}.txt", "a" * 40), (".txt", "txt")],
+)  # fmt: skip
+def test_text_is_named_after_its_file(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).write_bytes(TEXT)
+    assert sources.find("file", str(tmp_path / file), tmp_path).name == name
+    assert sources.find("shakespeare", str(tmp_path / file), tmp_path).name == name
+    assert sources.find("shakespeare", None, tmp_path).name == ""
 
 
 @pytest.mark.parametrize("encoding", [*sorted(HOSTS), "hex", "rot13", "klingon", "", "a\0b"])

@@ -56,13 +56,13 @@ def test_vocabulary_beyond_limit_is_rejected() -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("count", "more"), [(299, ""), (300, ""), (301, ", ..."), (9000, ", ...")])
-def test_message_lists_first_300_characters(count: int, more: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "more"), [(5, ""), (20, ""), (21, " and 1 more"), (4564, " and 4,544 more")]
+)
+def test_message_lists_first_20_characters(count: int, more: str) -> None:
     with pytest.raises(UserError) as caught:
         Vocabulary.of(characters(count)).encode("\uffff")
-    expected = (
-        f"only the {count} characters of the model's vocabulary ({characters(min(count, 300))!r}{more})"
-    )
+    expected = f"only the {count} characters of the model's vocabulary ({characters(min(count, 20))!r}{more})"
     assert str(caught.value) == f"prompt: expected {expected}, got '\\uffff'"
 
 

@@ -30,6 +30,7 @@ from src.evaluation.baselines import (
 )
 from src.evaluation.ngram import ngram_losses, orders
 from tests.rounding import DOUBLE, gamma
+from tests.sample_corpus import single_chunk
 
 # About 20 operations on both sides, and 2^-x of less than 8 bits.
 BY_HAND = gamma(2 * 20 + 2 * 8 + 8, DOUBLE)
@@ -166,7 +167,7 @@ def test_best_baselines_and_labels() -> None:
 def corpus(folder: Path) -> Corpus:
     text = " ".join(np.random.default_rng(2).choice(["the", "rain", "in", "spain", "stays"], 200))
     made = CorpusConfig("own", "utf-8", Normalization(False, False, False), (0.8, 0.1, 0.1))
-    return prepare(lambda: [text.encode()], made, 5, folder)[0]
+    return prepare(single_chunk(text.encode()), made, 5, folder)[0]
 
 
 def test_baselines_are_cached(tmp_path: Path) -> None:

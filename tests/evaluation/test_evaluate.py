@@ -26,13 +26,14 @@ from src.evaluation.error_analysis import (
     expected_calibration_error,
     reliability,
 )
-from src.evaluation.evaluate import Evaluation, evaluate_network
+from src.evaluation.evaluate import LEGEND, Evaluation, evaluate_network
 from src.evaluation.scoring import Predictions, Score, predict_stateful, predict_stateless
 from src.evaluation.text_quality import TextQuality
 from src.models.serialization import TrainedModel
 from src.plots.run import plot_loss_by_position, plot_reliability
 from src.rnn.parameters import Array, RNNConfig, initialize
 from tests.rounding import DOUBLE, FUNCTION, UNIT, contractive, gamma, loss_error
+from tests.sample_corpus import single_chunk
 from tests.small_training import BASE
 
 LINE = "the rain, in spain: stays mainly!\n"
@@ -160,7 +161,7 @@ def test_bins_include_upper_edge() -> None:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = CorpusConfig("own", "utf-8", Normalization(False, False, False), (0.8, 0.1, 0.1))
-    return prepare(lambda: [(LINE * 60).encode()], made, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(single_chunk((LINE * 60).encode()), made, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,11 @@ def test_tables_show_metrics(evaluation: Evaluation) -> None:
         assert f"\n{name}" in full
     for part in ("best n-gram: ", "best compressor: ", f"{metrics['test/bpc_minus_ngram_ci_low']:.3f}, "):
         assert part in short
-    assert len(short.splitlines()) == 9
+    assert len(short.splitlines()) == 9 + len(LEGEND)
+    for word in ("nats", "bits", "n-gram", "uniform", "stateful", "stateless", "perplexity", "accuracy",
+                 "calibration error", "confidence"):  # fmt: skip
+        assert word in short.replace("\n".join(LEGEND), "")
+        assert word in "\n".join(LEGEND)
     huge = replace(evaluation, stateful=replace(evaluation.stateful, loss=300.0)).table()
     assert "1.9e+130" in huge
     assert max(map(len, huge.splitlines())) <= 80

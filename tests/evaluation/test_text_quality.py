@@ -13,11 +13,12 @@ from src.common.errors import UserError
 from src.data.corpus import Corpus, CorpusConfig, prepare
 from src.data.normalization import Normalization
 from src.evaluation.suffix_array import longest_copy, suffix_array
-from src.evaluation.text_quality import TextQuality, metrics_table, temperature_metrics
+from src.evaluation.text_quality import LEGEND, TextQuality, metrics_table, temperature_metrics
 from src.models.serialization import TrainedModel
 from src.plots.run import plot_quality
 from src.rnn.parameters import RNNConfig, initialize
 from tests.rounding import DOUBLE, contractive, gamma
+from tests.sample_corpus import single_chunk
 
 SMALL = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 
@@ -72,7 +73,7 @@ TEXT = "the rain in spain stays mainly in the plain and the king of spain is pla
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     config = CorpusConfig("own", "utf-8", Normalization(True, False, False), (0.8, 0.1, 0.1))
-    return prepare(lambda: [TEXT.encode()], config, 5, tmp_path_factory.mktemp("data"))[0]
+    return prepare(single_chunk(TEXT.encode()), config, 5, tmp_path_factory.mktemp("data"))[0]
 
 
 def test_text_metrics(corpus: Corpus) -> None:
@@ -131,7 +132,7 @@ def test_temperature_metrics_include_test_split(corpus: Corpus, tmp_path: Path) 
     sources = [row.source for row in rows]
     assert [line.split("  ")[0] for line in lines[2:6]] == sources
     assert [line.split()[-1] for line in lines[2:6]] == [str(row.longest_match) for row in rows]
-    assert [line.strip().split("  ")[0] for line in lines[8:]] == sources
+    assert [line.strip().split("  ")[0] for line in lines[8 + len(LEGEND) :]] == sources
     assert "..." in lines[-1]
     assert max(map(len, lines)) <= 80
     with pytest.raises(UserError, match="prompt: expected only"):

@@ -124,8 +124,8 @@ def test_rerun_of_interrupted_job_is_identical(rerun: RunCli, run_dir: Path, tra
     event_file = run_dir / "events.jsonl"
     event_file.write_text(event_file.read_text().replace('"reason": "max_epochs"', '"reason": "interrupted"'))
     result = rerun("rerun=latest", f"data.path={trained_root / 'text.txt'}").check()
-    assert "had a time limit (max_seconds=100)" in result.err.splitlines()[0]
-    assert "was interrupted by Ctrl-C: the result may differ" in result.err.splitlines()[1]
+    assert "had a time limit (max_seconds=100)" in result.err.splitlines()[1]
+    assert "was interrupted by Ctrl-C: the result may differ" in result.err.splitlines()[2]
     assert result.out.count("identical") == 5
     assert "not identical" not in result.out
     (new,) = other_runs(run_dir)

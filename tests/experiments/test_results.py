@@ -14,7 +14,15 @@ from src.common.job_result import JobResult
 from src.experiments import results
 from src.experiments.claims import Preset, tally
 from src.experiments.results import earlier_measures, publish, read_record, record, render_page, section
-from src.experiments.runner import EXPERIMENTS, FOLDER, ExperimentResult, build_result, get_experiment
+from src.experiments.runner import (
+    EXPERIMENTS,
+    FOLDER,
+    ExperimentResult,
+    build_result,
+    get_experiment,
+    path_overrides,
+)
+from src.tracking.mlflow_links import run_link
 from tests.commands import PROJECT, RunCli
 from tests.fake_jobs import clipping_sweep, job_result, variants
 
@@ -200,16 +208,47 @@ def test_pages_show_measured_results(tmp_path: Path) -> None:
         results.update_pages(*copies)
 
 
+def test_expected_seconds_are_scaled_from_records(tmp_path: Path) -> None:
+    """The quick preset of clipping has 48 of 300 jobs and 0.3 of 1 epoch."""
+    clipping = EXPERIMENTS["clipping"]
+    full = results.expected_seconds(clipping, "full", tmp_path)
+    assert full == json.loads((FOLDER / "clipping" / "measured.json").read_text())["seconds"]
+    quick = results.expected_seconds(clipping, "quick", tmp_path)
+    assert quick == pytest.approx(full * 48 / 300 * 0.3)
+    part = results.expected_seconds(get_experiment("karpathy2015_64"), "full", tmp_path)
+    assert part == pytest.approx(results.expected_seconds(EXPERIMENTS["karpathy2015"], "full", tmp_path) / 3)
+    record = json.loads((FOLDER / "clipping" / "measured.json").read_text()) | {
+        "preset": "quick",
+        "seconds": 7.0,
+    }
+    (tmp_path / "clipping.json").write_text(json.dumps(record))
+    assert results.expected_seconds(clipping, "quick", tmp_path) == 7.0, "this machine's own record"
+
+
+def test_runs_of_reproduce_are_kept_apart(run_cli: RunCli, tmp_path: Path) -> None:
+    """`latest` and `best` look for the user's runs in output_dir/runs and in the experiment char-rnn."""
+    seen: list[list[str]] = []
+    run_cli("reproduce", f"output_dir={tmp_path}", body=lambda c: seen.append(path_overrides(c))).check()
+    folder, _, *tracking = seen[0]
+    assert folder == f"output_dir={tmp_path / 'reproduction'}"
+    store = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
+    assert tracking == ["tracking=mlflow", store, "tracking.experiment=reproduce"]
+
+
 def test_reproduce_writes_report_with_links(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs = [replace(with_text(job, "love"), run_id="a1", directory="d1") for job in clipping_sweep()]
     outcome = replace(build_result(EXPERIMENTS["clipping"], "quick", jobs), comparison="sweeps/s/page.html")
     monkeypatch.setattr("src.experiments.runner.run", lambda *_: outcome)
-    for tracking, links in (("mlflow", {"http://127.0.0.1:5000/#/runs/a1"}), ("none", set())):
+    for tracking, links in (
+        ("mlflow", {run_link("http://127.0.0.1:5000", "a1")}),
+        ("none", set()),
+    ):
         run_cli(
             "reproduce", "experiments=[clipping]", f"output_dir={tmp_path}", f"tracking={tracking}"
         ).check()
         page = (tmp_path / "reproduction.html").read_text()
-        assert set(re.findall(r'<a [^>]*href="([^"]*)"', page)) == {"sweeps/s/page.html", "runs/d1/", *links}
+        files = {"reproduction/sweeps/s/page.html", "reproduction/runs/d1/"}
+        assert set(re.findall(r'<a [^>]*href="([^"]*)"', page)) == files | links
         assert ("The links to MLflow open while" in page) == bool(links)

@@ -18,6 +18,7 @@ from tests.sweep_runs import SHORT, NewDatabase, path_overrides_of
 pytestmark = pytest.mark.slow
 BROWSER_TIMEOUT_MS = 600_000  # milliseconds
 NAMES = {f"hidden={hidden} clip={clip}" for hidden in (8, 16) for clip in (1, 5)}
+PARALLEL = "document.querySelectorAll('.js-plotly-plot .parcoords').length > 0"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class ServedSweep:
     outputs: Path
     command_result: CommandResult
     links: dict[str, str]
+    home: str  # the address to open
+    single: str  # id of a run outside of the sweep, whose model is registered
 
     @property
     def file(self) -> Path:
@@ -49,12 +52,15 @@ def served_sweep(
     sweep = ("hidden=8,16", "clip=1,5", *SHORT, "max_epochs=0.05", "log_every=10", "length=40",
              *path_overrides)  # fmt: skip
     command_result = command("src.train", "--multirun", *sweep).check()
+    single = ("model=gru", "hidden=8", "register=true", *SHORT, *path_overrides)
+    run_id = command("src.train", *single).check().out.splitlines()[-1].rpartition("run=")[2]
     log = root / "ui.log"
     with log.open("wb") as file:
         server = start("src.ui", f"port={free_port()}", *path_overrides, stdout=file, stderr=file)
     try:
         wait_for(lambda: "page" in links_in(log.read_text()), server)
-        yield ServedSweep(outputs, command_result, links_in(log.read_text()))
+        home = log.read_text().split()[1]
+        yield ServedSweep(outputs, command_result, links_in(log.read_text()), home, run_id)
     finally:
         os.killpg(server.pid, signal.SIGINT)
         server.wait(TIME_LIMIT)
@@ -84,6 +90,38 @@ def test_sweep_and_ui_print_same_links(served_sweep: ServedSweep) -> None:
         assert address.startswith("http://127.0.0.1:5000/#/")
         if name != "compare":  # runs with equal val/loss may have either order
             assert address.partition("#")[2] == served_sweep.links[name].partition("#")[2]
+
+
+def test_ui_opens_on_all_runs(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    page = open_page(served_sweep.home)
+    page.locator("text=5 matching runs").wait_for()
+    titles = page.locator("[data-testid='experiment-view-compare-runs-card-drag-handle'] ~ *")
+    titles.first.wait_for()
+    assert "val/loss" in titles.first.inner_text()
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 10")
+    page.locator("svg text", has_text="val/loss").last.wait_for(state="attached")
+    page.goto(served_sweep.home.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
+    for heading in ("val/loss", "test/bpc", "hidden", "clip", "model"):
+        page.locator(".ag-header-cell", has_text=re.compile(rf"^\s*{heading}\s*$")).first.wait_for()
+
+
+def test_run_and_model_are_described(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    server = served_sweep.home.partition("#")[0]
+    page = open_page(f"{server}#/experiments/1/runs/{served_sweep.single}?workflowType=machine_learning")
+    page.get_by_text("Show more").click()
+    page.get_by_text("nats per character").wait_for()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="samples.json").click()
+    opened.value.wait_for_url("**/artifacts/samples.json?workflowType=machine_learning")
+    page.goto(f"{server}#/models/char-rnn?workflowType=machine_learning")
+    page.get_by_text('mlflow.pyfunc.load_model("models:/char-rnn@champion")').wait_for()
+
+
+def test_every_link_opens_model_training(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
+    for address in served_sweep.links.values():
+        page = open_page(address)
+        page.get_by_text("Model training").first.wait_for()
+        assert page.get_by_role("link", name="Overview").count() == 0, "the menu of GenAI apps"
 
 
 def test_table_shows_swept_keys_and_scores(
@@ -117,7 +155,7 @@ def test_charts_show_runs_of_sweep(open_page: Callable[[str], Any], served_sweep
     page = open_page(served_sweep.links["charts"])
     for metric in ("val/loss", "train/loss"):
         for name in sorted(NAMES):
-            page.get_by_text(f"{name} ({metric})").first.wait_for(state="attached")
+            page.get_by_text(re.compile(rf"{name} .*\({metric}\)")).first.wait_for(state="attached")
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .js-line').length >= 8")
     lines = page.locator(".js-plotly-plot .scatterlayer .js-line").evaluate_all(
         "lines => lines.map(line => [line.getAttribute('d') || '', line.style.stroke])"
@@ -132,7 +170,8 @@ def test_charts_show_runs_of_sweep(open_page: Callable[[str], Any], served_sweep
 def test_compare_page_shows_runs(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
     page = open_page(served_sweep.links["compare"])
     page.get_by_text("Comparing 4 Runs from 1 Experiment").wait_for()
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .parcoords').length > 0")
+    page.wait_for_function(PARALLEL)
+    assert page.locator(".parcoords .axis-title").all_text_contents()[-1] == "val/loss"
     text = page.inner_text("body")
     for name in NAMES:
         assert name in text
@@ -175,7 +214,7 @@ def assert_report(frame: Any) -> None:
     assert {"hidden", "clip", "16"} <= set(labels("#marginals").split())
     samples = texts("#samples pre")
     assert len(samples) == 4
-    assert all(text.startswith("shall i compare thee") and len(text) > 50 for text in samples)
+    assert all(text.startswith("love were but the child") and len(text) > 50 for text in samples)
 
 
 def test_report_opens_from_disk_and_sorts(open_page: Callable[[str], Any], served_sweep: ServedSweep) -> None:
@@ -227,7 +266,7 @@ def test_report_links_to_run_and_files(open_page: Callable[[str], Any], served_s
     assert f"while python -m src.ui output_dir={served_sweep.outputs} runs." in page.inner_text("body")
     cell = page.locator("#jobs tbody tr").first.locator(".run")
     run_id, address = cell.locator("code").inner_text(), cell.get_by_role("link").first.get_attribute("href")
-    assert address == f"http://127.0.0.1:5000/#/runs/{run_id}"
+    assert address == f"http://127.0.0.1:5000/#/runs/{run_id}?workflowType=machine_learning"
     cell.get_by_role("link", name="files").click()
     page.get_by_role("link", name="scores.json").wait_for()  # Chromium's list of the folder
     page.goto(served_sweep.links["page"].partition("#")[0] + "#" + address.partition("#")[2])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -53,8 +54,8 @@ def test_killed_sweep_resumes_second_job(
     again = command("src.train", *overrides, "skip_finished=true").check()
     assert by_hidden(tmp_path) == folders, "no new run"
     ids = {h: json.loads((f / "sync_state.json").read_text())["run_id"] for h, f in folders.items()}
-    assert f"hidden=8: reused run {ids[8]}" in again.err
-    assert f"hidden=12: resuming run {folders[12].name} from step 40\n" in again.err
+    assert f"job 1/2 hidden=8 | reused run {ids[8]}" in again.err
+    assert f"job 2/2 hidden=12 | resuming run {folders[12].name} from step 40\n" in again.err
     for hidden, folder in folders.items():
         assert weights(folder) == weights(uninterrupted[hidden])
         assert points(folder) == points(uninterrupted[hidden])
@@ -123,7 +124,7 @@ def test_parallel_jobs_are_resumed(data: Path, tmp_path: Path, command: RunCli) 
     assert by_hidden(tmp_path) == folders
     assert resumed() == [2, 2]
     for hidden, folder in folders.items():
-        assert f"hidden={hidden}: resuming run {folder.name} from step " in again.err
+        assert f"hidden={hidden} | resuming run {folder.name} from step " in again.err
 
 
 def test_reproduce_is_interrupted_and_resumed(data: Path, tmp_path: Path) -> None:
@@ -148,11 +149,16 @@ def test_reproduce_is_interrupted_and_resumed(data: Path, tmp_path: Path) -> Non
         assert "Traceback" not in err
         assert f"resume with: {sys.executable} -m src.reproduce 'experiments=[state]'" in err
         assert err.splitlines()[-1] == "reproduce: interrupted"
+        assert re.search(r"^== experiment 1/1 state, total \d+ (s|min) left$", err, re.M)
+        assert re.search(r"^1/1 state, job 1/6 variant=state/reset seed=1 \| ", err, re.M)
+        assert not (tmp_path / "o" / "runs").exists(), "latest and best are the runs of the user"
 
-    interrupt_when("o/runs/*/checkpoints/step_*", everywhere=True)
-    (started_run, *_) = sorted({file.parent.parent for file in tmp_path.glob("o/runs/*/checkpoints/step_*")})
+    interrupt_when("o/reproduction/runs/*/checkpoints/step_*", everywhere=True)
+    (started_run, *_) = sorted(
+        {file.parent.parent for file in tmp_path.glob("o/reproduction/runs/*/checkpoints/step_*")}
+    )
     sweep = json.loads((started_run / "sweep.json").read_text())["sweep"]
-    interrupt_when(": resuming run ", everywhere=False)
+    interrupt_when("| resuming run ", everywhere=False)
     assert json.loads((started_run / "sweep.json").read_text())["sweep"] != sweep or any(
-        tmp_path.glob("o/runs/*/sweep-*.json")
+        tmp_path.glob("o/reproduction/runs/*/sweep-*.json")
     )

@@ -36,8 +36,8 @@ _, hard = resource.getrlimit(resource.RLIMIT_DATA)
 resource.setrlimit(resource.RLIMIT_DATA, (taken + allowed[0], hard))
 
 settings = CorpusConfig("file", "utf-8", Normalization(True, True, True), (0.8, 0.1, 0.1))
-corpus, made = prepare(Source((text,)).pieces, settings, 20, data_dir)
-again, made_again = prepare(Source((text,)).pieces, settings, 20, data_dir)
+corpus, made = prepare(Source((text,)).parts, settings, 20, data_dir)
+again, made_again = prepare(Source((text,)).parts, settings, 20, data_dir)
 assert (made, made_again) == (True, False)
 
 windows = ShuffledWindows(corpus.split("train"), 20, 64, 1, np.random.default_rng(0))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.models import serialization
+from src.tracking.run_record import RunRecord
 from tests.commands import SUMMARY, RunCli
-from tests.conftest import ignore_mlflow_warnings
 from tests.processes import start
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,8 @@ def test_all_stages_on_custom_text(
     assert "already prepared" not in prepared.err
     assert re.search(r"^train +[\d,]+ characters$", prepared.out, re.MULTILINE)
     assert (tmp_path / "d" / "file.txt").read_text(encoding="utf-8") == text.read_text(encoding="utf-8")
-    (manifest,) = (tmp_path / "d").glob("file-*/manifest.json")
+    (manifest,) = (tmp_path / "d").glob("my_text_1-*/manifest.json")
+    assert json.loads(manifest.read_text())["source"]["files"] == ["my text, 1.txt"]
     modified = manifest.stat().st_mtime_ns
     again = run_cli("preprocess", *data, *path_overrides)
     assert "already prepared" in again.err
@@ -50,9 +52,17 @@ def test_all_stages_on_custom_text(
     assert manifest.stat().st_mtime_ns == modified
     assert not (tmp_path / "o").exists()
 
-    settings = ["hidden=16", "max_epochs=0.5", "eval_every=50", "length=40", "prompt=the rain, Élan: 42"]
+    settings = ["hidden=16", "max_epochs=0.5", "eval_every=50", "length=40"]
     trained = command("src.train", *settings, *data, *path_overrides).check()
     (folder,) = (tmp_path / "o" / "runs").iterdir()
+    run = RunRecord.load(folder)
+    assert (run.name, run.params["data"]) == ("rnn hidden=16 my_text_1", "my_text_1")
+    assert "my_text_1" in (folder / "neurons.html").read_text()
+    prompt = serialization.load(folder / "model").prompt
+    assert 20 <= len(prompt) <= 30
+    assert prompt in text.read_text()
+    assert {row["prompt"] for row in run.samples} == {prompt}
+    assert f"\n  {prompt}{run.samples[0]['text']}\n" in trained.err
     (line,) = trained.out.splitlines()
     assert re.fullmatch(SUMMARY, line)
     assert line.endswith(f" run={folder.name}")
@@ -67,6 +77,9 @@ def test_all_stages_on_custom_text(
     for name in ("network, stateless", "uniform", "unigram", "8-gram", "xz", "test split"):
         assert re.search(rf"^{name}\b", evaluated.out, re.MULTILINE)
 
+    sampled = run_cli("sample", "length=50", *path_overrides).check()
+    assert sampled.out.startswith(prompt)
+    assert sampled.out == run_cli("sample", f"prompt={prompt}", "length=50", *path_overrides).out
     sampled = run_cli("sample", "prompt=Winds, 42\nof ", "length=50", *path_overrides).check()
     assert sampled.out.startswith("Winds, 42\nof ")
     assert len(sampled.out) == len("Winds, 42\nof ") + 50 + 1
@@ -135,15 +148,15 @@ def test_pipeline_reports_unchecked_claims(
     assert "network, stateful" in result.out
     assert re.findall(r"^temperature ([\d.]+), ", result.out, re.MULTILINE) == ["0.4", "0.7", "1"]
     assert re.match(SUMMARY, result.out.splitlines()[-1])
-    assert not (tmp_path / "o" / "reproduction.json").exists()
+    assert not (tmp_path / "o" / "pipeline").exists()
 
 
-@ignore_mlflow_warnings
+@pytest.mark.usefixtures("started_syncs")
 def test_evaluate_reproduces_scores_of_run(run_cli: RunCli, trained: Any) -> None:
     result = run_cli("evaluate", f"run={trained.run_id}", *trained.path_overrides).check()
     scores = json.loads((trained.folder / "scores.json").read_text())
     assert f"{scores['test/loss']:.4f}" in result.out
-    scores_path = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "evaluation" / "scores.json"
+    scores_path = trained.folder / "evaluation" / "scores.json"
     # The same computation with one BLAS thread.
     expected = {key: scores[key] for key in scores if key.startswith(("test/", "test_stateless/"))}
     assert json.loads(scores_path.read_text()) == expected

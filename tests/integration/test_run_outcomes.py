@@ -42,7 +42,8 @@ def test_ctrl_c_keeps_best_weights(command: RunCli, path_overrides: list[str], t
     overrides = ("hidden=8", *JOB, "workers=2", *path_overrides)
     result = command("tests.fault_injection", "Ctrl-C", "50", *overrides).check()
     assert "Traceback" not in result.err
-    assert "stop reason: interrupted" in result.err
+    (line,) = re.findall(r"^trained .*stop reason: interrupted; (.*)$", result.err, re.M)
+    assert line == f"resume with: python -m src.train resume={only_run(tmp_path).name} output_dir={tmp_path}"
     assert re.fullmatch(SUMMARY, result.out.splitlines()[-1])
     folder = only_run(tmp_path)
     assert (folder / "model" / "weights.safetensors").exists()

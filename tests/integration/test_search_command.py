@@ -74,6 +74,10 @@ def test_search_and_its_resumption(untracked: Search, tmp_path: Path) -> None:
     best = min(trials, key=lambda trial: trial.value)
     assert best_trials(result)["best_params"] == best.params
     assert f"best: hidden={best.params['hidden']} lr=" in result.out
+    assert [f"\ntrial {k}/3 hidden=" in f"\n{result.err}" for k in (1, 2, 3, 4)] == [True] * 3 + [False]
+    assert re.search(r"^search: importance for val/loss: (hidden|lr) [01]\.\d\d, ", result.err, re.M)
+    page = file.with_name("comparison.html").read_text()
+    assert "Importance of each key" in page[page.index('<div id="search"') :]
 
     again = untracked(*SEARCH).check()
     assert re.search(r"^search: resuming study search-[0-9a-f]{8}, 3 trials$", again.err, re.M)

@@ -1,6 +1,7 @@
 """The MLflow content of a successful run."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,51 @@ def test_run_status_and_tags(mlflow_run: Any) -> None:
     assert mlflow_run.data.tags.items() >= expected.items()
     assert mlflow_run.info.end_time >= mlflow_run.info.start_time
     assert len(mlflow_run.outputs.model_outputs) == 1
+
+
+def test_val_loss_is_first_metric(mlflow_run: Any) -> None:
+    """MLflow's compare page draws the first metric of the runs."""
+    assert next(iter(mlflow_run.data.metrics)) == "val/loss"
+
+
+def test_run_is_described(mlflow_run: Any, trained: Any) -> None:
+    text = mlflow_run.data.tags["mlflow.note.content"]
+    scores = mlflow_run.data.metrics
+    assert text.startswith(f"val/loss **{scores['val/loss']:.4f}** nats per character, test/bpc **")
+    assert "`data=smallshake model=rnn model.layers=1 hidden=32 " in text
+    sample = (trained.folder / "samples" / "temperature_0.7.txt").read_text().split()
+    assert " ".join(sample) in " ".join(text.split())
+    address = f"#/experiments/{mlflow_run.info.experiment_id}/runs/{mlflow_run.info.run_id}/artifacts"
+    for page in ("neurons.html", "samples.json", "figures/losses.png"):
+        assert f"[{page}]({address}/{page}?workflowType=machine_learning)" in text
+
+
+def test_description_of_a_person_is_kept(client: Any, trained: Any) -> None:
+    from src.tracking.mlflow_writer import describe
+    from src.tracking.run_record import read_events
+
+    run, note = read_events(trained.folder), client.get_run(trained.run_id).data.tags["mlflow.note.content"]
+    for text, expected in (("My own words.", "My own words."), (note, note)):
+        client.set_tag(trained.run_id, "mlflow.note.content", text)
+        describe(client, trained.run_id, run)
+        assert client.get_run(trained.run_id).data.tags["mlflow.note.content"] == expected
+
+
+def test_model_has_scores_description_and_example(client: Any, mlflow_run: Any, trained: Any) -> None:
+    import mlflow
+
+    (model,) = [client.get_logged_model(output.model_id) for output in mlflow_run.outputs.model_outputs]
+    scores = {metric.key: metric.value for metric in model.metrics}
+    for name in ("val/loss", "test/bpc", "test/accuracy"):
+        assert scores[name] == mlflow_run.data.metrics[name]
+    (code,) = re.findall(r"```python\n(.*?)\n```", model.tags["mlflow.note.content"], re.DOTALL)
+    assert len(code.splitlines()) == 3
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["model"].input_example == {"prompt": ["shall i compare thee "]}
+    written = names["model"].predict(names["model"].input_example, params={"length": 20})
+    assert len(written[0]) == 20
+    mlflow.set_tracking_uri(trained.uri)
 
 
 def test_params_are_flat_config(mlflow_run: Any, trained: Any) -> None:

@@ -7,14 +7,14 @@ and tests/training/test_checkpoint.py.
 from tests.invalid_inputs.case import CORPUS, PATHS, PORT, TINY, UNTRACKED, Case
 from tests.invalid_inputs.files import RUN, cut, edit_json, flip_bit, remove, text, without_text
 
-TOKENS, MODEL = "data/file-*/tokens.npy", f"{RUN}/model/model.json"
+TOKENS, MODEL = "data/text-*/tokens.npy", f"{RUN}/model/model.json"
 WEIGHTS = f"{RUN}/model/weights.safetensors"
 REFUSED_CORPORA = [
-    Case("train", (*TINY, *PATHS), ("data_dir", "file-"), prepare, has_run=True, name=f"corpus: {name}")
+    Case("train", (*TINY, *PATHS), ("data_dir", "text-"), prepare, has_run=True, name=f"corpus: {name}")
     for name, prepare in (
         ("tokens cut short", cut(TOKENS)),
         ("a bit of the tokens", flip_bit(TOKENS)),
-        ("vocabulary cut short", cut("data/file-*/vocab.json")),
+        ("vocabulary cut short", cut("data/text-*/vocab.json")),
         ("manifest of other splits", edit_json("data/*/manifest.json", lambda old: old | {"splits": {}})),
     )
 ]  # fmt: skip

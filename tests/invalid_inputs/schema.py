@@ -26,6 +26,8 @@ def wrong_values(key: str, constraint: Constraint | None, value: Any) -> tuple[s
         return ("perhaps",) if isinstance(value, bool) else ("-1",)
     if key == "data.split":
         return "half", "[0.5,0.4]", "[a,b,c]"
+    if key == "tracking.experiment":
+        return "[1,2]", "x" * 501
     if constraint.is_list:
         return "3", "[speed]"
     if constraint.choices:

@@ -22,7 +22,7 @@ ARCHITECTURES = [RNNConfig(5, 3, *kind) for kind in ((), ("gru", 2), ("lstm", 3)
 def model_of(architecture: RNNConfig, dtype: type[np.floating] = np.float32) -> TrainedModel:
     flat = np.random.default_rng(0).standard_normal(architecture.size()).astype(dtype)
     vocabulary = Vocabulary("\n \u00e9\u4e00\U0001f600")
-    return TrainedModel(architecture, flat, vocabulary, Normalization(True, False, True))
+    return TrainedModel(architecture, flat, vocabulary, Normalization(True, False, True), "\u00e9 \u4e00")
 
 
 @pytest.fixture
@@ -51,6 +51,13 @@ def test_save_load_round_trip(architecture: RNNConfig, folder: Path, dtype: type
     assert loaded.params.tobytes() == model.params.tobytes()
     assert replace(loaded, params=model.params) == model
     loaded.params[:] = 0  # the weights are writable
+
+
+def test_model_of_earlier_version_has_no_prompt(folder: Path) -> None:
+    description = json.loads((folder / "model.json").read_text())
+    del description["prompt"]
+    (folder / "model.json").write_text(json.dumps(description))
+    assert load(folder).prompt == ""
 
 
 @pytest.mark.parametrize("name", FILES)

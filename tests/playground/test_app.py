@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,21 @@ def test_chunks_are_text_of_sample(model: TrainedModel) -> None:
     assert re.fullmatch(r"50 characters, computed at [\d,]+ a second", stream.rate)
 
 
+def test_text_without_prompt_begins_with_that_of_model(model: TrainedModel) -> None:
+    own = replace(model, prompt="cab ")
+    stream = TextStream(own, settings("", 0.8, 3, 0.9, 50, 7))
+    whole = sample(model, "cab ", 0.8, 50, np.random.default_rng(7), top_k=3, top_p=0.9)
+    written = ""
+    while not stream.ended:
+        written += stream.next_chunk(None)
+    assert (stream.prompt, written) == ("cab ", "".join(whole))
+    likeliest = [
+        NextCharacter(own, settings(prompt, 0.8, 3, 0.9, 50, 7)).likeliest("cab a", 4)
+        for prompt in ("", "cab ")
+    ]
+    assert likeliest[0] == likeliest[1]
+
+
 def test_chunk_ends_after_time_slice(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = TextStream(model, settings("ab", 1.0, None, None, 100_000, 1))
     assert 0 < len(stream.next_chunk(None)) < 100_000
@@ -107,7 +123,8 @@ def test_next_character_has_probabilities_of_sampling(
     model: TrainedModel, temperature: float, top_k: int | None, top_p: float | None
 ) -> None:
     request = settings("ab", temperature, top_k, top_p, 1200, 7)
-    stream, chunks = TextStream(model, request), [request.prompt]
+    stream = TextStream(model, request)
+    chunks = [stream.prompt]
     while not stream.ended:
         chunks.append(stream.next_chunk(None))
     text, reader = "".join(chunks), NextCharacter(model, request)

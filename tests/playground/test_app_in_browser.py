@@ -107,7 +107,7 @@ def test_column_links_to_run_in_mlflow(chromium: Any, trained: Trained, tmp_path
     server = PlaygroundServer(tmp_path, *trained.path_overrides)
     page = PlaygroundPage(chromium, server.url)
     address = page.column("right").get_by_role("link", name="run in MLflow").get_attribute("href")
-    assert address == f"http://127.0.0.1:5000/#/runs/{trained.run_id}"
+    assert address == f"http://127.0.0.1:5000/#/runs/{trained.run_id}?workflowType=machine_learning"
     page.context.close()
     assert server.stop().rc == 0
 

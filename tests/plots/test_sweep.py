@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from src.common.job_result import JobResult
-from src.plots.sweep import marginal
+from src.common.job_result import JobResult, SearchHistory
+from src.plots.sweep import marginal, search_history
 
 
 def drawn(key: str, *points: tuple[str, float]) -> tuple[Any, str]:
@@ -48,3 +48,9 @@ def test_marginal_plots_mean_per_value() -> None:
     assert {job.get_linestyle() for job in jobs} == {"None"}
     for circles in (runs, jobs):
         assert [np.asarray(circle.get_ydata()).tolist() for circle in circles] == [[1.0], [2.0], [3.0]]
+
+
+@pytest.mark.parametrize("importances", [{"lr": 0.75, "hidden": 0.25}, {}])
+def test_search_history_shows_keys(importances: dict[str, float]) -> None:
+    drawing = search_history(SearchHistory([(1, 3.0), (3, 2.0), (4, 2.5)], importances))
+    assert all(f">{text}<" in drawing for text in ("best so far", "val/loss", *importances))

@@ -1,6 +1,7 @@
 """The benchmark programs run."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +39,14 @@ def test_call_depth_at_first_gradient() -> None:
     assert len(frames) <= 9
     assert summary.startswith(f"{len(frames)} frames of the project")
     assert int(modules.split()[0]) <= 60
+
+
+def test_cost_of_diagnostics_is_measured(tmp_path: Path) -> None:
+    paths = (f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}")
+    small = ("hidden=8", "max_epochs=0.02", "eval_every=10", "workers=1", "length=20", "figures=false")
+    process = run_process(
+        [sys.executable, "-m", "benchmarks.probing_cost", "--one", *small, *paths], env=environ()
+    )
+    training, measuring, count = map(float, process.out.splitlines()[-1].split())
+    assert 0 < measuring < training, process.err
+    assert count >= 2

@@ -80,7 +80,7 @@ def documented(mark: str, column: int = 0) -> set[str]:
 def test_files_are_documented(trained: Trained) -> None:
     existing = {file.name + "/" * file.is_dir() for file in trained.folder.iterdir()}
     owners = {"run.lock.owner", "sync.lock.owner"}  # owner files of locks
-    assert existing <= documented("run") <= existing | {"sweep.json"} | owners
+    assert existing <= documented("run") <= existing | {"sweep.json", "evaluation/"} | owners
     assert in_source("sweep.json")
     model = {file.name for file in (trained.folder / "model").iterdir()}
     assert {"weights.safetensors", "model.json"} <= model

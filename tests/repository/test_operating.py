@@ -47,7 +47,7 @@ def test_documented_message_exists(message: str) -> None:
         ("add --multirun", "train", ("hidden=64,128",)),
         ("quote a value", "train", ("tracking.experiment=a[b",)),
         ("a readable text file", "train", ("data=file", "data.path=nowhere.txt")),
-        ("expected text in", "train", ("data=file", "data.path={latin}")),
+        ("got byte 0x", "train", ("data=file", "data.path={latin}")),
         (
             "distinct characters",
             "train",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from src.models import serialization
 from tests.commands import run_process
 
 pytestmark = pytest.mark.slow
@@ -61,6 +62,8 @@ print(json.dumps({
     "default": predict(["when "]),
     "none": predict(["when "], length=0),
     "normalized": predict(["When?"], **chosen),
+    "own prompt": predict([None, "when "], **chosen),
+    "as typed": predict([sys.argv[4]], **chosen),
     "restricted": predict(["when "], **chosen, top_k=3, top_p=0.8),
     "not restricted": predict(["when "], **chosen, top_k=0, top_p=1.0),
     "likeliest of one": predict(["when "], **(chosen | {"length": 40}), top_k=1),
@@ -74,7 +77,8 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def outputs(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    arguments = (trained.uri, f"runs:/{trained.run_id}/model", json.dumps(OUT_OF_RANGE))
+    prompt = serialization.load(trained.folder / "model").prompt
+    arguments = (trained.uri, f"runs:/{trained.run_id}/model", json.dumps(OUT_OF_RANGE), prompt)
     excluded = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
     process = run_process(
         [sys.executable, "-I", "-c", ISOLATED_PROGRAM, *arguments],
@@ -126,6 +130,11 @@ def test_rows_seeds_and_restrictions(outputs: dict[str, Any]) -> None:
     assert outputs["restricted"] != outputs["alone"]
 
 
+def test_missing_prompt_is_that_of_run(outputs: dict[str, Any]) -> None:
+    assert outputs["own prompt"][0] == outputs["as typed"][0]
+    assert outputs["own prompt"][1] == outputs["alone"][0]
+
+
 def test_signature_lists_params(outputs: dict[str, Any]) -> None:
     params = {p["name"]: (p["type"], p["default"]) for p in json.loads(outputs["schema"]["params"])}
     assert params == {
@@ -141,7 +150,7 @@ def test_signature_lists_params(outputs: dict[str, Any]) -> None:
 
 def test_invalid_input_raises(outputs: dict[str, Any]) -> None:
     assert "'ß'" in outputs["unknown character"]
-    assert "abcdefghijklmnopqrstuvwxyz" in outputs["unknown character"]
+    assert "' abcdefghijklmnopqrs' and 7 more" in outputs["unknown character"]
     assert outputs["out of range"] == [
         f"MlflowException: {name}: expected {expected}, got {'null' if value is None else value}"
         for name, value, expected in OUT_OF_RANGE

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from src.models import serialization
 from tests.commands import TIME_LIMIT, RunCli, free_port
 from tests.conftest import ignore_mlflow_warnings
 from tests.processes import start, wait_for
@@ -91,10 +92,17 @@ def test_flat_payload_is_accepted(post_request: PostRequest) -> None:
     assert texts == post_request(request("when ", **params))[1]["predictions"]
 
 
+def test_null_is_prompt_of_run(post_request: PostRequest, trained: Any) -> None:
+    prompt = serialization.load(trained.folder / "model").prompt
+    params = {"temperature": 0.5, "length": 20, "seed": 2}
+    texts = post_request(request(prompt, **params))[1]["predictions"]
+    assert post_request({"prompt": None, **params}) == (200, texts)
+
+
 PAYLOADS = [
     (request("straße"), "prompt: expected only the 27 characters of the model's vocabulary"),
     ({"inputs": {"promt": ["when "]}}, "Model is missing inputs ['prompt']"),
-    ({"prompt": None}, "prompt: expected a text, got None"),
+    ({"prompt": 5}, "Can not safely convert int64"),
     ({"inputs": {"prompt": ["when "]}, "params": [1]}, "Parameters must be a dictionary"),
     ({}, "exactly one of the input fields"),
 ]

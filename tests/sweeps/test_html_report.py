@@ -11,6 +11,7 @@ import pytest
 
 from src.common.job_result import JobResult
 from src.sweeps.html_report import rank_results, render_page
+from src.tracking.mlflow_links import run_link
 
 
 class Reader(HTMLParser):
@@ -221,9 +222,16 @@ def test_jobs_link_to_their_run_and_files() -> None:
     server = "http://127.0.0.1:5000"
     text = render_page("sweep", rows, (server, "make ui"))
     links = [value for name, value in Reader(text).attributes if name == "href" and value and value[0] != "#"]
-    first = [f"{server}/#/runs/id0", "../../runs/20260101-a/"]
+    first = [run_link(server, "id0"), "../../runs/20260101-a/"]
     files = "../../runs/20260101-c/"
-    assert links == [*first, f"{server}/#/runs/id1", files, *first, f"{server}/#/runs/id1", files]
+    assert links == [
+        *first,
+        run_link(server, "id1"),
+        files,
+        *first,
+        run_link(server, "id1"),
+        files,
+    ]
     assert "while <code>make ui</code> runs" in text
     assert "MLflow" not in re.sub("<script>.*", "", render_page("sweep", rows), flags=re.DOTALL)
 

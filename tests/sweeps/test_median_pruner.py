@@ -11,13 +11,16 @@ from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 
 
-def write_job(runs: Path, number: int, *losses: float, status: str = "FINISHED", sweep: str = "s") -> None:
+def write_job(
+    runs: Path, number: int, *losses: float, status: str = "FINISHED", sweep: str = "s", digest: str = "text"
+) -> None:
     """Write a job with val/loss at steps 10, 20, ...; status "" leaves it running."""
     folder = runs / f"{sweep}-{number}"
     folder.mkdir(parents=True)
     Job(Sweep(sweep, "name", []), number, {}).write_job_note(folder)
     event_log = EventLog(folder)
-    event_log.start("e", "n", {}, {}, None)
+    data = {"name": "n", "digest": digest, "source": "s", "profile": {}}
+    event_log.start("e", "n", {}, {}, data)
     for at, loss in enumerate(losses, 1):
         event_log.metrics(10 * at, {"val/loss": loss})
     if status:
@@ -34,7 +37,7 @@ def should_prune(pruner: MedianPruner, step: int, loss: float) -> bool:
 def test_prunes_above_median_at_same_step(tmp_path: Path) -> None:
     for number in range(5):  # at step 10: 3.0 to 3.4, at step 20: 2.0 to 2.4
         write_job(tmp_path, number, 3 + number / 10, 2 + number / 10)
-    pruner = MedianPruner(tmp_path, "s")
+    pruner = MedianPruner(tmp_path, "s", "text")
     assert should_prune(pruner, 10, 3.21)
     assert not should_prune(pruner, 10, 3.2)  # a loss at the median is not pruned
     assert should_prune(pruner, 20, 2.21)
@@ -45,7 +48,7 @@ def test_prunes_above_median_at_same_step(tmp_path: Path) -> None:
 def test_median_uses_lowest_loss_so_far(tmp_path: Path) -> None:
     for number in range(5):
         write_job(tmp_path, number, 2.0, 5.0)
-    assert should_prune(MedianPruner(tmp_path, "s"), 20, 2.1)
+    assert should_prune(MedianPruner(tmp_path, "s", "text"), 20, 2.1)
 
 
 def test_median_uses_finished_jobs_of_same_sweep(tmp_path: Path) -> None:
@@ -54,16 +57,23 @@ def test_median_uses_finished_jobs_of_same_sweep(tmp_path: Path) -> None:
     write_job(tmp_path, 7, 2.0, status="FAILED")
     write_job(tmp_path, 8, 2.0, status="")
     write_job(tmp_path, 9, 2.0, sweep="another")
-    pruner = MedianPruner(tmp_path, "s")
+    pruner = MedianPruner(tmp_path, "s", "text")
     assert not should_prune(pruner, 10, 9.0)
     write_job(tmp_path, 10, 2.0)  # one more job finishes
     assert should_prune(pruner, 10, 9.0)
 
 
+def test_median_uses_jobs_on_same_text(tmp_path: Path) -> None:
+    for number in range(N_STARTUP_TRIALS):
+        write_job(tmp_path, number, 1.0, digest="another text")
+    assert not should_prune(MedianPruner(tmp_path, "s", "text"), 10, 2.0)
+    assert should_prune(MedianPruner(tmp_path, "s", "another text"), 10, 2.0)
+
+
 def test_first_evaluations_are_not_pruned(tmp_path: Path) -> None:
     for number in range(N_STARTUP_TRIALS):
         write_job(tmp_path, number, 2.0)
-    pruner = MedianPruner(tmp_path, "s")
+    pruner = MedianPruner(tmp_path, "s", "text")
     decisions = [pruner.should_prune(10 * k, 9.0) for k in range(1, N_WARMUP_EVALS + 2)]
     assert decisions == [False] * (N_WARMUP_EVALS - 1) + [True, True]
 

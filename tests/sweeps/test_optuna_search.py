@@ -173,6 +173,15 @@ def test_invalid_objectives_are_rejected(run_cli: RunCli, names: str) -> None:
     assert error.startswith(f"train: objectives: expected {expected}")
 
 
+@pytest.mark.parametrize("key", ["data", "data.path", "data.lowercase"])
+def test_search_over_texts_is_rejected(compose_search: Callable[..., Any], key: str) -> None:
+    config = compose_search()
+    with pytest.raises(
+        UserError, match=rf"^{key}: expected one text in a search, because losses of different "
+    ):
+        hydra_callback.validate_search(config, hydra_callback.paths_config(config), ["hidden", key])
+
+
 def test_sweep_name_of_search(compose_search: Callable[..., Any]) -> None:
     name, keys = "optuna search over hidden, lr", ["hidden", "lr"]
     assert hydra_callback.sweep_name(compose_search(), keys) == name
@@ -184,4 +193,4 @@ def test_sweep_name_of_search(compose_search: Callable[..., Any]) -> None:
 
 def test_single_value_is_not_swept() -> None:
     params = {"hidden": "8,16", "lr": "interval(1e-3,1e-1)", "model": "rnn"}
-    assert hydra_callback.swept_keys(["hidden=8", "clip=1,5"], params) == ["clip", "lr"]
+    assert list(hydra_callback.swept_overrides(["hidden=8", "clip=1,5"], params)) == ["clip", "lr"]

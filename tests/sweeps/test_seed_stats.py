@@ -56,7 +56,7 @@ def test_score_without_test_split(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert final_score(results) == "final_val/bpc"
     assert "final_val/bpc 3.6250 +- 0.7071" in describe_seeds(results)[0]
-    print_table(Sweep("id", "name", ["seed"]), results, None)
+    print_table(Sweep("id", "name", ["seed"]), results)
     table = capsys.readouterr().out
     assert ["final_val/bpc" in table, "test/bpc" in table, "4.1250" in table] == [True, False, True]
     assert final_score([*results, job_result(2, 1.0)]) == "test/bpc"

@@ -1,6 +1,6 @@
 """Registered models, and the names that find a run in MLflow."""
 
-import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from src.config.schema import PathsConfig
 from src.sweeps.summary import register_best
 from tests.commands import CommandResult, RunCli
 from tests.conftest import ignore_mlflow_warnings
-from tests.mlflow_queries import connect
+from tests.mlflow_queries import artifact_text, connect
 
 pytestmark = [pytest.mark.slow, ignore_mlflow_warnings]
 
@@ -75,7 +75,9 @@ def test_single_run_and_then_best_job_are_registered(registered: Registered) -> 
     assert connect(registered.uri).get_model_version("char-rnn", "1").aliases == []
 
 
+@pytest.mark.usefixtures("started_syncs")
 def test_registered_model_equals_run(registered: Registered, run_cli: RunCli, tmp_path: Path) -> None:
+    """The name of an alias is looked up in MLflow, which also receives the text."""
     import mlflow
 
     from src.tracking.mlflow_store import MlflowStore
@@ -90,7 +92,26 @@ def test_registered_model_equals_run(registered: Registered, run_cli: RunCli, tm
     for name, described in (("champion", f"run=champion: {best}"), (best, f"run {best}")):
         result = run_cli("sample", f"run={name}", "prompt=when ", "length=30", *registered.path_overrides)
         assert (result.rc, result.out) == (0, f"when {text}\n")
-        assert re.fullmatch(rf"{described}, hidden=\d+( seed=2)?, val/loss \d\.\d{{4}}\n", result.err)
+        assert re.fullmatch(rf"{described}, hidden=\d+ seed=2 [^,]*, val/loss \d\.\d{{4}}\n", result.err)
+        written = [file.path for file in client.list_artifacts(best, "samples") if "written" in file.path]
+        assert [artifact_text(client, client.get_run(best), file) for file in written] == [result.out]
+
+
+def test_registered_model_is_described(registered: Registered) -> None:
+    client = connect(registered.uri)
+    model, version = client.get_registered_model("char-rnn"), client.get_model_version("char-rnn", "2")
+    for text, address in ((model.description, "char-rnn@champion"), (version.description, "char-rnn/2")):
+        code = re.findall(r"```python\n(.*?)\n```", text, re.DOTALL)[0].splitlines()
+        assert len(code) == 3
+        assert (code[1], code[2]) == (
+            f'mlflow.set_tracking_uri("{registered.uri}")',
+            f'model = mlflow.pyfunc.load_model("models:/{address}")',
+        )
+    logged = client.get_logged_model(version.model_id)
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "char-rnn", "version": "2"}]
+    run = client.get_run(registered.run_ids[1])
+    assert version.description.startswith(f"val/loss **{run.data.metrics['val/loss']:.4f}**")
+    assert {m.key: m.value for m in logged.metrics}["val/loss"] == run.data.metrics["val/loss"]
 
 
 def test_registering_again_moves_alias(registered: Registered) -> None:
@@ -128,8 +149,9 @@ def test_failed_sweep_is_not_registered(
     loss: float | None, status: str, reason: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.tracking.mlflow_client.register", lambda *_: pytest.fail("registered"))
-    best = loss and JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics={"val/loss": loss})
-    register_best(best or None, PathsConfig("o", "d"), status)
+    metrics = {} if loss is None else {"val/loss": loss}
+    results = [JobResult("hidden=8", 0, {"hidden": "8"}, "id", "FINISHED", metrics=metrics)]
+    register_best(results, PathsConfig("o", "d"), status)
     assert capsys.readouterr().err == f"not registered: {reason}\n"
 
 
@@ -165,16 +187,6 @@ def test_latest_and_best_by_end_time_and_loss(run_ids: dict[str, str], trained: 
     assert store.find(run_ids["failed"]).name == "failed"
     jobs = [store.find_job(digest) for digest in ("long", "short", "failed")]
     assert [job and job.name for job in jobs] == ["long", None, None]  # the second one was pruned
-
-
-def test_sample_is_saved_with_run(run_cli: RunCli, trained: Any) -> None:
-    settings = ["prompt=when in ", "temperature=0.9", "seed=3", "length=70", *trained.path_overrides]
-    text = run_cli("sample", f"run={trained.run_id}", *settings).out
-    assert re.fullmatch(r"when in .{70}\n", text)
-    digest = hashlib.sha256(b"when in ").hexdigest()[:6]  # each prompt has its own file
-    name = f"written_{digest}_temperature_0.9_seed_3_length_70.txt"
-    saved_file = trained.outputs / "artifacts" / trained.run_id / "artifacts" / "samples" / name
-    assert saved_file.read_text() == text
 
 
 def test_unknown_name_is_rejected(trained: Any) -> None:

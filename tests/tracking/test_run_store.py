@@ -3,22 +3,28 @@
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.config.schema import PathsConfig, TrackingConfig
 from src.data.normalization import Normalization
 from src.data.vocabulary import Vocabulary
 from src.models import serialization
 from src.models.serialization import TrainedModel
 from src.rnn.parameters import RNNConfig
+from src.tracking import run_store
 from src.tracking.directory_store import DirectoryStore
 from src.tracking.event_log import NAME, EventLog
 from src.tracking.run_record import RunRecord
-from src.tracking.run_store import find_folder
+from src.tracking.run_store import find_folder, open_store
+from src.tracking.sync_state import TRACKING, SyncState
 
 
 class Outputs:
@@ -61,11 +67,11 @@ def test_run_record_content(outputs: Outputs) -> None:
     run = RunRecord.load(folder)
     assert 0 < run.start_time <= run.end_time
     expected = RunRecord(
-        "one", "rnn one", "FINISHED", "max_epochs", run.start_time, run.end_time, folder=folder,
+        "one", "rnn one", "FINISHED", "max_epochs", run.start_time, run.end_time, experiment="e",
         params={"hidden": "8", "clip": "null", "data": "tiny"}, tags={"job_digest": "j"},
         data_digest="d" * 64, metrics={"val/loss": 1.5}, curves={"val/loss": [(10, 3.0), (20, 1.5)]},
         samples=[{"temperature": 0.5, "text": "a\udcff"}], config={"hidden": 8},
-        scores={"val/loss": 1.5, "weights_sha256": "0"},
+        scores={"val/loss": 1.5, "weights_sha256": "0"}, folder=folder,
     )  # fmt: skip
     assert run == expected
     event_log = EventLog(folder)
@@ -96,6 +102,22 @@ def test_best_compares_runs_with_same_text(outputs: Outputs) -> None:
     assert outputs.store.find("best", data_digest="e" * 64).run_id == "another text"
     with pytest.raises(UserError, match=r"^run: expected a finished run on the configured text "):
         outputs.store.find("best", data_digest="f" * 64)
+
+
+def test_best_in_mlflow_compares_runs_with_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of runs that did not log which text they read."""
+    from src.tracking.mlflow_store import MlflowStore
+
+    asked: list[str] = []
+
+    def search(_: Any, where: str, *__: object) -> list[Any]:
+        asked.append(where)
+        return [SimpleNamespace(data=SimpleNamespace(tags={}))] if len(asked) == 1 else []
+
+    monkeypatch.setattr(MlflowStore, "_search", search)
+    with pytest.raises(UserError, match=r"^run: expected a finished run in experiment e, got none"):
+        MlflowStore("http://unused", "e", tmp_path).find("best")
+    assert asked[1].endswith("AND tags.data_digest = ''")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +180,63 @@ def test_job_is_found_by_digest(outputs: Outputs) -> None:
     assert (row.run_id, row.number, row.reused, row.loss) == ("done", 2, True, 1.5)
 
 
+class MlflowAnswer:
+    """In place of the MlflowStore: its answer to every question."""
+
+    def find(self, query: str, *_: str) -> RunRecord:
+        return RunRecord(f"{query} of MLflow")
+
+    def finished(self) -> list[RunRecord]:
+        return [RunRecord("of MLflow")]
+
+
+def test_runs_of_own_database_are_found_in_directories(
+    outputs: Outputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started_syncs: list[list[Path]]
+) -> None:
+    asked: list[MlflowAnswer] = []
+
+    def ask(_: PathsConfig) -> MlflowAnswer:
+        asked.append(MlflowAnswer())
+        return asked[-1]
+
+    monkeypatch.setattr(run_store, "mlflow_store", ask)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    paths = PathsConfig(str(tmp_path), "", TrackingConfig("mlflow", None, "e", None))
+    own, other = (tmp_path / "artifacts").as_uri(), (tmp_path / "other").as_uri()
+    for name, artifacts, run_id, loss in (
+        ("best", own, "a" * 32, 1.2), ("deleted", own, "b" * 32, 1.1), ("here", own, "", 1.3),
+        ("elsewhere", other, "c" * 32, 1.0), ("untracked", "", "", 0.9),
+    ):  # fmt: skip
+        folder = outputs.add(name, loss=loss)
+        if artifacts:
+            (folder / TRACKING).write_text(json.dumps({"uri": "sqlite://", "artifacts": artifacts}))
+        if run_id:
+            SyncState(1, run_id, "1", True).save(folder)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("CREATE TABLE runs (run_uuid, lifecycle_stage)")
+        stages = [("a" * 32, "active"), ("b" * 32, "deleted"), ("c" * 32, "active")]
+        database.executemany("INSERT INTO runs VALUES (?, ?)", stages)
+    store = open_store(paths)
+    assert [run.run_id for run in store.finished()] == ["here", "a" * 32]  # "here" is not uploaded yet
+    for query, name in (("latest", "here"), ("best", "best"), ("a" * 32, "best"), ("here", "here")):
+        assert store.find(query).folder == outputs.runs / name
+    best = store.find("best")
+    assert best.describe("best").startswith(f"run=best: {'a' * 32}, rnn best, val/loss 1.2000, the lowest on")
+    store.save_files(best, {"note.txt": lambda file: file.write_text("kept")})
+    assert started_syncs == [[outputs.runs / "best"]]
+    assert asked == []
+    other_experiment = open_store(attrs.evolve(paths, tracking=attrs.evolve(paths.tracking, experiment="f")))
+    for query in ("latest", "best"):
+        assert other_experiment.find(query).run_id == f"{query} of MLflow"
+    event_log = EventLog(outputs.runs / "here")
+    event_log.resume()  # and still trained: MLflow has its last result
+    event_log.file.close()
+    for query in ("champion", "b" * 32, "deleted", "elsewhere", "untracked", "here"):
+        assert store.find(query).run_id == f"{query} of MLflow"
+    assert [run.run_id for run in store.finished()] == ["of MLflow"]  # with the aliases
+    assert len(asked) == 2  # once per store
+
+
 def test_model_and_files_of_run(outputs: Outputs) -> None:
     folder = outputs.add("one")
     architecture = RNNConfig(3, 4)
@@ -167,5 +246,5 @@ def test_model_and_files_of_run(outputs: Outputs) -> None:
     run = outputs.store.find("one")
     assert outputs.store.load_model(run).params.tobytes() == flat.tobytes()
     assert outputs.store.load_config(run) == {"hidden": 8}
-    outputs.store.save_file(run, "note.txt", lambda file: file.write_text("kept"))
+    outputs.store.save_files(run, {"note.txt": lambda file: file.write_text("kept")})
     assert (folder / "note.txt").read_text() == "kept"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
-from src.tracking.sync_state import STALE_REASON, SyncState
+from src.common.files import write_text
+from src.tracking.run_record import read_events
+from src.tracking.sync_state import STALE_REASON, SyncState, add_files
 from tests.commands import RunCli
 from tests.conftest import ignore_mlflow_warnings
 from tests.mlflow_queries import (
@@ -55,6 +57,22 @@ def test_growing_event_log_is_synced_once(
     SyncState(content.index(b"\n") + 1, run_id).save(folder)  # a crash between upload and saved state
     assert upload_to_shared_store(trained, folder).run_id == run_id
     check_upload()
+
+
+@pytest.mark.usefixtures("started_syncs")
+def test_file_added_after_end_is_uploaded(client: Any, trained: Any, tmp_path: Path) -> None:
+    folder = copy_event_log(trained, tmp_path / "run", "added")
+    upload_to_shared_store(trained, folder)
+    for name in ("a.txt", "gone.txt", "b.txt"):
+        write_text(folder / "samples" / name, f"the text of {name}")
+    add_files(folder, ["samples/a.txt", "samples/gone.txt", "samples/b.txt"])
+    (folder / "samples" / "gone.txt").unlink()  # a person deleted it before the upload
+    state = upload_to_shared_store(trained, folder)
+    run = only_run(client, "added")
+    for name in ("a.txt", "b.txt"):
+        assert artifact_text(client, run, f"samples/{name}") == f"the text of {name}"
+    assert (run.info.status, run.info.end_time) == ("FINISHED", read_events(folder).end_time)
+    assert state.is_complete(folder)
 
 
 def test_event_log_without_end_is_marked_failed(client: Any, trained: Any, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from src.common.errors import UserError
-from src.common.file_lock import acquire
+from src.common.file_lock import acquire, is_locked
 from src.tracking import sync_state
 from src.tracking.event_log import NAME, EventLog, read_lines
+from src.tracking.run_record import read_events
 from src.tracking.sync_state import STATE, TRACKING, SyncState, load_store
 from tests.commands import TIME_LIMIT, RunCli
 from tests.conftest import ignore_mlflow_warnings
@@ -101,6 +102,25 @@ def test_resumed_run_becomes_stale_again(tmp_path: Path) -> None:
     event_log.file.close()
     assert sync_state.close_stale_runs(tmp_path) == [folder]
     assert [record["kind"] for record in records(folder)] == ["start", "end", "resumed", "end"]
+
+
+def test_file_added_to_run_is_logged_and_run_stays_ended(
+    tmp_path: Path, started_syncs: list[list[Path]]
+) -> None:
+    """A run that was resumed and killed is closed before."""
+    ended, killed = tmp_path / "runs" / "ended", tmp_path / "runs" / "killed"
+    new_event_log(ended).end("FINISHED", "max_epochs")
+    new_event_log(killed).file.close()
+    for folder in (ended, killed):
+        sync_state.add_files(folder, ["samples/a.txt", "evaluation/b.json"])
+        *_, end, first, second = records(folder)
+        assert end["kind"] == "end"
+        assert first == {"kind": "added", "path": "samples/a.txt", "folder": "samples"}
+        assert second == {"kind": "added", "path": "evaluation/b.json", "folder": "evaluation"}
+        assert not is_locked(folder)
+    assert sync_state.close_stale_runs(tmp_path) == []
+    assert started_syncs == [[ended], [killed]]
+    assert [read_events(folder).status for folder in (ended, killed)] == ["FINISHED", "FAILED"]
 
 
 def test_ended_runs_are_not_read_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
