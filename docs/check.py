@@ -133,7 +133,7 @@ def relation(found: Array, expected: Array) -> str | None:
 
 
 def main() -> int:
-    names = list(EXERCISES) if sys.argv[1:] == ["all"] else sys.argv[1:]
+    names = list(EXERCISES) if "all" in sys.argv[1:] else sys.argv[1:]
     try:
         if not names or not set(names) <= EXERCISES.keys():
             got = " ".join(name for name in names if name not in EXERCISES) or "nothing"
@@ -143,7 +143,8 @@ def main() -> int:
 
             functions = [getattr(exercises, name) for name in names]
         except Exception as error:  # whatever the students wrote
-            raise UserError(f"check: expected docs/exercises.py to be importable, got {error!r}") from error
+            line = f"{type(error).__name__}: {error}"
+            raise UserError(f"check: expected docs/exercises.py to be importable, got {line}") from error
     except UserError as error:
         echo_err(str(error))
         return 2

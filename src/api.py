@@ -87,8 +87,7 @@ class CharRNN:
         trainer = Trainer(self.config, corpus)
         with single_blas_thread():
             self.result = trainer.fit(NullLogger(), [EarlyStopping(self.config.patience)])
-        params = self.result.params.copy()
-        self._model = TrainedModel(trainer.architecture, params, corpus.vocabulary, corpus.normalization)
+        self._model = trainer.model(self.result.params.copy())
         return self
 
     def score(self, text: str) -> Score:
@@ -111,7 +110,7 @@ class CharRNN:
 
     def sample(
         self,
-        prompt: str = "",
+        prompt: str | None = None,
         length: int | None = None,
         temperature: float | None = None,
         rng: np.random.Generator | None = None,
@@ -119,7 +118,8 @@ class CharRNN:
         """Generate text after a prompt, without repeating the prompt.
 
         Args:
-            prompt: Text that the network reads first; "" (the default): the first character is random.
+            prompt: Text that the network reads first; None (the default): the key `prompt`, or the
+                beginning of the validation split. With "", the first character is random.
             length: Number of characters; None (the default): the key `length`.
             temperature: Divisor of the logits, >= 0; None (the default): the key `temperature`.
             rng: Generator of the random numbers; None (the default): a new one with the key `seed`.
@@ -133,6 +133,7 @@ class CharRNN:
         given = {"length": length, "temperature": temperature}
         config = evolve(self.config, {key: value for key, value in given.items() if value is not None})
         rng = rng or np.random.default_rng(config.seed)
+        prompt = self.model.prompt if prompt is None else prompt
         return "".join(sample(self.model, prompt, config.temperature, config.length, rng))
 
     def save(self, folder: str | Path) -> None:

@@ -31,9 +31,8 @@ def test_same_weights_as_the_command(trained: Trained) -> None:
     run = CharRNN.load(trained.folder / "model")
     assert found.model.params.tobytes() == run.model.params.tobytes()
     assert found.model.vocabulary == run.model.vocabulary
-    prompt = "shall i compare thee "
-    (during,) = [part for part in (trained.folder / "samples").iterdir() if "0.7" in part.name]
-    assert found.sample(prompt, length=60) in during.read_text("utf-8")
+    text = (trained.folder / "samples" / "temperature_0.7.txt").read_text("utf-8")
+    assert text == f"{run.model.prompt}{found.sample(length=120)}\n", "the sample of the run"
 
 
 def test_saved_network_is_the_same(net: CharRNN, tmp_path: Path) -> None:
@@ -48,6 +47,8 @@ def test_saved_network_is_the_same(net: CharRNN, tmp_path: Path) -> None:
 
 def test_keys_and_generator(net: CharRNN) -> None:
     assert len(net.sample("so")) == 7, "the key length"
+    assert net.sample() == net.sample(net.model.prompt) != net.sample("")
+    assert net.model.prompt
     assert net.sample("so", 20, rng=np.random.default_rng(net.config.seed)) == net.sample("so", 20)
     assert net.sample("so", 20, rng=np.random.default_rng(2)) != net.sample("so", 20)
     assert "\r" not in net.model.vocabulary.characters

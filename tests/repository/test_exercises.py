@@ -164,7 +164,7 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "\nclip_norm: 1 of 1 result wrong\n" in capsys.readouterr().out
     monkeypatch.delattr(exercises, "clip_norm")
     assert main() == 2
-    assert "check: expected docs/exercises.py to be importable, got Attr" in capsys.readouterr().err
+    assert "check: expected docs/exercises.py to be importable, got Attribute" in capsys.readouterr().err
     for names in ([], ["adam"]):
         monkeypatch.setattr("sys.argv", ["check", *names])
         assert main() == 2
