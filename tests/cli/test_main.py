@@ -55,7 +55,6 @@ INVALID_OVERRIDES = [
     ("train", "optimizer._target_=os.system", "optimizer._target_", "a subclass of", "os.system"),
     ("train", "+optimizer.beta3=2", "optimizer.beta3", "a key of adam"),
     ("train", "~optimizer.eps", "optimizer.eps", "a value", "none"),
-    ("train", "prompt=null", "prompt", "a text", "null"),
     ("train", "prompt=???", "prompt"),
     ("train", "hidden=${nothing}", "hidden", "nothing"),
     ("train", "--nonsense", "--nonsense"),

@@ -238,7 +238,7 @@ RUSSIAN = "Мороз и солнце; день чудесный!\n" * 9
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (gzip.compress(b"text"), f"{PLAIN_TEXT} a gzip archive in a.txt: unpack it first"),
+        (gzip.compress(b"text", mtime=0), f"{PLAIN_TEXT} a gzip archive in a.txt: unpack it first"),
         (bz2.compress(b"text"), f"{PLAIN_TEXT} a bzip2 archive in a.txt: unpack it first"),
         (lzma.compress(b"text"), f"{PLAIN_TEXT} an xz archive in a.txt: unpack it first"),
         (b"PK\3\4\x14\0\6\0", f"{PLAIN_TEXT} a zip archive, or a document such as .docx or .epub in a.txt: "
