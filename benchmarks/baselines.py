@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 VOCABULARY = 27
 CHARACTERS = 200_000
@@ -65,6 +66,50 @@ def numpy_train(case: Case) -> Steps:
     def steps(count: int) -> None:
         for _ in range(count):
             trainer.train_step()
+
+    return steps
+
+
+def untiled_train(case: Case) -> Steps:
+    """This project's training loop with whole matrix products, not cut into tiles; one process."""
+    from src.rnn import blocked_matmul
+    from src.rnn.blocked_matmul import Tiling
+
+    assert case.threads == 1, "workers would import the module unchanged"
+    for owner, name, uncut in (
+        (Tiling, "for_shape", lambda batch, units: Tiling(batch, units, batch, units)),
+        (blocked_matmul, "k_chunk", lambda v, n: n),
+        (blocked_matmul, "n_chunk", lambda v, n, h: n),
+    ):
+        setattr(owner, name, uncut)
+    return numpy_train(case)
+
+
+def reference_train(case: Case, dtype: str) -> Steps:
+    """The same training loop on src/rnn/reference.py: the equations, step by step."""
+    import numpy as np
+
+    from src.data.batches import ShuffledWindows
+    from src.rnn.network import zero_state
+    from src.rnn.optimizers import Adam, clip_norm, global_norm
+    from src.rnn.parameters import RNNConfig, initialize
+    from src.rnn.reference import loss_and_gradient
+
+    rng = np.random.default_rng(0)
+    architecture = RNNConfig(VOCABULARY, case.hidden, case.cell, case.layers)
+    params = initialize(architecture, "uniform", rng, np.dtype(dtype))
+    start = zero_state(architecture, case.batch, params.dtype)
+    adam = Adam(0.9, 0.999, 1e-8)
+    state = adam.state(params)
+    tokens = rng.integers(0, VOCABULARY, CHARACTERS).astype(np.uint8)
+    batches = ShuffledWindows(tokens, case.seq_len, case.batch, 1, rng)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            ids, targets, _ = batches.next()
+            _, gradient = loss_and_gradient(architecture, params, ids, targets, start)
+            clip_norm(gradient, global_norm(gradient), CLIP)
+            adam.update(state, params, gradient, LR)
 
     return steps
 
@@ -202,8 +247,11 @@ def sgemm(case: Case) -> Steps:
     return steps
 
 
-PROGRAMS = {
+PROGRAMS: dict[str, Callable[[Case], Steps]] = {
     "numpy": numpy_train,
+    "untiled": untiled_train,
+    "reference": partial(reference_train, dtype="float32"),
+    "reference-float64": partial(reference_train, dtype="float64"),
     "torch": torch_train,
     "naive": naive_train,
     "numpy-sample": numpy_sample,

@@ -27,7 +27,8 @@ from src.common.files import write_text
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
-PAGES = ("from-scratch.md", "backpropagation.md", "gated-cells.md", "training-and-sampling.md")
+LESSONS = ("from-scratch.md", "backpropagation.md", "gated-cells.md", "training-and-sampling.md")
+PAGES = (*LESSONS, "solutions.md", "python.md")
 
 PART = re.compile(r'"([^"]+)"(?: to "([^"]+)")?')
 QUOTE = re.compile(rf"<!-- code: (\S+) (\S+)((?:,? {PART.pattern})*) -->")

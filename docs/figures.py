@@ -1,4 +1,4 @@
-"""Draws the figures of docs/ from short, repeatable training runs: `python -m docs.figures`.
+"""Draws the figures of docs/, diagrams and short, repeatable training runs: `python -m docs.figures`.
 
 Takes half a minute. Axes have units, and lines differ in black and white.
 """
@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from threadpoolctl import threadpool_limits
 
+from docs.diagrams import DIAGRAMS, svg
+from src.common.files import write_text
 from src.data import sources
 from src.data.batches import ShuffledWindows
 from src.data.corpus import Corpus, CorpusConfig, prepare
@@ -240,6 +242,8 @@ DRAWN = (reach_of_wh, reach_of_cells, clipping, stopping, temperature)
 
 
 def main() -> int:
+    for diagram in DIAGRAMS:
+        write_text(FIGURES / f"{diagram.__name__}.svg", svg(diagram))
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         corpus = sonnets(Path(folder))
         for draw in DRAWN:

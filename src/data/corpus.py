@@ -263,15 +263,50 @@ def make(
             "data.path: expected a text that does not change, got one that changed while it was read: "
             "try again"
         )
-    check_length(count, settings.split, seq_len)
-    vocabulary = Vocabulary.of(distinct, max_vocabulary)
-    if len(vocabulary) < 2:
-        raise UserError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
+    vocabulary = _vocabulary_of(distinct, count, settings.split, seq_len, max_vocabulary)
     tokens_sha256 = write_tokens(folder / "text.txt", count, vocabulary, folder / "tokens.npy")
     write_json(folder / "vocab.json", list(vocabulary.characters))
     source = {"sha256": sha256, "bytes": size, "name": name, "files": files}
     manifest = _manifest_of(source, settings, count, vocabulary, tokens_sha256)
     write_json(folder / "manifest.json", manifest)
+
+
+def _vocabulary_of(
+    distinct: str, count: int, shares: tuple[float, float, float], seq_len: int, max_vocabulary: int
+) -> Vocabulary:
+    """Return the vocabulary of a text of `count` characters.
+
+    Raises:
+        UserError: The text is too short, or has too few or too many distinct characters.
+    """
+    check_length(count, shares, seq_len)
+    vocabulary = Vocabulary.of(distinct, max_vocabulary)
+    if len(vocabulary) < 2:
+        raise UserError(f"data: expected at least 2 distinct characters, got {len(vocabulary)}")
+    return vocabulary
+
+
+def corpus_of_text(text: str, data: DataConfig, seq_len: int) -> Corpus:
+    """Prepare a text in memory, as `prepare` does on disk.
+
+    Args:
+        text: The text.
+        data: Keys of the group `data`; its source and its encoding are not used.
+        seq_len: Length of a window, in characters.
+
+    Returns:
+        The corpus; it has no folder.
+
+    Raises:
+        UserError: The text is too short, or has too few or too many distinct characters.
+    """
+    normalization = Normalization(data.lowercase, data.letters_only, data.collapse_spaces)
+    normal = normalization.apply("".join(characters([text.encode()], "utf-8")))
+    first, second, third = data.split
+    shares = (first, second, third)
+    vocabulary = _vocabulary_of(normal, len(normal), shares, seq_len, data.max_vocabulary)
+    tokens, digest = vocabulary.encode(normal), hashlib.sha256(normal.encode()).hexdigest()
+    return Corpus(Path(), "text", digest, vocabulary, normalization, tokens, bounds_of(tokens.size, shares))
 
 
 def _manifest_of(

@@ -82,11 +82,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def encode(self, text: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def encode(self, text: str, name: str = "prompt") -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Encode a text as ids.
 
         Args:
             text: The text, normalized as that of the corpus.
+            name: What the text is, for the message.
 
         Returns:
             Ids, shape (len(text),), uint8 for a vocabulary of at most 256 characters, else uint16.
@@ -103,7 +104,7 @@ class Vocabulary:
         if unknown.any():
             missing = text[int(np.argmax(unknown))]
             raise UserError(
-                f"prompt: expected only the {len(self)} characters of the model's vocabulary "
+                f"{name}: expected only the {len(self)} characters of the model's vocabulary "
                 f"({self.listed()}), got {missing!r}"
             )
         return ids.astype(np.uint8) if len(self) <= 256 else ids.astype(np.uint16)

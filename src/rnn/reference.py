@@ -124,7 +124,7 @@ def loss_and_gradient(
 
     Args:
         architecture: Sizes of the network; the cell is `rnn` (with tanh), `gru` or `lstm`.
-        params: Flat vector of the parameters, float64, shape (n,).
+        params: Flat vector of the parameters, shape (n,).
         ids: Input ids, shape (T, B).
         targets: Ids of the next characters, shape (T, B).
         state: Initial state of each layer, shape (L, S, B, H).
@@ -136,7 +136,7 @@ def loss_and_gradient(
     gradient = np.zeros_like(params)
     p, g = unflatten(architecture, params), unflatten(architecture, gradient)
     states: list[State] = [tuple(layer_state) for layer_state in state]
-    one_hot = np.eye(architecture.vocab)
+    one_hot = np.eye(architecture.vocab, dtype=params.dtype)
     loss, history = 0.0, []
 
     for ids_t, targets_t in zip(ids, targets, strict=True):  # forward

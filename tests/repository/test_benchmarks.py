@@ -10,8 +10,14 @@ from tests.commands import environ, run_process
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("program", ["numpy", "naive", "numpy-sample", "sgemm"])  # PyTorch is not installed
+PROGRAMS = [  # PyTorch is not installed
+    *((program, cell) for program in ("numpy", "numpy-sample") for cell in ("rnn", "gru", "lstm")),
+    *(("naive", "rnn"), ("sgemm", "rnn"), ("untiled", "gru")),
+    *(("reference", "rnn"), ("reference-float64", "lstm")),
+]
+
+
+@pytest.mark.parametrize(("program", "cell"), PROGRAMS)
 def test_baseline_program_runs_requested_steps(program: str, cell: str) -> None:
     layers, threads = "2" if program == "numpy" else "1", "1"
     sizes = ("8", "5", "4", layers, threads)  # hidden, seq_len, batch, layers, threads

@@ -1,12 +1,16 @@
 """Pages of docs/: quotes match the source, examples print the shown output, links resolve."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 from docs import build, examples
-from docs.build import DOCS, FENCE, PAGES, PRINTS, render, run
+from docs.build import DOCS, FENCE, LESSONS, PAGES, PRINTS, render, run
+from docs.diagrams import DIAGRAMS, svg
 from src.common.errors import UserError
 
 ALL = sorted(DOCS.glob("*.md"))  # all pages
@@ -52,9 +56,9 @@ def example(code: str, prints: str = "") -> str:
 def test_page_is_up_to_date(name: str) -> None:
     page = (DOCS / name).read_text(encoding="utf-8")
     assert render(page, name) == page, "out of date: make docs"
-    assert page.count("<!-- code:") >= 5
+    assert page.count("<!-- code:") >= 5 or name not in LESSONS
     assert page.count(PRINTS) >= 2
-    assert name == PAGES[0] or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
+    assert name in (PAGES[0], "python.md") or f"]({name})" in (DOCS / PAGES[0]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -171,5 +175,18 @@ def test_figures_exist_and_are_used() -> None:
 def test_every_figure_has_a_function_that_draws_it() -> None:
     drawing = (DOCS / "figures.py").read_text(encoding="utf-8")
     drawn = re.findall(r"^DRAWN = \((.*)\)$", drawing, re.MULTILINE)[0].split(", ")
-    assert {f"{name}.png" for name in drawn} <= {file.name for file in (DOCS / "figures").iterdir()}
+    files = {file.name for file in (DOCS / "figures").iterdir()}
+    assert {f"{name}.png" for name in drawn} | {f"{diagram.__name__}.svg" for diagram in DIAGRAMS} == files
     assert all(f"def {name}(corpus: Corpus) -> Figure:" in drawing for name in drawn)
+
+
+@pytest.mark.parametrize("diagram", DIAGRAMS, ids=lambda diagram: diagram.__name__)
+def test_diagram_is_up_to_date_with_title_and_description(diagram: Callable[[], Figure]) -> None:
+    image = (DOCS / "figures" / f"{diagram.__name__}.svg").read_text(encoding="utf-8")
+    assert image == svg(diagram), "out of date: make docs"
+    root = ElementTree.fromstring(image)
+    texts = {child.tag.rpartition("}")[2]: child.text or "" for child in root}
+    assert root.get("role") == "img"
+    assert 10 < len(texts["title"]) < 60
+    assert len(texts["desc"]) > 200
+    assert texts["desc"].startswith(texts["title"])
