@@ -97,7 +97,9 @@ class Job:
     @property
     def run_name(self) -> str:
         """The name, then the other overrides that affect the result: two sweeps may sweep the same values."""
-        fixed = [f"{key}={value}" for key, value in self.overrides.items() if key not in self.swept]
+        spelled = {"True": "true", "False": "false", "None": "null"}  # Hydra's sweeper writes Python's names
+        others = {key: value for key, value in self.overrides.items() if key not in self.swept}
+        fixed = [f"{key}={spelled.get(value, value)}" for key, value in others.items()]
         return " ".join([self.name, *semantic_overrides(fixed)])
 
     @property

@@ -85,14 +85,14 @@ def test_interrupted_job_is_resumed(
     assert (end_event["status"], end_event["reason"]) == ("FINISHED", "interrupted")
     again = command("src.train", *overrides).check()
     assert "reused" not in again.err
-    assert f"hidden=8: resuming run {folder.name} from step 30\n" in again.err
+    assert f"hidden=8 | resuming run {folder.name} from step 30\n" in again.err
     assert weights(folder) == weights(uninterrupted[8])
     new = [point for point in points(folder) if point not in points(uninterrupted[8])]
     assert {name for _, name, _ in new} - {"val/loss", "val/bpc"} <= {
         name for step, name, _ in points(uninterrupted[8]) if step in (0, STEPS + 1)
     }, "only the points of the first end differ"
     third = command("src.train", *overrides)
-    assert third.err.count(": reused run ") == 2
+    assert third.err.count(" | reused run ") == 2
 
 
 def test_parallel_jobs_are_resumed(data: Path, tmp_path: Path, command: RunCli) -> None:

@@ -46,7 +46,8 @@ def test_num_samples_are_printed_and_saved(sample_run: RunCli, trained: Any) -> 
 def test_top_k_and_top_p_are_off_by_default(sample_run: RunCli, trained: Any) -> None:
     unrestricted = sample_run()
     loss = trained.curve("val/loss")[-1][1]
-    assert unrestricted.err == f"run {trained.run_id}, rnn hidden=32 smallshake, val/loss {loss:.4f}\n"
+    name = "rnn hidden=32 max_epochs=0.5 eval_every=100 length=120 smallshake"
+    assert unrestricted.err == f"run {trained.run_id}, {name}, val/loss {loss:.4f}\n"
     assert unrestricted.out == sample_run("top_k=null", "top_p=null", "num_samples=1").out
     assert unrestricted.out == sample_run("top_k=27", "top_p=1").out
     assert unrestricted.out != sample_run("top_p=0.3").out

@@ -73,7 +73,8 @@ def test_model_has_scores_description_and_example(client: Any, mlflow_run: Any, 
     assert len(code.splitlines()) == 3
     names: dict[str, Any] = {}
     exec(code, names)
-    assert names["model"].input_example == {"prompt": ["shall i compare thee "]}
+    described = json.loads((trained.folder / "model" / "model.json").read_text())
+    assert names["model"].input_example == {"prompt": [described["prompt"]]}
     written = names["model"].predict(names["model"].input_example, params={"length": 20})
     assert len(written[0]) == 20
     mlflow.set_tracking_uri(trained.uri)

@@ -33,7 +33,7 @@ INVALID_COMMAND_LINES = [
             ("warandpeace=none.txt", ("warandpeace", "none.txt")),
             ("warandpeace=text.txt", ("warandpeace", "sha256", "text.txt")),
             ("tinyshakespeare=text.txt", ("tinyshakespeare", "sha256", "text.txt")),
-            ("tinyshakespeare=.", ("tinyshakespeare", "readable text file")),
+            ("tinyshakespeare=.", ("tinyshakespeare", "got another text")),
         )
     ),
     Case("reproduce", ("warandpeace=text.txt", *PATHS), ("warandpeace", "regular file"), named_pipe,

@@ -50,5 +50,5 @@ def test_selected_tests_of_mutation() -> None:
     every = names()
     assert {"test_loss.py", "test_cells.py", "test_batches.py", "test_corpus.py"} <= every
     assert not {"test_peers.py", "test_trainer.py", "test_pipeline.py", Path(__file__).name} & every
-    assert names("rnn.optimizers") == {"test_optimizers.py"}
+    assert names("rnn.optimizers") == {"test_optimizers.py", "test_public_names.py"}
     assert names("data.sources") == {"test_corpus.py", "test_sources.py"}
