@@ -107,7 +107,7 @@ def test_registered_model_is_described(registered: Registered) -> None:
             f'mlflow.set_tracking_uri("{registered.uri}")',
             f'model = mlflow.pyfunc.load_model("models:/{address}")',
         )
-    logged = client.get_logged_model(version.model_id)
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "char-rnn", "version": "2"}]
     run = client.get_run(registered.run_ids[1])
     assert version.description.startswith(f"val/loss **{run.data.metrics['val/loss']:.4f}**")
@@ -168,7 +168,12 @@ def run_ids(client: Any) -> dict[str, str]:
         ("failed", "train", 4000, 9500, 0.1, "FAILED"),
         ("parent", "sweep", 500, 9900, 0.1, "FINISHED"),
     ):
-        tags = {"stage": stage, "job_digest": name, "stop_reason": "pruned" if name == "short" else ""}
+        tags = {
+            "stage": stage,
+            "data_digest": "text",
+            "job_digest": name,
+            "stop_reason": "pruned" if name == "short" else "",
+        }
         run_id = client.create_run(experiment, start, tags, name).info.run_id
         if loss is not None:
             client.log_metric(run_id, "val/loss", loss)
