@@ -13,8 +13,8 @@ from src.config.schema import EXPERIMENTS as NAMES
 from src.config.schema import SUB_EXPERIMENTS
 from src.experiments.claims import Claim, Preset, check_claims, read_claims
 from src.experiments.results import render_page, section
-from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, build_arguments, get_experiment, run
-from tests.commands import PROJECT, TIME_LIMIT
+from src.experiments.runner import EXPERIMENTS, FOLDER, QUICK, RUNS, build_arguments, get_experiment, run
+from tests.commands import PROJECT
 from tests.page_checks import check_layout, figure_names
 
 PRESETS: tuple[Preset, ...] = ("quick", "full")
@@ -95,9 +95,10 @@ def test_every_part_has_config_and_claims() -> None:
 
 @pytest.mark.slow
 def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any, chromium: Any) -> None:
-    overrides = [f"output_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "tracking=none", "seed=1",
+    outputs = tmp_path / RUNS
+    overrides = [f"output_dir={outputs}", f"data_dir={tmp_path / 'data'}", "tracking=none", "seed=1",
                  "hidden=4", "max_epochs=0.02", "length=600"]  # fmt: skip
-    outcome = run(EXPERIMENTS["temperature"], "quick", overrides, tmp_path, {})
+    outcome = run(EXPERIMENTS["temperature"], "quick", overrides, outputs, {})
     assert not outcome.missing, capfd.readouterr().err
     assert [r.status for r in outcome.results] == ["FINISHED"]
     assert outcome.measures["known_words@0.1"] >= 0
@@ -106,7 +107,7 @@ def test_small_experiment_end_to_end(tmp_path: Path, capfd: Any, chromium: Any) 
     file = tmp_path / "reproduction.html"
     write_text(file, render_page([outcome], {}))
     page = chromium.new_page()
-    page.set_default_timeout(TIME_LIMIT * 1000)
+    page.set_default_timeout(20_000)
     page.goto(file.as_uri())
     assert "NOT reproduced" in page.locator(".claims").inner_text()
     check_layout(page)
