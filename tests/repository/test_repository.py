@@ -185,7 +185,6 @@ def test_cold_start_table_is_measured() -> None:
         assert sum(start[kind] for kind in cold_start.SHARES) == pytest.approx(start["seconds"], rel=0.2)
 
 
-@pytest.mark.xfail(reason="measured before: run make bench-quickstart, then delete this line", strict=True)
 def test_cold_start_of_commands_on_local_runs_is_bounded() -> None:
     data = json.loads(cold_start.RESULT.read_text(encoding="utf-8"))
     local = {start["command"]: start["seconds"] for start in data["starts"] if "run=" in start["command"]}
