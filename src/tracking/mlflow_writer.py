@@ -17,7 +17,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from src.models import serialization
 from src.serving.pyfunc import PARAMS
 from src.tracking import description, mlflow_links
 from src.tracking.mlflow_client import MAX_JOBS, MODEL, RUN_DIR_TAG, experiment_id
@@ -177,7 +176,7 @@ def log_model(
     params = [ParamSpec(name, types[kind], default) for name, (default, kind, *_) in PARAMS.items()]
     inputs, outputs = (Schema([ColSpec("string", name)]) for name in ("prompt", "text"))
     signature = ModelSignature(inputs, outputs, ParamSchema(params))
-    example = {"prompt": [serialization.load(folder).prompt]}
+    example = {"prompt": [run.samples[0]["prompt"] if run.samples else ""]}
     note = description.model_description(run, uri, f"runs:/{run_id}/{MODEL}")
     with stage_code() as (package, code), mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(

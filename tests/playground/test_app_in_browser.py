@@ -191,7 +191,7 @@ def test_keyboard_controls(page: PlaygroundPage) -> None:
     page.wait_until(page.page.get_by_role("button", name="Stop").is_disabled, "nothing to stop")
     keyboard.press("Tab")  # after Stop
     assert page.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Run on the left"
-    keyboard.type("24 small")  # filters the list
+    keyboard.type("hidden=24")  # filters the list
     page.page.get_by_role("option").filter(has_text="hidden=24").wait_for()
     page.wait_until(lambda: page.page.get_by_role("option").count() == 1, "only the matching run")
     keyboard.press("ArrowDown")
