@@ -228,9 +228,9 @@ def test_invalid_value_is_reported_and_nothing_generated(page: PlaygroundPage) -
     before = page.texts()
     page.page.wait_for_timeout(300)
     assert page.texts() == before
-    page.fill(Temperature=0, Top_p="", Length=3, Prompt="")
+    page.fill(Temperature=0, Top_p="", Length=3, Prompt="the")
     page.write()
-    page.wait_for_lengths(3, "valid values")
+    page.wait_for_lengths(6, "valid values")
 
 
 def test_server_responds_during_generation_and_stop(
